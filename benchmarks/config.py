@@ -1,0 +1,169 @@
+"""One recipe system: YAML data, checked by pydantic, overridden by `a.b=c`, identified by a digest.
+
+A recipe is a YAML file, found by name under `benchmarks/recipes/` or by path. Files and overrides pass the same
+validator; every error names the field, the value, the rule and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmarks.config_errors import explain
+from benchmarks.errors import UserError, did_you_mean
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class Config(BaseModel):
+    """Base of every recipe and record: frozen, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that say *what* is done, without those marked `placement()`."""
+        found = {}
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("placement"):
+                continue
+            value = getattr(self, name)
+            found[name] = value.identity() if isinstance(value, Config) else value
+        return found
+
+    def identity_digest(self) -> str:
+        """Return the sha256 (hex) of `identity()`: equal digests mean the same work."""
+        return digest_of(self.identity())
+
+
+def placement(default: Any, **kwargs: Any) -> Any:
+    """Declare a field that says where or how to run (folder, workers, device), not what: it is left out of digests."""
+    return Field(default=default, json_schema_extra={"placement": True}, **kwargs)
+
+
+def digest_of(value: Any) -> str:
+    """Return the sha256 (hex) of a JSON-like value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[C]):
+    """A checked recipe with the name and the overrides that led to it."""
+
+    name: str
+    config: C
+    overrides: tuple[str, ...]
+
+    def to_yaml(self) -> str:
+        """Return the fully resolved recipe; the text can be passed back in as a recipe file."""
+        return yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+
+
+def load_recipe(schema: type[C], folder: str, source: str, overrides: Sequence[str] = ()) -> Recipe[C]:
+    """Load the recipe `source` (a name under `recipes/<folder>/` or a path) and apply `a.b=c` overrides.
+
+    Raises UserError when the recipe is unknown, an override is malformed, or a value breaks a rule of the schema.
+    """
+    path = find_recipe(folder, source)
+    data = apply_overrides(read_yaml(path), overrides)
+    return Recipe(path.stem, validate(schema, data, f"recipe {source}", overrides), tuple(overrides))
+
+
+def find_recipe(folder: str, source: str) -> Path:
+    """Return the file of a recipe given by name or by path."""
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"} or "/" in source:
+        if path.is_file():
+            return path
+        raise UserError.about("recipe", source, "a file that exists", "check the path")
+    named = RECIPES / folder / f"{source}.yaml"
+    if not named.is_file():
+        hint = did_you_mean(source, recipe_names(folder))
+        raise UserError.about("recipe", source, f"a {folder} recipe's name, or the path of a YAML file", hint)
+    return named
+
+
+def recipe_names(folder: str) -> list[str]:
+    return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; unlike plain PyYAML, `3e-4` is a number and a key given twice is an error."""
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"mend the file: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError.about(str(path), data, "a mapping of fields to values", "write `field: value` lines")
+    return data
+
+
+def validate(schema: type[C], data: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> C:
+    """Check `data` against `schema` as JSON, so that YAML lists become tuples and nothing is coerced silently."""
+    try:
+        return schema.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise UserError(explain(schema, error, where, overrides)) from None
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of `data` with every `a.b=c` set; `c` is read as YAML, so lists and numbers keep their type."""
+    result: dict[str, Any] = json.loads(json.dumps(data, default=str))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not all(key.split(".")):
+            raise UserError.about("override", override, "the form field.name=value", "for example training.epochs=50")
+        _set(result, key.split("."), _parse_value(override, text), override)
+    return result
+
+
+def _parse_value(override: str, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError:
+        raise UserError.about("override", override, "a value that YAML can read", "quote it: 'key=\"text\"'") from None
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = data.setdefault(key, {})
+        if not isinstance(inner, dict):
+            parent = ".".join(keys[:depth])
+            rule = f"{parent} is a single value ({inner!r}) and has no fields"
+            raise UserError.about("override", override, rule, f"set {parent}=... itself")
+        data = inner
+    data[keys[-1]] = value
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2 floats (`3e-4`) and duplicate keys refused."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)

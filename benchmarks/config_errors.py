@@ -1,0 +1,74 @@
+"""Turn pydantic's validation errors into field, value, rule, remedy."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from benchmarks.errors import did_you_mean, four_parts
+
+
+def explain(schema: type[BaseModel], error: ValidationError, where: str, overrides: Sequence[str]) -> str:
+    """Return one four-part paragraph per mistake found in `where`."""
+    paragraphs = [_one(schema, detail, overrides) for detail in error.errors(include_url=False)]
+    count = "1 mistake" if len(paragraphs) == 1 else f"{len(paragraphs)} mistakes"
+    return f"{where}: {count}\n" + "\n".join(paragraphs)
+
+
+def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]) -> str:
+    path = [str(part) for part in detail["loc"]]
+    field = ".".join(path) or "(whole recipe)"
+    if detail["type"] == "extra_forbidden":
+        parent = _model_at(schema, path[:-1])
+        known = parent.model_fields if parent else {}
+        return four_parts(field, detail["input"], "no such field here", did_you_mean(path[-1], known))
+    if detail["type"] == "missing":
+        return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")
+    rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return four_parts(field, detail["input"], rule, _remedy(schema, path, field, overrides))
+
+
+def _remedy(schema: type[BaseModel], path: list[str], field: str, overrides: Sequence[str]) -> str:
+    given = next((text for text in overrides if text.split("=", 1)[0] == field), None)
+    start = f"change the override {given!r}" if given else f"change it in the file or add {field}=..."
+    parent = _model_at(schema, path[:-1])
+    info = parent.model_fields.get(path[-1]) if parent and path else None
+    if info is not None and info.default not in (PydanticUndefined, None):
+        start += f" (default {info.default!r})"
+    return start + _meaning(schema, path)
+
+
+def _meaning(schema: type[BaseModel], path: list[str]) -> str:
+    parent = _model_at(schema, path[:-1])
+    info = parent.model_fields.get(path[-1]) if parent and path else None
+    return f". Meaning: {info.description}" if info is not None and info.description else ""
+
+
+def _model_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """Return the model class found by following field names (and union tags) from `schema`."""
+    options: list[Any] = [schema]
+    for part in path:
+        found = [
+            option.model_fields[part].annotation
+            for option in options
+            if _is_model(option) and part in option.model_fields
+        ]
+        if not found:  # a union's tag, a list index or a mapping's key: stay with the members
+            continue
+        options = [member for annotation in found for member in _members(annotation)]
+    models = [option for option in options if _is_model(option)]
+    return models[0] if models else None
+
+
+def _members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, types.UnionType, dict, tuple, list):
+        return [inner for argument in get_args(annotation) for inner in _members(argument)]
+    return [annotation]
+
+
+def _is_model(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, BaseModel)

@@ -1,0 +1,118 @@
+"""What an encoder is (architecture, stage, weights' sha256) and how an exported one lies on disk.
+
+An export is a folder with `manifest.json` and `encoder.safetensors`, in timm's key layout without a head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from benchmarks.config import RECIPES, Config, find_recipe, read_yaml, recipe_names, validate
+from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+InitStage = Literal["random", "self-supervised", "supervised", "fine-tuned"]
+MANIFEST = "manifest.json"
+WEIGHTS = "encoder.safetensors"
+
+
+class Architecture(Config):
+    """A timm model name and the arguments that differ from its defaults."""
+
+    name: str
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def in_chans(self) -> int:
+        value = self.arguments.get("in_chans", 3)
+        return value if isinstance(value, int) else 3
+
+
+class EncoderManifest(Config):
+    """An exported encoder: enough to rebuild it, to judge it, and to prove that its weights are the same."""
+
+    schema_version: Literal[1] = 1
+    architecture: Architecture
+    image_size_px: int
+    patch_size_px: int
+    window_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Per-channel normalisation the encoder was trained with, on a 0 to 1 scale."""
+    method: str
+    """How it was trained: simmim, supervised, ..."""
+    init_stage: InitStage
+    epochs: int
+    recipe: str
+    recipe_digest: str
+    sha256: str
+    """Of the weights file."""
+    parents: tuple[str, ...] = ()
+    """Run ids that led to this encoder, nearest last."""
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the named architecture of `recipes/encoders/`, or else `name` as a plain timm model name."""
+    if name in recipe_names("encoders"):
+        return validate(Architecture, read_yaml(find_recipe("encoders", name)), f"encoder {name}")
+    return Architecture(name=name)
+
+
+def write_encoder(folder: Path, weights: dict[str, Tensor], **fields: Any) -> EncoderManifest:
+    """Write weights and manifest to `folder`; `fields` are the manifest's, without `sha256`.
+
+    The manifest is written last: a folder with a manifest is whole.
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())})
+    manifest = EncoderManifest(sha256=hashlib.sha256(data).hexdigest(), **fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS, data)
+    write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
+    return manifest
+
+
+def read_manifest(folder: Path) -> EncoderManifest:
+    """Read an export's manifest. Raises UserError when it is missing, damaged or newer than this program."""
+    path = folder / MANIFEST
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return EncoderManifest.model_validate_json(json.dumps(data))
+    except FileNotFoundError:
+        raise UserError.about("encoder", str(folder), f"a folder with {MANIFEST}", "export finished?") from None
+    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"export it again ({first})") from None
+
+
+def read_encoder(folder: Path) -> tuple[EncoderManifest, dict[str, Tensor]]:
+    """Read an export and prove its weights: a file whose sha256 is not the manifest's is refused."""
+    from safetensors.torch import load
+
+    manifest = read_manifest(folder)
+    path = folder / WEIGHTS
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError.about("encoder", str(path), "a file that exists", "export it again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != manifest.sha256:
+        rule = f"the sha256 of its manifest ({manifest.sha256[:12]}...)"
+        raise UserError.about(f"sha256 of {path}", found[:12] + "...", rule, "the file changed: export it again")
+    return manifest, load(data)
+
+
+def unknown_architecture(name: str, timm_names: list[str]) -> UserError:
+    """Word the mistake of an architecture that neither we nor timm know."""
+    named = sorted(path.stem for path in (RECIPES / "encoders").glob("*.yaml"))
+    hint = did_you_mean(name, named + timm_names).split("Known:")[0] or "`mimbench list encoders` shows ours. "
+    return UserError.about("architecture", name, "a named encoder of mimbench or a timm model", hint.strip())

@@ -1,0 +1,41 @@
+"""The two ways a command can end badly, worded for the person who typed it.
+
+`UserError` is a wrong request (exit code 2), `WorkFailed` is right work that did not finish (exit code 1),
+`Stopped` is work that saved its state because it was asked to stop (exit code 130).
+Anything else that escapes a verb is our own bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """What was asked for is wrong. The message names the field, the value, the rule and the remedy."""
+
+    @classmethod
+    def about(cls, field: str, value: object, rule: str, remedy: str) -> UserError:
+        """Word one mistake in the four parts every message of this program has."""
+        return cls(four_parts(field, value, rule, remedy))
+
+
+class WorkFailed(RuntimeError):
+    """The request was right, but the work could not be finished."""
+
+
+class Stopped(RuntimeError):
+    """A stop was requested (Ctrl-C, SIGTERM, SIGUSR2) and the state is saved."""
+
+
+def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
+    shown = value if isinstance(value, str) else repr(value)
+    return f"{field} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `Did you mean X? Known: ...` for a misspelt `word`; the guess is left out when nothing is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}Known: {', '.join(names) or 'none'}"

@@ -1,0 +1,54 @@
+"""Finding images on disk and telling whether two copies of a data set are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.errors import UserError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
+CONTENT_LIMIT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Count and hash of a data set. Equal texts mean equal names and, up to 1 GiB, equal bytes."""
+
+    images: int
+    method: str
+    """`content` hashes every byte; `sizes` (data sets over 1 GiB) hashes names and sizes."""
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.images} images, {self.method} {self.sha256[:16]}"
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return all image files below `folder`, sorted. Raises UserError when there is no folder or no image."""
+    if not folder.is_dir():
+        rule = "a folder that exists"
+        raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    ]
+    if not found:
+        rule = f"at least one image ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
+    return sorted(found)
+
+
+def fingerprint(root: Path, files: list[Path]) -> Fingerprint:
+    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all."""
+    sizes = [file.stat().st_size for file in files]
+    by_content = sum(sizes) <= CONTENT_LIMIT_BYTES
+    total = hashlib.sha256()
+    for file, size in zip(files, sizes, strict=True):
+        mark = hashlib.sha256(file.read_bytes()).hexdigest() if by_content else str(size)
+        total.update(f"{file.relative_to(root).as_posix()}\0{mark}\n".encode())
+    return Fingerprint(len(files), "content" if by_content else "sizes", total.hexdigest())

@@ -1,0 +1,141 @@
+"""RunRecord: what one run was, what came out, and the proof that its encoder was loaded."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from benchmarks.config import Config
+from benchmarks.encoders import Architecture, InitStage
+
+Status = Literal["started", "completed", "failed", "preempted"]
+
+
+class Resized(Config):
+    """One tensor that was loaded after a change of shape."""
+
+    name: str
+    from_shape: tuple[int, ...]
+    to_shape: tuple[int, ...]
+    mode: str
+
+
+class LoadReport(Config):
+    """Proof of transfer: which of the encoder's tensors came from the checkpoint."""
+
+    source_format: str
+    loaded: int
+    """Tensors copied, the resized ones included."""
+    expected: int
+    """Tensors the encoder has, without those a checkpoint need not hold (head, buffers)."""
+    coverage_percent: float
+    """Share of the encoder's expected parameters (by number of elements) that came from the checkpoint."""
+    resized: tuple[Resized, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    """Tensors of the checkpoint that found no place in the encoder."""
+    mismatched: tuple[str, ...] = ()
+    """Tensors of another shape, as `name: found [..], expected [..]`."""
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+class EncoderUse(Config):
+    """The encoder a transfer started from."""
+
+    label: str
+    """Its name in tables."""
+    reference: str
+    """What was typed: a path, `timm:NAME` or `random:NAME`."""
+    method: str
+    init_stage: InitStage
+    epochs: int | None
+    """Epochs of pretraining; None where the source does not say."""
+    architecture: Architecture
+    sha256: str | None
+    """Of the weights; None for random weights, which the seed determines."""
+
+
+class TaskUse(Config):
+    """The task and its version."""
+
+    name: str
+    version: int
+
+
+class RecipeUse(Config):
+    """The recipe as it was run."""
+
+    name: str
+    overrides: tuple[str, ...]
+    digest: str
+    resolved: dict[str, JsonValue]
+
+
+class DataUse(Config):
+    """The data set as it was found."""
+
+    root: str
+    fingerprint: str
+    images: int
+    unreadable: tuple[str, ...] = ()
+    """Files that could not be decoded and were skipped."""
+
+
+class MetricValue(Config):
+    """A metric declared by the task: the last epoch is the score, the best one stands beside it."""
+
+    last: float
+    best: float
+    best_epoch: int
+
+
+class Environment(Config):
+    """Where the run happened."""
+
+    python: str
+    packages: dict[str, str]
+    git_commit: str | None
+    device: str
+    host: str
+
+
+class RunRecord(Config):
+    """One run, from `started` to its end. Written atomically; `completed` is written last."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    kind: Literal["pretrain", "transfer"]
+    status: Status
+    task: TaskUse | None = None
+    encoder: EncoderUse | None = None
+    load_report: LoadReport | None = None
+    recipe: RecipeUse
+    seed: int
+    image_size_px: int
+    data: DataUse
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
+    exported_sha256: str | None = None
+    """Of the encoder this run left in `encoder/`."""
+    steps: int = 0
+    seconds: float = 0.0
+    """Time at work over all attempts, set-up included."""
+    images_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    attempts: int = 1
+    """How often it was started: 1, plus one for every requeue or crash."""
+    environment: Environment
+    parents: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    error: str | None = None
+    started_at: str
+    finished_at: str | None = None
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,157 @@
+"""Run ids, the folder of a run, and the life of its record: started -> completed | failed | preempted."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmarks.config import digest_of
+from benchmarks.errors import Stopped, UserError, WorkFailed
+from benchmarks.files import write_atomically
+from benchmarks.record import RunRecord, now
+
+RECORD = "record.json"
+
+
+def run_id(name: str, **what: Any) -> str:
+    """Return a readable id derived from what the run is: the same work has the same id, so it is done once."""
+    return f"{name}-{digest_of(what)[:12]}"
+
+
+class RunFolder:
+    """The paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / RECORD
+        self.recipe = path / "recipe.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.encoder = path / "encoder"
+        self.predictions = path / "predictions.csv"
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Return the record of a run folder, or None when there is none. Raises UserError when it is damaged."""
+    path = folder / RECORD
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        remedy = f"delete the file and run again ({first})"
+        raise UserError.about(str(path), "(damaged)", "a run record of schema version 1", remedy) from None
+
+
+def completed(folder: Path) -> RunRecord | None:
+    """Return the record when the run in `folder` is completed. A damaged record counts as not completed."""
+    try:
+        record = read_record(folder)
+    except UserError:
+        return None
+    return record if record is not None and record.status == "completed" else None
+
+
+def announce(path: Path | None, folder: Path) -> None:
+    """Write where a run lies, for whoever waits for it (the stages of a pipeline)."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({"run_dir": str(folder.resolve())}).encode())
+
+
+def follow(path: Path) -> Path:
+    """Return the run folder that an announcement file names."""
+    try:
+        return Path(json.loads(path.read_text(encoding="utf-8"))["run_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        rule = "a file written by --announce"
+        raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None
+
+
+class Run:
+    """A run in progress: its folder and its record."""
+
+    def __init__(self, folder: RunFolder, record: RunRecord) -> None:
+        self.folder = folder
+        self.record = record
+        self._seconds_before = record.seconds
+        self._started = time.monotonic()
+
+    def update(self, **fields: Any) -> None:
+        """Replace fields of the record, in memory and on disk."""
+        seconds = self._seconds_before + time.monotonic() - self._started
+        self.record = self.record.model_copy(update={"seconds": seconds, **fields})
+        write_atomically(self.folder.record, self.record.model_dump_json(indent=2).encode())
+
+    def complete(self, **fields: Any) -> None:
+        """Mark the run completed; call it last."""
+        self.update(status="completed", finished_at=now(), error=None, **fields)
+
+
+@contextlib.contextmanager
+def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator[Run]:
+    """Hold the run's lock, write its `started` record and, whatever happens, how it ended.
+
+    Raises UserError when another process is working on the same run.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.path):
+        run = Run(folder, _continued(folder, record))
+        write_atomically(folder.recipe, recipe_yaml.encode())
+        run.update()
+        try:
+            yield run
+        except (Stopped, KeyboardInterrupt) as error:
+            run.update(status="preempted", error=str(error) or "interrupted", finished_at=now())
+            raise
+        except Exception as error:
+            _note_failure(run, error)
+            raise
+
+
+def _note_failure(run: Run, error: Exception) -> None:
+    # On a full disk the record goes on saying `started`; the error itself is about to be shown.
+    with contextlib.suppress(OSError, WorkFailed):
+        run.update(status="failed", error=f"{type(error).__name__}: {error}", finished_at=now())
+
+
+def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Carry attempts and seconds over from an earlier, unfinished attempt."""
+    try:
+        earlier = read_record(folder.path)
+    except UserError:
+        earlier = None
+    if earlier is None:
+        return record
+    return record.model_copy(
+        update={
+            "attempts": earlier.attempts + 1,
+            "seconds": earlier.seconds,
+            "started_at": earlier.started_at,
+            "data": record.data.model_copy(update={"unreadable": earlier.data.unreadable}),
+        }
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        rule = "worked on by one process at a time"
+        raise UserError.about("run", str(folder), rule, "wait for the other process, or stop it") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

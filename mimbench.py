@@ -1,0 +1,81 @@
+"""The one console command. It only names the verbs; a verb's room is imported when the verb is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
+    "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
+    "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
+    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel: a graph of stages, on a laptop or on Slurm"),
+    "report": ("reports.cli", "leaderboards from run records"),
+    "list": ("benchmarks.catalogue", "tasks, recipes, encoders and published references"),
+    "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that mends it"),
+}
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+HELP = """usage: mimbench VERB [arguments]
+
+Pretrain vision encoders by SimMIM, transfer them, and compare them with like-for-like baselines.
+
+verbs:
+{verbs}
+
+examples:
+  mimbench demo
+  mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet
+  mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
+  mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml
+  mimbench report leaderboard runs --baseline supervised --out report
+
+`mimbench VERB --help` teaches one verb.
+Exit codes: 0 done, 1 the work failed, 2 what was asked for was wrong, 130 stopped on request with the state saved.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code. A user's mistake prints four lines, never a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, VERBS))
+        print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())), end="")
+        return DONE if arguments else WRONG
+    from benchmarks.errors import Stopped, UserError, WorkFailed
+
+    try:
+        return _run_verb(arguments[0], arguments[1:])
+    except UserError as error:
+        return _say(f"error: {error}", WRONG)
+    except WorkFailed as error:
+        return _say(f"failed: {error}", FAILED)
+    except Stopped as error:
+        return _say(f"stopped: {error}", INTERRUPTED)
+    except KeyboardInterrupt:
+        return _say("interrupted before anything needed saving; run the same command again", INTERRUPTED)
+    except BrokenPipeError:  # `mimbench ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _run_verb(verb: str, arguments: list[str]) -> int:
+    if verb not in VERBS:
+        from benchmarks.errors import UserError, did_you_mean
+
+        raise UserError.about("verb", verb, "a verb of mimbench", did_you_mean(verb, VERBS))
+    module = importlib.import_module(VERBS[verb][0])
+    code: int = module.main(arguments)
+    return code
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Self-supervised pretraining by masked image modelling."""

@@ -1,0 +1,1 @@
+"""Pipelines: a graph of stages, launched on a laptop or a Slurm cluster."""

@@ -1,0 +1,1 @@
+"""One encoder into tasks: fine-tuning, evaluation, proof of loading."""
