@@ -62,14 +62,15 @@ def _plain(value: Any) -> Any:
 
 
 C = TypeVar("C", bound=Config)
+C_co = TypeVar("C_co", bound=Config, covariant=True)
 
 
 @dataclass(frozen=True)
-class Recipe(Generic[C]):
+class Recipe(Generic[C_co]):
     """A checked recipe with the name and the overrides that led to it."""
 
     name: str
-    config: C
+    config: C_co
     overrides: tuple[str, ...]
 
     def to_yaml(self) -> str:

@@ -1,4 +1,4 @@
-"""Resumable training state: safetensors and JSON, never a pickle; written whole or not at all; the last good one survives."""
+"""Resumable training state in safetensors and JSON, never a pickle; a crash leaves the last good one."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from benchmarks import environment
 from benchmarks.errors import UserError
 from benchmarks.training import Training
 
@@ -29,3 +30,10 @@ def device_name(device: torch.device) -> str:
 def autocast(device: torch.device, training: Training) -> torch.autocast:
     """Return the context of the forward pass: bf16 autocast, or nothing for fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16")
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the most memory used so far, in MB: the GPU's where there is one, else this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return environment.peak_memory_mb()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.engine.checkpoint import Checkpoints, restore
-from benchmarks.engine.device import autocast
+from benchmarks.engine.device import autocast, peak_memory_mb
 from benchmarks.engine.images import Batch, ImageSamples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.metrics_log import MetricsLog
 from benchmarks.engine.optim import build_optimizer, build_schedule
@@ -27,9 +27,11 @@ from benchmarks.training import Training
 class Problem(Protocol):
     """What is trained: a model on its device, its parameter groups, how a batch becomes a loss."""
 
-    model: nn.Module
     device: torch.device
     parameter_groups: list[dict[str, Any]]
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the scalar loss of a batch that is on the device."""
@@ -87,6 +89,15 @@ class Loop:
         self.progress.training_seconds = self._watch.total()
         self.checkpoints.prune(keep=1)
         return self.progress
+
+    def summary(self) -> dict[str, Any]:
+        """Return what every record says of a finished training."""
+        images = self.step * self.training.batch_size
+        return {
+            "steps": self.step,
+            "images_per_second": images / self.progress.training_seconds,
+            "peak_memory_mb": peak_memory_mb(self.problem.device),
+        }
 
     def _resume(self) -> None:
         seed_all(derive(self.seed, "training"))
