@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.engine.device import choose_device, device_name
-from benchmarks.engine.images import MODES, Batch
+from benchmarks.engine.images import MODES, Batch, steps_per_epoch
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, generator, seed_all
@@ -50,6 +50,7 @@ def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
     """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one."""
     config = work.config
     _check_channels(config)
+    steps_per_epoch(len(files), config.training.batch_size)  # refuses a batch larger than the data
     problem = MaskedImageModelling(config, work.seed)
     device = device_name(problem.device)
     record = first_record("pretrain", work, device, image_size_px=config.image_size_px)

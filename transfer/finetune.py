@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.device import choose_device, device_name
-from benchmarks.engine.images import MODES, Batch, ImageSamples, evaluation_loader
+from benchmarks.engine.images import MODES, Batch, ImageSamples, evaluation_loader, steps_per_epoch
 from benchmarks.engine.loop import Loop, too_many_unreadable
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, seed_all
@@ -114,6 +114,7 @@ def finetune(transfer: Transfer) -> RunRecord:
     """Fine-tune to the end of the recipe, from the last checkpoint of the run if there is one."""
     work, source, task = transfer.work, transfer.source, transfer.task
     recipe: FinetuneRecipe = work.config
+    steps_per_epoch(len(transfer.data.train.files), recipe.training.batch_size)  # refuses a batch larger than the data
     problem = Finetuning(recipe, source, transfer.data, work.seed)
     record = first_record(
         "transfer",
