@@ -57,7 +57,7 @@ def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
     with open_run(work.folder, record, work.recipe.to_yaml()) as run:
         samples = training_samples(config, files, work.seed)
         loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
-        progress = loop.run()
+        progress = loop.train()
         manifest = export_encoder(problem.model, work.recipe, work.folder.encoder, record.run_id)
         run.complete(
             **loop.summary(),

@@ -22,7 +22,7 @@ class Evaluation:
     logits: Tensor
     labels: Tensor
     positions: Tensor
-    unreadable: tuple[str, ...]
+    unreadable: list[str]
 
     def metrics(self) -> dict[str, float]:
         """Return top1 and top5 in percent, and the mean cross-entropy (nats)."""
@@ -56,4 +56,4 @@ def evaluate(model: nn.Module, loader: DataLoader[Batch], device: torch.device, 
     if not batches:
         raise WorkFailed("no test image could be read:\n    " + "\n    ".join(unreadable[:20]))
     logits, labels, positions = (torch.cat(column) for column in zip(*batches, strict=True))
-    return Evaluation(logits, labels, positions, tuple(unreadable))
+    return Evaluation(logits, labels, positions, unreadable)

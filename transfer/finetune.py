@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.images import MODES, Batch, ImageSamples, evaluation_loader, steps_per_epoch
-from benchmarks.engine.loop import Loop, too_many_unreadable
+from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.engine.unreadable import Unreadable
 from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
 from benchmarks.record import LoadReport, MetricValue, RunRecord, TaskUse
@@ -44,6 +45,8 @@ class Finetuning:
         self._mix = mixing(recipe.augmentation, len(data.classes))
         smoothing = recipe.augmentation.label_smoothing
         self._criterion: nn.Module = SoftTargetCrossEntropy() if self._mix else LabelSmoothingCrossEntropy(smoothing)
+        self.unreadable = Unreadable(recipe.data.max_unreadable)
+        """Among the test images; those among the training images are the loop's."""
         self.last: Evaluation | None = None
 
     def _groups(self) -> list[dict[str, object]]:
@@ -88,8 +91,7 @@ class Finetuning:
         training, pin = recipe.training, self.device.type == "cuda"
         loader = evaluation_loader(samples, training.batch_size, training.workers, pin)
         found = evaluate(self.model, loader, self.device, training)
-        if len(found.unreadable) > recipe.data.max_unreadable:
-            raise too_many_unreadable(list(found.unreadable), recipe.data.max_unreadable)
+        self.unreadable.note(found.unreadable)
         return found
 
 
@@ -136,11 +138,11 @@ def finetune(transfer: Transfer) -> RunRecord:
 def _train(problem: Finetuning, task: Task, transfer: Transfer, run: Run) -> None:
     recipe, folder = problem.recipe, run.folder
     loop = Loop(problem, problem.training_samples(), recipe.training, run, problem.seed, recipe.data.max_unreadable)
-    progress = loop.run()
+    progress = loop.train()
     final = problem.last or problem.measure()  # resumed after the last step: only the files were missing
     write_atomically(folder.predictions, _predictions(problem.data, final).encode())
     manifest = export_finetuned(problem.model, transfer, folder.encoder, run.record.run_id)
-    unreadable = tuple(dict.fromkeys([*progress.unreadable, *final.unreadable]))
+    unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
     run.complete(
         **loop.summary(),
         metrics={

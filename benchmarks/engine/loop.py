@@ -19,6 +19,7 @@ from benchmarks.engine.progress import ProgressReport
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.engine.stop import StopRequest
 from benchmarks.engine.stopwatch import Stopwatch
+from benchmarks.engine.unreadable import Unreadable
 from benchmarks.errors import Stopped, WorkFailed
 from benchmarks.rundir import Run
 from benchmarks.training import Training
@@ -60,8 +61,8 @@ class Loop:
     def __init__(
         self, problem: Problem, samples: ImageSamples, training: Training, run: Run, seed: int, max_unreadable: int
     ) -> None:
-        self.problem, self.samples, self.training, self.run_ = problem, samples, training, run
-        self.seed, self.max_unreadable = seed, max_unreadable
+        self.problem, self.samples, self.training, self._run = problem, samples, training, run
+        self.seed, self.unreadable = seed, Unreadable(max_unreadable)
         self.per_epoch = steps_per_epoch(len(samples), training.batch_size)
         self.total_steps = training.epochs * self.per_epoch
         self.optimizer = build_optimizer(problem.parameter_groups, training)
@@ -72,11 +73,11 @@ class Loop:
         self.step = 0
         self._losses: list[Tensor] = []
 
-    def run(self) -> Progress:
+    def train(self) -> Progress:
         """Train to the last step, from the newest whole checkpoint on. Raises Stopped after a stop request."""
         self._resume()
         self.problem.model.train()
-        title = self.run_.record.run_id
+        title = self._run.record.run_id
         with StopRequest() as stop, ProgressReport(title, self.total_steps) as self._bar:
             self._watch = Stopwatch(self.progress.training_seconds)
             for batch in self._loader():
@@ -87,6 +88,7 @@ class Loop:
         if self.step % self.training.checkpoint_every_steps:
             self._save()
         self.progress.training_seconds = self._watch.total()
+        self.progress.unreadable = self.unreadable.names
         self.checkpoints.prune(keep=1)
         return self.progress
 
@@ -106,6 +108,7 @@ class Loop:
             restore(checkpoint, self.problem.model, self.optimizer)
             self.step = checkpoint.step
             self.progress = Progress(**checkpoint.data["progress"])
+            self.unreadable.names += self.progress.unreadable
             self._losses = [torch.tensor(loss, device=self.problem.device) for loss in self.progress.losses]
             print(f"continuing from step {self.step} of {self.total_steps}", file=sys.stderr)
         self.log.rewind(self.step)
@@ -115,7 +118,7 @@ class Loop:
         return training_loader(self.samples, batches, self.training.workers, self.problem.device.type == "cuda")
 
     def _train_step(self, batch: Batch) -> None:
-        self._count_unreadable(batch.unreadable)
+        self.unreadable.note(batch.unreadable)
         device = self.problem.device
         batch = batch._replace(
             images=batch.images.to(device, non_blocking=True), labels=batch.labels.to(device, non_blocking=True)
@@ -181,35 +184,19 @@ class Loop:
             self.log.write(**line)
             self.problem.model.train()
 
-    def _count_unreadable(self, found: list[str]) -> None:
-        for text in found:
-            if text not in self.progress.unreadable:
-                self.progress.unreadable.append(text)
-                print(f"warning: unreadable image skipped: {text}", file=sys.stderr, flush=True)
-        if len(self.progress.unreadable) > self.max_unreadable:
-            raise too_many_unreadable(self.progress.unreadable, self.max_unreadable)
-
     def _save(self) -> None:
         if self._losses:
             self._finite_loss()
         self.progress.training_seconds = self._watch.total()
+        self.progress.unreadable = self.unreadable.names
         self.progress.losses = [loss.item() for loss in self._losses]
         self.checkpoints.save(self.problem.model, self.optimizer, self.step, vars(self.progress))
-        self.run_.update(steps=self.step)
+        self._run.update(steps=self.step)
 
     def _stop(self, signal_name: str) -> None:
         if self.step % self.training.checkpoint_every_steps:
             self._save()
         raise Stopped(
             f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "
-            f"{self.run_.folder.path}. Run the same command again to continue."
+            f"{self._run.folder.path}. Run the same command again to continue."
         )
-
-
-def too_many_unreadable(names: list[str], limit: int) -> WorkFailed:
-    """Word the end of the patience with unreadable images."""
-    shown = "\n    ".join(names[:20])
-    return WorkFailed(
-        f"{len(names)} unreadable images, and data.max_unreadable is {limit}:\n    {shown}\n"
-        "  remedy: mend or remove the files, or allow more with data.max_unreadable=N"
-    )

@@ -21,7 +21,11 @@ LayerOf = Callable[[str], int]
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Tell whether weight decay applies: not to vectors, biases, position tables and the mask token."""
+    """Tell whether weight decay applies: not to vectors, biases, position tables and the mask token.
+
+    This is the rule SimMIM states and applies in fine-tuning. In its pretraining the keyword for the tables carries a
+    prefix (`encoder.relative_position_bias_table`) that no parameter's name contains, so that there they do decay.
+    """
     return parameter.ndim > 1 and not name.endswith(".bias") and not any(word in name for word in NEVER_DECAYED)
 
 

@@ -15,7 +15,7 @@ def test_metrics_equal_scikit_learn(classes: int) -> None:
     generator = torch.Generator().manual_seed(classes)
     logits = torch.randn(500, classes, generator=generator)
     labels = torch.randint(classes, (500,), generator=generator)
-    found = Evaluation(logits, labels, torch.arange(500), ()).metrics()
+    found = Evaluation(logits, labels, torch.arange(500), []).metrics()
     every = np.arange(classes)
     assert found["top1"] == pytest.approx(100 * accuracy_score(labels, logits.argmax(1)))
     top5 = 1.0 if classes <= 5 else top_k_accuracy_score(labels, logits, k=5, labels=every)

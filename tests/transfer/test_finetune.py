@@ -122,6 +122,26 @@ def test_from_timms_hub_through_its_cache(
     assert (record.load_report.coverage_percent, record.load_report.source_format) == (100, "timm")
 
 
+def test_unreadable_test_images_are_left_out_and_named(
+    transfer_command: list[str], small_digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = next((small_digits / "test" / "4").iterdir())
+    broken.write_bytes(b"")
+    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs")
+    (named,) = record_of(folder).data.unreadable
+    assert str(broken) in named
+    assert capfd.readouterr().err.count(f"unreadable image skipped: {broken}") == 1
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 19
+
+
+def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_path: Path) -> None:
+    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs", "training.precision=bf16")
+    losses = [line["loss"] for line in numbers_of(folder) if "loss" in line]
+    assert all(0 < loss < 10 for loss in losses)
+    exported = load_file(folder / "encoder" / "encoder.safetensors")
+    assert {tensor.dtype for tensor in exported.values()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("reference", "code", "words"),
     [
