@@ -72,6 +72,9 @@ class Loop:
         self.progress = Progress()
         self.step = 0
         self._losses: list[Tensor] = []
+        """Of the steps since the last log line, those before a resume included."""
+        self._timed_steps = 0
+        """Steps since the last log line or resume."""
 
     def train(self) -> Progress:
         """Train to the last step, from the newest whole checkpoint on. Raises Stopped after a stop request."""
@@ -134,6 +137,7 @@ class Loop:
         self.optimizer.step()
         self._losses.append(loss.detach())
         self.step += 1
+        self._timed_steps += 1
 
     def _after_step(self) -> None:
         if self.step % self.training.log_every_steps == 0 or self.step == self.total_steps:
@@ -145,11 +149,11 @@ class Loop:
 
     def _log(self) -> None:
         """Write one line; the only place, beside a checkpoint, where the host waits for the device."""
-        loss, steps = self._finite_loss(), len(self._losses)
+        loss, seconds_per_step = self._finite_loss(), self._watch.lap() / self._timed_steps
         self._losses.clear()
-        seconds = self._watch.lap()
-        per_second = steps * self.training.batch_size / seconds
-        eta = (self.total_steps - self.step) * seconds / steps
+        self._timed_steps = 0
+        per_second = self.training.batch_size / seconds_per_step
+        eta = (self.total_steps - self.step) * seconds_per_step
         rate = max(group["lr"] for group in self.optimizer.param_groups)
         self.log.write(
             step=self.step,
