@@ -33,34 +33,42 @@ def _section_text(section: Section) -> list[str]:
     lines = [f"{task.name}: {task.dataset}", ""]
     scores = section.in_blocks("scores")
     settings = [scores[0], *section.in_blocks("settings")]
+    tables = [_Aligned(columns, section.entries) for columns in (scores, settings)]
     for group in section.groups:
         lines.append(f"Like for like: {isolated(one_line(group.words))}")
-        lines += ["", *_aligned(scores, group), "", *_aligned(settings, group), ""]
+        for table in tables:
+            lines += ["", *table.lines(group.entries)]
+        lines.append("")
     return lines
 
 
-def _aligned(columns: Sequence[Column], group: Group) -> list[str]:
-    body = [[column.text(entry) for column in columns] for entry in group.entries]
-    room = [max(map(width, cells)) for cells in zip(*body, strict=True)]
-    titles = [_wrapped(column.title, size) for column, size in zip(columns, room, strict=True)]
-    header = list(zip_longest(*titles, fillvalue=""))
-    widths = [max(map(width, cells)) for cells in zip(*header, *body, strict=True)]
-    rule = ["-" * size for size in widths]
-    numeric = [column.numeric for column in columns]
-    return [_line(cells, widths, numeric) for cells in (*header, rule, *body)]
+class _Aligned:
+    """Columns as wide as all entries of a section need, so that its groups stand below one another."""
+
+    def __init__(self, columns: Sequence[Column], entries: Sequence[Entry]) -> None:
+        self.columns = columns
+        room = [max(width(column.text(entry)) for entry in entries) for column in columns]
+        titles = [_wrapped(column.title, size) for column, size in zip(columns, room, strict=True)]
+        self.header = list(zip_longest(*titles, fillvalue=""))
+        self.widths = [max(size, *map(width, title)) for size, title in zip(room, titles, strict=True)]
+
+    def lines(self, entries: Sequence[Entry]) -> list[str]:
+        """Return header, rule and one line per entry."""
+        rule = ["-" * size for size in self.widths]
+        body = [[column.text(entry) for column in self.columns] for entry in entries]
+        return [self._line(cells) for cells in (*self.header, rule, *body)]
+
+    def _line(self, cells: Sequence[str]) -> str:
+        padded = []
+        for cell, size, column in zip(cells, self.widths, self.columns, strict=True):
+            blank = " " * (size - width(cell))
+            padded.append(blank + isolated(cell) if column.numeric else isolated(cell) + blank)
+        return GAP.join(padded).rstrip()
 
 
 def _wrapped(title: str, size: int) -> list[str]:
     """Break a column's title between words, so that it is not much wider than its cells."""
     return textwrap.wrap(one_line(title), max(size, NARROWEST), break_long_words=False, break_on_hyphens=False)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
-    padded = []
-    for cell, size, right in zip(cells, widths, numeric, strict=True):
-        blank = " " * (size - width(cell))
-        padded.append(blank + isolated(cell) if right else isolated(cell) + blank)
-    return GAP.join(padded).rstrip()
 
 
 def to_markdown(board: Leaderboard) -> str:
