@@ -91,13 +91,14 @@ def _section(task: Task, rows: Sequence[Row], collected: Collected, baseline: st
     grouped: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
-    groups = [_group(task, conditions, like, baselines, collected) for conditions, like in grouped.items()]
+    absent = Comparison(note=_absent(collected, baseline))
+    groups = [_group(task, conditions, like, baselines, absent) for conditions, like in grouped.items()]
     groups.sort(key=lambda group: (not any(entry.row in baselines for entry in group.entries), -len(group.entries)))
     return Section(task, tuple(groups), tuple(columns_for(task, baseline)))
 
 
 def _group(
-    task: Task, conditions: Conditions, rows: Sequence[Row], baselines: Sequence[Row], collected: Collected
+    task: Task, conditions: Conditions, rows: Sequence[Row], baselines: Sequence[Row], absent: Comparison
 ) -> Group:
     labels = Counter(row.encoder.label for row in rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
@@ -106,7 +107,7 @@ def _group(
     for row in ordered:
         mark = (row.encoder.sha256 or row.encoder.reference)[:8]
         name = row.encoder.label if labels[row.encoder.label] == 1 else f"{row.encoder.label} ({mark})"
-        comparison = compare(row, baselines, task.primary_metric) if baselines else Comparison(note=_absent(collected))
+        comparison = compare(row, baselines, task.primary_metric) if baselines else absent
         entries.append(Entry(row, name, comparison))
     return Group(conditions, tuple(entries))
 
@@ -117,8 +118,8 @@ def _score(row: Row, task: Task) -> float:
     return score.mean
 
 
-def _absent(collected: Collected) -> str:
-    reasons = Counter(left.kind for left in collected.left_out)
+def _absent(collected: Collected, baseline: str | None) -> str:
+    reasons = Counter(left.kind for left in collected.left_out if left.label == baseline)
     why = f" (left out: {_tally(reasons)})" if reasons else ""
     return f"the baseline has no usable run for this task{why}"
 

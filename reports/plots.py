@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -143,7 +144,7 @@ def _said(entry: Entry, metric: Metric) -> str:
 
 
 def _score_curves(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
-    figure, axes = _axes(3.0)
+    figure, axes = _axes(_height_under_legend(len(lines)))
     for line in lines:
         if line.curve:
             _curve(axes, line.curve, line.look, short(line.entry.name), marks=True)
@@ -167,7 +168,7 @@ def _loss_charts(
     drawn = [(record, curve) for record, curve in curves if curve is not None]
     if not drawn:
         return []
-    figure, axes = _axes(3.0)
+    figure, axes = _axes(_height_under_legend(len(drawn)))
     free, others = dict(styles), islice(_looks(), len(styles), None)
     for record, curve in drawn:
         label = labels.get(record.run_id, record.recipe.name)
@@ -190,6 +191,10 @@ def _curve(axes: Axes, curve: Curve, look: Look, label: str, *, marks: bool) -> 
     axes.fill_between(curve.epochs, curve.low, curve.high, color=look.colour, alpha=0.16, linewidth=0)
     style = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6, "ms": 4.5}
     axes.plot(curve.epochs, curve.mean, marker=marker, markevery=every, label=label, **style)
+
+
+def _height_under_legend(series: int) -> float:
+    return 2.6 + 0.19 * math.ceil(series / 2)
 
 
 def _legend(figure: Figure) -> None:

@@ -14,7 +14,7 @@ from reports.text import isolated, markdown, one_line, spreadsheet, width
 
 TITLE = "Leaderboard"
 GAP = "   "
-NARROWEST = 8
+NARROWEST = 9
 
 
 def to_text(board: Leaderboard) -> str:

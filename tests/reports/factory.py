@@ -76,7 +76,7 @@ def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields:
         "top5": MetricValue(last=99.25, best=99.5, best_epoch=12),
     }
     known: dict[str, Any] = {
-        "run_id": f"digits-{sha(f'{label}{seed}{chosen.digest}{sorted(map(str, fields.items()))}')[:12]}",
+        "run_id": f"digits-{sha(f'{label}/{seed}/{chosen.digest}{sorted(map(str, fields.items()))}')[:12]}",
         "kind": "transfer",
         "status": "completed",
         "task": TaskUse(name="digits", version=1),

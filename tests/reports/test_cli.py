@@ -18,9 +18,9 @@ def report(*arguments: object) -> int:
     return mimbench.main(["report", "leaderboard", *map(str, arguments)])
 
 
-def test_prints_what_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_what_it_writes(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new/report"
-    assert report(factory.study(tmp_path), "--baseline", "supervised", "--out", out) == 0
+    assert report(runs, "--baseline", "supervised", "--out", out) == 0
     printed = capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == NAMES
     assert printed.startswith((out / "leaderboard.txt").read_text(encoding="utf-8"))
@@ -28,15 +28,16 @@ def test_prints_what_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert f"written: {out / name}\n" in printed
 
 
-def test_without_a_baseline_it_says_how_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(factory.study(tmp_path), "--out", tmp_path / "out") == 0
+def test_without_a_baseline_it_says_how_to_ask(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(runs, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "Δ" not in printed
     assert "name a baseline with --baseline LABEL (here: scratch, simmim, supervised)" in printed
 
 
-def test_a_misspelt_baseline_or_task_is_a_wrong_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = factory.study(tmp_path)
+def test_a_misspelt_baseline_or_task_is_a_wrong_request(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert report(runs, "--baseline", "supervized", "--out", tmp_path / "out") == 2
     assert "Did you mean supervised?" in capsys.readouterr().err
     assert report(runs, "--task", "digit", "--out", tmp_path / "out") == 2
@@ -49,6 +50,7 @@ def test_a_baseline_whose_runs_all_failed_is_named_as_the_reason(
 ) -> None:
     factory.write(tmp_path / "runs", factory.transfer("simmim"))
     factory.write(tmp_path / "runs", factory.transfer("supervised", status="failed", error="OSError: x"))
+    factory.write(tmp_path / "runs", factory.transfer("simmim", 1, status="started"))
     assert report(tmp_path / "runs", "--baseline", "supervised", "--out", tmp_path / "out") == 0
     assert "the baseline has no usable run for this task (left out: 1 failed)" in capsys.readouterr().out
 
@@ -92,8 +94,8 @@ def test_help_names_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert "leaderboard" in capsys.readouterr().out
 
 
-def test_a_terminal_without_utf8_still_gets_the_report(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mimbench", "report", "leaderboard", factory.study(tmp_path)]
+def test_a_terminal_without_utf8_still_gets_the_report(tmp_path: Path, runs: Path) -> None:
+    command = [sys.executable, "-m", "mimbench", "report", "leaderboard", runs]
     command += ["--baseline", "supervised", "--out", tmp_path / "out"]
     environment = {
         "PYTHONPATH": str(Path(mimbench.__file__).parent),
@@ -105,9 +107,9 @@ def test_a_terminal_without_utf8_still_gets_the_report(tmp_path: Path) -> None:
     assert "95.97 \\xb1 0.40 (n = 3)" in done.stdout
 
 
-def test_a_report_needs_no_training_engine(tmp_path: Path) -> None:
+def test_a_report_needs_no_training_engine(tmp_path: Path, runs: Path) -> None:
     code = "import sys; from reports.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
-    arguments = ["leaderboard", str(factory.study(tmp_path)), "--out", str(tmp_path / "out")]
+    arguments = ["leaderboard", str(runs), "--out", str(tmp_path / "out")]
     root = str(Path(mimbench.__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=root, capture_output=True, text=True, check=False

@@ -72,8 +72,8 @@ def board(runs: Path, baseline: str | None = "supervised") -> Leaderboard:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Leaderboard:
-    return board(factory.study(tmp_path))
+def study(runs: Path) -> Leaderboard:
+    return board(runs)
 
 
 @pytest.fixture
@@ -239,6 +239,5 @@ def test_charts_are_labelled_and_follow_the_page(study: Leaderboard) -> None:
     assert ">training loss</text>" in charts[4]
 
 
-def test_same_runs_make_the_same_page(tmp_path: Path) -> None:
-    runs = factory.study(tmp_path)
+def test_same_runs_make_the_same_page(runs: Path) -> None:
     assert to_html(board(runs)) == to_html(board(runs))

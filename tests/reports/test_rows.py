@@ -26,8 +26,8 @@ def reasons(*paths: Path | str, task: str | None = None) -> list[str]:
     return [left.reason for left in collected(*paths, task=task).left_out]
 
 
-def test_the_study_of_13_runs_adds_up(tmp_path: Path) -> None:
-    found = collected(factory.study(tmp_path))
+def test_the_study_of_13_runs_adds_up(runs: Path) -> None:
+    found = collected(runs)
     assert sorted((row.encoder.label, row.recipe.name, row.seeds) for row in found.rows) == [
         ("scratch", "digits_finetune", [0, 1, 2]),
         ("scratch", "digits_supervised", [0]),
@@ -58,10 +58,9 @@ def test_all_ways_to_name_runs_find_the_same(tmp_path: Path) -> None:
     assert len(ids(tmp_path / "pipelines/ab/stages/pretrain.json")) == 1
 
 
-def test_a_run_reached_twice_counts_once(tmp_path: Path) -> None:
-    runs = factory.study(tmp_path)
+def test_a_run_reached_twice_counts_once(tmp_path: Path, runs: Path) -> None:
     (tmp_path / "link").symlink_to(next(runs.iterdir()))
-    assert collected(runs, tmp_path / "stages", tmp_path / "link", tmp_path) == collected(runs)
+    assert collected(runs, runs.parent / "stages", tmp_path / "link", runs.parent) == collected(runs)
 
 
 def test_mean_and_deviation_are_the_sample_s(tmp_path: Path) -> None:
