@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def requirements(extra: str = "") -> Iterator[Finding]:
     try:
         from packaging.requirements import Requirement
 
-        declared = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
+        declared = [Requirement(text) for text in _declared()]
     except (ImportError, importlib.metadata.PackageNotFoundError) as error:
         yield Finding(DISTRIBUTION, "missing", str(error), "this project itself", pip_install(*this_project()), True)
         return
@@ -124,6 +125,20 @@ def requirements(extra: str = "") -> Iterator[Finding]:
         in_extra = each.marker is not None and not in_base and each.marker.evaluate({"extra": extra})
         if (in_extra if extra else in_base) and each.name != DISTRIBUTION:
             yield package(each.name, each.specifier, required=not extra)
+
+
+def _declared() -> list[str]:
+    """Return every requirement, extras with a marker, as a wheel's metadata words them.
+
+    A checkout's pyproject.toml goes first: what an editable install noted of it may be older.
+    """
+    source = ROOT / "pyproject.toml"
+    if not source.is_file():
+        return importlib.metadata.requires(DISTRIBUTION) or []
+    project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
+    base: list[str] = project["dependencies"]
+    optional = project["optional-dependencies"].items()
+    return base + [f'{each}; extra == "{extra}"' for extra, texts in optional for each in texts]
 
 
 def package(name: str, allowed: SpecifierSet, required: bool) -> Finding:
