@@ -2,7 +2,7 @@
 # .venv belongs to this file: it is updated when pyproject.toml or constraints.txt change.
 
 PYTHON ?= python3
-PYTEST ?= -n 2 --durations=10
+PYTEST ?= --durations=10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,10 +21,10 @@ demo: $(VENV)/base.stamp  ## digits -> SimMIM pretraining -> transfer -> a compa
 	$(BIN)/mimbench demo
 
 test: check  ## the static checks, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(PYTEST)
 
 test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
 
 check: $(VENV)/test.stamp  ## format, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .
