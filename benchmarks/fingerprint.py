@@ -44,11 +44,29 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def fingerprint(root: Path, files: list[Path]) -> Fingerprint:
-    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all."""
-    sizes = [file.stat().st_size for file in files]
-    by_content = sum(sizes) <= CONTENT_LIMIT_BYTES
+    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all.
+
+    A file that cannot be read (a dangling link, say) is hashed as such; the loader will name it.
+    """
+    sizes = [_size_bytes(file) for file in files]
+    by_content = sum(size or 0 for size in sizes) <= CONTENT_LIMIT_BYTES
     total = hashlib.sha256()
     for file, size in zip(files, sizes, strict=True):
-        mark = hashlib.sha256(file.read_bytes()).hexdigest() if by_content else str(size)
-        total.update(f"{file.relative_to(root).as_posix()}\0{mark}\n".encode())
+        mark = _content_sha256(file) if by_content else size
+        shown = "unreadable" if mark is None else str(mark)
+        total.update(os.fsencode(file.relative_to(root)) + f"\0{shown}\n".encode())
     return Fingerprint(len(files), "content" if by_content else "sizes", total.hexdigest())
+
+
+def _size_bytes(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
+
+
+def _content_sha256(file: Path) -> str | None:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
