@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,16 +32,26 @@ def find_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         rule = "a folder that exists"
         raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    ]
+    found = [Path(parent, name) for parent, names in _walk(folder) for name in names if _is_image(name)]
     if not found:
         rule = f"at least one image ({', '.join(sorted(IMAGE_SUFFIXES))})"
         raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
     return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder below `folder` with its file names; a link back to a folder already seen is not followed."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield parent, names
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def fingerprint(root: Path, files: list[Path]) -> Fingerprint:

@@ -116,9 +116,9 @@ def test_manifest_names_the_four_stages() -> None:
 
 
 def test_named_architecture_is_ours_and_any_other_is_timms() -> None:
-    ours = find_architecture("swin_base_192_window6")
+    ours = find_architecture("swin_base_window6")
     assert ours.name == "swin_base_patch4_window7_224"
-    assert ours.arguments == {"img_size": 192, "window_size": 6}
+    assert ours.arguments == {"window_size": 6}
     assert find_architecture("vit_base_patch16_224").arguments == {}
 
 

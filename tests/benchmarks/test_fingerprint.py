@@ -94,3 +94,13 @@ def test_folder_without_images_gets_the_remedy(tmp_path: Path, made: bool) -> No
     assert rule == ("  rule:   a folder that exists" if not made else rule)
     assert "at least one image" in rule or not made
     assert "data.root=FOLDER" in remedy
+
+
+def test_a_link_back_to_its_own_folder_counts_no_image_twice(images: Path) -> None:
+    (images / "cat" / "again").symlink_to(images, target_is_directory=True)
+    assert len(find_images(images)) == 2
+
+
+def test_a_linked_folder_is_followed(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(images, target_is_directory=True)
+    assert len(find_images(tmp_path / "linked")) == 2

@@ -1,7 +1,7 @@
 """What a checkpoint layout is: one way to name and arrange an encoder's tensors.
 
-timm's layout (of the pinned timm) is the house's own. A layout turns its tensors into timm's and, where we export to it,
-back, without changing a bit: renaming, splitting, joining, transposing and permuting only.
+timm's layout (of the pinned timm) is the house's own. A layout turns its tensors into timm's and, where we export to
+it, back, without changing a bit: renaming, splitting, joining, transposing and permuting only.
 """
 
 from __future__ import annotations
