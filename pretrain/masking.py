@@ -46,3 +46,7 @@ class RandomMask(Config):
         cells = (order < hidden_cells).view(batch, side, side)
         scale = self.mask_patch_size_px // patch_size_px
         return cells.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+Masking = RandomMask
+"""What a recipe may name; a second strategy makes this a union told apart by `kind`."""

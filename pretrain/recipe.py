@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from benchmarks.config import Config, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
 from benchmarks.training import Count, Training
-from pretrain.masking import RandomMask
+from pretrain.masking import Masking
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -38,7 +38,7 @@ class PretrainRecipe(Config):
     encoder: Architecture
     """A name of `mimbench list encoders`, a timm model name, or {name, arguments}."""
     drop_path_rate: Share = 0.0
-    masking: RandomMask = RandomMask()
+    masking: Masking = Masking()
     data: PretrainData
     training: Training
 
