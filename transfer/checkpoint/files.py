@@ -7,7 +7,7 @@ import mmap
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.recognise import HEAD_BYTES, is_json, is_pickle, is_zip, not_a_checkpoint
@@ -45,21 +45,20 @@ def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFil
         chosen = _only_checkpoint(path, limits) if path.is_dir() else path
         with _open(chosen) as file:
             if (index := read_index(file, limits)) is None:
-                parsed, sha256 = _parse(file, limits), hashlib.file_digest(_rewound(file), "sha256").hexdigest()
+                parsed, sha256 = _parse(file, limits), _sha256_of(file).hexdigest()
             else:
                 parsed, sha256 = _read_shards(chosen, file, index, limits)
     except Refusal as refusal:
         raise refusal.about(path) from None
     except OSError as error:
-        remedy = {PermissionError: "ask its owner for the right to read it (chmod a+r)"}.get(
-            type(error), "check the path"
-        )
+        denied = isinstance(error, PermissionError)
+        remedy = "ask its owner for the right to read it (chmod a+r)" if denied else "check the path"
         found = f"{error.filename or path}: {error.strerror or error}"
         raise UserError.about("checkpoint", found, "a file that exists and may be read", remedy) from None
     return CheckpointFile(chosen, parsed.container, parsed.content, tuple(sorted(parsed.inert)), sha256)
 
 
-def _parse(file: IO[bytes], limits: Limits) -> Parsed:
+def _parse(file: BinaryIO, limits: Limits) -> Parsed:
     """Read one file whole. Raises Refusal."""
     head = _head(file)
     size = file.seek(0, 2)
@@ -75,32 +74,25 @@ def _parse(file: IO[bytes], limits: Limits) -> Parsed:
     return read_safetensors(data, limits) if is_safetensors(head) else read_pickles(data, limits)
 
 
-def _read_shards(path: Path, file: IO[bytes], index: Index, limits: Limits) -> tuple[Parsed, str]:
-    digest = hashlib.sha256(_rewound(file).read())
+def _read_shards(path: Path, file: BinaryIO, index: Index, limits: Limits) -> tuple[Parsed, str]:
+    missing = [name for name in index.shards if not path.with_name(name).is_file()]
+    if missing:
+        finding = f"missing shards: {', '.join(missing[:5])} ({len(missing)} of {len(index.shards)})"
+        raise Refusal(finding, "every shard of the index lies beside it", "fetch them into the same folder")
+    digest = _sha256_of(file)
     parts: dict[str, Parsed] = {}
     for name in index.shards:
-        shard = path.with_name(name)
-        if not shard.is_file():
-            missing = [other for other in index.shards if not path.with_name(other).is_file()]
-            remedy = "fetch the missing ones into the same folder"
-            raise Refusal(
-                f"missing shards: {', '.join(missing[:5])} ({len(missing)} of {len(index.shards)})",
-                "every shard of the index lies beside it",
-                remedy,
-            )
-        with _open(shard) as part:
+        with _open(path.with_name(name)) as shard:
             try:
-                parts[name] = _parse(part, limits)
+                parts[name] = _parse(shard, limits)
             except Refusal as refusal:
                 raise Refusal(f"shard {name}: {refusal.finding}", refusal.rule, refusal.remedy) from None
-            part.seek(0)
-            while block := part.read(1 << 20):
-                digest.update(block)
+            _sha256_of(shard, digest)
     return merge(index, parts), digest.hexdigest()
 
 
 def _only_checkpoint(folder: Path, limits: Limits) -> Path:
-    """Return the one checkpoint of a folder: its index of shards, Hugging Face's `model.safetensors`, or the only one."""
+    """Return the one checkpoint of a folder: its index of shards, else `model.safetensors`, else the only one."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     indexes, single = [], []
     for path in files:
@@ -123,24 +115,33 @@ def _only_checkpoint(folder: Path, limits: Limits) -> Path:
     )
 
 
-def _is_index(file: IO[bytes], limits: Limits) -> bool:
+def _is_index(file: BinaryIO, limits: Limits) -> bool:
     try:
         return read_index(file, limits) is not None
     except Refusal:
         return False
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO:
     """Open a regular file; a pipe or a device would hang or never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise unsupported("neither a file nor a folder", "give the path of the checkpoint")
     return open(path, "rb")
 
 
-def _head(file: IO[bytes]) -> bytes:
+def _head(file: BinaryIO) -> bytes:
     return _rewound(file).read(HEAD_BYTES)
 
 
-def _rewound(file: IO[bytes]) -> IO[bytes]:
+def _sha256_of(file: BinaryIO, digest: hashlib._Hash | None = None) -> hashlib._Hash:
+    """Return the digest of the whole file, or carry `digest` on with it."""
+    digest = digest or hashlib.sha256()
+    file.seek(0)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest
+
+
+def _rewound(file: BinaryIO) -> BinaryIO:
     file.seek(0)
     return file

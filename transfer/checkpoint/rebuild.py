@@ -67,6 +67,12 @@ def from_bytes(data: memoryview | bytearray, dtype: torch.dtype) -> Tensor:
     return (flat if flat.data_ptr() % dtype.itemsize == 0 else flat.clone()).view(dtype)
 
 
+def with_swapped_bytes(flat: Tensor) -> Tensor:
+    """Return a copy of a flat tensor in the other byte order."""
+    number_bytes = flat.dtype.itemsize // (2 if flat.is_complex() else 1)
+    return flat.view(torch.uint8).reshape(-1, number_bytes).flip(1).reshape(-1).view(flat.dtype)
+
+
 def is_count(value: object) -> bool:
     """Tell whether a value can be a size, a stride or an offset."""
     return type(value) is int and 0 <= value < 2**63

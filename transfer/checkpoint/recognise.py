@@ -63,9 +63,7 @@ def not_an_index() -> Refusal:
 def _tar(head: bytes) -> Refusal:
     member = head[:100].rstrip(b"\x00")
     if member in (b"sys_info", b"storages", b"tensors", b"pickle"):
-        remedy = (
-            "where you trust it: load it with torch.load(FILE, weights_only=False) and torch.save the state dict again"
-        )
+        remedy = "where you trust it: open it with torch.load(FILE, weights_only=False), torch.save its state dict"
         return unsupported("a tar archive of torch before 0.1.10, which is no longer read", remedy)
     return unsupported("a tar archive", _UNPACK)
 

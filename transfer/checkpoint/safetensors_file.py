@@ -1,6 +1,6 @@
 """safetensors, read by its published format: 8 bytes of header length, a JSON header, then the tensors' bytes.
 
-Source: github.com/huggingface/safetensors, "Format". Read here rather than by its library so that every damage is named.
+Source: github.com/huggingface/safetensors, "Format". Read here, not by its library, so that every damage is named.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def read_safetensors(data: mmap, limits: Limits) -> Parsed:
         dtype, shape, (start, stop) = _dtype(name, entry), _shape(name, entry), _offsets(name, entry)
         if start != end:
             problem = "overlap" if start < end else "leave a hole"
-            raise damaged(
-                f"a safetensors header in which {name!r} and its neighbour {problem} at byte {min(start, end)}"
-            )
+            raise damaged(f"a safetensors header in which {name!r} and its neighbour {problem} at byte {end}")
         if stop > len(data) - begin:
             raise truncated(f"before tensor {name!r}, whose offset {stop} is out of range ({len(data) - begin} bytes)")
         if stop - start != prod(shape) * dtype.itemsize:

@@ -1,6 +1,6 @@
 """Both formats of torch.save: a zip archive (since torch 1.6) and the older stream of pickles and raw storages.
 
-Sources: torch/serialization.py of torch 2.x (`_save`, `_legacy_save`) and the ZIP application note, sections 4.3 to 4.5.
+Sources: torch/serialization.py of torch 2.x (`_save`, `_legacy_save`); the ZIP application note, 4.3 to 4.5.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, cast
 
 import torch
 
-from transfer.checkpoint.rebuild import Rebuilder, Storage, from_bytes
+from transfer.checkpoint.rebuild import Rebuilder, Storage, from_bytes, with_swapped_bytes
 from transfer.checkpoint.refusal import Limits, Refusal, damaged, over_limit, truncated, unsupported
 from transfer.checkpoint.unpickle import Unpickler
 
@@ -39,8 +39,9 @@ class Parsed:
 
 def read_torch_zip(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
     """Read `TOP/data.pkl` with the storages `TOP/data/KEY`; tensors are views of `data`, nothing is unpacked."""
-    members = _members(file, data)
-    top = _top_folder(members)
+    archive = _archive(file, data)
+    top = _top_folder(archive.namelist())
+    members = _members(archive, data)
     pickle = members[f"{top}data.pkl"]
     if len(pickle) > limits.pickle_bytes:
         rule = f"a pickle of at most {limits.pickle_bytes / 1e6:.0f} MB beside the tensors"
@@ -69,22 +70,28 @@ class _ZipStorages:
                 raise damaged(f"storage {key!r} has {len(data)} bytes, which are no whole number of {dtype}")
             flat = from_bytes(data, dtype)
             if self._swap and dtype.itemsize > 1:
-                flat = flat.clone()
-                flat.untyped_storage().byteswap(dtype)
+                flat = with_swapped_bytes(flat)
             storage = self._made[key, dtype] = Storage(flat.untyped_storage(), dtype, 0, flat.numel())
         if count != storage.count:
             raise damaged(f"storage {key!r} has {storage.count} elements where the pickle says {count}")
         return storage
 
 
-def _members(file: IO[bytes], data: mmap) -> dict[str, memoryview]:
-    """Return every member's bytes by name. Raises Refusal for anything that is compressed, encrypted or overlapping."""
+def _archive(file: IO[bytes], data: mmap) -> zipfile.ZipFile:
+    """Open the archive's table of contents. Raises Refusal where there is none, or where members are encrypted."""
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError) as error:
         if b"PK\x05\x06" not in data[-(1 << 16) - 22 :]:
             raise truncated("before the table of contents of its zip archive") from None
         raise damaged(f"its zip archive has no usable table of contents ({str(error)[:80]})") from None
+    if any(info.flag_bits & _ENCRYPTED for info in archive.infolist()):
+        raise unsupported("an encrypted zip archive", "decrypt it with its password first (unzip)")
+    return archive
+
+
+def _members(archive: zipfile.ZipFile, data: mmap) -> dict[str, memoryview]:
+    """Return every member's bytes by name. Raises Refusal for members that are compressed, damaged or overlapping."""
     members: dict[str, memoryview] = {}
     end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
@@ -102,8 +109,6 @@ def _members(file: IO[bytes], data: mmap) -> dict[str, memoryview]:
 
 def _extent(info: zipfile.ZipInfo, data: mmap) -> tuple[int, int]:
     """Return where a member's bytes begin and end."""
-    if info.flag_bits & _ENCRYPTED:
-        raise unsupported("an encrypted zip archive", "decrypt it with its password first (unzip)")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise _compressed(info)
     header = data[info.header_offset : info.header_offset + 30]
@@ -123,7 +128,7 @@ def _compressed(info: zipfile.ZipInfo) -> Refusal:
     )
 
 
-def _top_folder(members: dict[str, memoryview]) -> str:
+def _top_folder(members: list[str]) -> str:
     tops = sorted((name.removesuffix("data.pkl") for name in members if _is_data_pickle(name)), key=len)
     if not tops:
         raise _other_archive(members)
@@ -139,7 +144,7 @@ def _is_data_pickle(name: str) -> bool:
     return name == "data.pkl" or name.endswith("/data.pkl")
 
 
-def _other_archive(members: dict[str, memoryview]) -> Refusal:
+def _other_archive(members: list[str]) -> Refusal:
     if any(name.endswith(".npy") for name in members):
         remedy = "read it with numpy.load and save the arrays as tensors: safetensors.numpy.save_file"
         return unsupported("a NumPy archive (.npz)", remedy)
@@ -210,9 +215,6 @@ class _LegacyStorages:
                 raise truncated(f"within storage {key!r}")
             if int.from_bytes(count, "little") != storage.count:
                 raise damaged(f"storage {key!r} has another size than its tensors need")
-            if raw:
-                target = torch.empty(0, dtype=torch.uint8).set_(storage.raw)
-                target.copy_(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
-        if sys.byteorder == "big":
-            for storage in self._made.values():
-                storage.raw.byteswap(storage.dtype)
+            source = from_bytes(bytearray(raw), storage.dtype)
+            flat = torch.empty(0, dtype=storage.dtype).set_(storage.raw)
+            flat.copy_(with_swapped_bytes(source) if sys.byteorder == "big" else source)
