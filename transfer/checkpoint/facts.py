@@ -18,7 +18,7 @@ _NOTHING = object()
 
 
 def facts_beside(content: object, where: tuple[str, ...]) -> dict[str, JsonValue]:
-    """Return the facts of every level on the way to the weights; a nearer one replaces an outer one of the same name."""
+    """Return the facts of every level on the way to the weights; a nearer one replaces an outer one."""
     facts: dict[str, JsonValue] = {}
     reader = _Reader()
     level = content
@@ -31,7 +31,7 @@ def facts_beside(content: object, where: tuple[str, ...]) -> dict[str, JsonValue
 
 
 class _Reader:
-    """Turns data into JSON until a number of items is reached: shared parts of a crafted file could unfold without end."""
+    """Turns data into JSON, up to a number of items: shared parts of a crafted file could unfold without end."""
 
     def __init__(self) -> None:
         self._items = 0

@@ -1,12 +1,12 @@
-"""The encoder's tensors within a checkpoint's content: where they lie, what wraps their names, what was said beside them.
+"""The encoder's tensors within a checkpoint's content: where they lie, what wraps their names, what stands beside them.
 
 Where a file holds several sets of weights, the one its authors evaluate is taken: the teacher (DINO, iBOT, DINOv2) or
-target encoder (I-JEPA) before everything, the student last, exponential averages (`model_ema`) only where nothing else is.
+target encoder (I-JEPA) before everything, the student last, averages (`model_ema`) only where nothing else is.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -44,8 +44,9 @@ _RANKS: tuple[tuple[str, ...], ...] = (
     ("student",),
 )
 _RANK_OF = {key: rank for rank, keys in enumerate(_RANKS) for key in keys}
-_NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "random", "loss", "queue", "center")
+_NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "random", "loss")
 _MAX_DEPTH = 3
+_MAX_MODULES = 20_000
 
 Where = tuple[str, ...]
 StateDict = Mapping[str, Tensor]
@@ -53,7 +54,7 @@ StateDict = Mapping[str, Tensor]
 
 def find_weights(content: object) -> FoundWeights:
     """Return the encoder's tensors. Raises UserError, naming the candidates, when there is none or more than one."""
-    candidates = dict(_candidates(content, ()))
+    candidates = dict(_candidates(content, (), set()))
     where = _choose(candidates)
     weights = candidates[where]
     prefix = encoder_prefix(weights)
@@ -66,35 +67,48 @@ def find_weights(content: object) -> FoundWeights:
     return FoundWeights(tensors, where, prefix, facts)
 
 
-def _candidates(value: object, where: Where) -> Iterable[tuple[Where, StateDict]]:
-    """Yield every set of weights, without looking into one for others."""
-    if (weights := _state_dict(value)) is not None:
+def _candidates(value: object, where: Where, seen: set[int]) -> Iterable[tuple[Where, StateDict]]:
+    """Yield every set of weights once, without looking into one for others."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if weights := _state_dict(value):
         yield where, weights
     elif len(where) < _MAX_DEPTH:
         for key, inner in _entries(value).items():
             if isinstance(key, str) and not any(word in key.lower() for word in _NOT_WEIGHTS):
-                yield from _candidates(inner, (*where, key))
+                yield from _candidates(inner, (*where, key), seen)
 
 
-def _state_dict(value: object) -> StateDict | None:
-    """Return the tensors of a dict that holds mostly tensors, or of a whole model that was pickled."""
+def _state_dict(value: object) -> StateDict:
+    """Return the tensors of a dict that holds mostly tensors, or of a whole model that was pickled; else nothing."""
     if isinstance(value, Inert) and isinstance(value.state, dict) and "_modules" in value.state:
-        return dict(_module_tensors(value, "", 0)) or None
+        return _module_tensors(value)
     entries = _entries(value)
-    tensors = {key: inner for key, inner in entries.items() if isinstance(key, str) and isinstance(inner, Tensor)}
-    return tensors if tensors and 2 * len(tensors) >= len(entries) else None
+    tensors = _direct_tensors(entries)
+    deeper = max((len(_direct_tensors(_entries(inner))) for inner in entries.values()), default=0)
+    return tensors if 2 * len(tensors) >= len(entries) and len(tensors) > deeper else {}
 
 
-def _module_tensors(module: Inert, prefix: str, depth: int) -> Iterable[tuple[str, Tensor]]:
-    """Yield what `state_dict()` of a pickled model would hold, from the tables every torch module keeps."""
-    state = module.state if isinstance(module.state, dict) else {}
-    for table in ("_parameters", "_buffers"):
-        for name, tensor in _entries(state.get(table)).items():
-            if isinstance(tensor, Tensor):
-                yield f"{prefix}{name}", tensor
-    for name, inner in _entries(state.get("_modules")).items():
-        if isinstance(inner, Inert) and depth < 20:
-            yield from _module_tensors(inner, f"{prefix}{name}.", depth + 1)
+def _direct_tensors(entries: Mapping[object, object]) -> dict[str, Tensor]:
+    return {key: inner for key, inner in entries.items() if isinstance(key, str) and isinstance(inner, Tensor)}
+
+
+def _module_tensors(model: Inert) -> dict[str, Tensor]:
+    """Return what `state_dict()` of a pickled model would hold, from the tables that every torch module keeps."""
+    tensors: dict[str, Tensor] = {}
+    waiting = deque([("", model)])
+    for _ in range(_MAX_MODULES):  # modules may contain each other in a crafted file
+        if not waiting:
+            break
+        prefix, module = waiting.popleft()
+        state = module.state if isinstance(module.state, dict) else {}
+        for table in ("_parameters", "_buffers"):
+            own = _direct_tensors(_entries(state.get(table)))
+            tensors.update((f"{prefix}{name}", tensor) for name, tensor in own.items())
+        inner = _entries(state.get("_modules")).items()
+        waiting.extend((f"{prefix}{name}.", part) for name, part in inner if isinstance(part, Inert))
+    return tensors
 
 
 def _entries(value: object) -> Mapping[object, object]:

@@ -18,12 +18,13 @@ _PATCH_EMBEDDINGS = (
 )
 # Where those are missing: the file is incomplete, and is to be reported so under its true names.
 _FIRST_BLOCKS = (
+    r"patch_embed\..+",
+    r"embeddings\..+",
     r"encoder\.layers\.0\.blocks\.0\..+",
     r"encoder\.layer\.0\..+",
     r"(?:layers|stages)\.0\.blocks\.0\..+",
     r"blocks\.0\..+",
     r"features\.1\.0\..+",
-    r"patch_embed\..+",
 )
 # Parts of a name that mark a helper of training, not the encoder that is evaluated.
 _HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer"}
