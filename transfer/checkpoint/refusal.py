@@ -1,0 +1,77 @@
+"""Why a checkpoint file is refused, and the limits that keep a crafted file from eating the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.errors import UserError
+
+READABLE = "a checkpoint written by torch.save, safetensors, or either in shards with its index"
+
+
+class Refusal(Exception):
+    """A file that is not read: what was found in it, the rule it breaks, and what helps."""
+
+    def __init__(self, finding: str, rule: str, remedy: str) -> None:
+        super().__init__(finding)
+        self.finding, self.rule, self.remedy = finding, rule, remedy
+
+    def about(self, path: Path) -> UserError:
+        return UserError.about("checkpoint", f"{path}: {self.finding}", self.rule, self.remedy)
+
+
+def truncated(where: str) -> Refusal:
+    """A file that ends too early: a download or a copy that broke off."""
+    remedy = "fetch or copy it again and compare its size and sha256 with the source's"
+    return Refusal(f"truncated: it ends {where}", "a complete, undamaged file", remedy)
+
+
+def damaged(finding: str) -> Refusal:
+    """A file that began well and then broke its format's own rules."""
+    remedy = "fetch or copy it again and compare its size and sha256 with the source's"
+    return Refusal(f"damaged: {finding}", "a complete, undamaged file", remedy)
+
+
+def unsafe(wish: str) -> Refusal:
+    """A file that wants something done that plain data never needs."""
+    rule = "a checkpoint holds tensors and plain data; no code that a file names is ever run here"
+    remedy = "if you trust its author, ask for the weights as safetensors; open the file with nothing else"
+    return Refusal(f"the file asks to {wish}: refused; nothing was run", rule, remedy)
+
+
+def over_limit(finding: str, limit: str) -> Refusal:
+    """A file beyond what real checkpoints need: by accident or by intent, it would exhaust the machine."""
+    remedy = (
+        "save only the model's state dict, as safetensors; or pass larger Limits() from Python if you trust the file"
+    )
+    return Refusal(finding, limit, remedy)
+
+
+def unsupported(finding: str, remedy: str) -> Refusal:
+    """A sound file of a kind that is not read."""
+    return Refusal(finding, READABLE, remedy)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may ask for. The defaults are several times what published vision checkpoints need."""
+
+    file_bytes: int = 64 << 30
+    pickle_bytes: int = 256 << 20
+    """Of the pickle alone; the tensors lie outside of it."""
+    header_bytes: int = 100 << 20
+    """Of a safetensors header or an index."""
+    operations: int = 3_000_000
+    """Pickle operations, copied items included; about 40 per tensor."""
+    stack: int = 1_000_000
+    memo: int = 2_000_000
+    nesting: int = 200
+    """Containers within containers."""
+    integer_bits: int = 4096
+    tensors: int = 100_000
+    expansion: float = 4.0
+    """Bytes of all tensors together (repeated and expanded ones count in full) per byte of the file, plus 64 MiB."""
+
+    def tensor_bytes(self, file_bytes: int) -> int:
+        return int(self.expansion * file_bytes) + (64 << 20)
