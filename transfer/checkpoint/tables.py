@@ -57,7 +57,7 @@ def axis_matrix(source: int, target: int, mode: TableMode) -> NDArray[np.float64
 
 def _by_torch(mode: str, source: int, target: int) -> NDArray[np.float64]:
     """Resize unit vectors as the official code resizes tables: half-pixel centres, no antialiasing."""
-    units = torch.eye(source, dtype=torch.float64)[None, None]
+    units = torch.eye(source, dtype=torch.float64, device="cpu")[None, None]
     matrix: NDArray[np.float64] = interpolate(units, (target, source), mode=mode, align_corners=False)[0, 0].numpy()
     return matrix
 
