@@ -12,10 +12,17 @@ from benchmarks.errors import UserError
 
 
 def build_backbone(
-    architecture: Architecture, image_size_px: int | None, *, num_classes: int = 0, drop_path_rate: float = 0.0
+    architecture: Architecture,
+    image_size_px: int | None,
+    *,
+    num_classes: int = 0,
+    drop_path_rate: float = 0.0,
+    whole_windows: bool = True,
 ) -> nn.Module:
     """Build a timm model with random weights; `num_classes=0` leaves the classifier out.
 
+    `whole_windows` refuses image sizes whose maps are no multiples of the window (see `check_windows`); dense features,
+    which do not run timm's own forward, have no such limit.
     Raises UserError when timm does not know the name, or refuses the arguments or the image size.
     """
     if not timm.is_model(architecture.name):
@@ -31,11 +38,12 @@ def build_backbone(
         shown = f"{architecture.name} {arguments}"
         rule = f"arguments that timm accepts ({error})"
         raise UserError.about("encoder", shown, rule, "mend encoder.arguments or image_size_px") from None
-    _check_windows(model, architecture, image_size_px)
+    if whole_windows:
+        check_windows(model)
     return model
 
 
-def _check_windows(model: nn.Module, architecture: Architecture, image_size_px: int | None) -> None:
+def check_windows(model: nn.Module) -> None:
     """Refuse maps that are no multiple of the window: timm then rolls before it pads, and borders attend wrongly.
 
     Source: huggingface/pytorch-image-models issue 2438.
@@ -46,8 +54,15 @@ def _check_windows(model: nn.Module, architecture: Architecture, image_size_px: 
             continue
         if any(side % step for side, step in zip(resolution, window, strict=True)):
             rule = f"a size whose feature maps are multiples of the window ({name}: {resolution}, window {window})"
-            remedy = f"another image_size_px or window_size for {architecture.name}, e.g. 224 with 7, 192 with 6"
-            raise UserError.about("image_size_px", image_size_px, rule, remedy)
+            remedy = "another image_size_px or window_size, e.g. 224 with 7, 192 with 6"
+            raise UserError.about("image_size_px", _image_size(model), rule, remedy)
+
+
+def _image_size(model: nn.Module) -> int | tuple[int, int]:
+    """Return the image size a timm model was built for: one side where it is square."""
+    embed: Any = model.patch_embed
+    height, width = embed.img_size
+    return height if height == width else (height, width)
 
 
 def window_size(backbone: nn.Module) -> int | None:
