@@ -12,8 +12,9 @@ VERBS = {
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
     "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel: a graph of stages, on a laptop or on Slurm"),
+    "checkpoint": ("transfer.checkpoint.cli", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards from run records"),
-    "list": ("benchmarks.catalogue", "tasks, recipes, encoders and published references"),
+    "list": ("benchmarks.catalogue", "tasks, recipes, encoders, checkpoint formats and published references"),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that mends it"),
 }
 
@@ -67,7 +68,8 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
         from benchmarks.errors import UserError, did_you_mean
 
         raise UserError.about("verb", verb, "a verb of mimbench", did_you_mean(verb, VERBS))
-    module = importlib.import_module(VERBS[verb][0])
+    room = "transfer.checkpoint.formats" if (verb, arguments[:1]) == ("list", ["formats"]) else VERBS[verb][0]
+    module = importlib.import_module(room)
     code: int = module.main(arguments)
     return code
 

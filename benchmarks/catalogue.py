@@ -17,6 +17,7 @@ KINDS = {
     "tasks": "what is measured: mimbench transfer TASK --encoder REF",
     "recipes": "how it is trained: mimbench pretrain RECIPE, mimbench transfer TASK --recipe RECIPE",
     "encoders": "architectures with a name of their own; any timm model name works too: --encoder random:NAME",
+    "formats": "checkpoints that can be read, and written with mimbench checkpoint convert",
     "references": "published numbers, each with the place where it stands",
 }
 

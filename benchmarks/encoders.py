@@ -36,6 +36,13 @@ class Architecture(Config):
         value = self.arguments.get("in_chans", 3)
         return value if isinstance(value, int) else 3
 
+    def at_size(self, image_size_px: int) -> Architecture:
+        """Return the same architecture built for another image size."""
+        return self.with_arguments(img_size=image_size_px)
+
+    def with_arguments(self, **arguments: JsonValue) -> Architecture:
+        return Architecture(name=self.name, arguments={**self.arguments, **arguments})
+
 
 class EncoderManifest(Config):
     """An exported encoder: enough to rebuild it, to judge it, and to prove that its weights are the same."""
@@ -65,6 +72,13 @@ def find_architecture(name: str) -> Architecture:
     if name in recipe_names("encoders"):
         return validate(Architecture, read_yaml(find_recipe("encoders", name)), f"encoder {name}")
     return Architecture(name=name)
+
+
+def with_window(architecture: Architecture, window_size: int | None) -> Architecture:
+    """Return the architecture with another window; None keeps its own, and only Swin and SwinV2 have one."""
+    if window_size is None or not architecture.name.startswith("swin"):
+        return architecture
+    return architecture.with_arguments(window_size=window_size)
 
 
 def write_encoder(folder: Path, weights: dict[str, Tensor], **fields: Any) -> EncoderManifest:

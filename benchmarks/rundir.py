@@ -68,6 +68,16 @@ def announce(path: Path | None, folder: Path) -> None:
         write_atomically(path, json.dumps({"run_dir": str(folder.resolve())}).encode())
 
 
+def is_announcement(path: Path) -> bool:
+    """Tell whether `path` was written by `announce`; a stage's that has not started yet counts by its place."""
+    try:
+        return "run_dir" in json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return path.parent.name == "stages"
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def follow(path: Path) -> Path:
     """Return the run folder that an announcement file names."""
     try:

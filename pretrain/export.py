@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.config import Recipe
-from benchmarks.encoders import Architecture, EncoderManifest, write_encoder
+from benchmarks.encoders import EncoderManifest, write_encoder
 from benchmarks.engine.backbone import window_size
 from pretrain.recipe import PretrainRecipe
 from pretrain.simmim import SimMIM
@@ -14,11 +14,10 @@ from pretrain.simmim import SimMIM
 def export_encoder(model: SimMIM, recipe: Recipe[PretrainRecipe], folder: Path, run_id: str) -> EncoderManifest:
     """Write the encoder of `model` to `folder`; the manifest is enough to rebuild it in plain timm."""
     config, encoder = recipe.config, model.encoder
-    arguments = {**config.encoder.arguments, "img_size": config.image_size_px}
     return write_encoder(
         folder,
         encoder.backbone.state_dict(),
-        architecture=Architecture(name=config.encoder.name, arguments=arguments),
+        architecture=config.encoder.at_size(config.image_size_px),
         image_size_px=config.image_size_px,
         patch_size_px=encoder.patch_size_px,
         window_size=window_size(encoder.backbone),

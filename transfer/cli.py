@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import get_args
 
 from benchmarks.config import load_recipe
+from benchmarks.encoders import InitStage
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim
 from benchmarks.tasks import find_task
 from transfer.adapter import Transfer, adapter_for
@@ -13,6 +15,7 @@ from transfer.references import resolve
 
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
+  mimbench transfer imagenet1k --encoder simmim_pretrain__swin_base.pth data.root=/data/imagenet
   mimbench transfer imagefolder --encoder timm:swin_base_patch4_window7_224.ms_in1k \\
       --recipe imagenet1k_swin_base_224 data.root=/data/flowers training.batch_size=256
 
@@ -30,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
-    source = resolve(args.encoder, args.label)
+    source = resolve(args.encoder, args.label, args.stage)
     data = adapter.find_data(task, recipe.config)
     work = claim(
         "transfer",
@@ -61,7 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("task", metavar="TASK", help="a task of the catalogue (`mimbench list tasks`)")
     parser.add_argument(
-        "--encoder", required=True, metavar="REF", help="run folder, encoder folder, timm:NAME, random:NAME"
+        "--encoder",
+        required=True,
+        metavar="REF",
+        help="run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME",
+    )
+    parser.add_argument(
+        "--stage",
+        choices=get_args(InitStage)[1:],
+        help="how far a foreign checkpoint was trained, where it does not tell",
     )
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
     parser.add_argument("--label", metavar="NAME", help="the encoder's name in tables")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.encoders import Architecture, EncoderManifest, InitStage, write_encoder
+from benchmarks.encoders import EncoderManifest, InitStage, with_window, write_encoder
 from benchmarks.engine.backbone import window_size
 from transfer.adapter import Transfer
 from transfer.loading import is_head
@@ -27,9 +27,7 @@ def export_finetuned(model: nn.Module, transfer: Transfer, folder: Path, run_id:
     return write_encoder(
         folder,
         {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
-        architecture=Architecture(
-            name=use.architecture.name, arguments={**use.architecture.arguments, "img_size": recipe.image_size_px}
-        ),
+        architecture=with_window(use.architecture, recipe.window_size).at_size(recipe.image_size_px),
         image_size_px=recipe.image_size_px,
         patch_size_px=int(embed.patch_size[0]),
         window_size=window_size(model),

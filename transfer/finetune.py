@@ -9,6 +9,7 @@ import torch
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from benchmarks.encoders import with_window
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.images import MODES, Batch, ImageSamples, evaluation_loader, steps_per_epoch
@@ -99,7 +100,7 @@ def build_classifier(
     recipe: FinetuneRecipe, source: Source, num_classes: int, seed: int
 ) -> tuple[nn.Module, LoadReport]:
     """Return the encoder with a fresh head, and the proof of what was loaded into it."""
-    architecture = source.use.architecture
+    architecture = with_window(source.use.architecture, recipe.window_size)
     if architecture.in_chans not in MODES:
         rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
         raise UserError.about("in_chans", architecture.in_chans, rule, "another encoder")
@@ -109,7 +110,7 @@ def build_classifier(
     )
     if source.read is None:
         return model, random_report(model)
-    return model, load_encoder(model, source.read(), source.source_format)
+    return model, load_encoder(model, source.read(), source.source_format, recipe.table_resize)
 
 
 def finetune(transfer: Transfer) -> RunRecord:

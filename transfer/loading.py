@@ -9,20 +9,27 @@ from torch import Tensor, nn
 
 from benchmarks.errors import WorkFailed
 from benchmarks.record import LoadReport
+from transfer.checkpoint.resize import fit_weights
+from transfer.checkpoint.tables import TableMode
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
 HEAD = ("head.", "fc.", "classifier.")
-IGNORED = ("mask_token", "relative_position_index", "attn_mask")
+IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "attn_mask")
 
 
-def load_encoder(model: nn.Module, weights: dict[str, Tensor], source_format: str) -> LoadReport:
+def load_encoder(
+    model: nn.Module, weights: dict[str, Tensor], source_format: str, mode: TableMode = "geometric-cubic"
+) -> LoadReport:
     """Copy `weights` into the encoder part of `model` and report what is, afterwards, equal to the source.
 
-    The head keeps its initial values. Nothing is skipped silently: see `require_complete`.
+    What has another shape is resized first where a rule exists, position tables by `mode`. The head keeps its initial
+    values. Nothing is skipped silently: see `require_complete`.
     """
+    fitted = fit_weights(weights, model, mode)
+    weights = fitted.weights
     state = model.state_dict()
     expected = {name: tensor for name, tensor in state.items() if not is_head(name)}
-    offered = {name: tensor for name, tensor in weights.items() if not is_head(name) and not _is_ignored(name)}
+    offered = {name: tensor for name, tensor in weights.items() if not is_head(name) and not is_ignored(name)}
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False)  # what does not fit is named in the report
     after = model.state_dict()
@@ -32,6 +39,7 @@ def load_encoder(model: nn.Module, weights: dict[str, Tensor], source_format: st
         loaded=len(loaded),
         expected=len(expected),
         coverage_percent=100 * _elements(expected, loaded) / _elements(expected, expected),
+        resized=fitted.resized,
         missing=tuple(sorted(set(expected) - set(offered))),
         unexpected=tuple(sorted(set(offered) - set(expected))),
         mismatched=tuple(
@@ -61,7 +69,7 @@ def require_complete(report: LoadReport, reference: str) -> None:
         ("without a place in the encoder", report.unexpected),
     ):
         lines += [f"  {title}: {_some(names)}"] if names else []
-    lines.append("  remedy: use the image size and window the encoder was trained with, or another encoder")
+    lines.append("  remedy: use the architecture the encoder was trained with, or another encoder")
     raise WorkFailed("\n".join(lines))
 
 
@@ -70,7 +78,8 @@ def is_head(name: str) -> bool:
     return name.startswith(HEAD)
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Tell whether a checkpoint may hold this tensor without the encoder having a place for it."""
     return name.rsplit(".", 1)[-1] in IGNORED
 
 

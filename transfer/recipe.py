@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,10 @@ class FinetuneRecipe(Config):
     """End-to-end fine-tuning on image classification."""
 
     image_size_px: Count
+    window_size: Count | None = None
+    """Of windowed transformers, in patches; null keeps the encoder's own."""
+    table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
+    """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
     drop_path_rate: Share = 0.1
     """Stochastic depth, growing linearly to this rate in the last block."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9

@@ -1,4 +1,4 @@
-"""What `--encoder` may be: a run, an exported encoder, `timm:NAME` or `random:NAME`."""
+"""What `--encoder` may be: a run, an export, a checkpoint that others trained, `timm:`, `hf-hub:`, `random:`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, MANIFEST, find_architecture, read_encoder, read_manifest
+from benchmarks.encoders import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    MANIFEST,
+    InitStage,
+    find_architecture,
+    read_encoder,
+    read_manifest,
+)
 from benchmarks.errors import UserError
 from benchmarks.record import EncoderUse
-from benchmarks.rundir import follow, read_record
+from benchmarks.rundir import follow, is_announcement, read_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,18 +37,26 @@ class Source:
     parents: tuple[str, ...] = ()
 
 
-def resolve(reference: str, label: str | None = None) -> Source:
-    """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one."""
+def resolve(reference: str, label: str | None = None, stage: InitStage | None = None) -> Source:
+    """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
+
+    `stage` says how far a foreign checkpoint was trained, where its file does not tell.
+    """
     scheme, separator, name = reference.partition(":")
     if separator and scheme in _SCHEMES:
-        return _SCHEMES[scheme](reference, name, label)
-    return _exported(reference, _folder_of(reference), label)
-
-
-def _folder_of(reference: str) -> Path:
-    """Return the folder of an exported encoder: given itself, as its run, or by a stage's announcement."""
+        return _SCHEMES[scheme](reference, name, label, stage)
     path = Path(reference)
-    if path.is_file() and path.suffix == ".json":
+    if (folder := _folder_of(reference, path)) is not None:
+        return _exported(reference, folder, label)
+    if path.exists():
+        return _foreign(reference, path, label, stage)
+    rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
+    raise UserError.about("--encoder", reference, rule, "check the path")
+
+
+def _folder_of(reference: str, path: Path) -> Path | None:
+    """Return the folder of our own export: given itself, as its run, or by a stage's announcement; None for others."""
+    if path.suffix == ".json" and is_announcement(path):
         path = follow(path)
     if (path / MANIFEST).is_file():
         return path
@@ -49,9 +65,7 @@ def _folder_of(reference: str) -> Path:
             rule = f"a completed run (this one is {record.status}: {record.error or 'no error noted'})"
             raise UserError.about("--encoder", reference, rule, "finish that run: its command continues it")
         return path / "encoder"
-    rule = "a run folder, an exported encoder's folder, timm:NAME or random:NAME"
-    remedy = "check the path; foreign checkpoint files are read through timm's hub names in this version"
-    raise UserError.about("--encoder", reference, rule, remedy)
+    return None
 
 
 def _exported(reference: str, folder: Path, label: str | None) -> Source:
@@ -69,7 +83,13 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
     return Source(use, "mimbench", manifest.mean, manifest.std, read, manifest.parents)
 
 
-def _random(reference: str, name: str, label: str | None) -> Source:
+def _foreign(reference: str, path: Path, label: str | None, stage: InitStage | None) -> Source:
+    from transfer.foreign_source import foreign_source  # torch, only when a checkpoint is read
+
+    return foreign_source(reference, path, label, stage)
+
+
+def _random(reference: str, name: str, label: str | None, _stage: InitStage | None) -> Source:
     use = EncoderUse(
         label=label or "from scratch",
         reference=reference,
@@ -84,10 +104,17 @@ def _random(reference: str, name: str, label: str | None) -> Source:
     return Source(use, "random", mean, std, None)
 
 
-def _timm(reference: str, name: str, label: str | None) -> Source:
-    from transfer.timm_hub import timm_source  # torch and timm, only when a hub name is used
+def _timm(reference: str, name: str, label: str | None, _stage: InitStage | None) -> Source:
+    from transfer.hub import timm_source  # torch and timm, only when a hub name is used
 
     return timm_source(reference, name, label)
 
 
-_SCHEMES = {"random": _random, "timm": _timm}
+def _hf_hub(reference: str, name: str, label: str | None, stage: InitStage | None) -> Source:
+    from transfer.foreign_source import foreign_source
+    from transfer.hub import download
+
+    return foreign_source(reference, download(name), label, stage)
+
+
+_SCHEMES = {"random": _random, "timm": _timm, "hf-hub": _hf_hub}

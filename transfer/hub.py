@@ -1,18 +1,21 @@
-"""Encoders from timm's hub: `timm:swin_base_patch4_window7_224.ms_in1k`."""
+"""Encoders from hubs: `timm:swin_base_patch4_window7_224.ms_in1k`, `hf-hub:microsoft/swin-tiny-patch4-window7-224`."""
 
 from __future__ import annotations
 
-import hashlib
+from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors.torch import save
+from huggingface_hub import snapshot_download
 from torch import Tensor
 
 from benchmarks.encoders import Architecture, InitStage, unknown_architecture
 from benchmarks.errors import WorkFailed
 from benchmarks.record import EncoderUse
+from transfer.checkpoint.foreign import weights_sha256
 from transfer.references import Source
+
+WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin")
 
 
 def timm_source(reference: str, name: str, label: str | None) -> Source:
@@ -31,20 +34,32 @@ def timm_source(reference: str, name: str, label: str | None) -> Source:
         init_stage=_stage(config.tag, config.num_classes),
         epochs=None,
         architecture=Architecture(name=name.split(".")[0]),
-        sha256=hashlib.sha256(save(weights)).hexdigest(),
+        sha256=weights_sha256(weights),
     )
     return Source(use, "timm", tuple(config.mean), tuple(config.std), lambda: weights)
+
+
+def download(name: str) -> Path:
+    """Return the local folder of a repository's weight files, fetched where the cache lacks them."""
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(WEIGHT_FILES)))
+    except Exception as error:  # hub clients raise many kinds; each means the same
+        raise _unreachable(name, error) from error
 
 
 def _pretrained(name: str) -> dict[str, Tensor]:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # hub clients raise many kinds; each means the same
-        raise WorkFailed(
-            f"timm could not get the weights of {name}: {type(error).__name__}: {str(error).splitlines()[0]}\n"
-            "  remedy: go online, or fill the cache elsewhere and set HF_HOME to it and HF_HUB_OFFLINE=1"
-        ) from error
+    except Exception as error:  # as above
+        raise _unreachable(name, error) from error
     return {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+
+
+def _unreachable(name: str, error: Exception) -> WorkFailed:
+    return WorkFailed(
+        f"the weights of {name} cannot be had: {type(error).__name__}: {str(error).splitlines()[0]}\n"
+        "  remedy: go online, or fill the cache elsewhere and set HF_HOME to it and HF_HUB_OFFLINE=1"
+    )
 
 
 def _stage(tag: str, num_classes: int) -> InitStage:

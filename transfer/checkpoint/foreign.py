@@ -1,0 +1,54 @@
+"""A checkpoint that others trained, as an encoder: read safely, recognised, in timm's layout."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+
+from benchmarks.encoders import InitStage
+from transfer.checkpoint.files import CheckpointFile, read_checkpoint_file
+from transfer.checkpoint.inferred import Inferred
+from transfer.checkpoint.layout import Layout, Weights
+from transfer.checkpoint.layouts import identify, infer
+from transfer.checkpoint.stage import infer_epochs, infer_stage
+from transfer.checkpoint.state_dict import FoundWeights, find_weights
+
+
+@dataclass(frozen=True)
+class ForeignEncoder:
+    """An encoder read from a file, and everything that was learned about it."""
+
+    file: CheckpointFile
+    found: FoundWeights
+    layout: Layout
+    weights: Weights
+    """In timm's layout; a head and buffers may be among them."""
+    inferred: Inferred
+    stage: InitStage | None
+    """None where nothing in the file tells it."""
+    epochs: int | None
+
+
+def read_foreign(path: Path) -> ForeignEncoder:
+    """Read a checkpoint of any known layout. Raises UserError for anything else."""
+    file = read_checkpoint_file(path)
+    found = find_weights(file.content)
+    layout = identify(found.tensors)
+    weights = layout.to_timm(found.tensors)
+    return ForeignEncoder(
+        file,
+        found,
+        layout,
+        weights,
+        infer(layout, weights),
+        infer_stage(layout.name, found.tensors, found.facts),
+        infer_epochs(found.facts),
+    )
+
+
+def weights_sha256(weights: Weights) -> str:
+    """Return the sha256 of the tensors, the same whatever container they came in."""
+    return hashlib.sha256(save({name: tensor.contiguous() for name, tensor in sorted(weights.items())})).hexdigest()

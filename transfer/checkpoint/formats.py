@@ -1,0 +1,20 @@
+"""`mimbench list formats`: the checkpoint layouts that can be read, and where encoders can be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.tables import aligned
+
+
+def main(argv: Sequence[str]) -> int:  # noqa: ARG001 (`formats` takes no more arguments)
+    """Print the list; return the exit code."""
+    from transfer.checkpoint.convert import TARGETS
+    from transfer.checkpoint.layouts import LAYOUTS
+
+    written = {layout: target for target in TARGETS for layout in TARGETS[target].layouts.values()}
+    rows = [("format", "family", "convert --to", "whose files these are")]
+    rows += [(layout.name, layout.family, written.get(layout.name, ""), layout.description) for layout in LAYOUTS]
+    print("formats: found by content; .pth, .pt, .bin, .safetensors, and their shards\n")
+    print(aligned(rows))
+    return 0

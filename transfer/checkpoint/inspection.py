@@ -1,0 +1,76 @@
+"""Everything that can be told of a checkpoint before it is used."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.config import find_recipe, read_yaml, validate
+from benchmarks.encoders import with_window
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.errors import UserError
+from benchmarks.tasks import TASKS, Task
+from transfer.adapter import adapter_for
+from transfer.checkpoint.opened import OpenedEncoder
+from transfer.loading import is_head, is_ignored, load_encoder
+
+_LAYER = re.compile(r"(patch_embed|layers\.\d+\.blocks\.\d+|layers\.\d+\.downsample|blocks\.\d+)\.")
+
+
+def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
+    """Return what is known of an encoder as JSON data: identity, contents, statistics, and what each task would load."""
+    tensors = {name: t for name, t in encoder.weights.items() if not is_head(name) and not is_ignored(name)}
+    return {
+        "format": encoder.layout,
+        "container": encoder.container,
+        "architecture": encoder.architecture.name,
+        "arguments": encoder.architecture.arguments,
+        "image_size_px": encoder.image_size_px,
+        "patch_size_px": encoder.patch_size_px,
+        "window_size": encoder.window_size,
+        "stage": encoder.stage,
+        "epochs": encoder.epochs,
+        "sha256": encoder.sha256,
+        "tensors": len(tensors),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "notes": list(encoder.notes),
+        "facts": encoder.facts,
+        "layers": layer_statistics(tensors),
+        "tasks": {task.name: would_load(encoder, task) for task in TASKS.values()},
+    }
+
+
+def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | int]]:
+    """Return, by layer, the number of parameters, their mean and standard deviation, the largest, and bad values."""
+    layers: dict[str, list[Tensor]] = defaultdict(list)
+    for name, tensor in tensors.items():
+        match = _LAYER.match(name)
+        layers[match[1] if match else name.rsplit(".", 1)[0]].append(tensor)
+    return {name: _statistics(torch.cat([t.flatten().double() for t in parts])) for name, parts in layers.items()}
+
+
+def _statistics(values: Tensor) -> dict[str, float | int]:
+    good = values[values.isfinite()]
+    return {
+        "parameters": values.numel(),
+        "mean": good.mean().item() if len(good) else 0.0,
+        "std": good.std(correction=0).item() if len(good) else 0.0,
+        "max_abs": good.abs().max().item() if len(good) else 0.0,
+        "not_finite": int(values.numel() - good.numel()),
+    }
+
+
+def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
+    """Return what the task's own recipe would load of this encoder, or why it would not."""
+    try:
+        recipe: Any = validate(adapter_for(task).recipe, read_yaml(find_recipe("transfer", task.recipe)), task.recipe)
+        architecture = with_window(encoder.architecture, recipe.window_size)
+        model = build_backbone(architecture, recipe.image_size_px, num_classes=1)
+    except UserError as error:
+        return {"recipe": task.recipe, "error": " ".join(str(error).split())}
+    report = load_encoder(model, encoder.weights, encoder.layout, recipe.table_resize)
+    return {"recipe": task.recipe, **report.model_dump(mode="json")}

@@ -1,0 +1,37 @@
+"""All layouts, and telling which one a set of tensors is in."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from benchmarks.errors import UserError
+from transfer.checkpoint.beit import BEIT_LAYOUTS
+from transfer.checkpoint.infer_swin import infer_swin
+from transfer.checkpoint.infer_vit import infer_vit
+from transfer.checkpoint.inferred import Inferred
+from transfer.checkpoint.layout import Layout, Weights
+from transfer.checkpoint.swin import SWIN_LAYOUTS
+from transfer.checkpoint.swinv2 import SWINV2_LAYOUTS
+from transfer.checkpoint.vit import VIT_LAYOUTS
+
+LAYOUTS: tuple[Layout, ...] = (*SWIN_LAYOUTS, *SWINV2_LAYOUTS, *BEIT_LAYOUTS, *VIT_LAYOUTS)
+
+
+def identify(tensors: dict[str, Tensor]) -> Layout:
+    """Return the layout of `tensors`, told by names and shapes. Raises UserError where none, or no single one, fits."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
+    if len(found) == 1:
+        return found[0]
+    names = sorted(tensors)
+    shown = f"{len(names)} tensors: {', '.join(names[:4])}, ... {names[-1]}" if names else "no tensors"
+    if found:
+        rule = f"in one layout, not in {' and '.join(layout.name for layout in found)}"
+        raise UserError.about("checkpoint", shown, rule, "save one encoder alone")
+    rule = "a Swin, SwinV2, ViT or BEiT encoder in a known layout"
+    raise UserError.about("checkpoint", shown, rule, "`mimbench list formats` shows the layouts that can be read")
+
+
+def infer(layout: Layout, weights: Weights) -> Inferred:
+    """Return the architecture of `weights`, which are in timm's layout and came from `layout`."""
+    return infer_swin(weights) if layout.family in ("swin", "swinv2") else infer_vit(weights)

@@ -1,0 +1,42 @@
+"""A checkpoint that others trained as the source of a transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, InitStage
+from benchmarks.errors import UserError
+from benchmarks.record import EncoderUse
+from transfer.checkpoint.foreign import ForeignEncoder, read_foreign, weights_sha256
+from transfer.references import Source
+
+
+def foreign_source(reference: str, path: Path, label: str | None, stage: InitStage | None) -> Source:
+    """Read a checkpoint of any known layout.
+
+    Its normalisation is taken to be ImageNet's (0.5 for other than three channels): weights do not tell it.
+    Raises UserError when the file cannot be read, or does not tell its stage and `stage` is not given.
+    """
+    encoder = read_foreign(path)
+    architecture = encoder.inferred.architecture
+    use = EncoderUse(
+        label=label or path.stem,
+        reference=reference,
+        method=encoder.layout.name,
+        init_stage=_known_stage(encoder, reference, stage),
+        epochs=encoder.epochs,
+        architecture=architecture,
+        sha256=weights_sha256(encoder.weights),
+    )
+    channels = architecture.in_chans
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
+    return Source(use, encoder.layout.name, mean, std, lambda: encoder.weights)
+
+
+def _known_stage(encoder: ForeignEncoder, reference: str, stage: InitStage | None) -> InitStage:
+    found = stage or encoder.stage
+    if found is not None:
+        return found
+    rule = "known: reports never mix self-supervised, supervised and fine-tuned encoders"
+    remedy = "the file does not tell it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
+    raise UserError.about(f"stage of {reference}", "(unknown)", rule, remedy)
