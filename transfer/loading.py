@@ -12,7 +12,7 @@ from benchmarks.record import LoadReport
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
 HEAD = ("head.", "fc.", "classifier.")
-IGNORED = ("mask_token", "relative_position_index", "attn_mask")
+IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "attn_mask")
 
 
 def load_encoder(model: nn.Module, weights: dict[str, Tensor], source_format: str) -> LoadReport:

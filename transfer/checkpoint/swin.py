@@ -73,9 +73,7 @@ MM_RULES = (
 )
 _MMSEG_RULES = (
     *MM_RULES,
-    Rule(
-        "stages.{i}.downsample.{rest}", "layers.{i}.downsample.{rest}", plus=-1, read=from_unfold, write=to_unfold
-    ),
+    Rule("stages.{i}.downsample.{rest}", "layers.{i}.downsample.{rest}", plus=-1, read=from_unfold, write=to_unfold),
 )
 _HF = "encoder.layers.{i}.blocks.{j}."
 _OURS = "layers.{i}.blocks.{j}."
@@ -94,8 +92,9 @@ HF_RULES = (
     Rule("layernorm.{rest}", "norm.{rest}"),
     Rule("classifier.{rest}", "head.fc.{rest}"),
     Rule("hidden_states_norms.stage{i}.{rest}", "head.output_norms.{i}.{rest}", plus=1),
-    # SwinBackbone saves this one tensor with a prefix.
+    # The backbone models save this one tensor with a prefix.
     Rule("swin.layernorm.{rest}", "norm.{rest}"),
+    Rule("swinv2.layernorm.{rest}", "norm.{rest}"),
 )
 _HF_SWIN_RULES = (
     *(
@@ -147,7 +146,9 @@ def merges_at_end(shapes: Shapes) -> bool:
     for name, shape in shapes.items():
         match = re.fullmatch(r"layers\.(\d+)\.downsample\.reduction\.weight", name)
         if match and len(shape) == 2:
-            widths = [shapes[norm] for norm in shapes if re.fullmatch(rf"layers\.{match[1]}\.blocks\.\d+\.norm1\.\w+", norm)]
+            widths = [
+                shapes[norm] for norm in shapes if re.fullmatch(rf"layers\.{match[1]}\.blocks\.\d+\.norm1\.\w+", norm)
+            ]
             at_end += (shape[1] // 4,) in widths
             at_start += (shape[0],) in widths
     if at_end == at_start:
