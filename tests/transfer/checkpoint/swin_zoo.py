@@ -74,7 +74,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            values = 0.15 * torch.randn(parameter.shape, generator=generator)
+            values = 0.1 * torch.randn(parameter.shape, generator=generator)
             is_scale = parameter.ndim == 1 and name.endswith("weight")
             parameter.copy_(values + (1 if is_scale else 2 if "logit_scale" in name else 0))
     model.train(False)
