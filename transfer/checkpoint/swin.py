@@ -92,8 +92,9 @@ HF_RULES = (
     Rule("layernorm.{rest}", "norm.{rest}"),
     Rule("classifier.{rest}", "head.fc.{rest}"),
     Rule("hidden_states_norms.stage{i}.{rest}", "head.output_norms.{i}.{rest}", plus=1),
-    # SwinBackbone saves this one tensor with a prefix.
+    # The backbone models save this one tensor with a prefix.
     Rule("swin.layernorm.{rest}", "norm.{rest}"),
+    Rule("swinv2.layernorm.{rest}", "norm.{rest}"),
 )
 _HF_SWIN_RULES = (
     *(

@@ -57,9 +57,8 @@ _HF_RULES = (
     Rule(_SELF + "key.weight", _BLOCK + "attn.k.weight"),
     Rule(_SELF + "value.weight", _BLOCK + "attn.v.weight"),
     Rule(_SELF + "continuous_position_bias_mlp.{rest}", _BLOCK + "attn.cpb_mlp.{rest}"),
-    Rule("swinv2.layernorm.{rest}", "norm.{rest}"),
+    *HF_RULES,
 )
-_HF_SWINV2_RULES = (*_HF_RULES[:-1], *HF_RULES, _HF_RULES[-1])
 
 
 def _has_network(shapes: Shapes, prefix: str) -> bool:
@@ -80,11 +79,11 @@ def _write_torchvision(weights: Weights) -> Weights:
 
 
 def _read_hf(weights: Weights) -> Weights:
-    return join(to_ours(weights, _HF_SWINV2_RULES), _PARTS, ".attn.qkv.weight")
+    return join(to_ours(weights, _HF_RULES), _PARTS, ".attn.qkv.weight")
 
 
 def _write_hf(weights: Weights) -> Weights:
-    return to_theirs(split(weights, ".attn.qkv.weight", _PARTS), _HF_SWINV2_RULES)
+    return to_theirs(split(weights, ".attn.qkv.weight", _PARTS), _HF_RULES)
 
 
 SWINV2_LAYOUTS: tuple[Layout, ...] = (
