@@ -60,6 +60,7 @@ def test_heads_that_tensors_do_not_tell() -> None:
     inferred = infer_vit(weights, heads=4)
     assert inferred.architecture.arguments["num_heads"] == 4
     assert any("as given" in note for note in inferred.notes)
+    assert any("LayerNorm eps of 1e-6" in note for note in inferred.notes), "nor do they tell the eps"
 
 
 def test_heads_that_the_tables_tell() -> None:
