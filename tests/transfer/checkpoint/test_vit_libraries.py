@@ -26,8 +26,8 @@ SIZE: dict[str, Any] = {
     "image_size": 48,
     "patch_size": 16,
 }
-# transformers' default of 1e-12 stands in config.json only, and timm has no argument for it: on the wide values of these
-# tests it makes 3e-6, on small ones, as of a model never trained, much more. `Inferred.notes` says what is assumed.
+# transformers' default of 1e-12 stands in config.json only, and timm has no argument for it: on the wide values of
+# these tests it makes 3e-6, on small ones, as of a model never trained, much more. `Inferred.notes` says so.
 EPS: dict[str, Any] = {"layer_norm_eps": 1e-6}
 
 
