@@ -12,6 +12,7 @@ from transfer.checkpoint.vit_names import Names, anywhere, has_relative_position
 
 # `blocks.<chunk>.<block>.`: the number of the block counts on over the chunks.
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+\.)")
+_LAYER = "encoder.layer.{}.attention."
 _OFFICIAL = Names(
     (
         ("register_tokens", "reg_token"),
@@ -35,20 +36,14 @@ _HUGGINGFACE = Names(
         ("encoder.layer.{}.mlp.fc2", "blocks.{}.mlp.fc2"),
         ("encoder.layer.{}.mlp.weights_in", "blocks.{}.mlp.fc1"),
         ("encoder.layer.{}.mlp.weights_out", "blocks.{}.mlp.fc2"),
+        ("encoder.layer.{}.mlp.down_proj", "blocks.{}.mlp.fc2"),
         ("encoder.layer.{}.layer_scale2.lambda1", "blocks.{}.ls2.gamma"),
         ("layernorm", "norm"),
     ),
-    qkv=(
-        (
-            "encoder.layer.{}.attention.attention.query",
-            "encoder.layer.{}.attention.attention.key",
-            "encoder.layer.{}.attention.attention.value",
-        ),
-        (
-            "encoder.layer.{}.attention.q_proj",
-            "encoder.layer.{}.attention.k_proj",
-            "encoder.layer.{}.attention.v_proj",
-        ),
+    joins=(
+        ((_LAYER + "attention.query", _LAYER + "attention.key", _LAYER + "attention.value"), "blocks.{}.attn.qkv"),
+        ((_LAYER + "q_proj", _LAYER + "k_proj", _LAYER + "v_proj"), "blocks.{}.attn.qkv"),
+        (("encoder.layer.{}.mlp.gate_proj", "encoder.layer.{}.mlp.up_proj"), "blocks.{}.mlp.fc1"),
     ),
     beside=("embeddings.mask_token", "classifier."),
 )

@@ -119,7 +119,8 @@ def _table_side(sizes: Sizes) -> int:
     span = _root(rows - 3)
     if span % 2 == 0:
         rule = "(2 * side - 1) ** 2 + 3 rows, of a square window"
-        raise UserError.about(TABLE, f"{rows} rows", rule, "the checkpoint is damaged or not square")
+        name = next(name for name, size in sizes.items() if name.endswith(TABLE) and size[0] == rows)
+        raise UserError.about(name, f"{rows} rows", rule, "the checkpoint is damaged or not square")
     return (span + 1) // 2
 
 

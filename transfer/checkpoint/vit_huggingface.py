@@ -8,7 +8,7 @@ Source: transformers `models/vit`, `models/vit_mae`, `conversion_mapping.py`.
 from __future__ import annotations
 
 from transfer.checkpoint.layout import Layout, Shapes, Weights
-from transfer.checkpoint.vit_names import Names, anywhere, is_image_patch, require
+from transfer.checkpoint.vit_names import Join, Names, anywhere, is_image_patch, require
 
 EMBEDDINGS = (
     ("embeddings.cls_token", "cls_token"),
@@ -27,13 +27,11 @@ BLOCKS = (
     ("layers.{}.mlp.fc1", "blocks.{}.mlp.fc1"),
     ("layers.{}.mlp.fc2", "blocks.{}.mlp.fc2"),
 )
-QKV = (
-    (
-        "encoder.layer.{}.attention.attention.query",
-        "encoder.layer.{}.attention.attention.key",
-        "encoder.layer.{}.attention.attention.value",
-    ),
-    ("layers.{}.attention.q_proj", "layers.{}.attention.k_proj", "layers.{}.attention.v_proj"),
+JOINED = "blocks.{}.attn.qkv"
+_APART, _IN_MEMORY = "encoder.layer.{}.attention.attention.", "layers.{}.attention."
+QKV: tuple[Join, ...] = (
+    ((_APART + "query", _APART + "key", _APART + "value"), JOINED),
+    ((_IN_MEMORY + "q_proj", _IN_MEMORY + "k_proj", _IN_MEMORY + "v_proj"), JOINED),
 )
 _NAMES = Names(
     (*EMBEDDINGS, *BLOCKS, ("layernorm", "norm")),

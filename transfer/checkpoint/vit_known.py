@@ -111,6 +111,13 @@ BEIT: tuple[Known, ...] = (
     _beit("beit_large_patch16_384", _LARGE, img_size=384, init_values=1e-5),
     _beit("beit_large_patch16_512", _LARGE, img_size=512, init_values=1e-5),
 )
-# Published encoders whose heads are not 64 wide, by width and MLP width: so400m, MAE and timm huge, giant, giantopt
-# (DINOv2's giant, as wide, has a SwiGLU and heads of 64), gigantic.
-HEADS_BY_SIZE = {(1152, 4304): 16, (1280, 5120): 16, (1408, 6144): 16, (1536, 6144): 16, (1664, 8192): 16}
+# Published encoders whose heads are not 64 wide, by width and MLP width: mmpretrain small, so400m, huge (MAE, timm),
+# giant, giantopt (DINOv2's giant, as wide, has a SwiGLU and heads of 64), gigantic.
+HEADS_BY_SIZE = {
+    (768, 2304): 8,
+    (1152, 4304): 16,
+    (1280, 5120): 16,
+    (1408, 6144): 16,
+    (1536, 6144): 16,
+    (1664, 8192): 16,
+}

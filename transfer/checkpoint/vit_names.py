@@ -12,7 +12,8 @@ from benchmarks.errors import UserError
 from transfer.checkpoint.layout import Shapes, Weights
 
 Pairs = tuple[tuple[str, str], ...]
-JOINED = "blocks.{}.attn.qkv"
+Join = tuple[tuple[str, ...], str]
+"""Foreign matrices that timm keeps as one, and timm's name for it."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,16 @@ class Names:
 
     pairs: Pairs
     """(foreign, timm). Where several foreign names mean one of timm's, the first is the one we write."""
-    qkv: tuple[tuple[str, str, str], ...] = ()
-    """Query, key and value where they are apart; timm keeps them in one matrix, in this order."""
+    joins: tuple[Join, ...] = ()
+    """Query, key and value, where they are apart. The first is the one we write."""
     beside: tuple[str, ...] = ()
     """Beginnings of names that are no part of the encoder: heads, decoders, mask tokens, buffers."""
 
     def to_timm(self, weights: Weights) -> Weights:
         """Rename and join. What has no pair keeps its name, so that the load report shows it."""
         found = without(weights, self.beside)
-        for parts in self.qkv:
-            found = _join(found, parts)
+        for parts, joined in self.joins:
+            found = _join(found, parts, joined)
         renamed: Weights = {}
         for name, tensor in found.items():
             target = translate(name, self.pairs) or name
@@ -40,9 +41,9 @@ class Names:
     def from_timm(self, weights: Weights, target: str) -> Weights:
         """Invert `to_timm`. Raises UserError for a tensor that the layout `target` has no place for, or needs."""
         back = tuple((timm, foreign) for foreign, timm in self.pairs)
-        apart = tuple((part, part) for parts in self.qkv[:1] for part in parts)
+        apart = tuple((part, part) for parts, _ in self.joins[:1] for part in parts)
         renamed: Weights = {}
-        for name, tensor in (_split(weights, self.qkv[0], target) if self.qkv else weights).items():
+        for name, tensor in (_split(weights, *self.joins[0], target) if self.joins else weights).items():
             foreign = translate(name, apart + back)
             if foreign is None:
                 remedy = f"choose another --to: {target} cannot hold this encoder without losing something"
@@ -96,30 +97,30 @@ def require(weights: Weights, names: Iterable[str], target: str) -> None:
             raise UserError.about("tensor", name, f"present for {target}; this encoder has none", remedy)
 
 
-def _join(weights: Weights, parts: tuple[str, str, str]) -> Weights:
-    """Join query, key and value of each block; parts that are missing or of unequal shape stay as they are."""
-    joined: Weights = {}
+def _join(weights: Weights, parts: tuple[str, ...], joined: str) -> Weights:
+    """Join the parts of each block; parts that are missing or of unequal shape stay as they are."""
+    whole: Weights = {}
     taken: set[str] = set()
     for name in weights:
-        target = translate(name, ((parts[0], JOINED),))
+        target = translate(name, ((parts[0], joined),))
         if target is None:
             continue
-        three = [translate(name, ((parts[0], part),)) or "" for part in parts]
-        if len({weights[part].shape if part in weights else None for part in three}) == 1:
-            joined[target] = torch.cat([weights[part] for part in three])
-            taken.update(three)
-    return {**{name: tensor for name, tensor in weights.items() if name not in taken}, **joined}
+        pieces = [translate(name, ((parts[0], part),)) or "" for part in parts]
+        if len({weights[piece].shape if piece in weights else None for piece in pieces}) == 1:
+            whole[target] = torch.cat([weights[piece] for piece in pieces])
+            taken.update(pieces)
+    return {**{name: tensor for name, tensor in weights.items() if name not in taken}, **whole}
 
 
-def _split(weights: Weights, parts: tuple[str, str, str], target: str) -> Weights:
+def _split(weights: Weights, parts: tuple[str, ...], joined: str, target: str) -> Weights:
     split: Weights = {}
     for name, tensor in weights.items():
-        three = [translate(name, ((JOINED, part),)) for part in parts]
-        if three[0] is None:
+        pieces = [piece for part in parts if (piece := translate(name, ((joined, part),)))]
+        if not pieces:
             split[name] = tensor
             continue
-        if len(tensor) % 3:
-            rule = "three equal parts: query, key, value"
+        if len(tensor) % len(parts):
+            rule = f"{len(parts)} equal parts: query, key, value"
             raise UserError.about(name, list(tensor.shape), rule, f"mend the checkpoint; it cannot become {target}")
-        split |= {part: piece.clone() for part, piece in zip(three, tensor.chunk(3), strict=True) if part}
+        split |= {piece: rows.clone() for piece, rows in zip(pieces, tensor.chunk(len(parts)), strict=True)}
     return split
