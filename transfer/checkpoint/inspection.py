@@ -22,7 +22,7 @@ _LAYER = re.compile(r"(patch_embed|layers\.\d+\.blocks\.\d+|layers\.\d+\.downsam
 
 
 def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
-    """Return what is known of an encoder as JSON data: identity, contents, statistics, and what each task would load."""
+    """Return what is known as JSON data: identity, contents, statistics, and what each task would load."""
     tensors = {name: t for name, t in encoder.weights.items() if not is_head(name) and not is_ignored(name)}
     return {
         "format": encoder.layout,
