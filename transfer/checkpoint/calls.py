@@ -177,11 +177,11 @@ def key_of(value: object, depth: int = 0) -> object:
 
 
 def _with_bits(tensor: torch.Tensor, metadata: object) -> torch.Tensor:
-    """Apply the conjugate and negative bits that torch keeps beside complex tensors."""
+    """Apply the bits that torch keeps beside tensors, as views: a legacy file's numbers are not there yet."""
     if not isinstance(metadata, dict):
         return tensor
-    tensor = tensor.conj().resolve_conj() if metadata.get("conj") else tensor
-    return tensor.neg() if metadata.get("neg") else tensor
+    tensor = tensor.conj() if metadata.get("conj") else tensor
+    return torch._neg_view(tensor) if metadata.get("neg") else tensor
 
 
 def _other_tensor(callee: Name) -> Exception:

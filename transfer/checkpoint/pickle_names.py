@@ -7,6 +7,7 @@ stubs in place of its classes, and a hostile one is refused with the name of wha
 from __future__ import annotations
 
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 
 from transfer.checkpoint.refusal import unsafe
@@ -41,7 +42,7 @@ class Inert:
 
 
 # The standard library holds the tools of every attack, so it is closed, apart from classes that only hold data.
-_STANDARD = sys.stdlib_module_names | {"__builtin__", "cPickle", "commands", "copy_reg", "_pickle", "nt", "posix"}
+_STANDARD = sys.stdlib_module_names
 _DATA_CLASSES = {
     "argparse": {"Namespace"},
     "builtins": {"bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "tuple", "dict", "set"}
@@ -60,10 +61,9 @@ _DATA_CLASSES = {
 }
 _DATA_CLASSES["pathlib._local"] = _DATA_CLASSES["pathlib"]
 
-_MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's names
-
 # Functions of other packages that only rebuild data which nobody needs here.
 _HARMLESS_FUNCTIONS = {
+    "torch.serialization._get_layout",  # of a sparse tensor, which is then refused under its own name
     "numpy.random._pickle.__randomstate_ctor",
     "numpy.random._pickle.__generator_ctor",
     "numpy.random._pickle.__bit_generator_ctor",
@@ -72,7 +72,7 @@ _HARMLESS_FUNCTIONS = {
 
 def judge(module: str, name: str) -> Name:
     """Return the name as data. Raises Refusal for one of the standard library that is not a data class."""
-    module = _MOVED.get(module, module)
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))  # Python 2's
     if module.startswith("numpy.core"):
         module = module.replace("numpy.core", "numpy._core", 1)
     root = module.partition(".")[0]

@@ -20,7 +20,7 @@ _PATCH_EMBEDDINGS = (
 _FIRST_BLOCKS = (
     r"patch_embed\..+",
     r"embeddings\..+",
-    r"encoder\.layers\.0\.blocks\.0\..+",
+    r"encoder\.layers\.0\.blocks\.0\.(?:attention\.|layernorm_|intermediate\.|output\.).+",
     r"encoder\.layer\.0\..+",
     r"(?:layers|stages)\.0\.blocks\.0\..+",
     r"blocks\.0\..+",
