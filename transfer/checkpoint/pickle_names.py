@@ -10,7 +10,7 @@ import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 
-from transfer.checkpoint.refusal import unsafe
+from transfer.checkpoint.refusal import damaged, unsafe
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,14 @@ _HARMLESS_FUNCTIONS = {
 
 def judge(module: str, name: str) -> Name:
     """Return the name as data. Raises Refusal for one of the standard library that is not a data class."""
+    if not (module + name).isprintable() or len(module + name) > 300:  # would paint over or fill the terminal
+        raise damaged("its pickle names a class by letters that no class has")
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))  # Python 2's
     if module.startswith("numpy.core"):
         module = module.replace("numpy.core", "numpy._core", 1)
     root = module.partition(".")[0]
     if root in _STANDARD and root != "typing" and name not in _DATA_CLASSES.get(module, ()):
-        raise unsafe(f"call {_shown(module)}.{_shown(name)}")
+        raise unsafe(f"call {module}.{name}")
     return Name(module, name)
 
 
@@ -87,8 +89,3 @@ def may_stand_inert(callee: Name) -> bool:
     if callee.module in _DATA_CLASSES:
         return callee.name in _DATA_CLASSES[callee.module]
     return last.lstrip("_")[:1].isupper() or str(callee) in _HARMLESS_FUNCTIONS
-
-
-def _shown(word: str) -> str:
-    """Keep a hostile name from painting the terminal or filling it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in word[:80])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import os
 import pickle
 import struct
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -61,9 +64,6 @@ def legacy(pickled: bytes) -> bytes:
 
 def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
     """Return name -> (pickle, words of the refusal). A reader that obeys any of the first group writes `marker`."""
-    import os
-    import subprocess
-
     command = f"touch {marker}"
     shell = text(command)
     return {
@@ -82,7 +82,7 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
             "call builtins.getattr",
         ),
         "importlib": (
-            pickle.dumps(Call(__import__("importlib").import_module, "os"), 2),
+            pickle.dumps(Call(importlib.import_module, "os"), 2),
             "call importlib.import_module",
         ),
         "operator.attrgetter": (PROTO2 + b"coperator\nattrgetter\n)R.", "call operator.attrgetter"),
@@ -140,6 +140,8 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
         "negative offset": (PROTO2 + tensor(-1, (1,), (1,)) + b".", "impossible sizes"),
         "negative stride": (PROTO2 + tensor(3, (4,), (-1,)) + b".", "impossible sizes"),
         "expanded without end": (PROTO2 + tensor(0, (2**40,), (0,)) + b".", "unfold to over"),
+        "a name that paints the terminal": (PROTO2 + b"cmine\n\\x1b[2Jsystem\n)R.", "letters that no class has"),
+        "impossible empty shape": (PROTO2 + tensor(0, (0, 2**62, 2**62), (0, 0, 0)) + b".", "impossible shape"),
         "impossible shape": (PROTO2 + tensor(0, (2**40, 2**40), (0, 0)) + b".", "impossible shape"),
         "huge integer": (PROTO2 + b"\x8b" + struct.pack("<i", 100_000) + b"\x7f" * 100_000 + b".", "799999 bits"),
         "nested without end": (PROTO2 + b")" + b"\x85" * 100_000 + b".", "nested without end"),
