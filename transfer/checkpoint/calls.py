@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from transfer.checkpoint.pickle_names import Inert, Name, may_stand_inert
+from transfer.checkpoint.pickle_names import Inert, Name, judge, may_stand_inert
 from transfer.checkpoint.rebuild import (
     QUANTIZED_STORAGES,
     STORAGE_TYPES,
@@ -98,6 +98,12 @@ class Calls:
         if args == (None,):  # how NoneType is written
             return Name("builtins", "NoneType")
         raise unsafe("call builtins.type")
+
+    def _attribute(self, args: Arguments) -> object:
+        """A nested class or a method, which older protocols write as getattr(class, name): a name it stays."""
+        if len(args) == 2 and isinstance(args[0], Name) and isinstance(args[1], str):
+            return judge(args[0].module, f"{args[0].name}.{args[1]}")
+        raise unsafe("call builtins.getattr")
 
     def _getitem(self, args: Arguments) -> object:
         if args and isinstance(args[0], Name) and args[0].module == "typing":  # how typing.Optional[int] is written
@@ -228,6 +234,7 @@ _ANSWERS: dict[str, Callable[[Calls, Arguments], object]] = {
     "builtins.bytearray": Calls._bytes,
     "builtins.complex": Calls._complex,
     "builtins.type": Calls._type,
+    "builtins.getattr": Calls._attribute,
     "operator.getitem": Calls._getitem,
     "copyreg._reconstructor": Calls._instance,
     "copyreg.__newobj__": Calls._instance,

@@ -46,7 +46,7 @@ _STANDARD = sys.stdlib_module_names
 _DATA_CLASSES = {
     "argparse": {"Namespace"},
     "builtins": {"bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "tuple", "dict", "set"}
-    | {"frozenset", "object", "range", "slice", "type"},
+    | {"frozenset", "object", "range", "slice", "type", "getattr"},
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
     "copyreg": {"_reconstructor", "__newobj__", "__newobj_ex__"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},

@@ -77,9 +77,21 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
         "subprocess.Popen": (pickle.dumps(Call(subprocess.Popen, ["touch", str(marker)]), 2), "call subprocess.Popen"),
         "builtins.eval": (pickle.dumps(Call(eval, f"open({str(marker)!r}, 'w')"), 2), "call builtins.eval"),
         "builtins.exec": (pickle.dumps(Call(exec, f"open({str(marker)!r}, 'w')"), 2), "call builtins.exec"),
-        "builtins.getattr": (
+        "builtins.getattr of a builtin": (
             PROTO2 + b"c__builtin__\ngetattr\n(c__builtin__\n__import__\nX\x06\x00\x00\x00systemtR.",
+            "call builtins.__import__",
+        ),
+        "builtins.getattr of a data class": (
+            PROTO2 + b"c__builtin__\ngetattr\n(c__builtin__\ndict\nX\x08\x00\x00\x00fromkeystR.",
+            "call builtins.dict.fromkeys",
+        ),
+        "builtins.getattr of an object": (
+            PROTO2 + b"c__builtin__\ngetattr\n(cmine\nThing\n)\x81X\x06\x00\x00\x00systemtR.",
             "call builtins.getattr",
+        ),
+        "a function got by builtins.getattr": (
+            PROTO2 + b"c__builtin__\ngetattr\n(ctorch\nhub\nX\x04\x00\x00\x00loadtR)R.",
+            "call torch.hub.load",
         ),
         "importlib": (
             pickle.dumps(Call(importlib.import_module, "os"), 2),

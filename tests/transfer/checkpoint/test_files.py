@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.files import Limits, read_checkpoint_file
-from transfer.checkpoint.pickle_names import Inert
+from transfer.checkpoint.pickle_names import Inert, Name
 from transfer.checkpoint.rebuild import with_swapped_bytes
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -210,6 +210,21 @@ def test_a_training_checkpoint_with_optimizer_and_random_state(tmp_path: Path) -
     assert content["rng"][0] == random.getstate()
     assert content["rng"][1][1].tolist() == np.random.get_state()[1].tolist()
     assert (content["device"], content["size"], content["dtype"]) == ("cuda:1", (1, 2), torch.bfloat16)
+
+
+def test_methods_kept_in_a_file_stay_names(tmp_path: Path) -> None:
+    """torch.save's protocol 2 writes a method, or a class within a class, as getattr(class, name)."""
+    with _module_for_writing("history.buffers") as module:
+        scope: dict[str, type] = {}
+        exec("class Buffer:\n    def mean(self): ...", {"__name__": "history.buffers"}, scope)
+        module.Buffer = scope["Buffer"]  # type: ignore[attr-defined]
+        buffer = module.Buffer()
+        buffer.statistics = {"mean": module.Buffer.mean}
+        path = save({"state_dict": {"a": torch.ones(1)}, "message_hub": buffer}, tmp_path / "weights")
+    assert b"getattr" in zipfile.ZipFile(path).read("weights/data.pkl")
+    hub = content_of(path)["message_hub"]
+    assert isinstance(hub, Inert)
+    assert hub.state == {"statistics": {"mean": Name("history.buffers", "Buffer.mean")}}
 
 
 def test_a_bare_pickle_of_arrays_as_detectron2_publishes(tmp_path: Path) -> None:
