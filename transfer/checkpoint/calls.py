@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from transfer.checkpoint.pickle_names import Inert, Name, may_stand_inert
+from transfer.checkpoint.pickle_names import Inert, Name, judge, may_stand_inert
 from transfer.checkpoint.rebuild import (
     QUANTIZED_STORAGES,
     STORAGE_TYPES,
@@ -99,6 +99,12 @@ class Calls:
             return Name("builtins", "NoneType")
         raise unsafe("call builtins.type")
 
+    def _attribute(self, args: Arguments) -> object:
+        """A nested class or a method, which older protocols write as getattr(class, name): a name it stays."""
+        if len(args) == 2 and isinstance(args[0], Name) and isinstance(args[1], str):
+            return judge(args[0].module, f"{args[0].name}.{args[1]}")
+        raise unsafe("call builtins.getattr")
+
     def _getitem(self, args: Arguments) -> object:
         if args and isinstance(args[0], Name) and args[0].module == "typing":  # how typing.Optional[int] is written
             return Inert(str(args[0]), args[1:])
@@ -177,11 +183,11 @@ def key_of(value: object, depth: int = 0) -> object:
 
 
 def _with_bits(tensor: torch.Tensor, metadata: object) -> torch.Tensor:
-    """Apply the conjugate and negative bits that torch keeps beside complex tensors."""
+    """Apply the bits that torch keeps beside tensors, as views: a legacy file's numbers are not there yet."""
     if not isinstance(metadata, dict):
         return tensor
-    tensor = tensor.conj().resolve_conj() if metadata.get("conj") else tensor
-    return tensor.neg() if metadata.get("neg") else tensor
+    tensor = tensor.conj() if metadata.get("conj") else tensor
+    return torch._neg_view(tensor) if metadata.get("neg") else tensor
 
 
 def _other_tensor(callee: Name) -> Exception:
@@ -228,6 +234,7 @@ _ANSWERS: dict[str, Callable[[Calls, Arguments], object]] = {
     "builtins.bytearray": Calls._bytes,
     "builtins.complex": Calls._complex,
     "builtins.type": Calls._type,
+    "builtins.getattr": Calls._attribute,
     "operator.getitem": Calls._getitem,
     "copyreg._reconstructor": Calls._instance,
     "copyreg.__newobj__": Calls._instance,

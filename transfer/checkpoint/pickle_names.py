@@ -7,9 +7,10 @@ stubs in place of its classes, and a hostile one is refused with the name of wha
 from __future__ import annotations
 
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 
-from transfer.checkpoint.refusal import unsafe
+from transfer.checkpoint.refusal import damaged, unsafe
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ class Inert:
 
 
 # The standard library holds the tools of every attack, so it is closed, apart from classes that only hold data.
-_STANDARD = sys.stdlib_module_names | {"__builtin__", "cPickle", "commands", "copy_reg", "_pickle", "nt", "posix"}
+_STANDARD = sys.stdlib_module_names
 _DATA_CLASSES = {
     "argparse": {"Namespace"},
     "builtins": {"bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "tuple", "dict", "set"}
-    | {"frozenset", "object", "range", "slice", "type"},
+    | {"frozenset", "object", "range", "slice", "type", "getattr"},
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
     "copyreg": {"_reconstructor", "__newobj__", "__newobj_ex__"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
@@ -60,10 +61,9 @@ _DATA_CLASSES = {
 }
 _DATA_CLASSES["pathlib._local"] = _DATA_CLASSES["pathlib"]
 
-_MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's names
-
 # Functions of other packages that only rebuild data which nobody needs here.
 _HARMLESS_FUNCTIONS = {
+    "torch.serialization._get_layout",  # of a sparse tensor, which is then refused under its own name
     "numpy.random._pickle.__randomstate_ctor",
     "numpy.random._pickle.__generator_ctor",
     "numpy.random._pickle.__bit_generator_ctor",
@@ -72,12 +72,14 @@ _HARMLESS_FUNCTIONS = {
 
 def judge(module: str, name: str) -> Name:
     """Return the name as data. Raises Refusal for one of the standard library that is not a data class."""
-    module = _MOVED.get(module, module)
+    if not (module + name).isprintable() or len(module + name) > 300:  # would paint over or fill the terminal
+        raise damaged("its pickle names a class by letters that no class has")
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))  # Python 2's
     if module.startswith("numpy.core"):
         module = module.replace("numpy.core", "numpy._core", 1)
     root = module.partition(".")[0]
     if root in _STANDARD and root != "typing" and name not in _DATA_CLASSES.get(module, ()):
-        raise unsafe(f"call {_shown(module)}.{_shown(name)}")
+        raise unsafe(f"call {module}.{name}")
     return Name(module, name)
 
 
@@ -87,8 +89,3 @@ def may_stand_inert(callee: Name) -> bool:
     if callee.module in _DATA_CLASSES:
         return callee.name in _DATA_CLASSES[callee.module]
     return last.lstrip("_")[:1].isupper() or str(callee) in _HARMLESS_FUNCTIONS
-
-
-def _shown(word: str) -> str:
-    """Keep a hostile name from painting the terminal or filling it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in word[:80])

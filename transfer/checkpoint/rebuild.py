@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import torch
@@ -73,6 +74,13 @@ def with_swapped_bytes(flat: Tensor) -> Tensor:
     return flat.view(torch.uint8).reshape(-1, number_bytes).flip(1).reshape(-1).view(flat.dtype)
 
 
+def elements_of(sizes: Sequence[int]) -> int:
+    """Return the number of elements of a shape. Raises Refusal for one that torch could not even describe."""
+    if prod(max(size, 1) for size in sizes) >= 2**62:
+        raise damaged(f"a tensor of the impossible shape {list(sizes)}")
+    return prod(sizes)
+
+
 def is_count(value: object) -> bool:
     """Tell whether a value can be a size, a stride or an offset."""
     return type(value) is int and 0 <= value < 2**63
@@ -121,11 +129,7 @@ class Rebuilder:
 
     def _admit(self, sizes: tuple[int, ...], item_bytes: int) -> int:
         """Count one more tensor and return its number of elements."""
-        elements = 1
-        for size in sizes:
-            elements *= size
-        if elements >= 2**62:
-            raise damaged(f"a tensor of the impossible shape {list(sizes)}")
+        elements = elements_of(sizes)
         self.tensors += 1
         self.total_bytes += elements * item_bytes
         if self.tensors > self.limits.tensors:

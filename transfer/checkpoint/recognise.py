@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickletools
 import re
 
 from transfer.checkpoint.refusal import READABLE, Refusal, unsupported
@@ -26,7 +28,6 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 )
 _LFS = "run `git lfs pull` in the repository it lies in; the file itself was never downloaded"
 _HTML = "the download failed and saved the server's page: log in or accept the licence there, then download again"
-_PICKLE_TEXT = re.compile(rb"[(\]}dlt0-9p\n]*([ci][\w.]+\n[\w.]+\n|\([dl]p\d+\n)")
 
 
 def is_zip(head: bytes) -> bool:
@@ -34,8 +35,16 @@ def is_zip(head: bytes) -> bool:
 
 
 def is_pickle(head: bytes) -> bool:
-    """Tell by the PROTO instruction of protocols 2 to 5, or by the class or container that protocol 0 begins with."""
-    return (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")) or bool(_PICKLE_TEXT.match(head))
+    """Tell by the PROTO instruction of protocols 2 to 5; older ones by being all instructions, up to the end."""
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return True
+    stream, decoded = io.BytesIO(head), 0
+    try:
+        for _ in pickletools.genops(stream):
+            decoded += 1
+    except (ValueError, OverflowError):  # plain text fails at its first space, a long pickle where `head` ends
+        return decoded >= 20 and len(head) == HEAD_BYTES
+    return stream.tell() == len(head)
 
 
 def is_json(head: bytes) -> bool:

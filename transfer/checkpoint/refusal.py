@@ -21,6 +21,11 @@ class Refusal(Exception):
         return UserError.about("checkpoint", f"{path}: {self.finding}", self.rule, self.remedy)
 
 
+def shown(word: str) -> str:
+    """Keep a hostile name from painting the terminal or filling it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in word[:80])
+
+
 def truncated(where: str) -> Refusal:
     """A file that ends too early: a download or a copy that broke off."""
     remedy = "fetch or copy it again and compare its size and sha256 with the source's"

@@ -6,14 +6,13 @@ Source: github.com/huggingface/safetensors, "Format". Read here, not by its libr
 from __future__ import annotations
 
 import json
-from math import prod
 from mmap import mmap
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from transfer.checkpoint.rebuild import from_bytes, is_count
+from transfer.checkpoint.rebuild import elements_of, from_bytes, is_count
 from transfer.checkpoint.refusal import Limits, damaged, over_limit, truncated, unsupported
 from transfer.checkpoint.torch_files import Parsed
 
@@ -61,7 +60,7 @@ def read_safetensors(data: mmap, limits: Limits) -> Parsed:
             raise damaged(f"a safetensors header in which {name!r} and its neighbour {problem} at byte {end}")
         if stop > len(data) - begin:
             raise truncated(f"before tensor {name!r}, whose offset {stop} is out of range ({len(data) - begin} bytes)")
-        if stop - start != prod(shape) * dtype.itemsize:
+        if stop - start != elements_of(shape) * dtype.itemsize:
             raise damaged(f"a safetensors header in which {name!r} has {stop - start} bytes for {shape} {dtype}")
         end = stop
         content[name] = _tensor(data, begin + start, begin + stop, dtype, shape)

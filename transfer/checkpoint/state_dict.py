@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.errors import UserError
 from transfer.checkpoint.facts import facts_beside
 from transfer.checkpoint.pickle_names import Inert
+from transfer.checkpoint.refusal import shown
 from transfer.checkpoint.wrappers import encoder_prefix
 
 
@@ -128,10 +129,10 @@ def _choose(candidates: Mapping[Where, StateDict]) -> Where:
     ranks = {where: _rank(where) for where in candidates}
     best = [where for where in candidates if ranks[where] == min(ranks.values())]
     if len(best) > 1:
-        shown = ", ".join(f"{'.'.join(where)} ({len(candidates[where])} tensors)" for where in best[:8])
+        sets = ", ".join(f"{shown('.'.join(where))} ({len(candidates[where])} tensors)" for where in best[:8])
         raise UserError.about(
             "checkpoint",
-            f"{len(best)} sets of weights: {shown}",
+            f"{len(best)} sets of weights: {sets}",
             "one encoder, or a teacher beside a student",
             "save the one that is meant alone: torch.save(torch.load(FILE, weights_only=True)[KEY], NEW_FILE)",
         )

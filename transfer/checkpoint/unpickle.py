@@ -50,12 +50,14 @@ class Unpickler(PickleStack):
                     break
                 self._spend(1)
                 _MEANINGS[opcode.name](self, argument)
-            (result,) = self._stack
         except _BROKEN as error:
             if not self._stream.read(1):
                 raise truncated("in the middle of its pickle") from None
             words = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             raise damaged(f"its pickle makes no sense ({words})") from None
+        if len(self._stack) != 1:
+            raise damaged(f"its pickle ends with {len(self._stack)} values")
+        result = self._stack[0]
         if nesting(result, self._limits.nesting) > self._limits.nesting:
             rule = f"at most {self._limits.nesting} containers within each other"
             raise over_limit("its data is nested without end", rule)

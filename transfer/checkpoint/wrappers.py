@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from benchmarks.errors import UserError
+from transfer.checkpoint.refusal import shown
 
 # Tensors near the input, as the layouts name them. What stands before such a name is what wraps the encoder: `module.`,
 # `backbone.bottom_up.`, `teacher.backbone.`. So `encoder.` is stripped of SimMIM's `encoder.patch_embed.proj.weight`,
@@ -20,7 +21,7 @@ _PATCH_EMBEDDINGS = (
 _FIRST_BLOCKS = (
     r"patch_embed\..+",
     r"embeddings\..+",
-    r"encoder\.layers\.0\.blocks\.0\..+",
+    r"encoder\.layers\.0\.blocks\.0\.(?:attention\.|layernorm_|intermediate\.|output\.).+",
     r"encoder\.layer\.0\..+",
     r"(?:layers|stages)\.0\.blocks\.0\..+",
     r"blocks\.0\..+",
@@ -51,7 +52,7 @@ def _one_of(prefixes: set[str]) -> str:
     if len(encoders) > 1:
         raise UserError.about(
             "checkpoint",
-            f"several encoders in one state dict: {', '.join(sorted(encoders)[:8])}",
+            f"several encoders in one state dict: {', '.join(map(shown, sorted(encoders)[:8]))}",
             "one encoder, beside which there may be a student, a momentum encoder or a decoder",
             "save the tensors of the one that is meant, without the others",
         )
