@@ -88,7 +88,7 @@ def _layout(family: Family, target: str) -> Layout:
 
 
 def encoder_tensors(weights: Weights, architecture: Architecture, image_size_px: int | None) -> Weights:
-    """Return exactly the tensors that timm's headless model has. Raises UserError, naming what is missing or misshapen."""
+    """Return exactly the tensors of timm's headless model. Raises UserError, naming what is missing or misshapen."""
     with torch.device("meta"):
         expected = build_backbone(architecture, image_size_px, whole_windows=False).state_dict()
     faults = [name for name in expected if name not in weights]
