@@ -44,7 +44,7 @@ def read_record(folder: Path) -> RunRecord | None:
     path = folder / RECORD
     try:
         return RunRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
         first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])

@@ -85,14 +85,30 @@ def test_a_stopped_transfer_continues_to_the_same_bits(transfer_command: list[st
     assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
 
 
+def test_an_encoder_of_another_size_is_resized_and_says_so(
+    transfer_command: list[str], simmim_run: Path, tmp_path: Path
+) -> None:
+    folder = transfer(transfer_command, simmim_run, tmp_path / "runs", "image_size_px=64", "table_resize=linear")
+    report = record_of(folder).load_report
+    assert report is not None
+    assert report.coverage_percent == 100
+    # At 32 px the last two maps (2 and 1 tokens) are smaller than the window of 4; at 64 px only the last one is.
+    assert {resized.name.split(".")[1] for resized in report.resized} == {"2", "3"}
+    assert {resized.mode for resized in report.resized} == {"linear"}
+
+
 def test_an_incomplete_encoder_fails_before_training(
     transfer_command: list[str], simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [*transfer_command, "image_size_px=64", "--encoder", str(simmim_run), "--runs", str(tmp_path / "runs")]
-    assert mimbench.main(command) == mimbench.FAILED
+    weights = load_file(simmim_run / "encoder" / "encoder.safetensors")
+    del weights["layers.2.blocks.1.norm2.bias"]
+    damaged = tmp_path / "damaged.pth"
+    torch.save({"model": {f"encoder.{name}": tensor for name, tensor in weights.items()}}, damaged)
+    command = [*transfer_command, "--encoder", str(damaged), "--runs", str(tmp_path / "runs")]
+    assert mimbench.main([*command, "--stage", "self-supervised"]) == mimbench.FAILED
     said = capsys.readouterr().err
     assert "of the encoder was loaded" in said
-    assert "relative_position_bias_table: found [" in said
+    assert "missing from the checkpoint: layers.2.blocks.1.norm2.bias" in said
     record = record_of(only_run(tmp_path / "runs"))
     assert (record.status, record.steps) == ("failed", 0)
     assert record.load_report is not None
@@ -145,7 +161,7 @@ def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_
 @pytest.mark.parametrize(
     ("reference", "code", "words"),
     [
-        ("nowhere", mimbench.WRONG, ["--encoder = nowhere", "a run folder"]),
+        ("nowhere", mimbench.WRONG, ["--encoder = nowhere", "a checkpoint that exists"]),
         ("timm:swin_bas_patch4_window7_224", mimbench.WRONG, ["swin_bas", "Did you mean swin_base"]),
         ("random:digit_swin", mimbench.WRONG, ["digit_swin", "Did you mean digits_swin"]),
     ],

@@ -54,9 +54,17 @@ def test_a_missing_tensor_is_named_and_stops(classifier: nn.Module, weights: dic
         require_complete(report, "x")
 
 
-def test_a_table_of_another_window_is_named_and_stops(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
-    report = load_encoder(classifier, {**weights, TABLE: torch.zeros(25, 2)}, "mimbench")
-    assert report.mismatched == (f"{TABLE}: found [25, 2], expected [49, 2]",)
+def test_a_table_of_another_window_is_resized_and_told(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    report = load_encoder(classifier, {**weights, TABLE: torch.randn(25, 2)}, "mimbench", "bicubic")
+    require_complete(report, "x")
+    (resized,) = report.resized
+    assert (resized.name, resized.from_shape, resized.to_shape) == (TABLE, (25, 2), (49, 2))
+    assert resized.mode == "bicubic"
+
+
+def test_a_tensor_that_no_rule_fits_is_named_and_stops(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    report = load_encoder(classifier, {**weights, TABLE: torch.zeros(26, 2)}, "mimbench")
+    assert report.mismatched == (f"{TABLE}: found [26, 2], expected [49, 2]",)
     assert report.coverage_percent < 100
     with pytest.raises(WorkFailed, match="of another shape"):
         require_complete(report, "x")
