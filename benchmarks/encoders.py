@@ -30,6 +30,8 @@ class Architecture(Config):
 
     name: str
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    norm_eps: float | None = None
+    """Of all LayerNorms, where it is not timm's own; timm takes no argument for it, so it is set after building."""
 
     @property
     def in_chans(self) -> int:
@@ -41,7 +43,7 @@ class Architecture(Config):
         return self.with_arguments(img_size=image_size_px)
 
     def with_arguments(self, **arguments: JsonValue) -> Architecture:
-        return Architecture(name=self.name, arguments={**self.arguments, **arguments})
+        return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
 
 
 class EncoderManifest(Config):

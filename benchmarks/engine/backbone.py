@@ -40,7 +40,15 @@ def build_backbone(
         raise UserError.about("encoder", shown, rule, "mend encoder.arguments or image_size_px") from None
     if whole_windows:
         check_windows(model)
+    if architecture.norm_eps is not None:
+        _set_norm_eps(model, architecture.norm_eps)
     return model
+
+
+def _set_norm_eps(model: nn.Module, eps: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
 
 
 def check_windows(model: nn.Module) -> None:

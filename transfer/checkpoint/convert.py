@@ -66,6 +66,7 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
         "layout": layout.name,
         "architecture": architecture.name,
         "arguments": architecture.arguments,
+        "norm_eps": architecture.norm_eps,
         "image_size_px": encoder.image_size_px,
         "stage": encoder.stage,
         "tensors": len(named),

@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from benchmarks.encoders import InitStage
 from transfer.checkpoint.files import CheckpointFile, read_checkpoint_file
+from transfer.checkpoint.huggingface_config import read_config
 from transfer.checkpoint.inferred import Inferred
 from transfer.checkpoint.layout import Layout, Weights
 from transfer.checkpoint.layouts import identify, infer
@@ -43,7 +44,7 @@ def read_foreign(path: Path) -> ForeignEncoder:
         found,
         layout,
         weights,
-        infer(layout, weights),
+        infer(layout, weights, read_config(file.path)),
         infer_stage(layout.name, found.tensors, found.facts),
         infer_epochs(found.facts),
     )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor
 
 from benchmarks.errors import UserError
+from transfer.checkpoint import huggingface_config
 from transfer.checkpoint.beit import BEIT_LAYOUTS
 from transfer.checkpoint.infer_swin import infer_swin
 from transfer.checkpoint.infer_vit import infer_vit
@@ -32,6 +37,19 @@ def identify(tensors: dict[str, Tensor]) -> Layout:
     raise UserError.about("checkpoint", shown, rule, "`mimbench list formats` shows the layouts that can be read")
 
 
-def infer(layout: Layout, weights: Weights) -> Inferred:
-    """Return the architecture of `weights`, which are in timm's layout and came from `layout`."""
-    return infer_swin(weights) if layout.family in ("swin", "swinv2") else infer_vit(weights)
+def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferred:
+    """Return the architecture of `weights`, which are in timm's layout and came from `layout`.
+
+    `config` is Hugging Face's, empty where there is none; it adds what tensors cannot tell.
+    """
+    if layout.family in ("swin", "swinv2"):
+        inferred = infer_swin(weights)
+    else:
+        inferred = infer_vit(weights, huggingface_config.heads(config))
+    if not layout.name.startswith("huggingface-"):
+        return inferred
+    architecture = inferred.architecture
+    if layout.family == "swinv2":
+        architecture = architecture.with_arguments(**huggingface_config.swinv2_arguments(config))
+    eps = huggingface_config.norm_eps(config, layout.family)
+    return replace(inferred, architecture=architecture.model_copy(update={"norm_eps": eps}))

@@ -1,0 +1,214 @@
+"""Foreign checkpoints from the file to the loaded encoder, and encoders out again: the whole way, as a user goes it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import mimbench
+from benchmarks.encoders import Architecture, find_architecture, write_encoder
+from benchmarks.engine.backbone import build_backbone
+from tests.runs import only_run, record_of
+from tests.transfer.checkpoint import swin_zoo, vit_files
+from transfer.checkpoint.convert import TARGETS
+from transfer.checkpoint.foreign import read_foreign
+from transfer.checkpoint.layouts import LAYOUTS
+from transfer.checkpoint.opened import open_encoder
+from transfer.loading import load_encoder, require_complete
+
+SMALL = {
+    "swin": find_architecture("digits_swin"),
+    "swinv2": Architecture(
+        name="swinv2_tiny_window8_256",
+        arguments={"window_size": 4, "embed_dim": 32, "depths": [2, 2, 2, 2], "num_heads": [2, 4, 8, 16]},
+    ),
+    "vit": Architecture(
+        name="vit_tiny_patch16_224", arguments={"embed_dim": 128, "depth": 2, "num_heads": 2, "patch_size": 16}
+    ),
+}
+
+
+def randomised(architecture: Architecture, size: int = 64) -> nn.Module:
+    """A model in which every parameter is random: initial ones and zeros would hide swapped tensors."""
+    torch.manual_seed(3)
+    model = build_backbone(architecture, size)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def features(model: nn.Module, size: int = 64) -> Tensor:
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found: Tensor = model.eval().forward_features(images)  # type: ignore[operator]
+    return found
+
+
+def loaded(path: Path, size: int | None = None) -> nn.Module:
+    """The timm model that a foreign file becomes, complete or not at all."""
+    encoder = read_foreign(path)
+    model = build_backbone(encoder.inferred.architecture, size)
+    require_complete(load_encoder(model, encoder.weights, encoder.layout.name), str(path))
+    return model
+
+
+def export(architecture: Architecture, folder: Path, size: int = 64) -> nn.Module:
+    model = randomised(architecture, size)
+    write_encoder(
+        folder,
+        model.state_dict(),
+        architecture=architecture.at_size(size),
+        image_size_px=size,
+        patch_size_px=4,
+        window_size=4,
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        method="simmim",
+        init_stage="self-supervised",
+        epochs=7,
+        recipe="r",
+        recipe_digest="d",
+    )
+    return model
+
+
+@pytest.mark.parametrize("name", [*swin_zoo.LISTINGS, *vit_files.LISTINGS])
+def test_one_layout_of_all_families_recognises_a_listing(name: str) -> None:
+    swin = name in swin_zoo.LISTINGS
+    shapes = swin_zoo.listing(name) if swin else vit_files.LISTINGS[name].shapes()
+    expected = swin_zoo.LISTINGS[name] if swin else vit_files.LISTINGS[name].layout
+    assert [layout.name for layout in LAYOUTS if layout.recognises(shapes)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("family", "target"),
+    [(family, target) for target, to in TARGETS.items() for family in to.layouts if family in SMALL],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_convert_and_back_is_bit_equal(tmp_path: Path, family: str, target: str, suffix: str) -> None:
+    if (family, target) == ("vit", "simmim"):
+        pytest.skip("SimMIM's ViT is a BEiT")
+    model = export(SMALL[family], tmp_path / "encoder")
+    out = tmp_path / f"out{suffix}"
+    command = ["checkpoint", "convert", str(tmp_path / "encoder"), "--to", target, "--out", str(out)]
+    assert mimbench.main(command) == 0
+    back = read_foreign(out)
+    expected = model.state_dict()
+    assert {name for name in expected if name not in back.weights} == set()
+    assert all(back.weights[name].equal(tensor) for name, tensor in expected.items())
+    about = json.loads((tmp_path / f"out{suffix}.json").read_text())
+    assert (about["format"], about["encoder_sha256"]) == (target, open_encoder(tmp_path / "encoder").sha256)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_plain_timm_loads_what_is_converted_for_it(tmp_path: Path, family: str) -> None:
+    model = export(SMALL[family], tmp_path / "encoder")
+    out = tmp_path / "out.safetensors"
+    assert mimbench.main(["checkpoint", "convert", str(tmp_path / "encoder"), "--to", "timm", "--out", str(out)]) == 0
+    about = json.loads((tmp_path / "out.safetensors.json").read_text())
+    plain = timm.create_model(about["architecture"], num_classes=0, **about["arguments"])
+    plain.load_state_dict(load_file(out), strict=True)
+    assert features(plain).equal(features(model))
+
+
+def test_a_simmim_file_is_read_whole_and_its_stage_is_told(tmp_path: Path) -> None:
+    model = randomised(SMALL["swin"])
+    tensors = {f"encoder.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {"encoder.mask_token": torch.zeros(1, 1, 32), "decoder.0.weight": torch.zeros(3072, 256, 1, 1)}
+    path = tmp_path / "a file of any name"
+    torch.save({"model": tensors, "epoch": 99, "config": {"TRAIN": {"EPOCHS": 100}}}, path)
+    encoder = read_foreign(path)
+    assert (encoder.stage, encoder.epochs, encoder.layout.family) == ("self-supervised", 100, "swin")
+    assert features(loaded(path, 64)).equal(features(model))
+
+
+def test_transfer_from_a_foreign_file(transfer_command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "theirs.safetensors"
+    save_file({f"backbone.{name}": tensor for name, tensor in randomised(SMALL["swin"]).state_dict().items()}, path)
+    runs = tmp_path / "runs"
+    command = [*transfer_command, "image_size_px=64", "--encoder", str(path), "--runs", str(runs)]
+    assert mimbench.main(command) == mimbench.WRONG, "nothing in the file tells its stage"
+    assert mimbench.main([*command, "--stage", "supervised"]) == 0
+    record = record_of(only_run(runs))
+    assert record.encoder is not None
+    assert record.load_report is not None
+    assert (record.encoder.init_stage, record.encoder.label) == ("supervised", "theirs")
+    assert (record.load_report.coverage_percent, record.load_report.source_format) == (100, "timm-swin")
+
+
+def test_a_malicious_file_runs_nothing_and_is_refused(
+    transfer_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "it ran"
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch '{marker}'",)
+
+    torch.save({"model": Attack()}, tmp_path / "bad.pth")
+    for command in (
+        ["checkpoint", "inspect", str(tmp_path / "bad.pth")],
+        [*transfer_command, "--encoder", str(tmp_path / "bad.pth"), "--runs", str(tmp_path / "runs")],
+    ):
+        assert mimbench.main(command) == mimbench.WRONG
+        assert "the file asks to call posix.system: refused; nothing was run" in capsys.readouterr().err
+    assert not marker.exists()
+
+
+def test_inspect_tells_what_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = export(SMALL["swin"], tmp_path / "encoder")
+    assert mimbench.main(["checkpoint", "inspect", str(tmp_path / "encoder"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["format"], found["stage"], found["epochs"]) == ("mimbench", "self-supervised", 7)
+    assert found["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    weight = model.get_parameter("norm.weight").detach()
+    assert found["layers"]["norm"]["max_abs"] == pytest.approx(
+        max(weight.abs().max().item(), model.get_parameter("norm.bias").abs().max().item())
+    )
+    assert found["tasks"]["digits"]["coverage_percent"] == 100
+    assert mimbench.main(["checkpoint", "inspect", str(tmp_path / "encoder")]) == 0
+    text = capsys.readouterr().out
+    assert "layers.0.blocks.0" in text
+    assert "self-supervised" in text
+
+
+def test_inspect_counts_values_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = randomised(SMALL["swin"]).state_dict()
+    weights["norm.weight"][3] = torch.nan
+    torch.save(weights, tmp_path / "nan.pth")
+    assert mimbench.main(["checkpoint", "inspect", str(tmp_path / "nan.pth"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"]["norm"]["not_finite"] == 1
+
+
+@pytest.mark.parametrize("kind", ["ViT", "Beit", "Swin", "Swinv2"])
+def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, kind: str) -> None:
+    """With transformers' own defaults, a LayerNorm eps of 1e-12 included, which only config.json tells."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers (the `test` extra installs it)")
+    swin = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "image_size": 64}
+    vit = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
+    vit["image_size"] = 64
+    if kind == "Beit":
+        vit |= {"use_relative_position_bias": True, "use_mask_token": True}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**(swin if kind.startswith("Swin") else vit))
+    theirs = getattr(transformers, f"{kind}Model")(config).eval()
+    theirs.save_pretrained(tmp_path)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = theirs(images).last_hidden_state
+        ours = loaded(tmp_path, 64).eval().forward_features(images)  # type: ignore[operator]
+    assert (ours.flatten(1, -2) - expected).abs().max() < 1e-5
+
+
+def test_list_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mimbench.main(["list", "formats"]) == 0
+    text = capsys.readouterr().out
+    assert all(layout.name in text for layout in LAYOUTS)
+    assert all(target in text for target in TARGETS)

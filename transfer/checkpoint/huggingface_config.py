@@ -1,0 +1,42 @@
+"""What Hugging Face's config.json says beside weights, where the tensors cannot tell it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from transfer.checkpoint.layout import Family
+
+TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
+
+
+def read_config(checkpoint: Path) -> dict[str, Any]:
+    """Return the config.json beside a checkpoint file; empty where there is none, or none that is JSON."""
+    try:
+        data = json.loads((checkpoint.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and "model_type" in data else {}
+
+
+def heads(config: Mapping[str, Any]) -> int | None:
+    """Return a ViT's number of heads; Swin's stand in its tensors."""
+    found = config.get("num_attention_heads")
+    return found if isinstance(found, int) else None
+
+
+def norm_eps(config: Mapping[str, Any], family: Family) -> float | None:
+    """Return the LayerNorms' eps where it is not timm's own; None where it is, or is not told."""
+    found = config.get("layer_norm_eps")
+    return found if isinstance(found, float) and found != TIMM_EPS[family] else None
+
+
+def swinv2_arguments(config: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Return SwinV2's image size and windows, which its tensors do not hold."""
+    same = ("window_size", "pretrained_window_sizes")
+    names = {"image_size": "img_size", **dict(zip(same, same, strict=True))}
+    return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
