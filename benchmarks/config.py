@@ -62,19 +62,20 @@ def _plain(value: Any) -> Any:
 
 
 C = TypeVar("C", bound=Config)
+C_co = TypeVar("C_co", bound=Config, covariant=True)
 
 
 @dataclass(frozen=True)
-class Recipe(Generic[C]):
+class Recipe(Generic[C_co]):
     """A checked recipe with the name and the overrides that led to it."""
 
     name: str
-    config: C
+    config: C_co
     overrides: tuple[str, ...]
 
     def to_yaml(self) -> str:
         """Return the fully resolved recipe; the text can be passed back in as a recipe file."""
-        return yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        return yaml.dump(self.config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def load_recipe(schema: type[C], folder: str, source: str, overrides: Sequence[str] = ()) -> Recipe[C]:
@@ -106,7 +107,7 @@ def recipe_names(folder: str) -> list[str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; unlike plain PyYAML, `3e-4` is a number and a key given twice is an error."""
+    """Read a YAML 1.2 mapping: `3e-4` is a number, `72:00:00` and `no` are text, a key given twice is an error."""
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -154,16 +155,34 @@ def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> No
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 floats (`3e-4`) and duplicate keys refused."""
+    """SafeLoader for YAML 1.2's plain values, with duplicate keys refused.
+
+    YAML 1.1 would read `72:00:00` as 259200, `no` as false and `010` as 8; here they are text.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes whatever `_Loader`, or a YAML 1.1 reader, would not read as text."""
+
+
+_PLAIN_VALUES = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|nan)",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<", ["<"]),
+}
+_Loader.yaml_implicit_resolvers = {}
+for _kind, (_pattern, _first) in _PLAIN_VALUES.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
 from benchmarks.fingerprint import find_images, fingerprint
 
@@ -23,6 +24,7 @@ VERSION = 1
 IMAGE_SIZE_PX = 64
 TRAIN_PER_CLASS = 20
 TEST_PER_CLASS = 60
+SPLITS = ("unlabelled", "train", "test")
 MARK = "digits.json"
 
 
@@ -30,12 +32,14 @@ def write_digits(root: Path) -> str:
     """Write the digits below `root` unless they are there and whole; return their fingerprint.
 
     Layout: `unlabelled/0007.png`; `train/3/0012.png` and `test/3/0015.png` in ImageFolder form.
+    Raises UserError when `root` holds such folders that this function did not write: they are left alone.
     """
     if (known := _fingerprint_if_whole(root)) is not None:
         return known
     from PIL import Image
 
-    for split in ("unlabelled", "train", "test"):
+    _claim(root)
+    for split in SPLITS:
         shutil.rmtree(root / split, ignore_errors=True)
     for relative, scan in _assign():
         path = root / relative
@@ -47,14 +51,24 @@ def write_digits(root: Path) -> str:
     return found
 
 
+def _claim(root: Path) -> None:
+    """Mark `root` as ours before anything in it is replaced, so that an interrupted writing can be taken up again."""
+    theirs = [split for split in SPLITS if (root / split).exists()]
+    if theirs and not (root / MARK).exists():
+        rule = f"without {' or '.join(theirs)}, or written by this program (then it has {MARK})"
+        raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
+    root.mkdir(parents=True, exist_ok=True)
+    write_atomically(root / MARK, json.dumps({"version": VERSION, "fingerprint": None}).encode())
+
+
 def _fingerprint_if_whole(root: Path) -> str | None:
     try:
         mark = json.loads((root / MARK).read_text())
-    except (OSError, ValueError):
+        found = str(fingerprint(root, find_images(root)))
+    except (OSError, ValueError):  # no mark, a damaged one, or no image left (UserError is a ValueError)
         return None
     if not isinstance(mark, dict) or mark.get("version") != VERSION:
         return None
-    found = str(fingerprint(root, find_images(root)))
     return found if found == mark.get("fingerprint") else None
 
 

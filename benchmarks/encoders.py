@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 InitStage = Literal["random", "self-supervised", "supervised", "fine-tuned"]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MANIFEST = "manifest.json"
 WEIGHTS = "encoder.safetensors"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,24 +32,52 @@ def find_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         rule = "a folder that exists"
         raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    ]
+    found = [Path(parent, name) for parent, names in _walk(folder) for name in names if _is_image(name)]
     if not found:
         rule = f"at least one image ({', '.join(sorted(IMAGE_SUFFIXES))})"
         raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
     return sorted(found)
 
 
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder below `folder` with its file names; a link back to a folder already seen is not followed."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield parent, names
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
 def fingerprint(root: Path, files: list[Path]) -> Fingerprint:
-    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all."""
-    sizes = [file.stat().st_size for file in files]
-    by_content = sum(sizes) <= CONTENT_LIMIT_BYTES
+    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all.
+
+    A file that cannot be read (a dangling link, say) is hashed as such; the loader will name it.
+    """
+    sizes = [_size_bytes(file) for file in files]
+    by_content = sum(size or 0 for size in sizes) <= CONTENT_LIMIT_BYTES
     total = hashlib.sha256()
     for file, size in zip(files, sizes, strict=True):
-        mark = hashlib.sha256(file.read_bytes()).hexdigest() if by_content else str(size)
-        total.update(f"{file.relative_to(root).as_posix()}\0{mark}\n".encode())
+        mark = _content_sha256(file) if by_content else size
+        shown = "unreadable" if mark is None else str(mark)
+        total.update(os.fsencode(file.relative_to(root)) + f"\0{shown}\n".encode())
     return Fingerprint(len(files), "content" if by_content else "sizes", total.hexdigest())
+
+
+def _size_bytes(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
+
+
+def _content_sha256(file: Path) -> str | None:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None

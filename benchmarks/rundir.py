@@ -144,10 +144,11 @@ def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    # lockf, not flock: a lock of flock's kind passes to forked loader workers, which outlive a killed run by seconds.
     handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         os.close(handle)
         rule = "worked on by one process at a time"
         raise UserError.about("run", str(folder), rule, "wait for the other process, or stop it") from None

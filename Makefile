@@ -1,0 +1,72 @@
+# `make demo` and `make test` do all their set-up themselves; `make help` lists the rest.
+# .venv belongs to this file: it is updated when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+PYTEST ?= --durations=10
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+PINS := pyproject.toml constraints.txt
+AGAIN := make $(or $(MAKECMDGOALS),help)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check format venv clean
+.DELETE_ON_ERROR:
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/base.stamp  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
+	$(BIN)/mimbench demo
+
+test: check  ## the static checks, then all tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
+	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+check: $(VENV)/test.stamp  ## format, lint, types, and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/test.stamp  ## rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+venv: $(VENV)/test.stamp  ## build or update .venv, with the tools for the checks
+
+clean:  ## remove .venv and all caches; data/, runs/ and pipelines/ stay
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/test.stamp: $(VENV)/made.stamp $(PINS)
+	@echo "Installing mimbench and the tools for its checks into $(VENV)."
+	$(PIP) -e '.[test]'
+	@touch $(VENV)/base.stamp $@
+
+$(VENV)/base.stamp: $(VENV)/made.stamp $(PINS)
+	@echo "Installing mimbench into $(VENV)."
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/made.stamp:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "mimbench needs Python 3.11 or newer; there is no command called $(PYTHON)."; \
+	  echo "  remedy: sudo apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mimbench needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "  remedy: sudo apt install python3.11 python3.11-venv && $(AGAIN) PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: its venv module is not installed."; \
+	  echo "  remedy: sudo apt install python3-venv && $(AGAIN)"; exit 1; }
+	@echo "Making $(VENV): once, about 3 GB to download (PyTorch with CUDA) and 7 GB on disk."
+	$(PYTHON) -m venv --clear $(VENV)
+	@echo "$(CURDIR)" > $@
+
+# A folder that was copied or moved has a .venv that runs the code of the old place: make it anew.
+ifneq ($(CURDIR),$(shell cat $(VENV)/made.stamp 2>/dev/null))
+.PHONY: $(VENV)/made.stamp
+endif

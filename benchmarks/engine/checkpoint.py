@@ -1,0 +1,120 @@
+"""Resumable training state in safetensors and JSON, never a pickle; a crash leaves the last good one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from benchmarks.engine.seeding import random_state, restore_random_state
+from benchmarks.files import disk_error, sync_folder
+
+TENSORS, DATA = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and proved whole."""
+
+    path: Path
+    data: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @property
+    def step(self) -> int:
+        return int(self.data["step"])
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors below `prefix.`, without it."""
+        start = f"{prefix}."
+        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+
+
+class Checkpoints:
+    """The checkpoints of one run; the newest `keep` of them."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, model: nn.Module, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
+        """Write the state after `step` steps. Raises WorkFailed when the disk is full; older ones stay."""
+        random_data, random_tensors = random_state()
+        optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
+        parts = {"model": model.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
+        tensors = {f"{prefix}.{name}": t for prefix, part in parts.items() for name, t in part.items()}
+        data = {"step": step, "progress": progress, "random": random_data, "optimizer": optimizer_data}
+        path = self._write(step, data, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+        self.prune(self.keep)
+        return path
+
+    def _write(self, step: int, data: dict[str, Any], tensors: bytes) -> Path:
+        path = self.folder / f"step_{step:09d}"
+        temporary = self.folder / f".{path.name}.{os.getpid()}.tmp"
+        text = json.dumps({**data, "sha256": hashlib.sha256(tensors).hexdigest()}).encode()
+        try:
+            temporary.mkdir(parents=True)
+            for name, content in ((TENSORS, tensors), (DATA, text)):
+                with open(temporary / name, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            shutil.rmtree(path, ignore_errors=True)  # a damaged one of the same step
+            temporary.rename(path)
+            sync_folder(self.folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise disk_error(error, path, len(tensors) + len(text)) from error
+        return path
+
+    def latest(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint; damaged ones are named on stderr and passed over."""
+        for path in sorted(self.folder.glob("step_*"), reverse=True):
+            try:
+                return read_checkpoint(path)
+            except (OSError, ValueError, KeyError) as error:
+                print(f"warning: checkpoint {path} is damaged ({error}); using the one before it", file=sys.stderr)
+        return None
+
+    def prune(self, keep: int) -> None:
+        """Remove all but the newest `keep`, and what interrupted writes have left."""
+        for path in [*sorted(self.folder.glob("step_*"))[:-keep], *self.folder.glob(".step_*.tmp")]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint. Raises ValueError when its bytes are not those that were written."""
+    data = json.loads((path / DATA).read_text(encoding="utf-8"))
+    content = (path / TENSORS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != data["sha256"]:
+        raise ValueError(f"{TENSORS} is not the file that was written")
+    return Checkpoint(path, data, load(content))
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
+    """Put model, optimiser and random states back as they were saved."""
+    model.load_state_dict(checkpoint.part("model"))
+    optimizer.load_state_dict(_join(checkpoint.data["optimizer"], checkpoint.part("optimizer")))
+    restore_random_state(checkpoint.data["random"], checkpoint.part("random"))
+
+
+def _split(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Split an optimiser's state into JSON data and tensors named `<parameter>.<key>`."""
+    tensors = {f"{index}.{key}": value for index, values in state["state"].items() for key, value in values.items()}
+    return {"param_groups": state["param_groups"]}, tensors
+
+
+def _join(data: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    return {"state": state, "param_groups": data["param_groups"]}

@@ -1,0 +1,206 @@
+"""The training loop: one optimiser step after the other, logged, checkpointed, resumable to the bit on CPU."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.engine.checkpoint import Checkpoints, restore
+from benchmarks.engine.device import autocast, peak_memory_mb
+from benchmarks.engine.images import Batch, ImageSamples, StepBatches, steps_per_epoch, training_loader
+from benchmarks.engine.metrics_log import MetricsLog
+from benchmarks.engine.optim import build_optimizer, build_schedule
+from benchmarks.engine.progress import ProgressReport
+from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.engine.stop import StopRequest
+from benchmarks.engine.stopwatch import Stopwatch
+from benchmarks.engine.unreadable import Unreadable
+from benchmarks.errors import Stopped, WorkFailed
+from benchmarks.rundir import Run
+from benchmarks.training import Training
+
+
+class Problem(Protocol):
+    """What is trained: a model on its device, its parameter groups, how a batch becomes a loss."""
+
+    device: torch.device
+    parameter_groups: list[dict[str, Any]]
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """Return the scalar loss of a batch that is on the device."""
+        ...
+
+    def evaluate(self, epoch: int) -> dict[str, float]:
+        """Return what is measured after `epoch` epochs (1-based); empty when nothing is due."""
+        ...
+
+
+@dataclass
+class Progress:
+    """What a checkpoint remembers besides tensors."""
+
+    unreadable: list[str] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    training_seconds: float = 0.0
+    """Spent in steps, over all attempts; evaluation and set-up excluded."""
+    losses: list[float] = field(default_factory=list)
+    """Of the steps since the last log line."""
+
+
+class Loop:
+    """Trains a problem on samples inside a run."""
+
+    def __init__(
+        self, problem: Problem, samples: ImageSamples, training: Training, run: Run, seed: int, max_unreadable: int
+    ) -> None:
+        self.problem, self.samples, self.training, self._run = problem, samples, training, run
+        self.seed, self.unreadable = seed, Unreadable(max_unreadable)
+        self.per_epoch = steps_per_epoch(len(samples), training.batch_size)
+        self.total_steps = training.epochs * self.per_epoch
+        self.optimizer = build_optimizer(problem.parameter_groups, training)
+        self.schedule = build_schedule(self.optimizer, training, self.per_epoch)
+        self.checkpoints = Checkpoints(run.folder.checkpoints)
+        self.log = MetricsLog(run.folder.metrics)
+        self.progress = Progress()
+        self.step = 0
+        self._losses: list[Tensor] = []
+        """Of the steps since the last log line, those before a resume included."""
+        self._timed_steps = 0
+        """Steps since the last log line or resume."""
+
+    def train(self) -> Progress:
+        """Train to the last step, from the newest whole checkpoint on. Raises Stopped after a stop request."""
+        self._resume()
+        self.problem.model.train()
+        title = self._run.record.run_id
+        with StopRequest() as stop, ProgressReport(title, self.total_steps) as self._bar:
+            self._watch = Stopwatch(self.progress.training_seconds)
+            for batch in self._loader():
+                self._train_step(batch)
+                self._after_step()
+                if stop.requested:
+                    self._stop(stop.requested)
+        if self.step % self.training.checkpoint_every_steps:
+            self._save()
+        self.progress.training_seconds = self._watch.total()
+        self.progress.unreadable = self.unreadable.names
+        self.checkpoints.prune(keep=1)
+        return self.progress
+
+    def summary(self) -> dict[str, Any]:
+        """Return what every record says of a finished training."""
+        images = self.step * self.training.batch_size
+        return {
+            "steps": self.step,
+            "images_per_second": images / self.progress.training_seconds,
+            "peak_memory_mb": peak_memory_mb(self.problem.device),
+        }
+
+    def _resume(self) -> None:
+        seed_all(derive(self.seed, "training"))
+        checkpoint = self.checkpoints.latest()
+        if checkpoint is not None:
+            restore(checkpoint, self.problem.model, self.optimizer)
+            self.step = checkpoint.step
+            self.progress = Progress(**checkpoint.data["progress"])
+            self.unreadable.names += self.progress.unreadable
+            self._losses = [torch.tensor(loss, device=self.problem.device) for loss in self.progress.losses]
+            print(f"continuing from step {self.step} of {self.total_steps}", file=sys.stderr)
+        self.log.rewind(self.step)
+
+    def _loader(self) -> torch.utils.data.DataLoader[Batch]:
+        batches = StepBatches(len(self.samples), self.training.batch_size, self.total_steps, self.step, self.seed)
+        return training_loader(self.samples, batches, self.training.workers, self.problem.device.type == "cuda")
+
+    def _train_step(self, batch: Batch) -> None:
+        self.unreadable.note(batch.unreadable)
+        device = self.problem.device
+        batch = batch._replace(
+            images=batch.images.to(device, non_blocking=True), labels=batch.labels.to(device, non_blocking=True)
+        )
+        self.schedule.step_update(self.step)
+        with autocast(device, self.training):
+            loss = self.problem.loss(batch, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        # An infinite limit clips nothing and still returns the norm.
+        limit = self.training.clip_grad_norm or math.inf
+        self._grad_norm = nn.utils.clip_grad_norm_(self.problem.model.parameters(), limit)
+        self.optimizer.step()
+        self._losses.append(loss.detach())
+        self.step += 1
+        self._timed_steps += 1
+
+    def _after_step(self) -> None:
+        if self.step % self.training.log_every_steps == 0 or self.step == self.total_steps:
+            self._log()
+        if self.step % self.per_epoch == 0:
+            self._evaluate()
+        if self.step % self.training.checkpoint_every_steps == 0:
+            self._save()
+
+    def _log(self) -> None:
+        """Write one line; the only place, beside a checkpoint, where the host waits for the device."""
+        loss, seconds_per_step = self._finite_loss(), self._watch.lap() / self._timed_steps
+        self._losses.clear()
+        self._timed_steps = 0
+        per_second = self.training.batch_size / seconds_per_step
+        eta = (self.total_steps - self.step) * seconds_per_step
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        self.log.write(
+            step=self.step,
+            epoch=self.step / self.per_epoch,
+            total_steps=self.total_steps,
+            loss=loss,
+            lr=rate,
+            grad_norm=self._grad_norm.item(),
+            images_per_second=per_second,
+            eta_seconds=eta,
+        )
+        text = f"loss {loss:.4f}  lr {rate:.2e}  {per_second:.0f} images/s  eta {eta:.0f} s"
+        self._bar.show(self.step, text)
+
+    def _finite_loss(self) -> float:
+        """Return the mean loss since the last line. Raises WorkFailed when it is not a number."""
+        loss = torch.stack(self._losses).mean().item()
+        if math.isfinite(loss):
+            return loss
+        raise WorkFailed(
+            f"the loss became {loss} between steps {self.step - len(self._losses)} and {self.step}\n"
+            f"  The last checkpoint before that is kept in {self.checkpoints.folder}.\n"
+            "  remedy: a lower training.schedule.base_lr, or training.precision=fp32"
+        )
+
+    def _evaluate(self) -> None:
+        with self._watch.paused():
+            found = self.problem.evaluate(self.step // self.per_epoch)
+        if found:
+            line = {"step": self.step, "epoch": self.step / self.per_epoch, **found}
+            self.progress.evaluations.append(line)
+            self.log.write(**line)
+            self.problem.model.train()
+
+    def _save(self) -> None:
+        if self._losses:
+            self._finite_loss()
+        self.progress.training_seconds = self._watch.total()
+        self.progress.unreadable = self.unreadable.names
+        self.progress.losses = [loss.item() for loss in self._losses]
+        self.checkpoints.save(self.problem.model, self.optimizer, self.step, vars(self.progress))
+        self._run.update(steps=self.step)
+
+    def _stop(self, signal_name: str) -> None:
+        if self.step % self.training.checkpoint_every_steps:
+            self._save()
+        raise Stopped(
+            f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "
+            f"{self._run.folder.path}. Run the same command again to continue."
+        )

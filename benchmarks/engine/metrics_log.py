@@ -1,0 +1,43 @@
+"""metrics.jsonl: one JSON object a line. After a resume, lines of steps that are done again are dropped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.files import disk_error, write_atomically
+
+
+class MetricsLog:
+    """Appends numbers to a run's metrics.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines after `step`, and a last line that a crash cut short."""
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+        write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
+
+    def write(self, **numbers: float) -> None:
+        """Append one line. Raises WorkFailed when the disk is full."""
+        line = json.dumps({key: _rounded(value) for key, value in numbers.items()}) + "\n"
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise disk_error(error, self.path, len(line)) from error
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _rounded(value: float) -> float:
+    """Keep nine significant digits: more than any of these numbers means."""
+    return value if isinstance(value, int) else float(f"{value:.9g}")

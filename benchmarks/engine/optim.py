@@ -1,0 +1,77 @@
+"""SimMIM's parameter groups, AdamW, and the warm-up + cosine schedule.
+
+Source: microsoft/SimMIM `optimizer.py` and `lr_scheduler.py` (rules re-stated here, checked against it in the tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from benchmarks.training import Training
+
+# Relative position tables (Swin), their generators and logit scales (SwinV2), absolute positions, and the mask token.
+NEVER_DECAYED = ("relative_position_bias_table", "cpb_mlp", "logit_scale", "absolute_pos_embed", "mask_token")
+
+LayerOf = Callable[[str], int]
+
+
+def decays(name: str, parameter: Tensor) -> bool:
+    """Tell whether weight decay applies: not to vectors, biases, position tables and the mask token.
+
+    This is the rule SimMIM states and applies in fine-tuning. In its pretraining the keyword for the tables carries a
+    prefix (`encoder.relative_position_bias_table`) that no parameter's name contains, so that there they do decay.
+    """
+    return parameter.ndim > 1 and not name.endswith(".bias") and not any(word in name for word in NEVER_DECAYED)
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_of: LayerOf | None = None, layers: int = 1, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Group trainable parameters by decay and, with `layer_of`, by layer.
+
+    A group's `lr_scale` is layer_decay ** (layers - 1 - layer): 1 for the head, smallest for the patch embedding.
+    """
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer, decayed = layer_of(name) if layer_of else layers - 1, decays(name, parameter)
+        group = groups.setdefault(
+            (layer, decayed),
+            {
+                "params": [],
+                "names": [],
+                "weight_decay": weight_decay if decayed else 0.0,
+                "lr_scale": layer_decay ** (layers - 1 - layer),
+            },
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+def build_optimizer(groups: list[dict[str, Any]], training: Training) -> AdamW:
+    """Return AdamW over the groups; the rates themselves are set by the schedule before every step."""
+    return AdamW(groups, lr=training.scaled(training.schedule.base_lr), betas=training.betas, eps=training.eps)
+
+
+def build_schedule(optimizer: Optimizer, training: Training, steps_per_epoch: int) -> CosineLRScheduler:
+    """Return linear warm-up, then cosine, per step; `step_update(t)` sets the rates of step t (0-based).
+
+    The cosine runs over all steps and is entered after the warm-up at its own position, as in SimMIM.
+    """
+    schedule = training.schedule
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=training.epochs * steps_per_epoch,
+        lr_min=training.scaled(schedule.min_lr),
+        warmup_lr_init=training.scaled(schedule.warmup_lr),
+        warmup_t=int(schedule.warmup_epochs * steps_per_epoch),
+        cycle_limit=1,
+        t_in_epochs=False,
+    )

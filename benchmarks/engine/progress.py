@@ -1,0 +1,55 @@
+"""Progress of long work: a bar on a terminal, plain lines at most every two seconds in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_SECONDS = 2.0
+
+
+class ProgressReport:
+    """Shows `done` of `total` with a short text. Use as a context manager."""
+
+    def __init__(self, title: str, total: int, unit: str = "step") -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self._bar = _bar() if sys.stderr.isatty() else None
+        self._task = self._bar.add_task(title, total=total, text="") if self._bar else None
+        self._last_line = 0.0
+
+    def __enter__(self) -> ProgressReport:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, done: int, text: str = "") -> None:
+        """Show that `done` units are finished."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, text=text)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= LINE_EVERY_SECONDS or done == self.total:
+            self._last_line = now
+            print(f"{self.title}: {self.unit} {done}/{self.total}  {text}", file=sys.stderr, flush=True)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

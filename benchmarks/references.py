@@ -1,0 +1,125 @@
+"""Published numbers, one CSV per paper or repository, every row with the place where it stands."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from benchmarks.config import Config
+from benchmarks.encoders import InitStage
+from benchmarks.errors import UserError, did_you_mean
+from benchmarks.tasks import TASKS
+
+REFERENCES = Path(__file__).parent / "references"
+
+
+class Reference(Config):
+    """A published number. Reports mark it `reported` and never average it with what was measured."""
+
+    task: str
+    method: str
+    backbone: str
+    pretrain_epochs: Annotated[int, Field(ge=1)] | None = None
+    """None (an empty cell): there was no pretraining, or the source does not say."""
+    image_size_px: Annotated[int, Field(ge=1)]
+    """Of the task's images, not of the pretraining."""
+    init_stage: InitStage
+    """What the encoder was when this task began: `random` where the task's own training is all it had."""
+    metric: str
+    value: float
+    """In the metric's unit."""
+    source: str
+    """An https address."""
+    locator: Annotated[str, Field(min_length=1)]
+    """Where in the source it stands, in words."""
+    verified: bool
+    """True: read in the source itself. False: quoted from a summary; it may not be shown as `reported`."""
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"a task of the catalogue. {did_you_mean(task, TASKS)}")
+        return task
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_of_the_task(cls, metric: str, info: ValidationInfo) -> str:
+        known = [each.name for each in TASKS[info.data["task"]].metrics] if "task" in info.data else [metric]
+        if metric not in known:
+            raise ValueError(f"a metric of task {info.data['task']}: {', '.join(known)}")
+        return metric
+
+    @field_validator("value")
+    @classmethod
+    def _within_the_unit(cls, value: float, info: ValidationInfo) -> float:
+        if {"task", "metric"} <= info.data.keys():
+            unit = TASKS[info.data["task"]].metric(info.data["metric"]).unit
+            if unit == "%" and not 0 <= value <= 100:
+                raise ValueError("a percentage, 0 to 100")
+        return value
+
+    @field_validator("source")
+    @classmethod
+    def _an_address(cls, source: str) -> str:
+        if not source.startswith("https://"):
+            raise ValueError("an address that starts with https://")
+        return source
+
+
+def load_references(folder: Path = REFERENCES) -> list[Reference]:
+    """Return every reference below `folder`, in the order of file names and lines.
+
+    Raises UserError with file, line, field and rule for a row that breaks one, and for a row given twice.
+    """
+    return [reference for path in sorted(folder.glob("*.csv")) for reference in _read(path)]
+
+
+def _read(path: Path) -> list[Reference]:
+    first_line: dict[Reference, int] = {}
+    for line, row in _rows(path):
+        reference = _check_row(path, line, row)
+        earlier = first_line.setdefault(reference, line)
+        if earlier != line:
+            rule = f"given once (line {earlier} says the same)"
+            raise UserError.about(f"{path}, line {line}", "a row given twice", rule, "remove one of the two")
+    return list(first_line)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """Yield (line number, cells) of every row below the header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            _check_header(path, list(reader.fieldnames or ()))
+            for row in reader:
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            line = reader.line_num + 1
+            raise UserError.about(f"{path}, line {line}", "(unreadable)", "CSV in UTF-8", f"mend it: {error}") from None
+
+
+def _check_header(path: Path, found: list[str]) -> None:
+    expected = list(Reference.model_fields)
+    if found != expected:
+        rule = f"the columns {','.join(Reference.model_fields)}"
+        raise UserError.about(f"{path}, line 1", ",".join(found) or "(empty)", rule, "copy the header of another file")
+
+
+def _check_row(path: Path, line: int, row: dict[Any, Any]) -> Reference:
+    """Check one row; empty cells count as not given. `row` has the key None where there are cells too many."""
+    where = f"{path}, line {line}"
+    if None in row or None in row.values():
+        rule = f"{len(Reference.model_fields)} cells"
+        raise UserError.about(where, "another number of cells", rule, 'put cells that hold a comma in "quotes"')
+    try:
+        return Reference.model_validate_strings({name: text for name, text in row.items() if text})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        rule = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        raise UserError.about(f"{where}, {field}", row.get(field) or "(empty)", rule, "correct the cell") from None

@@ -1,0 +1,31 @@
+"""Unlabelled images, cropped and normalised as SimMIM does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torchvision.transforms import v2
+
+from benchmarks.engine.images import ImageSamples
+from pretrain.recipe import PretrainData, PretrainRecipe
+
+
+def training_samples(recipe: PretrainRecipe, files: list[Path], seed: int) -> ImageSamples:
+    """Return the training images as samples [C, image_size_px, image_size_px]."""
+    data = recipe.data
+    transform = _transform(data, recipe.image_size_px)
+    channels = recipe.encoder.in_chans
+    return ImageSamples(files, None, transform, channels=channels, seed=seed, patience=data.max_unreadable)
+
+
+def _transform(data: PretrainData, size_px: int) -> v2.Compose:
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size_px, scale=data.crop_scale, ratio=data.crop_ratio),
+            v2.RandomHorizontalFlip(data.horizontal_flip),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(data.mean), list(data.std)),
+        ]
+    )

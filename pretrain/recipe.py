@@ -1,0 +1,48 @@
+"""What a pretraining recipe says. Light to import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from benchmarks.config import Config, placement
+from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
+from benchmarks.training import Count, Training
+from pretrain.masking import Masking
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PretrainData(Config):
+    """Images without labels, and how they are cropped."""
+
+    root: str | None = placement(None)
+    """Folder of the data set."""
+    split: str = "train"
+    """Folder below the root; every image below it is used, whatever its sub-folder."""
+    crop_scale: tuple[Share, Share] = (0.67, 1.0)
+    """Share of the image's area that a random crop covers."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    horizontal_flip: Share = 0.5
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    max_unreadable: int = Field(default=10, ge=0)
+    """So many unreadable images are skipped and named; one more stops the run."""
+
+
+class PretrainRecipe(Config):
+    """SimMIM pretraining. Source of the defaults: microsoft/SimMIM."""
+
+    image_size_px: Count
+    encoder: Architecture
+    """A name of `mimbench list encoders`, a timm model name, or {name, arguments}."""
+    drop_path_rate: Share = 0.0
+    masking: Masking = Masking()
+    data: PretrainData
+    training: Training
+
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return find_architecture(value) if isinstance(value, str) else value

@@ -1,0 +1,78 @@
+"""One pretraining run, from a checked recipe to an exported encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from benchmarks.engine.device import choose_device, device_name
+from benchmarks.engine.images import MODES, Batch, steps_per_epoch
+from benchmarks.engine.loop import Loop
+from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.seeding import derive, generator, seed_all
+from benchmarks.errors import UserError
+from benchmarks.record import RunRecord
+from benchmarks.run_command import Work, first_record
+from benchmarks.rundir import open_run
+from pretrain.data import training_samples
+from pretrain.encoders import build_masked_encoder
+from pretrain.export import export_encoder
+from pretrain.recipe import PretrainRecipe
+from pretrain.simmim import SimMIM, masked_l1
+
+
+class MaskedImageModelling:
+    """SimMIM as a problem for the training loop."""
+
+    def __init__(self, recipe: PretrainRecipe, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.device = choose_device(recipe.training)
+        seed_all(derive(seed, "weights"))
+        encoder = build_masked_encoder(recipe.encoder, recipe.image_size_px, recipe.drop_path_rate)
+        recipe.masking.check(recipe.image_size_px, encoder.patch_size_px)
+        self.model = SimMIM(encoder, recipe.encoder.in_chans).to(self.device)
+        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """Return the masked loss; the masks depend on seed and step only."""
+        masking, patch = self.recipe.masking, self.model.encoder.patch_size_px
+        random = generator(self.seed, "mask", step)
+        hidden = masking.sample(len(batch.images), self.recipe.image_size_px, patch, random)
+        hidden = hidden.to(self.device, non_blocking=True)
+        return masked_l1(self.model(batch.images, hidden), batch.images, hidden)
+
+    def evaluate(self, epoch: int) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
+        return {}
+
+
+def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
+    """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one."""
+    config = work.config
+    _check_channels(config)
+    steps_per_epoch(len(files), config.training.batch_size)  # refuses a batch larger than the data
+    problem = MaskedImageModelling(config, work.seed)
+    device = device_name(problem.device)
+    record = first_record("pretrain", work, device, image_size_px=config.image_size_px)
+    with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+        samples = training_samples(config, files, work.seed)
+        loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
+        progress = loop.train()
+        manifest = export_encoder(problem.model, work.recipe, work.folder.encoder, record.run_id)
+        run.complete(
+            **loop.summary(),
+            exported_sha256=manifest.sha256,
+            data=record.data.model_copy(update={"unreadable": tuple(progress.unreadable)}),
+        )
+    return run.record
+
+
+def _check_channels(config: PretrainRecipe) -> None:
+    channels = config.encoder.in_chans
+    if channels not in MODES:
+        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
+        raise UserError.about("encoder.arguments.in_chans", channels, rule, "set it to 3, or to 1 for grey images")
+    for name, values in (("mean", config.data.mean), ("std", config.data.std)):
+        if len(values) != channels:
+            rule = f"one value per input channel of the encoder ({channels})"
+            raise UserError.about(f"data.{name}", list(values), rule, f"give {channels} values")

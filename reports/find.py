@@ -1,0 +1,161 @@
+"""Find run records: in run folders, folders of runs, globs, announcement files and folders of those.
+
+Whatever is found is accounted for: it is a record, or it is left out with the reason in words.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmarks.errors import UserError
+from benchmarks.record import RunRecord
+from benchmarks.rundir import RECORD, follow, read_record
+
+NEWEST_SCHEMA: int = RunRecord.model_fields["schema_version"].default
+REMNANTS = (".lock", "metrics.jsonl")
+"""What a run writes beside its record: a folder with these and no record is a run that lost it."""
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A readable record and the folder it lies in."""
+
+    folder: Path
+    record: RunRecord
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that is in no table, and why."""
+
+    where: str
+    kind: str
+    """The short reason that is counted: failed, damaged, ..."""
+    detail: str
+    label: str | None = None
+    """The encoder's name, where the record could be read."""
+
+    @property
+    def reason(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+@dataclass
+class Findings:
+    """Everything that the arguments led to, each folder once."""
+
+    runs: list[FoundRun] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def find_runs(arguments: Sequence[str]) -> Findings:
+    """Return every record that `arguments` lead to. Raises UserError for an argument that leads nowhere."""
+    findings = Findings()
+    seen: set[Path] = set()
+    for argument in arguments:
+        for path in _expand(argument):
+            for candidate in _candidates(path, given=True):
+                _take(candidate, findings, seen)
+    return findings
+
+
+def _expand(argument: str) -> list[Path]:
+    if Path(argument).exists():
+        return [Path(argument)]
+    paths = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+    if not paths:
+        rule = "a run folder, a folder of runs, an announcement file, or a glob that matches some"
+        raise UserError.about("RUNS", argument, rule, "check the path; `mimbench pipeline status` shows where runs lie")
+    return paths
+
+
+def _candidates(path: Path, *, given: bool) -> Iterator[Path | LeftOut]:
+    """Yield run folders below `path`. A .json file that is no announcement is a mistake only when it was `given`."""
+    if path.is_file():
+        yield from _announced(path, given=given)
+    elif (path / RECORD).exists() or any((path / name).exists() for name in REMNANTS):
+        yield path
+    elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
+        try:
+            children = sorted(path.iterdir())
+        except OSError as error:
+            yield LeftOut(str(path), "unreadable", error.strerror or str(error))
+            return
+        for child in children:
+            if not child.name.startswith(".") and (child.is_dir() or child.suffix == ".json"):
+                yield from _candidates(child, given=False)
+
+
+def _announced(path: Path, *, given: bool) -> Iterator[Path | LeftOut]:
+    if path.name == RECORD and given:
+        yield path.parent
+        return
+    try:
+        folder = follow(path)
+    except UserError:
+        if given:
+            raise
+        if not _is_json(path):
+            yield LeftOut(str(path), "damaged", "neither a record nor an announcement: not valid JSON")
+        return
+    if (folder / RECORD).exists():
+        yield folder
+    else:
+        yield LeftOut(str(path), "no record", f"it announces {folder}, where no {RECORD} lies")
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _take(candidate: Path | LeftOut, findings: Findings, seen: set[Path]) -> None:
+    if isinstance(candidate, LeftOut):
+        findings.left_out.append(candidate)
+        return
+    folder = candidate.resolve()
+    if folder in seen:  # reached twice, for instance through runs/ and through an announcement
+        return
+    seen.add(folder)
+    found = _read(candidate)
+    if isinstance(found, FoundRun):
+        findings.runs.append(found)
+    else:
+        findings.left_out.append(found)
+
+
+def _read(folder: Path) -> FoundRun | LeftOut:
+    where = str(folder / RECORD)
+    try:
+        record = read_record(folder)
+    except UserError as error:
+        return _unreadable(folder, where, error)
+    except OSError as error:
+        return LeftOut(where, "unreadable", error.strerror or str(error))
+    if record is None:
+        return LeftOut(str(folder), "no record", f"a run folder without {RECORD}")
+    return FoundRun(folder, record)
+
+
+def _unreadable(folder: Path, where: str, error: UserError) -> LeftOut:
+    try:
+        version = json.loads((folder / RECORD).read_bytes()).get("schema_version")
+    except (ValueError, AttributeError):
+        return LeftOut(where, "damaged", "not a whole JSON object")
+    if isinstance(version, int) and version > NEWEST_SCHEMA:
+        return LeftOut(
+            where, "newer schema", f"version {version}; this mimbench reads up to {NEWEST_SCHEMA}: update it"
+        )
+    cause = error.__context__
+    details = cause.errors() if isinstance(cause, ValidationError) else []
+    faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in details[:3]]
+    return LeftOut(where, "damaged", "; ".join(faults))

@@ -1,0 +1,201 @@
+"""The charts: means over seeds, learning curves, pretraining loss. Markers and dashes tell series apart too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.tasks import Metric
+from reports.columns import Entry, join_spread, spread_parts
+from reports.compare import BASELINE
+from reports.curves import Curve, loss_curve, score_curve
+from reports.find import FoundRun
+from reports.leaderboard import Group, Leaderboard, Section
+from reports.svg import INK, PAPER, SERIES, STYLE, Chart, inline
+from reports.text import count, one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 4.9
+LONGEST_NAME = 26
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.4, 1.2)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+
+
+class Look(NamedTuple):
+    """How one series is drawn, the same in every chart of a section."""
+
+    colour: str
+    marker: str
+    dash: Any
+
+
+class Line(NamedTuple):
+    """A row in a chart."""
+
+    entry: Entry
+    look: Look
+    curve: Curve | None
+
+
+def _looks() -> Iterator[Look]:
+    """Yield looks without end; the three lists have lengths without a common factor, so 210 of them differ."""
+    return (Look(*kind) for kind in zip(cycle(SERIES), cycle(MARKERS), cycle(DASHES), strict=False))
+
+
+def short(name: str) -> str:
+    """Return a name for a chart; the tables have it in full."""
+    line = one_line(name)
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+
+
+def draw(board: Leaderboard) -> tuple[list[list[Chart]], list[Chart]]:
+    """Return the charts of every section, in their order, and those of the pretrainings."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        names = [entry.name for section in board.sections for entry in section.entries]
+        styles = dict(zip(dict.fromkeys(names), _looks(), strict=False))
+        sections = [_section_charts(section, number, styles) for number, section in enumerate(board.sections)]
+        return sections, _loss_charts(board.pretrainings, _labels(board.sections), styles)
+
+
+def _labels(sections: Sequence[Section]) -> dict[str, str]:
+    """Return, by run id, the name of the encoder that came of a run."""
+    entries = [entry for section in sections for entry in section.entries]
+    return {
+        parent: entry.name for entry in reversed(entries) for record in entry.row.records for parent in record.parents
+    }
+
+
+def _section_charts(section: Section, number: int, styles: Mapping[str, Look]) -> list[Chart]:
+    metric = section.task.metric(section.task.primary_metric)
+    charts = []
+    for place, group in enumerate(section.groups):
+        name = f"chart-{number}-{place}"
+        curves = [score_curve(entry.row, metric.name) for entry in group.entries]
+        lines = [Line(entry, styles[entry.name], curve) for entry, curve in zip(group.entries, curves, strict=True)]
+        charts.append(_means(group, lines, metric, f"{name}-means"))
+        if any(line.curve for line in lines):
+            charts.append(_score_curves(group, lines, metric, f"{name}-curves"))
+    return charts
+
+
+def _axes(height_in: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _epochs(axes: Axes, label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(label)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+# Means
+
+
+def _means(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
+    figure, axes = _axes(0.8 + 0.46 * len(lines))
+    for place, line in enumerate(lines):
+        _mean_line(axes, line, place, metric)
+    axes.set_yticks(range(len(lines)), [short(line.entry.name) for line in lines])
+    axes.set_ylim(len(lines) - 0.45, -0.55)
+    axes.margins(x=0.06)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"{metric.name}, last epoch ({metric.unit})")
+    baselines = [line.entry.row.last(metric.name) for line in lines if line.entry.comparison is BASELINE]
+    for baseline in filter(None, baselines):
+        axes.axvline(baseline.mean, color=INK, linewidth=0.9, dashes=(3, 3), alpha=0.6, zorder=1)
+    title = one_line(f"{metric.name} of the last epoch, recipe {group.recipe}")
+    told = "; ".join(f"{line.entry.name} {_said(line.entry, metric)}" for line in lines)
+    caption = "Filled: mean, with one sample standard deviation to each side. Hollow: single seeds."
+    caption += " Dashed: the baseline." if baselines else ""
+    return Chart(title, caption, inline(figure, name, title, one_line(told)))
+
+
+def _mean_line(axes: Axes, line: Line, place: int, metric: Metric) -> None:
+    """Draw one row: the seeds hollow below the mean, whose bar is one standard deviation to each side."""
+    spread, look = line.entry.row.last(metric.name), line.look
+    assert spread is not None, "a row without its primary metric is left out before"
+    seeds = list(line.entry.row.scores(metric.name).values())
+    axes.plot(seeds, [place + 0.26] * len(seeds), look.marker, color=look.colour, mfc=PAPER, ms=4, mew=1, zorder=3)
+    style: dict[str, Any] = {"color": look.colour, "ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6}
+    axes.errorbar(spread.mean, place, xerr=spread.std, fmt=look.marker, zorder=4, **style)
+    across = axes.get_yaxis_transform()
+    axes.text(1.02, place, _said(line.entry, metric), transform=across, va="center", fontsize=8.5)
+
+
+def _said(entry: Entry, metric: Metric) -> str:
+    return join_spread(*spread_parts(entry.row.last(metric.name)))
+
+
+# Curves
+
+
+def _score_curves(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
+    figure, axes = _axes(_height_under_legend(len(lines)))
+    for line in lines:
+        if line.curve:
+            _curve(axes, line.curve, line.look, short(line.entry.name), marks=True)
+    _epochs(axes, "epoch of fine-tuning")
+    axes.set_ylabel(f"{metric.name} ({metric.unit})")
+    _legend(figure)
+    title = one_line(f"{metric.name} while fine-tuning, recipe {group.recipe}")
+    without = [line.entry.name for line in lines if not line.curve]
+    caption = "Line: mean over seeds. Band: from the lowest to the highest seed."
+    caption += f" No curve was logged for {', '.join(without)}." if without else ""
+    ends = [
+        f"{line.entry.name} from {line.curve.mean[0]:.2f} to {line.curve.mean[-1]:.2f}" for line in lines if line.curve
+    ]
+    return Chart(title, one_line(caption), inline(figure, name, title, one_line("; ".join(ends))))
+
+
+def _loss_charts(
+    pretrainings: Sequence[FoundRun], labels: Mapping[str, str], styles: Mapping[str, Look]
+) -> list[Chart]:
+    curves = [(run.record, loss_curve(run.folder)) for run in pretrainings]
+    drawn = [(record, curve) for record, curve in curves if curve is not None]
+    if not drawn:
+        return []
+    figure, axes = _axes(_height_under_legend(len(drawn)))
+    free, others = dict(styles), islice(_looks(), len(styles), None)
+    for record, curve in drawn:
+        label = labels.get(record.run_id, record.recipe.name)
+        look = free.pop(label, None) or next(others)  # the look of the encoder that came of it
+        _curve(axes, curve, look, f"{short(label)}, seed {record.seed}", marks=False)
+    _epochs(axes, "epoch of pretraining")
+    axes.set_ylabel("training loss")
+    _legend(figure)
+    caption = "Line: mean over a stretch of steps. Band: the stretch's lowest to highest loss."
+    silent = len(curves) - len(drawn)
+    caption += f" {count(silent, 'pretraining run')} logged no loss." if silent else ""
+    ends = [f"{record.recipe.name} from {curve.mean[0]:.4f} to {curve.mean[-1]:.4f}" for record, curve in drawn]
+    title = "Pretraining loss"
+    return [Chart(title, caption, inline(figure, "chart-loss", title, one_line("; ".join(ends))))]
+
+
+def _curve(axes: Axes, curve: Curve, look: Look, label: str, *, marks: bool) -> None:
+    every = max(1, len(curve.epochs) // 8)
+    marker = look.marker if marks or len(curve.epochs) == 1 else None
+    axes.fill_between(curve.epochs, curve.low, curve.high, color=look.colour, alpha=0.16, linewidth=0)
+    style = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6, "ms": 4.5}
+    axes.plot(curve.epochs, curve.mean, marker=marker, markevery=every, label=label, **style)
+
+
+def _height_under_legend(series: int) -> float:
+    return 2.6 + 0.19 * math.ceil(series / 2)
+
+
+def _legend(figure: Figure) -> None:
+    figure.legend(loc="outside upper left", ncols=2, handlelength=3.2, borderaxespad=0.1)

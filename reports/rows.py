@@ -1,0 +1,231 @@
+"""From records to rows: one row is one encoder under one set of conditions, over its seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.config import digest_of
+from benchmarks.encoders import Architecture
+from benchmarks.record import EncoderUse, LoadReport, RecipeUse, RunRecord, TaskUse
+from benchmarks.rundir import read_record
+from benchmarks.tasks import TASKS
+from reports.find import Findings, FoundRun, LeftOut
+from reports.text import count
+
+
+class Conditions(NamedTuple):
+    """What two rows must share to be compared; the encoder is what may differ."""
+
+    task_version: int
+    recipe_digest: str
+    image_size_px: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TransferRun:
+    """A completed transfer with everything a row needs."""
+
+    folder: Path
+    record: RunRecord
+    task: TaskUse
+    encoder: EncoderUse
+
+    @property
+    def conditions(self) -> Conditions:
+        record = self.record
+        return Conditions(self.task.version, record.recipe.digest, record.image_size_px, record.data.fingerprint)
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        encoder = self.encoder
+        identity = encoder.sha256 or encoder.reference
+        architecture = digest_of(encoder.architecture)
+        conditions = map(str, self.conditions)
+        return (self.task.name, encoder.label, identity, architecture, encoder.init_stage, *conditions)
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation (n - 1; None for n = 1) over n seeds."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """The completed runs of one encoder under one set of conditions, one run a seed, ordered by seed."""
+
+    runs: tuple[TransferRun, ...]
+
+    @property
+    def first(self) -> TransferRun:
+        return self.runs[0]
+
+    @property
+    def task(self) -> str:
+        return self.first.task.name
+
+    @property
+    def encoder(self) -> EncoderUse:
+        return self.first.encoder
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.encoder.architecture
+
+    @property
+    def recipe(self) -> RecipeUse:
+        return self.first.record.recipe
+
+    @property
+    def conditions(self) -> Conditions:
+        return self.first.conditions
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.record.seed for run in self.runs]
+
+    @cached_property
+    def records(self) -> list[RunRecord]:
+        return [run.record for run in self.runs]
+
+    def scores(self, metric: str) -> dict[int, float]:
+        """Return the last epoch's value of `metric` by seed; seeds without it are absent."""
+        return {record.seed: record.metrics[metric].last for record in self.records if metric in record.metrics}
+
+    def last(self, metric: str) -> Spread | None:
+        return spread(self.scores(metric).values())
+
+    def best(self, metric: str) -> Spread | None:
+        return spread(record.metrics[metric].best for record in self.records if metric in record.metrics)
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """Return mean, sample standard deviation and n; None when there is no value."""
+    found = list(values)
+    if not found:
+        return None
+    return Spread(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What the records came to. Every record is in exactly one of the three."""
+
+    rows: tuple[Row, ...]
+    pretrainings: tuple[FoundRun, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def transfers(self) -> int:
+        return sum(len(row.runs) for row in self.rows)
+
+
+def collect(findings: Findings, task: str | None = None) -> Collected:
+    """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
+    left_out = list(findings.left_out)
+    usable, pretrainings = [], []
+    taken: dict[str, Path] = {}
+    for run in findings.runs:
+        judged = _judge(run, task)
+        if isinstance(judged, LeftOut):
+            left_out.append(judged)
+        elif run.record.run_id in taken:
+            first = taken[run.record.run_id]
+            left_out.append(_left(run, "duplicate run id", f"{run.record.run_id} was already read from {first}"))
+        else:
+            taken[run.record.run_id] = run.folder
+            if isinstance(judged, TransferRun):
+                usable.append(judged)
+            else:
+                pretrainings.append(judged)
+    rows, repeated = _rows(usable)
+    return Collected(tuple(rows), tuple(pretrainings), (*left_out, *repeated))
+
+
+def parents_nearby(collected: Collected) -> list[FoundRun]:
+    """Return completed pretrainings beside the runs that name them as parents, where RUNS did not include them."""
+    known = {run.record.run_id for run in collected.pretrainings}
+    nearby = {}
+    for run in (run for row in collected.rows for run in row.runs):
+        for parent in run.record.parents:
+            folder = run.folder.parent / parent
+            if parent not in known and parent not in nearby and (found := _completed_pretraining(folder)):
+                nearby[parent] = found
+    return list(nearby.values())
+
+
+def _completed_pretraining(folder: Path) -> FoundRun | None:
+    try:
+        record = read_record(folder)
+    except (OSError, ValueError):
+        return None
+    whole = record is not None and record.kind == "pretrain" and record.status == "completed"
+    return FoundRun(folder, record) if record is not None and whole else None
+
+
+def _left(run: FoundRun, kind: str, detail: str = "") -> LeftOut:
+    return LeftOut(str(run.folder), kind, detail, run.record.encoder.label if run.record.encoder else None)
+
+
+def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
+    """Return what a record is good for."""
+    record = run.record
+    if record.status != "completed":
+        return _left(run, *_unfinished(record))
+    if record.kind == "pretrain":
+        return run
+    if record.task is None or record.encoder is None:
+        return _left(run, "damaged", "a transfer record must name its task and its encoder")
+    if task is not None and record.task.name != task:
+        return _left(run, "other task", f"{record.task.name}, asked for {task}")
+    if record.task.name not in TASKS:
+        return _left(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
+    primary = TASKS[record.task.name].primary_metric
+    if primary not in record.metrics:
+        return _left(run, "no score", f"completed without {primary}")
+    if fault := _load_fault(record.load_report, record.encoder):
+        return _left(run, *fault)
+    return TransferRun(run.folder, record, record.task, record.encoder)
+
+
+def _unfinished(record: RunRecord) -> tuple[str, str]:
+    kind = "still started" if record.status == "started" else record.status
+    error = (record.error or "").strip().splitlines()
+    return kind, error[0] if error else f"begun {record.started_at}"
+
+
+def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, str] | None:
+    """Say why a load report proves no transfer. Random weights are loaded from nowhere and need none."""
+    if encoder.init_stage == "random":
+        return None
+    if report is None:
+        return "no load report", f"nothing proves that {encoder.reference} was loaded"
+    if report.complete and report.coverage_percent >= 100:
+        return None
+    faults = {"missing": report.missing, "unexpected": report.unexpected, "of another shape": report.mismatched}
+    words = [f"{count(len(names), 'tensor')} {fault}" for fault, names in faults.items() if names]
+    return "incomplete load report", ", ".join([f"{report.coverage_percent:.2f} % loaded", *words])
+
+
+def _rows(usable: list[TransferRun]) -> tuple[list[Row], list[LeftOut]]:
+    """Group runs into rows of one run a seed; the run that finished first stands for its seed."""
+    groups: dict[tuple[str, ...], dict[int, TransferRun]] = defaultdict(dict)
+    repeated = []
+    for run in sorted(usable, key=lambda run: (run.record.finished_at or "", run.record.run_id)):
+        group, seed = groups[run.row_key], run.record.seed
+        if seed in group:
+            detail = f"seed {seed} of this row is run {group[seed].record.run_id}, which finished first"
+            repeated.append(LeftOut(str(run.folder), "repeated seed", detail, run.encoder.label))
+        else:
+            group[seed] = run
+    rows = [Row(tuple(runs[seed] for seed in sorted(runs))) for _, runs in sorted(groups.items())]
+    return rows, repeated

@@ -1,0 +1,55 @@
+"""Names come from others: make them harmless in a line of text, in Markdown and in a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+JOINERS = "\u200c\u200d"
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 (the wide forms count too)
+MARKDOWN = re.compile(r"([\\`*|~$]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+
+
+def one_line(text: str) -> str:
+    """Return `text` with every control, direction or line character written as its escape, so that it is one line."""
+    return "".join(char if _harmless(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def _harmless(char: str) -> bool:
+    return char in JOINERS or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
+
+
+def isolated(text: str) -> str:
+    """Return `text` so that a right-to-left name does not reorder the numbers beside it."""
+    if any(unicodedata.bidirectional(char) in {"R", "AL"} for char in text):
+        return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
+    return text
+
+
+def width(text: str) -> int:
+    """Return how many terminal cells `text` takes: wide characters two, combining and invisible ones none."""
+    return sum(_cells(char) for char in text)
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def markdown(text: str) -> str:
+    """Return `text` as a Markdown table cell that renders as exactly these characters."""
+    html_free = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return isolated(MARKDOWN.sub(r"\\\1", html_free).replace("@", "&#64;").replace("://", "&#58;//"))
+
+
+def spreadsheet(text: str) -> str:
+    """Return `text` as a CSV cell that no spreadsheet takes for a formula; plain numbers stay numbers."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return `1 run`, `3 runs`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,60 @@
+"""Parameter groups and the schedule against the published rules, written out independently."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from benchmarks.engine.optim import build_optimizer, build_schedule, parameter_groups
+from benchmarks.training import Schedule, Training
+from pretrain.encoders import MaskedSwin
+
+
+def training(**changes: object) -> Training:
+    schedule = Schedule(base_lr=2e-4, warmup_lr=1e-6, min_lr=1e-5, warmup_epochs=10)
+    return Training(**{"epochs": 100, "batch_size": 2048, "schedule": schedule, **changes})  # type: ignore[arg-type]
+
+
+def test_simmim_rates_per_step() -> None:
+    """lr = base x batch / 512; linear warm-up from the warm-up rate; one cosine over all steps."""
+    steps_per_epoch = 7
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}], training())
+    schedule = build_schedule(optimizer, training(), steps_per_epoch)
+    total, warm = 100 * steps_per_epoch, 10 * steps_per_epoch
+    peak, start, end = 2e-4 * 4, 1e-6 * 4, 1e-5 * 4
+    for step in (0, 1, 35, 69, 70, 71, 350, 698, 699):
+        schedule.step_update(step)
+        if step < warm:
+            expected = start + (peak - start) * step / warm
+        else:
+            expected = end + (peak - end) * (1 + math.cos(math.pi * step / total)) / 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-12)
+
+
+def test_no_decay_names_of_swin_base() -> None:
+    with torch.device("meta"):
+        model = MaskedSwin(timm.create_model("swin_base_patch4_window7_224", num_classes=0))
+    decayed, spared = sorted(parameter_groups(model, 0.05), key=lambda group: -group["weight_decay"])
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
+    blocks = 2 + 2 + 18 + 2
+    # qkv, proj, fc1, fc2 of every block, three PatchMerging reductions, the patch projection.
+    assert len(decayed["names"]) == 4 * blocks + 3 + 1
+    assert all(name.endswith(".weight") for name in decayed["names"])
+    tables = [name for name in spared["names"] if name.endswith("relative_position_bias_table")]
+    assert len(tables) == blocks
+    assert "mask_token" in spared["names"]
+    # Per block: a table, two norms (2 each), four biases; 3 merging norms, patch norm, final norm, projection bias.
+    assert len(spared["names"]) == blocks * (1 + 4 + 4) + 3 * 2 + 2 + 2 + 1 + 1
+
+
+def test_every_parameter_is_in_exactly_one_group() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    groups = parameter_groups(model, 0.05)
+    names = [name for group in groups for name in group["names"]]
+    assert sorted(names) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+    model[0].weight.requires_grad_(False)
+    assert all("0.weight" not in group["names"] for group in parameter_groups(model, 0.05))

@@ -1,0 +1,99 @@
+"""`mimbench list`, as typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.catalogue import describe
+from benchmarks.config import RECIPES
+from benchmarks.tables import aligned
+from benchmarks.tasks import TASKS
+from tests.command import mimbench
+
+
+def rows(*arguments: str) -> list[str]:
+    done = mimbench("list", *arguments)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    return done.stdout.splitlines()[3:]  # below the heading, an empty line and the columns' names
+
+
+def test_columns_start_at_the_same_place() -> None:
+    assert aligned([("a", "bb", "c"), ("aaa", "", "cc")]) == "a    bb  c\naaa      cc"
+
+
+def test_tasks_are_listed_with_their_score_and_recipe() -> None:
+    found = {line.split()[0]: line for line in rows("tasks")}
+    assert found.keys() == TASKS.keys()
+    assert "top1 %" in found["imagenet1k"]
+    assert "digits_finetune" in found["digits"]
+
+
+def test_every_default_recipe_exists() -> None:
+    names = {path.stem for path in (RECIPES / "transfer").glob("*.yaml")}
+    assert {task.recipe for task in TASKS.values()} <= names
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "transfer"])
+def test_recipes_are_listed_by_verb_and_each_says_what_it_is(verb: str) -> None:
+    listed = [line.split(maxsplit=2) for line in rows("recipes") if line.startswith(verb)]
+    assert [name for _, name, *_ in listed] == sorted(path.stem for path in (RECIPES / verb).glob("*.yaml"))
+    assert all(len(line) == 3 for line in listed)
+
+
+def test_encoders_are_listed_with_their_timm_model() -> None:
+    found = {line.split()[0]: line.split()[1] for line in rows("encoders")}
+    assert found["swin_base_window6"] == "swin_base_patch4_window7_224"
+
+
+def test_piped_lines_are_neither_cut_off_nor_wrapped() -> None:
+    [line] = [line for line in rows("references") if "Swin_B_Weights" in line]
+    assert len(line) > 80
+    assert line.startswith("imagenet1k  supervised  Swin-B")
+    assert line.endswith("(Swin_B_Weights.IMAGENET1K_V1, acc@1)")
+
+
+def test_unverified_references_are_shown_only_on_request() -> None:
+    hidden = mimbench("list", "references").stdout
+    shown = mimbench("list", "references", "--unverified").stdout
+    assert "mocov3" not in hidden
+    assert hidden.endswith("2 more were not read in their source: add --unverified.\n")
+    [line] = [line for line in shown.splitlines() if "mocov3" in line]
+    assert line.split()[9] == "no"
+
+
+def test_one_task_alone() -> None:
+    assert [line.split()[0] for line in rows("tasks", "--task", "digits")] == ["digits"]
+    assert rows("references", "--task", "digits") == []
+    assert {line.split()[0] for line in rows("references", "--task", "imagenet1k") if "%" in line} == {"imagenet1k"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["taks"], ["error: list = taks", "  rule:   one of the lists", "  remedy: Did you mean tasks?"]),
+        (["references", "--task", "digit"], ["error: task = digit", "  rule: ", "  remedy: Did you mean digits?"]),
+        (["recipes", "--task", "digits"], ["error: --task = digits", "  rule: ", "  remedy: leave it out"]),
+    ],
+)
+def test_wrong_request_gets_four_parts(arguments: list[str], lines: list[str]) -> None:
+    done = mimbench("list", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 3
+    for found, expected in zip(done.stderr.splitlines(), lines, strict=True):
+        assert found.startswith(expected)
+
+
+def test_without_a_list_the_usage_is_shown() -> None:
+    done = mimbench("list")
+    assert done.returncode == 2
+    assert "usage: mimbench list" in done.stderr
+
+
+def test_description_is_the_leading_comment_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("# Swin-B, 100 epochs;\n#   then more.\nepochs: 100  # not this\n# nor this\n")
+    assert describe(path) == "Swin-B, 100 epochs; then more."

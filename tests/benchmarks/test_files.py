@@ -1,0 +1,82 @@
+"""Atomic writing, on a disk that is really full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import WorkFailed
+from benchmarks.files import disk_error, write_atomically
+
+DISK_BYTES = 256 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 256 KiB; skip where this user may not mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command here")
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_file_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_keeps_the_old_file_and_leaves_nothing_behind(small_disk: Path) -> None:
+    path = small_disk / "checkpoint"
+    write_atomically(path, b"old" * 1000)
+    with pytest.raises(WorkFailed) as caught:
+        write_atomically(path, os.urandom(2 * DISK_BYTES))
+    assert path.read_bytes() == b"old" * 1000
+    assert list(small_disk.iterdir()) == [path]
+    message = str(caught.value)
+    assert f"no room to write {path}: 0.5 MB needed, 0.3 MB free" in message
+    assert "No space left on device" in message
+    assert "remedy: free some space" in message
+
+
+def test_full_disk_can_be_written_again_once_there_is_room(small_disk: Path) -> None:
+    path, other = small_disk / "checkpoint", small_disk / "other"
+    other.write_bytes(os.urandom(DISK_BYTES * 3 // 4))
+    data = os.urandom(DISK_BYTES // 2)
+    with pytest.raises(WorkFailed):
+        write_atomically(path, data)
+    other.unlink()
+    write_atomically(path, data)
+    assert path.read_bytes() == data
+
+
+def test_missing_folder_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "none" / "file", b"data")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_exhausted_quota_is_worded_like_a_full_disk(tmp_path: Path, code: int) -> None:
+    error = disk_error(OSError(code, os.strerror(code)), tmp_path / "file", 3_000_000)
+    assert isinstance(error, WorkFailed)
+    assert "3.0 MB needed" in str(error)
+    assert os.strerror(code) in str(error)
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    error = PermissionError(errno.EACCES, "no")
+    assert disk_error(error, tmp_path / "file", 1) is error

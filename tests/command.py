@@ -1,0 +1,24 @@
+"""The real command, as a person runs it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def mimbench(*arguments: str, cwd: Path | None = None, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `mimbench ARGUMENTS`; `path`, if given, comes first among the folders that Python imports from."""
+    places = [str(place) for place in (path, ROOT) if place is not None]
+    return subprocess.run(
+        [sys.executable, "-m", "mimbench", *arguments],
+        cwd=cwd or ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )

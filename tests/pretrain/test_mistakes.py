@@ -1,0 +1,125 @@
+"""What a user can get wrong: one clear message, the right exit code, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import mimbench
+from tests.runs import only_run, record_of, start
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("training.epoch=3", ["training.epoch = 3", "no such field", "Did you mean epochs?"]),
+        ("training.epochs=many", ["training.epochs = many", "valid integer", "change the override"]),
+        ("training.epochs=0", ["training.epochs = 0", "greater than or equal to 1"]),
+        ("masking.mask_ratio=1.5", ["masking.mask_ratio = 1.5", "less than 1", "default 0.6"]),
+        ("masking.mask_patch_size_px=24", ["masking.mask_patch_size_px = 24", "divisor of image_size_px (32)"]),
+        ("training.schedule.warmup_epochs=9", ["warmup_epochs (9) must be less than epochs (3)"]),
+        ("training.batch_size=64", ["training.batch_size = 64", "number of training images (48)"]),
+        ("data.root=/nowhere", ["data folder = /nowhere", "a folder that exists", "set data.root=FOLDER"]),
+        ("data.mean=[0.5]", ["data.mean = [0.5]", "one value per input channel of the encoder (3)"]),
+        ("image_size_px=40", ["image_size_px = 40", "multiples of the window"]),
+        ("training.device=cuda", ["training.device = cuda", "a CUDA device"]),
+        ("encoder=resnet50", ["encoder", "resnet50"]),
+        ("encoder=swim_tiny_patch4_window7_224", ["swim_tiny", "Did you mean swin_tiny"]),
+        ("epochs", ["override = epochs", "the form field.name=value"]),
+    ],
+)
+def test_a_wrong_value_is_explained(
+    pretrain_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, words: list[str]
+) -> None:
+    if change == "training.device=cuda":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA device")
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "runs"), change]) == mimbench.WRONG
+    said = capsys.readouterr().err
+    for word in [*words, "rule:", "remedy:"]:
+        assert word in said
+    assert not list(tmp_path.glob("runs/*/record.json")), "a wrong request leaves no run behind"
+
+
+def test_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mimbench.main(["pretrain", "digits_simmin"]) == mimbench.WRONG
+    assert "Did you mean digits_simmim?" in capsys.readouterr().err
+
+
+def test_an_empty_data_folder(pretrain_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty" / "unlabelled").mkdir(parents=True)
+    assert mimbench.main([*pretrain_command, f"data.root={tmp_path / 'empty'}"]) == mimbench.WRONG
+    assert "at least one image" in capsys.readouterr().err
+
+
+def test_unreadable_images_are_skipped_and_counted(
+    pretrain_command: list[str], small_digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = sorted((small_digits / "unlabelled").iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:80])
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "runs")]) == 0
+    (named,) = record_of(only_run(tmp_path / "runs")).data.unreadable
+    assert str(broken) in named
+    assert f"unreadable image skipped: {broken}" in capfd.readouterr().err
+
+
+def test_more_unreadable_images_than_allowed_stop_the_run(
+    pretrain_command: list[str], small_digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for file in sorted((small_digits / "unlabelled").iterdir())[:4]:
+        file.write_bytes(b"")
+    command = [*pretrain_command, "--runs", str(tmp_path / "runs"), "data.max_unreadable=3"]
+    assert mimbench.main(command) == mimbench.FAILED
+    said = capfd.readouterr().err
+    assert "4 unreadable images, and data.max_unreadable is 3" in said
+    record = record_of(only_run(tmp_path / "runs"))
+    assert record.status == "failed"
+    assert "4 unreadable images" in (record.error or "")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(
+    pretrain_command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["training.schedule.base_lr=1e30", "training.schedule.min_lr=1e30", "training.clip_grad_norm=null"]
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "runs"), *wild]) == mimbench.FAILED
+    said = capfd.readouterr().err
+    assert "the loss became" in said
+    assert "a lower training.schedule.base_lr" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_loses_nothing(pretrain_command: list[str], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mount is not allowed here: {mounted.stderr.decode().strip()}")
+    try:
+        # One state of this model is 37 MB: two fit, and the third is written before the oldest goes.
+        process = start([*pretrain_command, "--runs", str(disk / "runs")])
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == mimbench.FAILED, output
+        assert "no room to write" in output
+        assert "Traceback" not in output
+        folder = only_run(disk / "runs")
+        assert len(list((folder / "checkpoints").glob("step_*"))) == 2, "the good ones survive"
+        assert not list((folder / "checkpoints").glob(".*")), "the broken one is gone"
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        assert mimbench.main([*pretrain_command, "--runs", str(disk / "runs")]) == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_print_shows_a_recipe_that_can_be_passed_back(
+    pretrain_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mimbench.main([*pretrain_command, "--print"]) == 0
+    text = capsys.readouterr().out
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    assert mimbench.main(["pretrain", str(file), "--print"]) == 0
+    assert capsys.readouterr().out == text

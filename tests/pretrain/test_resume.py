@@ -1,0 +1,118 @@
+"""Interrupted and continued equals undisturbed, to the bit: the promise that saves a three-week run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import mimbench
+from benchmarks.encoders import read_encoder
+from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start
+
+
+@pytest.fixture
+def undisturbed(pretrain_command: list[str], tmp_path: Path) -> Path:
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "undisturbed")]) == 0
+    return only_run(tmp_path / "undisturbed")
+
+
+def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
+    """Wait until a checkpoint of at least `step` steps is there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(int(path.name[5:]) >= step for path in folder.glob("*/checkpoints/step_*")):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no checkpoint of step {step} within {seconds} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_a_killed_or_stopped_run_continues_to_the_same_bits(
+    pretrain_command: list[str], undisturbed: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    # Many epochs would be needed to be sure of hitting the middle; a slow loader makes nine steps last long enough.
+    runs = tmp_path / "disturbed"
+    command = [*pretrain_command, "--runs", str(runs)]
+    process = start(command)
+    wait_for_step(runs, 2)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    folder = only_run(runs)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+        assert record_of(folder).status == "started"
+    else:
+        assert process.returncode == mimbench.INTERRUPTED, output
+        assert "the state is saved" in output
+        assert record_of(folder).status == "preempted"
+    assert 2 <= last_checkpoint(folder).step < 9
+
+    assert mimbench.main(command) == 0
+    assert record_of(folder).status == "completed"
+    assert record_of(folder).attempts == 2
+    assert_same_training(folder, undisturbed)
+    assert record_of(folder).exported_sha256 == record_of(undisturbed).exported_sha256
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    pretrain_command: list[str], undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "damaged"
+    command = [*pretrain_command, "--runs", str(runs)]
+    process = start(command)
+    wait_for_step(runs, 4)
+    process.kill()
+    process.communicate()
+    folder = only_run(runs)
+    newest = sorted((folder / "checkpoints").glob("step_*"))[-1]
+    tensors = newest / "state.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[len(content) // 2] ^= 1
+    tensors.write_bytes(content)
+
+    assert mimbench.main(command) == 0
+    said = capfd.readouterr().err
+    assert f"checkpoint {newest} is damaged" in said
+    assert "using the one before it" in said
+    assert_same_training(folder, undisturbed)
+
+
+def test_seeds_and_workers(pretrain_command: list[str], undisturbed: Path, tmp_path: Path) -> None:
+    workers = tmp_path / "workers"
+    assert mimbench.main([*pretrain_command, "--runs", str(workers), "training.workers=2"]) == 0
+    assert_same_training(only_run(workers), undisturbed)
+    assert only_run(workers).name == undisturbed.name, "where it is loaded does not change what the run is"
+    other = tmp_path / "other"
+    assert mimbench.main([*pretrain_command, "--runs", str(other), "--seed", "1"]) == 0
+    assert record_of(only_run(other)).exported_sha256 != record_of(undisturbed).exported_sha256
+
+
+def test_a_finished_run_is_not_done_again(
+    pretrain_command: list[str], undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = record_of(undisturbed)
+    assert mimbench.main([*pretrain_command, "--runs", str(undisturbed.parent)]) == 0
+    assert "already done" in capsys.readouterr().out
+    assert record_of(undisturbed) == before
+
+
+def test_the_exported_encoder_is_the_trained_one(undisturbed: Path) -> None:
+    manifest, weights = read_encoder(undisturbed / "encoder")
+    trained = last_checkpoint(undisturbed).part("model.encoder.backbone")
+    assert weights.keys() == trained.keys()
+    assert all(tensor.equal(trained[name]) for name, tensor in weights.items())
+    assert (manifest.method, manifest.init_stage, manifest.epochs) == ("simmim", "self-supervised", 3)
+    assert manifest.sha256 == record_of(undisturbed).exported_sha256
+    assert manifest.parents == (undisturbed.name,)
+
+
+def test_plain_timm_rebuilds_the_encoder_from_the_manifest(undisturbed: Path) -> None:
+    import timm
+    from safetensors.torch import load_file
+
+    manifest, _ = read_encoder(undisturbed / "encoder")
+    model = timm.create_model(manifest.architecture.name, num_classes=0, **manifest.architecture.arguments)
+    model.load_state_dict(load_file(undisturbed / "encoder" / "encoder.safetensors"), strict=True)

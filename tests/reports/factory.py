@@ -1,0 +1,172 @@
+"""Run folders as a training leaves them: real RunRecords, metrics.jsonl, announcements. No training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.encoders import find_architecture
+from benchmarks.record import (
+    DataUse,
+    EncoderUse,
+    Environment,
+    LoadReport,
+    MetricValue,
+    RecipeUse,
+    RunRecord,
+    TaskUse,
+)
+from benchmarks.rundir import announce
+
+STAGES = {"scratch": "random", "simmim": "self-supervised", "supervised": "supervised"}
+ENVIRONMENT = Environment(
+    python="3.11.9",
+    packages={"torch": "2.15.0", "timm": "1.0.31"},
+    git_commit="0123456789ab",
+    device="cpu (8 threads)",
+    host="laptop",
+)
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe(name: str = "digits_finetune", **training: Any) -> RecipeUse:
+    """Return a recipe whose digest follows from its name and training fields."""
+    resolved = {"training": {"epochs": 20, **training}, "data": {"root": "data/digits"}}
+    overrides = tuple(f"training.{key}={value}" for key, value in training.items())
+    return RecipeUse(name=name, overrides=overrides, digest=sha(f"{name}{training}"), resolved=resolved)
+
+
+def encoder(label: str, **fields: Any) -> EncoderUse:
+    stage = STAGES.get(label, "self-supervised")
+    known = {
+        "label": label,
+        "reference": "random:digits_swin" if stage == "random" else f"stages/{label}.json",
+        "method": {"self-supervised": "simmim"}.get(stage, stage),
+        "init_stage": stage,
+        "epochs": None if stage == "random" else 40,
+        "architecture": find_architecture("digits_swin"),
+        "sha256": None if stage == "random" else sha(label),
+    }
+    return EncoderUse(**{**known, **fields})
+
+
+def loaded(**fields: Any) -> LoadReport:
+    known = {"source_format": "mimbench", "loaded": 97, "expected": 97, "coverage_percent": 100.0}
+    return LoadReport(**{**known, **fields})
+
+
+def data(fingerprint: str = "718 images, content 4f1c2a9be07d3358") -> DataUse:
+    return DataUse(root="data/digits", fingerprint=fingerprint, images=718)
+
+
+def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields: Any) -> RunRecord:
+    """Return a completed transfer to `digits`; `fields` replace fields of the record."""
+    use = fields.pop("encoder", None) or encoder(label)
+    chosen = fields.get("recipe") or recipe()
+    metrics = {
+        "top1": MetricValue(last=top1, best=min(100.0, top1 + 0.5), best_epoch=17),
+        "top5": MetricValue(last=99.25, best=99.5, best_epoch=12),
+    }
+    known: dict[str, Any] = {
+        "run_id": f"digits-{sha(f'{label}/{seed}/{chosen.digest}{sorted(map(str, fields.items()))}')[:12]}",
+        "kind": "transfer",
+        "status": "completed",
+        "task": TaskUse(name="digits", version=1),
+        "encoder": use,
+        "load_report": None if use.init_stage == "random" else loaded(),
+        "recipe": chosen,
+        "seed": seed,
+        "image_size_px": 64,
+        "data": data(),
+        "metrics": metrics,
+        "steps": 240,
+        "seconds": 21.25,
+        "images_per_second": 402.5,
+        "peak_memory_mb": 612.4,
+        "environment": ENVIRONMENT,
+        "started_at": "2026-05-04T10:00:00+00:00",
+        "finished_at": f"2026-05-04T10:0{seed % 10}:30+00:00",
+    }
+    return RunRecord(**{**known, **fields})
+
+
+def pretrain(seed: int = 0, **fields: Any) -> RunRecord:
+    known: dict[str, Any] = {
+        "run_id": f"digits_simmim-{sha(f'{seed}{fields}')[:12]}",
+        "kind": "pretrain",
+        "status": "completed",
+        "recipe": recipe("digits_simmim"),
+        "seed": seed,
+        "image_size_px": 64,
+        "data": data("1079 images, content 90aa11bb22cc33dd"),
+        "exported_sha256": sha("simmim"),
+        "environment": ENVIRONMENT,
+        "started_at": "2026-05-04T09:00:00+00:00",
+        "finished_at": "2026-05-04T09:30:00+00:00",
+    }
+    return RunRecord(**{**known, **fields})
+
+
+def write(runs: Path, record: RunRecord, lines: Sequence[dict[str, float]] = (), name: str | None = None) -> Path:
+    """Write a run folder and return it; `name` differs from the run id only in a copy."""
+    folder = runs / (name or record.run_id)
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
+    if lines:
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def score_lines(top1: float, start: float, epochs: int = 20, seed: int = 0) -> list[dict[str, float]]:
+    """Return evaluation lines that rise from `start` to `top1`."""
+    noise = random.Random(f"{top1}{seed}")
+    lines: list[dict[str, float]] = []
+    for epoch in range(1, epochs + 1):
+        value = top1 - (top1 - start) * math.exp(-epoch / 3.5) + (noise.gauss(0, 0.35) if epoch < epochs else 0.0)
+        lines.append({"step": epoch * 12, "epoch": float(epoch), "loss": 2.3 * math.exp(-epoch / 9), "lr": 1e-3})
+        lines.append({"step": epoch * 12, "epoch": float(epoch), "top1": min(value, 100.0), "top5": 99.0})
+    return lines
+
+
+def loss_lines(epochs: int = 40, per_epoch: int = 30) -> list[dict[str, float]]:
+    noise = random.Random(0)
+    steps = range(1, epochs * per_epoch + 1)
+    return [
+        {"step": step, "epoch": step / per_epoch, "loss": 0.11 + 0.6 * math.exp(-step / 150) + noise.gauss(0, 0.012)}
+        for step in steps
+    ]
+
+
+SCORES = {"simmim": (95.6, 96.4, 95.9), "supervised": (94.7, 95.1, 94.8), "scratch": (90.3, 92.1, 91.6)}
+
+
+def study(root: Path) -> Path:
+    """Write a whole study of 13 runs below `root` and return its runs folder.
+
+    A pretraining, a supervised training, three encoders by three seeds, a failed run and one that is still going;
+    `root/stages` holds the announcements.
+    """
+    runs = root / "runs"
+    parent = pretrain()
+    announce(root / "stages/pretrain.json", write(runs, parent, loss_lines()))
+    trained = transfer("scratch", 0, 91.4, recipe=recipe("digits_supervised", epochs=40), exported_sha256=sha("super"))
+    announce(root / "stages/supervised.json", write(runs, trained, score_lines(91.4, 15.0, 40)))
+    parents = {"simmim": (parent.run_id,), "supervised": (trained.run_id,), "scratch": ()}
+    for label, scores in SCORES.items():
+        for seed, top1 in enumerate(scores):
+            record = transfer(label, seed, top1, parents=parents[label], seconds=20.0 + seed, images_per_second=400.0)
+            folder = write(runs, record, score_lines(top1, 12.0 if label == "scratch" else 55.0, seed=seed))
+            announce(root / f"stages/{label}-{seed}.json", folder)
+    write(
+        runs, transfer("simmim", 3, status="failed", error="WorkFailed: the loss is not finite at step 77", metrics={})
+    )
+    write(runs, transfer("simmim", 4, status="started", metrics={}, finished_at=None))
+    return runs

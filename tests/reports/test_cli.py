@@ -1,0 +1,117 @@
+"""`mimbench report leaderboard`, as typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mimbench
+from tests.reports import factory
+
+NAMES = ["leaderboard.csv", "leaderboard.html", "leaderboard.md", "leaderboard.txt"]
+
+
+def report(*arguments: object) -> int:
+    return mimbench.main(["report", "leaderboard", *map(str, arguments)])
+
+
+def test_prints_what_it_writes(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new/report"
+    assert report(runs, "--baseline", "supervised", "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == NAMES
+    assert printed.startswith((out / "leaderboard.txt").read_text(encoding="utf-8"))
+    for name in NAMES:
+        assert f"written: {out / name}\n" in printed
+
+
+def test_without_a_baseline_it_says_how_to_ask(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(runs, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "Δ" not in printed
+    assert "name a baseline with --baseline LABEL (here: scratch, simmim, supervised)" in printed
+
+
+def test_a_misspelt_baseline_or_task_is_a_wrong_request(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(runs, "--baseline", "supervized", "--out", tmp_path / "out") == 2
+    assert "Did you mean supervised?" in capsys.readouterr().err
+    assert report(runs, "--task", "digit", "--out", tmp_path / "out") == 2
+    assert "Did you mean digits?" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_baseline_whose_runs_all_failed_is_named_as_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    factory.write(tmp_path / "runs", factory.transfer("simmim"))
+    factory.write(tmp_path / "runs", factory.transfer("supervised", status="failed", error="OSError: x"))
+    factory.write(tmp_path / "runs", factory.transfer("simmim", 1, status="started"))
+    assert report(tmp_path / "runs", "--baseline", "supervised", "--out", tmp_path / "out") == 0
+    assert "the baseline has no usable run for this task (left out: 1 failed)" in capsys.readouterr().out
+
+
+def test_no_usable_run_fails_and_the_page_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    factory.write(runs, factory.transfer(status="preempted", error="time limit"))
+    factory.write(runs, factory.pretrain(), factory.loss_lines(2))
+    assert report(runs, "--baseline", "supervised", "--out", out) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("failed: no usable run. 2 records found: 0 transfer runs in 0 rows; 1 pretraining run")
+    assert sorted(path.name for path in out.iterdir()) == NAMES
+    page = (out / "leaderboard.html").read_text(encoding="utf-8")
+    assert "preempted: time limit" in page
+    assert "Pretraining loss" in page
+
+
+def test_an_empty_folder_fails_and_a_wrong_path_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs").mkdir()
+    assert report(tmp_path / "runs", "--out", tmp_path / "out") == 1
+    assert "0 records found" in capsys.readouterr().err
+    assert report(tmp_path / "nowhere", "--out", tmp_path / "out") == 2
+    (tmp_path / "file").write_text("")
+    assert report(tmp_path / "runs", "--out", tmp_path / "file") == 2
+
+
+def test_several_tasks_become_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("digits", "imagefolder"):
+        factory.write(tmp_path / "runs", factory.transfer(task=factory.TaskUse(name=name, version=1)))
+    assert report(tmp_path / "runs", "--baseline", "simmim", "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "1 row on digits over 1 seed each; 1 row on imagefolder over 1 seed each" in printed
+    assert report(tmp_path / "runs", "--task", "digits", "--out", tmp_path / "out") == 0
+    assert "1 left out (1 other task)" in capsys.readouterr().out
+
+
+def test_help_names_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        mimbench.main(["report", "--help"])
+    assert stopped.value.code == 0
+    assert "leaderboard" in capsys.readouterr().out
+
+
+def test_a_terminal_without_utf8_still_gets_the_report(tmp_path: Path, runs: Path) -> None:
+    command = [sys.executable, "-m", "mimbench", "report", "leaderboard", runs]
+    command += ["--baseline", "supervised", "--out", tmp_path / "out"]
+    environment = {
+        "PYTHONPATH": str(Path(mimbench.__file__).parent),
+        "PYTHONIOENCODING": "ascii",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "95.97 \\xb1 0.40 (n = 3)" in done.stdout
+
+
+def test_a_report_needs_no_training_engine(tmp_path: Path, runs: Path) -> None:
+    code = "import sys; from reports.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    arguments = ["leaderboard", str(runs), "--out", str(tmp_path / "out")]
+    root = str(Path(mimbench.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,243 @@
+"""Four formats of one table: the same numbers, harmless with any name, and a page that asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from reports.find import find_runs
+from reports.leaderboard import Leaderboard, build
+from reports.page import to_html
+from reports.render import to_csv, to_markdown, to_text
+from reports.rows import collect
+from reports.text import one_line, spreadsheet, width
+from tests.reports import factory
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a|b",
+    "two\nlines\r\tand tab",
+    "=cmd('calc')",
+    "+1+1",
+    "@SUM(A1)",
+    "שלום עולם",
+    "evil\u202etxt.exe",
+    "$x^2$ and \\frac{1}{2}",
+    "</svg><img src=x onerror=alert(1)>",
+    "[link](https://example.org) *bold* _it_ `code` ![i](x)",
+    "\"quoted\" & 'single' {{ 7 * 7 }} {% raw %}",
+    "\x1b[31mred\x07",
+    "long-" * 60,
+    "日本語のモデル",
+]
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, and the text of every table row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.in_cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell = self.in_cell and tag not in {"td", "th"}
+
+    def handle_data(self, data: str) -> None:
+        if self.in_cell:
+            self.rows[-1][-1] += data.strip()
+
+
+def board(runs: Path, baseline: str | None = "supervised") -> Leaderboard:
+    return build(collect(find_runs([str(runs)])), baseline)
+
+
+@pytest.fixture
+def study(runs: Path) -> Leaderboard:
+    return board(runs)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Leaderboard:
+    for name in HOSTILE:
+        for seed in range(3):
+            use = factory.encoder(name, method=name, reference=name)
+            recipe = factory.recipe("".join(HOSTILE[:12]))  # one more group, so few charts
+            factory.write(tmp_path, factory.transfer(name, seed, 90 + seed, encoder=use), factory.score_lines(90, 9, 3))
+            lines = factory.score_lines(80, 9, 3)
+            factory.write(tmp_path, factory.transfer(name, seed, 80 + seed, encoder=use, recipe=recipe), lines)
+        factory.write(tmp_path, factory.transfer(name, 9, status="failed", error=f"x {name}"))
+    return board(tmp_path, HOSTILE[0])
+
+
+def visible(text: str) -> str:
+    """Return `text` without the two invisible characters that isolate right-to-left names."""
+    return text.replace("\u2068", "").replace("\u2069", "")
+
+
+def rows_of_text(text: str) -> list[list[str]]:
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+
+
+def test_scores_by_hand_in_every_format(study: Leaderboard) -> None:
+    # simmim 95.6, 96.4, 95.9: mean 95.9667, sample deviation 0.4041; less supervised: 0.9, 1.3, 1.1
+    expected = ["simmim", "95.97 ± 0.40 (n = 3)", "96.47", "99.25 ± 0.00 (n = 3)", "99.50", "+1.10 [+0.90, +1.30]"]
+    assert expected in rows_of_text(to_text(study))
+    assert expected in [row[:6] for row in markdown_rows(to_markdown(study))]
+    assert expected in [row[:6] for row in Page(to_html(study)).rows]
+    line = next(line for line in csv.DictReader(io.StringIO(to_csv(study))) if line["encoder"] == "simmim")
+    names = ["top1_last_mean", "top1_last_std", "top1_last_n", "top1_delta", "top1_delta_low", "top1_delta_high"]
+    assert [line[name] for name in names] == ["95.97", "0.40", "3", "+1.10", "+0.90", "+1.30"]
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    return Page(MarkdownIt("commonmark", {"html": True}).enable("table").render(text)).rows
+
+
+def test_every_cell_is_the_same_in_text_markdown_and_page(study: Leaderboard) -> None:
+    (section,) = study.sections
+    text, marked, page = rows_of_text(to_text(study)), markdown_rows(to_markdown(study)), Page(to_html(study)).rows
+    for entry in section.entries:
+        scores = [column.text(entry) for column in section.in_blocks("scores")]
+        settings = [column.text(entry) for column in section.in_blocks("settings")]
+        assert scores in text
+        assert [entry.name, *settings] in text
+        assert [*scores, *settings] in marked
+        assert [*scores, *settings] in page
+
+
+def test_csv_parts_are_the_digits_people_see(study: Leaderboard) -> None:
+    lines = list(csv.DictReader(io.StringIO(to_csv(study))))
+    (section,) = study.sections
+    for line, entry in zip(lines, section.entries, strict=True):
+        for column in section.columns:
+            shown = set(re.findall(r"[-+]?\d+\.\d+", column.text(entry)))
+            parts = set(re.findall(r"[-+]?\d+\.\d+", " ".join(line[name] for name in column.fields)))
+            assert shown == parts
+
+
+def test_one_seed_is_shown_as_one(study: Leaderboard) -> None:
+    lonely = [line for line in to_text(study).splitlines() if line.startswith("scratch") and "91.40" in line]
+    assert len(lonely) == 1
+    assert "91.40 (n = 1)" in lonely[0]
+    assert "±" not in lonely[0]
+    assert "other recipe: digits_supervised, baseline digits_finetune" in lonely[0]
+
+
+def test_rows_are_ranked_only_among_their_like(study: Leaderboard) -> None:
+    (section,) = study.sections
+    names = [[(entry.name, entry.row.recipe.name) for entry in group.entries] for group in section.groups]
+    assert names == [
+        [("simmim", "digits_finetune"), ("supervised", "digits_finetune"), ("scratch", "digits_finetune")],
+        [("scratch", "digits_supervised")],
+    ]
+
+
+def test_text_columns_are_aligned_and_no_name_is_cut(hostile: Leaderboard) -> None:
+    text = to_text(hostile)
+    for name in HOSTILE:
+        assert one_line(name) in text
+    columns = {width(line[: line.index("(n = 3)")]) for line in visible(text).splitlines() if "(n = 3)" in line}
+    assert len(columns) == 1  # in both groups: their longest name is the same
+    assert not any(ord(char) < 32 for char in text.replace("\n", ""))
+    assert "\u202e" not in text
+
+
+def test_text_pads_wide_characters_by_two_cells(tmp_path: Path) -> None:
+    for name in ("日本", "abcd"):
+        factory.write(tmp_path, factory.transfer(name, encoder=factory.encoder(name)))
+    rows = [line for line in to_text(board(tmp_path, None)).splitlines() if line.startswith(("日本", "abcd"))]
+    starts = {width(line[: line.index("90.00")]) for line in rows if "90.00" in line}
+    assert len(starts) == 1
+
+
+def test_markdown_renders_every_name_as_it_is(hostile: Leaderboard) -> None:
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(to_markdown(hostile))
+    page = Page(rendered)
+    assert {tag for tag, _ in page.tags} <= {"h1", "h2", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}
+    firsts = {visible(row[0]) for row in page.rows if len(row) > 5}
+    assert {one_line(name) for name in HOSTILE} <= firsts
+
+
+def test_csv_cells_are_no_formulas(hostile: Leaderboard) -> None:
+    table = list(csv.reader(io.StringIO(to_csv(hostile))))
+    assert len({len(line) for line in table}) == 1
+    for cell in (cell for line in table for cell in line):
+        assert not cell.startswith(("=", "@", "\t", "\r"))
+        assert not cell.startswith(("+", "-")) or float(cell) is not None
+    names = {line[table[0].index("encoder")] for line in table}
+    assert {"'=cmd('calc')", "'+1+1", "'@SUM(A1)"} <= names
+
+
+def test_numbers_stay_numbers_in_a_spreadsheet() -> None:
+    assert spreadsheet("-0.52") == "-0.52"
+    assert spreadsheet("-1+cmd|' /C calc'!A0") == "'-1+cmd|' /C calc'!A0"
+
+
+def test_page_runs_no_foreign_code_and_asks_nobody(hostile: Leaderboard) -> None:
+    html = to_html(hostile)
+    page = Page(html)
+    allowed = (
+        "html head meta link title style body header h1 h2 h3 p a main section div table thead tbody tr th td b bdi"
+    )
+    allowed += " button figure figcaption details summary span dl dt dd ul li script"
+    svg = "svg g path defs clippath use rect text tspan desc style"
+    assert {tag for tag, _ in page.tags} <= set(allowed.split()) | set(svg.split())
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:,"))
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    for name in HOSTILE:
+        assert one_line(name) in {cell for row in page.rows for cell in row}
+
+
+def test_policy_allows_only_our_script(study: Leaderboard) -> None:
+    html = to_html(study)
+    script = html[html.index("<script>") + len("<script>") : html.index("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (a["content"] for tag, a in Page(html).tags if tag == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}';" in policy
+
+
+def test_charts_are_labelled_and_follow_the_page(study: Leaderboard) -> None:
+    html = to_html(study)
+    charts = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(charts) == 5  # means and curves of two groups, one pretraining
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', html)) <= set(ids)
+    for chart in charts:
+        title, description = re.findall(r'<(?:title|desc) id="([^"]+)"', chart)
+        assert f'role="img" aria-labelledby="{title} {description}"' in chart
+        assert set(re.findall(r"#[0-9a-f]{6}\b", chart)) <= {"#000000", "#ffffff"}  # only clips and defaults
+    assert ">top1, last epoch (%)</text>" in charts[0]
+    assert ">epoch of fine-tuning</text>" in charts[1]
+    assert ">training loss</text>" in charts[4]
+
+
+def test_same_runs_make_the_same_page(runs: Path) -> None:
+    assert to_html(board(runs)) == to_html(board(runs))

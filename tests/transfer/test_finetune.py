@@ -1,0 +1,185 @@
+"""Whole transfers of a few steps: from a SimMIM run, from random weights, from timm's hub; and the mistakes."""
+
+from __future__ import annotations
+
+import csv
+import signal
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score
+
+import mimbench
+from benchmarks.encoders import read_manifest
+from tests.pretrain.test_resume import wait_for_step
+from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
+
+
+def transfer(command: list[str], encoder: object, runs: Path, *more: str) -> Path:
+    assert mimbench.main([*command, "--encoder", str(encoder), "--runs", str(runs), *more]) == 0
+    return only_run(runs)
+
+
+@pytest.fixture
+def simmim_run(pretrain_command: list[str], tmp_path: Path) -> Path:
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "pretrained")]) == 0
+    return only_run(tmp_path / "pretrained")
+
+
+def test_from_a_simmim_run(transfer_command: list[str], simmim_run: Path, tmp_path: Path) -> None:
+    folder = transfer(transfer_command, simmim_run, tmp_path / "runs")
+    record = record_of(folder)
+    assert record.encoder is not None
+    assert record.encoder.init_stage == "self-supervised"
+    assert record.encoder.sha256 == record_of(simmim_run).exported_sha256
+    assert record.load_report is not None
+    assert record.load_report.coverage_percent == 100
+    assert record.parents == (simmim_run.name,)
+    evaluations = [line for line in numbers_of(folder) if "top1" in line]
+    assert [line["epoch"] for line in evaluations] == [2, 4], "every second epoch, and the last"
+    assert record.metrics["top1"].last == pytest.approx(evaluations[-1]["top1"])
+    assert record.metrics["top1"].best == pytest.approx(max(line["top1"] for line in evaluations))
+
+
+def test_the_score_is_that_of_the_predictions_file(transfer_command: list[str], tmp_path: Path) -> None:
+    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs")
+    with open(folder / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert all(row["path"].split("/")[:2] == ["test", row["label"]] for row in rows)
+    score = accuracy_score([row["label"] for row in rows], [row["predicted"] for row in rows])
+    assert record_of(folder).metrics["top1"].last == pytest.approx(100 * score)
+
+
+def test_the_exported_encoder_starts_the_next_transfer(transfer_command: list[str], tmp_path: Path) -> None:
+    first = transfer(transfer_command, "random:digits_swin", tmp_path / "first")
+    manifest = read_manifest(first / "encoder")
+    assert (manifest.method, manifest.init_stage) == ("supervised", "supervised")
+    trained = last_checkpoint(first).part("model")
+    exported = load_file(first / "encoder" / "encoder.safetensors")
+    assert exported.keys() == {name for name in trained if not name.startswith("head.")}
+    assert all(tensor.equal(trained[name]) for name, tensor in exported.items())
+
+    second = transfer(transfer_command, first, tmp_path / "second")
+    record = record_of(second)
+    assert record.encoder is not None
+    assert record.encoder.init_stage == "supervised"
+    assert read_manifest(second / "encoder").init_stage == "fine-tuned"
+    assert read_manifest(second / "encoder").parents == (first.name, second.name)
+
+
+def test_a_stopped_transfer_continues_to_the_same_bits(transfer_command: list[str], tmp_path: Path) -> None:
+    undisturbed = transfer(transfer_command, "random:digits_swin", tmp_path / "undisturbed")
+    runs = tmp_path / "disturbed"
+    process = start([*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)])
+    wait_for_step(runs, 3)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == mimbench.INTERRUPTED, output
+    folder = transfer(transfer_command, "random:digits_swin", runs)
+    assert_same_training(folder, undisturbed)
+    assert record_of(folder).metrics == record_of(undisturbed).metrics
+    assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
+
+
+def test_an_incomplete_encoder_fails_before_training(
+    transfer_command: list[str], simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*transfer_command, "image_size_px=64", "--encoder", str(simmim_run), "--runs", str(tmp_path / "runs")]
+    assert mimbench.main(command) == mimbench.FAILED
+    said = capsys.readouterr().err
+    assert "of the encoder was loaded" in said
+    assert "relative_position_bias_table: found [" in said
+    record = record_of(only_run(tmp_path / "runs"))
+    assert (record.status, record.steps) == ("failed", 0)
+    assert record.load_report is not None
+    assert record.load_report.coverage_percent < 100
+
+
+def test_from_timms_hub_through_its_cache(
+    transfer_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's real cache layout with random weights of the real model: the same code path, without a network."""
+    name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    snapshot = tmp_path / "hub" / f"models--timm--{name}" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    refs = snapshot.parent.parent / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    torch.manual_seed(5)
+    save_file(timm.create_model(name).state_dict(), snapshot / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    more = ["image_size_px=224", "training.epochs=2", "training.schedule.warmup_epochs=0", "training.batch_size=40"]
+    folder = transfer(transfer_command, f"timm:{name}", tmp_path / "runs", *more)
+    record = record_of(folder)
+    assert record.encoder is not None
+    assert (record.encoder.init_stage, record.encoder.method) == ("fine-tuned", "augreg_in21k_ft_in1k")
+    assert record.load_report is not None
+    assert (record.load_report.coverage_percent, record.load_report.source_format) == (100, "timm")
+
+
+def test_unreadable_test_images_are_left_out_and_named(
+    transfer_command: list[str], small_digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = next((small_digits / "test" / "4").iterdir())
+    broken.write_bytes(b"")
+    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs")
+    (named,) = record_of(folder).data.unreadable
+    assert str(broken) in named
+    assert capfd.readouterr().err.count(f"unreadable image skipped: {broken}") == 1
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 19
+
+
+def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_path: Path) -> None:
+    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs", "training.precision=bf16")
+    losses = [line["loss"] for line in numbers_of(folder) if "loss" in line]
+    assert all(0 < loss < 10 for loss in losses)
+    exported = load_file(folder / "encoder" / "encoder.safetensors")
+    assert {tensor.dtype for tensor in exported.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("reference", "code", "words"),
+    [
+        ("nowhere", mimbench.WRONG, ["--encoder = nowhere", "a run folder"]),
+        ("timm:swin_bas_patch4_window7_224", mimbench.WRONG, ["swin_bas", "Did you mean swin_base"]),
+        ("random:digit_swin", mimbench.WRONG, ["digit_swin", "Did you mean digits_swin"]),
+    ],
+)
+def test_a_wrong_encoder_is_explained(
+    transfer_command: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    reference: str,
+    code: int,
+    words: list[str],
+) -> None:
+    assert mimbench.main([*transfer_command, "--encoder", reference, "--runs", str(tmp_path)]) == code
+    said = capsys.readouterr().err
+    assert all(word in said for word in words), said
+
+
+def test_an_unfinished_run_is_no_encoder(
+    pretrain_command: list[str], transfer_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["training.schedule.base_lr=1e30", "training.clip_grad_norm=null"]
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "failed"), *wild]) == mimbench.FAILED
+    failed = only_run(tmp_path / "failed")
+    assert mimbench.main([*transfer_command, "--encoder", str(failed)]) == mimbench.WRONG
+    assert "a completed run (this one is failed: WorkFailed: the loss became" in capsys.readouterr().err
+
+
+def test_a_changed_encoder_file_is_refused(
+    transfer_command: list[str], simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = simmim_run / "encoder" / "encoder.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    command = [*transfer_command, "--encoder", str(simmim_run), "--runs", str(tmp_path / "runs")]
+    assert mimbench.main(command) == mimbench.WRONG
+    assert "the file changed: export it again" in capsys.readouterr().err

@@ -1,0 +1,85 @@
+"""Proof of transfer: what was loaded is told, and less than everything stops the run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.encoders import find_architecture
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.errors import WorkFailed
+from transfer.loading import load_encoder, random_report, require_complete
+
+TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    return build_backbone(find_architecture("digits_swin"), 64).state_dict()
+
+
+@pytest.fixture
+def classifier() -> nn.Module:
+    torch.manual_seed(2)
+    return build_backbone(find_architecture("digits_swin"), 64, num_classes=10)
+
+
+def test_a_whole_encoder_is_loaded_and_computes_the_same(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    source = build_backbone(find_architecture("digits_swin"), 64)
+    source.load_state_dict(weights)
+    report = load_encoder(classifier, weights, "mimbench")
+    require_complete(report, "x")
+    assert report.coverage_percent == 100
+    assert report.loaded == report.expected == len(weights)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert classifier.eval().forward_features(images).equal(source.eval().forward_features(images))
+
+
+def test_what_a_checkpoint_may_hold_besides(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    more = {"mask_token": torch.zeros(1, 1, 32), "head.fc.weight": torch.zeros(1000, 256), **weights}
+    require_complete(load_encoder(classifier, more, "mimbench"), "x")
+    assert classifier.state_dict()["head.fc.weight"].shape == (10, 256), "the old head is not taken"
+
+
+def test_a_missing_tensor_is_named_and_stops(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    less = {name: tensor for name, tensor in weights.items() if name != TABLE}
+    report = load_encoder(classifier, less, "mimbench")
+    assert report.missing == (TABLE,)
+    elements = sum(tensor.numel() for tensor in weights.values())
+    assert report.coverage_percent == pytest.approx(100 * (elements - weights[TABLE].numel()) / elements)
+    with pytest.raises(WorkFailed, match=f"missing from the checkpoint: {TABLE}"):
+        require_complete(report, "x")
+
+
+def test_a_table_of_another_window_is_named_and_stops(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    report = load_encoder(classifier, {**weights, TABLE: torch.zeros(25, 2)}, "mimbench")
+    assert report.mismatched == (f"{TABLE}: found [25, 2], expected [49, 2]",)
+    assert report.coverage_percent < 100
+    with pytest.raises(WorkFailed, match="of another shape"):
+        require_complete(report, "x")
+
+
+def test_a_tensor_without_a_place_stops(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    report = load_encoder(classifier, {**weights, "layers.9.blocks.0.norm1.weight": torch.ones(3)}, "mimbench")
+    assert report.unexpected == ("layers.9.blocks.0.norm1.weight",)
+    assert report.coverage_percent == 100
+    with pytest.raises(WorkFailed, match="without a place in the encoder"):
+        require_complete(report, "x")
+
+
+def test_the_classic_silent_failure_is_loud(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    """SimMIM's own prefix, not stripped: elsewhere nothing loads and nobody is told."""
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    report = load_encoder(classifier, {f"encoder.{name}": tensor for name, tensor in weights.items()}, "mimbench")
+    assert (report.loaded, report.coverage_percent) == (0, 0.0)
+    with pytest.raises(WorkFailed, match=r"only 0\.0 % of the encoder was loaded"):
+        require_complete(report, "x")
+    assert all(tensor.equal(before[name]) for name, tensor in classifier.state_dict().items())
+
+
+def test_random_weights_claim_nothing(classifier: nn.Module) -> None:
+    report = random_report(classifier)
+    assert (report.loaded, report.coverage_percent, report.source_format) == (0, 0.0, "random")

@@ -1,0 +1,66 @@
+"""How each kind of task is run. A new kind is one adapter and one line in the table."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.config import Config
+from benchmarks.errors import UserError
+from benchmarks.fingerprint import Fingerprint
+from benchmarks.record import RunRecord
+from benchmarks.run_command import Work
+from benchmarks.tasks import Task
+from transfer.references import Source
+
+
+class Data(Protocol):
+    """What an adapter found on disk."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One transfer that is to be done."""
+
+    task: Task
+    source: Source
+    work: Work[Any]
+    data: Any
+    """What the adapter's own `find_data` returned."""
+
+
+class Adapter(Protocol):
+    """A kind of task. Its module is light to import; engines are imported by `run`."""
+
+    recipe: type[Config]
+
+    def missing_requirements(self) -> list[str]:
+        """Return, in words, what must be installed first; empty when everything is there."""
+        ...
+
+    def find_data(self, task: Task, recipe: Any) -> Data:
+        """Find and check the data set. Raises UserError when it is missing or unfit."""
+        ...
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        """Train, evaluate, export; return the completed record."""
+        ...
+
+
+ADAPTERS = {"classification": "transfer.classification:ClassificationAdapter"}
+
+
+def adapter_for(task: Task) -> Adapter:
+    """Return the adapter of the task's kind. Raises UserError when its requirements are not installed."""
+    module, _, name = ADAPTERS[task.kind].partition(":")
+    adapter: Adapter = getattr(importlib.import_module(module), name)()
+    if missing := adapter.missing_requirements():
+        raise UserError.about("task", task.name, f"needs {'; '.join(missing)}", "`mimbench doctor` says how")
+    return adapter

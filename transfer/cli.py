@@ -1,0 +1,69 @@
+"""`mimbench transfer`: one encoder into one task, measured."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from benchmarks.config import load_recipe
+from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim
+from benchmarks.tasks import find_task
+from transfer.adapter import Transfer, adapter_for
+from transfer.references import resolve
+
+EPILOG = """examples:
+  mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
+  mimbench transfer imagefolder --encoder timm:swin_base_patch4_window7_224.ms_in1k \\
+      --recipe imagenet1k_swin_base_224 data.root=/data/flowers training.batch_size=256
+
+The whole encoder must come from the checkpoint, or the run fails before training. The fine-tuned encoder is exported
+and can be the --encoder of the next transfer. The same command again continues an unfinished run.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; return the exit code."""
+    args = _parser().parse_intermixed_args(argv)
+    task = find_task(args.task)
+    adapter = adapter_for(task)
+    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or task.recipe, args.overrides)
+    if args.print:
+        print(recipe.to_yaml(), end="")
+        return 0
+    source = resolve(args.encoder, args.label)
+    data = adapter.find_data(task, recipe.config)
+    work = claim(
+        "transfer",
+        argv,
+        args,
+        recipe,
+        data.root,
+        data.fingerprint,
+        f"{task.name}-{recipe.name}",
+        task=task.name,
+        version=task.version,
+        encoder=source.use.sha256 or source.use.reference,
+    )
+    if work is None:
+        return 0
+    record = adapter.run(Transfer(task, source, work, data))
+    scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
+    print(f"done: {work.folder.path}: {scores} after the last epoch ({record.seconds:.0f} s)")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mimbench transfer",
+        description="Fine-tune an encoder on a task, evaluate it, and export it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", metavar="TASK", help="a task of the catalogue (`mimbench list tasks`)")
+    parser.add_argument(
+        "--encoder", required=True, metavar="REF", help="run folder, encoder folder, timm:NAME, random:NAME"
+    )
+    parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
+    parser.add_argument("--label", metavar="NAME", help="the encoder's name in tables")
+    add_run_arguments(parser)
+    return parser

@@ -1,0 +1,44 @@
+"""The fine-tuned encoder out, so that it can be the start of another transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from benchmarks.encoders import Architecture, EncoderManifest, InitStage, write_encoder
+from benchmarks.engine.backbone import window_size
+from transfer.adapter import Transfer
+from transfer.loading import is_head
+from transfer.recipe import FinetuneRecipe
+
+
+def export_finetuned(model: nn.Module, transfer: Transfer, folder: Path, run_id: str) -> EncoderManifest:
+    """Write the encoder of `model`, without its head, to `folder`.
+
+    Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
+    """
+    use, work = transfer.source.use, transfer.work
+    recipe: FinetuneRecipe = work.config
+    scratch = use.init_stage == "random"
+    stage: InitStage = "supervised" if scratch else "fine-tuned"
+    embed: Any = model.patch_embed
+    return write_encoder(
+        folder,
+        {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
+        architecture=Architecture(
+            name=use.architecture.name, arguments={**use.architecture.arguments, "img_size": recipe.image_size_px}
+        ),
+        image_size_px=recipe.image_size_px,
+        patch_size_px=int(embed.patch_size[0]),
+        window_size=window_size(model),
+        mean=transfer.source.mean,
+        std=transfer.source.std,
+        method="supervised" if scratch else f"{use.method} + {transfer.task.name}",
+        init_stage=stage,
+        epochs=recipe.training.epochs,
+        recipe=work.recipe.name,
+        recipe_digest=recipe.identity_digest(),
+        parents=(*transfer.source.parents, run_id),
+    )

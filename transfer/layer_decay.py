@@ -1,0 +1,60 @@
+"""Which layer a parameter belongs to, for layer-wise learning rates.
+
+Source: microsoft/SimMIM `optimizer.py`, re-stated for timm's names. A Swin PatchMerging belongs to the last block
+before it; timm keeps it at the start of the next stage, the official code at the end of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from benchmarks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layer 0 is the patch embedding, layer `count - 1` the final norm and the head."""
+
+    count: int
+    of: Callable[[str], int]
+
+
+def layers_of(model: nn.Module) -> Layers:
+    """Return the layers of a timm model. Raises UserError where no published rule exists."""
+    if isinstance(model, SwinTransformer):
+        return _swin([block.depth for block in model.layers])
+    if isinstance(model, VisionTransformer):
+        return _vit(len(model.blocks))
+    rule = "1.0 for this architecture (layers are defined for Swin and ViT)"
+    raise UserError.about("layer_decay", type(model).__name__, rule, "set layer_decay=1.0")
+
+
+def _swin(depths: list[int]) -> Layers:
+    before = [sum(depths[:stage]) for stage in range(len(depths) + 1)]
+    last = before[-1] + 1
+
+    def layer(name: str) -> int:
+        part = name.split(".")
+        if part[0] in ("patch_embed", "mask_token", "absolute_pos_embed"):
+            return 0
+        if part[0] != "layers":
+            return last
+        stage = int(part[1])
+        return before[stage] if part[2] == "downsample" else before[stage] + int(part[3]) + 1
+
+    return Layers(last + 1, layer)
+
+
+def _vit(depth: int) -> Layers:
+    def layer(name: str) -> int:
+        part = name.split(".")
+        if part[0] in ("patch_embed", "cls_token", "mask_token", "pos_embed", "reg_token"):
+            return 0
+        return int(part[1]) + 1 if part[0] == "blocks" else depth + 1
+
+    return Layers(depth + 2, layer)

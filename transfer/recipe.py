@@ -1,0 +1,69 @@
+"""What a classification recipe says: SimMIM's fine-tuning. Light to import."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from benchmarks.config import Config, placement
+from benchmarks.training import Count, NotNegative, Positive, Training
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ClassificationData(Config):
+    """A folder with one sub-folder of images per class, in each split."""
+
+    root: str | None = placement(None)
+    """Folder of the data set."""
+    train_split: str = "train"
+    test_split: str = "val"
+    test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
+    """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
+    max_unreadable: int = Field(default=10, ge=0)
+    """So many unreadable images are skipped and named; one more stops the run."""
+
+
+class Augmentation(Config):
+    """Augmentation and regularisation of the training images. Source of the defaults: microsoft/SimMIM."""
+
+    crop_scale: tuple[Share, Share] = (0.08, 1.0)
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    horizontal_flip: Share = 0.5
+    color_jitter: NotNegative = 0.4
+    """Only without auto_augment, as in timm."""
+    auto_augment: str | None = "rand-m9-mstd0.5-inc1"
+    """timm's policy string; null switches it off."""
+    erase_probability: Share = 0.25
+    erase_mode: str = "pixel"
+    mixup: NotNegative = 0.8
+    cutmix: NotNegative = 1.0
+    mix_switch_probability: Share = 0.5
+    """Share of batches mixed by cutmix where both are on."""
+    label_smoothing: Share = 0.1
+
+    @property
+    def mixes(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
+
+
+class FinetuneRecipe(Config):
+    """End-to-end fine-tuning on image classification."""
+
+    image_size_px: Count
+    drop_path_rate: Share = 0.1
+    """Stochastic depth, growing linearly to this rate in the last block."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Each layer's rate is the next deeper one's times this."""
+    evaluate_every_epochs: Count = 1
+    """The last epoch is always evaluated."""
+    data: ClassificationData
+    augmentation: Augmentation = Augmentation()
+    training: Training
+
+    @model_validator(mode="after")
+    def _mixing_needs_pairs(self) -> FinetuneRecipe:
+        if self.augmentation.mixes and self.training.batch_size % 2:
+            raise ValueError("training.batch_size must be even with mixup or cutmix, which mix images in pairs")
+        return self
