@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError, did_you_mean
+from slurm.check import load_pipeline
 from slurm.cluster import load_cluster
 from slurm.folder import find_pipeline
 from slurm.launcher import Places, graph, previews, submit
-from slurm.pipeline import load_pipeline
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
 

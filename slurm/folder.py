@@ -158,7 +158,8 @@ class Held(UserError):
 def hold(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`, with our process id and host written in it. Raises Held when another process does.
 
-    The kernel lets go of it when the process ends, however it ends.
+    The kernel lets go of it when the process ends, however it ends. It is a lock of lockf's kind: not inherited by
+    loader workers, which outlive a killed stage by seconds; lost when this process opens and closes the file again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_CREAT | os.O_RDWR)
@@ -178,8 +179,8 @@ def _take(handle: int) -> bool:
     deadline = time.monotonic() + LOOKING_S
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
@@ -194,7 +195,7 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return True

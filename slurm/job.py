@@ -7,6 +7,7 @@ that waited for days runs the code and the command of the day it starts.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -15,11 +16,11 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from slurm.folder import Attempt, Held, Manifest, PipelineFolder, hold
+from slurm.folder import Attempt, Held, Manifest, PipelineFolder, hold, is_held
 from slurm.stages import Pipeline, Stage
-from slurm.state import BAD, STOPPED_CODE, inputs_digest, observe
+from slurm.state import BAD, STOPPED_CODE, announced_run, inputs_digest, observe
 
-FAILED, BUSY = 1, 75
+FAILED, WRONG, BUSY = 1, 2, 75
 SHARED_FILES_S = 30
 
 
@@ -54,24 +55,21 @@ def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
 
 def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage) -> int:
     pipeline = manifest.pipeline
+    why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
     attempt = Attempt(
         inputs_digest=inputs_digest(folder, pipeline, stage),
         host=socket.gethostname(),
         pid=os.getpid(),
         started_at=time.time(),
+        skipped=why_not,
     )
-    why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
-    folder.write_attempt(stage.name, attempt.model_copy(update={"skipped": why_not}))
+    folder.write_attempt(stage.name, attempt)
     if why_not is not None:
         print(f"skipped: {why_not}", file=sys.stderr)
         return FAILED
-    print("$ " + " ".join(stage.command), flush=True)
-    code = FAILED
-    try:
-        code = _call(list(stage.argv))
-    finally:
-        ended = attempt.model_copy(update={"finished_at": time.time(), "exit_code": code})
-        folder.write_attempt(stage.name, ended)
+    print("$ " + shlex.join(stage.command), flush=True)
+    code = _run_verb(folder, stage)
+    folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), "exit_code": code}))
     return code
 
 
@@ -88,14 +86,26 @@ def _unfit_parent(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> s
         time.sleep(1)
 
 
+def _run_verb(folder: PipelineFolder, stage: Stage) -> int:
+    """Run the stage's verb; when another pipeline is at work on the same run, wait for it and take what it made."""
+    try:
+        while (code := _call(list(stage.argv))) == WRONG and (run := announced_run(folder, stage)):
+            if not is_held(run / ".lock"):
+                break
+            print(f"waiting for the other process that is at work on {run}", flush=True)
+            while is_held(run / ".lock"):
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return STOPPED_CODE
+    return code
+
+
 def _call(argv: list[str]) -> int:
     """Run a verb in this process. A bug's traceback goes to the log; argparse's SystemExit is an exit code too."""
     import mimbench
 
     try:
         return mimbench.main(argv)
-    except KeyboardInterrupt:
-        return STOPPED_CODE
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED
     except Exception:

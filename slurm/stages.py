@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +66,28 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
         for seed in file.seeds
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])
-    return Pipeline(id=file.id, stages=(*first, *transfers, report))
+    return Pipeline(id=file.id, stages=(*_same_work_in_turn([*first, *transfers]), report))
+
+
+def _same_work_in_turn(stages: list[Stage]) -> Iterator[Stage]:
+    """Yield the stages, letting one that repeats another's work wait for it: a run has one process at a time.
+
+    Training a supervised baseline is the same run as measuring that encoder on the same task.
+    """
+    first_with: dict[tuple[str, ...], str] = {}
+    for stage in stages:
+        first = first_with.setdefault(_work(stage), stage.name)
+        yield stage if first == stage.name else stage.model_copy(update={"needs": (*stage.needs, first)})
+
+
+def _work(stage: Stage) -> tuple[str, ...]:
+    """Return the command without the options that only name it."""
+    argv = list(stage.argv)
+    for option in ("--label", "--announce"):
+        if option in argv:
+            at = argv.index(option)
+            del argv[at : at + 2]
+    return tuple(argv)
 
 
 def _chain_order(file: PipelineFile) -> list[str]:
@@ -92,9 +113,8 @@ class _Builder:
         self.folder = folder
         self.runs = runs
 
-    def pretrain(self, label: str, recipe: str, work: Work, seed: int) -> Stage:
-        name = f"pretrain.{label}"
-        return self._stage(name, ["pretrain", recipe], label, "pretrain", recipe, work, seed, ())
+    def pretrain(self, name: str, recipe: str, work: Work, seed: int) -> Stage:
+        return self._stage(f"pretrain.{name}", ["pretrain", recipe], "pretrain", recipe, work, seed, ())
 
     def finetune(self, name: str, entry: Finetune) -> Stage:
         return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
@@ -105,7 +125,7 @@ class _Builder:
         assert encoder is not None
         head = ["transfer", task, "--encoder", encoder, "--recipe", recipe]
         needs = () if source.from_ is None else (source.from_,)
-        return self._stage(name, head, label, "transfer", recipe, work, seed, needs)
+        return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
 
     def report(self, baseline: str, needs: Iterable[str]) -> Stage:
         out = self.folder / REPORT
@@ -122,7 +142,6 @@ class _Builder:
         self,
         name: str,
         head: list[str],
-        label: str,
         recipes: str,
         recipe: str,
         work: Work,
@@ -130,6 +149,6 @@ class _Builder:
         needs: tuple[str, ...],
     ) -> Stage:
         announce = str(self._announcement(name))
-        argv = [*head, "--label", label, "--seed", str(seed), "--runs", str(self.runs), "--announce", announce]
+        argv = [*head, "--seed", str(seed), "--runs", str(self.runs), "--announce", announce]
         recipe_file = str(find_recipe(recipes, recipe).resolve())
         return Stage(name=name, argv=(*argv, *work.all_overrides), needs=needs, announces=True, recipe_file=recipe_file)
