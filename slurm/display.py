@@ -12,7 +12,8 @@ from rich.table import Table
 
 from slurm.state import LIVE, View
 
-LINE_EVERY_S = 1.8
+LINE_EVERY_S = 1.4
+WIDE = 200
 COLOURS = {"completed": "green", "failed": "red", "skipped": "yellow", "stopped": "yellow", "running": "cyan"}
 
 
@@ -22,6 +23,12 @@ class Display(Protocol):
     def update(self, views: Mapping[str, View]) -> None: ...
     def say(self, message: str) -> None: ...
     def close(self) -> None: ...
+
+
+def console_for_tables() -> Console:
+    """Return a console as wide as the terminal; a file or a pipe is as wide as it needs to be."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def open_display(console: Console) -> Display:
@@ -97,7 +104,8 @@ def stage_table(views: Mapping[str, View], title: str, jobs: Mapping[str, str] |
     """Return one row for each stage: state, step, eta, loss, seconds and, where given, its job."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for header in ("stage", "state", "step", "eta", "loss", "seconds", *(["job"] if jobs is not None else [])):
-        table.add_column(header, justify="left" if header in ("stage", "state", "job") else "right", overflow="fold")
+        left = header in ("stage", "state", "job")
+        table.add_column(header, justify="left" if left else "right", overflow="fold", no_wrap=header != "state")
     for name, view in views.items():
         progress, running = view.progress, view.state == "running"
         state = f"{view.state}: {view.why}" if view.why else view.state

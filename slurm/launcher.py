@@ -64,7 +64,8 @@ def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster)
         display.close()
     if launcher.stop_requests:
         return _say_stopped(views)
-    return _say_ended(folder, views, time.monotonic() - started)
+    spent = f"wall time {clock(time.monotonic() - started)}" if launcher.processes else "nothing was left to do"
+    return _say_ended(folder, views, spent)
 
 
 def _say_stopped(views: Mapping[str, View]) -> int:
@@ -77,13 +78,13 @@ def _say_stopped(views: Mapping[str, View]) -> int:
     return STOPPED_CODE
 
 
-def _say_ended(folder: PipelineFolder, views: Mapping[str, View], seconds: float) -> int:
+def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) -> int:
     bad = {name: view for name, view in views.items() if view.state != "completed"}
     if views[REPORT].state == "completed":
         print(f"\n{(folder.report / 'leaderboard.txt').read_text().rstrip()}\n")
         for page in sorted(folder.report.glob("*.html")):
             print(f"page: {page}")
-    print(f"{len(views) - len(bad)}/{len(views)} stages done, wall time {clock(seconds)}")
+    print(f"{len(views) - len(bad)}/{len(views)} stages done, {spent}")
     for name, view in bad.items():
         print(f"  {name} {describe(view)}")
         if view.state == "failed" and (log := folder.newest_log(name)) is not None:

@@ -8,10 +8,8 @@ import signal
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.errors import UserError, WorkFailed, did_you_mean
-from slurm.display import describe, stage_table
+from slurm.display import console_for_tables, describe, stage_table
 from slurm.folder import PipelineFolder, hold, holder_pid, is_held, list_pipelines, read_holder
 from slurm.launch import set_entry
 from slurm.launcher import look
@@ -25,7 +23,7 @@ def show_status(folder: PipelineFolder) -> int:
     manifest, views, remark = look(folder)
     jobs = {entry.stage.name: entry.job.id for entry in manifest.entries if entry.job is not None}
     launcher = f", launcher: {read_holder(folder.lock_file)}" if is_held(folder.lock_file) else ""
-    console = Console()
+    console = console_for_tables()
     console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", jobs))
     if remark:
         console.print(remark, markup=False)

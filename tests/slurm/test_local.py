@@ -35,6 +35,7 @@ def test_launching_again_runs_nothing_and_shows_the_same_table(bench: Bench) -> 
     assert bench.diary() == diary
     assert sorted(bench.folder.path.glob("logs/*/*_log.out")) == jobs  # no process was started, not even a report's
     assert (bench.folder.report / "leaderboard.txt").read_text().strip() in again.stdout
+    assert "6/6 stages done, nothing was left to do" in again.stdout
 
 
 def test_a_failed_parent_keeps_its_children_from_running_but_not_the_report(bench: Bench) -> None:

@@ -94,7 +94,9 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
 
 
 def test_a_refused_job_is_told_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:
-    (slurm_bench.path / "wrong.yaml").write_text("{executor: slurm, partition: nowhere, gpus_per_node: 0, time_limit: 10m}")
+    (slurm_bench.path / "wrong.yaml").write_text(
+        "{executor: slurm, partition: nowhere, gpus_per_node: 0, time_limit: 10m}"
+    )
     refused = slurm_bench.submit("--cluster", "wrong.yaml")
     assert refused.returncode == 1
     assert "invalid partition" in refused.stdout
