@@ -50,7 +50,7 @@ class LocalLauncher:
                     self.submit(stage)
                     views[stage.name] = View("starting")
                 self.display.update(views)
-                if not any(view.state in LIVE for view in views.values()):
+                if not any(view.state in LIVE or self._has_process(name) for name, view in views.items()):
                     return views
                 time.sleep(TICK_S)
                 views = self._look()
@@ -113,7 +113,7 @@ class LocalLauncher:
 
     def _stop(self) -> dict[str, View]:
         """Ask every running stage to save and stop, wait for it, and kill what does not listen."""
-        live = [name for name, view in self._look().items() if view.state in LIVE]
+        live = [name for name, view in self._look().items() if view.state in LIVE or self._has_process(name)]
         self.display.say(f"stopping: {', '.join(live) or 'nothing runs'} (again to kill without saving)")
         asked: set[str] = set()
         deadline, first_requests = time.monotonic() + GRACE_S, self.stop_requests
