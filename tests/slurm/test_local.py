@@ -143,7 +143,7 @@ def test_an_edited_recipe_runs_again_what_depends_on_it_and_nothing_else(bench: 
     file = bench.path / "pipeline.yaml"
     file.write_text(file.read_text().replace("digits_simmim", "./mine.yaml"))
     assert bench.submit().returncode == 0
-    recipe.write_text(recipe.read_text().replace("epochs: 40", "epochs: 41"))
+    recipe.write_text(re.sub(r" epochs: \d+", " epochs: 7", recipe.read_text()))
     assert bench.submit().returncode == 0
     again = ["pretrain.simmim", "digits.simmim.seed0", "digits.simmim.seed1"]
     assert bench.begun() == sorted([*TRAINED, *again])
