@@ -24,7 +24,7 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
     field = ".".join(path) or "(whole recipe)"
     if detail["type"] == "extra_forbidden":
         parent = _model_at(schema, path[:-1])
-        known = parent.model_fields if parent else {}
+        known = [info.alias or name for name, info in parent.model_fields.items()] if parent else []
         return four_parts(field, detail["input"], "no such field here", did_you_mean(path[-1], known))
     if detail["type"] == "missing":
         return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")

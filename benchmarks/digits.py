@@ -1,6 +1,6 @@
 """The embedded data set: scikit-learn's handwritten digits, real scans, written to disk as image files.
 
-1,797 scans of 8x8 pixels (UCI, "Optical Recognition of Handwritten Digits"), enlarged to 64x64 with bicubic
+1,797 scans of 8x8 pixels (UCI, "Optical Recognition of Handwritten Digits"), enlarged to 32x32 with bicubic
 interpolation. Each scan is in exactly one split; its file name is its row in the original set.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 VERSION = 1
-IMAGE_SIZE_PX = 64
+IMAGE_SIZE_PX = 32
 TRAIN_PER_CLASS = 20
 TEST_PER_CLASS = 60
 SPLITS = ("unlabelled", "train", "test")

@@ -133,7 +133,12 @@ def _named_architectures() -> dict[str, str]:
 
 
 def architecture_name(architecture: Architecture) -> str:
-    """Return our own name for an architecture where we have one, else timm's with a mark of its arguments."""
+    """Return our own name for an architecture where we have one, else timm's with a mark of its arguments.
+
+    The image size has a column of its own and does not make another architecture.
+    """
+    others = {name: value for name, value in architecture.arguments.items() if name != "img_size"}
+    architecture = Architecture(name=architecture.name, arguments=others)
     digest = digest_of(architecture)
     if digest in _named_architectures():
         return _named_architectures()[digest]

@@ -64,11 +64,11 @@ def test_unlabelled_split_holds_the_rest_and_no_folders(written: Path) -> None:
 def test_picture_is_the_scan_enlarged_eight_times(written: Path, row: int) -> None:
     # Grey levels 0..16 of scikit-learn go to 0..255; bicubic as Pillow does it on 8-bit images.
     scan = np.array([[round(float(level) * 255 / 16) for level in line] for line in SCANS[row].reshape(8, 8)], np.uint8)
-    expected = Image.frombytes("L", (8, 8), scan.tobytes()).resize((64, 64), Image.Resampling.BICUBIC)
+    expected = Image.frombytes("L", (8, 8), scan.tobytes()).resize((32, 32), Image.Resampling.BICUBIC)
     [path] = written.rglob(f"{row:04d}.png")
     with Image.open(path) as found:
         assert found.mode == "L"
-        assert found.size == (64, 64)
+        assert found.size == (32, 32)
         assert found.tobytes() == expected.tobytes()
 
 

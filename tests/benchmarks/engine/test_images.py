@@ -20,7 +20,7 @@ from benchmarks.engine.images import (
 )
 from benchmarks.errors import UserError
 
-TRANSFORM = v2.Compose([v2.RandomCrop(48), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 
 
 def images(folder: Path) -> list[Path]:
@@ -92,7 +92,7 @@ def test_any_image_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (50, 60)).save(path)
     image = ImageSamples([path], None, TRANSFORM)[SampleKey(0, 0)][1].image
     assert image is not None
-    assert image.shape == (3, 48, 48)
+    assert image.shape == (3, 24, 24)
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:

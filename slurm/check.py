@@ -1,0 +1,94 @@
+"""What is wrong with a well-formed pipeline file: every mistake is found before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import load_recipe
+from benchmarks.errors import UserError, did_you_mean, four_parts
+from benchmarks.tasks import find_task
+from pretrain.recipe import PretrainRecipe
+from slurm.pipeline import PipelineFile, Source, Work, read_pipeline
+from transfer.adapter import adapter_for
+
+
+def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
+    """Read, override and check a pipeline file. Raises one UserError that names every mistake."""
+    file = read_pipeline(path, overrides)
+    mistakes = list(find_mistakes(file))
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
+    return file
+
+
+def find_mistakes(file: PipelineFile) -> Iterator[str]:
+    """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
+    for name, pretrain in file.pretrain.items():
+        yield from _work_mistakes(f"pretrain.{name}", pretrain, None)
+    for name, finetune in file.finetune.items():
+        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task)
+        yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
+    yield from _cycles(file)
+    for name, source in file.encoders.items():
+        yield from _source_mistakes(file, f"encoders.{name}", source)
+    for task, work in file.tasks.items():
+        yield from _work_mistakes(f"tasks.{task}", work, task)
+    if len(set(file.seeds)) < len(file.seeds):
+        yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
+    if file.baseline not in file.encoders:
+        rule = "one of this file's encoders"
+        yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
+
+
+def _work_mistakes(field: str, work: Work, task: str | None) -> Iterator[str]:
+    """Load the recipe as the stage will, overrides and all, and look for its data folder."""
+    try:
+        root = _load(work, task).data.root
+    except UserError as error:
+        yield f"{field}: {error}"
+        return
+    remedy = f"set {field}.data=FOLDER to where the images are"
+    if root is None:
+        yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
+    elif not Path(root).is_dir():
+        yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
+
+
+def _load(work: Work, task: str | None) -> Any:
+    if task is None:
+        assert work.recipe is not None
+        return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides).config
+    found = find_task(task)
+    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides).config
+
+
+def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
+    if source.from_ is not None:
+        known = [f"pretrain.{name}" for name in file.pretrain] + [f"finetune.{name}" for name in file.finetune]
+        if source.from_ not in known:
+            rule = "an entry of pretrain or finetune in this file"
+            yield four_parts(f"{field}.from", source.from_, rule, did_you_mean(source.from_, known))
+    elif source.ref is not None and not source.ref.startswith(("timm:", "random:")) and not Path(source.ref).exists():
+        rule = "timm:NAME, random:NAME, or the path of a run or an exported encoder that exists"
+        scheme, separator, _ = source.ref.partition(":")
+        remedy = did_you_mean(scheme, ("timm", "random")) if separator else "check the path"
+        yield four_parts(f"{field}.ref", source.ref, rule, remedy)
+
+
+def _cycles(file: PipelineFile) -> Iterator[str]:
+    """Yield one mistake for each ring of finetune entries, named from its alphabetically first member."""
+    parent_of = {f"finetune.{name}": entry.encoder.from_ for name, entry in file.finetune.items()}
+    found: set[frozenset[str]] = set()
+    for start in sorted(parent_of):
+        chain = [start]
+        while (parent := parent_of.get(chain[-1])) is not None and parent not in chain:
+            chain.append(parent)
+        if parent == start and frozenset(chain) not in found:
+            found.add(frozenset(chain))
+            remedy = "let one of them start from a `pretrain` entry or a `ref`"
+            yield four_parts(
+                f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain that begins somewhere", remedy
+            )

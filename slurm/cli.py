@@ -1,0 +1,148 @@
+"""`mimbench pipeline`: plan, submit, status, list, logs, cancel."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.errors import UserError, did_you_mean
+from slurm.check import load_pipeline
+from slurm.cluster import load_cluster
+from slurm.folder import find_pipeline
+from slurm.launcher import Places, graph, previews, submit
+
+USAGE = """usage: mimbench pipeline COMMAND [arguments]
+
+A pipeline file names encoders, tasks and seeds; it becomes a graph of stages: what must be trained first, every
+transfer, and the report. Each stage is one mimbench command in a process of its own. Submitting again continues:
+finished stages are kept, live ones are not started twice.
+
+commands:
+  plan FILE      the stages, what is done already, and the exact commands
+  submit FILE    run it here, or submit it to the Slurm cluster that --cluster names
+  status ID      one row for each stage: state, step, loss, time left
+  list           the pipelines launched from this folder
+  logs ID STAGE  the log of a stage
+  cancel ID      stop it; stages save their state first
+
+examples:
+  mimbench pipeline plan pipeline.yaml
+  mimbench pipeline submit pipeline.yaml 'seeds=[0, 1]'
+  mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml --dry-run
+  mimbench pipeline status digits-demo
+
+`mimbench pipeline COMMAND --help` teaches one command.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command of `mimbench pipeline`; return the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        raise UserError.about("command", argv[0], "a command of `mimbench pipeline`", did_you_mean(argv[0], COMMANDS))
+    return COMMANDS[argv[0]](list(argv[1:]))
+
+
+def _parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"mimbench pipeline {command}",
+        description=text,
+        epilog=f"example: mimbench pipeline {command} {example}",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--pipelines", type=Path, default=Path("pipelines"), metavar="DIR", help="where they lie (default pipelines/)"
+    )
+    return parser
+
+
+def _file_parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
+    parser = _parser(command, text, example)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the pipeline file, YAML")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="set any field of the file: a.b=c")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
+    return parser
+
+
+def _id_parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
+    parser = _parser(command, text, example)
+    parser.add_argument("id", metavar="ID", help="a pipeline's id, the beginning of one, or its folder")
+    return parser
+
+
+def _plan(argv: list[str]) -> int:
+    parser = _file_parser("plan", "Show the stages of a pipeline file without starting any.", "pipeline.yaml")
+    arguments = parser.parse_intermixed_args(argv)
+    file = load_pipeline(arguments.file, arguments.overrides)
+    folder, pipeline = graph(file, Places(arguments.pipelines, arguments.runs))
+    from slurm.state import is_completed
+
+    done = {stage.name for stage in pipeline.stages if is_completed(folder, pipeline, stage)}
+    print(f"pipeline {file.id}: {len(pipeline.stages)} stages, {len(done)} done already\n")
+    for stage in pipeline.stages:
+        needs = f" after {', '.join(stage.needs)}" if stage.needs else ""
+        print(f"{stage.name}{needs}{' (done: will be skipped)' if stage.name in done else ''}")
+        print(f"    {shlex.join(stage.command)}")
+    return 0
+
+
+def _submit(argv: list[str]) -> int:
+    text = "Run a pipeline here or on Slurm; submitting it again continues it."
+    parser = _file_parser("submit", text, "pipeline.yaml --cluster my_cluster.yaml")
+    parser.add_argument(
+        "--cluster", default="local", metavar="NAME", help="local, slurm, or a YAML file (default local)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
+    arguments = parser.parse_intermixed_args(argv)
+    cluster = load_cluster(arguments.cluster)
+    file = load_pipeline(arguments.file, arguments.overrides)
+    places = Places(arguments.pipelines, arguments.runs)
+    if arguments.dry_run:
+        print("\n".join(previews(file, cluster, places)))
+        return 0
+    return submit(file, cluster, places)
+
+
+def _status(argv: list[str]) -> int:
+    arguments = _id_parser("status", "Show the state of every stage.", "digits-demo").parse_args(argv)
+    from slurm.status import show_status
+
+    return show_status(find_pipeline(arguments.pipelines, arguments.id))
+
+
+def _list(argv: list[str]) -> int:
+    arguments = _parser("list", "List pipelines, the last launched first.", "").parse_args(argv)
+    from slurm.status import show_list
+
+    return show_list(arguments.pipelines)
+
+
+def _logs(argv: list[str]) -> int:
+    parser = _id_parser("logs", "Print the log of a stage's last attempt.", "digits-demo pretrain.simmim")
+    parser.add_argument("stage", metavar="STAGE", help="a stage's name, as `status` shows it")
+    arguments = parser.parse_args(argv)
+    from slurm.status import show_log
+
+    return show_log(find_pipeline(arguments.pipelines, arguments.id), arguments.stage)
+
+
+def _cancel(argv: list[str]) -> int:
+    text = "Stop a pipeline: running stages save their state, waiting ones are withdrawn."
+    arguments = _id_parser("cancel", text, "digits-demo").parse_args(argv)
+    from slurm.status import cancel
+
+    return cancel(find_pipeline(arguments.pipelines, arguments.id))
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "plan": _plan,
+    "submit": _submit,
+    "status": _status,
+    "list": _list,
+    "logs": _logs,
+    "cancel": _cancel,
+}

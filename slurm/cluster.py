@@ -1,0 +1,126 @@
+"""Where stages run: a laptop or a Slurm cluster, each described by one YAML file."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from benchmarks.config import Config, read_yaml, validate
+from benchmarks.errors import UserError, did_you_mean
+from benchmarks.training import Count
+
+CLUSTERS = Path(__file__).parent / "clusters"
+
+_MINUTES = {"d": 24 * 60, "h": 60, "m": 1}
+_UNITS = re.compile(r"(?:\d+[dhm])+")
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d{2}):(\d{2})")
+_MEMORY = re.compile(r"\d+(?:MB|GB|TB|M|G|T)")
+
+
+def parse_time_limit(text: str) -> int:
+    """Return a time limit in minutes, rounded up. Known forms: `72h`, `90m`, `1d12h`, `72:00:00`, `3-00:00:00`.
+
+    Raises ValueError for anything else, a bare number first of all: Slurm reads `72` as minutes, people mean hours.
+    """
+    if _UNITS.fullmatch(text):
+        minutes = float(sum(int(n) * _MINUTES[unit] for n, unit in re.findall(r"(\d+)([dhm])", text)))
+    elif clock := _CLOCK.fullmatch(text):
+        days, hours, mins, seconds = (int(part or 0) for part in clock.groups())
+        minutes = days * 24 * 60 + hours * 60 + mins + seconds / 60
+    else:
+        raise ValueError("a time with its unit: 72h, 90m, 1d12h, or 3-00:00:00 (days-hours:minutes:seconds), in quotes")
+    if minutes == 0:
+        raise ValueError("longer than nothing")
+    return math.ceil(minutes)
+
+
+def _time_limit(value: object) -> str:
+    text = str(value)  # YAML makes a number of `72` and of an unquoted `72:00:00`
+    parse_time_limit(text)
+    return text
+
+
+def _memory(value: object) -> str:
+    text = str(value)
+    if not _MEMORY.fullmatch(text):
+        raise ValueError("a size with its unit: 64GB, 500MB")
+    return text
+
+
+class LocalCluster(Config):
+    """This machine: stages are processes, started when there is room for them."""
+
+    executor: Literal["local"]
+    cpus_per_stage: Count = 1
+    """Threads of each stage (OMP_NUM_THREADS, MKL_NUM_THREADS)."""
+    stages_at_once: Count | None = None
+    """How many stages run side by side; null: one per GPU below, or else CPUs // cpus_per_stage."""
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Indices of the GPUs that stages may use, one for each stage; empty: stages run on the CPU."""
+
+    @property
+    def places(self) -> int:
+        """How many stages run side by side."""
+        if self.gpus:
+            return min(self.stages_at_once or len(self.gpus), len(self.gpus))
+        return self.stages_at_once or max(1, len(os.sched_getaffinity(0)) // self.cpus_per_stage)
+
+
+class SlurmCluster(Config):
+    """A Slurm cluster: every stage is one job. What is null is left to the site's defaults."""
+
+    executor: Literal["slurm"]
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    """Features that nodes must have, in Slurm's syntax: `a100|h100`."""
+    gpus_per_node: Annotated[int, Field(ge=0)] = 1
+    cpus_per_task: Count = 8
+    memory: Annotated[str, BeforeValidator(_memory)] | None = None
+    """Per node, with its unit: `64GB`."""
+    time_limit: Annotated[str, BeforeValidator(_time_limit)]
+    """Per stage, with its unit: `72h`, `90m`, `3-00:00:00`. Quote it: plain YAML reads 72:00:00 as a number."""
+    stop_notice_s: Annotated[int, Field(ge=30)] = 120
+    """Seconds before the time limit at which a stage is told (SIGUSR2) to save and stop."""
+    setup: tuple[str, ...] = ()
+    """Shell commands run on the node before the stage: `module load cuda`."""
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Any other sbatch option, without its dashes: `{exclude: node7, requeue: true}`."""
+
+    @property
+    def time_limit_minutes(self) -> int:
+        return parse_time_limit(self.time_limit)
+
+
+Cluster = LocalCluster | SlurmCluster
+SCHEMAS: dict[str, type[LocalCluster] | type[SlurmCluster]] = {"local": LocalCluster, "slurm": SlurmCluster}
+
+
+def load_cluster(source: str) -> Cluster:
+    """Load a cluster by name (of `slurm/clusters/`) or by path. Raises UserError for what is unknown or wrong."""
+    data = read_yaml(find_cluster(source))
+    executor = str(data.get("executor", "(not given)"))
+    if executor not in SCHEMAS:
+        remedy = f"write `executor: local` or `executor: slurm`. {did_you_mean(executor, SCHEMAS)}"
+        raise UserError.about(f"cluster {source}: executor", executor, "local or slurm", remedy)
+    return validate(SCHEMAS[executor], data, f"cluster {source}")
+
+
+def find_cluster(source: str) -> Path:
+    """Return the file of a cluster given by name or by path."""
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"} or "/" in source:
+        if path.is_file():
+            return path
+        raise UserError.about("cluster", source, "a file that exists", "check the path")
+    named = CLUSTERS / f"{source}.yaml"
+    if not named.is_file():
+        hint = did_you_mean(source, [found.stem for found in CLUSTERS.glob("*.yaml")])
+        raise UserError.about("cluster", source, "a cluster's name, or the path of a YAML file", hint)
+    return named

@@ -1,0 +1,43 @@
+"""What launching locally and on Slurm share: the manifest, and what an earlier launch left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import write_atomically
+from slurm.folder import Entry, Manifest, PipelineFolder
+from slurm.pipeline import PipelineFile
+from slurm.stages import Pipeline
+from slurm.state import LIVE, observe
+
+
+def prepare(folder: PipelineFolder, file: PipelineFile, pipeline: Pipeline, cluster: str) -> Manifest:
+    """Write the pipeline's folder and manifest, keeping the jobs of an earlier launch. The lock must be held."""
+    folder.create()
+    write_atomically(folder.file, file.to_yaml().encode())
+    earlier = folder.find_manifest()
+    jobs = {entry.stage.name: entry.job for entry in earlier.entries} if earlier is not None else {}
+    entries = tuple(Entry(stage=stage, job=jobs.get(stage.name)) for stage in pipeline.stages)
+    manifest = Manifest(id=pipeline.id, cluster=cluster, workdir=str(Path.cwd()), entries=entries)
+    folder.write_manifest(manifest)
+    return manifest
+
+
+def set_entry(folder: PipelineFolder, manifest: Manifest, stage: str, **fields: Any) -> Manifest:
+    """Replace fields of one stage's entry, on disk too; return the new manifest."""
+    entries = tuple(
+        entry.model_copy(update=fields) if entry.stage.name == stage else entry for entry in manifest.entries
+    )
+    manifest = manifest.model_copy(update={"entries": entries})
+    folder.write_manifest(manifest)
+    return manifest
+
+
+def forget_unfinished(folder: PipelineFolder, pipeline: Pipeline, live: Collection[str] = ()) -> None:
+    """Clear the attempts of all stages that are neither completed nor at work: this launch judges them anew."""
+    states = {stage.name: observe(folder, pipeline, stage).state for stage in pipeline.stages}
+    for stage in pipeline.stages:
+        if states[stage.name] not in ("completed", *LIVE) and stage.name not in live:
+            folder.forget_attempt(stage.name)

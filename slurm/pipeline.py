@@ -1,0 +1,105 @@
+"""A pipeline file: which encoders are compared on which tasks. Checked whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from benchmarks.config import Config, apply_overrides, digest_of, read_yaml, validate
+from benchmarks.errors import UserError
+
+# Names become parts of file names, of job names and of `a.b=c` overrides.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Source(Config):
+    """Where an encoder comes from: an earlier entry of this file, or a reference that the transfer verb knows."""
+
+    from_: str | None = Field(default=None, alias="from")
+    """`pretrain.NAME` or `finetune.NAME`."""
+    ref: str | None = None
+    """`timm:NAME`, `random:NAME`, or the path of a run or of an exported encoder."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        if (self.from_ is None) == (self.ref is None):
+            raise ValueError("exactly one of `from` and `ref`")
+        return self
+
+
+class Work(Config):
+    """A recipe, its data and its overrides."""
+
+    recipe: str | None = None
+    data: str | None = None
+    """Becomes the override `data.root=...`."""
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
+
+
+class Pretrain(Work):
+    """An encoder to pretrain."""
+
+    recipe: str
+    seed: int = 0
+
+
+class Finetune(Work):
+    """An encoder to train on a task before the comparison: a supervised baseline, a link of a chain."""
+
+    encoder: Source
+    task: str
+    """Its recipe is the task's own where none is named."""
+    seed: int = 0
+
+
+class PipelineFile(Config):
+    """Encoders x tasks x seeds, and what must be trained first."""
+
+    name: Name
+    pretrain: dict[Name, Pretrain] = Field(default_factory=dict)
+    finetune: dict[Name, Finetune] = Field(default_factory=dict)
+    encoders: dict[Name, Source] = Field(min_length=1)
+    tasks: dict[Name, Work] = Field(min_length=1)
+    """Names of the catalogue; a plain list takes every task's own recipe."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    baseline: str
+    """The encoder that the others are compared with."""
+
+    def resolved(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{digest_of(self.resolved())[:8]}"
+
+    def to_yaml(self) -> str:
+        """Return the resolved file; the text can be submitted again and has the same id."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False)
+
+
+def read_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
+    """Read, override and validate a pipeline file's form; `slurm.check.load_pipeline` also checks what it names."""
+    if not path.is_file():
+        rule = "a pipeline file that exists"
+        raise UserError.about("pipeline", str(path), rule, "check the path; README.md shows the shortest one")
+    where = f"pipeline {path}"
+    data = apply_overrides(_tasks_as_mapping(read_yaml(path)), overrides)
+    return validate(PipelineFile, _tasks_as_mapping(data), where, overrides)
+
+
+def _tasks_as_mapping(data: dict[str, Any]) -> dict[str, Any]:
+    tasks = data.get("tasks")
+    if not isinstance(tasks, list):
+        return data
+    names = [str(task) for task in tasks]
+    if len(set(names)) < len(names):
+        raise UserError.about("tasks", names, "each task once", "remove the repetition")
+    return {**data, "tasks": {name: {} for name in names}}

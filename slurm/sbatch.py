@@ -1,0 +1,185 @@
+"""Launch a pipeline on Slurm: every stage is submitted at once as a job that depends on its parents' jobs."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm.slurm import _make_sbatch_string
+
+from benchmarks.errors import WorkFailed
+from slurm import job
+from slurm.cluster import SlurmCluster
+from slurm.folder import Job, Manifest, PipelineFolder
+from slurm.launch import forget_unfinished, set_entry
+from slurm.stages import Stage
+from slurm.state import QueueEntry, observe
+
+SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a launch did with one stage."""
+
+    stage: str
+    job: str | None
+    what: str
+    """`submitted`, `live already`, `completed already`."""
+
+
+class SlurmLauncher:
+    """Submits the stages that are neither completed nor live. Holding the pipeline's lock is the caller's."""
+
+    def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.cluster = cluster
+
+    def launch(self) -> list[Submitted]:
+        """Submit what is needed; return what was done with every stage."""
+        queue = read_queue(self.folder.id)
+        live = {stage: found.id for stage, found in queue.items()}
+        forget_unfinished(self.folder, self.manifest.pipeline, live)
+        done: list[Submitted] = []
+        fresh: set[str] = set()
+        for stage in self.manifest.pipeline.stages:
+            outcome = self._place(stage, live, fresh)
+            done.append(outcome)
+        return done
+
+    def _place(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> Submitted:
+        """Submit one stage unless it is completed or live, and depends on nothing that was just submitted."""
+        behind_fresh = any(parent in fresh for parent in stage.needs)
+        if stage.name in live and not behind_fresh:
+            return self._adopt(stage, live[stage.name])
+        if not behind_fresh and observe(self.folder, self.manifest.pipeline, stage).state == "completed":
+            return Submitted(stage.name, None, "completed already")
+        if stage.name in live:  # it waits for an earlier attempt of its parents
+            cancel_jobs([live.pop(stage.name)])
+        submitted = self.submit(stage, [live[parent] for parent in stage.needs if parent in live])
+        live[stage.name] = submitted.id
+        fresh.add(stage.name)
+        return Submitted(stage.name, submitted.id, "submitted")
+
+    def _adopt(self, stage: Stage, job_id: str) -> Submitted:
+        adopted = Job(executor="slurm", id=job_id)
+        self.manifest = set_entry(self.folder, self.manifest, stage.name, job=adopted, state="queued")
+        return Submitted(stage.name, job_id, "live already")
+
+    def submit(self, stage: Stage, parent_jobs: Iterable[str]) -> Job:
+        """Submit one stage behind its parents' live jobs. Raises WorkFailed when Slurm refuses it."""
+        self.folder.forget_attempt(stage.name)
+        executor = submitit.SlurmExecutor(self.folder.logs(stage.name).resolve())
+        executor.update_parameters(**parameters(self.folder, self.cluster, stage, parent_jobs))
+        try:
+            found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name)
+        except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
+            raise WorkFailed(
+                f"Slurm did not take stage {stage.name}: {_last_line(error)}\n"
+                "  Jobs that were submitted before it are kept.\n"
+                "  remedy: mend the cluster file (--cluster) or wait for the controller; run the same command again."
+            ) from error
+        submitted = Job(executor="slurm", id=str(found.job_id))
+        self.manifest = set_entry(self.folder, self.manifest, stage.name, job=submitted, state="queued")
+        return submitted
+
+
+def parameters(
+    folder: PipelineFolder, cluster: SlurmCluster, stage: Stage, parent_jobs: Iterable[str]
+) -> dict[str, Any]:
+    """Return submitit's parameters for one stage: one task, started by srun so that its signals arrive."""
+    parents = list(parent_jobs)
+    condition = "afterany" if stage.after == "any" else "afterok"
+    return {
+        "job_name": job_name(folder.id, stage.name),
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        "constraint": cluster.constraint,
+        "time": cluster.time_limit_minutes,
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": cluster.cpus_per_task,
+        "gpus_per_node": (cluster.gpus_per_node or None) if stage.announces else None,  # a report needs no GPU
+        "mem": cluster.memory,
+        "signal_delay_s": cluster.stop_notice_s,
+        "stderr_to_stdout": True,
+        "wckey": None,
+        "setup": list(cluster.setup) or None,
+        "dependency": ":".join([condition, *parents]) if parents else None,
+        "additional_parameters": {"kill-on-invalid-dep": "yes", **cluster.sbatch},
+        "srun_args": [f"--cpus-per-task={cluster.cpus_per_task}"],  # srun does not inherit it since Slurm 22.05
+    }
+
+
+def preview(folder: PipelineFolder, cluster: SlurmCluster, stage: Stage) -> str:
+    """Return the sbatch script of a stage, with its parents' names where their job ids will stand."""
+    logs = folder.logs(stage.name).resolve()
+    command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(logs)])
+    text: str = _make_sbatch_string(
+        command=command, folder=logs, **parameters(folder, cluster, stage, [f"<{name}>" for name in stage.needs])
+    )
+    return text
+
+
+def job_name(pipeline_id: str, stage: str) -> str:
+    return f"{pipeline_id}/{stage}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A live job of a pipeline."""
+
+    id: str
+    entry: QueueEntry
+
+
+def read_queue(pipeline_id: str) -> dict[str, Found]:
+    """Return the live jobs of a pipeline by stage, found by name: also one whose id was never written down.
+
+    Raises WorkFailed when Slurm does not answer.
+    """
+    form = SEPARATOR.join(["%i", "%T", "%r", "%j"])
+    lines = _ask(["squeue", "--noheader", "--user", getpass.getuser(), "--format", form]).splitlines()
+    found: dict[str, Found] = {}
+    for line in lines:
+        number, state, reason, name = line.split(SEPARATOR, 3)
+        pipeline, _, stage = name.partition("/")
+        if pipeline == pipeline_id:
+            found[stage] = Found(number, QueueEntry(state, reason))
+    return found
+
+
+def queue_by_job(found: Mapping[str, Found]) -> dict[str, QueueEntry]:
+    return {job.id: job.entry for job in found.values()}
+
+
+def cancel_jobs(jobs: list[str]) -> None:
+    """Cancel jobs by id. Raises WorkFailed when Slurm does not answer."""
+    if jobs:
+        _ask(["scancel", *jobs])
+
+
+def _ask(command: list[str]) -> str:
+    remedy = "  remedy: run this on a login node of the cluster, when its controller answers."
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except FileNotFoundError:
+        raise WorkFailed(f"Slurm is not on this machine: no `{command[0]}`\n{remedy}") from None
+    except subprocess.CalledProcessError as error:
+        raise WorkFailed(f"`{command[0]}` failed: {error.stderr.strip()}\n{remedy}") from None
+    except subprocess.TimeoutExpired:
+        raise WorkFailed(f"`{command[0]}` did not answer within a minute\n{remedy}") from None
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
+    return lines[-1] if lines else str(error)

@@ -1,0 +1,108 @@
+"""Answers about pipelines that were launched: status, list, logs, cancel. They read the folder, and squeue if there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from benchmarks.errors import UserError, WorkFailed, did_you_mean
+from slurm.display import console_for_tables, describe, stage_table
+from slurm.folder import PipelineFolder, hold, holder_pid, is_held, list_pipelines, read_holder
+from slurm.launch import set_entry
+from slurm.launcher import look
+from slurm.state import LIVE, View
+
+CANCEL_PATIENCE_S = 30.0
+
+
+def show_status(folder: PipelineFolder) -> int:
+    """Print one row for each stage."""
+    manifest, views, remark = look(folder)
+    jobs = {entry.stage.name: entry.job.id for entry in manifest.entries if entry.job is not None}
+    launcher = f", launcher: {read_holder(folder.lock_file)}" if is_held(folder.lock_file) else ""
+    console = console_for_tables()
+    console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", jobs))
+    if remark:
+        console.print(remark, markup=False)
+    if all(view.state == "completed" for view in views.values()):
+        for page in sorted(folder.report.glob("*.html")):
+            print(f"page: {page}")
+    return 0
+
+
+def show_list(root: Path) -> int:
+    """Print one line for each pipeline below `root`, the last launched first."""
+    for folder in list_pipelines(root):
+        try:
+            manifest, views, _ = look(folder)
+        except UserError:
+            print(f"{folder.id}  (its manifest is damaged: submit its pipeline.yaml again)")
+            continue
+        print(f"{folder.id}  {manifest.cluster}  {_summary(views)}")
+    return 0
+
+
+def _summary(views: dict[str, View]) -> str:
+    counts: dict[str, int] = {}
+    for view in views.values():
+        counts[view.state] = counts.get(view.state, 0) + 1
+    return ", ".join(f"{number} {state}" for state, number in counts.items())
+
+
+def show_log(folder: PipelineFolder, stage: str) -> int:
+    """Print the log of a stage's last attempt. Raises UserError when there is no such stage, or no log yet."""
+    names = [entry.stage.name for entry in folder.read_manifest().entries]
+    if stage not in names:
+        raise UserError.about("stage", stage, f"a stage of {folder.id}", did_you_mean(stage, names))
+    log = folder.newest_log(stage)
+    if log is None:
+        state = look(folder)[1][stage]
+        raise UserError.about("stage", stage, "a stage that has begun", f"wait for it; it is {describe(state)}")
+    print(f"# {log}", flush=True)
+    print(log.read_text(errors="replace"), end="")
+    return 0
+
+
+def cancel(folder: PipelineFolder) -> int:
+    """Stop a pipeline: stages save their state and end, jobs are cancelled. What is done stays done."""
+    manifest, views, remark = look(folder)
+    live = [name for name, view in views.items() if view.state in LIVE]
+    if manifest.cluster == "slurm":
+        if remark:
+            raise WorkFailed(remark)
+        _cancel_jobs(folder)
+    elif not _stop_here(folder, live):
+        remote = read_holder(folder.lock_file) or "another host"
+        raise WorkFailed(f"{folder.id} does not stop from here: it is run by {remote}; cancel it there")
+    print(f"cancelled {folder.id}: {', '.join(live) or 'nothing was running'}; submitting it again continues")
+    return 0
+
+
+def _cancel_jobs(folder: PipelineFolder) -> None:
+    from slurm.sbatch import cancel_jobs, read_queue
+
+    with hold(folder.lock_file, f"pipeline {folder.id}"):
+        found = read_queue(folder.id)
+        cancel_jobs([job.id for job in found.values()])
+        manifest = folder.read_manifest()
+        for stage in found:
+            manifest = set_entry(folder, manifest, stage, state="cancelled")
+
+
+def _stop_here(folder: PipelineFolder, live: list[str]) -> bool:
+    """Ask the launcher to stop, or else the stages that an earlier one left behind; return whether all have ended."""
+    locks = [folder.lock(stage) for stage in live]
+    launcher = holder_pid(folder.lock_file)
+    for pid in [launcher] if launcher is not None else [holder_pid(lock) for lock in locks]:
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + CANCEL_PATIENCE_S
+    while any(is_held(lock) for lock in [folder.lock_file, *locks]):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

@@ -1,0 +1,20 @@
+"""`mimbench pretrain` with its own command line, recipe, run folder and record, and no training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from benchmarks.config import load_recipe
+from benchmarks.run_command import add_run_arguments
+from pretrain.recipe import PretrainRecipe
+from tests.slurm.cheap_stage import work_on
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipe")
+    add_run_arguments(parser)
+    args = parser.parse_intermixed_args(argv)
+    recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, args.overrides)
+    return work_on("pretrain", argv, args, recipe)

@@ -1,0 +1,66 @@
+"""What stands in for training: a real run folder and record, a few lines of metrics, and a diary for the test to read.
+
+A test steers a stage by files in the folder CHEAP_STAGES: `<stage>.fail` makes it fail, `<stage>.hold` keeps it at work
+until the file is gone or a stop is requested. `diary.jsonl` there has a line for each beginning and each end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.config import Recipe
+from benchmarks.engine.stop import StopRequest
+from benchmarks.errors import Stopped, WorkFailed
+from benchmarks.fingerprint import Fingerprint
+from benchmarks.run_command import claim, first_record
+from benchmarks.rundir import open_run
+
+STEPS = 5
+
+
+def work_on(
+    kind: Literal["pretrain", "transfer"],
+    argv: Sequence[str],
+    args: argparse.Namespace,
+    recipe: Recipe[Any],
+    identity: str = "",
+    **fields: Any,
+) -> int:
+    desk, stage = Path(os.environ["CHEAP_STAGES"]), args.announce.stem
+    root = Path(recipe.config.data.root)
+    found = Fingerprint(1, "content", hashlib.sha256(str(root).encode()).hexdigest())
+    work = claim(kind, argv, args, recipe, root, found, f"{kind}-{recipe.name}", encoder=identity)
+    if work is None:
+        return 0
+    record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
+    with open_run(work.folder, record, recipe.to_yaml()) as run, StopRequest() as stop:
+        _note(desk, stage, "begins")
+        if (desk / f"{stage}.fail").exists():
+            raise WorkFailed("the loss is not finite")
+        for step in range(1, STEPS + 1):
+            line = {"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}
+            with open(work.folder.metrics, "a") as metrics:
+                metrics.write(json.dumps(line) + "\n")
+            while step == 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
+                time.sleep(0.02)
+            if stop.requested:
+                _note(desk, stage, f"stops on {stop.requested}")
+                raise Stopped(f"{stop.requested} after step {step}; the state is saved")
+        _note(desk, stage, "ends")
+        digest = hashlib.sha256(work.folder.path.name.encode()).hexdigest()
+        run.complete(steps=STEPS, exported_sha256=digest)
+    return 0
+
+
+def _note(desk: Path, stage: str, event: str) -> None:
+    threads = os.environ.get("OMP_NUM_THREADS")
+    line = {"stage": stage, "event": event, "at": time.time(), "pid": os.getpid(), "threads": threads}
+    with open(desk / "diary.jsonl", "a") as diary:  # one short append: whole lines, whoever writes beside
+        diary.write(json.dumps(line) + "\n")

@@ -1,0 +1,115 @@
+"""Cluster files: what a time limit means, and what is asked of Slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import UserError
+from slurm.cluster import LocalCluster, SlurmCluster, load_cluster, parse_time_limit
+from slurm.folder import PipelineFolder
+from slurm.sbatch import preview
+from slurm.stages import Stage
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("90m", 90),
+        ("72h", 4320),
+        ("3d", 4320),
+        ("1d12h", 2160),
+        ("3-00:00:00", 4320),
+        ("72:00:00", 4320),
+        ("00:00:30", 1),
+        ("1-02:03:04", 1564),  # 1440 + 120 + 3 and 4 seconds, rounded up
+    ],
+)
+def test_a_time_limit_means_what_people_read_in_it(text: str, minutes: int) -> None:
+    assert parse_time_limit(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["72", "4320", "10:00", "72 h", "h", "", "1.5h", "0h", "3-00"])
+def test_a_time_limit_that_could_be_misread_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"with its unit|longer than nothing"):
+        parse_time_limit(text)
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "cluster.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("limit", ["72", "3600.5", "null"])
+def test_a_bare_number_in_the_file_is_told_with_the_forms_that_are_known(tmp_path: Path, limit: str) -> None:
+    with pytest.raises(UserError, match="a time with its unit: 72h") as caught:
+        load_cluster(write(tmp_path, f"{{executor: slurm, time_limit: {limit}}}"))
+    assert "time_limit = " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{executor: slrum, time_limit: 1h}", "Did you mean slurm?"),
+        ("{time_limit: 1h}", "executor = (not given)"),
+        ("{executor: slurm}", "time_limit = (not given)"),
+        ("{executor: slurm, time_limit: 1h, partiton: gpu}", "Did you mean partition?"),
+        ("{executor: slurm, time_limit: 1h, memory: 64}", "a size with its unit: 64GB"),
+        ("{executor: local, cpus_per_stage: 0}", "greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_in_a_cluster_file_is_told(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_cluster(write(tmp_path, text))
+    assert told in str(caught.value)
+
+
+def test_an_unknown_cluster_is_told_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r"Did you mean local\?"):
+        load_cluster("locl")
+
+
+def test_the_clusters_that_come_with_the_program_are_valid() -> None:
+    assert isinstance(load_cluster("local"), LocalCluster)
+    assert isinstance(load_cluster("slurm"), SlurmCluster)
+
+
+def test_a_stage_has_a_gpu_to_itself_where_gpus_are_named() -> None:
+    assert LocalCluster(executor="local", gpus=(0, 1, 3)).places == 3
+    assert LocalCluster(executor="local", gpus=(0, 1, 3), stages_at_once=2).places == 2
+    assert LocalCluster(executor="local", gpus=(0,), stages_at_once=2).places == 1
+    assert LocalCluster(executor="local", cpus_per_stage=10**6).places == 1
+
+
+def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
+    cluster = SlurmCluster(
+        executor="slurm",
+        partition="gpu",
+        account="lab",
+        qos="long",
+        constraint="a100|h100",
+        gpus_per_node=2,
+        cpus_per_task=12,
+        memory="64GB",
+        time_limit="72h",
+        setup=("module load cuda",),
+        sbatch={"exclude": "n7"},
+    )
+    folder = PipelineFolder(tmp_path / "study-1")
+    stage = Stage(name="digits.a.seed0", argv=("transfer",), needs=("pretrain.a",), announces=True)
+    lines = preview(folder, cluster, stage).splitlines()
+    for option in (
+        *("partition=gpu", "account=lab", "qos=long", "constraint='a100|h100'", "gpus-per-node=2", "mem=64GB"),
+        *("cpus-per-task=12", "time=4320", "exclude=n7", "ntasks-per-node=1", "signal=USR2@120"),
+        *("job-name=study-1/digits.a.seed0", "dependency='afterok:<pretrain.a>'", "kill-on-invalid-dep=yes"),
+    ):
+        assert f"#SBATCH --{option}" in lines
+    (srun,) = (line for line in lines if line.startswith("srun "))
+    assert "--cpus-per-task=12" in srun
+    assert lines.index("module load cuda") < lines.index(srun)
+    report = Stage(name="report", argv=("report",), needs=("a", "b"), after="any")
+    lines = preview(folder, cluster, report).splitlines()
+    assert "#SBATCH --dependency='afterany:<a>:<b>'" in lines
+    assert not any("gpus" in line for line in lines)

@@ -1,0 +1,192 @@
+"""Launching on this machine, with submitit's local executor and processes that really die."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rundir import follow, read_record
+from tests.slurm.bench import STAGES, TRAINED, Bench, alive, members
+
+
+def test_children_begin_after_their_parent_ended_and_the_report_is_shown(bench: Bench) -> None:
+    done = bench.submit()
+    assert done.returncode == 0, done.stdout
+    at = {(found["stage"], found["event"]): found["at"] for found in bench.diary()}
+    for seed in (0, 1):
+        assert at[f"digits.simmim.seed{seed}", "begins"] > at["pretrain.simmim", "ends"]
+    assert bench.begun() == sorted(TRAINED)
+    table = (bench.folder.report / "leaderboard.txt").read_text()
+    assert re.search(r"^simmim .*50\.50", table, re.MULTILINE)  # the mean of 50 and 51, the scores of the two seeds
+    assert table.strip() in done.stdout
+    assert "leaderboard.html" in done.stdout
+    assert "6/6 stages done" in done.stdout
+
+
+def test_launching_again_runs_nothing_and_shows_the_same_table(bench: Bench) -> None:
+    bench.submit()
+    diary, jobs = bench.diary(), sorted(bench.folder.path.glob("logs/*/*_log.out"))
+    again = bench.submit()
+    assert again.returncode == 0
+    assert bench.diary() == diary
+    assert sorted(bench.folder.path.glob("logs/*/*_log.out")) == jobs  # no process was started, not even a report's
+    assert (bench.folder.report / "leaderboard.txt").read_text().strip() in again.stdout
+    assert "6/6 stages done, nothing was left to do" in again.stdout
+
+
+def test_a_failed_parent_keeps_its_children_from_running_but_not_the_report(bench: Bench) -> None:
+    bench.fail("pretrain.simmim")
+    failed = bench.submit()
+    assert failed.returncode == 1
+    assert bench.begun() == ["digits.scratch.seed0", "digits.scratch.seed1", "pretrain.simmim"]
+    assert "digits.simmim.seed0 skipped: parent pretrain.simmim failed" in failed.stdout
+    assert "the loss is not finite" in failed.stdout
+    assert "scratch" in (bench.folder.report / "leaderboard.txt").read_text()
+
+    bench.mend("pretrain.simmim")
+    mended = bench.submit()
+    assert mended.returncode == 0, mended.stdout
+    assert bench.begun() == sorted([*TRAINED, "pretrain.simmim"])  # what was done is not done again
+    assert "simmim" in (bench.folder.report / "leaderboard.txt").read_text()
+
+
+def test_a_killed_stage_is_failed_and_the_next_launch_goes_on_with_its_run(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
+    os.kill(bench.pid_of("pretrain.simmim"), signal.SIGKILL)
+    assert launcher.wait(60) == 1
+    assert "pretrain.simmim failed: died without a word: killed, or out of memory?" in bench.output(launcher)
+    assert (bench.folder.report / "leaderboard.txt").is_file()
+    assert members(launcher.pid) == []
+
+    bench.let_go("pretrain.simmim")
+    again = bench.submit()
+    assert again.returncode == 0, again.stdout
+    record = read_record(follow(bench.folder.announcement("pretrain.simmim")))
+    assert record is not None
+    assert record.attempts == 2
+
+
+def test_a_second_launcher_is_refused_and_says_who_is_at_work(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    first = bench.start("pipeline", "submit", "pipeline.yaml")
+    bench.pid_of("pretrain.simmim")
+    second = bench.submit()
+    assert second.returncode == 2
+    assert f"process {first.pid} on " in second.stdout
+    bench.let_go("pretrain.simmim")
+    assert first.wait(60) == 0
+    assert bench.begun() == sorted(TRAINED)
+
+
+def test_ctrl_c_lets_stages_save_leaves_no_process_and_can_be_continued(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
+    stage = bench.pid_of("pretrain.simmim")
+    os.killpg(launcher.pid, signal.SIGINT)  # what a terminal does: the whole foreground group gets it
+    assert launcher.wait(60) == 130
+    said = bench.output(launcher)
+    assert "pretrain.simmim stopped: on request, at step 3 of 5" in said
+    assert "The same command continues" in said
+    assert [found["stage"] for found in bench.diary("stops on SIGTERM")] == ["pretrain.simmim"]
+    assert not alive(stage)
+    assert members(launcher.pid) == []
+
+    bench.let_go("pretrain.simmim")
+    assert bench.submit().returncode == 0
+    assert len(bench.begun()) == len(TRAINED) + 1
+
+
+def test_a_stage_that_outlives_its_launcher_is_waited_for_not_run_twice(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
+    stage = bench.pid_of("pretrain.simmim")
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    assert alive(stage)
+
+    second = bench.start("pipeline", "submit", "pipeline.yaml")
+    bench.wait_for(lambda: "pretrain.simmim step 3/5" in bench.output(second), "the orphan is shown")
+    bench.let_go("pretrain.simmim")
+    assert second.wait(60) == 0, bench.output(second)
+    assert bench.begun() == sorted(TRAINED)
+    assert members(launcher.pid) == []
+
+
+def test_cancel_stops_the_launcher_and_its_stages(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
+    stage = bench.pid_of("pretrain.simmim")
+    cancelled = bench.mimbench("pipeline", "cancel", "small")
+    assert cancelled.returncode == 0, cancelled.stdout
+    assert launcher.wait(60) == 130
+    assert not alive(stage)
+
+
+def test_stages_keep_to_the_places_and_threads_of_the_cluster(bench: Bench) -> None:
+    (bench.path / "one.yaml").write_text("{executor: local, stages_at_once: 1, cpus_per_stage: 3}")
+    assert bench.submit("--cluster", "one.yaml").returncode == 0
+    events = [found["event"] for found in bench.diary()]
+    assert events == ["begins", "ends"] * len(TRAINED)  # never two at work
+    assert {found["threads"] for found in bench.diary()} == {"3"}
+
+
+def test_an_edited_recipe_runs_again_what_depends_on_it_and_nothing_else(bench: Bench) -> None:
+    from benchmarks.config import find_recipe
+
+    recipe = bench.path / "mine.yaml"
+    recipe.write_text(find_recipe("pretrain", "digits_simmim").read_text())
+    file = bench.path / "pipeline.yaml"
+    file.write_text(file.read_text().replace("digits_simmim", "./mine.yaml"))
+    assert bench.submit().returncode == 0
+    recipe.write_text(re.sub(r" epochs: \d+", " epochs: 7", recipe.read_text()))
+    assert bench.submit().returncode == 0
+    again = ["pretrain.simmim", "digits.simmim.seed0", "digits.simmim.seed1"]
+    assert bench.begun() == sorted([*TRAINED, *again])
+
+
+def test_two_pipelines_that_share_a_run_do_it_once(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    first = bench.start("pipeline", "submit", "pipeline.yaml")
+    bench.pid_of("pretrain.simmim")
+    second = bench.start("pipeline", "submit", "pipeline.yaml", "name=other")
+    waits = "pipelines/other-*/logs/pretrain.simmim/*_log.out"
+    bench.wait_for(lambda: any("waiting for" in log.read_text() for log in bench.path.glob(waits)), "the other waits")
+    bench.let_go("pretrain.simmim")
+    assert [first.wait(60), second.wait(60)] == [0, 0], bench.output(second)
+    assert bench.begun().count("pretrain.simmim") == 1
+
+
+def test_status_plan_list_and_logs_read_what_was_done(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = bench.mimbench("pipeline", "plan", "pipeline.yaml").stdout
+    assert "6 stages, 0 done already" in planned
+    bench.fail("digits.scratch.seed1")
+    bench.submit()
+    status = bench.mimbench("pipeline", "status", "small").stdout
+    rows = {line.split()[0]: line.split()[1:3] for line in status.splitlines() if line.split()[0] in STAGES}
+    assert rows["digits.scratch.seed0"] == ["completed", "5/5"]
+    assert rows["digits.scratch.seed1"][0] == "failed:"
+    assert rows["report"][0] == "completed"
+    assert "5 completed, 1 failed" in bench.mimbench("pipeline", "list").stdout
+    assert (
+        "failed: the loss is not finite" in bench.mimbench("pipeline", "logs", "small", "digits.scratch.seed1").stdout
+    )
+    planned = bench.mimbench("pipeline", "plan", "pipeline.yaml").stdout
+    assert "5 done already" in planned
+    monkeypatch.chdir(Path("/"))
+    elsewhere = bench.mimbench("pipeline", "status", str(bench.folder.path))
+    assert "5 completed, 1 failed" in elsewhere.stdout
+
+
+def test_a_mistake_in_a_launched_pipeline_s_name_is_told_with_the_nearest(bench: Bench) -> None:
+    bench.submit()
+    wrong = bench.mimbench("pipeline", "status", bench.folder.id.replace("small", "smell"))
+    assert wrong.returncode == 2
+    assert f"Did you mean {bench.folder.id}?" in wrong.stdout
+    no_stage = bench.mimbench("pipeline", "logs", "small", "pretrain.simmin")
+    assert no_stage.returncode == 2
+    assert "Did you mean pretrain.simmim?" in no_stage.stdout

@@ -1,0 +1,205 @@
+"""What a pipeline file becomes, and what is refused in one."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.errors import UserError
+from slurm.check import load_pipeline
+from slurm.demo import PIPELINE
+from slurm.pipeline import PipelineFile, read_pipeline
+from slurm.stages import Pipeline, expand
+
+STUDY: dict[str, Any] = {
+    "name": "study",
+    "pretrain": {"simmim": {"recipe": "digits_simmim", "data": "data", "overrides": ["training.epochs=9"]}},
+    "finetune": {
+        "supervised": {
+            "encoder": {"ref": "random:digits_swin"},
+            "task": "digits",
+            "recipe": "digits_supervised",
+            "data": "data",
+            "seed": 7,
+        },
+        "chained": {"encoder": {"from": "pretrain.simmim"}, "task": "digits", "data": "data"},
+    },
+    "encoders": {
+        "simmim": {"from": "pretrain.simmim"},
+        "chained": {"from": "finetune.chained"},
+        "scratch": {"ref": "random:digits_swin"},
+    },
+    "tasks": {"digits": {"recipe": "digits_finetune", "data": "data"}},
+    "seeds": [0, 1],
+    "baseline": "scratch",
+}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    """Return the study with fields replaced: `changed(finetune__chained__task=...)`."""
+    study = copy.deepcopy(STUDY)
+    for path, value in fields.items():
+        *parents, last = path.split("__")
+        inner = study
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = value
+    return study
+
+
+def load(study: dict[str, Any], *overrides: str) -> PipelineFile:
+    Path("study.yaml").write_text(yaml.safe_dump(study))
+    return load_pipeline(Path("study.yaml"), overrides)
+
+
+def graph(study: dict[str, Any]) -> Pipeline:
+    return expand(load(study), Path("pipelines/study-1"), Path("runs"))
+
+
+def refusal(study: dict[str, Any], *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load(study, *overrides)
+    return str(caught.value)
+
+
+def test_a_stage_for_each_training_and_each_encoder_task_and_seed_and_one_report() -> None:
+    needs = {stage.name: set(stage.needs) for stage in graph(STUDY).stages}
+    transfers = [f"digits.{name}.seed{seed}" for name in ("simmim", "chained", "scratch") for seed in (0, 1)]
+    assert needs == {
+        "pretrain.simmim": set(),
+        "finetune.supervised": set(),
+        "finetune.chained": {"pretrain.simmim"},
+        "digits.simmim.seed0": {"pretrain.simmim", "finetune.chained"},  # the same run as finetune.chained
+        "digits.simmim.seed1": {"pretrain.simmim"},
+        "digits.chained.seed0": {"finetune.chained"},
+        "digits.chained.seed1": {"finetune.chained"},
+        "digits.scratch.seed0": set(),
+        "digits.scratch.seed1": set(),
+        "report": set(transfers),
+    }
+
+
+def test_every_stage_comes_after_what_it_needs_however_the_file_is_ordered() -> None:
+    study = changed(finetune__aaa={"encoder": {"from": "finetune.chained"}, "task": "digits", "data": "data"})
+    study["finetune"] = dict(sorted(study["finetune"].items()))
+    seen: set[str] = set()
+    for stage in graph(study).stages:
+        assert set(stage.needs) <= seen
+        seen.add(stage.name)
+
+
+def test_commands_are_those_a_person_would_type() -> None:
+    pipeline = graph(STUDY)
+    folder = "pipelines/study-1"
+    assert list(pipeline.stage("pretrain.simmim").argv) == [
+        *["pretrain", "digits_simmim", "--seed", "0", "--runs", "runs"],
+        *["--announce", f"{folder}/stages/pretrain.simmim.json", "training.epochs=9", "data.root=data"],
+    ]
+    assert list(pipeline.stage("digits.chained.seed1").argv) == [
+        *["transfer", "digits", "--encoder", f"{folder}/stages/finetune.chained.json", "--recipe", "digits_finetune"],
+        *["--label", "chained", "--seed", "1", "--runs", "runs"],
+        *["--announce", f"{folder}/stages/digits.chained.seed1.json", "data.root=data"],
+    ]
+    training = pipeline.stage("finetune.supervised").argv
+    assert training[training.index("--label") + 1] == "supervised (training)"
+    assert training[training.index("--seed") + 1] == "7"
+    assert list(pipeline.stage("report").argv) == [
+        *["report", "leaderboard", f"{folder}/stages", "--baseline", "scratch", "--out", f"{folder}/report"],
+    ]
+    assert pipeline.stage("report").after == "any"
+
+
+def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:
+    study = changed(tasks=["digits"])
+    Path("data/digits").mkdir()  # where that recipe looks
+    argv = graph(study).stage("digits.scratch.seed0").argv
+    assert argv[argv.index("--recipe") + 1] == "digits_finetune"
+
+
+def test_the_demo_has_two_trainings_nine_transfers_and_a_report() -> None:
+    stages = expand(read_pipeline(PIPELINE), Path("pipelines/demo"), Path("runs")).stages
+    assert [stage.name for stage in stages if stage.name.startswith(("pretrain", "finetune"))] == [
+        "pretrain.simmim",
+        "finetune.supervised",
+    ]
+    assert sum(stage.name.startswith("digits.") for stage in stages) == 9
+    assert stages[-1].name == "report"
+    assert len(stages) == 12
+
+
+def test_the_id_names_the_content_and_the_resolved_file_is_the_same_pipeline() -> None:
+    file = load(STUDY)
+    Path("resolved.yaml").write_text(file.to_yaml())
+    assert load_pipeline(Path("resolved.yaml")).id == file.id
+    assert load(STUDY, "seeds=[0]").id != file.id
+    assert file.id.startswith("study-")
+    assert load(STUDY, "seeds=[5, 6]").seeds == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("study", "told"),
+    [
+        (
+            changed(pretrain__simmim__recipe="digits_simmin"),
+            ["pretrain.simmim: recipe = digits_simmin", "digits_simmim?"],
+        ),
+        (changed(pretrain__simmim__overrides=["training.epoch=3"]), ["training.epoch = 3", "Did you mean epochs?"]),
+        (changed(pretrain__simmim__overrides=["training.epochs=many"]), ["training.epochs = many", "valid integer"]),
+        (changed(pretrain__simmim__data="dat"), ["pretrain.simmim.data = dat", "a folder that exists"]),
+        (changed(finetune__chained__task="digit"), ["finetune.chained: task = digit", "Did you mean digits?"]),
+        (changed(finetune__chained__encoder={}), ["finetune.chained.encoder", "exactly one of `from` and `ref`"]),
+        (
+            changed(encoders__simmim={"from": "pretrain.simmin"}),
+            ["encoders.simmim.from = pretrain.simmin", "Did you mean pretrain.simmim?"],
+        ),
+        (changed(encoders__scratch={"ref": "rand:digits_swin"}), ["encoders.scratch.ref = rand:digits_swin"]),
+        (changed(encoders__scratch={"ref": "runs/none"}), ["encoders.scratch.ref = runs/none", "check the path"]),
+        (changed(encoders__scratch={"form": "pretrain.simmim"}), ["no such field here", "Did you mean from?"]),
+        (changed(encoders={}), ["encoders"]),
+        (changed(tasks={"digts": {}}), ["tasks.digts: task = digts", "Did you mean digits?"]),
+        (changed(tasks=["digits", "digits"]), ["tasks = ['digits', 'digits']", "each task once"]),
+        (changed(seeds=[0, 1, 0]), ["seeds = [0, 1, 0]", "each seed once"]),
+        (changed(baseline="supervise"), ["baseline = supervise", "one of this file's encoders"]),
+        (changed(name="../study"), ["name = ../study"]),
+        (changed(sedes=[0]), ["sedes = [0]", "Did you mean seeds?"]),
+    ],
+)
+def test_a_mistake_is_told_with_its_field_its_value_and_the_remedy(study: dict[str, Any], told: list[str]) -> None:
+    message = refusal(study)
+    for words in (*told, "rule:", "remedy:"):
+        assert words in message
+
+
+def test_a_ring_of_trainings_is_named() -> None:
+    def link(parent: str) -> dict[str, Any]:
+        return {
+            "encoder": {"from": f"finetune.{parent}"},
+            "task": "digits",
+            "recipe": "digits_finetune",
+            "data": "data",
+        }
+
+    study = changed(finetune={"a": link("b"), "b": link("c"), "c": link("a")}, encoders__chained={"from": "finetune.a"})
+    message = refusal(study)
+    assert "finetune.a <- finetune.b <- finetune.c <- finetune.a" in message
+    assert message.startswith("pipeline study.yaml: 1 mistake\n")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    message = refusal(changed(baseline="none", seeds=[1, 1], pretrain__simmim__recipe="none"))
+    assert message.startswith("pipeline study.yaml: 3 mistakes\n")
+
+
+def test_a_missing_file_is_told() -> None:
+    with pytest.raises(UserError, match="a pipeline file that exists"):
+        load_pipeline(Path("none.yaml"))

@@ -1,0 +1,103 @@
+"""The same pipelines on a real Slurm: two nodes that live for the length of the tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from tests.slurm.bench import STAGES, TRAINED, Bench
+
+
+def states(bench: Bench) -> dict[str, str]:
+    """Return the state of each stage as `pipeline status` tells it, without its reason."""
+    lines = bench.mimbench("pipeline", "status", "small").stdout.splitlines()
+    words = [line.split() for line in lines]
+    return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in STAGES}
+
+
+def wait_until_ended(bench: Bench) -> dict[str, str]:
+    found: dict[str, str] = {}
+
+    def ended() -> bool:
+        found.update(states(bench))
+        return len(found) == len(STAGES) and not {"waiting", "queued", "starting", "running"} & set(found.values())
+
+    bench.wait_for(ended, "all stages have ended")
+    return found
+
+
+def queue(bench: Bench) -> list[str]:
+    command = ["squeue", "--noheader", "--format=%i"]
+    return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def jobs(bench: Bench) -> dict[str, Any]:
+    manifest = json.loads(bench.folder.manifest.read_text())
+    return {entry["stage"]["name"]: entry["job"] for entry in manifest["entries"]}
+
+
+def test_jobs_keep_their_order_and_a_second_submit_runs_nothing(slurm_bench: Bench) -> None:
+    submitted = slurm_bench.submit("--cluster", "slurm.yaml")
+    assert submitted.returncode == 0, submitted.stdout
+    assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+    at = {(found["stage"], found["event"]): found["at"] for found in slurm_bench.diary()}
+    for seed in (0, 1):
+        assert at[f"digits.simmim.seed{seed}", "begins"] > at["pretrain.simmim", "ends"]
+    assert (slurm_bench.folder.report / "leaderboard.txt").is_file()
+
+    before = jobs(slurm_bench)
+    again = slurm_bench.submit("--cluster", "slurm.yaml")
+    assert again.stdout.count("completed already") == len(STAGES)
+    assert jobs(slurm_bench) == before
+    assert slurm_bench.begun() == sorted(TRAINED)
+
+
+def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_continued(slurm_bench: Bench) -> None:
+    slurm_bench.fail("pretrain.simmim")
+    slurm_bench.submit("--cluster", "slurm.yaml")
+    found = wait_until_ended(slurm_bench)
+    assert found["pretrain.simmim"] == "failed"
+    assert found["digits.simmim.seed0"] == found["digits.simmim.seed1"] == "skipped"
+    assert found["report"] == "completed"
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "no job waits for ever")
+    assert slurm_bench.begun() == ["digits.scratch.seed0", "digits.scratch.seed1", "pretrain.simmim"]
+
+    slurm_bench.mend("pretrain.simmim")
+    slurm_bench.submit("--cluster", "slurm.yaml")
+    assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+    assert slurm_bench.begun() == sorted([*TRAINED, "pretrain.simmim"])
+    assert "simmim" in (slurm_bench.folder.report / "leaderboard.txt").read_text()
+
+
+def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench: Bench) -> None:
+    slurm_bench.hold("pretrain.simmim")
+    slurm_bench.submit("--cluster", "slurm.yaml")
+    slurm_bench.pid_of("pretrain.simmim")
+    slurm_bench.wait_for(lambda: states(slurm_bench)["digits.scratch.seed1"] == "completed", "scratch is done")
+    assert states(slurm_bench)["pretrain.simmim"] == "running"
+    assert states(slurm_bench)["digits.simmim.seed0"] == "queued"
+    before, waiting = jobs(slurm_bench), queue(slurm_bench)
+    again = slurm_bench.submit("--cluster", "slurm.yaml")
+    assert again.stdout.count("live already") == 4  # the parent, its two children, the report
+    assert jobs(slurm_bench) == before
+    assert queue(slurm_bench) == waiting
+
+    cancelled = slurm_bench.mimbench("pipeline", "cancel", "small")
+    assert cancelled.returncode == 0, cancelled.stdout
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "the queue is empty")
+    assert states(slurm_bench)["pretrain.simmim"] == "stopped"
+
+    slurm_bench.let_go("pretrain.simmim")
+    slurm_bench.submit("--cluster", "slurm.yaml")
+    assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+
+
+def test_a_refused_job_is_told_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:
+    (slurm_bench.path / "wrong.yaml").write_text(
+        "{executor: slurm, partition: nowhere, gpus_per_node: 0, time_limit: 10m}"
+    )
+    refused = slurm_bench.submit("--cluster", "wrong.yaml")
+    assert refused.returncode == 1
+    assert "invalid partition" in refused.stdout
+    assert "Traceback" not in refused.stdout
