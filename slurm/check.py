@@ -13,6 +13,8 @@ from pretrain.recipe import PretrainRecipe
 from slurm.pipeline import PipelineFile, Source, Work, read_pipeline
 from transfer.adapter import adapter_for
 
+HUBS = ("timm:", "hf-hub:", "random:")
+
 
 def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
     """Read, override and check a pipeline file. Raises one UserError that names every mistake."""
@@ -71,10 +73,10 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         if source.from_ not in known:
             rule = "an entry of pretrain or finetune in this file"
             yield four_parts(f"{field}.from", source.from_, rule, did_you_mean(source.from_, known))
-    elif source.ref is not None and not source.ref.startswith(("timm:", "random:")) and not Path(source.ref).exists():
-        rule = "timm:NAME, random:NAME, or the path of a run or an exported encoder that exists"
+    elif source.ref is not None and not source.ref.startswith(HUBS) and not Path(source.ref).exists():
+        rule = "timm:NAME, hf-hub:NAME, random:NAME, or the path of a run, an export or a checkpoint that exists"
         scheme, separator, _ = source.ref.partition(":")
-        remedy = did_you_mean(scheme, ("timm", "random")) if separator else "check the path"
+        remedy = did_you_mean(scheme, [hub.rstrip(":") for hub in HUBS]) if separator else "check the path"
         yield four_parts(f"{field}.ref", source.ref, rule, remedy)
 
 

@@ -32,6 +32,9 @@ SMALL = {
     "vit": Architecture(
         name="vit_tiny_patch16_224", arguments={"embed_dim": 128, "depth": 2, "num_heads": 2, "patch_size": 16}
     ),
+    "beit": Architecture(
+        name="beit_base_patch16_224", arguments={"embed_dim": 128, "depth": 2, "num_heads": 2, "init_values": 0.1}
+    ),
 }
 
 
@@ -93,8 +96,6 @@ def test_one_layout_of_all_families_recognises_a_listing(name: str) -> None:
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_convert_and_back_is_bit_equal(tmp_path: Path, family: str, target: str, suffix: str) -> None:
-    if (family, target) == ("vit", "simmim"):
-        pytest.skip("SimMIM's ViT is a BEiT")
     model = export(SMALL[family], tmp_path / "encoder")
     out = tmp_path / f"out{suffix}"
     command = ["checkpoint", "convert", str(tmp_path / "encoder"), "--to", target, "--out", str(out)]
@@ -205,6 +206,25 @@ def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, k
         expected = theirs(images).last_hidden_state
         ours = loaded(tmp_path, 64).eval().forward_features(images)  # type: ignore[operator]
     assert (ours.flatten(1, -2) - expected).abs().max() < 1e-5
+
+
+def test_a_repository_of_the_hub_through_its_cache(
+    transfer_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's real cache layout, filled by transformers itself: the same code path, without a network."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers (the `test` extra installs it)")
+    folder = tmp_path / "hub" / "models--someone--tiny-swin"
+    config = transformers.SwinConfig(embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=4, image_size=32)
+    transformers.SwinModel(config).save_pretrained(folder / "snapshots" / ("0" * 40))
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    command = [*transfer_command, "--encoder", "hf-hub:someone/tiny-swin", "--runs", str(tmp_path / "runs")]
+    assert mimbench.main([*command, "--stage", "supervised"]) == 0
+    record = record_of(only_run(tmp_path / "runs"))
+    assert record.load_report is not None
+    assert (record.load_report.coverage_percent, record.load_report.source_format) == (100, "huggingface-swin")
 
 
 def test_list_formats(capsys: pytest.CaptureFixture[str]) -> None:
