@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 
+from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from transfer.checkpoint.infer_vit import infer_vit
 from transfer.checkpoint.layout import Weights
@@ -22,7 +23,7 @@ def test_timm_agrees_with_the_table(known: Known) -> None:
     with torch.device("meta"):
         model = timm.create_model(known.name, num_classes=0)
     inferred = infer_vit(dict(model.state_dict()))
-    assert inferred.architecture.model_dump() == {"name": known.name, "arguments": {}}
+    assert inferred.architecture == Architecture(name=known.name)
     assert inferred.image_size_px == model.patch_embed.img_size[0]
     assert inferred.patch_size_px == model.patch_embed.patch_size[0]
     assert known.shape.num_heads == model.blocks[0].attn.num_heads
