@@ -11,7 +11,7 @@ PINS := pyproject.toml constraints.txt
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slurm test-fast check format venv clean
+.PHONY: help demo test system test-fast check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -20,20 +20,22 @@ help:  ## show this list
 demo: $(VENV)/base.stamp  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
 	$(BIN)/mimbench demo
 
-test: check slurm  ## the static checks, then all tests
+test: check system  ## the static checks, then all tests
 	$(BIN)/python -m pytest $(PYTEST)
 
-# The tests start a throwaway Slurm of their own. Without these packages they are skipped, with the reason.
-SLURM := slurmctld slurmd slurm-client munge
+# The tests start a throwaway Slurm of their own, and compare with libraries that need libGL. Where these packages cannot
+# be installed, those tests are skipped with the reason.
+SYSTEM := slurmctld slurmd slurm-client munge libgl1
 
-slurm:
+system:
 	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
+	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing Slurm, for the tests that run on a real one: $(SLURM)"; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SLURM) >/dev/null; \
-	else echo "The tests on a real Slurm will be skipped. To run them: sudo apt install $(SLURM)"; fi
+	  echo "Installing for the tests: $(SYSTEM)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SYSTEM) >/dev/null; \
+	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM)"; fi
 
 test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
 	$(BIN)/python -m pytest $(PYTEST) -m "not slow"

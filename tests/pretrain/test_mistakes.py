@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 import mimbench
 from tests.runs import only_run, record_of, start
@@ -35,7 +36,6 @@ def test_a_wrong_value_is_explained(
     pretrain_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, words: list[str]
 ) -> None:
     if change == "training.device=cuda":
-        torch = pytest.importorskip("torch")
         if torch.cuda.is_available():
             pytest.skip("this machine has a CUDA device")
     assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "runs"), change]) == mimbench.WRONG

@@ -13,6 +13,7 @@ from torchvision.models.swin_transformer import (
 )
 
 from benchmarks.encoders import Architecture
+from tests.libraries import library
 from tests.transfer.witnesses import (
     DEPTHS,
     HEADS,
@@ -61,7 +62,7 @@ def test_torchvision(version: int, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(224, 224), *SIZES])
 def test_transformers_swin(size: tuple[int, int]) -> None:
-    transformers = pytest.importorskip("transformers", reason="compares with transformers' SwinBackbone")
+    transformers = library("transformers", "transformers")
     config = transformers.SwinConfig(**_transformers(image_size=224, window_size=7))
     theirs = transformers.SwinBackbone(config).eval()
     randomise(theirs)
@@ -77,7 +78,7 @@ def test_transformers_swin(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(256, 256), *SIZES])
 def test_transformers_swinv2(size: tuple[int, int]) -> None:
     """transformers drops shifts where the map at `image_size` is one window; at 1024 pixels no map is."""
-    transformers = pytest.importorskip("transformers", reason="compares with transformers' Swinv2Backbone")
+    transformers = library("transformers", "transformers")
     config = transformers.Swinv2Config(**_transformers(image_size=1024, window_size=8))
     theirs = transformers.Swinv2Backbone(config).eval()
     randomise(theirs)
@@ -95,7 +96,7 @@ def _transformers(**arguments: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("size", [(224, 224), *SIZES])
 def test_mmseg(size: tuple[int, int]) -> None:
-    swin = pytest.importorskip("mmseg.models.backbones.swin", reason="compares with mmseg's SwinTransformer")
+    swin = library("mmseg.models.backbones.swin", "onedl-mmsegmentation")
     theirs = swin.SwinTransformer(embed_dims=WIDTH, depths=DEPTHS, num_heads=HEADS, window_size=7)
     theirs.eval()  # returns nothing
     randomise(theirs)

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
+from tests.libraries import library
 from tests.transfer.witnesses import SIZES, copy_transformers_vit, difference, images, randomise, whole_patches
 from transfer.checkpoint.resize import fit_weights
 from transfer.encoder import Encoder, build_encoder
@@ -39,7 +40,7 @@ def maps(ours: Encoder, height: int, width: int) -> list[Tensor]:
 
 @pytest.mark.parametrize("size", [(224, 224), *SIZES])
 def test_transformers_vit(size: tuple[int, int]) -> None:
-    transformers = pytest.importorskip("transformers", reason="compares with transformers' ViTModel")
+    transformers = library("transformers", "transformers")
     theirs = transformers.ViTModel(transformers.ViTConfig(**_transformers()), add_pooling_layer=False).eval()
     randomise(theirs)
     ours = build_encoder(VIT).eval()
@@ -53,7 +54,7 @@ def test_transformers_vit(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(224, 224), *SIZES])
 def test_transformers_beit(size: tuple[int, int]) -> None:
     """transformers resizes tables to the image's grid linearly."""
-    transformers = pytest.importorskip("transformers", reason="compares with transformers' BeitModel")
+    transformers = library("transformers", "transformers")
     config = transformers.BeitConfig(**_transformers(), use_relative_position_bias=True, layer_norm_eps=1e-6)
     theirs = transformers.BeitModel(config, add_pooling_layer=False).eval()
     randomise(theirs)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pytest
 import safetensors.torch
 import timm
 import torch
 from torch import Tensor, nn
 
+from tests.libraries import library
 from transfer.checkpoint.layout import Layout, Shapes, Weights
 from transfer.checkpoint.swin import SWIN_LAYOUTS
 from transfer.checkpoint.swinv2 import SWINV2_LAYOUTS
@@ -125,7 +125,7 @@ def of_huggingface(size: Size, version: int, folder: Path) -> Foreign:
 
 def of_mmseg(size: Size, version: int = 1) -> Foreign:
     assert version == 1
-    backbones = pytest.importorskip("mmseg.models.backbones.swin", reason="needs onedl-mmsegmentation")
+    backbones = library("mmseg.models.backbones.swin", "onedl-mmsegmentation")
     model = backbones.SwinTransformer(
         embed_dims=size.embed_dim,
         depths=size.depths,
@@ -140,7 +140,7 @@ def of_mmseg(size: Size, version: int = 1) -> Foreign:
 
 def of_mmpretrain(size: Size, version: int) -> Foreign:
     """SwinV2, or for version 1 the encoder that mmselfsup and mmpretrain pretrain by SimMIM."""
-    pytest.importorskip("mmpretrain", reason="needs onedl-mmpretrain")
+    library("mmpretrain", "onedl-mmpretrain")
     from mmpretrain.models.backbones import SwinTransformerV2
     from mmpretrain.models.selfsup.simmim import SimMIMSwinTransformer
 

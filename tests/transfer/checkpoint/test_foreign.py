@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import mimbench
 from benchmarks.encoders import Architecture, find_architecture, write_encoder
 from benchmarks.engine.backbone import build_backbone
+from tests.libraries import library
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint import swin_zoo, vit_files
 from transfer.checkpoint.convert import TARGETS
@@ -191,7 +192,7 @@ def test_inspect_counts_values_that_are_no_numbers(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize("kind", ["ViT", "Beit", "Swin", "Swinv2"])
 def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, kind: str) -> None:
     """With transformers' own defaults, a LayerNorm eps of 1e-12 included, which only config.json tells."""
-    transformers = pytest.importorskip("transformers", reason="needs transformers (the `test` extra installs it)")
+    transformers = library("transformers", "transformers")
     swin = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "image_size": 64}
     vit = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
     vit["image_size"] = 64
@@ -212,7 +213,7 @@ def test_a_repository_of_the_hub_through_its_cache(
     transfer_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hub's real cache layout, filled by transformers itself: the same code path, without a network."""
-    transformers = pytest.importorskip("transformers", reason="needs transformers (the `test` extra installs it)")
+    transformers = library("transformers", "transformers")
     folder = tmp_path / "hub" / "models--someone--tiny-swin"
     config = transformers.SwinConfig(embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=4, image_size=32)
     transformers.SwinModel(config).save_pretrained(folder / "snapshots" / ("0" * 40))

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 
+from tests.libraries import library
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import BASE, CLIPPED, LAYOUTS, TINY, Foreign, Size
 from transfer.checkpoint.infer_swin import infer_swin
@@ -103,7 +104,7 @@ def test_the_order_of_patches_in_a_merging_matters() -> None:
 
 def test_names_of_transformers_in_memory_are_read_too() -> None:
     """transformers 5 has other names in `state_dict()` than in its files."""
-    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    transformers = library("transformers", "transformers")
     widths = {"embed_dim": 24, "depths": [2, 2], "num_heads": [3, 6]}
     model = zoo.randomise(transformers.SwinModel(transformers.SwinConfig(image_size=64, window_size=4, **widths)))
     weights = zoo.recognise(model.state_dict()).to_timm(dict(model.state_dict()))

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
+from tests.libraries import library
 from tests.transfer.checkpoint.vit_files import LAYOUTS, build, complaint, randomise, recognised
 from transfer.checkpoint.layout import Weights
 
-transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
+transformers = library("transformers", "transformers")
 SIZE: dict[str, Any] = {
     "hidden_size": 128,
     "num_hidden_layers": 2,
