@@ -35,9 +35,8 @@ from tests.runs import only_run, record_of, start
 def test_a_wrong_value_is_explained(
     pretrain_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, words: list[str]
 ) -> None:
-    if change == "training.device=cuda":
-        if torch.cuda.is_available():
-            pytest.skip("this machine has a CUDA device")
+    if change == "training.device=cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
     assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "runs"), change]) == mimbench.WRONG
     said = capsys.readouterr().err
     for word in [*words, "rule:", "remedy:"]:
