@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as error:
         return _say(f"stopped: {error}", INTERRUPTED)
     except KeyboardInterrupt:
-        return _say("interrupted before anything needed saving; run the same command again", INTERRUPTED)
+        return _say("interrupted; what was saved before is kept, and the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:  # `mimbench ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

@@ -66,7 +66,7 @@ def claim(
     digest = recipe.config.identity_digest()
     identity = run_id(name, recipe=digest, data=str(fingerprint), seed=args.seed, **what)
     folder = RunFolder(args.runs / identity)
-    announce(args.announce, folder.path)
+    announce(args.announce, folder.path, getattr(args, "label", None))
     if completed(folder.path) is not None:
         print(f"already done: {folder.path} (delete the folder to run it again)")
         return None

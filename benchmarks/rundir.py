@@ -61,11 +61,14 @@ def completed(folder: Path) -> RunRecord | None:
     return record if record is not None and record.status == "completed" else None
 
 
-def announce(path: Path | None, folder: Path) -> None:
-    """Write where a run lies, for whoever waits for it (the stages of a pipeline)."""
+def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
+    """Write where a run lies, for whoever waits for it (the stages of a pipeline).
+
+    `label` is what the encoder is called by whoever asked for this run: a run that two pipelines share has two names.
+    """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps({"run_dir": str(folder.resolve())}).encode())
+        write_atomically(path, json.dumps({"run_dir": str(folder.resolve()), "label": label}).encode())
 
 
 def is_announcement(path: Path) -> bool:
@@ -85,6 +88,15 @@ def follow(path: Path) -> Path:
     except (OSError, ValueError, KeyError, TypeError):
         rule = "a file written by --announce"
         raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None
+
+
+def announced_label(path: Path) -> str | None:
+    """Return the name that an announcement gives the run's encoder; None where it gives none."""
+    try:
+        label = json.loads(path.read_text(encoding="utf-8"))["label"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return label if isinstance(label, str) else None
 
 
 class Run:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from benchmarks.errors import UserError
 from benchmarks.record import RunRecord
-from benchmarks.rundir import RECORD, follow, read_record
+from benchmarks.rundir import RECORD, announced_label, follow, read_record
 
 NEWEST_SCHEMA: int = RunRecord.model_fields["schema_version"].default
 REMNANTS = (".lock", "metrics.jsonl")
@@ -28,6 +28,14 @@ class FoundRun:
 
     folder: Path
     record: RunRecord
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lies, and what the announcement that led there calls its encoder."""
+
+    folder: Path
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class LeftOut:
 
 @dataclass
 class Findings:
-    """Everything that the arguments led to, each folder once."""
+    """Everything that the arguments led to, each run once under each name."""
 
     runs: list[FoundRun] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -57,7 +65,7 @@ class Findings:
 def find_runs(arguments: Sequence[str]) -> Findings:
     """Return every record that `arguments` lead to. Raises UserError for an argument that leads nowhere."""
     findings = Findings()
-    seen: set[Path] = set()
+    seen: set[tuple[Path, str | None]] = set()
     for argument in arguments:
         for path in _expand(argument):
             for candidate in _candidates(path, given=True):
@@ -75,12 +83,12 @@ def _expand(argument: str) -> list[Path]:
     return paths
 
 
-def _candidates(path: Path, *, given: bool) -> Iterator[Path | LeftOut]:
+def _candidates(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
     """Yield run folders below `path`. A .json file that is no announcement is a mistake only when it was `given`."""
     if path.is_file():
         yield from _announced(path, given=given)
     elif (path / RECORD).exists() or any((path / name).exists() for name in REMNANTS):
-        yield path
+        yield Place(path)
     elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
         try:
             children = sorted(path.iterdir())
@@ -92,9 +100,9 @@ def _candidates(path: Path, *, given: bool) -> Iterator[Path | LeftOut]:
                 yield from _candidates(child, given=False)
 
 
-def _announced(path: Path, *, given: bool) -> Iterator[Path | LeftOut]:
+def _announced(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
     if path.name == RECORD and given:
-        yield path.parent
+        yield Place(path.parent)
         return
     try:
         folder = follow(path)
@@ -105,7 +113,7 @@ def _announced(path: Path, *, given: bool) -> Iterator[Path | LeftOut]:
             yield LeftOut(str(path), "damaged", "neither a record nor an announcement: not valid JSON")
         return
     if (folder / RECORD).exists():
-        yield folder
+        yield Place(folder, announced_label(path))
     else:
         yield LeftOut(str(path), "no record", f"it announces {folder}, where no {RECORD} lies")
 
@@ -118,19 +126,30 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _take(candidate: Path | LeftOut, findings: Findings, seen: set[Path]) -> None:
+def _take(candidate: Place | LeftOut, findings: Findings, seen: set[tuple[Path, str | None]]) -> None:
     if isinstance(candidate, LeftOut):
         findings.left_out.append(candidate)
         return
-    folder = candidate.resolve()
-    if folder in seen:  # reached twice, for instance through runs/ and through an announcement
+    found = _read(candidate.folder)
+    if isinstance(found, FoundRun):
+        found = _named(found, candidate.label)
+    encoder = found.record.encoder if isinstance(found, FoundRun) else None
+    key = (candidate.folder.resolve(), encoder.label if encoder else None)
+    if key in seen:  # reached twice, for instance through runs/ and through an announcement
         return
-    seen.add(folder)
-    found = _read(candidate)
+    seen.add(key)
     if isinstance(found, FoundRun):
         findings.runs.append(found)
     else:
         findings.left_out.append(found)
+
+
+def _named(found: FoundRun, label: str | None) -> FoundRun:
+    """Return the run under the name its announcement gives the encoder: a shared run has one for each pipeline."""
+    if label is None or found.record.encoder is None:
+        return found
+    encoder = found.record.encoder.model_copy(update={"label": label})
+    return FoundRun(found.folder, found.record.model_copy(update={"encoder": encoder}))
 
 
 def _read(folder: Path) -> FoundRun | LeftOut:

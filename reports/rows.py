@@ -133,22 +133,27 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
     """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
     left_out = list(findings.left_out)
     usable, pretrainings = [], []
-    taken: dict[str, Path] = {}
+    taken: dict[tuple[str, str | None], Path] = {}
     for run in findings.runs:
         judged = _judge(run, task)
         if isinstance(judged, LeftOut):
             left_out.append(judged)
-        elif run.record.run_id in taken:
-            first = taken[run.record.run_id]
+        elif (key := _identity(run)) in taken:
+            first = taken[key]
             left_out.append(_left(run, "duplicate run id", f"{run.record.run_id} was already read from {first}"))
         else:
-            taken[run.record.run_id] = run.folder
+            taken[key] = run.folder
             if isinstance(judged, TransferRun):
                 usable.append(judged)
             else:
                 pretrainings.append(judged)
     rows, repeated = _rows(usable)
     return Collected(tuple(rows), tuple(pretrainings), (*left_out, *repeated))
+
+
+def _identity(run: FoundRun) -> tuple[str, str | None]:
+    """Return what may be there once: a run under one name of its encoder."""
+    return run.record.run_id, run.record.encoder.label if run.record.encoder else None
 
 
 def parents_nearby(collected: Collected) -> list[FoundRun]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import load_recipe
+from benchmarks.config import load_recipe, recipe_names
+from benchmarks.encoders import unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.tasks import find_task
 from pretrain.recipe import PretrainRecipe
@@ -78,6 +79,19 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         scheme, separator, _ = source.ref.partition(":")
         remedy = did_you_mean(scheme, [hub.rstrip(":") for hub in HUBS]) if separator else "check the path"
         yield four_parts(f"{field}.ref", source.ref, rule, remedy)
+    elif source.ref is not None and (unknown := _unknown_model(source.ref)):
+        yield f"{field}.ref: {unknown}"
+
+
+def _unknown_model(ref: str) -> str | None:
+    """Say why `random:NAME` or `timm:NAME` names no model. Only a name that is not our own needs timm, which is slow."""
+    scheme, _, name = ref.partition(":")
+    if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
+        return None
+    import timm
+
+    known = timm.is_model(name) if scheme == "random" else timm.is_model(name) and timm.is_model_pretrained(name)
+    return None if known else str(unknown_architecture(name, timm.list_models(pretrained=scheme == "timm")))
 
 
 def _cycles(file: PipelineFile) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Checkpoints:
     def _write(self, step: int, data: dict[str, Any], tensors: bytes) -> Path:
         path = self.folder / f"step_{step:09d}"
         temporary = self.folder / f".{path.name}.{os.getpid()}.tmp"
-        text = json.dumps({**data, "sha256": hashlib.sha256(tensors).hexdigest()}).encode()
+        text = json.dumps({**data, "sha256": _sha256(data, tensors)}).encode()
         try:
             temporary.mkdir(parents=True)
             for name, content in ((TENSORS, tensors), (DATA, text)):
@@ -80,7 +80,7 @@ class Checkpoints:
         for path in sorted(self.folder.glob("step_*"), reverse=True):
             try:
                 return read_checkpoint(path)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 print(f"warning: checkpoint {path} is damaged ({error}); using the one before it", file=sys.stderr)
         return None
 
@@ -94,9 +94,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint. Raises ValueError when its bytes are not those that were written."""
     data = json.loads((path / DATA).read_text(encoding="utf-8"))
     content = (path / TENSORS).read_bytes()
-    if hashlib.sha256(content).hexdigest() != data["sha256"]:
-        raise ValueError(f"{TENSORS} is not the file that was written")
+    if data.pop("sha256") != _sha256(data, content):
+        raise ValueError("its bytes are not those that were written")
     return Checkpoint(path, data, load(content))
+
+
+def _sha256(data: dict[str, Any], tensors: bytes) -> str:
+    """Return the digest of both parts of a checkpoint."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode() + hashlib.sha256(tensors).digest()).hexdigest()
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:

@@ -7,6 +7,8 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
+from benchmarks.errors import Stopped
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -29,6 +31,6 @@ class StopRequest:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise Stopped("at once; what came after the last checkpoint is done again by the same command")
         self.requested = signal.Signals(number).name
         print(f"{self.requested}: saving after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)

@@ -57,8 +57,9 @@ def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     assert record_of(folder).exported_sha256 == record_of(undisturbed).exported_sha256
 
 
+@pytest.mark.parametrize("part", ["state.safetensors", "state.json"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    pretrain_command: list[str], undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    pretrain_command: list[str], undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], part: str
 ) -> None:
     runs = tmp_path / "damaged"
     command = [*pretrain_command, "--runs", str(runs)]
@@ -68,10 +69,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     process.communicate()
     folder = only_run(runs)
     newest = sorted((folder / "checkpoints").glob("step_*"))[-1]
-    tensors = newest / "state.safetensors"
-    content = bytearray(tensors.read_bytes())
+    damaged = newest / part
+    content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
-    tensors.write_bytes(content)
+    damaged.write_bytes(content)
 
     assert mimbench.main(command) == 0
     said = capfd.readouterr().err

@@ -235,3 +235,14 @@ def test_curves_span_the_seeds_and_a_resumed_epoch_counts_once(tmp_path: Path) -
     assert curve is not None
     assert len(curve.epochs) == math.ceil(1200 / 4)
     assert (curve.mean[0], curve.low[0], curve.high[0]) == (2.5, 1.0, 4.0)
+
+
+def test_a_run_that_two_pipelines_share_has_the_name_that_each_gives_it(tmp_path: Path) -> None:
+    folder = factory.write(tmp_path / "runs", factory.transfer("sup", seed=0))
+    announce(tmp_path / "one" / "a.json", folder, "scratch")
+    announce(tmp_path / "one" / "b.json", folder, "sup (training)")
+    announce(tmp_path / "two" / "a.json", folder, "fresh")
+    assert [row.encoder.label for row in collected(tmp_path / "one").rows] == ["scratch", "sup (training)"]
+    assert [row.encoder.label for row in collected(tmp_path / "two").rows] == ["fresh"]
+    assert [row.encoder.label for row in collected(tmp_path / "runs").rows] == ["sup"]
+    assert collected(tmp_path / "one", tmp_path / "two").left_out == ()
