@@ -20,8 +20,8 @@ def explain(schema: type[BaseModel], error: ValidationError, where: str, overrid
 
 
 def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]) -> str:
-    path = [str(part) for part in detail["loc"]]
-    field = ".".join(path) or "(whole recipe)"
+    path = _settable(detail["loc"])
+    field = ".".join(path) or "recipe"
     if detail["type"] == "extra_forbidden":
         parent = _model_at(schema, path[:-1])
         known = [info.alias or name for name, info in parent.model_fields.items()] if parent else []
@@ -29,7 +29,20 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
     if detail["type"] == "missing":
         return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")
     rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if isinstance(detail["input"], dict):  # a rule over several fields names them itself
+        return four_parts(field, "(several fields)", rule, "change one of the fields that the rule names")
     return four_parts(field, detail["input"], rule, _remedy(schema, path, field, overrides))
+
+
+def _settable(location: Sequence[str | int]) -> list[str]:
+    """Return the path as far as an override can go: a list is set as a whole."""
+    path: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            break
+        if part != "[key]":
+            path.append(part)
+    return path
 
 
 def _remedy(schema: type[BaseModel], path: list[str], field: str, overrides: Sequence[str]) -> str:

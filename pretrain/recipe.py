@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from benchmarks.config import Config, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
-from benchmarks.training import Count, Training
+from benchmarks.training import Count, Positive, Share, ShareSpan, Span, Training
 from pretrain.masking import Masking
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PretrainData(Config):
@@ -21,12 +19,12 @@ class PretrainData(Config):
     """Folder of the data set."""
     split: str = "train"
     """Folder below the root; every image below it is used, whatever its sub-folder."""
-    crop_scale: tuple[Share, Share] = (0.67, 1.0)
+    crop_scale: ShareSpan = (0.67, 1.0)
     """Share of the image's area that a random crop covers."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_ratio: Span = (3 / 4, 4 / 3)
     horizontal_flip: Share = 0.5
     mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    std: tuple[Positive, ...] = IMAGENET_STD
     max_unreadable: int = Field(default=10, ge=0)
     """So many unreadable images are skipped and named; one more stops the run."""
 

@@ -84,7 +84,7 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
 
 
 def _unknown_model(ref: str) -> str | None:
-    """Say why `random:NAME` or `timm:NAME` names no model. Only a name that is not our own needs timm, which is slow."""
+    """Say why `random:NAME` or `timm:NAME` names no model. Names that are not our own need timm, which is slow."""
     scheme, _, name = ref.partition(":")
     if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
         return None

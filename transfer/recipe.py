@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from benchmarks.config import Config, placement
-from benchmarks.training import Count, NotNegative, Positive, Training
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from benchmarks.training import Count, NotNegative, Share, ShareSpan, Span, Training
 
 
 class ClassificationData(Config):
@@ -28,8 +26,8 @@ class ClassificationData(Config):
 class Augmentation(Config):
     """Augmentation and regularisation of the training images. Source of the defaults: microsoft/SimMIM."""
 
-    crop_scale: tuple[Share, Share] = (0.08, 1.0)
-    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    crop_scale: ShareSpan = (0.08, 1.0)
+    crop_ratio: Span = (3 / 4, 4 / 3)
     horizontal_flip: Share = 0.5
     color_jitter: NotNegative = 0.4
     """Only without auto_augment, as in timm."""

@@ -74,9 +74,11 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
             path = self.files[position]
             label = self.labels[position] if self.labels is not None else 0
             try:
-                return Sample(self.transform(self._open(path)), label, tuple(failed))
+                image = self._open(path)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 failed.append(f"{path}: {type(error).__name__}: {error}")
+            else:
+                return Sample(self.transform(image), label, tuple(failed))
             if not self.replace:
                 return Sample(None, label, tuple(failed))
         # The loop stops the run when it counts these files; until then the batch needs an image.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,11 +85,12 @@ class Loop:
         title = self._run.record.run_id
         with StopRequest() as stop, ProgressReport(title, self.total_steps) as self._bar:
             self._watch = Stopwatch(self.progress.training_seconds)
-            for batch in self._loader():
-                self._train_step(batch)
-                self._after_step()
-                if stop.requested:
-                    self._stop(stop.requested)
+            with _resources_in_words(self.training):
+                for batch in self._loader():
+                    self._train_step(batch)
+                    self._after_step()
+                    if stop.requested:
+                        self._stop(stop.requested)
         if self.step % self.training.checkpoint_every_steps:
             self._save()
         self.progress.training_seconds = self._watch.total()
@@ -204,3 +207,23 @@ class Loop:
             f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "
             f"{self._run.folder.path}. Run the same command again to continue."
         )
+
+
+@contextlib.contextmanager
+def _resources_in_words(training: Training) -> Iterator[None]:
+    """Word the two ways in which a machine is too small: a GPU without memory, a loader process that was killed."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise WorkFailed(
+            f"the GPU has no memory left: {str(error).splitlines()[0]}\n"
+            f"  remedy: a smaller training.batch_size than {training.batch_size}, or a smaller image_size_px"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or isinstance(error, WorkFailed | Stopped):
+            raise
+        raise WorkFailed(
+            f"a loader process died: {str(error).splitlines()[0]}\n"
+            "  The last checkpoint is kept; the same command goes on from there.\n"
+            f"  remedy: usually memory: fewer than training.workers={training.workers}, or more memory for the job"
+        ) from error

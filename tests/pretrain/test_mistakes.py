@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import mimbench
+from tests.pretrain.test_resume import wait_for_step
 from tests.runs import only_run, record_of, start
 
 
@@ -21,7 +23,10 @@ from tests.runs import only_run, record_of, start
         ("training.epochs=0", ["training.epochs = 0", "greater than or equal to 1"]),
         ("masking.mask_ratio=1.5", ["masking.mask_ratio = 1.5", "less than 1", "default 0.6"]),
         ("masking.mask_patch_size_px=24", ["masking.mask_patch_size_px = 24", "divisor of image_size_px (32)"]),
-        ("training.schedule.warmup_epochs=9", ["warmup_epochs (9) must be less than epochs (3)"]),
+        (
+            "training.schedule.warmup_epochs=9",
+            ["training = (several fields)", "warmup_epochs (9) must be less than epochs (3)"],
+        ),
         ("training.batch_size=64", ["training.batch_size = 64", "number of training images (48)"]),
         ("data.root=/nowhere", ["data folder = /nowhere", "a folder that exists", "set data.root=FOLDER"]),
         ("data.mean=[0.5]", ["data.mean = [0.5]", "one value per input channel of the encoder (3)"]),
@@ -29,6 +34,10 @@ from tests.runs import only_run, record_of, start
         ("training.device=cuda", ["training.device = cuda", "a CUDA device"]),
         ("encoder=resnet50", ["encoder", "resnet50"]),
         ("encoder=swim_tiny_patch4_window7_224", ["swim_tiny", "Did you mean swin_tiny"]),
+        ("data.crop_scale=[1,0.5]", ["data.crop_scale", "the smaller value first"]),
+        ("data.crop_ratio=[-1,2]", ["data.crop_ratio = -1", "greater than 0"]),
+        ("data.std=[0,0,0]", ["data.std = 0", "greater than 0"]),
+        ("training.betas=[2,3]", ["training.betas = 2", "less than 1", "change the override"]),
         ("epochs", ["override = epochs", "the form field.name=value"]),
     ],
 )
@@ -78,6 +87,19 @@ def test_more_unreadable_images_than_allowed_stop_the_run(
     record = record_of(only_run(tmp_path / "runs"))
     assert record.status == "failed"
     assert "4 unreadable images" in (record.error or "")
+
+
+def test_a_loader_process_that_is_killed(pretrain_command: list[str], tmp_path: Path) -> None:
+    process = start([*pretrain_command, "--runs", str(tmp_path / "runs"), "training.workers=1", "training.epochs=500"])
+    wait_for_step(tmp_path / "runs", 2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
+    (worker,) = (pid for pid, command in commands.items() if "mimbench" in command)
+    os.kill(int(worker), signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == mimbench.FAILED, output
+    assert "a loader process died" in output
+    assert "Traceback" not in output
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(
