@@ -45,7 +45,7 @@ def read_foreign(path: Path) -> ForeignEncoder:
         layout,
         weights,
         infer(layout, weights, read_config(file.path)),
-        infer_stage(layout.name, found.tensors, found.facts),
+        infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         infer_epochs(found.facts),
     )
 

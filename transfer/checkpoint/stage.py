@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pydantic import JsonValue
+from torch import Tensor
 
 from benchmarks.encoders import InitStage
 
+# Heads that need labels for every object or pixel. FPN's convolutions are a `neck`, as are decoders of pretraining.
+_DENSE = re.compile(
+    r"(.*\.)?(decode_head|auxiliary_head|roi_heads?|rpn_head|bbox_head|mask_head|sem_seg_head|panoptic_head|"
+    r"semantic_head|keypoint_head|depth_head|pixel_decoder|pixel_level_module|class_predictor|bbox_predictor|"
+    r"class_embed|bbox_embed|neck\.(.*\.)?[a-z_]*convs)(\..*)?"
+)
+_CLASSIFIER = re.compile(
+    r"(.*\.)?(head|head\.fc|heads\.head|head\.layers\.head|linear_head|classifier|cls_classifier|fc|cls_head\.fc)\.weight"
+)
 # What only pretraining without labels leaves behind: a decoder, a mask token, a projector, a prototype layer.
 _SELF_SUPERVISED = re.compile(
     r"(.*\.)?(mask_token|masked_embed|decoder.*|lm_head|neck|predictor.*|projector.*|dino_head|ibot_head|"
     r"head\.(last_layer.*|mlp|\d+)|momentum_.*|base_momentum.*)(\..*)?"
 )
-_CLASSIFIER = re.compile(
-    r"(.*\.)?(head|head\.fc|heads\.head|classifier|fc|cls_head\.fc|decode_head|roi_heads)\..*weight"
-)
-_SELF_SUPERVISED_LAYOUTS = {"mae", "moco-v3", "dino", "ibot", "dinov2", "huggingface-dinov2", "simmim-vit"}
+_SELF_SUPERVISED_LAYOUTS = {"mae", "moco-v3", "dino", "ibot", "dinov2", "huggingface-dinov2"}
+# Encoders of these are pretrained, but may be trained from scratch: alone they do not tell.
+_OFTEN_PRETRAINED = {"timm-beit", "beit", "simmim-vit", "huggingface-beit", "mmpretrain-beit"}
+_MOCO_V3 = {"vit_small", "vit_base", "vit_conv_small", "vit_conv_base"}
 _PRETRAINED_FROM = ("PRETRAINED", "finetune", "pretrained", "init_checkpoint")
 _EPOCHS = ("EPOCHS", "epochs", "max_epochs")
 
 
-def infer_stage(layout: str, names: Iterable[str], facts: Mapping[str, JsonValue]) -> InitStage | None:
-    """Return the stage, or None where nothing tells it.
+def infer_stage(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, JsonValue]) -> InitStage | None:
+    """Return the stage, or None where nothing tells it. `tensors` are all of the file's, the encoder's or not.
 
-    A classifier means labels; after a named pretraining it is a fine-tuned encoder, else a supervised one.
+    A dense head is trained from an encoder that exists. A classifier means labels: of a fine-tuned encoder after a
+    pretraining that is named or has left something behind, of a supervised one where nothing suggests a pretraining.
     """
-    dropped = facts.get("dropped_prefixes")
-    everything = [*names, *(f"{prefix}.weight" for prefix in dropped)] if isinstance(dropped, dict) else list(names)
-    if layout in _SELF_SUPERVISED_LAYOUTS or any(_SELF_SUPERVISED.fullmatch(name) for name in everything):
-        return "self-supervised"
-    if any(_CLASSIFIER.fullmatch(name) for name in everything):
-        return "fine-tuned" if any(_find(facts, key) for key in _PRETRAINED_FROM) else "supervised"
-    return None
+    if any(_DENSE.fullmatch(name) for name in tensors):
+        return "fine-tuned"
+    left_behind = layout in _SELF_SUPERVISED_LAYOUTS or any(_SELF_SUPERVISED.fullmatch(name) for name in tensors)
+    if any(_CLASSIFIER.fullmatch(name) and tensor.ndim == 2 for name, tensor in tensors.items()):
+        if left_behind or any(_find(facts, key) for key in _PRETRAINED_FROM):
+            return "fine-tuned"
+        return None if _may_be_pretrained(layout, tensors, facts) else "supervised"
+    return "self-supervised" if left_behind or layout == "simmim-vit" else None
+
+
+def _may_be_pretrained(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, JsonValue]) -> bool:
+    """Tell classifiers as they stand on BEiT, MAE (a norm after the mean) and MoCo v3 (fixed positions, own names)."""
+    after_mean = any(name.rsplit(".", 2)[-2:-1] == ["fc_norm"] for name in tensors)
+    return layout in _OFTEN_PRETRAINED or after_mean or facts.get("arch") in _MOCO_V3 or _fixed_positions(tensors)
+
+
+def _fixed_positions(tensors: Mapping[str, Tensor]) -> bool:
+    """Tell a table of sines and cosines, in which only the class token's row is zero and stays so."""
+    table = tensors.get("pos_embed")
+    return table is not None and table.ndim == 3 and bool(table.any()) and not bool(table[:, 0].any())
 
 
 def infer_epochs(facts: Mapping[str, JsonValue]) -> int | None:

@@ -32,6 +32,8 @@ class FoundWeights:
     facts: dict[str, JsonValue]
     """Plain facts found beside the weights (epoch, arguments, meta, ...); `dropped_prefixes` counts the tensors that do
     not belong to the encoder, by the first part of their names; `other_weights` names the sets that were not taken."""
+    beside: dict[str, Tensor]
+    """The tensors of the same set that do not belong to the encoder, under their full names."""
 
 
 # In order of preference; within one rank, two sets of weights are a question that only the user can answer.
@@ -62,10 +64,11 @@ def find_weights(content: object) -> FoundWeights:
     facts = facts_beside(content, where)
     if others := [".".join(other) for other in candidates if other != where]:
         facts["other_weights"] = list(others)
-    if dropped := Counter(_first_part(name) for name in weights if not name.startswith(prefix)):
+    beside = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    if dropped := Counter(map(_first_part, beside)):
         facts["dropped_prefixes"] = dict(sorted(dropped.items()))
     tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    return FoundWeights(tensors, where, prefix, facts)
+    return FoundWeights(tensors, where, prefix, facts, beside)
 
 
 def _candidates(value: object, where: Where, seen: set[int]) -> Iterable[tuple[Where, StateDict]]:

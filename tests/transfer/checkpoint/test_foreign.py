@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from transfer.checkpoint.convert import TARGETS
 from transfer.checkpoint.foreign import read_foreign
 from transfer.checkpoint.layouts import LAYOUTS
 from transfer.checkpoint.opened import open_encoder
+from transfer.hub import download
 from transfer.loading import load_encoder, require_complete
 
 SMALL = {
@@ -226,6 +229,32 @@ def test_a_repository_of_the_hub_through_its_cache(
     record = record_of(only_run(tmp_path / "runs"))
     assert record.load_report is not None
     assert (record.load_report.coverage_percent, record.load_report.source_format) == (100, "huggingface-swin")
+
+
+@pytest.mark.parametrize("kind", ["ViT", "Swinv2"])
+def test_what_is_fetched_from_a_hub_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Only the files that `download` asks for arrive; heads 32 wide and windows of 4 are not what tensors suggest."""
+    transformers = library("transformers", "transformers")
+    swin = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "image_size": 64}
+    vit = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**(swin if kind == "Swinv2" else {**vit, "image_size": 64}))
+    theirs = getattr(transformers, f"{kind}Model")(config).eval()
+    theirs.save_pretrained(tmp_path / "repository")
+
+    def fetch(_name: str, allow_patterns: list[str]) -> str:
+        for file in (tmp_path / "repository").iterdir():
+            if any(fnmatch(file.name, pattern) for pattern in allow_patterns):
+                (tmp_path / "fetched").mkdir(exist_ok=True)
+                shutil.copy(file, tmp_path / "fetched")
+        return str(tmp_path / "fetched")
+
+    monkeypatch.setattr("transfer.hub.snapshot_download", fetch)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = theirs(images).last_hidden_state
+        ours = loaded(download("someone/model"), 64).eval().forward_features(images)  # type: ignore[operator]
+    assert (ours.flatten(1, -2) - expected).abs().max() < 1e-5
 
 
 def test_list_formats(capsys: pytest.CaptureFixture[str]) -> None:
