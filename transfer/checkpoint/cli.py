@@ -51,8 +51,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(path: Path, target: str, out: Path) -> int:
     from transfer.checkpoint.convert import convert
+    from transfer.checkpoint.destination import check_destination
     from transfer.checkpoint.opened import open_encoder
 
+    check_destination(out, path)
     about = convert(open_encoder(path), target, out)
     print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
     return 0

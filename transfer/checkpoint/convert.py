@@ -15,6 +15,7 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
+from transfer.checkpoint.destination import about_file, cannot_write
 from transfer.checkpoint.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts import LAYOUTS
 from transfer.checkpoint.opened import OpenedEncoder
@@ -51,7 +52,7 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
     """Write the encoder to `out` in a target's layout, and `out`.json beside it; return what the latter says.
 
     `.pth`, `.pt` and `.bin` become torch files, everything else safetensors. Raises UserError where the target has no
-    layout for the family, or the encoder is not whole.
+    layout for the family, the encoder is not whole, or `out` cannot be written (`check_destination` tells it early).
     """
     layout = _layout(encoder.family, target)
     whole = encoder_tensors(encoder.weights, encoder.architecture, encoder.image_size_px)
@@ -74,9 +75,12 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
         "encoder_sha256": encoder.sha256,
         "source_layout": encoder.layout,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, data)
-    write_atomically(out.with_name(out.name + ".json"), json.dumps(about, indent=2).encode())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, data)
+        write_atomically(about_file(out), json.dumps(about, indent=2).encode())
+    except OSError as error:
+        raise cannot_write(out, error) from error
     return about
 
 
