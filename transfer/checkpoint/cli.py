@@ -83,7 +83,7 @@ def describe(found: dict[str, Any]) -> str:
         *(("assumed", note) for note in found["notes"]),
     ]
     lines = [f"{title:22}{value}" for title, value in head]
-    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"])]
+    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found["tasks"])]
     lines += ["", "layers:", _layers(found["layers"])]
     return "\n".join(lines)
 
@@ -93,6 +93,8 @@ def _px(size: int | None) -> str:
 
 
 def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
+    from transfer.loading import percent
+
     rows = [("task", "recipe", "loaded", "how")]
     for name, report in tasks.items():
         if "error" in report:
@@ -100,8 +102,18 @@ def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
             continue
         faults = [f"{len(report[kind])} {kind}" for kind in ("resized", "missing", "mismatched", "unexpected")]
         words = ", ".join(fault for fault in faults if not fault.startswith("0 "))
-        rows.append((name, report["recipe"], f"{report['coverage_percent']:.1f} %", words or "as it is"))
+        rows.append((name, report["recipe"], percent(report["coverage_percent"]), words or "as it is"))
     return aligned(rows)
+
+
+def _faults(tasks: dict[str, dict[str, Any]], limit: int = 8) -> list[str]:
+    """Name, once for all tasks, what a damaged file lacks or has too much."""
+    lines = []
+    for kind in ("missing", "mismatched", "unexpected"):
+        names = list(dict.fromkeys(name for report in tasks.values() for name in report.get(kind, ())))
+        more = f" and {len(names) - limit} more" if len(names) > limit else ""
+        lines += [f"{kind}: {'; '.join(names[:limit])}{more}"] if names else []
+    return lines
 
 
 def _layers(layers: dict[str, dict[str, Any]]) -> str:
