@@ -17,6 +17,7 @@ EXAMPLES = """examples:
 
 The format is found by content, never by the file's name, and no code in a file ever runs.
 """
+ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
 TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
 
 
@@ -24,8 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_args(argv)
     if args.action == "convert":
-        return _convert(args.path, args.to, args.out)
-    return _inspect(args.path, args.json)
+        return _convert(args.encoder, args.to, args.out)
+    return _inspect(args.encoder, args.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser("inspect", help="format, architecture, stage, statistics, what each task would load")
-    inspect.add_argument("path", type=Path, metavar="PATH", help="a run, an export, or any checkpoint")
+    inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     inspect.add_argument("--json", action="store_true", help="print everything as JSON")
     convert = actions.add_parser("convert", help="write the encoder in another tool's layout")
-    convert.add_argument("path", type=Path, metavar="PATH", help="a run, an export, or any checkpoint")
+    convert.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     convert.add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
     convert.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
@@ -49,22 +50,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(path: Path, target: str, out: Path) -> int:
+def _convert(reference: str, target: str, out: Path) -> int:
     from transfer.checkpoint.convert import convert
     from transfer.checkpoint.destination import check_destination
     from transfer.checkpoint.opened import open_encoder
 
-    check_destination(out, path)
-    about = convert(open_encoder(path), target, out)
+    check_destination(out, Path(reference))
+    about = convert(open_encoder(reference), target, out)
     print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
     return 0
 
 
-def _inspect(path: Path, as_json: bool) -> int:
+def _inspect(reference: str, as_json: bool) -> int:
     from transfer.checkpoint.inspection import inspect
     from transfer.checkpoint.opened import open_encoder
 
-    found = inspect(open_encoder(path))
+    found = inspect(open_encoder(reference))
     print(json.dumps(found, indent=2) if as_json else describe(found))
     return 0
 
