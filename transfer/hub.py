@@ -7,10 +7,11 @@ from typing import Any
 
 import timm
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from torch import Tensor
 
 from benchmarks.encoders import Architecture, InitStage, unknown_architecture
-from benchmarks.errors import WorkFailed
+from benchmarks.errors import UserError, WorkFailed
 from benchmarks.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
 from transfer.references import Source
@@ -41,9 +42,16 @@ def timm_source(reference: str, name: str, label: str | None) -> Source:
 
 
 def download(name: str) -> Path:
-    """Return the local folder of a repository's weights and their configuration, fetched where the cache lacks them."""
+    """Return the local folder of a repository's weights and configuration, fetched where the cache lacks them.
+
+    Raises UserError for what cannot be a repository's name, WorkFailed when the files cannot be had.
+    """
     try:
         return Path(snapshot_download(name, allow_patterns=list(WEIGHT_FILES)))
+    except HFValidationError:
+        rule = "a repository of the hub: OWNER/NAME of letters, digits, -, _ and ."
+        remedy = "copy it from the model's page, e.g. hf-hub:microsoft/swin-tiny-patch4-window7-224"
+        raise UserError.about("hf-hub", name or "(empty)", rule, remedy) from None
     except Exception as error:  # hub clients raise many kinds; each means the same
         raise _unreachable(name, error) from error
 

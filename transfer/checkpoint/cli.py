@@ -17,6 +17,7 @@ EXAMPLES = """examples:
 
 The format is found by content, never by the file's name, and no code in a file ever runs.
 """
+ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
 TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
 
 
@@ -24,8 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_args(argv)
     if args.action == "convert":
-        return _convert(args.path, args.to, args.out)
-    return _inspect(args.path, args.json)
+        return _convert(args.encoder, args.to, args.out)
+    return _inspect(args.encoder, args.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser("inspect", help="format, architecture, stage, statistics, what each task would load")
-    inspect.add_argument("path", type=Path, metavar="PATH", help="a run, an export, or any checkpoint")
+    inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     inspect.add_argument("--json", action="store_true", help="print everything as JSON")
     convert = actions.add_parser("convert", help="write the encoder in another tool's layout")
-    convert.add_argument("path", type=Path, metavar="PATH", help="a run, an export, or any checkpoint")
+    convert.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     convert.add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
     convert.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
@@ -49,20 +50,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(path: Path, target: str, out: Path) -> int:
+def _convert(reference: str, target: str, out: Path) -> int:
     from transfer.checkpoint.convert import convert
+    from transfer.checkpoint.destination import check_destination
     from transfer.checkpoint.opened import open_encoder
 
-    about = convert(open_encoder(path), target, out)
+    check_destination(out, Path(reference))
+    about = convert(open_encoder(reference), target, out)
     print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
     return 0
 
 
-def _inspect(path: Path, as_json: bool) -> int:
+def _inspect(reference: str, as_json: bool) -> int:
     from transfer.checkpoint.inspection import inspect
     from transfer.checkpoint.opened import open_encoder
 
-    found = inspect(open_encoder(path))
+    found = inspect(open_encoder(reference))
     print(json.dumps(found, indent=2) if as_json else describe(found))
     return 0
 
@@ -81,7 +84,7 @@ def describe(found: dict[str, Any]) -> str:
         *(("assumed", note) for note in found["notes"]),
     ]
     lines = [f"{title:22}{value}" for title, value in head]
-    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"])]
+    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found["tasks"])]
     lines += ["", "layers:", _layers(found["layers"])]
     return "\n".join(lines)
 
@@ -91,6 +94,8 @@ def _px(size: int | None) -> str:
 
 
 def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
+    from transfer.loading import percent
+
     rows = [("task", "recipe", "loaded", "how")]
     for name, report in tasks.items():
         if "error" in report:
@@ -98,8 +103,18 @@ def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
             continue
         faults = [f"{len(report[kind])} {kind}" for kind in ("resized", "missing", "mismatched", "unexpected")]
         words = ", ".join(fault for fault in faults if not fault.startswith("0 "))
-        rows.append((name, report["recipe"], f"{report['coverage_percent']:.1f} %", words or "as it is"))
+        rows.append((name, report["recipe"], percent(report["coverage_percent"]), words or "as it is"))
     return aligned(rows)
+
+
+def _faults(tasks: dict[str, dict[str, Any]], limit: int = 8) -> list[str]:
+    """Name, once for all tasks, what a damaged file lacks or has too much."""
+    lines = []
+    for kind in ("missing", "mismatched", "unexpected"):
+        names = list(dict.fromkeys(name for report in tasks.values() for name in report.get(kind, ())))
+        more = f" and {len(names) - limit} more" if len(names) > limit else ""
+        lines += [f"{kind}: {'; '.join(names[:limit])}{more}"] if names else []
+    return lines
 
 
 def _layers(layers: dict[str, dict[str, Any]]) -> str:

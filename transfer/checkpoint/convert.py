@@ -15,8 +15,10 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
+from transfer.checkpoint.destination import about_file, cannot_write
 from transfer.checkpoint.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts import LAYOUTS
+from transfer.checkpoint.names import names_in_file
 from transfer.checkpoint.opened import OpenedEncoder
 
 
@@ -51,10 +53,10 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
     """Write the encoder to `out` in a target's layout, and `out`.json beside it; return what the latter says.
 
     `.pth`, `.pt` and `.bin` become torch files, everything else safetensors. Raises UserError where the target has no
-    layout for the family, or the encoder is not whole.
+    layout for the family, the encoder is not whole, or `out` cannot be written (`check_destination` tells it early).
     """
     layout = _layout(encoder.family, target)
-    whole = encoder_tensors(encoder.weights, encoder.architecture, encoder.image_size_px)
+    whole = encoder_tensors(encoder.weights, encoder.architecture, encoder.image_size_px, encoder.layout)
     assert layout.from_timm is not None
     named = {TARGETS[target].prefix + name: t.contiguous() for name, t in layout.from_timm(whole).items()}
     data = _to_torch_file(named, TARGETS[target].key) if out.suffix in (".pth", ".pt", ".bin") else save(named)
@@ -74,9 +76,12 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
         "encoder_sha256": encoder.sha256,
         "source_layout": encoder.layout,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, data)
-    write_atomically(out.with_name(out.name + ".json"), json.dumps(about, indent=2).encode())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, data)
+        write_atomically(about_file(out), json.dumps(about, indent=2).encode())
+    except OSError as error:
+        raise cannot_write(out, error) from error
     return about
 
 
@@ -88,18 +93,23 @@ def _layout(family: Family, target: str) -> Layout:
     return next(layout for layout in LAYOUTS if layout.name == target_layouts[family])
 
 
-def encoder_tensors(weights: Weights, architecture: Architecture, image_size_px: int | None) -> Weights:
+def encoder_tensors(
+    weights: Weights, architecture: Architecture, image_size_px: int | None, layout: str = "mimbench"
+) -> Weights:
     """Return exactly the tensors of timm's headless model. Raises UserError, naming what is missing or misshapen."""
     with torch.device("meta"):
         expected = build_backbone(architecture, image_size_px, whole_windows=False).state_dict()
-    faults = [name for name in expected if name not in weights]
-    faults += [
-        f"{name} (found {list(weights[name].shape)}, expected {list(expected[name].shape)})"
+    leftover = tuple(name for name in weights if name not in expected)
+    faults = {name: name for name in expected if name not in weights} | {
+        name: f"{name} (found {list(weights[name].shape)}, expected {list(expected[name].shape)})"
         for name in expected
         if name in weights and weights[name].shape != expected[name].shape
-    ]
+    }
     if faults:
-        shown = "; ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
+        shown = "; ".join(
+            fault + names_in_file(layout, expected, name, leftover) for name, fault in list(faults.items())[:8]
+        )
+        shown += f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", "get the checkpoint again")
     return {name: weights[name] for name in expected}
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from benchmarks.encoders import MANIFEST, Architecture, InitStage, read_encoder
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layout import Family, Weights
-from transfer.checkpoint.layouts import identify
+from transfer.checkpoint.layouts import identify, infer
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,19 @@ class OpenedEncoder:
         return weights_sha256(self.weights)
 
 
-def open_encoder(path: Path) -> OpenedEncoder:
-    """Open an exported encoder, a run's folder or a foreign checkpoint. Raises UserError for anything else."""
+def open_encoder(reference: str | Path) -> OpenedEncoder:
+    """Open an exported encoder, a run's folder, a foreign checkpoint, `timm:NAME` or `hf-hub:NAME`.
+
+    Raises UserError for anything else, WorkFailed where a hub cannot be reached.
+    """
+    scheme, _, name = str(reference).partition(":")
+    if scheme == "timm":
+        return _timm(str(reference), name)
+    if scheme == "hf-hub":
+        from transfer.hub import download  # it imports this package
+
+        return _foreign(download(name))
+    path = Path(reference)
     for folder in (path, path / "encoder"):
         if (folder / MANIFEST).is_file():
             return _own(folder)
@@ -61,6 +72,30 @@ def _own(folder: Path) -> OpenedEncoder:
         stage=manifest.init_stage,
         epochs=manifest.epochs,
         facts={"manifest": manifest.model_dump(mode="json")},
+    )
+
+
+def _timm(reference: str, name: str) -> OpenedEncoder:
+    from transfer.hub import timm_source  # it imports this package
+
+    source = timm_source(reference, name, None)
+    assert source.read is not None
+    weights = source.read()
+    layout = identify(weights)
+    inferred = infer(layout, weights, {})
+    return OpenedEncoder(
+        layout=layout.name,
+        family=layout.family,
+        container="timm",
+        architecture=source.use.architecture,
+        image_size_px=inferred.image_size_px,
+        patch_size_px=inferred.patch_size_px,
+        window_size=inferred.window_size,
+        weights=weights,
+        stage=source.use.init_stage,
+        epochs=None,
+        facts={"reference": reference},
+        notes=inferred.notes,
     )
 
 
