@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
-from benchmarks.files import write_atomically
+from benchmarks.files import disk_error, make_folder, write_atomically
 from benchmarks.fingerprint import find_images, fingerprint
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def write_digits(root: Path) -> str:
     """Write the digits below `root` unless they are there and whole; return their fingerprint.
 
     Layout: `unlabelled/0007.png`; `train/3/0012.png` and `test/3/0015.png` in ImageFolder form.
-    Raises UserError when `root` holds such folders that this function did not write: they are left alone.
+    Raises UserError when `root` holds such folders that this function did not write: they are left alone,
+    or when `root` cannot be written; WorkFailed when the disk is full.
     """
     if (known := _fingerprint_if_whole(root)) is not None:
         return known
@@ -43,9 +44,12 @@ def write_digits(root: Path) -> str:
         shutil.rmtree(root / split, ignore_errors=True)
     for relative, scan in _assign():
         path = root / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         enlarged = Image.fromarray(scan).resize((IMAGE_SIZE_PX, IMAGE_SIZE_PX), Image.Resampling.BICUBIC)
-        enlarged.save(path)
+        try:
+            enlarged.save(path)
+        except OSError as error:
+            raise disk_error(error, path, scan.nbytes) from error
     found = str(fingerprint(root, find_images(root)))
     write_atomically(root / MARK, json.dumps({"version": VERSION, "fingerprint": found}).encode())
     return found
@@ -57,7 +61,7 @@ def _claim(root: Path) -> None:
     if theirs and not (root / MARK).exists():
         rule = f"without {' or '.join(theirs)}, or written by this program (then it has {MARK})"
         raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     write_atomically(root / MARK, json.dumps({"version": VERSION, "fingerprint": None}).encode())
 
 

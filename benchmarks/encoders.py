@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.config import RECIPES, Config, find_recipe, read_yaml, recipe_names, validate
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.files import write_atomically
+from benchmarks.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ def write_encoder(folder: Path, weights: dict[str, Tensor], **fields: Any) -> En
 
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())})
     manifest = EncoderManifest(sha256=hashlib.sha256(data).hexdigest(), **fields)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomically(folder / WEIGHTS, data)
     write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest

@@ -8,13 +8,24 @@ import os
 import shutil
 from pathlib import Path
 
-from benchmarks.errors import WorkFailed
+from benchmarks.errors import UserError, WorkFailed
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_PLACE = (
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`. Raises WorkFailed when the disk is full; the old file is then untouched."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace `path` by `data`.
+
+    Raises WorkFailed when the disk is full, UserError when `path` cannot be written; the old file is then untouched.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
@@ -27,6 +38,23 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise disk_error(error, path, len(data)) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises UserError where that cannot be, WorkFailed when the disk is full."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, path, 0) from error
+
+
+def open_lock(path: Path) -> int:
+    """Open the file of a lock and return its handle; file and folder are made. Raises as `make_folder` does."""
+    make_folder(path.parent)
+    try:
+        return os.open(path, os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise disk_error(error, path, 0) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)
@@ -37,12 +65,25 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path, needed_bytes: int) -> Exception:
-    """Word a full disk or an exhausted quota; any other OSError is returned as it is."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    """Word a full disk, an exhausted quota, or a place that cannot be written; return any other OSError as it is."""
+    if error.errno in NO_PLACE:
+        rule = "a place where this program can write"
+        return UserError.about(str(path), _obstacle(error, path), rule, "name another place, or change what is there")
+    if error.errno not in NO_ROOM:
         return error
-    free_mb = shutil.disk_usage(path.parent).free / 1e6
+    there = next(folder for folder in path.absolute().parents if folder.is_dir())
+    free_mb = shutil.disk_usage(there).free / 1e6
     return WorkFailed(
         f"no room to write {path}: {needed_bytes / 1e6:.1f} MB needed, {free_mb:.1f} MB free ({error.strerror})\n"
         "  Nothing that was saved before is lost.\n"
         "  remedy: free some space and run the same command again; it continues from the last checkpoint."
     )
+
+
+def _obstacle(error: OSError, path: Path) -> str:
+    """Say what stands at `path`, or above it, that keeps it from being written."""
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        for place in (*reversed(path.parents), path):
+            if os.path.lexists(place) and not os.path.isdir(place):
+                return f"{place} is not a folder"
+    return (error.strerror or str(error)).lower()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from benchmarks.config import digest_of
 from benchmarks.errors import Stopped, UserError, WorkFailed
-from benchmarks.files import write_atomically
+from benchmarks.files import make_folder, open_lock, write_atomically
 from benchmarks.record import RunRecord, now
 
 RECORD = "record.json"
@@ -67,7 +67,7 @@ def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
     `label` is what the encoder is called by whoever asked for this run: a run that two pipelines share has two names.
     """
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, json.dumps({"run_dir": str(folder.resolve()), "label": label}).encode())
 
 
@@ -123,9 +123,8 @@ class Run:
 def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator[Run]:
     """Hold the run's lock, write its `started` record and, whatever happens, how it ended.
 
-    Raises UserError when another process is working on the same run.
+    Raises UserError when another process is working on the same run, or when the folder cannot be written.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
     with _locked(folder.path):
         run = Run(folder, _continued(folder, record))
         write_atomically(folder.recipe, recipe_yaml.encode())
@@ -141,8 +140,8 @@ def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator
 
 
 def _note_failure(run: Run, error: Exception) -> None:
-    # On a full disk the record goes on saying `started`; the error itself is about to be shown.
-    with contextlib.suppress(OSError, WorkFailed):
+    # On a disk that is full or gone the record goes on saying `started`; the error itself is about to be shown.
+    with contextlib.suppress(OSError, WorkFailed, UserError):
         run.update(status="failed", error=f"{type(error).__name__}: {error}", finished_at=now())
 
 
@@ -167,7 +166,7 @@ def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     # lockf, not flock: a lock of flock's kind passes to forked loader workers, which outlive a killed run by seconds.
-    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    handle = open_lock(folder / ".lock")
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from benchmarks.config import Config
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.files import write_atomically
+from benchmarks.files import make_folder, open_lock, write_atomically
 from slurm.stages import Pipeline, Stage
 
 LOOKING_S = 0.3
@@ -113,7 +113,7 @@ class PipelineFolder:
 
     def create(self) -> None:
         for name in ("stages", "attempts", "logs"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / name)
 
     def read_manifest(self) -> Manifest:
         found = _read(Manifest, self.manifest)
@@ -161,8 +161,7 @@ def hold(path: Path, what: str) -> Iterator[None]:
     The kernel lets go of it when the process ends, however it ends. It is a lock of lockf's kind: not inherited by
     loader workers, which outlive a killed stage by seconds; lost when this process opens and closes the file again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR)
+    handle = open_lock(path)
     try:
         if not _take(handle):
             rule = f"worked on by one process at a time, now by {read_holder(path) or 'an unknown one'}"

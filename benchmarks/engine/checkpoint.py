@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmarks.engine.seeding import random_state, restore_random_state
-from benchmarks.files import disk_error, sync_folder
+from benchmarks.files import disk_error, make_folder, sync_folder
 
 TENSORS, DATA = "state.safetensors", "state.json"
 
@@ -61,7 +61,7 @@ class Checkpoints:
         temporary = self.folder / f".{path.name}.{os.getpid()}.tmp"
         text = json.dumps({**data, "sha256": _sha256(data, tensors)}).encode()
         try:
-            temporary.mkdir(parents=True)
+            make_folder(temporary)
             for name, content in ((TENSORS, tensors), (DATA, text)):
                 with open(temporary / name, "wb") as file:
                     file.write(content)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.errors import WorkFailed
-from benchmarks.files import disk_error, write_atomically
+from benchmarks.digits import write_digits
+from benchmarks.errors import UserError, WorkFailed
+from benchmarks.files import disk_error, make_folder, write_atomically
 
 DISK_BYTES = 256 * 1024
 
@@ -65,7 +66,7 @@ def test_full_disk_can_be_written_again_once_there_is_room(small_disk: Path) -> 
 
 
 def test_missing_folder_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="no such file or directory"):
         write_atomically(tmp_path / "none" / "file", b"data")
 
 
@@ -78,5 +79,40 @@ def test_exhausted_quota_is_worded_like_a_full_disk(tmp_path: Path, code: int) -
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
-    error = PermissionError(errno.EACCES, "no")
+    error = OSError(errno.EIO, "no")
     assert disk_error(error, tmp_path / "file", 1) is error
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
+def test_folder_below_a_file_is_the_users_mistake(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file is not a folder\n  rule: .*\n  remedy: name another place"):
+        make_folder(tmp_path / place)
+
+
+@pytest.mark.parametrize("place", [".", "..", "/", "folder"])
+def test_folder_is_not_replaced_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    path = tmp_path / "folder" if place == "folder" else Path(place)
+    with pytest.raises(UserError, match="is a directory"):
+        write_atomically(path, b"data")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
+
+
+def test_read_only_file_system(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for write in (make_folder, lambda path: write_atomically(path, b"data")):
+        with pytest.raises(UserError, match="read-only file system"):
+            write(small_disk / "new")
+
+
+def test_digits_on_a_full_disk(small_disk: Path) -> None:
+    with pytest.raises(WorkFailed, match="no room to write"):
+        write_digits(small_disk / "digits")
+
+
+def test_digits_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(UserError, match="data is not a folder"):
+        write_digits(tmp_path / "data" / "digits")

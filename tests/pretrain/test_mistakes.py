@@ -53,6 +53,32 @@ def test_a_wrong_value_is_explained(
     assert not list(tmp_path.glob("runs/*/record.json")), "a wrong request leaves no run behind"
 
 
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        (["--runs", "file"], "file is not a folder"),
+        (["--runs", "file/below"], "file is not a folder"),
+        (["--announce", "."], ". = is a directory"),
+        (["--announce", "file/below"], "file is not a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_explained(
+    pretrain_command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    places: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("kept")
+    assert mimbench.main([*pretrain_command, *places]) == mimbench.WRONG
+    said = capsys.readouterr().err
+    for word in [words, "rule:", "remedy:"]:
+        assert word in said
+    assert Path("file").read_text() == "kept"
+
+
 def test_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main(["pretrain", "digits_simmin"]) == mimbench.WRONG
     assert "Did you mean digits_simmim?" in capsys.readouterr().err

@@ -35,6 +35,12 @@ def test_without_a_baseline_it_says_how_to_ask(tmp_path: Path, runs: Path, capsy
     assert "name a baseline with --baseline LABEL (here: scratch, simmim, supervised)" in printed
 
 
+def test_a_page_where_a_folder_is(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "leaderboard.html").mkdir()
+    assert report(runs, "--out", tmp_path) == mimbench.WRONG
+    assert "leaderboard.html = is a directory" in capsys.readouterr().err
+
+
 def test_a_misspelt_baseline_or_task_is_a_wrong_request(
     tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,13 @@ def test_children_begin_after_their_parent_ended_and_the_report_is_shown(bench: 
     assert "6/6 stages done" in done.stdout
 
 
+def test_pipelines_below_a_file_are_a_wrong_request(bench: Bench) -> None:
+    (bench.path / "file").write_text("")
+    done = bench.submit("--pipelines", "file")
+    assert done.returncode == 2, done.stdout
+    assert "file is not a folder" in done.stdout
+
+
 def test_launching_again_runs_nothing_and_shows_the_same_table(bench: Bench) -> None:
     bench.submit()
     diary, jobs = bench.diary(), sorted(bench.folder.path.glob("logs/*/*_log.out"))
