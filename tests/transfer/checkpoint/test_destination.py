@@ -46,7 +46,10 @@ def test_what_the_system_refuses_at_the_end_is_no_traceback(
 ) -> None:
     save_file(weights, tmp_path / "a")
     assert convert(tmp_path / "a", str(tmp_path / ("n" * 250))) == mimbench.WRONG
-    wrong(capsys)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "rule:" in said
+    assert "remedy:" in said
 
 
 @pytest.mark.parametrize("out", ["model.safetensors", "link", "hard", "config"])
