@@ -15,7 +15,7 @@ from benchmarks.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
 from transfer.references import Source
 
-WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin")
+FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")
 
 
 def timm_source(reference: str, name: str, label: str | None) -> Source:
@@ -40,9 +40,9 @@ def timm_source(reference: str, name: str, label: str | None) -> Source:
 
 
 def download(name: str) -> Path:
-    """Return the local folder of a repository's weight files, fetched where the cache lacks them."""
+    """Return the local folder of a repository's weights and config.json, fetched where the cache lacks them."""
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WEIGHT_FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # hub clients raise many kinds; each means the same
         raise _unreachable(name, error) from error
 
