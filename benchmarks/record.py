@@ -38,6 +38,8 @@ class LoadReport(Config):
     """Tensors of the checkpoint that found no place in the encoder."""
     mismatched: tuple[str, ...] = ()
     """Tensors of another shape, as `name: found [..], expected [..]`."""
+    notes: tuple[str, ...] = ()
+    """What was assumed of the encoder where its checkpoint does not tell."""
 
     @property
     def complete(self) -> bool:

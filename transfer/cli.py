@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import get_args
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     )
     if work is None:
         return 0
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
     record = adapter.run(Transfer(task, source, work, data))
     scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
     print(f"done: {work.folder.path}: {scores} after the last epoch ({record.seconds:.0f} s)")

@@ -100,6 +100,10 @@ def build_classifier(
     recipe: FinetuneRecipe, source: Source, num_classes: int, seed: int
 ) -> tuple[nn.Module, LoadReport]:
     """Return the encoder with a fresh head, and the proof of what was loaded into it."""
+    if source.window_assumed and recipe.window_size is None:
+        rule = "a known window (SwinV2's tensors do not tell it)"
+        remedy = "add window_size=N, or put the config.json / FILE.json beside it"
+        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
     architecture = with_window(source.use.architecture, recipe.window_size)
     if architecture.in_chans not in MODES:
         rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
@@ -110,7 +114,8 @@ def build_classifier(
     )
     if source.read is None:
         return model, random_report(model)
-    return model, load_encoder(model, source.read(), source.source_format, recipe.table_resize)
+    report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
+    return model, report.model_copy(update={"notes": source.notes})
 
 
 def finetune(transfer: Transfer) -> RunRecord:

@@ -30,7 +30,15 @@ def foreign_source(reference: str, path: Path, label: str | None, stage: InitSta
     )
     channels = architecture.in_chans
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
-    return Source(use, encoder.layout.name, mean, std, lambda: encoder.weights)
+    return Source(
+        use,
+        encoder.layout.name,
+        mean,
+        std,
+        lambda: encoder.weights,
+        notes=encoder.inferred.notes,
+        window_assumed=encoder.inferred.window_assumed,
+    )
 
 
 def _known_stage(encoder: ForeignEncoder, reference: str, stage: InitStage | None) -> InitStage:

@@ -35,6 +35,10 @@ class Source:
     read: Callable[[], dict[str, Tensor]] | None
     """Returns the weights in timm's key layout; None for random weights."""
     parents: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was assumed where a foreign checkpoint does not tell it."""
+    window_assumed: bool = False
+    """True where SwinV2's window is only that of the usual model."""
 
 
 def resolve(reference: str, label: str | None = None, stage: InitStage | None = None) -> Source:

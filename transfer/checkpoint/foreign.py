@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from benchmarks.encoders import InitStage
+from transfer.checkpoint.beside import describe
 from transfer.checkpoint.files import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.huggingface_config import read_config
 from transfer.checkpoint.inferred import Inferred
@@ -34,18 +35,22 @@ class ForeignEncoder:
 
 
 def read_foreign(path: Path) -> ForeignEncoder:
-    """Read a checkpoint of any known layout. Raises UserError for anything else."""
+    """Read a checkpoint of any known layout. Raises UserError for anything else.
+
+    What a description beside it says counts before what its tensors let infer.
+    """
     file = read_checkpoint_file(path)
     found = find_weights(file.content)
     layout = identify(found.tensors)
     weights = layout.to_timm(found.tensors)
+    described = describe(file, layout.name.startswith("timm-"))
     return ForeignEncoder(
         file,
         found,
         layout,
         weights,
-        infer(layout, weights, read_config(file.path)),
-        infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
+        described.inferred if described else infer(layout, weights, read_config(file.path)),
+        (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         infer_epochs(found.facts),
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
+from transfer.checkpoint.beside import read_json
 from transfer.checkpoint.layout import Family
 
 TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
@@ -16,11 +16,8 @@ TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "bei
 
 def read_config(checkpoint: Path) -> dict[str, Any]:
     """Return the config.json beside a checkpoint file; empty where there is none, or none that is JSON."""
-    try:
-        data = json.loads((checkpoint.parent / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) and "model_type" in data else {}
+    data = read_json(checkpoint.parent / "config.json")
+    return data if "model_type" in data else {}
 
 
 def heads(config: Mapping[str, Any]) -> int | None:

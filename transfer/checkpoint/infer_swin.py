@@ -50,6 +50,7 @@ class _Windows:
     """Zeros where a stage was pretrained with its present window."""
     image_size_px: int
     image_size_known: bool
+    assumed: bool
     notes: tuple[str, ...]
 
 
@@ -71,6 +72,7 @@ def infer_swin(weights: Weights) -> Inferred:
         patch_size_px=widths.patch_size_px,
         window_size=windows.per_stage[0],
         notes=windows.notes,
+        window_assumed=windows.assumed,
     )
 
 
@@ -111,6 +113,7 @@ def _read_windows(weights: Weights, widths: _Widths, base: Known, version2: bool
     stage_px = [widths.patch_size_px * 2**i for i in stages]
     image = next((size for i in stages if (size := _masked_image(weights, i, stage_px[i])) is not None), None)
     told = _windows(weights, stage_px, image, version2)
+    assumed = told is None
     if told is None:
         size = image or base.image_size_px
         told = _clipped(base.window, size, stage_px)
@@ -128,7 +131,7 @@ def _read_windows(weights: Weights, widths: _Widths, base: Known, version2: bool
     if version2 and None in pretrained:
         notes.append("no tensor tells the windows SwinV2 was pretrained with: pretrained_window_sizes 0 assumed")
     moved = tuple(0 if p in (None, window) else p for p, window in zip(pretrained, told, strict=True))
-    return _Windows(told, moved, size, image is not None, tuple(notes))
+    return _Windows(told, moved, size, image is not None, assumed, tuple(notes))
 
 
 def _windows(

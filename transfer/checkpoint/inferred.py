@@ -20,3 +20,5 @@ class Inferred:
     """Of the first stage, in patches; None for encoders without windows."""
     notes: tuple[str, ...]
     """Sentences for the reader: what was assumed, and what differs between stages."""
+    window_assumed: bool = False
+    """True where SwinV2's window is only that of the usual model."""

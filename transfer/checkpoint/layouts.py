@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.errors import UserError
 from transfer.checkpoint import huggingface_config
 from transfer.checkpoint.beit import BEIT_LAYOUTS
+from transfer.checkpoint.beside import inferred_from
 from transfer.checkpoint.infer_swin import infer_swin
 from transfer.checkpoint.infer_vit import infer_vit
 from transfer.checkpoint.inferred import Inferred
@@ -49,7 +50,8 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     if not layout.name.startswith("huggingface-"):
         return inferred
     architecture = inferred.architecture
-    if layout.family == "swinv2":
-        architecture = architecture.with_arguments(**huggingface_config.swinv2_arguments(config))
+    if layout.family == "swinv2" and "window_size" in config:
+        told = inferred_from(architecture.with_arguments(**huggingface_config.swinv2_arguments(config)))
+        inferred, architecture = told, told.architecture
     eps = huggingface_config.norm_eps(config, layout.family)
     return replace(inferred, architecture=architecture.model_copy(update={"norm_eps": eps}))

@@ -112,6 +112,49 @@ def test_convert_and_back_is_bit_equal(tmp_path: Path, family: str, target: str,
     assert (about["format"], about["encoder_sha256"]) == (target, open_encoder(tmp_path / "encoder").sha256)
 
 
+@pytest.mark.parametrize("target", [target for target, to in TARGETS.items() if "swinv2" in to.layouts])
+def test_a_converted_swinv2_keeps_its_features(tmp_path: Path, target: str) -> None:
+    """Its tensors tell neither window nor image size; FILE.json does, as long as it is this file's."""
+    model = export(SMALL["swinv2"], tmp_path / "encoder")
+    out = tmp_path / "out.safetensors"
+    assert mimbench.main(["checkpoint", "convert", str(tmp_path / "encoder"), "--to", target, "--out", str(out)]) == 0
+    back = read_foreign(out)
+    assert (back.inferred.window_size, back.inferred.image_size_px, back.stage) == (4, 64, "self-supervised")
+    assert features(loaded(out)).equal(features(model))
+    out.with_name("out.safetensors.json").write_text('{"sha256": "of another file", "architecture": "x"}')
+    assert read_foreign(out).inferred.window_assumed
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("swinv2_tiny_window8_256", SMALL["swinv2"].arguments),
+        ("vit_tiny_patch16_224", {"embed_dim": 160, "depth": 2, "num_heads": 5}),
+    ],
+)
+def test_timms_config_tells_windows_and_heads(tmp_path: Path, name: str, arguments: dict[str, object]) -> None:
+    """The config.json that timm itself writes for its hub; what would fetch weights is not followed."""
+    model = randomised(Architecture.model_validate({"name": name, "arguments": arguments}))
+    timm.models.save_for_hf(model, tmp_path, model_args={**arguments, "img_size": 64, "checkpoint_path": "/nowhere"})
+    assert features(loaded(tmp_path)).equal(features(model))
+
+
+def test_a_swinv2_of_unknown_window_is_not_transferred(
+    transfer_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.safetensors"
+    save_file(randomised(SMALL["swinv2"]).state_dict(), path)
+    runs = tmp_path / "runs"
+    command = [*transfer_command, "image_size_px=64", "--encoder", str(path), "--runs", str(runs), "--stage"]
+    assert mimbench.main([*command, "supervised"]) == mimbench.WRONG
+    assert "add window_size=N" in capsys.readouterr().err
+    assert mimbench.main([*command, "supervised", "window_size=4", "layer_decay=1.0"]) == 0
+    report = record_of(only_run(runs)).load_report
+    assert report is not None
+    assert any("no tensor tells SwinV2's windows" in note for note in report.notes)
+    assert f"note: {report.notes[0]}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("family", SMALL)
 def test_plain_timm_loads_what_is_converted_for_it(tmp_path: Path, family: str) -> None:
     model = export(SMALL[family], tmp_path / "encoder")
@@ -210,6 +253,9 @@ def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, k
         expected = theirs(images).last_hidden_state
         ours = loaded(tmp_path, 64).eval().forward_features(images)  # type: ignore[operator]
     assert (ours.flatten(1, -2) - expected).abs().max() < 1e-5
+    if kind == "Swinv2":
+        inferred = read_foreign(tmp_path).inferred
+        assert (inferred.image_size_px, inferred.window_size, inferred.notes) == (64, 4, ()), "as config.json says"
 
 
 def test_a_repository_of_the_hub_through_its_cache(
