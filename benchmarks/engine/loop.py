@@ -85,7 +85,7 @@ class Loop:
         title = self._run.record.run_id
         with StopRequest() as stop, ProgressReport(title, self.total_steps) as self._bar:
             self._watch = Stopwatch(self.progress.training_seconds)
-            with _resources_in_words(self.training):
+            with resources_in_words(self.training):
                 for batch in self._loader():
                     self._train_step(batch)
                     self._after_step()
@@ -210,7 +210,7 @@ class Loop:
 
 
 @contextlib.contextmanager
-def _resources_in_words(training: Training) -> Iterator[None]:
+def resources_in_words(training: Training) -> Iterator[None]:
     """Word the two ways in which a machine is too small: a GPU without memory, a loader process that was killed."""
     try:
         yield

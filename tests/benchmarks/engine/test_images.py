@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,16 @@ from torchvision.transforms import v2
 from benchmarks.engine.images import (
     Batch,
     ImageSamples,
+    Sample,
     SampleKey,
     StepBatches,
     evaluation_loader,
     steps_per_epoch,
     training_loader,
 )
-from benchmarks.errors import UserError
+from benchmarks.engine.loop import resources_in_words
+from benchmarks.errors import UserError, WorkFailed
+from benchmarks.training import Schedule, Training
 
 TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -98,3 +103,22 @@ def test_any_image_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(UserError, match=r"training.batch_size = 64\n  rule:   at most the number of .* \(48\)"):
         steps_per_epoch(48, 64)
+
+
+class Killed(ImageSamples):
+    """Samples whose loader process is killed, as the kernel does when memory runs out."""
+
+    def __getitem__(self, key: SampleKey) -> tuple[int, Sample]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(key)
+
+
+def test_a_loader_process_that_is_killed_is_told_in_words(small_digits: Path) -> None:
+    samples = Killed(images(small_digits), None, TRANSFORM)
+    loader = training_loader(samples, StepBatches(48, 10, 4, 0, seed=0), 1, pin=False)
+    schedule = Schedule(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)
+    with (
+        pytest.raises(WorkFailed, match="a loader process died: DataLoader worker"),
+        resources_in_words(Training(epochs=1, batch_size=10, schedule=schedule)),
+    ):
+        list(loader)
