@@ -35,6 +35,16 @@ def test_pipelines_below_a_file_are_a_wrong_request(bench: Bench) -> None:
     assert "file is not a folder" in done.stdout
 
 
+def test_a_folder_in_the_place_of_a_manifest_is_a_damaged_one(bench: Bench) -> None:
+    (bench.path / "pipelines" / "broken" / "manifest.json").mkdir(parents=True)
+    done = bench.mimbench("pipeline", "list")
+    assert (done.returncode, done.stdout.split("  ")[0]) == (0, "broken")
+    assert "its manifest is damaged" in done.stdout
+    status = bench.mimbench("pipeline", "status", "broken")
+    assert status.returncode == 2
+    assert "(missing or damaged)" in status.stdout
+
+
 def test_a_recipe_that_was_moved_counts_as_changed(bench: Bench) -> None:
     recipe = bench.path / "mine.yaml"
     recipe.write_bytes(find_recipe("pretrain", "digits_simmim").read_bytes())
