@@ -35,6 +35,11 @@ def test_pipelines_below_a_file_are_a_wrong_request(bench: Bench) -> None:
     assert "file is not a folder" in done.stdout
 
 
+def test_no_pipelines_are_listed_as_none(bench: Bench) -> None:
+    done = bench.mimbench("pipeline", "list", "--pipelines", "nowhere")
+    assert (done.returncode, done.stdout) == (0, "no pipelines in nowhere\n")
+
+
 def test_a_folder_in_the_place_of_a_manifest_is_a_damaged_one(bench: Bench) -> None:
     (bench.path / "pipelines" / "broken" / "manifest.json").mkdir(parents=True)
     done = bench.mimbench("pipeline", "list")
