@@ -104,8 +104,10 @@ def read_manifest(folder: Path) -> EncoderManifest:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return EncoderManifest.model_validate_json(json.dumps(data))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError.about("encoder", str(folder), f"a folder with {MANIFEST}", "export finished?") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"export it again ({first})") from None
@@ -121,11 +123,18 @@ def read_encoder(folder: Path) -> tuple[EncoderManifest, dict[str, Tensor]]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError.about("encoder", str(path), "a file that exists", "export it again") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
         rule = f"the sha256 of its manifest ({manifest.sha256[:12]}...)"
         raise UserError.about(f"sha256 of {path}", found[:12] + "...", rule, "the file changed: export it again")
     return manifest, load(data)
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    what = (error.strerror or str(error)).lower()
+    return UserError.about(str(path), what, "a readable file of an exported encoder", "export it again")
 
 
 def unknown_architecture(name: str, timm_names: list[str]) -> UserError:

@@ -34,8 +34,16 @@ def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `Did you mean X? Known: ...` for a misspelt `word`; the guess is left out when nothing is near."""
+    """Return `Did you mean X? Known: ...` for a misspelt `word`; the guess is left out when nothing is near.
+
+    Names may come out of files: control characters are escaped, so that none reaches the terminal.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    guess = f"Did you mean {near[0]}? " if near else ""
-    return f"{guess}Known: {', '.join(names) or 'none'}"
+    guess = f"Did you mean {printable(near[0])}? " if near else ""
+    return f"{guess}Known: {', '.join(map(printable, names)) or 'none'}"
+
+
+def printable(text: str) -> str:
+    """Return `text` with escapes, as in Python's repr, for the characters that do not print."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -40,12 +40,15 @@ class RunFolder:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Return the record of a run folder, or None when there is none. Raises UserError when it is damaged."""
+    """Return the record of a run folder, or None when there is none. Raises UserError when damaged or unreadable."""
     path = folder / RECORD
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise UserError.about(str(path), what, "a run record, a readable file", "mend or remove it") from None
     except ValidationError as error:
         first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         remedy = f"delete the file and run again ({first})"

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("mimbench report", "%(prog)s leaderboard RUNS... --out DIR", formatter_class=raw)
-    verbs = parser.add_subparsers(metavar="REPORT", required=True)
+    verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
     help_text = "rank encoders by task, over seeds, with deltas to a baseline where they are fair"
     verb = verbs.add_parser("leaderboard", help=help_text, description=help_text, epilog=EXAMPLES, formatter_class=raw)
     runs_help = "run folders, folders of runs, globs, announcement files or folders of those"

@@ -158,8 +158,6 @@ def _read(folder: Path) -> FoundRun | LeftOut:
         record = read_record(folder)
     except UserError as error:
         return _unreadable(folder, where, error)
-    except OSError as error:
-        return LeftOut(where, "unreadable", error.strerror or str(error))
     if record is None:
         return LeftOut(str(folder), "no record", f"a run folder without {RECORD}")
     return FoundRun(folder, record)
@@ -168,13 +166,15 @@ def _read(folder: Path) -> FoundRun | LeftOut:
 def _unreadable(folder: Path, where: str, error: UserError) -> LeftOut:
     try:
         version = json.loads((folder / RECORD).read_bytes()).get("schema_version")
+    except OSError as cause:
+        return LeftOut(where, "unreadable", cause.strerror or str(cause))
     except (ValueError, AttributeError):
         return LeftOut(where, "damaged", "not a whole JSON object")
     if isinstance(version, int) and version > NEWEST_SCHEMA:
         return LeftOut(
             where, "newer schema", f"version {version}; this mimbench reads up to {NEWEST_SCHEMA}: update it"
         )
-    cause = error.__context__
-    details = cause.errors() if isinstance(cause, ValidationError) else []
+    reason = error.__context__
+    details = reason.errors() if isinstance(reason, ValidationError) else []
     faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in details[:3]]
     return LeftOut(where, "damaged", "; ".join(faults))

@@ -146,7 +146,7 @@ T = TypeVar("T", bound=Config)
 def _read(schema: type[T], path: Path) -> T | None:
     try:
         return schema.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
 
 
@@ -191,7 +191,7 @@ def is_held(path: Path) -> bool:
     """Tell whether a living process holds the lock file."""
     try:
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -207,8 +207,8 @@ def is_held(path: Path) -> bool:
 def read_holder(path: Path) -> str:
     """Return `process PID on HOST` of the last holder, or an empty text."""
     try:
-        return path.read_text()
-    except FileNotFoundError:
+        return path.read_text(errors="replace")
+    except OSError:
         return ""
 
 

@@ -96,9 +96,17 @@ def is_completed(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> bo
 
 def inputs_digest(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str:
     """Return a sha256 (hex) of all that decides what the stage does: command, recipe, and what its parents left."""
-    recipe = Path(stage.recipe_file).read_text() if stage.recipe_file is not None else None
+    recipe = _text(Path(stage.recipe_file)) if stage.recipe_file is not None else None
     parents = {name: _left_behind(folder, pipeline.stage(name)) for name in stage.needs}
     return digest_of({"argv": stage.argv, "recipe": recipe, "parents": parents})
+
+
+def _text(path: Path) -> str | None:
+    """Return a recipe's text; one that was moved or cannot be read is None, and so another one than before."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _has_result(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> bool:

@@ -35,7 +35,10 @@ def show_status(folder: PipelineFolder) -> int:
 
 def show_list(root: Path) -> int:
     """Print one line for each pipeline below `root`, the last launched first."""
-    for folder in list_pipelines(root):
+    folders = list_pipelines(root)
+    if not folders:
+        print(f"no pipelines in {root}")
+    for folder in folders:
         try:
             manifest, views, _ = look(folder)
         except UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -46,7 +47,8 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def save(self, model: nn.Module, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
-        """Write the state after `step` steps. Raises WorkFailed when the disk is full; older ones stay."""
+        """Write the state after `step` steps. Raises WorkFailed when the disk is full, UserError when the folder
+        cannot be written; older ones stay."""
         random_data, random_tensors = random_state()
         optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
         parts = {"model": model.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
@@ -67,7 +69,7 @@ class Checkpoints:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-            shutil.rmtree(path, ignore_errors=True)  # a damaged one of the same step
+            _remove(path)  # a damaged one of the same step
             temporary.rename(path)
             sync_folder(self.folder)
         except OSError as error:
@@ -87,7 +89,16 @@ class Checkpoints:
     def prune(self, keep: int) -> None:
         """Remove all but the newest `keep`, and what interrupted writes have left."""
         for path in [*sorted(self.folder.glob("step_*"))[:-keep], *self.folder.glob(".step_*.tmp")]:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, or a file that stands where one belongs; what cannot be removed stays."""
+    if path.is_file():
+        with contextlib.suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -15,10 +15,14 @@ class MetricsLog:
         self.path = path
 
     def rewind(self, step: int) -> None:
-        """Drop the lines after `step`, and a last line that a crash cut short."""
+        """Drop the lines after `step`, and a last line that a crash cut short; broken bytes stop nothing."""
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise disk_error(error, self.path, 0) from error
+        kept = [line for line in text.splitlines() if _step(line) <= step]
         write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
 
     def write(self, **numbers: float) -> None:

@@ -133,3 +133,14 @@ def test_channels_are_three_unless_said(arguments: dict[str, int], channels: int
 def test_unknown_architecture_gets_the_nearest_name(name: str, guess: str) -> None:
     message = str(unknown_architecture(name, ["vit_base_patch16_224", "resnet18"]))
     assert f"remedy: Did you mean {guess}?" in message
+
+
+def test_things_of_another_kind_in_the_place_of_an_export(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"a folder with manifest\.json"):
+        read_manifest(tmp_path / "file")
+    with pytest.raises(UserError, match="file is not a folder"):
+        write_encoder(tmp_path / "file", {"x": torch.zeros(1)}, **MANIFEST)
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(UserError, match=r"manifest\.json = is a directory"):
+        read_manifest(tmp_path)

@@ -168,6 +168,15 @@ def test_damaged_record_is_named_and_counts_as_not_completed(folder: RunFolder, 
     assert completed(folder.path) is not None
 
 
+def test_folder_in_the_place_of_a_record_is_explained(folder: RunFolder) -> None:
+    folder.record.mkdir(parents=True)
+    assert completed(folder.path) is None
+    with pytest.raises(UserError, match=r"record.json = is a directory\n  rule:"):
+        read_record(folder.path)
+    with pytest.raises(UserError, match=r"record\.json = is a directory"), open_run(folder, record(), ""):
+        raise AssertionError("it must not begin")
+
+
 def test_newer_record_is_refused_not_misread(folder: RunFolder) -> None:
     folder.path.mkdir()
     folder.record.write_text(record().model_dump_json().replace('"schema_version":1', '"schema_version":2'))

@@ -41,6 +41,22 @@ def test_a_page_where_a_folder_is(tmp_path: Path, runs: Path, capsys: pytest.Cap
     assert "leaderboard.html = is a directory" in capsys.readouterr().err
 
 
+def test_a_folder_where_a_record_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    factory.write(tmp_path / "runs", factory.transfer("simmim"))
+    (tmp_path / "runs" / "odd" / "record.json").mkdir(parents=True)
+    assert report(tmp_path / "runs", "--out", tmp_path / "out") == 0
+    assert "1 unreadable" in capsys.readouterr().out
+
+
+def test_labels_and_usage_are_fit_for_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    factory.write(tmp_path / "runs", factory.transfer("two\nlines\x1b[31m"))
+    assert report(tmp_path / "runs", "--baseline", "nope", "--out", tmp_path / "out") == 2
+    assert "Known: two\\nlines\\x1b[31m\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        report(tmp_path / "runs")
+    assert capsys.readouterr().err.startswith("usage: mimbench report leaderboard [-h] --out DIR")
+
+
 def test_a_misspelt_baseline_or_task_is_a_wrong_request(
     tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.config import find_recipe
 from benchmarks.rundir import follow, read_record
 from tests.slurm.bench import STAGES, TRAINED, Bench, alive, members
 
@@ -32,6 +33,35 @@ def test_pipelines_below_a_file_are_a_wrong_request(bench: Bench) -> None:
     done = bench.submit("--pipelines", "file")
     assert done.returncode == 2, done.stdout
     assert "file is not a folder" in done.stdout
+
+
+def test_no_pipelines_are_listed_as_none(bench: Bench) -> None:
+    done = bench.mimbench("pipeline", "list", "--pipelines", "nowhere")
+    assert (done.returncode, done.stdout) == (0, "no pipelines in nowhere\n")
+
+
+def test_a_folder_in_the_place_of_a_manifest_is_a_damaged_one(bench: Bench) -> None:
+    (bench.path / "pipelines" / "broken" / "manifest.json").mkdir(parents=True)
+    done = bench.mimbench("pipeline", "list")
+    assert (done.returncode, done.stdout.split("  ")[0]) == (0, "broken")
+    assert "its manifest is damaged" in done.stdout
+    status = bench.mimbench("pipeline", "status", "broken")
+    assert status.returncode == 2
+    assert "(missing or damaged)" in status.stdout
+
+
+def test_a_recipe_that_was_moved_counts_as_changed(bench: Bench) -> None:
+    recipe = bench.path / "mine.yaml"
+    recipe.write_bytes(find_recipe("pretrain", "digits_simmim").read_bytes())
+    file = bench.path / "pipeline.yaml"
+    file.write_text(file.read_text().replace("recipe: digits_simmim", "recipe: mine.yaml"))
+    assert bench.submit().returncode == 0
+    recipe.rename(bench.path / "moved.yaml")
+    for command in (["status", bench.folder.id], ["list"], ["cancel", bench.folder.id]):
+        done = bench.mimbench("pipeline", *command)
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in done.stdout
+    assert "its recipe or a parent changed" in bench.mimbench("pipeline", "status", bench.folder.id).stdout
 
 
 def test_launching_again_runs_nothing_and_shows_the_same_table(bench: Bench) -> None:
