@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stage",
         choices=get_args(InitStage)[1:],
-        help="how far a foreign checkpoint was trained, where it does not tell",
+        help="how far a foreign checkpoint or timm: model was trained, where it does not tell",
     )
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
     parser.add_argument("--label", metavar="NAME", help="the encoder's name in tables")

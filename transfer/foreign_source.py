@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, InitStage
-from benchmarks.errors import UserError
 from benchmarks.record import EncoderUse
-from transfer.checkpoint.foreign import ForeignEncoder, read_foreign, weights_sha256
-from transfer.references import Source
+from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.references import Source, known_stage
 
 
 def foreign_source(reference: str, path: Path, label: str | None, stage: InitStage | None) -> Source:
@@ -23,7 +22,7 @@ def foreign_source(reference: str, path: Path, label: str | None, stage: InitSta
         label=label or path.stem,
         reference=reference,
         method=encoder.layout.name,
-        init_stage=_known_stage(encoder, reference, stage),
+        init_stage=known_stage(stage or encoder.stage, reference),
         epochs=encoder.epochs,
         architecture=architecture,
         sha256=weights_sha256(encoder.weights),
@@ -39,12 +38,3 @@ def foreign_source(reference: str, path: Path, label: str | None, stage: InitSta
         notes=encoder.inferred.notes,
         window_assumed=encoder.inferred.window_assumed,
     )
-
-
-def _known_stage(encoder: ForeignEncoder, reference: str, stage: InitStage | None) -> InitStage:
-    found = stage or encoder.stage
-    if found is not None:
-        return found
-    rule = "known: reports never mix self-supervised, supervised and fine-tuned encoders"
-    remedy = "the file does not tell it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
-    raise UserError.about(f"stage of {reference}", "(unknown)", rule, remedy)

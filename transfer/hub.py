@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,29 @@ from benchmarks.encoders import Architecture, InitStage, unknown_architecture
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
-from transfer.references import Source
+from transfer.references import Source, known_stage
 
 # config.json tells what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
 WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")
+_IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
 
 
-def timm_source(reference: str, name: str, label: str | None) -> Source:
+def timm_source(reference: str, name: str, label: str | None, stage: InitStage | None = None) -> Source:
     """Load a pretrained timm model, from the local cache or the hub, without its classifier.
 
-    Raises UserError for a name that timm does not know, WorkFailed when the weights cannot be had.
+    Raises UserError for a name that timm does not know, or that does not tell its stage and `stage` is not given;
+    WorkFailed when the weights cannot be had.
     """
     if not timm.is_model(name) or not timm.is_model_pretrained(name):
         raise unknown_architecture(name, timm.list_pretrained())
-    weights = _pretrained(name)
     config: Any = timm.get_pretrained_cfg(name)
+    init_stage = known_stage(stage or _stage(name, config.tag, config.num_classes), reference)
+    weights = _pretrained(name)
     use = EncoderUse(
         label=label or name,
         reference=reference,
         method=config.tag or "timm",
-        init_stage=_stage(config.tag, config.num_classes),
+        init_stage=init_stage,
         epochs=None,
         architecture=Architecture(name=name.split(".")[0]),
         sha256=weights_sha256(weights),
@@ -71,8 +75,13 @@ def _unreachable(name: str, error: Exception) -> WorkFailed:
     )
 
 
-def _stage(tag: str, num_classes: int) -> InitStage:
-    """Tell the stage from timm's tag: `_ft_` marks a second training, no classes a training without labels."""
+def _stage(name: str, tag: str, num_classes: int) -> InitStage | None:
+    """Tell the stage from timm's tag: `_ft_` marks a second training, no classes a training without labels.
+
+    None for encoders of image-text training, which is none of the stages; their classes are an embedding's width.
+    """
     if "_ft_" in tag:
         return "fine-tuned"
+    if _IMAGE_TEXT.search(f"{name}.{tag}"):
+        return None
     return "supervised" if num_classes else "self-supervised"

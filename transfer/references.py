@@ -44,7 +44,7 @@ class Source:
 def resolve(reference: str, label: str | None = None, stage: InitStage | None = None) -> Source:
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
-    `stage` says how far a foreign checkpoint was trained, where its file does not tell.
+    `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not tell.
     """
     scheme, separator, name = reference.partition(":")
     if separator and scheme in _SCHEMES:
@@ -56,6 +56,15 @@ def resolve(reference: str, label: str | None = None, stage: InitStage | None = 
         return _foreign(reference, path, label, stage)
     rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
     raise UserError.about("--encoder", reference, rule, "check the path")
+
+
+def known_stage(found: InitStage | None, reference: str) -> InitStage:
+    """Return `found`. Raises UserError where it is None."""
+    if found is not None:
+        return found
+    rule = "known: reports never mix self-supervised, supervised and fine-tuned encoders"
+    remedy = "the encoder does not tell it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
+    raise UserError.about(f"stage of {reference}", "(unknown)", rule, remedy)
 
 
 def _folder_of(reference: str, path: Path) -> Path | None:
@@ -108,10 +117,10 @@ def _random(reference: str, name: str, label: str | None, _stage: InitStage | No
     return Source(use, "random", mean, std, None)
 
 
-def _timm(reference: str, name: str, label: str | None, _stage: InitStage | None) -> Source:
+def _timm(reference: str, name: str, label: str | None, stage: InitStage | None) -> Source:
     from transfer.hub import timm_source  # torch and timm, only when a hub name is used
 
-    return timm_source(reference, name, label)
+    return timm_source(reference, name, label, stage)
 
 
 def _hf_hub(reference: str, name: str, label: str | None, stage: InitStage | None) -> Source:

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
 
 import mimbench
-from benchmarks.encoders import read_manifest
+from benchmarks.encoders import InitStage, read_manifest
+from benchmarks.errors import UserError
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
+from transfer.references import resolve
 
 
 def transfer(command: list[str], encoder: object, runs: Path, *more: str) -> Path:
@@ -138,6 +140,31 @@ def test_from_timms_hub_through_its_cache(
     assert (record.load_report.coverage_percent, record.load_report.source_format) == (100, "timm")
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "stage"),
+    [
+        ("vit_tiny_patch16_224.augreg_in21k", None, "supervised"),
+        ("vit_tiny_patch16_224.augreg_in21k", "self-supervised", "self-supervised"),
+        ("vit_base_patch16_224.mae", None, "self-supervised"),
+        ("vit_base_patch16_clip_224.laion2b", "self-supervised", "self-supervised"),
+        ("vit_base_patch16_clip_224.openai_ft_in1k", None, "fine-tuned"),
+        ("vit_base_patch16_siglip_224.webli", None, None),
+        ("vit_base_patch16_clip_224.dfn2b", None, None),
+        ("vit_base_patch16_clip_224.datacompxl", None, None),
+        ("vit_base_patch16_clip_224.metaclip_400m", None, None),
+    ],
+)
+def test_stage_of_a_timm_model(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: InitStage | None, stage: InitStage | None
+) -> None:
+    monkeypatch.setattr("transfer.hub._pretrained", lambda _name: {"weight": torch.zeros(1)})
+    if stage is None:
+        with pytest.raises(UserError, match="add --stage self-supervised"):
+            resolve(f"timm:{name}", None, given)
+    else:
+        assert resolve(f"timm:{name}", None, given).use.init_stage == stage
+
+
 def test_unreadable_test_images_are_left_out_and_named(
     transfer_command: list[str], small_digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +190,7 @@ def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_
     [
         ("nowhere", mimbench.WRONG, ["--encoder = nowhere", "a checkpoint that exists"]),
         ("timm:swin_bas_patch4_window7_224", mimbench.WRONG, ["swin_bas", "Did you mean swin_base"]),
+        ("timm:vit_base_patch16_clip_224.openai", mimbench.WRONG, ["stage of timm:vit_base", "--stage supervised"]),
         ("random:digit_swin", mimbench.WRONG, ["digit_swin", "Did you mean digits_swin"]),
     ],
 )
