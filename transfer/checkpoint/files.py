@@ -16,6 +16,14 @@ from transfer.checkpoint.safetensors_file import is_safetensors, read_safetensor
 from transfer.checkpoint.shards import Index, merge, read_index
 from transfer.checkpoint.torch_files import Parsed, read_pickles, read_torch_zip
 
+# Hugging Face's names, the ones that its own libraries prefer first.
+_BY_CONVENTION = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
 __all__ = ["CheckpointFile", "Limits", "read_checkpoint_file"]
 
 
@@ -92,7 +100,7 @@ def _read_shards(path: Path, file: BinaryIO, index: Index, limits: Limits) -> tu
 
 
 def _only_checkpoint(folder: Path, limits: Limits) -> Path:
-    """Return the one checkpoint of a folder: its index of shards, else `model.safetensors`, else the only one."""
+    """Return the checkpoint of a folder: the one named by convention, else its index of shards, else the only one."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     indexes, single = [], []
     for path in files:
@@ -103,8 +111,9 @@ def _only_checkpoint(folder: Path, limits: Limits) -> Path:
             elif is_zip(head) or is_safetensors(head) or is_pickle(head):
                 single.append(path)
     found = indexes or single
-    by_convention = [path for path in found if path.name in ("model.safetensors", "model.safetensors.index.json")]
-    if len(found) == 1 or len(by_convention) == 1:
+    named = {path.name: path for path in (*indexes, *single)}
+    by_convention = [named[name] for name in _BY_CONVENTION if name in named]
+    if by_convention or len(found) == 1:
         return (by_convention or found)[0]
     if not found:
         remedy = f"give the checkpoint's path; this folder holds {', '.join(p.name for p in files[:5]) or 'no files'}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from benchmarks.errors import UserError
 from transfer.checkpoint.beside import read_json
 from transfer.checkpoint.layout import Family
 
@@ -30,6 +31,14 @@ def norm_eps(config: Mapping[str, Any], family: Family) -> float | None:
     """Return the LayerNorms' eps where it is not timm's own; None where it is, or is not told."""
     found = config.get("layer_norm_eps")
     return found if isinstance(found, float) and found != TIMM_EPS[family] else None
+
+
+def check_registers(config: Mapping[str, Any], found: int) -> None:
+    """Raise UserError where DINOv2's config tells another number of register tokens than the weights hold."""
+    told = config.get("num_register_tokens", found)
+    if told != found:
+        rule = f"{told}, the num_register_tokens of config.json"
+        raise UserError.about("register_tokens", found, rule, "the checkpoint is incomplete: get it again")
 
 
 def swinv2_arguments(config: Mapping[str, Any]) -> dict[str, JsonValue]:

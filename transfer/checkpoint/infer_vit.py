@@ -46,7 +46,7 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
         image_size_px=size if isinstance(size, int) else None,
         patch_size_px=kernel[2],
         window_size=None,
-        notes=(known_by, ASSUMED, *_pooling(sizes, relative)),
+        notes=(known_by, ASSUMED, *_pooling(sizes, relative), *_lost_registers(arguments)),
     )
 
 
@@ -57,6 +57,10 @@ def _depth(sizes: Sizes) -> int:
 def _vit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
     registers = sizes["reg_token"][1] if "reg_token" in sizes else 0
     token, after = "cls_token" in sizes, anywhere(sizes, r"fc_norm\..*")
+    if registers and not (token or after):  # timm's registers without a class token pool first and norm afterwards
+        rule = "present beside reg_token, where no fc_norm says that patches are pooled"
+        remedy = "the checkpoint is incomplete: get it again; where it is not, put timm's config.json beside it"
+        raise UserError.about("cls_token", "(missing)", rule, remedy)
     side, embedded = _position_grid(sizes, token + registers, registers)
     return {
         "img_size": side * kernel[2],
@@ -146,7 +150,8 @@ def _heads(weights: Weights, width: int, hidden: int, given: int | None) -> tupl
     heads = HEADS_BY_SIZE.get((width, hidden), 0 if width % 64 else width // 64)
     if not heads:
         rule = "given for widths that are not a multiple of 64: the tensors do not tell it"
-        raise UserError.about("heads", f"unknown for width {width}", rule, "name the number of heads")
+        remedy = "put Hugging Face's config.json or mimbench's FILE.json beside it"
+        raise UserError.about("heads", f"unknown for width {width}", rule, remedy)
     return heads, f"{heads} heads of {width // heads}, by convention for width {width}: the tensors do not tell"
 
 
@@ -202,6 +207,12 @@ def _pooling(sizes: Sizes, relative: bool) -> tuple[str, ...]:
         return (
             "pools by the mean of the normed patches; SimMIM and BEiT fine-tune with a norm after the mean instead",
         )
+    return ()
+
+
+def _lost_registers(arguments: Arguments) -> tuple[str, ...]:
+    if arguments.get("class_token") and arguments["no_embed_class"] and not arguments["reg_tokens"]:
+        return ("pos_embed has no row for the class token, as beside registers, but there is no reg_token",)
     return ()
 
 

@@ -50,6 +50,8 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     if not layout.name.startswith("huggingface-"):
         return inferred
     architecture = inferred.architecture
+    if layout.family == "vit":
+        huggingface_config.check_registers(config, weights["reg_token"].shape[1] if "reg_token" in weights else 0)
     if layout.family == "swinv2" and "window_size" in config:
         told = inferred_from(architecture.with_arguments(**huggingface_config.swinv2_arguments(config)))
         inferred, architecture = told, told.architecture

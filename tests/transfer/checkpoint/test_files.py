@@ -281,5 +281,7 @@ def test_a_folder_of_one_checkpoint(tmp_path: Path) -> None:
     assert read_checkpoint_file(tmp_path).path == path
     save({"a": torch.ones(2)}, tmp_path / "more")
     assert "a folder with 2 checkpoints: more, weights" in refusal(tmp_path)
+    trainers = save({"a": torch.ones(2)}, tmp_path / "pytorch_model.bin")
+    assert read_checkpoint_file(tmp_path).path == trainers, "as Hugging Face's Trainer leaves it beside others"
     save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
     assert read_checkpoint_file(tmp_path).path == tmp_path / "model.safetensors"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import mimbench
 from benchmarks.encoders import Architecture, find_architecture, write_encoder
 from benchmarks.engine.backbone import build_backbone
+from benchmarks.errors import UserError
 from tests.libraries import library
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint import swin_zoo, vit_files
@@ -256,6 +257,19 @@ def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, k
     if kind == "Swinv2":
         inferred = read_foreign(tmp_path).inferred
         assert (inferred.image_size_px, inferred.window_size, inferred.notes) == (64, 4, ()), "as config.json says"
+
+
+def test_lost_registers_are_missed_where_config_json_counts_them(tmp_path: Path) -> None:
+    transformers = library("transformers", "transformers")
+    size = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    theirs = transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**size))
+    theirs.save_pretrained(tmp_path)
+    assert read_foreign(tmp_path).inferred.architecture.arguments["reg_tokens"] == 4
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["embeddings.register_tokens"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="register_tokens = 0"):
+        read_foreign(tmp_path)
 
 
 def test_a_repository_of_the_hub_through_its_cache(

@@ -56,7 +56,7 @@ def test_sizes_without_a_row_in_the_table(name: str) -> None:
 
 def test_heads_that_tensors_do_not_tell() -> None:
     weights = _meta("vit_base_patch16_224", embed_dim=96, num_heads=4, depth=1)
-    with pytest.raises(UserError, match="unknown for width 96"):
+    with pytest.raises(UserError, match=r"unknown for width 96[^$]*config\.json or mimbench's FILE\.json beside it"):
         infer_vit(weights)
     inferred = infer_vit(weights, heads=4)
     assert inferred.architecture.arguments["num_heads"] == 4
@@ -90,6 +90,18 @@ def test_what_an_encoder_cannot_be_without(lost: str, told: str) -> None:
     del weights[lost]
     with pytest.raises(UserError, match=told):
         infer_vit(weights)
+
+
+def test_dinov2_without_its_class_token_or_registers() -> None:
+    weights = _meta("vit_small_patch14_reg4_dinov2", depth=1)
+    without_registers = {name: tensor for name, tensor in weights.items() if name != "reg_token"}
+    assert any("no reg_token" in note for note in infer_vit(without_registers).notes)
+    assert not any("no reg_token" in note for note in infer_vit(weights).notes)
+    del weights["cls_token"]
+    with pytest.raises(UserError, match=r"cls_token = \(missing\)"):
+        infer_vit(weights)
+    pooled = _meta("vit_medium_patch16_reg4_gap_256", depth=1)
+    assert infer_vit(pooled).architecture.arguments["reg_tokens"] == 4, "timm has registers without a class token"
 
 
 def test_a_beit_without_positions_is_refused() -> None:
