@@ -83,6 +83,11 @@ def with_window(architecture: Architecture, window_size: int | None) -> Architec
     return architecture.with_arguments(window_size=window_size)
 
 
+def assumed_normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std) per channel where nothing tells them: ImageNet's for three channels, else 0.5."""
+    return (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
+
+
 def write_encoder(folder: Path, weights: dict[str, Tensor], **fields: Any) -> EncoderManifest:
     """Write weights and manifest to `folder`; `fields` are the manifest's, without `sha256`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, InitStage
+from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.record import EncoderUse
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.references import Source, known_stage
@@ -27,8 +27,7 @@ def foreign_source(reference: str, path: Path, label: str | None, stage: InitSta
         architecture=architecture,
         sha256=weights_sha256(encoder.weights),
     )
-    channels = architecture.in_chans
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
+    mean, std = assumed_normalisation(architecture.in_chans)
     return Source(
         use,
         encoder.layout.name,

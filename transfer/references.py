@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.encoders import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     MANIFEST,
     InitStage,
+    assumed_normalisation,
     find_architecture,
     read_encoder,
     read_manifest,
@@ -112,8 +111,7 @@ def _random(reference: str, name: str, label: str | None, _stage: InitStage | No
         architecture=find_architecture(name),
         sha256=None,
     )
-    channels = use.architecture.in_chans
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
+    mean, std = assumed_normalisation(use.architecture.in_chans)
     return Source(use, "random", mean, std, None)
 
 
