@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.encoders import EncoderManifest, InitStage, with_window, write_encoder
+from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import window_size
+from transfer.adapted import plan_encoder
 from transfer.adapter import Transfer
 from transfer.loading import is_head
 from transfer.recipe import FinetuneRecipe
@@ -24,15 +25,16 @@ def export_finetuned(model: nn.Module, transfer: Transfer, folder: Path, run_id:
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
     embed: Any = model.patch_embed
+    plan = plan_encoder(transfer.source, recipe)
     return write_encoder(
         folder,
         {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
-        architecture=with_window(use.architecture, recipe.window_size).at_size(recipe.image_size_px),
+        architecture=plan.architecture.at_size(recipe.image_size_px),
         image_size_px=recipe.image_size_px,
         patch_size_px=int(embed.patch_size[0]),
         window_size=window_size(model),
-        mean=transfer.source.mean,
-        std=transfer.source.std,
+        mean=plan.normalisation.mean,
+        std=plan.normalisation.std,
         method="supervised" if scratch else f"{use.method} + {transfer.task.name}",
         init_stage=stage,
         epochs=recipe.training.epochs,

@@ -9,7 +9,6 @@ import torch
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
-from benchmarks.encoders import with_window
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.images import MODES, Batch, ImageSamples, evaluation_loader, steps_per_epoch
@@ -23,6 +22,7 @@ from benchmarks.record import LoadReport, MetricValue, RunRecord, TaskUse
 from benchmarks.run_command import first_record
 from benchmarks.rundir import Run, open_run
 from benchmarks.tasks import Task
+from transfer.adapted import plan_encoder
 from transfer.adapter import Transfer
 from transfer.augment import mixing, test_transform, training_transform
 from transfer.evaluate import Evaluation, evaluate
@@ -30,7 +30,7 @@ from transfer.export import export_finetuned
 from transfer.image_folder import ImageFolders
 from transfer.layer_decay import layers_of
 from transfer.loading import load_encoder, random_report, require_complete
-from transfer.recipe import FinetuneRecipe
+from transfer.recipe import FinetuneRecipe, given_by
 from transfer.references import Source
 
 
@@ -40,6 +40,7 @@ class Finetuning:
     def __init__(self, recipe: FinetuneRecipe, source: Source, data: ImageFolders, seed: int) -> None:
         self.recipe, self.source, self.data, self.seed = recipe, source, data, seed
         self.device = choose_device(recipe.training)
+        self._plan = plan_encoder(source, recipe)
         self.model, self.load_report = build_classifier(recipe, source, len(data.classes), seed)
         self.model.to(self.device)
         self.parameter_groups = self._groups()
@@ -58,13 +59,13 @@ class Finetuning:
         return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
 
     def training_samples(self) -> ImageSamples:
-        transform = training_transform(self.recipe, self.source.mean, self.source.std)
+        transform = training_transform(self.recipe, self._plan.normalisation.mean, self._plan.normalisation.std)
         train = self.data.train
         return ImageSamples(
             train.files,
             train.labels,
             transform,
-            channels=self.source.use.architecture.in_chans,
+            channels=self._plan.architecture.in_chans,
             seed=self.seed,
             patience=self.recipe.data.max_unreadable,
         )
@@ -86,8 +87,8 @@ class Finetuning:
     def measure(self) -> Evaluation:
         """Evaluate on the test set. Raises WorkFailed when too many of its images are unreadable."""
         recipe, test = self.recipe, self.data.test
-        transform = test_transform(recipe, self.source.mean, self.source.std)
-        channels = self.source.use.architecture.in_chans
+        transform = test_transform(recipe, self._plan.normalisation.mean, self._plan.normalisation.std)
+        channels = self._plan.architecture.in_chans
         samples = ImageSamples(test.files, test.labels, transform, channels=channels, replace=False)
         training, pin = recipe.training, self.device.type == "cuda"
         loader = evaluation_loader(samples, training.batch_size, training.workers, pin)
@@ -102,12 +103,12 @@ def build_classifier(
     """Return the encoder with a fresh head, and the proof of what was loaded into it."""
     if source.window_assumed and recipe.window_size is None:
         rule = "a known window (SwinV2's tensors do not tell it)"
-        remedy = "add window_size=N, or put the config.json / FILE.json beside it"
+        remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
         raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
-    architecture = with_window(source.use.architecture, recipe.window_size)
+    architecture = plan_encoder(source, recipe).architecture
     if architecture.in_chans not in MODES:
         rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
-        raise UserError.about("in_chans", architecture.in_chans, rule, "another encoder")
+        raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
     seed_all(derive(seed, "weights"))
     model = build_backbone(
         architecture, recipe.image_size_px, num_classes=num_classes, drop_path_rate=recipe.drop_path_rate
@@ -115,7 +116,7 @@ def build_classifier(
     if source.read is None:
         return model, random_report(model)
     report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
-    return model, report.model_copy(update={"notes": source.notes})
+    return model, report.model_copy(update={"notes": source.notes(given_by(recipe))})
 
 
 def finetune(transfer: Transfer) -> RunRecord:

@@ -1,7 +1,8 @@
 """Which layer a parameter belongs to, for layer-wise learning rates.
 
-Source: microsoft/SimMIM `optimizer.py`, re-stated for timm's names. A Swin PatchMerging belongs to the last block
-before it; timm keeps it at the start of the next stage, the official code at the end of its own.
+Sources: microsoft/SimMIM `optimizer.py`, and microsoft/unilm `beit/optim_factory.py` for BEiT, re-stated for timm's
+names. A Swin PatchMerging belongs to the last block before it; timm keeps it at the start of the next stage, the
+official code at the end of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from timm.models.beit import Beit
 from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -26,11 +29,11 @@ class Layers:
 
 def layers_of(model: nn.Module) -> Layers:
     """Return the layers of a timm model. Raises UserError where no published rule exists."""
-    if isinstance(model, SwinTransformer):
+    if isinstance(model, SwinTransformer | SwinTransformerV2):
         return _swin([block.depth for block in model.layers])
-    if isinstance(model, VisionTransformer):
+    if isinstance(model, VisionTransformer | Beit):
         return _vit(len(model.blocks))
-    rule = "1.0 for this architecture (layers are defined for Swin and ViT)"
+    rule = "1.0 for this architecture (layers are defined for Swin, SwinV2, ViT and BEiT)"
     raise UserError.about("layer_decay", type(model).__name__, rule, "set layer_decay=1.0")
 
 
@@ -55,6 +58,6 @@ def _vit(depth: int) -> Layers:
         part = name.split(".")
         if part[0] in ("patch_embed", "cls_token", "mask_token", "pos_embed", "reg_token"):
             return 0
-        return int(part[1]) + 1 if part[0] == "blocks" else depth + 1
+        return int(part[1]) + 1 if part[0] == "blocks" else depth + 1  # rel_pos_bias, which all blocks share, too
 
     return Layers(depth + 2, layer)

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from benchmarks.encoders import Architecture, unknown_architecture
+from benchmarks.encoders import Architecture, WindowSize, plain_window, unknown_architecture
 from benchmarks.errors import UserError
 
 
@@ -73,9 +73,14 @@ def _image_size(model: nn.Module) -> int | tuple[int, int]:
     return height if height == width else (height, width)
 
 
-def window_size(backbone: nn.Module) -> int | None:
+def stage_windows(backbone: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Return the rows and columns of each stage's windows, as timm clipped them; empty without windows."""
+    stages: list[Any] = [getattr(layer, "blocks", ()) for layer in getattr(backbone, "layers", ())]
+    windows = [getattr(blocks[0], "window_size", None) for blocks in stages if len(blocks)]
+    return tuple((int(window[0]), int(window[1])) for window in windows if window)
+
+
+def window_size(backbone: nn.Module) -> WindowSize | None:
     """Return the reference window of a windowed transformer, None for others."""
-    layers = getattr(backbone, "layers", None)
-    blocks = getattr(layers[0], "blocks", None) if layers is not None and len(layers) else None
-    window = getattr(blocks[0], "window_size", None) if blocks else None
-    return int(window[0]) if window else None
+    windows = stage_windows(backbone)
+    return plain_window(windows[0]) if windows else None
