@@ -63,7 +63,9 @@ def settle(stated: Stated, told: Inferred, found: Shapes) -> Inferred:
     """
     theirs = _on_meta(told.architecture)
     size = told.image_size_px
-    ours = _on_meta(stated.architecture, size if "img_size" not in stated.architecture.arguments else None)
+    ours = _on_meta(stated.architecture)
+    if stage_windows(ours) and "img_size" not in stated.architecture.arguments:
+        ours = _on_meta(stated.architecture, size)  # windows as they are clipped at the file's image size
     differences = _differences(_properties(theirs), _properties(ours), stated, told)
     if not differences.wrong:
         differences = replace(differences, wrong=_unlike(theirs, ours, found))
@@ -180,6 +182,7 @@ def _unlike(theirs: nn.Module, ours: nn.Module, found: Shapes) -> dict[str, Valu
     has, wants = (
         {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} for model in (theirs, ours)
     )
+    has = {name: shape for name, shape in has.items() if name in found or name in wants}
     has |= {name: found[name] for name in wants if name in found and name not in has}
     unlike: dict[str, Values] = {}
     for name in {**has, **wants}:
