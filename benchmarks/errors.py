@@ -29,8 +29,9 @@ class Stopped(RuntimeError):
 
 
 def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
-    shown = value if isinstance(value, str) else repr(value)
-    return f"{field} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
+    """Word a mistake. What a person gave, or a file, is shown with escapes for what would act on the terminal."""
+    shown = printable(value) if isinstance(value, str) else repr(value)
+    return f"{printable(field)} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -36,4 +36,5 @@ def foreign_source(reference: str, path: Path, label: str | None, stage: InitSta
         lambda: encoder.weights,
         notes=encoder.inferred.notes,
         window_assumed=encoder.inferred.window_assumed,
+        names=encoder.names,
     )

@@ -22,6 +22,8 @@ from benchmarks.rundir import follow, is_announcement, read_record
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transfer.checkpoint.names import FileNames
+
 
 @dataclass(frozen=True)
 class Source:
@@ -38,6 +40,8 @@ class Source:
     """What was assumed where a foreign checkpoint does not tell it."""
     window_assumed: bool = False
     """True where SwinV2's window is only that of the usual model."""
+    names: FileNames | None = None
+    """What a foreign checkpoint calls its tensors."""
 
 
 def resolve(reference: str, label: str | None = None, stage: InitStage | None = None) -> Source:

@@ -9,12 +9,14 @@ from pathlib import Path
 from safetensors.torch import save
 
 from benchmarks.encoders import InitStage
+from benchmarks.errors import UserError
 from transfer.checkpoint.beside import describe
 from transfer.checkpoint.files import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.huggingface_config import read_config
 from transfer.checkpoint.inferred import Inferred
 from transfer.checkpoint.layout import Layout, Weights
 from transfer.checkpoint.layouts import identify, infer
+from transfer.checkpoint.names import FileNames
 from transfer.checkpoint.stage import infer_epochs, infer_stage
 from transfer.checkpoint.state_dict import FoundWeights, find_weights
 
@@ -32,6 +34,7 @@ class ForeignEncoder:
     stage: InitStage | None
     """None where nothing in the file tells it."""
     epochs: int | None
+    names: FileNames
 
 
 def read_foreign(path: Path) -> ForeignEncoder:
@@ -43,15 +46,21 @@ def read_foreign(path: Path) -> ForeignEncoder:
     found = find_weights(file.content)
     layout = identify(found.tensors)
     weights = layout.to_timm(found.tensors)
+    names = FileNames(layout, found.prefix, {name: tuple(tensor.shape) for name, tensor in found.tensors.items()})
     described = describe(file, layout.name.startswith("timm-"))
+    try:
+        inferred = described.inferred if described else infer(layout, weights, read_config(file.path))
+    except UserError as error:
+        raise names.explain(error) from None
     return ForeignEncoder(
         file,
         found,
         layout,
         weights,
-        described.inferred if described else infer(layout, weights, read_config(file.path)),
+        inferred,
         (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         infer_epochs(found.facts),
+        names,
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
+from transfer.checkpoint.agreed import HIDDEN, SWINV2_HEADS, WIDTH, agreed
 from transfer.checkpoint.inferred import Inferred
 from transfer.checkpoint.layout import Weights
 from transfer.checkpoint.swin_models import SWIN, SWINV2, Known
@@ -82,23 +83,21 @@ def _read_widths(weights: Weights, version2: bool) -> _Widths:
         remedy = "an encoder with square patches"
         raise UserError.about("patch_embed.proj.weight", list(kernel), "a square kernel", remedy)
     depths = _depths(weights)
-    hidden = _stage_shape(weights, 0, "mlp.fc1.weight", dimensions=2)
+    width = agreed(weights, 0, WIDTH)
     bias = ".attn.q_bias" if version2 else ".attn.qkv.bias"
     return _Widths(
-        embed_dim=kernel[0],
+        embed_dim=width,
         depths=depths,
         heads=tuple(_heads(weights, stage, version2) for stage in range(len(depths))),
         patch_size_px=kernel[2],
         in_chans=kernel[1],
-        mlp_ratio=_ratio(hidden[0], hidden[1]),
+        mlp_ratio=_ratio(agreed(weights, 0, HIDDEN), width),
         qkv_bias=any(name.endswith(bias) for name in weights),
     )
 
 
 def _heads(weights: Weights, stage: int, version2: bool) -> int:
-    if version2:
-        return _stage_shape(weights, stage, "attn.logit_scale", dimensions=3)[0]
-    return _stage_shape(weights, stage, _TABLE, dimensions=2)[1]
+    return agreed(weights, stage, SWINV2_HEADS) if version2 else _stage_shape(weights, stage, _TABLE, dimensions=2)[1]
 
 
 def _ratio(hidden: int, width: int) -> float:

@@ -11,6 +11,7 @@ from benchmarks.encoders import MANIFEST, Architecture, InitStage, read_encoder
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layout import Family, Weights
 from transfer.checkpoint.layouts import identify, infer
+from transfer.checkpoint.names import FileNames
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class OpenedEncoder:
     """Whatever else is known: where the tensors lay, what wrapped them, what was left out, configuration."""
     notes: tuple[str, ...] = ()
     """What was assumed."""
+    names: FileNames | None = None
+    """What the file calls its tensors; None where they are timm's names."""
 
     @property
     def sha256(self) -> str:
@@ -121,4 +124,5 @@ def _foreign(path: Path) -> OpenedEncoder:
             **found.facts,
         },
         notes=inferred.notes,
+        names=encoder.names,
     )
