@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.encoders import Architecture, InitStage
+from benchmarks.encoders import Architecture, InitStage, TrainedStage
 from benchmarks.engine.backbone import build_backbone, window_size
 from benchmarks.errors import UserError
 from transfer.checkpoint.files import CheckpointFile
@@ -53,7 +53,7 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
         stage = about.get("stage")
         return Described(
             _built(f"{file.path.name}.json", about["architecture"], named, about.get("image_size_px")),
-            stage if stage in get_args(InitStage)[1:] else None,
+            stage if stage in get_args(TrainedStage) else None,
         )
     config = read_json(file.path.with_name("config.json"))
     if in_timm_layout and "architecture" in config and "model_type" not in config:
