@@ -27,7 +27,7 @@ BESIDE = re.compile(
     r"(head|lm_head|heads|decoder|cls_pt_layers)\..*|decoder_.*|(embeddings\.)?mask_token|masked_embed|"
     r".*relative_position_index"
 )
-# The rest of such a file is that of DINOv2 without registers: inference notes it, see test_infer_vit.py.
+# The rest of such a file is that of DINOv2 without registers: a note tells that it is taken for one.
 CANNOT_BE_MISSED = {("dinov2_vits14_reg", "register_tokens", "removed")}
 
 
@@ -49,6 +49,14 @@ def test_what_is_damaged_is_told_by_both_names(name: str, damage: str, tmp_path:
         # Without its tables a BEiT is asked for absolute positions as well, which it may have in their place.
         assert own <= {one.prefix + known for known in (*one.tensors, "pos_embed")}, "no file of this kind has these"
         assert any(timm in told for timm in timm_names(one, tensor)), f"{tensor}: {told}"
+
+
+def test_lost_registers_of_dinov2_are_noted(tmp_path: Path) -> None:
+    one = sample("dinov2_vits14_reg")
+    for file, noted in ((one.without("nothing"), False), (one.without("register_tokens"), True)):
+        torch.save(file, tmp_path / "file.pth")
+        notes = read_foreign(tmp_path / "file.pth").inferred.notes
+        assert any("taken for DINOv2 without registers" in note for note in notes) == noted
 
 
 @pytest.mark.parametrize("damage", ["removed", "misshapen"])
