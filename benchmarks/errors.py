@@ -34,6 +34,13 @@ def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
     return f"{printable(field)} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
 
 
+def require_word(field: str, word: str, known: Iterable[str], rule: str) -> None:
+    """Raise UserError, with the nearest guess, unless `word` is one of `known`."""
+    names = list(known)
+    if word not in names:
+        raise UserError.about(field, word, rule, did_you_mean(word, names))
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `Did you mean X? Known: ...` for a misspelt `word`; the guess is left out when nothing is near.
 

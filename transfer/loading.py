@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.errors import WorkFailed
+from benchmarks.errors import WorkFailed, printable
 from benchmarks.record import LoadReport
 from transfer.checkpoint.names import FileNames
 from transfer.checkpoint.resize import fit_weights
@@ -100,4 +100,4 @@ def percent(value: float) -> str:
 def _some(faults: tuple[str, ...], names: FileNames | None, limit: int = 8) -> str:
     more = f" and {len(faults) - limit} more" if len(faults) > limit else ""
     told = [fault + (names.told(fault.split(":")[0]) if names else "") for fault in faults[:limit]]
-    return "; ".join(told) + more
+    return printable("; ".join(told)) + more

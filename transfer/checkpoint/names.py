@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, printable
 from transfer.checkpoint.layout import Layout, Shapes, Weights
 
 _NUMBER = re.compile(r"\d+")
@@ -56,7 +56,7 @@ class FileNames:
     def explain(self, error: UserError) -> UserError:
         """Return the same complaint, with the file's own names of the tensors in it."""
         own = [name for tensor in _TENSOR.findall(str(error)) for name in self.of(tensor) if name != tensor]
-        return UserError(f"{error}\n  in the file: {', '.join(own)}") if own else error
+        return UserError(f"{error}\n  in the file: {printable(', '.join(own))}") if own else error
 
     @cached_property
     def _made_of(self) -> dict[str, frozenset[str]]:
@@ -109,7 +109,7 @@ class FileNames:
 
 
 def differing(names: FileNames | None, timm: Iterable[str]) -> dict[str, list[str]]:
-    """Return the file's own names of those of timm's names that the file has not."""
+    """Return, by timm's name, the file's own names of the tensors that it calls otherwise."""
     if names is None:
         return {}
     found: Mapping[str, tuple[str, ...]] = {name: names.of(name) for name in timm}
