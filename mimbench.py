@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -46,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         width = max(map(len, VERBS))
         print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())), end="")
         return DONE if arguments else WRONG
+    from benchmarks import ranks
     from benchmarks.errors import Stopped, UserError, WorkFailed
 
     try:
-        return _run_verb(arguments[0], arguments[1:])
+        with contextlib.nullcontext() if ranks.is_main() else contextlib.redirect_stdout(None):
+            return _run_verb(arguments[0], arguments[1:])
     except UserError as error:
         return _say(f"error: {error}", WRONG)
     except WorkFailed as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
@@ -49,6 +49,16 @@ class Config(BaseModel):
 def placement(default: Any, **kwargs: Any) -> Any:
     """Declare a field that says where or how to run (folder, workers, device), not what: it is left out of digests."""
     return Field(default=default, json_schema_extra={"placement": True}, **kwargs)
+
+
+def kind_or(default: str) -> Discriminator:
+    """Return what tells the members of a union apart: their field `kind`, or `default` where it is not given.
+
+    The members are `Annotated[Member, Tag("its kind")]`, and each has a field `kind` with that text as its default.
+    """
+    return Discriminator(
+        lambda value: value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
+    )
 
 
 def digest_of(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
@@ -20,11 +20,16 @@ def explain(schema: type[BaseModel], error: ValidationError, where: str, overrid
 
 
 def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]) -> str:
-    path = _settable(detail["loc"])
+    path = _settable(schema, detail["loc"])
     field = ".".join(path) or "recipe"
+    if detail["type"] == "union_tag_invalid":
+        kinds = [member.model_fields["kind"].default for member in _models_at(schema, path)]
+        tag = detail["ctx"]["tag"]
+        return four_parts(f"{field}.kind", tag, f"one of {', '.join(kinds)}", did_you_mean(tag, kinds))
     if detail["type"] == "extra_forbidden":
-        parent = _model_at(schema, path[:-1])
-        known = [info.alias or name for name, info in parent.model_fields.items()] if parent else []
+        known = [
+            info.alias or name for parent in _models_at(schema, path[:-1]) for name, info in parent.model_fields.items()
+        ]
         return four_parts(field, detail["input"], "no such field here", did_you_mean(path[-1], known))
     if detail["type"] == "missing":
         return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")
@@ -34,13 +39,16 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
     return four_parts(field, detail["input"], rule, _remedy(schema, path, field, overrides))
 
 
-def _settable(location: Sequence[str | int]) -> list[str]:
-    """Return the path as far as an override can go: a list is set as a whole."""
+def _settable(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Return the path as far as an override can go: a list is set as a whole, a union's tag is no field."""
     path: list[str] = []
     for part in location:
         if isinstance(part, int):
             break
-        if part != "[key]":
+        tags = [
+            model.model_fields["kind"].default for model in _models_at(schema, path) if "kind" in model.model_fields
+        ]
+        if part != "[key]" and part not in tags:
             path.append(part)
     return path
 
@@ -62,7 +70,12 @@ def _meaning(schema: type[BaseModel], path: list[str]) -> str:
 
 
 def _model_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """Return the model class found by following field names (and union tags) from `schema`."""
+    """Return the model class found by following field names from `schema`; the first member of a union."""
+    return next(iter(_models_at(schema, path)), None)
+
+
+def _models_at(schema: type[BaseModel], path: Sequence[str]) -> list[type[BaseModel]]:
+    """Return the model classes that may stand at `path`."""
     options: list[Any] = [schema]
     for part in path:
         found = [
@@ -70,14 +83,15 @@ def _model_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel] |
             for option in options
             if _is_model(option) and part in option.model_fields
         ]
-        if not found:  # a union's tag, a list index or a mapping's key: stay with the members
+        if not found:  # a list index or a mapping's key: stay with the members
             continue
         options = [member for annotation in found for member in _members(annotation)]
-    models = [option for option in options if _is_model(option)]
-    return models[0] if models else None
+    return [option for option in options if _is_model(option)]
 
 
 def _members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType, dict, tuple, list):
         return [inner for argument in get_args(annotation) for inner in _members(argument)]
     return [annotation]

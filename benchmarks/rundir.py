@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from benchmarks import ranks
 from benchmarks.config import digest_of
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files import make_folder, open_lock, write_atomically
@@ -69,7 +70,7 @@ def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
 
     `label` is what the encoder is called by whoever asked for this run: a run that two pipelines share has two names.
     """
-    if path is not None:
+    if path is not None and ranks.is_main():
         make_folder(path.parent)
         write_atomically(path, json.dumps({"run_dir": str(folder.resolve()), "label": label}).encode())
 
@@ -115,7 +116,8 @@ class Run:
         """Replace fields of the record, in memory and on disk."""
         seconds = self._seconds_before + time.monotonic() - self._started
         self.record = self.record.model_copy(update={"seconds": seconds, **fields})
-        write_atomically(self.folder.record, self.record.model_dump_json(indent=2).encode())
+        if ranks.is_main():
+            write_atomically(self.folder.record, self.record.model_dump_json(indent=2).encode())
 
     def complete(self, **fields: Any) -> None:
         """Mark the run completed; call it last."""
@@ -124,14 +126,15 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator[Run]:
-    """Hold the run's lock, write its `started` record and, whatever happens, how it ended.
+    """Hold the run's lock, write its `started` record and, whatever happens, how it ended; only the main rank writes.
 
     Raises UserError when another process is working on the same run, or when the folder cannot be written.
     """
-    with _locked(folder.path):
+    with _locked(folder.path) if ranks.is_main() else contextlib.nullcontext():
         run = Run(folder, _continued(folder, record))
-        write_atomically(folder.recipe, recipe_yaml.encode())
         run.update()
+        if ranks.is_main():
+            write_atomically(folder.recipe, recipe_yaml.encode())
         try:
             yield run
         except (Stopped, KeyboardInterrupt) as error:

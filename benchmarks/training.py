@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, Tag, model_validator
 
-from benchmarks.config import Config, placement
+from benchmarks.config import Config, kind_or, placement
+
+if TYPE_CHECKING:
+    from timm.scheduler.scheduler import Scheduler
+    from torch.optim import Optimizer
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-REFERENCE_BATCH = 512
 
 
 def _ascending(span: tuple[float, float]) -> tuple[float, float]:
@@ -26,19 +29,91 @@ Span = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 ShareSpan = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
-class Schedule(Config):
-    """Warm-up and cosine, per step. Rates are per 512 images: each is multiplied by global batch / 512."""
+class Cosine(Config):
+    """Linear warm-up, then one cosine over all steps, entered at its own position. Source: microsoft/SimMIM."""
 
+    rate: ClassVar[str] = "base_lr"
+    kind: Literal["cosine"] = "cosine"
     base_lr: Positive
+    """This rate and the two below are per `per_images` images: they are multiplied by the global batch / per_images."""
     warmup_lr: NotNegative
     min_lr: NotNegative
     warmup_epochs: NotNegative
+    per_images: Count = 512
+
+    def scaled(self, rate: float, batch_size: int) -> float:
+        """Return a rate for a global batch. Source: the linear scaling rule (arXiv:1706.02677)."""
+        return rate * batch_size / self.per_images
+
+    def peak_lr(self, batch_size: int) -> float:
+        return self.scaled(self.base_lr, batch_size)
+
+    def warmup_steps_of(self, steps_per_epoch: int) -> int:
+        return int(self.warmup_epochs * steps_per_epoch)
+
+    def build(self, optimizer: Optimizer, batch_size: int, total_steps: int, steps_per_epoch: int) -> Scheduler:
+        """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
+        from timm.scheduler.cosine_lr import CosineLRScheduler
+
+        return CosineLRScheduler(
+            optimizer,
+            t_initial=total_steps,
+            lr_min=self.scaled(self.min_lr, batch_size),
+            warmup_lr_init=self.scaled(self.warmup_lr, batch_size),
+            warmup_t=self.warmup_steps_of(steps_per_epoch),
+            cycle_limit=1,
+            t_in_epochs=False,
+        )
+
+
+class Poly(Config):
+    """Linear warm-up to `lr`, then lr * (1 - done) ** power over the steps that are left. Source: mmsegmentation.
+
+    The rate is that of a step, whatever the batch.
+    """
+
+    rate: ClassVar[str] = "lr"
+    kind: Literal["poly"] = "poly"
+    lr: Positive
+    power: Positive = 1.0
+    min_lr: NotNegative = 0.0
+    warmup_steps: int = Field(default=1500, ge=0)
+    warmup_ratio: Share = 1e-6
+    """The first step's share of `lr`."""
+
+    def peak_lr(self, batch_size: int) -> float:  # noqa: ARG002 (absolute)
+        return self.lr
+
+    def warmup_steps_of(self, steps_per_epoch: int) -> int:  # noqa: ARG002 (told in steps)
+        return self.warmup_steps
+
+    def build(self, optimizer: Optimizer, batch_size: int, total_steps: int, steps_per_epoch: int) -> Scheduler:  # noqa: ARG002
+        """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
+        from timm.scheduler.poly_lr import PolyLRScheduler
+
+        return PolyLRScheduler(
+            optimizer,
+            t_initial=max(1, total_steps - self.warmup_steps),
+            power=self.power,
+            lr_min=self.min_lr,
+            warmup_lr_init=self.lr * self.warmup_ratio,
+            warmup_t=self.warmup_steps,
+            warmup_prefix=True,
+            cycle_limit=1,
+            t_in_epochs=False,
+        )
+
+
+Schedule = Annotated[Annotated[Cosine, Tag("cosine")] | Annotated[Poly, Tag("poly")], kind_or("cosine")]
 
 
 class Training(Config):
     """How a model is trained: AdamW with SimMIM's decay groups, warm-up and cosine, gradient clipping."""
 
-    epochs: Count
+    epochs: Count | None = None
+    """Passes over the training data; a ragged last batch is dropped. Give this or `steps`."""
+    steps: Count | None = None
+    """Optimiser steps."""
     batch_size: Count
     """Global batch: images per optimiser step, over all processes."""
     schedule: Schedule
@@ -58,13 +133,26 @@ class Training(Config):
     """At most this many steps of work can be lost. A checkpoint is also written at every stop request."""
 
     @model_validator(mode="after")
-    def _warmup_fits(self) -> Training:
-        if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) must be less than epochs ({self.epochs})"
-            )
+    def _one_length(self) -> Training:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("exactly one of training.epochs and training.steps")
         return self
 
-    def scaled(self, rate: float) -> float:
-        """Return a rate given per 512 images for this recipe's batch. Source: SimMIM, linear scaling rule."""
-        return rate * self.batch_size / REFERENCE_BATCH
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Training:
+        schedule = self.schedule
+        if isinstance(schedule, Cosine) and self.epochs is not None and schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) must be less than epochs ({self.epochs})"
+            )
+        if isinstance(schedule, Poly) and self.steps is not None and schedule.warmup_steps >= self.steps:
+            raise ValueError(f"schedule.warmup_steps ({schedule.warmup_steps}) must be less than steps ({self.steps})")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the optimiser steps of the whole training."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * steps_per_epoch
+
+    def epochs_seen(self, steps_per_epoch: int) -> int:
+        """Return the passes over the data of the whole training, to the nearest whole one."""
+        return self.epochs if self.epochs is not None else round(self.total_steps(steps_per_epoch) / steps_per_epoch)

@@ -11,8 +11,10 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.simmim import SimMIM
 
 
-def export_encoder(model: SimMIM, recipe: Recipe[PretrainRecipe], folder: Path, run_id: str) -> EncoderManifest:
-    """Write the encoder of `model` to `folder`; the manifest is enough to rebuild it in plain timm."""
+def export_encoder(
+    model: SimMIM, recipe: Recipe[PretrainRecipe], epochs: int, folder: Path, run_id: str
+) -> EncoderManifest:
+    """Write the encoder of `model`, trained for `epochs`, to `folder`; the manifest is enough to rebuild it."""
     config, encoder = recipe.config, model.encoder
     return write_encoder(
         folder,
@@ -25,7 +27,7 @@ def export_encoder(model: SimMIM, recipe: Recipe[PretrainRecipe], folder: Path, 
         std=config.data.std,
         method="simmim",
         init_stage="self-supervised",
-        epochs=config.training.epochs,
+        epochs=epochs,
         recipe=recipe.name,
         recipe_digest=config.identity_digest(),
         parents=(run_id,),

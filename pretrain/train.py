@@ -6,15 +6,18 @@ from pathlib import Path
 
 from torch import Tensor
 
+from benchmarks import ranks
 from benchmarks.engine.device import choose_device, device_name
-from benchmarks.engine.images import MODES, Batch, steps_per_epoch
-from benchmarks.engine.loop import Loop
+from benchmarks.engine.distributed import joined
+from benchmarks.engine.images import MODES, Batch
+from benchmarks.engine.loaders import steps_per_epoch
+from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
 from benchmarks.record import RunRecord
 from benchmarks.run_command import Work, first_record
-from benchmarks.rundir import open_run
+from benchmarks.rundir import Run, open_run
 from pretrain.data import training_samples
 from pretrain.encoders import build_masked_encoder
 from pretrain.export import export_encoder
@@ -22,8 +25,10 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.simmim import SimMIM, masked_l1
 
 
-class MaskedImageModelling:
+class MaskedImageModelling(Problem[Batch]):
     """SimMIM as a problem for the training loop."""
+
+    model: SimMIM
 
     def __init__(self, recipe: PretrainRecipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
@@ -35,15 +40,12 @@ class MaskedImageModelling:
         self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """Return the masked loss; the masks depend on seed and step only."""
-        masking, patch = self.recipe.masking, self.model.encoder.patch_size_px
-        random = generator(self.seed, "mask", step)
-        hidden = masking.sample(len(batch.images), self.recipe.image_size_px, patch, random)
-        hidden = hidden.to(self.device, non_blocking=True)
+        """Return the masked loss; the masks of the global batch depend on seed and step only."""
+        recipe, patch = self.recipe, self.model.encoder.patch_size_px
+        batch_size, random = recipe.training.batch_size, generator(self.seed, "mask", step)
+        hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
+        hidden = hidden[ranks.share(batch_size)].to(self.device, non_blocking=True)
         return masked_l1(self.model(batch.images, hidden), batch.images, hidden)
-
-    def evaluate(self, epoch: int) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
-        return {}
 
 
 def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
@@ -51,20 +53,29 @@ def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
     config = work.config
     _check_channels(config)
     steps_per_epoch(len(files), config.training.batch_size)  # refuses a batch larger than the data
-    problem = MaskedImageModelling(config, work.seed)
-    device = device_name(problem.device)
-    record = first_record("pretrain", work, device, image_size_px=config.image_size_px)
-    with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-        samples = training_samples(config, files, work.seed)
-        loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
-        progress = loop.train()
-        manifest = export_encoder(problem.model, work.recipe, work.folder.encoder, record.run_id)
-        run.complete(
-            **loop.summary(),
-            exported_sha256=manifest.sha256,
-            data=record.data.model_copy(update={"unreadable": tuple(progress.unreadable)}),
-        )
-    return run.record
+    with joined():
+        problem = MaskedImageModelling(config, work.seed)
+        device = device_name(problem.device)
+        record = first_record("pretrain", work, device, image_size_px=config.image_size_px)
+        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+            _train(problem, work, files, run)
+        return run.record
+
+
+def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: list[Path], run: Run) -> None:
+    config, record = work.config, run.record
+    samples = training_samples(config, files, work.seed)
+    loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
+    progress = loop.train()
+    if not ranks.is_main():
+        return
+    epochs = config.training.epochs_seen(loop.per_epoch)
+    manifest = export_encoder(problem.model, work.recipe, epochs, work.folder.encoder, record.run_id)
+    run.complete(
+        **loop.summary(),
+        exported_sha256=manifest.sha256,
+        data=record.data.model_copy(update={"unreadable": tuple(progress.unreadable)}),
+    )
 
 
 def _check_channels(config: PretrainRecipe) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
+from benchmarks import ranks
 from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if work is None:
         return 0
-    for note in source.notes:
+    for note in source.notes if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(Transfer(task, source, work, data))
     scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())

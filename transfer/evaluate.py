@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks.engine.device import autocast
+from benchmarks.engine.distributed import gathered
 from benchmarks.engine.images import Batch
 from benchmarks.errors import WorkFailed
 from benchmarks.training import Training
@@ -42,7 +43,10 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, loader: DataLoader[Batch], device: torch.device, training: Training) -> Evaluation:
-    """Run the model over the loader in evaluation mode; the model is left in that mode."""
+    """Run the model over every rank's loader in evaluation mode; the model is left in that mode.
+
+    Every rank returns the whole evaluation, in the order of the file list.
+    """
     model.eval()
     batches: list[tuple[Tensor, Tensor, Tensor]] = []
     unreadable: list[str] = []
@@ -53,7 +57,11 @@ def evaluate(model: nn.Module, loader: DataLoader[Batch], device: torch.device, 
         with autocast(device, training):
             logits = model(batch.images.to(device, non_blocking=True))
         batches.append((logits.float().cpu(), batch.labels, batch.positions))
+    parts = gathered((batches, unreadable))
+    unreadable = [text for _, texts in parts for text in texts]
+    batches = [batch for found, _ in parts for batch in found]
     if not batches:
         raise WorkFailed("no test image could be read:\n    " + "\n    ".join(unreadable[:20]))
     logits, labels, positions = (torch.cat(column) for column in zip(*batches, strict=True))
-    return Evaluation(logits, labels, positions, unreadable)
+    order = positions.argsort()
+    return Evaluation(logits[order], labels[order], positions[order], unreadable)

@@ -14,8 +14,8 @@ from transfer.loading import is_head
 from transfer.recipe import FinetuneRecipe
 
 
-def export_finetuned(model: nn.Module, transfer: Transfer, folder: Path, run_id: str) -> EncoderManifest:
-    """Write the encoder of `model`, without its head, to `folder`.
+def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: Path, run_id: str) -> EncoderManifest:
+    """Write the encoder of `model`, fine-tuned for `epochs`, without its head, to `folder`.
 
     Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
     """
@@ -35,7 +35,7 @@ def export_finetuned(model: nn.Module, transfer: Transfer, folder: Path, run_id:
         std=transfer.source.std,
         method="supervised" if scratch else f"{use.method} + {transfer.task.name}",
         init_stage=stage,
-        epochs=recipe.training.epochs,
+        epochs=epochs,
         recipe=work.recipe.name,
         recipe_digest=recipe.identity_digest(),
         parents=(*transfer.source.parents, run_id),

@@ -9,11 +9,14 @@ import torch
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from benchmarks import ranks
 from benchmarks.encoders import with_window
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.device import choose_device, device_name
-from benchmarks.engine.images import MODES, Batch, ImageSamples, evaluation_loader, steps_per_epoch
-from benchmarks.engine.loop import Loop
+from benchmarks.engine.distributed import joined
+from benchmarks.engine.images import MODES, Batch, ImageSamples
+from benchmarks.engine.loaders import evaluation_loader, steps_per_epoch
+from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.engine.unreadable import Unreadable
@@ -34,7 +37,7 @@ from transfer.recipe import FinetuneRecipe
 from transfer.references import Source
 
 
-class Finetuning:
+class Finetuning(Problem[Batch]):
     """Fine-tuning as a problem for the training loop."""
 
     def __init__(self, recipe: FinetuneRecipe, source: Source, data: ImageFolders, seed: int) -> None:
@@ -75,11 +78,8 @@ class Finetuning:
         loss: Tensor = self._criterion(self.model(images).float(), targets)
         return loss
 
-    def evaluate(self, epoch: int) -> dict[str, float]:
-        """Return the test metrics when they are due; the last epoch's are always."""
-        recipe = self.recipe
-        if epoch % recipe.evaluate_every_epochs and epoch != recipe.training.epochs:
-            return {}
+    def evaluate(self) -> dict[str, float]:
+        """Return the test metrics."""
         self.last = self.measure()
         return self.last.metrics()
 
@@ -123,31 +123,37 @@ def finetune(transfer: Transfer) -> RunRecord:
     work, source, task = transfer.work, transfer.source, transfer.task
     recipe: FinetuneRecipe = work.config
     steps_per_epoch(len(transfer.data.train.files), recipe.training.batch_size)  # refuses a batch larger than the data
-    problem = Finetuning(recipe, source, transfer.data, work.seed)
-    record = first_record(
-        "transfer",
-        work,
-        device_name(problem.device),
-        task=TaskUse(name=task.name, version=task.version),
-        encoder=source.use,
-        load_report=problem.load_report,
-        image_size_px=recipe.image_size_px,
-        parents=source.parents,
-    )
-    with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-        if source.read is not None:
-            require_complete(problem.load_report, source.use.reference, source.names)
-        _train(problem, task, transfer, run)
-    return run.record
+    with joined():
+        problem = Finetuning(recipe, source, transfer.data, work.seed)
+        record = first_record(
+            "transfer",
+            work,
+            device_name(problem.device),
+            task=TaskUse(name=task.name, version=task.version),
+            encoder=source.use,
+            load_report=problem.load_report,
+            image_size_px=recipe.image_size_px,
+            parents=source.parents,
+        )
+        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+            if source.read is not None:
+                require_complete(problem.load_report, source.use.reference, source.names)
+            _train(problem, task, transfer, run)
+        return run.record
 
 
 def _train(problem: Finetuning, task: Task, transfer: Transfer, run: Run) -> None:
     recipe, folder = problem.recipe, run.folder
-    loop = Loop(problem, problem.training_samples(), recipe.training, run, problem.seed, recipe.data.max_unreadable)
+    samples = problem.training_samples()
+    every = recipe.evaluate_every_epochs * steps_per_epoch(len(samples), recipe.training.batch_size)
+    loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
     progress = loop.train()
     final = problem.last or problem.measure()  # resumed after the last step: only the files were missing
+    if not ranks.is_main():
+        return
     write_atomically(folder.predictions, _predictions(problem.data, final).encode())
-    manifest = export_finetuned(problem.model, transfer, folder.encoder, run.record.run_id)
+    epochs = recipe.training.epochs_seen(loop.per_epoch)
+    manifest = export_finetuned(problem.model, transfer, epochs, folder.encoder, run.record.run_id)
     unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
     run.complete(
         **loop.summary(),

@@ -16,7 +16,6 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmarks.engine.seeding import random_state, restore_random_state
 from benchmarks.files import disk_error, make_folder, sync_folder
 
 TENSORS, DATA = "state.safetensors", "state.json"
@@ -49,11 +48,10 @@ class Checkpoints:
     def save(self, model: nn.Module, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
         """Write the state after `step` steps. Raises WorkFailed when the disk is full, UserError when the folder
         cannot be written; older ones stay."""
-        random_data, random_tensors = random_state()
         optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
-        parts = {"model": model.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
+        parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
         tensors = {f"{prefix}.{name}": t for prefix, part in parts.items() for name, t in part.items()}
-        data = {"step": step, "progress": progress, "random": random_data, "optimizer": optimizer_data}
+        data = {"step": step, "progress": progress, "optimizer": optimizer_data}
         path = self._write(step, data, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
         self.prune(self.keep)
         return path
@@ -116,10 +114,9 @@ def _sha256(data: dict[str, Any], tensors: bytes) -> str:
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
-    """Put model, optimiser and random states back as they were saved."""
+    """Put model and optimiser back as they were saved."""
     model.load_state_dict(checkpoint.part("model"))
     optimizer.load_state_dict(_join(checkpoint.data["optimizer"], checkpoint.part("optimizer")))
-    restore_random_state(checkpoint.data["random"], checkpoint.part("random"))
 
 
 def _split(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from benchmarks import ranks
 from benchmarks.files import disk_error, write_atomically
 
 
 class MetricsLog:
-    """Appends numbers to a run's metrics.jsonl."""
+    """Appends numbers to a run's metrics.jsonl; only the main rank does."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, and a last line that a crash cut short; broken bytes stop nothing."""
-        if not self.path.exists():
+        if not ranks.is_main() or not self.path.exists():
             return
         try:
             text = self.path.read_text(encoding="utf-8", errors="replace")
@@ -27,6 +28,8 @@ class MetricsLog:
 
     def write(self, **numbers: float) -> None:
         """Append one line. Raises WorkFailed when the disk is full."""
+        if not ranks.is_main():
+            return
         line = json.dumps({key: _rounded(value) for key, value in numbers.items()}) + "\n"
         try:
             with open(self.path, "a", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""SimMIM's parameter groups, AdamW, and the warm-up + cosine schedule.
+"""SimMIM's parameter groups, and the optimiser over them.
 
-Source: microsoft/SimMIM `optimizer.py` and `lr_scheduler.py` (rules re-stated here, checked against it in the tests).
+Source: microsoft/SimMIM `optimizer.py` (rules re-stated here, checked against it in the tests).
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from benchmarks.training import Training
 
@@ -57,21 +56,5 @@ def parameter_groups(
 
 def build_optimizer(groups: list[dict[str, Any]], training: Training) -> AdamW:
     """Return AdamW over the groups; the rates themselves are set by the schedule before every step."""
-    return AdamW(groups, lr=training.scaled(training.schedule.base_lr), betas=training.betas, eps=training.eps)
-
-
-def build_schedule(optimizer: Optimizer, training: Training, steps_per_epoch: int) -> CosineLRScheduler:
-    """Return linear warm-up, then cosine, per step; `step_update(t)` sets the rates of step t (0-based).
-
-    The cosine runs over all steps and is entered after the warm-up at its own position, as in SimMIM.
-    """
-    schedule = training.schedule
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=training.epochs * steps_per_epoch,
-        lr_min=training.scaled(schedule.min_lr),
-        warmup_lr_init=training.scaled(schedule.warmup_lr),
-        warmup_t=int(schedule.warmup_epochs * steps_per_epoch),
-        cycle_limit=1,
-        t_in_epochs=False,
-    )
+    rate = training.schedule.peak_lr(training.batch_size)
+    return AdamW(groups, lr=rate, betas=training.betas, eps=training.eps)

@@ -9,15 +9,17 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks import ranks
+
 LINE_EVERY_SECONDS = 2.0
 
 
 class ProgressReport:
-    """Shows `done` of `total` with a short text. Use as a context manager."""
+    """Shows `done` of `total` with a short text, on the main rank. Use as a context manager."""
 
     def __init__(self, title: str, total: int, unit: str = "step") -> None:
         self.title, self.total, self.unit = title, total, unit
-        self._bar = _bar() if sys.stderr.isatty() else None
+        self._bar = _bar() if sys.stderr.isatty() and ranks.is_main() else None
         self._task = self._bar.add_task(title, total=total, text="") if self._bar else None
         self._last_line = 0.0
 
@@ -38,6 +40,8 @@ class ProgressReport:
             self._bar.update(self._task, completed=done, text=text)
             return
         now = time.monotonic()
+        if not ranks.is_main():
+            return
         if now - self._last_line >= LINE_EVERY_SECONDS or done == self.total:
             self._last_line = now
             print(f"{self.title}: {self.unit} {done}/{self.total}  {text}", file=sys.stderr, flush=True)

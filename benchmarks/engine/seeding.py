@@ -6,11 +6,9 @@ import contextlib
 import hashlib
 import random
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 
 def derive(seed: int, *parts: int | str) -> int:
@@ -44,32 +42,3 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
-
-
-def random_state() -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return all random states as (JSON data, tensors)."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    version, internal, gauss = random.getstate()
-    data = {
-        "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
-        "python": [version, list(internal), gauss],
-    }
-    tensors = {"cpu": torch.get_rng_state()}
-    tensors |= {f"cuda{index}": state for index, state in enumerate(_cuda_states())}
-    return data, tensors
-
-
-def restore_random_state(data: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Put back what `random_state` returned."""
-    version, internal, gauss = data["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = data["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(tensors["cpu"])
-    for index in range(len(_cuda_states())):
-        if (state := tensors.get(f"cuda{index}")) is not None:
-            torch.cuda.set_rng_state(state, index)
-
-
-def _cuda_states() -> list[Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

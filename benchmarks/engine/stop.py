@@ -13,11 +13,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class StopRequest:
-    """While entered, Ctrl-C, SIGTERM and SIGUSR2 (Slurm's warning) only set `requested`."""
+    """While entered, Ctrl-C, SIGTERM and SIGUSR2 (Slurm's warning) only set `number`."""
 
     def __init__(self) -> None:
-        self.requested: str | None = None
+        self.number = 0
+        """Of the signal that asked; 0 while none did."""
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> str | None:
+        """The signal's name."""
+        return signal.Signals(self.number).name if self.number else None
 
     def __enter__(self) -> StopRequest:
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
@@ -30,7 +36,11 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
+        if self.number and number == signal.SIGINT:
             raise Stopped("at once; what came after the last checkpoint is done again by the same command")
-        self.requested = signal.Signals(number).name
-        print(f"{self.requested}: saving after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+        self.number = number
+        print(
+            f"{signal.Signals(number).name}: saving after this step; Ctrl-C again stops at once",
+            file=sys.stderr,
+            flush=True,
+        )

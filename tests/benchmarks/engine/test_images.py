@@ -11,19 +11,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmarks.engine.images import (
-    Batch,
-    ImageSamples,
-    Sample,
-    SampleKey,
-    StepBatches,
-    evaluation_loader,
-    steps_per_epoch,
-    training_loader,
-)
+from benchmarks.engine.images import Batch, ImageSamples, Sample
+from benchmarks.engine.loaders import SampleKey, StepBatches, evaluation_loader, steps_per_epoch, training_loader
 from benchmarks.engine.loop import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.training import Schedule, Training
+from benchmarks.training import Cosine, Training
 
 TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -116,7 +108,7 @@ class Killed(ImageSamples):
 def test_a_loader_process_that_is_killed_is_told_in_words(small_digits: Path) -> None:
     samples = Killed(images(small_digits), None, TRANSFORM)
     loader = training_loader(samples, StepBatches(48, 10, 4, 0, seed=0), 1, pin=False)
-    schedule = Schedule(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)
+    schedule = Cosine(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)
     with (
         pytest.raises(WorkFailed, match="a loader process died: DataLoader worker"),
         resources_in_words(Training(epochs=1, batch_size=10, schedule=schedule)),

@@ -9,13 +9,13 @@ import timm
 import torch
 from torch import nn
 
-from benchmarks.engine.optim import build_optimizer, build_schedule, parameter_groups
-from benchmarks.training import Schedule, Training
+from benchmarks.engine.optim import build_optimizer, parameter_groups
+from benchmarks.training import Cosine, Poly, Training
 from pretrain.encoders import MaskedSwin
 
 
 def training(**changes: object) -> Training:
-    schedule = Schedule(base_lr=2e-4, warmup_lr=1e-6, min_lr=1e-5, warmup_epochs=10)
+    schedule = Cosine(base_lr=2e-4, warmup_lr=1e-6, min_lr=1e-5, warmup_epochs=10)
     return Training(**{"epochs": 100, "batch_size": 2048, "schedule": schedule, **changes})  # type: ignore[arg-type]
 
 
@@ -23,7 +23,7 @@ def test_simmim_rates_per_step() -> None:
     """lr = base x batch / 512; linear warm-up from the warm-up rate; one cosine over all steps."""
     steps_per_epoch = 7
     optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}], training())
-    schedule = build_schedule(optimizer, training(), steps_per_epoch)
+    schedule = training().schedule.build(optimizer, 2048, 100 * steps_per_epoch, steps_per_epoch)
     total, warm = 100 * steps_per_epoch, 10 * steps_per_epoch
     peak, start, end = 2e-4 * 4, 1e-6 * 4, 1e-5 * 4
     for step in (0, 1, 35, 69, 70, 71, 350, 698, 699):
@@ -33,6 +33,19 @@ def test_simmim_rates_per_step() -> None:
         else:
             expected = end + (peak - end) * (1 + math.cos(math.pi * step / total)) / 2
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-12)
+
+
+def test_poly_rates_per_step() -> None:
+    """mmsegmentation's 160k schedule: linear warm-up over 1500 steps, then a line to zero; rates are absolute."""
+    schedule = Poly(lr=6e-5, power=1.0, warmup_steps=1500, warmup_ratio=1e-6)
+    recipe = training(epochs=None, steps=160_000, schedule=schedule, batch_size=16)
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}], recipe)
+    rates = recipe.schedule.build(optimizer, 16, 160_000, 1263)
+    for step in (0, 1, 750, 1499, 1500, 80_000, 159_999):
+        rates.step_update(step)
+        warm = 1e-6 + (1 - 1e-6) * step / 1500
+        expected = 6e-5 * (warm if step < 1500 else 1 - (step - 1500) / (160_000 - 1500))
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-9)
 
 
 def test_no_decay_names_of_swin_base() -> None:

@@ -1,0 +1,76 @@
+"""One run in several processes: who joins, what they tell each other. Alone, every function here does nothing.
+
+Tensors on GPUs travel by NCCL, everything else by gloo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TypeVar, cast
+
+import torch
+from torch import distributed
+
+from benchmarks import ranks
+from benchmarks.errors import UserError, WorkFailed
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Join the other processes of the run for the block. Raises UserError where the launcher did not say how."""
+    if ranks.world_size() == 1:
+        yield
+        return
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            rule = f"set where WORLD_SIZE is {ranks.world_size()}"
+            remedy = "start the ranks by a pipeline or with torchrun, or unset WORLD_SIZE"
+            raise UserError.about(f"environment variable {name}", "(not set)", rule, remedy)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(ranks.local_rank() % torch.cuda.device_count())
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def gathered(value: T) -> list[T]:
+    """Return every rank's value, in the order of ranks, on every rank."""
+    if ranks.world_size() == 1:
+        return [value]
+    values: list[T | None] = [None] * ranks.world_size()
+    distributed.all_gather_object(values, value)
+    return cast(list[T], values)
+
+
+def mean(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean over ranks of a CPU tensor; NaN where one rank has NaN."""
+    if ranks.world_size() > 1:
+        values = values.clone()
+        distributed.all_reduce(values)
+        values /= ranks.world_size()
+    return values
+
+
+def any_rank(number: int) -> int:
+    """Return the largest of the ranks' numbers: who asks for something is heard by all."""
+    if ranks.world_size() == 1:
+        return number
+    flag = torch.tensor(number)
+    distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+    return int(flag)
+
+
+def require_equal(what: str, value: object) -> None:
+    """Raise WorkFailed unless every rank has the same value."""
+    found = gathered(value)
+    if any(other != found[0] for other in found):
+        raise WorkFailed(
+            f"the processes of this run do not agree on {what}: {found}\n"
+            "  remedy: give every node the same data, code and run folder (a shared file system)"
+        )

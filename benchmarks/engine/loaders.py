@@ -1,0 +1,112 @@
+"""The batches of a training by step, of an evaluation in order; each rank loads its own share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from benchmarks import ranks
+from benchmarks.engine.seeding import generator
+from benchmarks.errors import UserError
+
+
+class SampleKey(NamedTuple):
+    """Which sample, in which epoch: together with the seed this fixes the augmentation."""
+
+    position: int
+    epoch: int
+
+
+class AnyBatch(Protocol):
+    """What the loop needs of a batch."""
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Files that could not be read on the way to this batch, as `path: error`."""
+        ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+
+B_co = TypeVar("B_co", bound=AnyBatch, covariant=True)
+
+
+class Samples(Protocol[B_co]):
+    """A data set whose samples depend on their key and its seed alone."""
+
+    @property
+    def collate(self) -> Callable[[list[Any]], B_co]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: SampleKey) -> Any: ...
+
+
+class StepBatches(Sampler[list[SampleKey]]):
+    """This rank's part of the batches of steps `start` to `total`.
+
+    Every epoch is a fresh shuffle, and the ragged rest is dropped. A rank takes its own run of each global batch, so
+    that the number of processes changes nothing of what a step is trained on.
+    """
+
+    def __init__(self, images: int, batch_size: int, total_steps: int, start_step: int, seed: int) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.start, self.total, self.per_epoch = start_step, total_steps, steps_per_epoch(images, batch_size)
+        self.share = ranks.share(batch_size)
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for epoch in range(self.start // self.per_epoch, -(-self.total // self.per_epoch)):
+            order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch)).tolist()
+            first = max(self.start - epoch * self.per_epoch, 0)
+            for step in range(first, min(self.per_epoch, self.total - epoch * self.per_epoch)):
+                rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+                yield [SampleKey(row, epoch) for row in rows[self.share]]
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Return the number of full batches. Raises UserError when there is not one, or when ranks cannot share it."""
+    if images < batch_size:
+        rule = f"at most the number of training images ({images})"
+        raise UserError.about("training.batch_size", batch_size, rule, f"set training.batch_size={images} or less")
+    if batch_size % ranks.world_size():
+        rule = f"a multiple of the number of processes ({ranks.world_size()})"
+        raise UserError.about("training.batch_size", batch_size, rule, "change one of the two")
+    return images // batch_size
+
+
+def training_loader(samples: Samples[B_co], batches: StepBatches, workers: int, pin: bool) -> DataLoader[B_co]:
+    """Return a loader over the rest of a training; it leaves the global random state alone."""
+    return _loader(samples, batches, workers, pin)
+
+
+def evaluation_loader(samples: Samples[B_co], batch_size: int, workers: int, pin: bool) -> DataLoader[B_co]:
+    """Return a loader that yields every sample of this rank's share once, in order. `batch_size` is over all ranks."""
+    keys = [SampleKey(position, 0) for position in range(ranks.rank(), len(samples), ranks.world_size())]
+    size = max(1, batch_size // ranks.world_size())
+    batches = [keys[first : first + size] for first in range(0, len(keys), size)]
+    return _loader(samples, batches, workers, pin)
+
+
+def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) -> DataLoader[B_co]:
+    return DataLoader(
+        samples,  # type: ignore[arg-type]
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=samples.collate,
+        pin_memory=pin,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator(),
+    )
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    """Workers must outlive Ctrl-C and Slurm's signals until the training process has saved its state."""
+    import signal
+
+    torch.set_num_threads(1)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(name, signal.SIG_IGN)

@@ -1,0 +1,126 @@
+"""One run in several processes: what two gloo processes train is what one trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mimbench
+from tests.runs import REPOSITORY, last_checkpoint, numbers_of, only_run, record_of
+
+PLAIN = ["drop_path_rate=0.0"]
+# Without mixing and stochastic depth nothing is drawn per process, so that the number of processes changes no sample.
+UNMIXED = [*PLAIN, "augmentation.mixup=0", "augmentation.cutmix=0"]
+
+
+def launch(command: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
+    """Start the ranks of one run, as a launcher does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "mimbench", *command],
+            cwd=REPOSITORY,
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(processes),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+
+
+def finished(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Return exit code, output and messages of every rank."""
+    found = [process.communicate(timeout=120) for process in ranks]
+    return [(process.returncode, *texts) for process, texts in zip(ranks, found, strict=True)]
+
+
+def assert_close_training(one: Path, other: Path) -> None:
+    """Two runs ended alike but for the order of sums."""
+    a, b = last_checkpoint(one), last_checkpoint(other)
+    assert a.step == b.step
+    for name, tensor in a.part("model").items():
+        # AdamW's first steps are +-lr whatever the gradient's size, so a rounding at zero can show at that scale.
+        assert (tensor - b.part("model")[name]).abs().max() < 2e-4, name
+    for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
+        assert here.keys() == there.keys()
+        assert here["step"] == there["step"]
+        assert all(here[key] == pytest.approx(there[key], rel=2e-3, abs=1e-6) for key in here)
+
+
+def test_two_processes_pretrain_as_one(pretrain_command: list[str], tmp_path: Path) -> None:
+    command = [*pretrain_command, *PLAIN]
+    assert mimbench.main([*command, "--runs", str(tmp_path / "one")]) == 0
+    (main, other) = finished(launch([*command, "--runs", str(tmp_path / "two")]))
+    assert (main[0], other[0]) == (0, 0), main[2] + other[2]
+    assert "done:" in main[1]
+    assert other[1] == "", "only the main process speaks"
+    one, two = only_run(tmp_path / "one"), only_run(tmp_path / "two")
+    assert one.name == two.name
+    assert_close_training(one, two)
+    assert record_of(two).status == "completed"
+
+
+def test_two_processes_fine_tune_and_evaluate_as_one(transfer_command: list[str], tmp_path: Path) -> None:
+    command = [*transfer_command, "--encoder", "random:digits_swin", *UNMIXED]
+    assert mimbench.main([*command, "--runs", str(tmp_path / "one")]) == 0
+    ranks = finished(launch([*command, "--runs", str(tmp_path / "two")]))
+    assert [code for code, _, _ in ranks] == [0, 0], ranks
+    one, two = only_run(tmp_path / "one"), only_run(tmp_path / "two")
+    assert_close_training(one, two)
+    paths = [[line.split(",")[0] for line in (run / "predictions.csv").read_text().splitlines()] for run in (one, two)]
+    assert paths[0] == paths[1], "every test image once, in the same order"
+    assert len(paths[0]) == 1 + 20
+
+
+def test_a_stop_of_one_process_stops_all_after_the_same_step_and_any_number_goes_on(
+    pretrain_command: list[str], tmp_path: Path
+) -> None:
+    command = [*pretrain_command, *PLAIN, "training.epochs=40", "--runs", str(tmp_path / "runs")]
+    ranks = launch(command)
+    assert ranks[0].stderr is not None
+    while "step" not in ranks[0].stderr.readline():
+        assert ranks[0].poll() is None
+    ranks[1].terminate()
+    (main, other) = finished(ranks)
+    assert (main[0], other[0]) == (mimbench.INTERRUPTED, mimbench.INTERRUPTED), main[2] + other[2]
+    folder = only_run(tmp_path / "runs")
+    stopped_at = last_checkpoint(folder).step
+    assert f"SIGTERM after step {stopped_at} of 120" in main[2]
+    assert 0 < stopped_at < 120
+    assert mimbench.main(command) == 0, "one process goes on with what two have begun"
+    steps = [line["step"] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 120
+
+
+def test_mistakes_of_the_launcher_are_explained(
+    pretrain_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*pretrain_command, "--runs", str(tmp_path)]
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    assert mimbench.main(command) == mimbench.WRONG
+    assert "environment variable WORLD_SIZE = two" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert mimbench.main(command) == mimbench.WRONG
+    assert "a multiple of the number of processes (3)" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert mimbench.main(command) == mimbench.WRONG
+    assert "environment variable RANK = (not set)" in capsys.readouterr().err
