@@ -67,11 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_verb(verb: str, arguments: list[str]) -> int:
-    if verb not in VERBS:
-        from benchmarks.errors import UserError, did_you_mean
+    from benchmarks.errors import require_word
 
-        raise UserError.about("verb", verb, "a verb of mimbench", did_you_mean(verb, VERBS))
-    room = "transfer.checkpoint.formats" if (verb, arguments[:1]) == ("list", ["formats"]) else VERBS[verb][0]
+    require_word("verb", verb, VERBS, "a verb of mimbench")
+    room = "transfer.checkpoint.formats" if (verb, arguments) == ("list", ["formats"]) else VERBS[verb][0]
     module = importlib.import_module(room)
     code: int = module.main(arguments)
     return code

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.config import RECIPES
 from benchmarks.encoders import find_architecture
-from benchmarks.errors import UserError, did_you_mean
+from benchmarks.errors import UserError, require_word
 from benchmarks.references import Reference, load_references
 from benchmarks.tables import aligned
 from benchmarks.tasks import TASKS, find_task
@@ -25,9 +25,9 @@ KINDS = {
 def main(argv: Sequence[str]) -> int:
     """Print one list; return the exit code. Raises UserError for an unknown list or task."""
     arguments = _parser().parse_args(argv)
-    if arguments.what not in KINDS:
-        remedy = did_you_mean(arguments.what, KINDS)
-        raise UserError.about("list", arguments.what, "one of the lists", remedy)
+    require_word("list", arguments.what, KINDS, "one of the lists")
+    if arguments.unverified and arguments.what != "references":
+        raise UserError.about("--unverified", "(given)", f"for references, not for {arguments.what}", "leave it out")
     if arguments.task is not None:
         if arguments.what not in ("tasks", "references"):
             raise UserError.about("--task", arguments.task, "for the lists tasks and references", "leave it out")

@@ -21,7 +21,8 @@ from benchmarks.files import make_folder, write_atomically
 if TYPE_CHECKING:
     from torch import Tensor
 
-InitStage = Literal["random", "self-supervised", "supervised", "fine-tuned"]
+TrainedStage = Literal["self-supervised", "supervised", "fine-tuned"]
+InitStage = Literal["random", TrainedStage]
 WindowSize = int | tuple[int, int]
 """In patches; rows and columns where it is no square."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -29,8 +29,16 @@ class Stopped(RuntimeError):
 
 
 def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
-    shown = value if isinstance(value, str) else repr(value)
-    return f"{field} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
+    """Word a mistake. What a person gave, or a file, is shown with escapes for what would act on the terminal."""
+    shown = printable(value) if isinstance(value, str) else repr(value)
+    return f"{printable(field)} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
+
+
+def require_word(field: str, word: str, known: Iterable[str], rule: str) -> None:
+    """Raise UserError, with the nearest guess, unless `word` is one of `known`."""
+    names = list(known)
+    if word not in names:
+        raise UserError.about(field, word, rule, did_you_mean(word, names))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

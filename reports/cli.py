@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.errors import UserError, WorkFailed
+from benchmarks.errors import UserError, WorkFailed, require_word
 from benchmarks.files import write_atomically
 
 EXAMPLES = """examples:
@@ -22,6 +22,8 @@ Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for 
 
 def main(argv: Sequence[str]) -> int:
     """Run `mimbench report ...`; return the exit code."""
+    if argv and not argv[0].startswith("-"):
+        require_word("report", argv[0], ["leaderboard"], "a report of `mimbench report`")
     arguments = _parser().parse_args(argv)
     return leaderboard(arguments.runs, arguments.out, arguments.baseline, arguments.task)
 

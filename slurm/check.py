@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.config import load_recipe, recipe_names
-from benchmarks.encoders import unknown_architecture
+from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
+from benchmarks.rundir import read_record
 from benchmarks.tasks import find_task
 from pretrain.recipe import PretrainRecipe
 from slurm.pipeline import PipelineFile, Source, Work, read_pipeline
@@ -69,6 +70,9 @@ def _load(work: Work, task: str | None) -> Any:
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
+    if source.stage is not None and (own := _tells_its_stage(source)):
+        rule = f"left out: {own}"
+        yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
     if source.from_ is not None:
         known = [f"pretrain.{name}" for name in file.pretrain] + [f"finetune.{name}" for name in file.finetune]
         if source.from_ not in known:
@@ -81,6 +85,18 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         yield four_parts(f"{field}.ref", source.ref, rule, remedy)
     elif source.ref is not None and (unknown := _unknown_model(source.ref)):
         yield f"{field}.ref: {unknown}"
+
+
+def _tells_its_stage(source: Source) -> str | None:
+    """Say why an encoder cannot be given a stage; None for those that others trained."""
+    if source.from_ is not None:
+        return f"`from: {source.from_}` is trained here, and its record tells the stage"
+    assert source.ref is not None
+    if source.ref.startswith("random:"):
+        return f"`ref: {source.ref}` is not trained at all"
+    if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
+        return f"`ref: {source.ref}` is a run or an export of mimbench, which tells the stage itself"
+    return None
 
 
 def _unknown_model(ref: str) -> str | None:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.errors import UserError, did_you_mean
+from benchmarks.errors import require_word
 from slurm.check import load_pipeline
 from slurm.cluster import load_cluster
 from slurm.folder import find_pipeline
@@ -42,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if argv else 2
-    if argv[0] not in COMMANDS:
-        raise UserError.about("command", argv[0], "a command of `mimbench pipeline`", did_you_mean(argv[0], COMMANDS))
+    require_word("command", argv[0], COMMANDS, "a command of `mimbench pipeline`")
     return COMMANDS[argv[0]](list(argv[1:]))
 
 
@@ -63,7 +62,9 @@ def _parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
 def _file_parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
     parser = _parser(command, text, example)
     parser.add_argument("file", type=Path, metavar="FILE", help="the pipeline file, YAML")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="set any field of the file: a.b=c")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the file: a.b=c"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
     return parser
 

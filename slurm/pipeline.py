@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from benchmarks.config import Config, apply_overrides, digest_of, read_yaml, validate
+from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 
 # Names become parts of file names, of job names and of `a.b=c` overrides.
@@ -22,7 +23,9 @@ class Source(Config):
     from_: str | None = Field(default=None, alias="from")
     """`pretrain.NAME` or `finetune.NAME`."""
     ref: str | None = None
-    """`timm:NAME`, `random:NAME`, or the path of a run or of an exported encoder."""
+    """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
+    stage: TrainedStage | None = None
+    """How far the encoder that `ref` names was trained, where its file or tag does not tell."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:

@@ -123,7 +123,8 @@ class _Builder:
         recipe = work.recipe or find_task(task).recipe
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
-        head = ["transfer", task, "--encoder", encoder, "--recipe", recipe]
+        told = [] if source.stage is None else ["--stage", source.stage]
+        head = ["transfer", task, "--encoder", encoder, *told, "--recipe", recipe]
         needs = () if source.from_ is None else (source.from_,)
         return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 from benchmarks import ranks
 from benchmarks.config import load_recipe
-from benchmarks.encoders import InitStage
+from benchmarks.encoders import TrainedStage
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim
 from benchmarks.tasks import find_task
 from transfer.adapter import Transfer, adapter_for
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stage",
-        choices=get_args(InitStage)[1:],
+        choices=get_args(TrainedStage),
         help="how far a foreign checkpoint or timm: model was trained, where it does not tell",
     )
     parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)

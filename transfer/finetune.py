@@ -138,7 +138,7 @@ def finetune(transfer: Transfer) -> RunRecord:
         )
         with open_run(work.folder, record, work.recipe.to_yaml()) as run:
             if source.read is not None:
-                require_complete(problem.load_report, source.use.reference, problem.model)
+                require_complete(problem.load_report, source.use.reference, source.names)
             _train(problem, task, transfer, run)
         return run.record
 

@@ -38,4 +38,5 @@ def foreign_source(
         lambda: encoder.weights,
         remarks=encoder.inferred.remarks,
         assumed=encoder.inferred.assumed,
+        names=encoder.names,
     )

@@ -19,6 +19,8 @@ from transfer.references import Source, known_stage
 
 # config.json tells what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
 WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")
+# Methods, and the data sets of DINOv2 (lvd142m) and DINOv3 (lvd1689m, sat493m), by which timm calls their weights.
+_WITHOUT_LABELS = re.compile(r"dino|(fc)?mae|(\w+_)?ijepa|mim_\w+|lvd142m|lvd1689m|sat493m")
 _IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
 
 
@@ -76,12 +78,16 @@ def _unreachable(name: str, error: Exception) -> WorkFailed:
 
 
 def _stage(name: str, tag: str, num_classes: int) -> InitStage | None:
-    """Tell the stage from timm's tag: `_ft_` marks a second training, no classes a training without labels.
+    """Tell the stage from timm's tag: `_ft_` marks a second training, classes a training with labels.
 
-    None for encoders of image-text training, which is none of the stages; their classes are an embedding's width.
+    None for encoders of image-text training, which is none of the stages (their classes are an embedding's width), and
+    for those without classes whose tag names no method: some lost the classifier of a supervised training
+    (`orig_in21k`), some learnt from several teachers (`c_radio`).
     """
     if "_ft_" in tag:
         return "fine-tuned"
     if _IMAGE_TEXT.search(f"{name}.{tag}"):
         return None
-    return "supervised" if num_classes else "self-supervised"
+    if num_classes:
+        return "supervised"
+    return "self-supervised" if _WITHOUT_LABELS.fullmatch(tag) else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.errors import WorkFailed
+from benchmarks.errors import WorkFailed, printable
 from benchmarks.record import LoadReport
-from transfer.checkpoint.names import names_in_file
+from transfer.checkpoint.names import FileNames
 from transfer.checkpoint.resize import fit_weights
 from transfer.checkpoint.tables import TableMode
 
@@ -63,10 +63,10 @@ def random_report(model: nn.Module) -> LoadReport:
     return LoadReport(source_format="random", loaded=0, expected=expected, coverage_percent=0.0)
 
 
-def require_complete(report: LoadReport, reference: str, model: nn.Module | None = None) -> None:
+def require_complete(report: LoadReport, reference: str, names: FileNames | None = None) -> None:
     """Raise WorkFailed, naming the tensors, unless the whole encoder came from the checkpoint.
 
-    With the `model` that was loaded, they are also named as the checkpoint's own layout names them.
+    With the checkpoint's own `names` they are told as they stand in it, too.
     """
     if report.complete and report.loaded == report.expected:
         return
@@ -74,12 +74,12 @@ def require_complete(report: LoadReport, reference: str, model: nn.Module | None
         f"{reference}: only {report.loaded} of {report.expected} tensors of the encoder were loaded "
         f"({percent(report.coverage_percent)} of its parameters); a score from it would mean nothing"
     ]
-    for title, names in (
+    for title, faults in (
         ("missing from the checkpoint", report.missing),
         ("of another shape", report.mismatched),
         ("without a place in the encoder", report.unexpected),
     ):
-        lines += [f"  {title}: {_some(names, _renamer(report, model))}"] if names else []
+        lines += [f"  {title}: {_some(faults, names)}"] if faults else []
     lines.append("  remedy: use the architecture the encoder was trained with, or another encoder")
     raise WorkFailed("\n".join(lines))
 
@@ -103,13 +103,7 @@ def percent(value: float) -> str:
     return f"{math.floor(value * 10) / 10:.1f} %"
 
 
-def _renamer(report: LoadReport, model: nn.Module | None) -> Callable[[str], str]:
-    if model is None:
-        return lambda name: ""  # noqa: ARG005
-    whole = {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)}
-    return lambda fault: names_in_file(report.source_format, whole, fault.split(":")[0], report.unexpected)
-
-
-def _some(names: tuple[str, ...], suffix: Callable[[str], str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return "; ".join(name + suffix(name) for name in names[:limit]) + more
+def _some(faults: tuple[str, ...], names: FileNames | None, limit: int = 8) -> str:
+    more = f" and {len(faults) - limit} more" if len(faults) > limit else ""
+    told = [fault + (names.told(fault.split(":")[0]) if names else "") for fault in faults[:limit]]
+    return printable("; ".join(told)) + more

@@ -23,6 +23,7 @@ from benchmarks.rundir import follow, is_announcement, read_record
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transfer.checkpoint.names import FileNames
     from transfer.checkpoint.stated import Stated
 
 
@@ -45,6 +46,8 @@ class Source:
     remarks: tuple[str, ...] = ()
     assumed: Mapping[str, str] = field(default_factory=dict)
     """What was assumed where a foreign checkpoint does not tell it: a sentence by the name of timm's argument."""
+    names: FileNames | None = None
+    """What a foreign checkpoint calls its tensors."""
 
     @property
     def window_assumed(self) -> bool:

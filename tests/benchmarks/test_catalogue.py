@@ -75,6 +75,14 @@ def test_one_task_alone() -> None:
     [
         (["taks"], ["error: list = taks", "  rule:   one of the lists", "  remedy: Did you mean tasks?"]),
         (["references", "--task", "digit"], ["error: task = digit", "  rule: ", "  remedy: Did you mean digits?"]),
+        (
+            ["recipes", "--unverified"],
+            ["error: --unverified = ", "  rule:   for references, not for recipes", "  remedy: "],
+        ),
+        (
+            ["formats", "--unverified"],
+            ["error: --unverified = ", "  rule:   for references, not for formats", "  remedy: "],
+        ),
         (["recipes", "--task", "digits"], ["error: --task = digits", "  rule: ", "  remedy: leave it out"]),
     ],
 )

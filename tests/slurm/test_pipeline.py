@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
 from slurm.check import load_pipeline
 from slurm.demo import PIPELINE
@@ -119,6 +120,23 @@ def test_commands_are_those_a_person_would_type() -> None:
     assert pipeline.stage("report").after == "any"
 
 
+@pytest.mark.parametrize("where", ["encoders__scratch", "finetune__supervised__encoder"])
+def test_the_stage_of_what_others_trained_is_passed_on(where: str) -> None:
+    Path("theirs.pth").touch()
+    pipeline = graph(changed(**{where: {"ref": "theirs.pth", "stage": "self-supervised"}}))
+    stage = "digits.scratch.seed0" if "scratch" in where else "finetune.supervised"
+    argv = list(pipeline.stage(stage).argv)
+    assert argv[2:6] == ["--encoder", "theirs.pth", "--stage", "self-supervised"]
+    assert "--stage" not in pipeline.stage("digits.simmim.seed0").argv
+
+
+def test_our_own_exports_tell_their_stage() -> None:
+    Path("data", MANIFEST).touch()
+    message = refusal(changed(encoders__scratch={"ref": "data", "stage": "supervised"}))
+    assert "encoders.scratch.stage = supervised" in message
+    assert "which tells the stage itself" in message
+
+
 def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:
     study = changed(tasks=["digits"])
     Path("data/digits").mkdir()  # where that recipe looks
@@ -163,6 +181,18 @@ def test_the_id_names_the_content_and_the_resolved_file_is_the_same_pipeline() -
             ["encoders.simmim.from = pretrain.simmin", "Did you mean pretrain.simmim?"],
         ),
         (changed(encoders__scratch={"ref": "rand:digits_swin"}), ["encoders.scratch.ref = rand:digits_swin"]),
+        (
+            changed(encoders__simmim={"from": "pretrain.simmim", "stage": "supervised"}),
+            ["encoders.simmim.stage = supervised", "`from: pretrain.simmim` is trained here", "remove encoders.simmim"],
+        ),
+        (
+            changed(finetune__supervised__encoder={"ref": "random:digits_swin", "stage": "supervised"}),
+            ["finetune.supervised.encoder.stage = supervised", "not trained at all"],
+        ),
+        (
+            changed(encoders__scratch={"ref": "data", "stage": "self-supervized"}),
+            ["encoders.scratch.stage = self-supervized", "'self-supervised', 'supervised' or 'fine-tuned'"],
+        ),
         (changed(encoders__scratch={"ref": "runs/none"}), ["encoders.scratch.ref = runs/none", "check the path"]),
         (changed(encoders__scratch={"form": "pretrain.simmim"}), ["no such field here", "Did you mean from?"]),
         (changed(encoders={}), ["encoders"]),

@@ -104,7 +104,9 @@ BEIT_LAYOUTS: tuple[Layout, ...] = (
         _is_microsoft,
         _to_timm,
     ),
-    Layout("simmim-vit", "beit", "SimMIM ViT, pretrained (microsoft/SimMIM)", _is_simmim, _to_timm, _simmim_from_timm),
+    Layout(
+        "simmim-vit", "beit", "SimMIM ViT, pretrained (microsoft/SimMIM)", _is_simmim, _to_timm, _simmim_from_timm, dict
+    ),
     Layout(
         "huggingface-beit",
         "beit",
@@ -112,5 +114,6 @@ BEIT_LAYOUTS: tuple[Layout, ...] = (
         lambda shapes: has_huggingface_blocks(shapes) and has_beit_attention(shapes),
         _HUGGINGFACE.to_timm,
         lambda weights: _HUGGINGFACE.from_timm(weights, "huggingface"),
+        _HUGGINGFACE.names_back,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.encoders import Architecture, InitStage, Normalisation
+from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone, window_size
 from benchmarks.errors import UserError
 from transfer.checkpoint.files import CheckpointFile
@@ -56,7 +56,7 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
         inferred = _built(f"{file.path.name}.json", about["architecture"], named, about.get("image_size_px"))
         return Described(
             inferred,
-            stage if stage in get_args(InitStage)[1:] else None,
+            stage if stage in get_args(TrainedStage) else None,
             epochs if type(epochs) is int else None,
             _normalisation(f"{file.path.name}.json", about, inferred),
         )

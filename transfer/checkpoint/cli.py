@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.errors import printable, require_word
 from benchmarks.tables import aligned
 from transfer.references import ARCHITECTURE_HELP
 
@@ -19,11 +22,17 @@ EXAMPLES = """examples:
 The format is found by content, never by the file's name, and no code in a file ever runs.
 """
 ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
+ACTIONS = {
+    "inspect": "format, architecture, stage, statistics, what each task would load",
+    "convert": "write the encoder in another tool's layout",
+}
 TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
+    if argv and not argv[0].startswith("-"):
+        require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
     if args.action == "convert":
         return _convert(args.encoder, args.architecture, args.to, args.out)
@@ -39,11 +48,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    inspect = actions.add_parser("inspect", help="format, architecture, stage, statistics, what each task would load")
+    inspect = actions.add_parser("inspect", help=ACTIONS["inspect"])
     inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     inspect.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     inspect.add_argument("--json", action="store_true", help="print everything as JSON")
-    convert = actions.add_parser("convert", help="write the encoder in another tool's layout")
+    convert = actions.add_parser("convert", help=ACTIONS["convert"])
     convert.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     convert.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     convert.add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
@@ -92,8 +101,8 @@ def describe(found: dict[str, Any]) -> str:
         *(("assumed", note) for note in found["assumed"].values()),
     ]
     lines = [f"{title:22}{value}" for title, value in head]
-    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found["tasks"])]
-    lines += ["", "layers:", _layers(found["layers"])]
+    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found)]
+    lines += ["", "layers:", _layers(found["layers"], found["in_the_file"])]
     return "\n".join(lines)
 
 
@@ -128,21 +137,27 @@ def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
     return aligned(rows)
 
 
-def _faults(tasks: dict[str, dict[str, Any]], limit: int = 8) -> list[str]:
+def _faults(found: dict[str, Any], limit: int = 8) -> list[str]:
     """Name, once for all tasks, what a damaged file lacks or has too much."""
+    from transfer.checkpoint.inspection import FAULTS
+
     lines = []
-    for kind in ("missing", "mismatched", "unexpected"):
-        names = list(dict.fromkeys(name for report in tasks.values() for name in report.get(kind, ())))
+    for kind in FAULTS:
+        names = list(dict.fromkeys(name for report in found["tasks"].values() for name in report.get(kind, ())))
+        own = [found["in_the_file"].get(name.split(":")[0], ()) for name in names[:limit]]
+        told = [f"{name} (in the file: {', '.join(o)})" if o else name for name, o in zip(names, own, strict=False)]
         more = f" and {len(names) - limit} more" if len(names) > limit else ""
-        lines += [f"{kind}: {'; '.join(names[:limit])}{more}"] if names else []
+        lines += [printable(f"{kind}: {'; '.join(told)}{more}")] if names else []
     return lines
 
 
-def _layers(layers: dict[str, dict[str, Any]]) -> str:
-    rows = [("layer", "parameters", "mean", "std", "largest", "not finite")]
+def _layers(layers: dict[str, dict[str, Any]], in_the_file: dict[str, list[str]]) -> str:
+    own = _own_layers(in_the_file)
+    rows = [("layer", *(["in the file"] if own else []), "parameters", "mean", "std", "largest", "not finite")]
     rows += [
         (
-            name,
+            printable(name),
+            *([printable(own.get(name, name))] if own else []),
             f"{layer['parameters']:,}",
             f"{layer['mean']:+.4f}",
             f"{layer['std']:.4f}",
@@ -152,3 +167,18 @@ def _layers(layers: dict[str, dict[str, Any]]) -> str:
         for name, layer in layers.items()
     ]
     return aligned(rows)
+
+
+def _own_layers(in_the_file: dict[str, list[str]]) -> dict[str, str]:
+    """Return by layer what the file's own names of its tensors have in common."""
+    from transfer.checkpoint.inspection import layer_of
+
+    parts: dict[str, list[list[str]]] = defaultdict(list)
+    for name, own in in_the_file.items():
+        parts[layer_of(name)] += [each.split(".")[: None if layer_of(name) == name else -1] for each in own]
+    return {layer: ".".join(_common_beginning(names)) or "(several)" for layer, names in parts.items()}
+
+
+def _common_beginning(names: list[list[str]]) -> list[str]:
+    levels = zip(*names, strict=False)
+    return [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]

@@ -18,7 +18,7 @@ from benchmarks.files import write_atomically
 from transfer.checkpoint.destination import about_file, cannot_write
 from transfer.checkpoint.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts import LAYOUTS
-from transfer.checkpoint.names import names_in_file
+from transfer.checkpoint.names import FileNames
 from transfer.checkpoint.opened import OpenedEncoder
 
 
@@ -56,7 +56,7 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
     layout for the family, the encoder is not whole, or `out` cannot be written (`check_destination` tells it early).
     """
     layout = _layout(encoder.family, target)
-    whole = encoder_tensors(encoder.weights, encoder.architecture, encoder.image_size_px, encoder.layout)
+    whole = encoder_tensors(encoder.weights, encoder.architecture, encoder.image_size_px, encoder.names)
     assert layout.from_timm is not None
     named = {TARGETS[target].prefix + name: t.contiguous() for name, t in layout.from_timm(whole).items()}
     data = _to_torch_file(named, TARGETS[target].key) if out.suffix in (".pth", ".pt", ".bin") else save(named)
@@ -104,21 +104,18 @@ def _layout(family: Family, target: str) -> Layout:
 
 
 def encoder_tensors(
-    weights: Weights, architecture: Architecture, image_size_px: int | None, layout: str = "mimbench"
+    weights: Weights, architecture: Architecture, image_size_px: int | None, names: FileNames | None = None
 ) -> Weights:
     """Return exactly the tensors of timm's headless model. Raises UserError, naming what is missing or misshapen."""
     with torch.device("meta"):
         expected = build_backbone(architecture, image_size_px, whole_windows=False).state_dict()
-    leftover = tuple(name for name in weights if name not in expected)
     faults = {name: name for name in expected if name not in weights} | {
         name: f"{name} (found {list(weights[name].shape)}, expected {list(expected[name].shape)})"
         for name in expected
         if name in weights and weights[name].shape != expected[name].shape
     }
     if faults:
-        shown = "; ".join(
-            fault + names_in_file(layout, expected, name, leftover) for name, fault in list(faults.items())[:8]
-        )
+        shown = "; ".join(fault + (names.told(name) if names else "") for name, fault in list(faults.items())[:8])
         shown += f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", "get the checkpoint again")
     return {name: weights[name] for name in expected}

@@ -81,11 +81,19 @@ def _fold_registers(weights: Weights) -> Weights:
     return {**weights, "cls_token": token + table[:, :1], "pos_embed": table[:, 1:].clone()}
 
 
-DINOV2 = Layout("dinov2", "vit", "DINOv2 ViT, chunked or not (facebookresearch/dinov2)", is_dinov2, _to_timm)
+DINOV2 = Layout(
+    "dinov2",
+    "vit",
+    "DINOv2 ViT, chunked or not (facebookresearch/dinov2)",
+    is_dinov2,
+    _to_timm,
+    names_back=_OFFICIAL.names_back,
+)
 DINOV2_HUGGINGFACE = Layout(
     "huggingface-dinov2",
     "vit",
     "DINOv2 of Hugging Face transformers",
     _is_huggingface,
     lambda weights: _fold_registers(_HUGGINGFACE.to_timm(weights)),
+    names_back=_HUGGINGFACE.names_back,
 )

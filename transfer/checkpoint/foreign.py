@@ -16,6 +16,7 @@ from transfer.checkpoint.huggingface_config import read_config
 from transfer.checkpoint.inferred import Inferred
 from transfer.checkpoint.layout import Layout, Weights
 from transfer.checkpoint.layouts import identify, infer
+from transfer.checkpoint.names import FileNames
 from transfer.checkpoint.stage import infer_epochs, infer_stage
 from transfer.checkpoint.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.stated import Stated, settle, settle_unclear
@@ -36,6 +37,7 @@ class ForeignEncoder:
     epochs: int | None
     normalisation: Normalisation | None
     """None where nothing beside the file tells it."""
+    names: FileNames
 
 
 def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
@@ -47,16 +49,22 @@ def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
     found = find_weights(file.content)
     layout = identify(found.tensors)
     weights = layout.to_timm(found.tensors)
+    names = FileNames(layout, found.prefix, {name: tuple(tensor.shape) for name, tensor in found.tensors.items()})
     described = describe(file, layout.name.startswith("timm-"))
+    try:
+        inferred = _architecture(layout, weights, file.path, described, stated)
+    except UserError as error:
+        raise names.explain(error) from None
     return ForeignEncoder(
         file,
         found,
         layout,
         weights,
-        _architecture(layout, weights, file.path, described, stated),
+        inferred,
         (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         described.epochs if described and described.epochs is not None else infer_epochs(found.facts),
         described.normalisation if described else None,
+        names,
     )
 
 

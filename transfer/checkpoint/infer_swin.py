@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture, plain_window, windows_as_json
 from benchmarks.errors import UserError
+from transfer.checkpoint.agreed import HIDDEN, SWINV2_HEADS, WIDTH, agreed
 from transfer.checkpoint.inferred import Inferred
 from transfer.checkpoint.layout import Weights
 from transfer.checkpoint.swin_models import SWIN, SWINV2, Known
@@ -70,23 +71,21 @@ def _read_widths(weights: Weights, version2: bool) -> _Widths:
         remedy = "an encoder with square patches"
         raise UserError.about("patch_embed.proj.weight", list(kernel), "a square kernel", remedy)
     depths = _depths(weights)
-    hidden = stage_shape(weights, 0, "mlp.fc1.weight", dimensions=2)
+    width = agreed(weights, 0, WIDTH)
     bias = ".attn.q_bias" if version2 else ".attn.qkv.bias"
     return _Widths(
-        embed_dim=kernel[0],
+        embed_dim=width,
         depths=depths,
         heads=tuple(_heads(weights, stage, version2) for stage in range(len(depths))),
         patch_size_px=kernel[2],
         in_chans=kernel[1],
-        mlp_ratio=_ratio(hidden[0], hidden[1]),
+        mlp_ratio=_ratio(agreed(weights, 0, HIDDEN), width),
         qkv_bias=any(name.endswith(bias) for name in weights),
     )
 
 
 def _heads(weights: Weights, stage: int, version2: bool) -> int:
-    if version2:
-        return stage_shape(weights, stage, "attn.logit_scale", dimensions=3)[0]
-    return stage_shape(weights, stage, TABLE, dimensions=2)[1]
+    return agreed(weights, stage, SWINV2_HEADS) if version2 else stage_shape(weights, stage, TABLE, dimensions=2)[1]
 
 
 def _ratio(hidden: int, width: int) -> float:

@@ -15,15 +15,19 @@ from benchmarks.errors import UserError
 from benchmarks.tasks import TASKS, Task
 from transfer.adapted import adapted
 from transfer.adapter import adapter_for
+from transfer.checkpoint.names import differing
 from transfer.checkpoint.opened import OpenedEncoder
 from transfer.loading import is_head, is_ignored, load_encoder
 
+FAULTS = ("missing", "mismatched", "unexpected")
 _LAYER = re.compile(r"(patch_embed|layers\.\d+\.blocks\.\d+|layers\.\d+\.downsample|blocks\.\d+)\.")
 
 
 def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
     """Return what is known as JSON data: identity, contents, statistics, and what each task would load."""
     tensors = {name: t for name, t in encoder.weights.items() if not is_head(name) and not is_ignored(name)}
+    tasks = _tasks(encoder)
+    faults = [fault.split(":")[0] for report in tasks.values() for kind in FAULTS for fault in report.get(kind, ())]
     return {
         "format": encoder.layout,
         "container": encoder.container,
@@ -43,7 +47,8 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "assumed": dict(encoder.assumed),
         "facts": encoder.facts,
         "layers": layer_statistics(tensors),
-        "tasks": _tasks(encoder),
+        "in_the_file": differing(encoder.names, dict.fromkeys([*tensors, *faults])),
+        "tasks": tasks,
     }
 
 
@@ -58,9 +63,14 @@ def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | 
     """Return, by layer, the number of parameters, their mean and standard deviation, the largest, and bad values."""
     layers: dict[str, list[Tensor]] = defaultdict(list)
     for name, tensor in tensors.items():
-        match = _LAYER.match(name)
-        layers[match[1] if match else name.rsplit(".", 1)[0]].append(tensor)
+        layers[layer_of(name)].append(tensor)
     return {name: _statistics(torch.cat([t.flatten().double() for t in parts])) for name, parts in layers.items()}
+
+
+def layer_of(name: str) -> str:
+    """Return the layer that a tensor is listed under."""
+    match = _LAYER.match(name)
+    return match[1] if match else name.rsplit(".", 1)[0]
 
 
 def _statistics(values: Tensor) -> dict[str, float | int]:

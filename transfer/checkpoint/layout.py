@@ -32,3 +32,9 @@ class Layout:
     """Returns the encoder's tensors in timm's layout; heads, decoders and buffers may stay or go."""
     from_timm: Callable[[Weights], Weights] | None = None
     """The inverse of `to_timm` on the encoder's tensors, where we export to this layout."""
+    names_back: Callable[[Weights], Weights] | None = None
+    """The names that `to_timm` reads, for messages; None where `from_timm` gives them, or they are timm's own."""
+
+    def named_back(self, weights: Weights) -> Weights:
+        """Give timm's tensors the names of this layout, whatever they then hold."""
+        return (self.names_back or self.from_timm or dict)(weights)

@@ -21,6 +21,9 @@ from transfer.checkpoint.swinv2 import SWINV2_LAYOUTS
 from transfer.checkpoint.vit import VIT_LAYOUTS
 
 LAYOUTS: tuple[Layout, ...] = (*SWIN_LAYOUTS, *SWINV2_LAYOUTS, *BEIT_LAYOUTS, *VIT_LAYOUTS)
+WITHOUT_REGISTERS = (
+    "no register_tokens: taken for DINOv2 without registers (nothing else in a file tells whether it had them)"
+)
 
 
 def identify(tensors: dict[str, Tensor]) -> Layout:
@@ -47,6 +50,8 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
         inferred = infer_swin(weights)
     else:
         inferred = infer_vit(weights, huggingface_config.heads(config))
+    if layout.name == "dinov2" and "reg_token" not in weights:
+        inferred = replace(inferred, remarks=(*inferred.remarks, WITHOUT_REGISTERS))
     if not layout.name.startswith("huggingface-"):
         return inferred
     architecture = inferred.architecture

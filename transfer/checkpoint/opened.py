@@ -12,6 +12,7 @@ from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layout import Family, Weights
 from transfer.checkpoint.layouts import identify, infer
+from transfer.checkpoint.names import FileNames
 from transfer.checkpoint.stated import Stated, check_stated, state
 
 
@@ -36,6 +37,8 @@ class OpenedEncoder:
     remarks: tuple[str, ...] = ()
     assumed: Mapping[str, str] = field(default_factory=dict)
     """As in `Inferred`."""
+    names: FileNames | None = None
+    """What the file calls its tensors; None where they are timm's names."""
 
     @property
     def sha256(self) -> str:
@@ -140,4 +143,5 @@ def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
         },
         remarks=inferred.remarks,
         assumed=inferred.assumed,
+        names=encoder.names,
     )

@@ -22,7 +22,8 @@ _CLASSIFIER = re.compile(
 # What only pretraining without labels leaves behind: a decoder, a mask token, a projector, a prototype layer.
 _SELF_SUPERVISED = re.compile(
     r"(.*\.)?(mask_token|masked_embed|decoder.*|lm_head|neck|predictor.*|projector.*|dino_head|ibot_head|"
-    r"head\.(last_layer.*|mlp|\d+)|momentum_.*|base_momentum.*)(\..*)?"
+    r"head\.(last_layer.*|mlp)|momentum_.*|base_momentum.*)(\..*)?|"
+    r"(.*\.)?head\.0\.running_mean"  # MAE's linear probe, under which the encoder stays as it was pretrained
 )
 _SELF_SUPERVISED_LAYOUTS = {"mae", "moco-v3", "dino", "ibot", "dinov2", "huggingface-dinov2"}
 # Encoders of these are pretrained, but may be trained from scratch: alone they do not tell.

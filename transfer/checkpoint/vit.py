@@ -30,8 +30,11 @@ def _is_mae(shapes: Shapes) -> bool:
 
 
 def _is_moco(shapes: Shapes) -> bool:
-    """MoCo v3's projector is an MLP in the place of the head, with batch norms."""
-    return _is_vit(shapes) and anywhere(shapes, r"head\.\d+\.running_mean")
+    """MoCo v3's projector is an MLP in the place of the head: batch norms behind its layers, never before them.
+
+    MAE's linear probe has one before its only layer.
+    """
+    return _is_vit(shapes) and anywhere(shapes, r"head\.[1-9]\d*\.running_mean")
 
 
 def _is_ibot(shapes: Shapes) -> bool:

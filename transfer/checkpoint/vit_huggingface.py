@@ -70,4 +70,5 @@ VIT_HUGGINGFACE = Layout(
     _recognises,
     _NAMES.to_timm,
     _from_timm,
+    _NAMES.names_back,
 )

@@ -35,4 +35,11 @@ def _recognises(shapes: Shapes) -> bool:
     return whole and plain and is_image_patch(shapes, "patch_embed.projection.weight")
 
 
-VIT_MMPRETRAIN = Layout("mmpretrain-vit", "vit", "ViT of mmpretrain and mmselfsup", _recognises, _NAMES.to_timm)
+VIT_MMPRETRAIN = Layout(
+    "mmpretrain-vit",
+    "vit",
+    "ViT of mmpretrain and mmselfsup",
+    _recognises,
+    _NAMES.to_timm,
+    names_back=_NAMES.names_back,
+)

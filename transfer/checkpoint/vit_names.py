@@ -40,16 +40,26 @@ class Names:
 
     def from_timm(self, weights: Weights, target: str) -> Weights:
         """Invert `to_timm`. Raises UserError for a tensor that the layout `target` has no place for, or needs."""
-        back = tuple((timm, foreign) for foreign, timm in self.pairs)
-        apart = tuple((part, part) for parts, _ in self.joins[:1] for part in parts)
         renamed: Weights = {}
-        for name, tensor in (_split(weights, *self.joins[0], target) if self.joins else weights).items():
-            foreign = translate(name, apart + back)
+        for name, tensor in self._apart(weights, target).items():
+            foreign = translate(name, self._back)
             if foreign is None:
                 remedy = f"choose another --to: {target} cannot hold this encoder without losing something"
                 raise UserError.about("tensor", name, f"one that {target} has a place for", remedy)
             renamed[foreign] = tensor
         return renamed
+
+    def names_back(self, weights: Weights) -> Weights:
+        """Invert `to_timm` as far as there are pairs, for messages."""
+        return {translate(name, self._back) or name: tensor for name, tensor in self._apart(weights, "it").items()}
+
+    @property
+    def _back(self) -> Pairs:
+        apart = tuple((part, part) for parts, _ in self.joins[:1] for part in parts)
+        return apart + tuple((timm, foreign) for foreign, timm in self.pairs)
+
+    def _apart(self, weights: Weights, target: str) -> Weights:
+        return _split(weights, *self.joins[0], target) if self.joins else weights
 
 
 def translate(name: str, pairs: Pairs) -> str | None:

@@ -38,4 +38,6 @@ def _from_timm(weights: Weights) -> Weights:
     return _NAMES.from_timm(weights, "torchvision")
 
 
-VIT_TORCHVISION = Layout("torchvision-vit", "vit", "ViT of torchvision", _recognises, _NAMES.to_timm, _from_timm)
+VIT_TORCHVISION = Layout(
+    "torchvision-vit", "vit", "ViT of torchvision", _recognises, _NAMES.to_timm, _from_timm, _NAMES.names_back
+)

@@ -211,31 +211,6 @@ def test_a_malicious_file_runs_nothing_and_is_refused(
     assert not marker.exists()
 
 
-def test_inspect_tells_what_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = export(SMALL["swin"], tmp_path / "encoder")
-    assert mimbench.main(["checkpoint", "inspect", str(tmp_path / "encoder"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["format"], found["stage"], found["epochs"]) == ("mimbench", "self-supervised", 7)
-    assert found["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    weight = model.get_parameter("norm.weight").detach()
-    assert found["layers"]["norm"]["max_abs"] == pytest.approx(
-        max(weight.abs().max().item(), model.get_parameter("norm.bias").abs().max().item())
-    )
-    assert found["tasks"]["digits"]["coverage_percent"] == 100
-    assert mimbench.main(["checkpoint", "inspect", str(tmp_path / "encoder")]) == 0
-    text = capsys.readouterr().out
-    assert "layers.0.blocks.0" in text
-    assert "self-supervised" in text
-
-
-def test_inspect_counts_values_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights = randomised(SMALL["swin"]).state_dict()
-    weights["norm.weight"][3] = torch.nan
-    torch.save(weights, tmp_path / "nan.pth")
-    assert mimbench.main(["checkpoint", "inspect", str(tmp_path / "nan.pth"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["layers"]["norm"]["not_finite"] == 1
-
-
 @pytest.mark.parametrize("kind", ["ViT", "Beit", "Swin", "Swinv2"])
 def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, kind: str) -> None:
     """With transformers' own defaults, a LayerNorm eps of 1e-12 included, which only config.json tells."""

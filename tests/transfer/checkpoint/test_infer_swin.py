@@ -127,11 +127,33 @@ def test_one_odd_table_does_not_change_what_the_others_say() -> None:
 
 
 @pytest.mark.parametrize(
+    ("odd", "shape"),
+    [
+        ("patch_embed.proj.weight", (97, 3, 4, 4)),
+        ("layers.0.blocks.0.norm1.weight", (97,)),
+        ("layers.0.blocks.0.mlp.fc1.weight", (385, 96)),
+        ("layers.0.blocks.0.mlp.fc2.weight", (96, 385)),
+    ],
+)
+def test_one_odd_size_is_outvoted(odd: str, shape: tuple[int, ...]) -> None:
+    weights = dict(_on_meta("swin_tiny_patch4_window7_224").state_dict())
+    weights[odd] = torch.empty(shape, device="meta")
+    assert infer_swin(weights).architecture.arguments == {}
+
+
+@pytest.mark.parametrize(
     ("change", "names"),
     [
         ({"patch_embed.proj.weight": None}, r"patch_embed\.proj\.weight"),
         ({"patch_embed.proj.weight": (96, 3, 4, 2)}, r"square kernel"),
-        ({"layers.0.blocks.0.mlp.fc1.weight": None, "layers.0.blocks.1.mlp.fc1.weight": None}, r"mlp\.fc1\.weight"),
+        (
+            {
+                f"layers.0.blocks.{j}.mlp.{name}": None
+                for j in range(2)
+                for name in ("fc1.weight", "fc1.bias", "fc2.weight")
+            },
+            r"mlp\.fc1\.weight",
+        ),
         (
             {f"layers.0.blocks.{j}.attn.relative_position_bias_table": (13 * 15, 3) for j in range(2)},
             r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table = 195 rows",

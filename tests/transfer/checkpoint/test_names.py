@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,42 +10,73 @@ import torch
 
 from benchmarks.errors import UserError, WorkFailed
 from tests.transfer.checkpoint import swin_zoo
-from transfer.checkpoint.convert import encoder_tensors
+from transfer.checkpoint.convert import convert
+from transfer.checkpoint.foreign import read_foreign
+from transfer.checkpoint.opened import open_encoder
 from transfer.loading import load_encoder, percent, require_complete
 
-CASES = {
-    "huggingface-swin": "encoder.layers.0.blocks.0.attention.self.key.weight",
-    "torchvision-swin": "features.1.0.norm1.weight",
-}
 
-
-@pytest.mark.parametrize("layout", CASES)
-def test_what_is_missing_is_named_as_in_the_file(layout: str, tmp_path: Path) -> None:
-    name = CASES[layout]
-    size = swin_zoo.TINY
-    foreign = swin_zoo.of_torchvision(size, 1) if "torch" in layout else swin_zoo.of_huggingface(size, 1, tmp_path)
-    saved = dict(foreign.saved)
-    del saved[name]
-    model = swin_zoo.timm_model(size, 1)
-    report = load_encoder(model, swin_zoo.LAYOUTS[layout].to_timm(saved), layout)
+def told(weights: dict[str, torch.Tensor], folder: Path) -> str:
+    torch.save({"state_dict": weights}, folder / "file.pth")
+    encoder = read_foreign(folder / "file.pth")
+    report = load_encoder(swin_zoo.timm_model(swin_zoo.TINY, 1), encoder.weights, encoder.layout.name)
     with pytest.raises(WorkFailed) as caught:
-        require_complete(report, "x", model)
-    missing = next(line for line in str(caught.value).splitlines() if "missing" in line)
-    assert missing.endswith(f"(in the file: {name})")
+        require_complete(report, "x", encoder.names)
+    return str(caught.value)
+
+
+def test_of_a_tensor_in_three_parts_the_one_that_is_missing_is_named(tmp_path: Path) -> None:
+    saved = dict(swin_zoo.of_huggingface(swin_zoo.TINY, 1, tmp_path).saved)
+    name = "encoder.layers.0.blocks.0.attention.self.key.weight"
+    del saved[name]
+    missing = next(line for line in told(saved, tmp_path).splitlines() if "missing" in line)
+    assert missing.endswith(f"layers.0.blocks.0.attn.qkv.weight (in the file: {name})")
+
+
+def test_of_a_tensor_in_three_parts_the_odd_one_is_named(tmp_path: Path) -> None:
+    saved = dict(swin_zoo.of_huggingface(swin_zoo.TINY, 1, tmp_path).saved)
+    name = "encoder.layers.0.blocks.0.attention.self.key.weight"
+    saved[name] = saved[name][:20]
+    shape = next(line for line in told(saved, tmp_path).splitlines() if "shape" in line)
+    assert shape.endswith(f"found [68, 24], expected [72, 24] (in the file: {name})")
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "backbone.", "encoder.", "model.", "module.backbone.encoder."])
+def test_what_wraps_a_name_belongs_to_it(wrapper: str, tmp_path: Path) -> None:
+    saved = {wrapper + name: tensor for name, tensor in swin_zoo.of_torchvision(swin_zoo.TINY, 1).saved.items()}
+    lost = saved.pop(wrapper + "features.3.1.norm2.bias")
+    assert f"layers.1.blocks.1.norm2.bias (in the file: {wrapper}features.3.1.norm2.bias)" in told(saved, tmp_path)
+    saved[wrapper + "features.3.1.norm2.bias"] = lost[:5]
+    assert f"expected [48] (in the file: {wrapper}features.3.1.norm2.bias)" in told(saved, tmp_path)
+
+
+def test_a_name_that_is_timms_is_told_once(tmp_path: Path) -> None:
+    saved = dict(swin_zoo.of_timm(swin_zoo.TINY, 1).saved)
+    del saved["norm.bias"]
+    message = told(saved, tmp_path)
+    assert "missing from the checkpoint: norm.bias\n" in message
+    assert "in the file" not in message
+
+
+def test_a_stage_without_its_blocks_is_named_as_the_layout_writes_it(tmp_path: Path) -> None:
+    """No relative is left to spell the names after."""
+    saved = dict(swin_zoo.of_torchvision(swin_zoo.TINY, 1).saved)
+    message = told({k: v for k, v in saved.items() if not k.startswith("features.3.1.")}, tmp_path)
+    own = re.findall(r"in the file: ([^)]+)", message)
+    assert own
+    assert set(own) <= saved.keys()
 
 
 def test_only_what_is_whole_reads_a_hundred() -> None:
     assert (percent(100.0), percent(99.999)) == ("100.0 %", "99.9 %")
 
 
-def test_convert_names_a_misshapen_table_as_in_the_file() -> None:
-    from benchmarks.encoders import find_architecture
-    from benchmarks.engine.backbone import build_backbone
-
-    architecture = find_architecture("digits_swin")
-    weights = build_backbone(architecture, 64).state_dict()
-    weights["layers.0.blocks.0.attn.relative_position_bias_table"] = torch.zeros(26, 2)
-    with pytest.raises(
-        UserError, match=r"in the file: stages\.0\.blocks\.0\.attn\.w_msa\.relative_position_bias_table"
-    ):
-        encoder_tensors(weights, architecture, 64, "mmseg-swin")
+def test_convert_names_a_misshapen_table_as_in_the_file(tmp_path: Path) -> None:
+    to_mmseg = swin_zoo.LAYOUTS["mmseg-swin"].from_timm
+    assert to_mmseg is not None
+    weights = to_mmseg(dict(swin_zoo.of_timm(swin_zoo.TINY, 1).saved))
+    name = "stages.1.blocks.1.attn.w_msa.relative_position_bias_table"
+    weights[name] = torch.zeros(26, 6)
+    torch.save({f"backbone.{key}": tensor for key, tensor in weights.items()}, tmp_path / "file.pth")
+    with pytest.raises(UserError, match=rf"in the file: backbone\.{re.escape(name)}"):
+        convert(open_encoder(tmp_path / "file.pth"), "timm", tmp_path / "out.pth")

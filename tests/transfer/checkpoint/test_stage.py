@@ -47,6 +47,13 @@ def beside(*names: str) -> Tensors:
 
 DINO_HEAD = ("head.mlp.0.weight", "head.mlp.0.bias", "head.last_layer.weight_g", "head.last_layer.weight_v")
 MASK_RCNN = ("neck.lateral_convs.0.conv.weight", "neck.fpn_convs.0.conv.weight")
+PROBE = {
+    "head.0.running_mean": torch.zeros(64),
+    "head.0.running_var": torch.ones(64),
+    "head.0.num_batches_tracked": torch.tensor(9),
+    "head.1.weight": torch.zeros(5, 64),
+    "head.1.bias": torch.zeros(5),
+}
 MOCO = {"pos_embed": moco_positions(3, 64)}
 MASK = {"mask_token": torch.zeros(1, 1, 64)}
 Case = tuple[Callable[[], dict[str, Any]], InitStage | None]
@@ -60,6 +67,8 @@ FILES: dict[str, Case] = {
         "self-supervised",
     ),
     "MAE": (lambda: {**vit(), **MASK, **beside("decoder_embed.weight")}, "self-supervised"),
+    "MAE linear probe": (lambda: {"model": {**vit(), **PROBE}}, "self-supervised"),
+    "a classifier of several layers": (lambda: {**vit(), **beside("head.1.weight", "head.1.bias")}, None),
     "SimMIM": (lambda: {**swin("encoder."), **beside("decoder.0.weight")}, "self-supervised"),
     "mmselfsup": (lambda: {**swin("backbone."), **beside("neck.decoder.0.weight")}, "self-supervised"),
     "mmdet Mask R-CNN": (
@@ -98,6 +107,10 @@ FILES: dict[str, Case] = {
 def stage_of(content: object) -> InitStage | None:
     found = find_weights(content)
     return infer_stage(identify(found.tensors).name, {**found.beside, **found.tensors}, found.facts)
+
+
+def test_maes_linear_probe_is_not_taken_for_moco() -> None:
+    assert identify({**vit(), **PROBE}).name == "timm-vit"
 
 
 @pytest.mark.parametrize("case", FILES)

@@ -1,0 +1,136 @@
+"""One small file for every layout that can be read, and for the spellings a layout has had: its names, wrapped.
+
+Where a true file's names are on record, the sample has those; else our own writer names them, whose names other tests
+hold against the libraries themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import timm
+import torch
+from pydantic import JsonValue
+
+from benchmarks.encoders import Architecture
+from tests.transfer.checkpoint import swin_zoo, vit_files
+from transfer.checkpoint.layout import Family, Layout, Weights
+from transfer.checkpoint.layouts import LAYOUTS
+
+BY_NAME = {layout.name: layout for layout in LAYOUTS}
+SMALL_SWIN: dict[str, JsonValue] = {
+    "img_size": 48,
+    "embed_dim": 16,
+    "depths": [2, 2, 2],
+    "num_heads": [1, 2, 4],
+    "window_size": 3,
+}
+SMALL_VIT: dict[str, JsonValue] = {"embed_dim": 128, "depth": 3, "num_heads": 2, "img_size": 48}
+SMALL: dict[Family, Architecture] = {
+    "swin": Architecture(
+        name="swin_tiny_patch4_window7_224",
+        arguments=SMALL_SWIN,
+    ),
+    "swinv2": Architecture(
+        name="swinv2_tiny_window8_256",
+        arguments=SMALL_SWIN,
+    ),
+    "vit": Architecture(name="vit_base_patch16_224", arguments=SMALL_VIT),
+    "beit": Architecture(name="beit_base_patch16_224", arguments=SMALL_VIT),
+}
+WRAPPERS = {
+    "detectron2-swin": "backbone.bottom_up.",
+    "huggingface-beit": "beit.",
+    "huggingface-dinov2": "dinov2.",
+    "huggingface-swin": "swin.",
+    "huggingface-swinv2": "swinv2.",
+    "huggingface-vit": "vit.",
+    "mmpretrain-swinv2": "backbone.",
+    "mmseg-swin": "backbone.",
+    "microsoft-swin": "encoder.",
+    "microsoft-swinv2": "module.encoder.",
+}
+"""As a layout's own programs wrap names where the encoder is part of a model; else as DistributedDataParallel does."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    layout: str
+    prefix: str
+    tensors: Weights
+    """Under the layout's names; in the file all of them begin with `prefix`."""
+
+    def without(self, name: str) -> Weights:
+        return {self.prefix + other: tensor for other, tensor in self.tensors.items() if other != name}
+
+    def misshapen(self, name: str) -> Weights:
+        """Give one tensor a row too many, or a value to what has no rows."""
+        tensor = self.tensors[name]
+        longer = torch.cat([tensor, tensor[:1]]) if tensor.ndim else torch.stack([tensor, tensor])
+        return {**self.without(name), self.prefix + name: longer}
+
+
+def sample(name: str) -> Sample:
+    torch.manual_seed(0)
+    return SAMPLES[name]()
+
+
+def _listed(name: str) -> Sample:
+    listing = vit_files.LISTINGS[name]
+    return Sample(listing.layout, listing.prefix or "module.", vit_files.small_weights(listing))
+
+
+def _written(layout: Layout) -> Sample:
+    architecture = SMALL[layout.family]
+    model = timm.create_model(architecture.name, num_classes=0, **architecture.arguments)
+    swin_zoo.randomise(model)
+    assert layout.from_timm is not None, f"{layout.name} needs the list of a real file's keys as fixture"
+    return Sample(layout.name, WRAPPERS.get(layout.name, "module."), layout.from_timm(dict(model.state_dict())))
+
+
+def _dinov2_of_transformers() -> Sample:
+    import transformers
+
+    size = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    model = transformers.Dinov2Model(transformers.Dinov2Config(**size))
+    vit_files.randomise(model)
+    return Sample("huggingface-dinov2", "dinov2.", dict(model.state_dict()))
+
+
+def _respelt(layout: str, *pairs: tuple[str, str]) -> Callable[[], Sample]:
+    def make() -> Sample:
+        made = _written(BY_NAME[layout])
+        tensors = {}
+        for name, tensor in made.tensors.items():
+            for present, older in pairs:
+                name = name.replace(present, older)
+            tensors[name] = tensor
+        return Sample(layout, made.prefix, tensors)
+
+    return make
+
+
+SAMPLES: dict[str, Callable[[], Sample]] = {
+    **{name: (lambda name=name: _listed(name)) for name in vit_files.LISTINGS},  # type: ignore[misc]
+    "huggingface-dinov2": _dinov2_of_transformers,
+    "SwinV2 of the first SimMIM": _respelt("microsoft-swinv2", ("cpb_mlp", "rpe_mlp")),
+    "ViT of torchvision before 0.13": _respelt(
+        "torchvision-vit", ("mlp.0.", "mlp.linear_1."), ("mlp.3.", "mlp.linear_2.")
+    ),
+    "ViT of transformers in memory": _respelt(
+        "huggingface-vit",
+        ("encoder.layer.", "layers."),
+        ("attention.attention.query", "attention.q_proj"),
+        ("attention.attention.key", "attention.k_proj"),
+        ("attention.attention.value", "attention.v_proj"),
+        ("attention.output.dense", "attention.o_proj"),
+        ("intermediate.dense", "mlp.fc1"),
+        ("output.dense", "mlp.fc2"),
+    ),
+}
+SAMPLES |= {
+    layout.name: (lambda layout=layout: _written(layout))  # type: ignore[misc]
+    for layout in LAYOUTS
+    if layout.from_timm is not None
+}
