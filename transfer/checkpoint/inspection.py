@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.config import find_recipe, read_yaml, validate
+from benchmarks.config import find_recipe, read_yaml, schema_for, validate
 from benchmarks.encoders import with_window
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
@@ -67,7 +67,8 @@ def _statistics(values: Tensor) -> dict[str, float | int]:
 def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
     """Return what the task's own recipe would load of this encoder, or why it would not."""
     try:
-        recipe: Any = validate(adapter_for(task).recipe, read_yaml(find_recipe("transfer", task.recipe)), task.recipe)
+        data = read_yaml(find_recipe("transfer", task.recipe))
+        recipe: Any = validate(schema_for(adapter_for(task).recipe, data), data, task.recipe)
         architecture = with_window(encoder.architecture, recipe.window_size)
         model = build_backbone(architecture, recipe.image_size_px, num_classes=1)
     except UserError as error:
