@@ -92,8 +92,9 @@ class MetricValue(Config):
     """A metric declared by the task: the last epoch is the score, the best one stands beside it."""
 
     last: float
-    best: float
-    best_epoch: int
+    best: float | None = None
+    """None where the metric was measured once, at the end: there is nothing to choose from."""
+    best_epoch: int | None = None
 
 
 class Environment(Config):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from benchmarks.inference import Inference
 from benchmarks.training import Training
 from reports.rows import Row
 from reports.text import count
@@ -20,8 +21,9 @@ FIELDS_NAMED = 3
 
 # Fields that say where a run happens: they are not in the digest, so they explain no difference.
 PLACEMENT = {"data.root"} | {
-    f"training.{name}"
-    for name, field in Training.model_fields.items()
+    f"{part}.{name}"
+    for part, config in (("training", Training), ("inference", Inference))
+    for name, field in config.model_fields.items()
     if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("placement")
 }
 
