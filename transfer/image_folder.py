@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.errors import UserError
@@ -19,6 +20,16 @@ class LabelledFiles:
 
 
 @dataclass(frozen=True)
+class TestSet:
+    """Further test images of the same classes."""
+
+    name: str
+    images: LabelledFiles
+    accepted: tuple[frozenset[int], ...] | None = None
+    """The classes that count as right, image by image; an empty set leaves the image out. None: its label alone."""
+
+
+@dataclass(frozen=True)
 class ImageFolders:
     """A training and a test set over the same classes."""
 
@@ -26,6 +37,8 @@ class ImageFolders:
     train: LabelledFiles
     test: LabelledFiles
     fingerprint: Fingerprint
+    test_sets: Mapping[str, TestSet] = field(default_factory=dict)
+    """On which the final weights are measured too; their metrics are called `NAME_METRIC`."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from timm.models.beit import Beit
 from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -26,11 +28,11 @@ class Layers:
 
 def layers_of(model: nn.Module) -> Layers:
     """Return the layers of a timm model. Raises UserError where no published rule exists."""
-    if isinstance(model, SwinTransformer):
+    if isinstance(model, SwinTransformer | SwinTransformerV2):
         return _swin([block.depth for block in model.layers])
-    if isinstance(model, VisionTransformer):
+    if isinstance(model, VisionTransformer | Beit):
         return _vit(len(model.blocks))
-    rule = "1.0 for this architecture (layers are defined for Swin and ViT)"
+    rule = "1.0 for this architecture (layers are defined for Swin, SwinV2, ViT and BEiT)"
     raise UserError.about("layer_decay", type(model).__name__, rule, "set layer_decay=1.0")
 
 

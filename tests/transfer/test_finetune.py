@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score
 
 import mimbench
 from benchmarks.encoders import InitStage, read_manifest
+from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
@@ -73,7 +74,11 @@ def test_the_exported_encoder_starts_the_next_transfer(transfer_command: list[st
     assert read_manifest(second / "encoder").parents == (first.name, second.name)
 
 
-def test_a_stopped_transfer_continues_to_the_same_bits(transfer_command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [[], ["ema_decay=0.9"]])
+def test_a_stopped_transfer_continues_to_the_same_bits(
+    transfer_command: list[str], tmp_path: Path, average: list[str]
+) -> None:
+    transfer_command = [*transfer_command, *average]
     undisturbed = transfer(transfer_command, "random:digits_swin", tmp_path / "undisturbed")
     runs = tmp_path / "disturbed"
     process = start([*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)])
@@ -85,6 +90,33 @@ def test_a_stopped_transfer_continues_to_the_same_bits(transfer_command: list[st
     assert_same_training(folder, undisturbed)
     assert record_of(folder).metrics == record_of(undisturbed).metrics
     assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
+
+
+def test_the_moving_average_follows_every_step(transfer_command: list[str], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    more = ["ema_decay=0.75", "training.checkpoint_every_steps=1", "--encoder", "random:digits_swin"]
+    process = start([*transfer_command, *more, "--runs", str(runs)])
+    wait_for_step(runs, 3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    before, after = (read_checkpoint(path) for path in sorted((only_run(runs) / "checkpoints").iterdir())[-2:])
+    old, new, weights = before.part("model.average"), after.part("model.average"), after.part("model.model")
+    for name, tensor in new.items():
+        torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * weights[name])
+    assert not new["norm.weight"].equal(weights["norm.weight"])
+
+
+def test_the_moving_average_is_evaluated_and_exported(transfer_command: list[str], tmp_path: Path) -> None:
+    plain = transfer(transfer_command, "random:digits_swin", tmp_path / "plain")
+    averaged = transfer(transfer_command, "random:digits_swin", tmp_path / "averaged", "ema_decay=0.5")
+    state = last_checkpoint(averaged)
+    average, weights = state.part("model.average"), state.part("model.model")
+    exported = load_file(averaged / "encoder" / "encoder.safetensors")
+    assert all(tensor.equal(average[name]) for name, tensor in exported.items())
+    trained = last_checkpoint(plain).part("model")
+    assert all(tensor.equal(trained[name]) for name, tensor in weights.items()), "the training itself is the same"
+    losses = [[line["eval_loss"] for line in numbers_of(folder) if "top1" in line] for folder in (plain, averaged)]
+    assert losses[0] != losses[1]
 
 
 def test_an_encoder_of_another_size_is_resized_and_says_so(
