@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 InitStage = Literal["random", "self-supervised", "supervised", "fine-tuned"]
+WindowSize = int | tuple[int, int]
+"""In patches; rows and columns where it is no square."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the grey that Pillow makes of them: ITU-R BT.601."""
 MANIFEST = "manifest.json"
 WEIGHTS = "encoder.safetensors"
 
@@ -53,7 +59,7 @@ class EncoderManifest(Config):
     architecture: Architecture
     image_size_px: int
     patch_size_px: int
-    window_size: int | None
+    window_size: WindowSize | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Per-channel normalisation the encoder was trained with, on a 0 to 1 scale."""
@@ -70,22 +76,62 @@ class EncoderManifest(Config):
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return the named architecture of `recipes/encoders/`, or else `name` as a plain timm model name."""
-    if name in recipe_names("encoders"):
+    """Return the named architecture of `recipes/encoders/` or of a YAML file, or else `name` as a timm model name."""
+    if name in recipe_names("encoders") or name.endswith((".yaml", ".yml")):
         return validate(Architecture, read_yaml(find_recipe("encoders", name)), f"encoder {name}")
     return Architecture(name=name)
 
 
-def with_window(architecture: Architecture, window_size: int | None) -> Architecture:
-    """Return the architecture with another window; None keeps its own, and only Swin and SwinV2 have one."""
-    if window_size is None or not architecture.name.startswith("swin"):
-        return architecture
-    return architecture.with_arguments(window_size=window_size)
+def plain_window(window: Sequence[int]) -> WindowSize:
+    """Return one number for a square window, rows and columns for any other."""
+    rows, columns = window
+    return rows if rows == columns else (rows, columns)
 
 
-def assumed_normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, std) per channel where nothing tells them: ImageNet's for three channels, else 0.5."""
-    return (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
+def windows_as_json(windows: Iterable[Sequence[int]]) -> JsonValue:
+    """Return windows as timm's arguments: a number, or rows and columns, for each stage."""
+    return [list(w) if isinstance(w := plain_window(window), tuple) else w for window in windows]
+
+
+def resized(
+    architecture: Architecture,
+    *,
+    window_size: WindowSize | None = None,
+    patch_size_px: int | None = None,
+    in_chans: int | None = None,
+) -> Architecture:
+    """Return the architecture with other sizes; None keeps its own, and only Swin and SwinV2 have a window."""
+    windowed = architecture.name.startswith("swin")
+    window: JsonValue = list(window_size) if isinstance(window_size, tuple) else window_size
+    wanted = {"window_size": window if windowed else None, "patch_size": patch_size_px, "in_chans": in_chans}
+    return architecture.with_arguments(**{name: value for name, value in wanted.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each channel, on a 0 to 1 scale."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def for_channels(self, channels: int) -> Normalisation:
+        """Return those of images with another number of channels.
+
+        Grey ones are the colours' weighted as Pillow weights them, which is exact for the mean, and for the standard
+        deviation where channels rise and fall together. Colours take grey's for each channel.
+        """
+        if len(self.mean) == channels:
+            return self
+        weights = LUMA if len(self.mean) == len(LUMA) else (1 / len(self.mean),) * len(self.mean)
+        mean, std = (sum(w * v for w, v in zip(weights, values, strict=True)) for values in (self.mean, self.std))
+        return Normalisation((mean,) * channels, (std,) * channels)
+
+
+def assumed_normalisation(channels: int) -> Normalisation:
+    """Return the normalisation where nothing tells it: ImageNet's for three channels, else 0.5."""
+    if channels == len(IMAGENET_MEAN):
+        return Normalisation(IMAGENET_MEAN, IMAGENET_STD)
+    return Normalisation((0.5,) * channels, (0.5,) * channels)
 
 
 def write_encoder(folder: Path, weights: dict[str, Tensor], **fields: Any) -> EncoderManifest:

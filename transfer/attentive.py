@@ -38,9 +38,9 @@ class AttentiveProbing(ClassificationProblem[AttentiveRecipe]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
-        backbone, self.load_report = build_model(recipe, self.source, self.seed)
+        backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
-        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.source.use.architecture.in_chans)
+        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
         self.model = AttentiveProbe(frozen, recipe, self.classes).to(self.device)
         self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
 

@@ -13,7 +13,8 @@ from benchmarks.encoders import InitStage
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim
 from benchmarks.tasks import find_task
 from transfer.adapter import Transfer, adapter_for
-from transfer.references import resolve
+from transfer.recipe import given_by
+from transfer.references import ARCHITECTURE_HELP, resolve
 
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
-    source = resolve(args.encoder, args.label, args.stage)
+    source = resolve(args.encoder, args.label, args.stage, args.architecture)
     data = adapter.find_data(task, recipe.config)
     work = claim(
         "transfer",
@@ -50,10 +51,11 @@ def main(argv: Sequence[str]) -> int:
         task=task.name,
         version=task.version,
         encoder=source.use.sha256 or source.use.reference,
+        architecture=source.use.architecture.identity_digest(),
     )
     if work is None:
         return 0
-    for note in source.notes if ranks.is_main() else ():
+    for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(Transfer(task, source, work, data))
     scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(InitStage)[1:],
         help="how far a foreign checkpoint or timm: model was trained, where it does not tell",
     )
+    parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
     parser.add_argument("--label", metavar="NAME", help="the encoder's name in tables")
     add_run_arguments(parser)

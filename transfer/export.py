@@ -7,15 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.encoders import EncoderManifest, InitStage, with_window, write_encoder
+from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import window_size
+from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.loading import is_head
 from transfer.recipe import FinetuneRecipe
 
 
-def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: Path, run_id: str) -> EncoderManifest:
-    """Write the encoder of `model`, fine-tuned for `epochs`, without its head, to `folder`.
+def export_finetuned(
+    model: nn.Module, plan: Plan, transfer: Transfer, epochs: int, folder: Path, run_id: str
+) -> EncoderManifest:
+    """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 
     Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
     """
@@ -27,12 +30,12 @@ def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: 
     return write_encoder(
         folder,
         {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
-        architecture=with_window(use.architecture, recipe.window_size).at_size(recipe.image_size_px),
+        architecture=plan.architecture.at_size(recipe.image_size_px),
         image_size_px=recipe.image_size_px,
         patch_size_px=int(embed.patch_size[0]),
         window_size=window_size(model),
-        mean=transfer.source.mean,
-        std=transfer.source.std,
+        mean=plan.normalisation.mean,
+        std=plan.normalisation.std,
         method="supervised" if scratch else f"{use.method} + {transfer.task.name}",
         init_stage=stage,
         epochs=epochs,

@@ -31,7 +31,7 @@ class Finetuning(ClassificationProblem[FinetuneRecipe]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
-        self.model, self.load_report = build_model(
+        self.model, self.load_report, self.plan = build_model(
             recipe,
             self.source,
             self.seed,
@@ -73,4 +73,4 @@ class Finetuning(ClassificationProblem[FinetuneRecipe]):
         return Predictions(self.evaluated(images))
 
     def export(self, folder: Path, run_id: str, epochs: int) -> EncoderManifest:
-        return export_finetuned(self.evaluated, self.transfer, epochs, folder, run_id)
+        return export_finetuned(self.evaluated, self.plan, self.transfer, epochs, folder, run_id)

@@ -7,16 +7,20 @@ from pathlib import Path
 from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.record import EncoderUse
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.checkpoint.stated import Stated
 from transfer.references import Source, known_stage
 
 
-def foreign_source(reference: str, path: Path, label: str | None, stage: InitStage | None) -> Source:
+def foreign_source(
+    reference: str, path: Path, label: str | None, stage: InitStage | None, stated: Stated | None
+) -> Source:
     """Read a checkpoint of any known layout.
 
-    Its normalisation is taken to be ImageNet's (0.5 for other than three channels): weights do not tell it.
-    Raises UserError when the file cannot be read, or does not tell its stage and `stage` is not given.
+    Where nothing beside it tells its normalisation, it is taken to be ImageNet's (0.5 for other than three channels).
+    Raises UserError when the file cannot be read, is not what is stated, or does not tell its stage and `stage` is not
+    given.
     """
-    encoder = read_foreign(path)
+    encoder = read_foreign(path, stated)
     architecture = encoder.inferred.architecture
     use = EncoderUse(
         label=label or path.stem,
@@ -27,13 +31,11 @@ def foreign_source(reference: str, path: Path, label: str | None, stage: InitSta
         architecture=architecture,
         sha256=weights_sha256(encoder.weights),
     )
-    mean, std = assumed_normalisation(architecture.in_chans)
     return Source(
         use,
         encoder.layout.name,
-        mean,
-        std,
+        encoder.normalisation or assumed_normalisation(architecture.in_chans),
         lambda: encoder.weights,
-        notes=encoder.inferred.notes,
-        window_assumed=encoder.inferred.window_assumed,
+        remarks=encoder.inferred.remarks,
+        assumed=encoder.inferred.assumed,
     )

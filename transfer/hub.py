@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from torch import Tensor
 
-from benchmarks.encoders import Architecture, InitStage, unknown_architecture
+from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_architecture
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
@@ -42,7 +42,7 @@ def timm_source(reference: str, name: str, label: str | None, stage: InitStage |
         architecture=Architecture(name=name.split(".")[0]),
         sha256=weights_sha256(weights),
     )
-    return Source(use, "timm", tuple(config.mean), tuple(config.std), lambda: weights)
+    return Source(use, "timm", Normalisation(tuple(config.mean), tuple(config.std)), lambda: weights)
 
 
 def download(name: str) -> Path:

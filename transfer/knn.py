@@ -25,6 +25,7 @@ from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.record import RunRecord, TaskUse
 from benchmarks.run_command import first_record
 from benchmarks.rundir import Run, open_run
+from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.augment import test_transform
 from transfer.evaluate import Evaluation
@@ -84,7 +85,7 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
     _check_counts(recipe, len(transfer.data.train.files))
     with joined():
         device = choose_device(recipe.inference)
-        backbone, report = build_model(recipe, source, work.seed)
+        backbone, report, plan = build_model(recipe, source, work.seed)
         record = first_record(
             "transfer",
             work,
@@ -98,10 +99,9 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
         with open_run(work.folder, record, work.recipe.to_yaml()) as run:
             if source.read is not None:
                 require_complete(report, source.use.reference, backbone)
-            channels = source.use.architecture.in_chans
-            encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), recipe.image_size_px, channels)
+            encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), recipe.image_size_px, plan.architecture.in_chans)
             with StopRequest() as stop:
-                _measure(_Extraction(transfer, encoder, device, stop), run)
+                _measure(_Extraction(transfer, plan, encoder, stop), run)
         return run.record
 
 
@@ -129,16 +129,17 @@ def _joined(parts: Sequence[_Features]) -> _Features:
 class _Extraction:
     """Features of images, by one frozen encoder."""
 
-    def __init__(self, transfer: Transfer, encoder: FrozenEncoder, device: torch.device, stop: StopRequest) -> None:
-        self.transfer, self.encoder, self.device, self._stop = transfer, encoder, device, stop
+    def __init__(self, transfer: Transfer, plan: Plan, encoder: FrozenEncoder, stop: StopRequest) -> None:
+        self.transfer, self.plan, self.encoder, self._stop = transfer, plan, encoder, stop
         self.recipe: KnnRecipe = transfer.work.config
+        self.device = choose_device(self.recipe.inference)
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
 
     def stream(self, images: LabelledFiles, title: str) -> Iterator[_Features]:
         """Yield the features of this rank's readable images, batch by batch. Raises Stopped when asked to stop."""
-        source, inference = self.transfer.source, self.recipe.inference
-        transform = test_transform(self.recipe, source.mean, source.std)
-        channels = source.use.architecture.in_chans
+        inference, normalisation = self.recipe.inference, self.plan.normalisation
+        transform = test_transform(self.recipe, normalisation.mean, normalisation.std)
+        channels = self.plan.architecture.in_chans
         samples = ImageSamples(images.files, images.labels, transform, channels=channels, replace=False)
         loader = evaluation_loader(samples, inference.batch_size, inference.workers, self.device.type == "cuda")
         with ProgressReport(title, len(loader), "batch") as progress:

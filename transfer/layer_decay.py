@@ -1,7 +1,8 @@
 """Which layer a parameter belongs to, for layer-wise learning rates.
 
-Source: microsoft/SimMIM `optimizer.py`, re-stated for timm's names. A Swin PatchMerging belongs to the last block
-before it; timm keeps it at the start of the next stage, the official code at the end of its own.
+Sources: microsoft/SimMIM `optimizer.py`, and microsoft/unilm `beit/optim_factory.py` for BEiT, re-stated for timm's
+names. A Swin PatchMerging belongs to the last block before it; timm keeps it at the start of the next stage, the
+official code at the end of its own.
 """
 
 from __future__ import annotations
@@ -57,6 +58,6 @@ def _vit(depth: int) -> Layers:
         part = name.split(".")
         if part[0] in ("patch_embed", "cls_token", "mask_token", "pos_embed", "reg_token"):
             return 0
-        return int(part[1]) + 1 if part[0] == "blocks" else depth + 1
+        return int(part[1]) + 1 if part[0] == "blocks" else depth + 1  # rel_pos_bias, which all blocks share, too
 
     return Layers(depth + 2, layer)

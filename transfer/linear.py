@@ -37,10 +37,10 @@ class LinearProbing(ClassificationProblem[LinearRecipe]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
-        backbone, self.load_report = build_model(recipe, self.source, self.seed)
+        backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         every = tuple(range(1, len(blocks_of(backbone)) + 1))
         layers = chosen_layers(every if recipe.all_layers else recipe.layers, backbone)
-        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.source.use.architecture.in_chans)
+        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
         self.model = LinearProbe(frozen, recipe, self.classes).to(self.device)
         (scored,) = chosen_layers((recipe.score_layer,), backbone) if recipe.score_layer else layers[-1:]
         self._scored = layers.index(scored)

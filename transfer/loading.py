@@ -20,12 +20,18 @@ IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "at
 
 
 def load_encoder(
-    model: nn.Module, weights: dict[str, Tensor], source_format: str, mode: TableMode = "geometric-cubic"
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    source_format: str,
+    mode: TableMode = "geometric-cubic",
+    *,
+    assign: bool = False,
 ) -> LoadReport:
     """Copy `weights` into the encoder part of `model` and report what is, afterwards, equal to the source.
 
     What has another shape is resized first where a rule exists, position tables by `mode`. The head keeps its initial
-    values. Nothing is skipped silently: see `require_complete`.
+    values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
+    model's: one built on the meta device then tells what would be loaded, without memory of its own.
     """
     fitted = fit_weights(weights, model, mode)
     weights = fitted.weights
@@ -33,7 +39,7 @@ def load_encoder(
     expected = {name: tensor for name, tensor in state.items() if not is_head(name)}
     offered = {name: tensor for name, tensor in weights.items() if not is_head(name) and not is_ignored(name)}
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
-    model.load_state_dict(fitting, strict=False)  # what does not fit is named in the report
+    model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
     loaded = [name for name, tensor in fitting.items() if torch.equal(after[name].cpu(), tensor.to(after[name].dtype))]
     return LoadReport(

@@ -17,6 +17,7 @@ from benchmarks.engine.loop import Problem
 from benchmarks.engine.unreadable import Unreadable
 from benchmarks.record import LoadReport
 from benchmarks.rundir import RunFolder
+from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.augment import mixing, test_transform, training_transform
 from transfer.evaluate import Evaluation, Predictions, evaluate
@@ -31,6 +32,8 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
     """A classifier as a problem for the training loop."""
 
     load_report: LoadReport
+    plan: Plan
+    """What the source's encoder has become."""
 
     def __init__(self, transfer: Transfer) -> None:
         self.recipe: R = transfer.work.config
@@ -66,13 +69,13 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
         return self.model
 
     def training_samples(self) -> ImageSamples:
-        transform = training_transform(self.recipe, self.source.mean, self.source.std)
+        transform = training_transform(self.recipe, self.plan.normalisation.mean, self.plan.normalisation.std)
         train = self.data.train
         return ImageSamples(
             train.files,
             train.labels,
             transform,
-            channels=self.source.use.architecture.in_chans,
+            channels=self.plan.architecture.in_chans,
             seed=self.seed,
             patience=self.recipe.data.max_unreadable,
         )
@@ -90,8 +93,8 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
 
     def measure(self, test: LabelledFiles) -> Evaluation:
         """Evaluate on a test set. Raises WorkFailed when too many of its images are unreadable."""
-        transform = test_transform(self.recipe, self.source.mean, self.source.std)
-        channels = self.source.use.architecture.in_chans
+        transform = test_transform(self.recipe, self.plan.normalisation.mean, self.plan.normalisation.std)
+        channels = self.plan.architecture.in_chans
         samples = ImageSamples(test.files, test.labels, transform, channels=channels, replace=False)
         training, pin = self.recipe.training, self.device.type == "cuda"
         loader = evaluation_loader(samples, training.batch_size, training.workers, pin)

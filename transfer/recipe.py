@@ -53,8 +53,12 @@ class ClassificationRecipe(Config):
     protocol: str
     """finetune, linear, attentive or knn; it decides which other fields there are."""
     image_size_px: Count
-    window_size: Count | None = None
-    """Of windowed transformers, in patches; null keeps the encoder's own."""
+    window_size: Count | tuple[Count, Count] | None = None
+    """Of windowed transformers, in patches; [rows, columns] where it is no square; null keeps the encoder's own."""
+    patch_size_px: Count | None = None
+    """null keeps the encoder's own; to another one, the patch embedding is resized."""
+    in_chans: Literal[1, 3] | None = None
+    """1 reads images in grey, 3 in colour; null keeps the encoder's own."""
     table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
     """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
     data: ClassificationData
@@ -145,3 +149,8 @@ class KnnRecipe(ClassificationRecipe):
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
     pooling: Pooling = "class-token"
     inference: Inference = Inference()
+
+
+def given_by(recipe: Config) -> frozenset[str]:
+    """Return the names of timm's arguments that a recipe sets, and that need no longer be assumed."""
+    return frozenset({"window_size"} if getattr(recipe, "window_size", None) is not None else ())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.encoders import (
     MANIFEST,
     InitStage,
+    Normalisation,
     assumed_normalisation,
     find_architecture,
     read_encoder,
@@ -22,6 +23,14 @@ from benchmarks.rundir import follow, is_announcement, read_record
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transfer.checkpoint.stated import Stated
+
+
+ARCHITECTURE_HELP = (
+    "what the encoder is: an encoder of `mimbench list encoders`, a YAML file of that form or a timm model; "
+    "it must agree with the tensors, and settles what they do not tell"
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -29,32 +38,58 @@ class Source:
 
     use: EncoderUse
     source_format: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalisation: Normalisation
     read: Callable[[], dict[str, Tensor]] | None
     """Returns the weights in timm's key layout; None for random weights."""
     parents: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What was assumed where a foreign checkpoint does not tell it."""
-    window_assumed: bool = False
-    """True where SwinV2's window is only that of the usual model."""
+    remarks: tuple[str, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    """What was assumed where a foreign checkpoint does not tell it: a sentence by the name of timm's argument."""
+
+    @property
+    def window_assumed(self) -> bool:
+        """Tell whether SwinV2's window is only that of the usual model."""
+        return "window_size" in self.assumed
+
+    def notes(self, given: Container[str] = ()) -> tuple[str, ...]:
+        """Return what the reader of a transfer should know; what is `given` is no assumption."""
+        return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
 
 
-def resolve(reference: str, label: str | None = None, stage: InitStage | None = None) -> Source:
+def resolve(
+    reference: str, label: str | None = None, stage: InitStage | None = None, architecture: str | None = None
+) -> Source:
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
-    `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not tell.
+    `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not tell;
+    `architecture` what it is, which must agree with what is found.
     """
+    stated = _state(architecture) if architecture is not None else None
     scheme, separator, name = reference.partition(":")
     if separator and scheme in _SCHEMES:
-        return _SCHEMES[scheme](reference, name, label, stage)
+        return _SCHEMES[scheme](reference, name, label, stage, stated)
     path = Path(reference)
     if (folder := _folder_of(reference, path)) is not None:
-        return _exported(reference, folder, label)
+        return _on_record(_exported(reference, folder, label), stated)
     if path.exists():
-        return _foreign(reference, path, label, stage)
+        return _foreign(reference, path, label, stage, stated)
     rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
     raise UserError.about("--encoder", reference, rule, "check the path")
+
+
+def _state(architecture: str) -> Stated:
+    from transfer.checkpoint.stated import state  # timm, only when there is a statement
+
+    return state(architecture)
+
+
+def _on_record(source: Source, stated: Stated | None) -> Source:
+    """Return a source whose architecture is on record. Raises UserError where that is not what is stated."""
+    if stated is not None:
+        from transfer.checkpoint.stated import check_stated
+
+        check_stated(stated, source.use.architecture)
+    return source
 
 
 def known_stage(found: InitStage | None, reference: str) -> InitStage:
@@ -96,16 +131,16 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
         sha256=manifest.sha256,
     )
     read = lambda: read_encoder(folder)[1]  # noqa: E731
-    return Source(use, "mimbench", manifest.mean, manifest.std, read, manifest.parents)
+    return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std), read, manifest.parents)
 
 
-def _foreign(reference: str, path: Path, label: str | None, stage: InitStage | None) -> Source:
+def _foreign(reference: str, path: Path, label: str | None, stage: InitStage | None, stated: Stated | None) -> Source:
     from transfer.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
-    return foreign_source(reference, path, label, stage)
+    return foreign_source(reference, path, label, stage, stated)
 
 
-def _random(reference: str, name: str, label: str | None, _stage: InitStage | None) -> Source:
+def _random(reference: str, name: str, label: str | None, _stage: InitStage | None, stated: Stated | None) -> Source:
     use = EncoderUse(
         label=label or "from scratch",
         reference=reference,
@@ -115,21 +150,20 @@ def _random(reference: str, name: str, label: str | None, _stage: InitStage | No
         architecture=find_architecture(name),
         sha256=None,
     )
-    mean, std = assumed_normalisation(use.architecture.in_chans)
-    return Source(use, "random", mean, std, None)
+    return _on_record(Source(use, "random", assumed_normalisation(use.architecture.in_chans), None), stated)
 
 
-def _timm(reference: str, name: str, label: str | None, stage: InitStage | None) -> Source:
+def _timm(reference: str, name: str, label: str | None, stage: InitStage | None, stated: Stated | None) -> Source:
     from transfer.hub import timm_source  # torch and timm, only when a hub name is used
 
-    return timm_source(reference, name, label, stage)
+    return _on_record(timm_source(reference, name, label, stage), stated)
 
 
-def _hf_hub(reference: str, name: str, label: str | None, stage: InitStage | None) -> Source:
+def _hf_hub(reference: str, name: str, label: str | None, stage: InitStage | None, stated: Stated | None) -> Source:
     from transfer.foreign_source import foreign_source
     from transfer.hub import download
 
-    return foreign_source(reference, download(name), label, stage)
+    return foreign_source(reference, download(name), label, stage, stated)
 
 
 _SCHEMES = {"random": _random, "timm": _timm, "hf-hub": _hf_hub}

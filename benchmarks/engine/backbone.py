@@ -7,7 +7,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from benchmarks.encoders import Architecture, unknown_architecture
+from benchmarks.encoders import Architecture, WindowSize, plain_window, unknown_architecture
 from benchmarks.errors import UserError
 
 
@@ -21,8 +21,8 @@ def build_backbone(
 ) -> nn.Module:
     """Build a timm model with random weights; `num_classes=0` leaves the classifier out.
 
-    `whole_windows` refuses image sizes whose maps are no multiples of the window (see `check_windows`); dense features,
-    which do not run timm's own forward, have no such limit.
+    `whole_windows` refuses image sizes that are no whole number of patches or whose maps are no multiples of the window
+    (see `check_windows`); dense features, which do not run timm's own forward, have no such limit.
     Raises UserError when timm does not know the name, or refuses the arguments or the image size.
     """
     if not timm.is_model(architecture.name):
@@ -39,6 +39,7 @@ def build_backbone(
         rule = f"arguments that timm accepts ({error})"
         raise UserError.about("encoder", shown, rule, "mend encoder.arguments or image_size_px") from None
     if whole_windows:
+        _check_patches(model)
         check_windows(model)
     if architecture.norm_eps is not None:
         _set_norm_eps(model, architecture.norm_eps)
@@ -49,6 +50,15 @@ def _set_norm_eps(model: nn.Module, eps: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = eps
+
+
+def _check_patches(model: nn.Module) -> None:
+    """Refuse images that are no whole number of patches, which timm would refuse at the first batch."""
+    embed: Any = getattr(model, "patch_embed", None)
+    size, patch = getattr(embed, "img_size", None), getattr(embed, "patch_size", None)
+    if isinstance(size, tuple) and isinstance(patch, tuple) and any(s % p for s, p in zip(size, patch, strict=True)):
+        rule = f"a multiple of the patch size ({patch[0]} px)"
+        raise UserError.about("image_size_px", _image_size(model), rule, "another image_size_px or patch_size_px")
 
 
 def check_windows(model: nn.Module) -> None:
@@ -73,9 +83,14 @@ def _image_size(model: nn.Module) -> int | tuple[int, int]:
     return height if height == width else (height, width)
 
 
-def window_size(backbone: nn.Module) -> int | None:
+def stage_windows(backbone: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Return the rows and columns of each stage's windows, as timm clipped them; empty without windows."""
+    stages: list[Any] = [getattr(layer, "blocks", ()) for layer in getattr(backbone, "layers", ())]
+    windows = [getattr(blocks[0], "window_size", None) for blocks in stages if len(blocks)]
+    return tuple((int(window[0]), int(window[1])) for window in windows if window)
+
+
+def window_size(backbone: nn.Module) -> WindowSize | None:
     """Return the reference window of a windowed transformer, None for others."""
-    layers = getattr(backbone, "layers", None)
-    blocks = getattr(layers[0], "blocks", None) if layers is not None and len(layers) else None
-    window = getattr(blocks[0], "window_size", None) if blocks else None
-    return int(window[0]) if window else None
+    windows = stage_windows(backbone)
+    return plain_window(windows[0]) if windows else None

@@ -259,3 +259,21 @@ def test_a_changed_encoder_file_is_refused(
     command = [*transfer_command, "--encoder", str(simmim_run), "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.WRONG
     assert "the file changed: export it again" in capsys.readouterr().err
+
+
+def test_an_encoder_with_a_position_table_for_each_block_can_be_used_again(
+    transfer_command: list[str], tmp_path: Path
+) -> None:
+    """SimMIM fine-tunes its ViT with copies of the table that all blocks shared; afterwards they differ."""
+    architecture = tmp_path / "vit.yaml"
+    shape = "patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2, init_values: 0.1, use_abs_pos_emb: false"
+    tables = "use_rel_pos_bias: false, use_shared_rel_pos_bias: true"
+    architecture.write_text(f"name: beit_base_patch16_224\narguments: {{{shape}, {tables}}}\n")
+    folder = transfer(transfer_command, f"random:{architecture}", tmp_path / "runs", "bias_per_block=true")
+    exported = load_file(folder / "encoder" / "encoder.safetensors")
+    one, two = (exported[f"blocks.{block}.attn.relative_position_bias_table"] for block in range(2))
+    assert not one.equal(two)
+    again = transfer(transfer_command, folder, tmp_path / "again")
+    report = record_of(again).load_report
+    assert report is not None
+    assert (report.coverage_percent, report.resized) == (100, ())

@@ -71,6 +71,55 @@ def test_vit_layers() -> None:
     assert layers.of("head.weight") == layers.of("norm.weight") == 13
 
 
+def test_swinv2_layers_are_swins() -> None:
+    """Its own tensors are the blocks' as well: scales, biases and the small network of the position bias."""
+    with torch.device("meta"):
+        model = timm.create_model("swinv2_base_window12_192", num_classes=1000)
+    layers = layers_of(model)
+    assert layers.count == 26
+    names = [name for name, _ in model.named_parameters()]
+    assert {name: layers.of(name) for name in names} == {name: official_layer(official_name(name)) for name in names}
+    own = [
+        "layers.2.blocks.17.attn.logit_scale",
+        "layers.2.blocks.17.attn.q_bias",
+        "layers.2.blocks.17.attn.cpb_mlp.0.bias",
+    ]
+    assert [layers.of(name) for name in own] == [22, 22, 22]
+
+
+# microsoft/unilm `beit/optim_factory.py`, get_num_layer_for_vit with 14 layers for 12 blocks, applied by hand.
+BEIT_LAYERS = {
+    "cls_token": 0,
+    "mask_token": 0,
+    "pos_embed": 0,
+    "patch_embed.proj.weight": 0,
+    "patch_embed.proj.bias": 0,
+    "rel_pos_bias.relative_position_bias_table": 13,
+    "blocks.0.gamma_1": 1,
+    "blocks.0.attn.q_bias": 1,
+    "blocks.5.attn.relative_position_bias_table": 6,
+    "blocks.11.gamma_2": 12,
+    "blocks.11.mlp.fc2.weight": 12,
+    "norm.weight": 13,
+    "fc_norm.weight": 13,
+    "head.weight": 13,
+}
+
+
+def test_beit_layers_are_microsofts() -> None:
+    with torch.device("meta"):
+        model = timm.create_model(
+            "beit_base_patch16_224", num_classes=10, use_abs_pos_emb=True, use_shared_rel_pos_bias=True
+        )
+    layers = layers_of(model)
+    assert layers.count == 14
+    assert {name: layers.of(name) for name in BEIT_LAYERS} == BEIT_LAYERS
+    names = {name for name, _ in model.named_parameters()}
+    assert BEIT_LAYERS.keys() - names == {"mask_token", "norm.weight"}, (
+        "timm's Beit has no mask token, and here fc_norm"
+    )
+
+
 def test_other_families_need_layer_decay_one() -> None:
     with pytest.raises(UserError, match=r"set layer_decay=1\.0"):
         layers_of(timm.create_model("resnet18"))

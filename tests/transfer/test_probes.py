@@ -37,7 +37,7 @@ def frozen_features(root: Path, split: str) -> tuple[np.ndarray, list[int]]:
     recipe = load_recipe(LinearRecipe, "transfer", "digits_linear").config
     source = resolve(ENCODER)
     encoder = FrozenEncoder(build_model(recipe, source, 0).model, (OUTPUT,), 32, 3)
-    transform = evaluation_transform(recipe, source.mean, source.std)
+    transform = evaluation_transform(recipe, source.normalisation.mean, source.normalisation.std)
     found = read_split(root / split)
     images = torch.stack([transform(Image.open(path).convert("RGB")) for path in found.files])
     return encoder.pooled(images, "mean")[0].numpy(), found.labels

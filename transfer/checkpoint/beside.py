@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.encoders import Architecture, InitStage
+from benchmarks.encoders import Architecture, InitStage, Normalisation
 from benchmarks.engine.backbone import build_backbone, window_size
 from benchmarks.errors import UserError
 from transfer.checkpoint.files import CheckpointFile
@@ -30,7 +30,9 @@ class Described:
     """What a description says of the checkpoint it lies beside."""
 
     inferred: Inferred
-    stage: InitStage | None
+    stage: InitStage | None = None
+    epochs: int | None = None
+    normalisation: Normalisation | None = None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -50,23 +52,45 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
     about = read_json(file.path.with_name(file.path.name + ".json"))
     if about.get("sha256") == file.sha256 and "architecture" in about:
         named = {key: about.get(key) for key in ("arguments", "norm_eps")}
-        stage = about.get("stage")
+        stage, epochs = about.get("stage"), about.get("epochs")
+        inferred = _built(f"{file.path.name}.json", about["architecture"], named, about.get("image_size_px"))
         return Described(
-            _built(f"{file.path.name}.json", about["architecture"], named, about.get("image_size_px")),
+            inferred,
             stage if stage in get_args(InitStage)[1:] else None,
+            epochs if type(epochs) is int else None,
+            _normalisation(f"{file.path.name}.json", about, inferred),
         )
     config = read_json(file.path.with_name("config.json"))
     if in_timm_layout and "architecture" in config and "model_type" not in config:
         arguments = config.get("model_args") or {}
-        return Described(_built("config.json", config["architecture"], {"arguments": arguments}, _size(config)), None)
+        inferred = _built("config.json", config["architecture"], {"arguments": arguments}, _size(config))
+        return Described(inferred, normalisation=_normalisation("config.json", _cfg(config), inferred))
     return None
 
 
 def _size(config: Mapping[str, Any]) -> int | None:
     """Return the image size of timm's config: in `pretrained_cfg`, or at the top in older ones."""
-    cfg = config.get("pretrained_cfg", config)
-    size = cfg.get("input_size") if isinstance(cfg, dict) else None
+    size = _cfg(config).get("input_size")
     return size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
+
+
+def _cfg(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    cfg = config.get("pretrained_cfg", config)
+    return cfg if isinstance(cfg, dict) else {}
+
+
+def _normalisation(source: str, told: Mapping[str, Any], inferred: Inferred) -> Normalisation | None:
+    """Return the mean and std that are told; None where they are not. Raises UserError where they cannot be meant."""
+    mean, std = told.get("mean"), told.get("std")
+    if mean is None or std is None:
+        return None
+    channels = inferred.architecture.in_chans
+    for name, values, least in (("mean", mean, 0.0), ("std", std, 1e-6)):
+        sound = isinstance(values, list) and all(type(value) in (int, float) and value >= least for value in values)
+        if not sound or len(values) != channels:
+            rule = f"{channels} numbers, one for each channel, {'above' if least else 'not below'} 0"
+            raise UserError.about(f"{name} in {source}", values, rule, "mend the file, or move it away")
+    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -> Inferred:
@@ -87,10 +111,10 @@ def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -
         raise UserError.about(source, name, f"an encoder that timm builds ({error})", remedy) from None
 
 
-def inferred_from(architecture: Architecture, notes: tuple[str, ...] = ()) -> Inferred:
+def inferred_from(architecture: Architecture) -> Inferred:
     """Return sizes and window as timm builds them. Raises UserError where it cannot."""
     with torch.device("meta"):
         model: Any = build_backbone(architecture, None, whole_windows=False)
     embed = model.patch_embed
     size = getattr(embed, "img_size", None)
-    return Inferred(architecture, size[0] if size else None, embed.patch_size[0], window_size(model), notes)
+    return Inferred(architecture, size[0] if size else None, embed.patch_size[0], window_size(model))

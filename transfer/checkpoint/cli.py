@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import aligned
+from transfer.references import ARCHITECTURE_HELP
 
 EXAMPLES = """examples:
   mimbench checkpoint inspect simmim_pretrain__swin_base.pth
@@ -25,8 +26,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_args(argv)
     if args.action == "convert":
-        return _convert(args.encoder, args.to, args.out)
-    return _inspect(args.encoder, args.json)
+        return _convert(args.encoder, args.architecture, args.to, args.out)
+    return _inspect(args.encoder, args.architecture, args.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,9 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser("inspect", help="format, architecture, stage, statistics, what each task would load")
     inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
+    inspect.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     inspect.add_argument("--json", action="store_true", help="print everything as JSON")
     convert = actions.add_parser("convert", help="write the encoder in another tool's layout")
     convert.add_argument("encoder", metavar="ENCODER", help=ENCODER)
+    convert.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     convert.add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
     convert.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
@@ -50,22 +53,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(reference: str, target: str, out: Path) -> int:
+def _convert(reference: str, architecture: str | None, target: str, out: Path) -> int:
     from transfer.checkpoint.convert import convert
     from transfer.checkpoint.destination import check_destination
     from transfer.checkpoint.opened import open_encoder
 
     check_destination(out, Path(reference))
-    about = convert(open_encoder(reference), target, out)
+    about = convert(open_encoder(reference, architecture), target, out)
     print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
     return 0
 
 
-def _inspect(reference: str, as_json: bool) -> int:
+def _inspect(reference: str, architecture: str | None, as_json: bool) -> int:
     from transfer.checkpoint.inspection import inspect
     from transfer.checkpoint.opened import open_encoder
 
-    found = inspect(open_encoder(reference))
+    found = inspect(open_encoder(reference, architecture))
     print(json.dumps(found, indent=2) if as_json else describe(found))
     return 0
 
@@ -76,12 +79,17 @@ def describe(found: dict[str, Any]) -> str:
     head = [
         ("format", f"{found['format']} ({found['container']})"),
         ("architecture", f"{found['architecture']}{f' with {arguments}' if arguments else ''}"),
-        ("image, patch, window", f"{_px(found['image_size_px'])}, {found['patch_size_px']} px, {found['window_size']}"),
+        (
+            "image, patch, window",
+            f"{_px(found['image_size_px'])}, {found['patch_size_px']} px, {_window(found['window_size'])}",
+        ),
         ("stage", found["stage"] or "unknown: nothing in the file tells it"),
         ("epochs", found["epochs"] if found["epochs"] is not None else "unknown"),
+        ("normalisation", _normalisation(found["mean"], found["std"])),
         ("tensors", f"{found['tensors']} ({found['parameters'] / 1e6:.1f} M parameters)"),
         ("sha256", found["sha256"]),
-        *(("assumed", note) for note in found["notes"]),
+        *(("note", note) for note in found["remarks"]),
+        *(("assumed", note) for note in found["assumed"].values()),
     ]
     lines = [f"{title:22}{value}" for title, value in head]
     lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found["tasks"])]
@@ -91,6 +99,19 @@ def describe(found: dict[str, Any]) -> str:
 
 def _px(size: int | None) -> str:
     return f"{size} px" if size is not None else "any size"
+
+
+def _window(window: int | Sequence[int] | None) -> str:
+    if window is None:
+        return "no windows"
+    return str(window) if isinstance(window, int) else f"{window[0]} x {window[1]}"
+
+
+def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:
+    if mean is None or std is None:
+        return "unknown"
+    first, second = (", ".join(f"{value:.3f}" for value in values) for values in (mean, std))
+    return f"mean {first}; std {second}"
 
 
 def _tasks(tasks: dict[str, dict[str, Any]]) -> str:

@@ -71,6 +71,7 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
         "norm_eps": architecture.norm_eps,
         "image_size_px": encoder.image_size_px,
         "stage": encoder.stage,
+        **_training(encoder),
         "tensors": len(named),
         "sha256": hashlib.sha256(data).hexdigest(),
         "encoder_sha256": encoder.sha256,
@@ -83,6 +84,15 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
     except OSError as error:
         raise cannot_write(out, error) from error
     return about
+
+
+def _training(encoder: OpenedEncoder) -> dict[str, object]:
+    """Return what is known of the encoder's training: epochs, and the normalisation of its images."""
+    epochs: dict[str, object] = {} if encoder.epochs is None else {"epochs": encoder.epochs}
+    normalisation = encoder.normalisation
+    if normalisation is None:
+        return epochs
+    return {**epochs, "mean": list(normalisation.mean), "std": list(normalisation.std)}
 
 
 def _layout(family: Family, target: str) -> Layout:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from benchmarks.encoders import InitStage
-from transfer.checkpoint.beside import describe
+from benchmarks.encoders import InitStage, Normalisation
+from benchmarks.errors import UserError
+from transfer.checkpoint.beside import Described, describe
 from transfer.checkpoint.files import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.huggingface_config import read_config
 from transfer.checkpoint.inferred import Inferred
@@ -17,6 +18,7 @@ from transfer.checkpoint.layout import Layout, Weights
 from transfer.checkpoint.layouts import identify, infer
 from transfer.checkpoint.stage import infer_epochs, infer_stage
 from transfer.checkpoint.state_dict import FoundWeights, find_weights
+from transfer.checkpoint.stated import Stated, settle, settle_unclear
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ class ForeignEncoder:
     stage: InitStage | None
     """None where nothing in the file tells it."""
     epochs: int | None
+    normalisation: Normalisation | None
+    """None where nothing beside the file tells it."""
 
 
-def read_foreign(path: Path) -> ForeignEncoder:
-    """Read a checkpoint of any known layout. Raises UserError for anything else.
+def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
+    """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` is not what it is.
 
     What a description beside it says counts before what its tensors let infer.
     """
@@ -49,10 +53,24 @@ def read_foreign(path: Path) -> ForeignEncoder:
         found,
         layout,
         weights,
-        described.inferred if described else infer(layout, weights, read_config(file.path)),
+        _architecture(layout, weights, file.path, described, stated),
         (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
-        infer_epochs(found.facts),
+        described.epochs if described and described.epochs is not None else infer_epochs(found.facts),
+        described.normalisation if described else None,
     )
+
+
+def _architecture(
+    layout: Layout, weights: Weights, path: Path, described: Described | None, stated: Stated | None
+) -> Inferred:
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    try:
+        told = described.inferred if described else infer(layout, weights, read_config(path))
+    except UserError as unclear:
+        if stated is None:
+            raise
+        return settle_unclear(stated, shapes, unclear)
+    return settle(stated, told, shapes) if stated else told
 
 
 def weights_sha256(weights: Weights) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,8 +37,8 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
     relative = has_relative_positions(sizes)
     hidden = _size(sizes, r"blocks\.\d+\.mlp\.fc1\.weight", 2, "blocks.*.mlp.fc1.weight")[0]
     back = _size(sizes, r"blocks\.\d+\.mlp\.fc2\.weight", 2, "blocks.*.mlp.fc2.weight")[1]
-    count, known_by = _heads(weights, width, hidden, heads)
-    shape = Shape(width, _depth(sizes), count, kernel[2], hidden, swiglu=hidden == 2 * back)
+    known_by = _heads(weights, width, hidden, heads)
+    shape = Shape(width, _depth(sizes), known_by.count, kernel[2], hidden, swiglu=hidden == 2 * back)
     arguments = _beit_arguments(sizes, kernel) if relative else _vit_arguments(sizes, kernel)
     known = BEIT if relative else SWIGLU if shape.swiglu else VIT
     size = arguments["img_size"]
@@ -46,7 +47,8 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
         image_size_px=size if isinstance(size, int) else None,
         patch_size_px=kernel[2],
         window_size=None,
-        notes=(known_by, ASSUMED, *_pooling(sizes, relative), *_lost_registers(arguments)),
+        remarks=(*((known_by.how,) if known_by.told else ()), *_pooling(sizes, relative), *_lost_registers(arguments)),
+        assumed={**({} if known_by.told else {"num_heads": known_by.how}), "norm_eps": ASSUMED},
     )
 
 
@@ -135,24 +137,35 @@ def _check_tokens(sizes: Sizes, width: int) -> None:
             raise UserError.about(name, list(sizes[name]), rule, "the checkpoint is damaged: get it again")
 
 
-def _heads(weights: Weights, width: int, hidden: int, given: int | None) -> tuple[int, str]:
-    """Return the number of heads, and how it is known."""
+@dataclass(frozen=True)
+class _Heads:
+    """The number of heads, and how it is known."""
+
+    count: int
+    how: str
+    told: bool
+    """False where only convention knows it."""
+
+
+def _heads(weights: Weights, width: int, hidden: int, given: int | None) -> _Heads:
     tables = [tensor for name, tensor in weights.items() if name.endswith(TABLE) and tensor.ndim == 2]
     if tables:
         told = Counter(table.shape[1] for table in tables).most_common(1)[0][0]
         if given not in (None, told):
             raise UserError.about("heads", given, f"{told}, the columns of {TABLE}", "leave heads out")
-        return told, f"{told} heads, from the columns of {TABLE}"
+        return _Heads(told, f"{told} heads, from the columns of {TABLE}", told=True)
     if given is not None:
-        return given, f"{given} heads, as given: the tensors do not tell"
+        return _Heads(given, f"{given} heads, as given: the tensors do not tell", told=True)
     if _is_moco_small(weights, width):
-        return 12, "12 heads: the fixed positions are MoCo v3's, whose ViT-S has heads of 32"
+        how = "12 heads: the fixed positions are MoCo v3's, whose ViT-S has heads of 32"
+        return _Heads(12, how, told=False)
     heads = HEADS_BY_SIZE.get((width, hidden), 0 if width % 64 else width // 64)
     if not heads:
         rule = "given for widths that are not a multiple of 64: the tensors do not tell it"
-        remedy = "put Hugging Face's config.json or mimbench's FILE.json beside it"
+        remedy = "put Hugging Face's config.json or mimbench's FILE.json beside it, or add --architecture"
         raise UserError.about("heads", f"unknown for width {width}", rule, remedy)
-    return heads, f"{heads} heads of {width // heads}, by convention for width {width}: the tensors do not tell"
+    how = f"{heads} heads of {width // heads}, by convention for width {width}: the tensors do not tell"
+    return _Heads(heads, how, told=False)
 
 
 def _is_moco_small(weights: Weights, width: int) -> bool:

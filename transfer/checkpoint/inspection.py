@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.config import find_recipe, read_yaml, schema_for, validate
-from benchmarks.encoders import with_window
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.tasks import TASKS, Task
+from transfer.adapted import adapted
 from transfer.adapter import adapter_for
 from transfer.checkpoint.opened import OpenedEncoder
 from transfer.loading import is_head, is_ignored, load_encoder
@@ -37,11 +37,21 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "sha256": encoder.sha256,
         "tensors": len(tensors),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "notes": list(encoder.notes),
+        "mean": encoder.normalisation and list(encoder.normalisation.mean),
+        "std": encoder.normalisation and list(encoder.normalisation.std),
+        "remarks": list(encoder.remarks),
+        "assumed": dict(encoder.assumed),
         "facts": encoder.facts,
         "layers": layer_statistics(tensors),
-        "tasks": {task.name: would_load(encoder, task) for task in TASKS.values()},
+        "tasks": _tasks(encoder),
     }
+
+
+def _tasks(encoder: OpenedEncoder) -> dict[str, dict[str, Any]]:
+    """Return what each task would load; tasks that share a recipe load the same."""
+    recipes = {(task.kind, task.recipe): task for task in TASKS.values()}
+    reports = {key: would_load(encoder, task) for key, task in recipes.items()}
+    return {task.name: reports[task.kind, task.recipe] for task in TASKS.values()}
 
 
 def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | int]]:
@@ -65,13 +75,17 @@ def _statistics(values: Tensor) -> dict[str, float | int]:
 
 
 def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
-    """Return what the task's own recipe would load of this encoder, or why it would not."""
+    """Return what the task's own recipe would load of this encoder, or why it would not.
+
+    Only shapes are built: initialising a model that is filled at once takes longer than all else here.
+    """
     try:
         data = read_yaml(find_recipe("transfer", task.recipe))
         recipe: Any = validate(schema_for(adapter_for(task).recipe, data), data, task.recipe)
-        architecture = with_window(encoder.architecture, recipe.window_size)
-        model = build_backbone(architecture, recipe.image_size_px, num_classes=1)
+        architecture = adapted(encoder.architecture, recipe, window_assumed="window_size" in encoder.assumed)
+        with torch.device("meta"):
+            model = build_backbone(architecture, recipe.image_size_px, num_classes=1)
     except UserError as error:
         return {"recipe": task.recipe, "error": " ".join(str(error).split())}
-    report = load_encoder(model, encoder.weights, encoder.layout, recipe.table_resize)
+    report = load_encoder(model, encoder.weights, encoder.layout, recipe.table_resize, assign=True)
     return {"recipe": task.recipe, **report.model_dump(mode="json")}

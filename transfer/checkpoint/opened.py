@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from benchmarks.encoders import MANIFEST, Architecture, InitStage, read_encoder
+from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation, WindowSize, read_encoder
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layout import Family, Weights
 from transfer.checkpoint.layouts import identify, infer
+from transfer.checkpoint.stated import Stated, check_stated, state
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,17 @@ class OpenedEncoder:
     architecture: Architecture
     image_size_px: int | None
     patch_size_px: int
-    window_size: int | None
+    window_size: WindowSize | None
     weights: Weights
     stage: InitStage | None
     epochs: int | None
+    normalisation: Normalisation | None
+    """None where nothing tells it."""
     facts: dict[str, JsonValue]
     """Whatever else is known: where the tensors lay, what wrapped them, what was left out, configuration."""
-    notes: tuple[str, ...] = ()
-    """What was assumed."""
+    remarks: tuple[str, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    """As in `Inferred`."""
 
     @property
     def sha256(self) -> str:
@@ -38,23 +43,32 @@ class OpenedEncoder:
         return weights_sha256(self.weights)
 
 
-def open_encoder(reference: str | Path) -> OpenedEncoder:
+def open_encoder(reference: str | Path, architecture: str | None = None) -> OpenedEncoder:
     """Open an exported encoder, a run's folder, a foreign checkpoint, `timm:NAME` or `hf-hub:NAME`.
 
-    Raises UserError for anything else, WorkFailed where a hub cannot be reached.
+    Raises UserError for anything else, and where it is not of the stated `architecture`; WorkFailed where a hub cannot
+    be reached.
     """
+    stated = None if architecture is None else state(architecture)
     scheme, _, name = str(reference).partition(":")
     if scheme == "timm":
-        return _timm(str(reference), name)
+        return _on_record(_timm(str(reference), name), stated)
     if scheme == "hf-hub":
         from transfer.hub import download  # it imports this package
 
-        return _foreign(download(name))
+        return _foreign(download(name), stated)
     path = Path(reference)
     for folder in (path, path / "encoder"):
         if (folder / MANIFEST).is_file():
-            return _own(folder)
-    return _foreign(path)
+            return _on_record(_own(folder), stated)
+    return _foreign(path, stated)
+
+
+def _on_record(encoder: OpenedEncoder, stated: Stated | None) -> OpenedEncoder:
+    """Return an encoder whose architecture is on record. Raises UserError where that is not what is stated."""
+    if stated is not None:
+        check_stated(stated, encoder.architecture)
+    return encoder
 
 
 def _own(folder: Path) -> OpenedEncoder:
@@ -71,6 +85,7 @@ def _own(folder: Path) -> OpenedEncoder:
         weights=weights,
         stage=manifest.init_stage,
         epochs=manifest.epochs,
+        normalisation=Normalisation(manifest.mean, manifest.std),
         facts={"manifest": manifest.model_dump(mode="json")},
     )
 
@@ -94,13 +109,15 @@ def _timm(reference: str, name: str) -> OpenedEncoder:
         weights=weights,
         stage=source.use.init_stage,
         epochs=None,
+        normalisation=source.normalisation,
         facts={"reference": reference},
-        notes=inferred.notes,
+        remarks=inferred.remarks,
+        assumed=inferred.assumed,
     )
 
 
-def _foreign(path: Path) -> OpenedEncoder:
-    encoder = read_foreign(path)
+def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
+    encoder = read_foreign(path, stated)
     inferred, found = encoder.inferred, encoder.found
     return OpenedEncoder(
         layout=encoder.layout.name,
@@ -113,6 +130,7 @@ def _foreign(path: Path) -> OpenedEncoder:
         weights=encoder.weights,
         stage=encoder.stage,
         epochs=encoder.epochs,
+        normalisation=encoder.normalisation,
         facts={
             "file_sha256": encoder.file.sha256,
             "where": ".".join(found.where),
@@ -120,5 +138,6 @@ def _foreign(path: Path) -> OpenedEncoder:
             "inert_classes": list(encoder.file.inert),
             **found.facts,
         },
-        notes=inferred.notes,
+        remarks=inferred.remarks,
+        assumed=inferred.assumed,
     )
