@@ -1,12 +1,12 @@
-"""Image classification on folders of images, by fine-tuning."""
+"""Image classification, by fine-tuning."""
 
 from __future__ import annotations
 
 from benchmarks.record import RunRecord
-from benchmarks.run_command import require_root
 from benchmarks.tasks import Task
 from transfer.adapter import Transfer
-from transfer.image_folder import ImageFolders, read_image_folders
+from transfer.images.labelled import ClassificationSets
+from transfer.images.read import read_classification_data
 from transfer.recipe import FinetuneRecipe
 
 
@@ -18,9 +18,8 @@ class ClassificationAdapter:
     def missing_requirements(self) -> list[str]:
         return []
 
-    def find_data(self, task: Task, recipe: FinetuneRecipe) -> ImageFolders:
-        data = recipe.data
-        return read_image_folders(require_root(data.root), data.train_split, data.test_split, task.num_classes)
+    def find_data(self, task: Task, recipe: FinetuneRecipe) -> ClassificationSets:
+        return read_classification_data(recipe.data, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.finetune import finetune  # torch, only now that there is work

@@ -30,7 +30,7 @@ from transfer.adapter import Transfer
 from transfer.augment import mixing, test_transform, training_transform
 from transfer.evaluate import Evaluation, evaluate
 from transfer.export import export_finetuned
-from transfer.image_folder import ImageFolders
+from transfer.images.labelled import ClassificationSets
 from transfer.layer_decay import layers_of
 from transfer.loading import load_encoder, random_report, require_complete
 from transfer.recipe import FinetuneRecipe
@@ -40,7 +40,7 @@ from transfer.references import Source
 class Finetuning(Problem[Batch]):
     """Fine-tuning as a problem for the training loop."""
 
-    def __init__(self, recipe: FinetuneRecipe, source: Source, data: ImageFolders, seed: int) -> None:
+    def __init__(self, recipe: FinetuneRecipe, source: Source, data: ClassificationSets, seed: int) -> None:
         self.recipe, self.source, self.data, self.seed = recipe, source, data, seed
         self.device = choose_device(recipe.training)
         self.model, self.load_report = build_classifier(recipe, source, len(data.classes), seed)
@@ -64,7 +64,7 @@ class Finetuning(Problem[Batch]):
         transform = training_transform(self.recipe, self.source.mean, self.source.std)
         train = self.data.train
         return ImageSamples(
-            train.files,
+            train.source,
             train.labels,
             transform,
             channels=self.source.use.architecture.in_chans,
@@ -88,7 +88,7 @@ class Finetuning(Problem[Batch]):
         recipe, test = self.recipe, self.data.test
         transform = test_transform(recipe, self.source.mean, self.source.std)
         channels = self.source.use.architecture.in_chans
-        samples = ImageSamples(test.files, test.labels, transform, channels=channels, replace=False)
+        samples = ImageSamples(test.source, test.labels, transform, channels=channels, replace=False)
         training, pin = recipe.training, self.device.type == "cuda"
         loader = evaluation_loader(samples, training.batch_size, training.workers, pin)
         found = evaluate(self.model, loader, self.device, training)
@@ -122,7 +122,7 @@ def finetune(transfer: Transfer) -> RunRecord:
     """Fine-tune to the end of the recipe, from the last checkpoint of the run if there is one."""
     work, source, task = transfer.work, transfer.source, transfer.task
     recipe: FinetuneRecipe = work.config
-    steps_per_epoch(len(transfer.data.train.files), recipe.training.batch_size)  # refuses a batch larger than the data
+    steps_per_epoch(len(transfer.data.train.source), recipe.training.batch_size)  # refuses a batch larger than the data
     with joined():
         problem = Finetuning(recipe, source, transfer.data, work.seed)
         record = first_record(
@@ -170,12 +170,11 @@ def _value(name: str, higher_is_better: bool, evaluations: list[dict[str, float]
     return MetricValue(last=evaluations[-1][name], best=best[name], best_epoch=round(best["epoch"]))
 
 
-def _predictions(data: ImageFolders, final: Evaluation) -> str:
-    """Return one CSV line per test image: its path below the root, its class, the predicted class."""
+def _predictions(data: ClassificationSets, final: Evaluation) -> str:
+    """Return one CSV line per test image: its name (a file's path below the root), its class, the predicted one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", "predicted"])
     for position, label, predicted in torch.stack([final.positions, final.labels, final.predicted], dim=1).tolist():
-        path = data.test.files[position].relative_to(data.root).as_posix()
-        writer.writerow([path, data.classes[label], data.classes[predicted]])
+        writer.writerow([data.test.source.name(position), data.classes[label], data.classes[predicted]])
     return text.getvalue()
