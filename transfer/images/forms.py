@@ -64,11 +64,14 @@ def _form_of(place: Place) -> Form:
         return "flat"
     if place.is_pattern or place.path.is_file():
         return "huggingface" if place.split.endswith(".parquet") else "webdataset"
-    if (place.path / "dataset_info.json").is_file() or (place.path / "dataset_dict.json").is_file():
-        return "huggingface"
-    if place.files(".parquet"):
+    if _is_saved(place.path) or place.files(".parquet"):
         return "huggingface"
     return "webdataset" if place.files(".tar") else "folders"
+
+
+def _is_saved(folder: Path) -> bool:
+    """Tell whether `datasets` saved a split here, or a dictionary of splits."""
+    return any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
 
 
 def _folders(place: Place) -> Found:
@@ -96,7 +99,7 @@ def _huggingface(place: Place) -> Found:
     from transfer.images.huggingface import read_parquet, read_saved
 
     columns = place.storage.image_column, place.storage.label_column
-    if not place.is_pattern and (place.path / "dataset_info.json").is_file():
+    if _is_saved(place.path):
         return read_saved(place.root, place.path, *columns)
     return read_parquet(place.root, place.path, _some(place, ".parquet"), *columns)
 

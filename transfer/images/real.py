@@ -35,13 +35,15 @@ def with_accepted(name: str, images: LabelledImages, file: Path) -> TestSet:
 def _read(file: Path, num_classes: int) -> list[frozenset[int]]:
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
-        lists = [list(labels) for labels in content]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
+        content = error
+    if not isinstance(content, list) or not all(isinstance(labels, list) for labels in content):
         rule = "a JSON list of lists of labels, as real.json"
-        raise UserError.about("accepted", f"{file} ({error})", rule, "check the path") from None
-    for number, labels in enumerate(lists, start=1):
+        found = content if isinstance(content, Exception) else type(content).__name__
+        raise UserError.about("accepted", f"{file} ({found})", rule, "check the path")
+    for number, labels in enumerate(content, start=1):
         for label in labels:
             if not isinstance(label, int) or not 0 <= label < num_classes:
                 rule = f"from 0 to {num_classes - 1}"
                 raise UserError.about("accepted", f"{label!r} of image {number} in {file}", rule, "check the file")
-    return [frozenset(labels) for labels in lists]
+    return [frozenset(labels) for labels in content]

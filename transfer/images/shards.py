@@ -134,19 +134,22 @@ def _members(shard: Path, label_field: str) -> Iterator[Member]:
     """Read the headers of one shard, and the labels' bytes."""
     try:
         with tarfile.open(shard, "r:") as tar:
-            yield from _samples(shard, tar, label_field)
-            _require_end(shard, tar)
+            headers = tar.getmembers()
+            _require_end(shard, tar)  # before a missing label is blamed on the writer
+            yield from _samples(shard, tar, headers, label_field)
     except tarfile.ReadError as error:
         whole = "an uncompressed tar file, whole"
         remedy = "copy it again, or decompress it: an image in a compressed shard cannot be read on its own"
         raise UserError.about("shard", f"{shard} ({error})", whole, remedy) from None
 
 
-def _samples(shard: Path, tar: tarfile.TarFile, label_field: str) -> Iterator[Member]:
+def _samples(
+    shard: Path, tar: tarfile.TarFile, headers: Sequence[tarfile.TarInfo], label_field: str
+) -> Iterator[Member]:
     """Group members that follow each other and share a key, as WebDataset defines samples."""
     key, seen = "", set[str]()
     parts: dict[str, tarfile.TarInfo] = {}
-    for member in tar:
+    for member in headers:
         if not member.isreg() or (split := _split(member.name)) is None:
             continue
         if split.key != key:
