@@ -10,6 +10,7 @@ from typing import Literal
 
 from benchmarks.errors import UserError
 from transfer.images.labelled import Found, LabelledImages
+from transfer.images.named_files import text_of
 
 WNID = re.compile(r"n\d{8}")
 SHOWN = 10
@@ -36,7 +37,7 @@ def read_class_list(file: Path) -> ClassList:
 
 
 def _lines(file: Path) -> tuple[str, ...]:
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in text_of(file, "data.classes").splitlines()]
     return tuple(line.split()[0] if WNID.match(line) else line for line in lines if line)
 
 
@@ -166,7 +167,7 @@ def _positions(names: tuple[str, ...], classes: tuple[str, ...], told_by: str) -
     if all(name.isdecimal() and int(name) < len(classes) for name in names):
         return [int(name) for name in names]
     shown = ", ".join(unknown[:SHOWN])
-    remedy = "rename them, or remove what is no class of the training images"
+    remedy = "remove what is no class; or, where one side has numbers, data.classes=FILE says what they mean"
     raise UserError.about("classes", f"{shown} in {told_by}", "classes of the training images", remedy)
 
 

@@ -15,6 +15,7 @@ from benchmarks.errors import UserError
 from benchmarks.fingerprint import find_images
 from benchmarks.image_source import ImageFiles
 from transfer.images.labelled import Found
+from transfer.images.named_files import text_of
 
 ILSVRC_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 HEADERS = {"file", "filename", "file_name", "image", "imageid", "image_id", "path", "name", "id"}
@@ -53,10 +54,7 @@ def read_listed(root: Path, folder: Path, file: Path) -> Found:
 
 def read_entries(file: Path) -> list[Entry]:
     """Read a list by its kind: .json with COCO's tables, .csv, or text with one image per line."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError.about("list of labels", f"{file} ({error})", "a text file in UTF-8", "check the path") from None
+    text = text_of(file, "list of labels")
     readers = {".json": _coco, ".csv": _csv}
     entries = readers.get(file.suffix.lower(), _text)(text, file)
     if not entries:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.errors import UserError
 from benchmarks.fingerprint import fingerprint
 from benchmarks.run_command import require_root
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.forms import Place, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
+from transfer.images.named_files import find_file, sha256_of
 from transfer.images.real import with_accepted
 from transfer.images.recipe import ClassificationData, Storage, TestImages
 from transfer.images.shards import default_index_folder
@@ -33,11 +32,11 @@ def read_classification_data(data: ClassificationData, num_classes: int | None) 
 
     parts: dict[str, str] = {}
     if data.subset is not None:
-        file = _file(root, "data.subset.list", data.subset.list)
+        file = find_file(root, "data.subset.list", data.subset.list)
         train = choose(train, data.subset, file)
         require_every_class(train, "data.subset")
         if file is not None:
-            parts["subset list"] = _sha256(file)
+            parts["subset list"] = sha256_of(file)
     parts |= _labels_part("train labels", in_train, train) | _labels_part("test labels", in_test, test)
     further = {name: _further(name, images, data, listed, test) for name, images in data.test_sets.items()}
     parts |= {f"test set {name}": read.sha256 for name, read in further.items()}
@@ -63,9 +62,9 @@ def _further(
         found = _found(data, root, images, images.split or ".", images.labels)
         test = in_classes(found, test.classes, _class_list(images, root) or listed, images.first_label)
         parts |= _labels_part("labels", found, test)
-    accepted = _file(root, f"data.test_sets.{name}.accepted", images.accepted)
+    accepted = find_file(root, f"data.test_sets.{name}.accepted", images.accepted)
     if accepted is not None:
-        parts["accepted"] = _sha256(accepted)
+        parts["accepted"] = sha256_of(accepted)
     test_set = TestSet(name, test, None) if accepted is None else with_accepted(name, test, accepted)
     files = test.source.files if images.has_images else []
     return _Further(test_set, fingerprint(root, files, images=len(test_set.images.labels), parts=parts).sha256)
@@ -73,28 +72,14 @@ def _further(
 
 def _found(data: ClassificationData, root: Path, storage: Storage, split: str, labels: str | None) -> Found:
     index_folder = Path(data.index_folder) if data.index_folder is not None else default_index_folder()
-    return read_place(Place(root, split, storage, _file(root, "data labels", labels), index_folder))
+    return read_place(Place(root, split, storage, find_file(root, "data labels", labels), index_folder))
 
 
 def _class_list(storage: Storage, root: Path) -> ClassList | None:
-    file = _file(root, "data.classes", storage.classes)
+    file = find_file(root, "data.classes", storage.classes)
     return None if file is None else read_class_list(file)
 
 
 def _labels_part(name: str, found: Found, images: LabelledImages) -> dict[str, str]:
     """Return what a fingerprint must cover beside the files; nothing where the files' names tell the labels."""
     return {} if found.labels_in_names else {name: images.sha256()}
-
-
-def _file(root: Path, field: str, given: str | None) -> Path | None:
-    """Return a file that the recipe names, below the data's root or by a path. Raises UserError where there is none."""
-    if given is None:
-        return None
-    found = next((path for path in (root / given, Path(given)) if path.is_file()), None)
-    if found is None:
-        raise UserError.about(field, given, f"a file below {root}, or the path of a file", "check the path")
-    return found
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.errors import UserError
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.images.lists import image_number
+from transfer.images.named_files import text_of
 
 
 def with_accepted(name: str, images: LabelledImages, file: Path) -> TestSet:
@@ -33,14 +34,14 @@ def with_accepted(name: str, images: LabelledImages, file: Path) -> TestSet:
 
 
 def _read(file: Path, num_classes: int) -> list[frozenset[int]]:
+    text = text_of(file, "accepted")
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        content = error
+        content: Any = json.loads(text)
+    except ValueError:
+        content = None
     if not isinstance(content, list) or not all(isinstance(labels, list) for labels in content):
         rule = "a JSON list of lists of labels, as real.json"
-        found = content if isinstance(content, Exception) else type(content).__name__
-        raise UserError.about("accepted", f"{file} ({found})", rule, "check the path")
+        raise UserError.about("accepted", f"{file}: {text[:40]!r} ...", rule, "check the path")
     for number, labels in enumerate(content, start=1):
         for label in labels:
             if not isinstance(label, int) or not 0 <= label < num_classes:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from benchmarks.errors import UserError
 from transfer.images.labelled import LabelledImages
+from transfer.images.named_files import text_of
 from transfer.images.recipe import Subset
 
 
@@ -53,7 +54,7 @@ def _listed(images: LabelledImages, file: Path) -> list[int]:
     for position in range(len(images.labels)):
         by_last_part[PurePosixPath(images.source.name(position)).name].append(position)
     chosen: list[int] = []
-    for line, text in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for line, text in enumerate(text_of(file, "data.subset.list").splitlines(), start=1):
         name = text.strip()
         same = by_last_part.get(PurePosixPath(name).name, [])
         found = [at for at in same if f"/{images.source.name(at)}".endswith(f"/{name}")]

@@ -11,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from benchmarks.errors import UserError
-from tests.transfer.images.forms import as_flat_list, as_folders, scans, write_csv
+from tests.transfer.images.forms import as_flat_list, as_folders, as_shards, scans, write_csv
 from transfer.images.classes import read_class_list
 from transfer.images.labelled import ClassificationSets
 from transfer.images.lists import read_entries
@@ -175,11 +175,12 @@ def test_a_wrong_line_is_named(small_digits: Path, tmp_path: Path, line: str, wo
         ("empty.txt", "\n", "at least one line"),
         ("wide.csv", "a.png,1,2\n", r"wide.csv:1: a.png,1,2\n  rule:   two columns"),
         ("no.json", json.dumps({"images": []}), "the tables `images` .* and `annotations`"),
+        ("list.txt", b"\xff\xfe\x00", "a text file in UTF-8"),
         ("no.json", "{", "the tables `images` .* and `annotations`"),
     ],
 )
-def test_a_file_that_is_no_list(tmp_path: Path, name: str, content: str, words: str) -> None:
-    (tmp_path / name).write_text(content)
+def test_a_file_that_is_no_list(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(UserError, match=words):
         read_entries(tmp_path / name)
 
@@ -209,6 +210,23 @@ def test_bare_numbers_are_refused_where_class_names_are_other_numbers(small_digi
     sets = read(data, test_labels="test.csv", classes="names.txt")
     named = [sets.classes[label] for label in sets.test.labels]
     assert named == [str(label + 1) for _, label in scans(small_digits, "test")]
+
+
+def test_shards_of_numbers_with_a_list_of_wnids(ilsvrc: ClassificationData, small_digits: Path) -> None:
+    """Shards count the sorted wnids from 0, whatever meta.mat's own order is."""
+    root = Path(str(ilsvrc.root))
+    devkit(root, small_digits)
+    shards = as_shards(small_digits, root)
+    rows = [
+        (f"ILSVRC2012_val_{n:08d}", f"{WNIDS[digit]} 1 2 3 4") for n, (_, digit) in enumerate(mixed(small_digits), 1)
+    ]
+    write_csv(root / "LOC_val_solution.csv", [("ImageId", "PredictionString"), *rows])
+    data = shards.model_copy(update={"test_split": "val", "test_labels": "LOC_val_solution.csv"})
+    with pytest.raises(UserError, match=r"classes = n00000000, .*\n.*\n.*data.classes=FILE says what they mean"):
+        read(data)
+    sets = read(data, classes="meta.mat")
+    digits_of(sets, small_digits)
+    assert list(sets.train.labels) == [digit for _, digit in scans(small_digits, "train")]
 
 
 def test_a_damaged_meta_mat(tmp_path: Path) -> None:
