@@ -94,7 +94,7 @@ def _columns(
     image = _choose("image_column", image_column, place, features, [n for n, f in features.items() if _holds_images(f)])
     classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     label = _choose("label_column", label_column, place, features, classes or [n for n in features if n == LABEL])
-    labels = list(dataset.with_format(None)[label])
+    labels = dataset.with_format(None)[label][:]  # one read of the column; iterating reads row by row
     at = next((row for row, value in enumerate(labels) if not isinstance(value, int) or value < 0), None)
     if at is not None:  # the hub's test splits have -1 everywhere
         rule = "a class number, from 0"
