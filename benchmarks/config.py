@@ -37,13 +37,18 @@ class Config(BaseModel):
             extra = field.json_schema_extra
             if isinstance(extra, dict) and extra.get("placement"):
                 continue
-            value = getattr(self, name)
-            found[name] = value.identity() if isinstance(value, Config) else value
+            found[name] = _identity(getattr(self, name))
         return found
 
     def identity_digest(self) -> str:
         """Return the sha256 (hex) of `identity()`: equal digests mean the same work."""
         return digest_of(self.identity())
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _identity(inner) for key, inner in value.items()}
+    return value.identity() if isinstance(value, Config) else value
 
 
 def placement(default: Any, **kwargs: Any) -> Any:

@@ -84,6 +84,8 @@ class DataUse(Config):
     root: str
     fingerprint: str
     images: int
+    parts: dict[str, str] = Field(default_factory=dict)
+    """sha256 of what the fingerprint covers beside the files: labels, the list of a subset, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
 

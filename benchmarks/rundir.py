@@ -39,6 +39,7 @@ class RunFolder:
         self.encoder = path / "encoder"
         self.predictions = path / "predictions.csv"
         self.per_class = path / "per_class.csv"
+        self.test_sets = path / "test_sets.csv"
         self.layers = path / "layers.csv"
         self.neighbours = path / "neighbours.csv"
 

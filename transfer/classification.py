@@ -6,10 +6,10 @@ import importlib
 
 from benchmarks.config import Family
 from benchmarks.record import RunRecord
-from benchmarks.run_command import require_root
 from benchmarks.tasks import Task
 from transfer.adapter import Transfer
-from transfer.image_folder import ImageFolders, read_image_folders
+from transfer.images.labelled import ClassificationSets
+from transfer.images.read import read_classification_data
 from transfer.recipe import AttentiveRecipe, ClassificationRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 
 PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
@@ -29,9 +29,8 @@ class ClassificationAdapter:
     def missing_requirements(self) -> list[str]:
         return []
 
-    def find_data(self, task: Task, recipe: ClassificationRecipe) -> ImageFolders:
-        data = recipe.data
-        return read_image_folders(require_root(data.root), data.train_split, data.test_split, task.num_classes)
+    def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
+        return read_classification_data(recipe.data, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:
         module, _, name = PROTOCOLS[transfer.work.config.protocol][1].partition(":")

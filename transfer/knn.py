@@ -30,12 +30,12 @@ from transfer.adapter import Transfer
 from transfer.augment import test_transform
 from transfer.evaluate import Evaluation
 from transfer.features import OUTPUT, FrozenEncoder
-from transfer.image_folder import LabelledFiles
+from transfer.images.labelled import LabelledImages
 from transfer.loading import require_complete
 from transfer.metrics import top_k
 from transfer.model import build_model
 from transfer.recipe import KnnRecipe
-from transfer.results import other_scores, scores_of, write_csv, write_results
+from transfer.results import declared, further_scores, scores_of, write_csv, write_results
 from transfer.scores import metric_values
 
 CHUNK = 4096
@@ -82,7 +82,7 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
     """Classify the test images by their neighbours among the training images; return the completed record."""
     work, source, task = transfer.work, transfer.source, transfer.task
     recipe: KnnRecipe = work.config
-    _check_counts(recipe, len(transfer.data.train.files))
+    _check_counts(recipe, len(transfer.data.train.source))
     with joined():
         device = choose_device(recipe.inference)
         backbone, report, plan = build_model(recipe, source, work.seed)
@@ -135,12 +135,12 @@ class _Extraction:
         self.device = choose_device(self.recipe.inference)
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
 
-    def stream(self, images: LabelledFiles, title: str) -> Iterator[_Features]:
+    def stream(self, images: LabelledImages, title: str) -> Iterator[_Features]:
         """Yield the features of this rank's readable images, batch by batch. Raises Stopped when asked to stop."""
         inference, normalisation = self.recipe.inference, self.plan.normalisation
         transform = test_transform(self.recipe, normalisation.mean, normalisation.std)
         channels = self.plan.architecture.in_chans
-        samples = ImageSamples(images.files, images.labels, transform, channels=channels, replace=False)
+        samples = ImageSamples(images.source, images.labels, transform, channels=channels, replace=False)
         loader = evaluation_loader(samples, inference.batch_size, inference.workers, self.device.type == "cuda")
         with ProgressReport(title, len(loader), "batch") as progress:
             for done, batch in enumerate(loader, start=1):
@@ -157,7 +157,7 @@ class _Extraction:
             (found,) = self.encoder.pooled(batch.images.to(self.device, non_blocking=True), self.recipe.pooling)
         return _Features(normalize(found.float(), dim=1), batch.labels.to(self.device), batch.positions)
 
-    def all_of(self, images: LabelledFiles) -> _Features:
+    def all_of(self, images: LabelledImages) -> _Features:
         """Return the features of every rank's images, in the order of the file list."""
         mine = [
             _Features(each.features.cpu(), each.labels.cpu(), each.positions)
@@ -201,10 +201,9 @@ def _measure(extraction: _Extraction, run: Run) -> None:
         return
     found = _by_k(neighbours, tests, recipe, len(data.classes))
     final, *others = found[recipe.k]
-    once = scores_of(final, transfer)
-    for test_set, other in zip(data.test_sets.values(), others, strict=True):
-        once |= other_scores(other, test_set, transfer.task)
-    write_results(run.folder, final, data)
+    measured = zip(data.test_sets.items(), others, strict=True)
+    further = {name: further_scores(other, test_set) for (name, test_set), other in measured}
+    write_results(run.folder, final, data, further)
     every_k = (
         (k, top_k(test.logits, test.labels, 1), top_k(test.logits, test.labels, 5)) for k, (test, *_) in found.items()
     )
@@ -212,7 +211,7 @@ def _measure(extraction: _Extraction, run: Run) -> None:
         run.folder.neighbours, ("k", "top1", "top5"), ((k, f"{top1:.4f}", f"{top5:.4f}") for k, top1, top5 in every_k)
     )
     run.complete(
-        metrics=metric_values(transfer.task, (), once),
+        metrics=metric_values(transfer.task, (), scores_of(final, transfer) | declared(further, transfer.task)),
         peak_memory_mb=peak_memory_mb(extraction.device),
         data=run.record.data.model_copy(update={"unreadable": tuple(extraction.unreadable.names)}),
     )

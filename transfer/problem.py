@@ -21,7 +21,7 @@ from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.augment import mixing, test_transform, training_transform
 from transfer.evaluate import Evaluation, Predictions, evaluate
-from transfer.image_folder import LabelledFiles
+from transfer.images.labelled import LabelledImages
 from transfer.recipe import TrainedRecipe
 from transfer.results import scores_of
 
@@ -72,7 +72,7 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
         transform = training_transform(self.recipe, self.plan.normalisation.mean, self.plan.normalisation.std)
         train = self.data.train
         return ImageSamples(
-            train.files,
+            train.source,
             train.labels,
             transform,
             channels=self.plan.architecture.in_chans,
@@ -91,11 +91,11 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
         self.last = self.measure(self.data.test)
         return {**scores_of(self.last, self.transfer), "eval_loss": self.last.loss}
 
-    def measure(self, test: LabelledFiles) -> Evaluation:
+    def measure(self, test: LabelledImages) -> Evaluation:
         """Evaluate on a test set. Raises WorkFailed when too many of its images are unreadable."""
         transform = test_transform(self.recipe, self.plan.normalisation.mean, self.plan.normalisation.std)
         channels = self.plan.architecture.in_chans
-        samples = ImageSamples(test.files, test.labels, transform, channels=channels, replace=False)
+        samples = ImageSamples(test.source, test.labels, transform, channels=channels, replace=False)
         training, pin = self.recipe.training, self.device.type == "cuda"
         loader = evaluation_loader(samples, training.batch_size, training.workers, pin)
         self.model.eval()

@@ -6,22 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from benchmarks.config import Config, placement
+from benchmarks.config import Config
 from benchmarks.inference import Inference
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
-
-
-class ClassificationData(Config):
-    """A folder with one sub-folder of images per class, in each split."""
-
-    root: str | None = placement(None)
-    """Folder of the data set."""
-    train_split: str = "train"
-    test_split: str = "val"
-    test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
-    """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
-    max_unreadable: int = Field(default=10, ge=0)
-    """So many unreadable images are skipped and named; one more stops the run."""
+from transfer.images.recipe import ClassificationData
 
 
 class Augmentation(Config):

@@ -16,7 +16,7 @@ from transfer.adapter import Transfer
 from transfer.loading import require_complete
 from transfer.problem import ClassificationProblem
 from transfer.recipe import TrainedRecipe
-from transfer.results import other_scores, write_results
+from transfer.results import declared, further_scores, write_results
 from transfer.scores import metric_values
 
 
@@ -24,7 +24,7 @@ def train_classifier(transfer: Transfer, problem_type: type[ClassificationProble
     """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
     work, source, task = transfer.work, transfer.source, transfer.task
     recipe: TrainedRecipe = work.config
-    steps_per_epoch(len(transfer.data.train.files), recipe.training.batch_size)  # refuses a batch larger than the data
+    steps_per_epoch(len(transfer.data.train.source), recipe.training.batch_size)  # refuses a batch larger than the data
     with joined():
         problem = problem_type(transfer)
         record = first_record(
@@ -51,18 +51,16 @@ def _train(problem: ClassificationProblem[Any], run: Run) -> None:
     loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
     progress = loop.train()
     final = problem.last or problem.measure(data.test)  # resumed after the last step: only the files were missing
-    once: dict[str, float] = {}
-    for test_set in data.test_sets.values():
-        once |= other_scores(problem.measure(test_set.images), test_set, task)
+    further = {name: further_scores(problem.measure(each.images), each) for name, each in data.test_sets.items()}
     if not ranks.is_main():
         return
-    write_results(run.folder, final, data)
+    write_results(run.folder, final, data, further)
     problem.write_results(run.folder, final)
     exported = problem.export(run.folder.encoder, run.record.run_id, recipe.training.epochs_seen(loop.per_epoch))
     unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
     run.complete(
         **loop.summary(),
-        metrics=metric_values(task, progress.evaluations, once),
+        metrics=metric_values(task, progress.evaluations, declared(further, task)),
         exported_sha256=exported.sha256 if exported else None,
         data=run.record.data.model_copy(update={"unreadable": unreadable}),
     )

@@ -17,7 +17,7 @@ from benchmarks.config import load_recipe
 from tests.runs import assert_same_training, last_checkpoint, only_run, record_of
 from transfer.augment import test_transform as evaluation_transform
 from transfer.features import OUTPUT, FrozenEncoder
-from transfer.image_folder import read_split
+from transfer.images.read import read_classification_data
 from transfer.model import build_model
 from transfer.recipe import LinearRecipe
 from transfer.references import resolve
@@ -38,9 +38,10 @@ def frozen_features(root: Path, split: str) -> tuple[np.ndarray, list[int]]:
     source = resolve(ENCODER)
     encoder = FrozenEncoder(build_model(recipe, source, 0).model, (OUTPUT,), 32, 3)
     transform = evaluation_transform(recipe, source.normalisation.mean, source.normalisation.std)
-    found = read_split(root / split)
-    images = torch.stack([transform(Image.open(path).convert("RGB")) for path in found.files])
-    return encoder.pooled(images, "mean")[0].numpy(), found.labels
+    sets = read_classification_data(recipe.data.model_copy(update={"root": str(root)}), 10)
+    found = {"train": sets.train, "test": sets.test}[split]
+    images = torch.stack([transform(Image.open(path).convert("RGB")) for path in found.source.files])
+    return encoder.pooled(images, "mean")[0].numpy(), list(found.labels)
 
 
 def test_the_linear_probe_reaches_logistic_regression(digits: Path, tmp_path: Path) -> None:
