@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -37,13 +37,18 @@ class Config(BaseModel):
             extra = field.json_schema_extra
             if isinstance(extra, dict) and extra.get("placement"):
                 continue
-            value = getattr(self, name)
-            found[name] = value.identity() if isinstance(value, Config) else value
+            found[name] = _identity(getattr(self, name))
         return found
 
     def identity_digest(self) -> str:
         """Return the sha256 (hex) of `identity()`: equal digests mean the same work."""
         return digest_of(self.identity())
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _identity(inner) for key, inner in value.items()}
+    return value.identity() if isinstance(value, Config) else value
 
 
 def placement(default: Any, **kwargs: Any) -> Any:
@@ -88,14 +93,40 @@ class Recipe(Generic[C_co]):
         return yaml.dump(self.config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
-def load_recipe(schema: type[C], folder: str, source: str, overrides: Sequence[str] = ()) -> Recipe[C]:
+@dataclass(frozen=True)
+class Family(Generic[C_co]):
+    """Recipes of several kinds in one folder: the recipe's own field `key` says which class checks it.
+
+    A pydantic union would do the same, but its errors name the kind as if it were a field that one can set.
+    """
+
+    key: str
+    kinds: Mapping[str, type[C_co]]
+    default: str
+
+    def member(self, data: Mapping[str, Any]) -> type[C_co]:
+        """Return the class of a recipe's data. Raises UserError for an unknown kind."""
+        value = data.get(self.key, self.default)
+        if not isinstance(value, str) or value not in self.kinds:
+            rule = f"one of {', '.join(self.kinds)}"
+            raise UserError.about(self.key, value, rule, did_you_mean(str(value), self.kinds))
+        return self.kinds[value]
+
+
+def load_recipe(schema: type[C] | Family[C], folder: str, source: str, overrides: Sequence[str] = ()) -> Recipe[C]:
     """Load the recipe `source` (a name under `recipes/<folder>/` or a path) and apply `a.b=c` overrides.
 
     Raises UserError when the recipe is unknown, an override is malformed, or a value breaks a rule of the schema.
     """
     path = find_recipe(folder, source)
     data = apply_overrides(read_yaml(path), overrides)
-    return Recipe(path.stem, validate(schema, data, f"recipe {source}", overrides), tuple(overrides))
+    config = validate(schema_for(schema, data), data, f"recipe {source}", overrides)
+    return Recipe(path.stem, config, tuple(overrides))
+
+
+def schema_for(schema: type[C] | Family[C], data: Mapping[str, Any]) -> type[C]:
+    """Return the class that checks a recipe's data. Raises UserError for an unknown kind of a family."""
+    return schema.member(data) if isinstance(schema, Family) else schema
 
 
 def find_recipe(folder: str, source: str) -> Path:

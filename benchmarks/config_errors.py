@@ -27,9 +27,9 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
         tag = detail["ctx"]["tag"]
         return four_parts(f"{field}.kind", tag, f"one of {', '.join(kinds)}", did_you_mean(tag, kinds))
     if detail["type"] == "extra_forbidden":
-        known = [
-            info.alias or name for parent in _models_at(schema, path[:-1]) for name, info in parent.model_fields.items()
-        ]
+        parents = _models_at(schema, path[:-1])
+        chosen = [parent for parent in parents if _kind(parent) in detail["loc"]] or parents
+        known = [info.alias or name for parent in chosen for name, info in parent.model_fields.items()]
         return four_parts(field, detail["input"], "no such field here", did_you_mean(path[-1], known))
     if detail["type"] == "missing":
         return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")
@@ -45,12 +45,16 @@ def _settable(schema: type[BaseModel], location: Sequence[str | int]) -> list[st
     for part in location:
         if isinstance(part, int):
             break
-        tags = [
-            model.model_fields["kind"].default for model in _models_at(schema, path) if "kind" in model.model_fields
-        ]
+        tags = [kind for model in _models_at(schema, path) if (kind := _kind(model)) is not None]
         if part != "[key]" and part not in tags:
             path.append(part)
     return path
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    """Return the tag of a union's member; None for a class that is no such member."""
+    field = model.model_fields.get("kind")
+    return None if field is None else field.default
 
 
 def _remedy(schema: type[BaseModel], path: list[str], field: str, overrides: Sequence[str]) -> str:

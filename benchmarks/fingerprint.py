@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.errors import UserError
@@ -22,6 +22,8 @@ class Fingerprint:
     method: str
     """`content` hashes every byte; `sizes` (data sets over 1 GiB) hashes names and sizes."""
     sha256: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of what it covers beside the files: labels, the list of a subset, further test sets."""
 
     def __str__(self) -> str:
         return f"{self.images} images, {self.method} {self.sha256[:16]}"
@@ -54,9 +56,12 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def fingerprint(root: Path, files: list[Path]) -> Fingerprint:
-    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all.
+def fingerprint(
+    root: Path, files: Sequence[Path], *, images: int | None = None, parts: Mapping[str, str] | None = None
+) -> Fingerprint:
+    """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all; then the `parts`.
 
+    `images` is how many they hold, where that is not one each.
     A file that cannot be read (a dangling link, say) is hashed as such; the loader will name it.
     """
     sizes = [_size_bytes(file) for file in files]
@@ -66,7 +71,10 @@ def fingerprint(root: Path, files: list[Path]) -> Fingerprint:
         mark = _content_sha256(file) if by_content else size
         shown = "unreadable" if mark is None else str(mark)
         total.update(os.fsencode(file.relative_to(root)) + f"\0{shown}\n".encode())
-    return Fingerprint(len(files), "content" if by_content else "sizes", total.hexdigest())
+    for name, sha256 in (parts or {}).items():
+        total.update(f"{name}\0{sha256}\n".encode())
+    count = len(files) if images is None else images
+    return Fingerprint(count, "content" if by_content else "sizes", total.hexdigest(), parts or {})
 
 
 def _size_bytes(file: Path) -> int | None:

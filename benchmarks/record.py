@@ -84,6 +84,8 @@ class DataUse(Config):
     root: str
     fingerprint: str
     images: int
+    parts: dict[str, str] = Field(default_factory=dict)
+    """sha256 of what the fingerprint covers beside the files: labels, the list of a subset, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
 
@@ -92,8 +94,9 @@ class MetricValue(Config):
     """A metric declared by the task: the last epoch is the score, the best one stands beside it."""
 
     last: float
-    best: float
-    best_epoch: int
+    best: float | None = None
+    """None where the metric was measured once, at the end: there is nothing to choose from."""
+    best_epoch: int | None = None
 
 
 class Environment(Config):

@@ -89,7 +89,12 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             digest=work.config.identity_digest(),
             resolved=work.config.model_dump(mode="json"),
         ),
-        data=DataUse(root=str(work.root), fingerprint=str(work.fingerprint), images=work.fingerprint.images),
+        data=DataUse(
+            root=str(work.root),
+            fingerprint=str(work.fingerprint),
+            images=work.fingerprint.images,
+            parts=dict(work.fingerprint.parts),
+        ),
         environment=describe(device),
         command=work.command,
         started_at=now(),

@@ -38,6 +38,10 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.encoder = path / "encoder"
         self.predictions = path / "predictions.csv"
+        self.per_class = path / "per_class.csv"
+        self.test_sets = path / "test_sets.csv"
+        self.layers = path / "layers.csv"
+        self.neighbours = path / "neighbours.csv"
 
 
 def read_record(folder: Path) -> RunRecord | None:

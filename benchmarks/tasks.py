@@ -14,6 +14,10 @@ class Metric(Config):
     name: str
     unit: str
     higher_is_better: bool = True
+    optional: bool = False
+    """Not every run measures it; the record names those that it did."""
+    in_tables: bool = True
+    """Whether tables have a column for it; CSV files and the details of a row always do."""
 
 
 class Task(Config):
@@ -38,6 +42,16 @@ class Task(Config):
 
 TOP1 = Metric(name="top1", unit="%")
 TOP5 = Metric(name="top5", unit="%")
+ECE = Metric(name="ece", unit="%", higher_is_better=False, optional=True, in_tables=False)
+"""Expected calibration error."""
+OTHER_TEST_SETS = (
+    Metric(name="imagenet_v2_top1", unit="%", optional=True),
+    Metric(name="imagenet_v2_top5", unit="%", optional=True, in_tables=False),
+    Metric(name="imagenet_real_top1", unit="%", optional=True),
+)
+"""Of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`."""
+FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
+"""Accuracy over classes with more than 100, 20 to 100, and fewer than 20 training images."""
 
 TASKS = {
     task.name: task
@@ -46,9 +60,9 @@ TASKS = {
             name="imagenet1k",
             version=1,
             kind="classification",
-            dataset="ImageNet-1K (ILSVRC 2012), fine-tuning",
+            dataset="ImageNet-1K (ILSVRC 2012)",
             num_classes=1000,
-            metrics=(TOP1, TOP5),
+            metrics=(TOP1, TOP5, ECE, *OTHER_TEST_SETS),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             source="https://www.image-net.org/challenges/LSVRC/2012/",
@@ -59,10 +73,21 @@ TASKS = {
             kind="classification",
             dataset="any folder with one sub-folder of images per class",
             num_classes=None,
-            metrics=(TOP1, TOP5),
+            metrics=(TOP1, TOP5, ECE),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             source="the user's own data",
+        ),
+        Task(
+            name="inaturalist2018",
+            version=1,
+            kind="classification",
+            dataset="iNaturalist 2018: 8,142 species, a long tail of training images",
+            num_classes=8142,
+            metrics=(TOP1, TOP5, ECE, *FREQUENCY_GROUPS),
+            primary_metric="top1",
+            recipe="imagenet1k_swin_base_224",
+            source="https://github.com/visipedia/inat_comp/tree/master/2018",
         ),
         Task(
             name="digits",
@@ -70,7 +95,7 @@ TASKS = {
             kind="classification",
             dataset="UCI handwritten digits (scikit-learn's copy), 20 labelled scans per class",
             num_classes=10,
-            metrics=(TOP1, TOP5),
+            metrics=(TOP1, TOP5, ECE),
             primary_metric="top1",
             recipe="digits_finetune",
             source="https://archive.ics.uci.edu/dataset/80",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Tag, model_validator
 
@@ -30,7 +30,7 @@ ShareSpan = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
 class Cosine(Config):
-    """Linear warm-up, then one cosine over all steps, entered at its own position. Source: microsoft/SimMIM."""
+    """Linear warm-up, then one cosine. Source: microsoft/SimMIM, facebookresearch/mae."""
 
     rate: ClassVar[str] = "base_lr"
     kind: Literal["cosine"] = "cosine"
@@ -40,6 +40,8 @@ class Cosine(Config):
     min_lr: NotNegative
     warmup_epochs: NotNegative
     per_images: Count = 512
+    after_warmup: bool = False
+    """The cosine begins when the warm-up ends, as MAE's, rather than being entered at its own position."""
 
     def scaled(self, rate: float, batch_size: int) -> float:
         """Return a rate for a global batch. Source: the linear scaling rule (arXiv:1706.02677)."""
@@ -55,12 +57,14 @@ class Cosine(Config):
         """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
         from timm.scheduler.cosine_lr import CosineLRScheduler
 
+        warmup = self.warmup_steps_of(steps_per_epoch)
         return CosineLRScheduler(
             optimizer,
-            t_initial=total_steps,
+            t_initial=total_steps - warmup if self.after_warmup else total_steps,
             lr_min=self.scaled(self.min_lr, batch_size),
             warmup_lr_init=self.scaled(self.warmup_lr, batch_size),
-            warmup_t=self.warmup_steps_of(steps_per_epoch),
+            warmup_t=warmup,
+            warmup_prefix=self.after_warmup,
             cycle_limit=1,
             t_in_epochs=False,
         )
@@ -104,11 +108,61 @@ class Poly(Config):
         )
 
 
+class AdamW(Config):
+    """Adam with decoupled weight decay. Source of the defaults: microsoft/SimMIM."""
+
+    kind: Literal["adamw"] = "adamw"
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Positive = 1e-8
+
+    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        from torch.optim import AdamW
+
+        return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps)
+
+
+class Sgd(Config):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+
+    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        from torch.optim import SGD
+
+        return SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+class Lars(Config):
+    """Layer-wise adaptive rates: each matrix's step is scaled to `trust_coefficient` of its own norm.
+
+    Vectors and biases take plain steps with momentum. Source: arXiv:1708.03888, facebookresearch/mae `util/lars.py`.
+    """
+
+    kind: Literal["lars"] = "lars"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    trust_coefficient: Positive = 1e-3
+
+    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        from timm.optim import Lars
+
+        # timm leaves groups without weight decay alone unless told; a group holds either matrices or vectors
+        told = [{**group, "always_adapt": all(tensor.ndim > 1 for tensor in group["params"])} for group in groups]
+        optimizer: Optimizer = Lars(told, lr=lr, momentum=self.momentum, trust_coeff=self.trust_coefficient)
+        return optimizer
+
+
+Optimization = Annotated[
+    Annotated[AdamW, Tag("adamw")] | Annotated[Sgd, Tag("sgd")] | Annotated[Lars, Tag("lars")], kind_or("adamw")
+]
+
+
 Schedule = Annotated[Annotated[Cosine, Tag("cosine")] | Annotated[Poly, Tag("poly")], kind_or("cosine")]
 
 
 class Training(Config):
-    """How a model is trained: AdamW with SimMIM's decay groups, warm-up and cosine, gradient clipping."""
+    """How a model is trained: an optimiser over SimMIM's decay groups, a schedule, gradient clipping."""
 
     epochs: Count | None = None
     """Passes over the training data; a ragged last batch is dropped. Give this or `steps`."""
@@ -118,8 +172,8 @@ class Training(Config):
     """Global batch: images per optimiser step, over all processes."""
     schedule: Schedule
     weight_decay: NotNegative = 0.05
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    eps: Positive = 1e-8
+    """Not of vectors, biases, position embeddings, Swin's position tables and tokens that are learned."""
+    optimizer: Optimization = AdamW()
     clip_grad_norm: Positive | None = 5.0
     """Gradients are scaled down to this l2 norm; null switches clipping off."""
     precision: Literal["fp32", "bf16"] = "bf16"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torchvision.transforms import v2
 
 from benchmarks.engine.images import ImageSamples
+from benchmarks.image_source import ImageSource
 from pretrain.recipe import PretrainData, PretrainRecipe
 
 
-def training_samples(recipe: PretrainRecipe, files: list[Path], seed: int) -> ImageSamples:
+def training_samples(recipe: PretrainRecipe, source: ImageSource, seed: int) -> ImageSamples:
     """Return the training images as samples [C, image_size_px, image_size_px]."""
     data = recipe.data
     transform = _transform(data, recipe.image_size_px)
     channels = recipe.encoder.in_chans
-    return ImageSamples(files, None, transform, channels=channels, seed=seed, patience=data.max_unreadable)
+    return ImageSamples(source, None, transform, channels=channels, seed=seed, patience=data.max_unreadable)
 
 
 def _transform(data: PretrainData, size_px: int) -> v2.Compose:

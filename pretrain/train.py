@@ -15,6 +15,7 @@ from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
+from benchmarks.image_source import ImageFiles
 from benchmarks.record import RunRecord
 from benchmarks.run_command import Work, first_record
 from benchmarks.rundir import Run, open_run
@@ -64,7 +65,7 @@ def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
 
 def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: list[Path], run: Run) -> None:
     config, record = work.config, run.record
-    samples = training_samples(config, files, work.seed)
+    samples = training_samples(config, ImageFiles(work.root, files), work.seed)
     loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
     progress = loop.train()
     if not ranks.is_main():

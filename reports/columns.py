@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -52,11 +52,15 @@ class Column:
         return one_line(self.join(*self.parts(entry))) or NONE
 
 
-def columns_for(task: Task, baseline: str | None) -> list[Column]:
-    """Return the columns of a task's table; the delta is there when a baseline was named."""
+def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> list[Column]:
+    """Return the columns of a task's table; the delta is there when a baseline was named.
+
+    Of the optional metrics only those `measured` have columns.
+    """
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
-    scores = [*_metric_columns(primary), *(column for metric in others for column in _metric_columns(metric))]
+    shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
+    scores = [column for metric in shown for column in _metric_columns(metric)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
     return [TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
 
@@ -76,12 +80,14 @@ def fixed(value: float | None, decimals: int, sign: str = "") -> str:
 def _metric_columns(metric: Metric) -> list[Column]:
     name, unit = metric.name, metric.unit
     lower = "" if metric.higher_is_better else ", lower is better"
+    last: Block = "scores" if metric.in_tables else "provenance"
+    best: Block = "scores" if metric.in_tables and not metric.optional else "provenance"
     return [
         Column(
             f"{name} last epoch ({unit}{lower})",
             (f"{name}_last_mean", f"{name}_last_std", f"{name}_last_n"),
             lambda entry: spread_parts(entry.row.last(name)),
-            "scores",
+            last,
             join_spread,
             numeric=True,
         ),
@@ -89,7 +95,7 @@ def _metric_columns(metric: Metric) -> list[Column]:
             f"{name} best epoch ({unit})",
             (f"{name}_best_mean",),
             lambda entry: spread_parts(entry.row.best(name))[:1],
-            "scores",
+            best,
             numeric=True,
         ),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from benchmarks.inference import Inference
 from benchmarks.training import Training
 from reports.rows import Row
 from reports.text import count
@@ -19,9 +20,14 @@ SEEDS_NEEDED = 3
 FIELDS_NAMED = 3
 
 # Fields that say where a run happens: they are not in the digest, so they explain no difference.
-PLACEMENT = {"data.root"} | {
-    f"training.{name}"
-    for name, field in Training.model_fields.items()
+STORAGE = (
+    *("root", "format", "classes", "first_label", "label_field", "image_column", "label_column"),
+    *("labels", "train_labels", "test_labels", "accepted", "index_folder", "list"),
+)
+PLACEMENT = {
+    f"{part}.{name}"
+    for part, config in (("training", Training), ("inference", Inference))
+    for name, field in config.model_fields.items()
     if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("placement")
 }
 
@@ -81,11 +87,16 @@ def _recipe_difference(row: Row, baseline: Row) -> str:
     if ours.name != theirs.name:
         return f"{ours.name}, baseline {theirs.name}"
     mine, other = dict(_flat(ours.resolved)), dict(_flat(theirs.resolved))
-    changed = [key for key in sorted(mine | other) if mine.get(key) != other.get(key) and key not in PLACEMENT]
+    changed = [key for key in sorted(mine | other) if mine.get(key) != other.get(key) and not _is_placement(key)]
     words = [f"{key} = {mine.get(key)}, baseline {other.get(key)}" for key in changed[:FIELDS_NAMED]]
     if len(changed) > FIELDS_NAMED:
         words.append(f"and {count(len(changed) - FIELDS_NAMED, 'more field')}")
     return "; ".join(words) or f"digest {ours.digest[:12]}, baseline {theirs.digest[:12]}"
+
+
+def _is_placement(key: str) -> bool:
+    where, _, name = key.rpartition(".")
+    return key in PLACEMENT or (where.split(".")[0] == "data" and name in STORAGE)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -94,7 +94,8 @@ def _section(task: Task, rows: Sequence[Row], collected: Collected, baseline: st
     absent = Comparison(note=_absent(collected, baseline))
     groups = [_group(task, conditions, like, baselines, absent) for conditions, like in grouped.items()]
     groups.sort(key=lambda group: (not any(entry.row in baselines for entry in group.entries), -len(group.entries)))
-    return Section(task, tuple(groups), tuple(columns_for(task, baseline)))
+    measured = {name for row in rows for record in row.records for name in record.metrics}
+    return Section(task, tuple(groups), tuple(columns_for(task, baseline, measured)))
 
 
 def _group(
@@ -158,7 +159,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         return []
     notes = [
         "The score is the last epoch's, as mean ± sample standard deviation (n - 1) over n seeds; n = 1 has none. "
-        "The best epoch stands beside it: it is chosen on the evaluation data and therefore flatters.",
+        "The best epoch stands beside it: it is chosen on the evaluation data and therefore flatters. What was "
+        "measured once, at the end of a training or without one, has no best epoch.",
         "Rows in one group share task version, recipe, image size and data; rows of different groups are not "
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",

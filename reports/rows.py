@@ -105,7 +105,9 @@ class Row:
         return spread(self.scores(metric).values())
 
     def best(self, metric: str) -> Spread | None:
-        return spread(record.metrics[metric].best for record in self.records if metric in record.metrics)
+        """Return the best epochs' values of `metric`; None where it was measured once a run."""
+        values = (record.metrics[metric].best for record in self.records if metric in record.metrics)
+        return spread(value for value in values if value is not None)
 
 
 def spread(values: Iterable[float]) -> Spread | None:

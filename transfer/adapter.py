@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.config import Config
+from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
 from benchmarks.fingerprint import Fingerprint
 from benchmarks.record import RunRecord
@@ -39,7 +39,7 @@ class Transfer:
 class Adapter(Protocol):
     """A kind of task. Its module is light to import; engines are imported by `run`."""
 
-    recipe: type[Config]
+    recipe: type[Config] | Family[Config]
 
     def missing_requirements(self) -> list[str]:
         """Return, in words, what must be installed first; empty when everything is there."""

@@ -9,10 +9,10 @@ from timm.data import Mixup, create_transform
 from torchvision.transforms import InterpolationMode, v2
 
 from benchmarks.engine.images import Transform
-from transfer.recipe import Augmentation, FinetuneRecipe
+from transfer.recipe import Augmentation, ClassificationRecipe, TrainedRecipe
 
 
-def training_transform(recipe: FinetuneRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
+def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
     """Return random crop, flip, RandAugment, normalisation and erasing, in timm's order."""
     augmentation = recipe.augmentation
     transform: Transform = create_transform(
@@ -32,7 +32,7 @@ def training_transform(recipe: FinetuneRecipe, mean: Sequence[float], std: Seque
     return transform
 
 
-def test_transform(recipe: FinetuneRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
+def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
     """Return resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
     shorter = int(recipe.image_size_px / recipe.data.test_crop)
     transform: Transform = v2.Compose(

@@ -21,7 +21,9 @@ EPILOG = """examples:
   mimbench transfer imagenet1k --encoder simmim_pretrain__swin_base.pth data.root=/data/imagenet
   mimbench transfer imagefolder --encoder timm:swin_base_patch4_window7_224.ms_in1k \\
       --recipe imagenet1k_swin_base_224 data.root=/data/flowers training.batch_size=256
+  mimbench transfer imagenet1k --recipe imagenet1k_knn --encoder runs/RUN_ID data.root=/data/imagenet
 
+A recipe's protocol is fine-tuning, a linear or attentive probe, or nearest neighbours.
 The whole encoder must come from the checkpoint, or the run fails before training. The fine-tuned encoder is exported
 and can be the --encoder of the next transfer. The same command again continues an unfinished run.
 """
@@ -57,14 +59,14 @@ def main(argv: Sequence[str]) -> int:
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(Transfer(task, source, work, data))
     scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
-    print(f"done: {work.folder.path}: {scores} after the last epoch ({record.seconds:.0f} s)")
+    print(f"done: {work.folder.path}: {scores} ({record.seconds:.0f} s)")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mimbench transfer",
-        description="Fine-tune an encoder on a task, evaluate it, and export it.",
+        description="Fine-tune or probe an encoder on a task and evaluate it; a fine-tuned one is exported.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,39 +1,46 @@
-"""Scores of a classifier on a test set."""
+"""A classifier run over a test set."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from benchmarks.engine.device import autocast
+from benchmarks.engine.device import Compute, autocast
 from benchmarks.engine.distributed import gathered
 from benchmarks.engine.images import Batch
 from benchmarks.errors import WorkFailed
-from benchmarks.training import Training
+
+RANKED = 5
+
+
+class Predictions(NamedTuple):
+    """Logits [B, C] of a batch and, where several layers have a classifier, each one's five best classes [B, L, 5]."""
+
+    logits: Tensor
+    layers: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Logits [N, classes] fp32 and labels [N] over the readable test images, at `positions` [N] of the file list."""
+    """Logits [N, C] fp32 and labels [N] over the readable test images, at `positions` [N] of the file list."""
 
     logits: Tensor
     labels: Tensor
     positions: Tensor
     unreadable: list[str]
+    layers: Tensor | None = None
+    """The five best classes of every layer's classifier [N, L, 5]; None where there is one classifier."""
 
-    def metrics(self) -> dict[str, float]:
-        """Return top1 and top5 in percent, and the mean cross-entropy (nats)."""
-        ranked = self.logits.topk(min(5, self.logits.shape[1]), dim=1).indices
-        hits = ranked == self.labels.unsqueeze(1)
-        return {
-            "top1": 100 * hits[:, 0].double().mean().item(),
-            "top5": 100 * hits.any(dim=1).double().mean().item(),
-            "eval_loss": functional.cross_entropy(self.logits, self.labels).item(),
-        }
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy (nats)."""
+        return functional.cross_entropy(self.logits, self.labels).item()
 
     @property
     def predicted(self) -> Tensor:
@@ -42,26 +49,29 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, loader: DataLoader[Batch], device: torch.device, training: Training) -> Evaluation:
-    """Run the model over every rank's loader in evaluation mode; the model is left in that mode.
+def evaluate(
+    predict: Callable[[Tensor], Predictions], loader: DataLoader[Batch], device: torch.device, compute: Compute
+) -> Evaluation:
+    """Predict every batch of every rank's loader. The model must be in evaluation mode.
 
     Every rank returns the whole evaluation, in the order of the file list.
     """
-    model.eval()
-    batches: list[tuple[Tensor, Tensor, Tensor]] = []
+    rows: list[list[Tensor]] = []
     unreadable: list[str] = []
     for batch in loader:
         unreadable += batch.unreadable
         if len(batch.labels) == 0:
             continue
-        with autocast(device, training):
-            logits = model(batch.images.to(device, non_blocking=True))
-        batches.append((logits.float().cpu(), batch.labels, batch.positions))
-    parts = gathered((batches, unreadable))
+        with autocast(device, compute):
+            found = predict(batch.images.to(device, non_blocking=True))
+        layers = [] if found.layers is None else [found.layers.cpu()]
+        rows.append([batch.positions, batch.labels, found.logits.float().cpu(), *layers])
+    parts = gathered((rows, unreadable))
     unreadable = [text for _, texts in parts for text in texts]
-    batches = [batch for found, _ in parts for batch in found]
-    if not batches:
+    rows = [row for found, _ in parts for row in found]
+    if not rows:
         raise WorkFailed("no test image could be read:\n    " + "\n    ".join(unreadable[:20]))
-    logits, labels, positions = (torch.cat(column) for column in zip(*batches, strict=True))
-    order = positions.argsort()
-    return Evaluation(logits[order], labels[order], positions[order], unreadable)
+    columns = [torch.cat(column) for column in zip(*rows, strict=True)]
+    order = columns[0].argsort()
+    positions, labels, logits, *layers = (column[order] for column in columns)
+    return Evaluation(logits, labels, positions, unreadable, layers[0] if layers else None)

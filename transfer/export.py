@@ -9,14 +9,16 @@ from torch import nn
 
 from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import window_size
-from transfer.adapted import plan_encoder
+from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.loading import is_head
 from transfer.recipe import FinetuneRecipe
 
 
-def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: Path, run_id: str) -> EncoderManifest:
-    """Write the encoder of `model`, fine-tuned for `epochs`, without its head, to `folder`.
+def export_finetuned(
+    model: nn.Module, plan: Plan, transfer: Transfer, epochs: int, folder: Path, run_id: str
+) -> EncoderManifest:
+    """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 
     Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
     """
@@ -25,7 +27,6 @@ def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: 
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
     embed: Any = model.patch_embed
-    plan = plan_encoder(transfer.source, recipe)
     return write_encoder(
         folder,
         {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},

@@ -1,58 +1,47 @@
-"""One fine-tuning run: an encoder into a classifier, trained, evaluated, exported."""
+"""Fine-tuning: the whole encoder is trained, and exported."""
 
 from __future__ import annotations
 
-import csv
-import io
+from pathlib import Path
 
-import torch
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from benchmarks import ranks
-from benchmarks.engine.backbone import build_backbone
-from benchmarks.engine.device import choose_device, device_name
-from benchmarks.engine.distributed import joined
-from benchmarks.engine.images import MODES, Batch, ImageSamples
-from benchmarks.engine.loaders import evaluation_loader, steps_per_epoch
-from benchmarks.engine.loop import Loop, Problem
+from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.optim import parameter_groups
-from benchmarks.engine.seeding import derive, seed_all
-from benchmarks.engine.unreadable import Unreadable
-from benchmarks.errors import UserError
-from benchmarks.files import write_atomically
-from benchmarks.record import LoadReport, MetricValue, RunRecord, TaskUse
-from benchmarks.run_command import first_record
-from benchmarks.rundir import Run, open_run
-from benchmarks.tasks import Task
-from transfer.adapted import plan_encoder
+from benchmarks.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.augment import mixing, test_transform, training_transform
-from transfer.evaluate import Evaluation, evaluate
+from transfer.evaluate import Predictions
 from transfer.export import export_finetuned
-from transfer.image_folder import ImageFolders
 from transfer.layer_decay import layers_of
-from transfer.loading import load_encoder, random_report, require_complete
-from transfer.recipe import FinetuneRecipe, given_by
-from transfer.references import Source
+from transfer.model import build_model
+from transfer.problem import ClassificationProblem
+from transfer.recipe import FinetuneRecipe
+from transfer.trained import train_classifier
 
 
-class Finetuning(Problem[Batch]):
+def finetune(transfer: Transfer) -> RunRecord:
+    """Fine-tune an encoder and return the completed record."""
+    return train_classifier(transfer, Finetuning)
+
+
+class Finetuning(ClassificationProblem[FinetuneRecipe]):
     """Fine-tuning as a problem for the training loop."""
 
-    def __init__(self, recipe: FinetuneRecipe, source: Source, data: ImageFolders, seed: int) -> None:
-        self.recipe, self.source, self.data, self.seed = recipe, source, data, seed
-        self.device = choose_device(recipe.training)
-        self._plan = plan_encoder(source, recipe)
-        self.model, self.load_report = build_classifier(recipe, source, len(data.classes), seed)
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer)
+        recipe = self.recipe
+        self.model, self.load_report, self.plan = build_model(
+            recipe,
+            self.source,
+            self.seed,
+            num_classes=self.classes,
+            drop_path_rate=recipe.drop_path_rate,
+            bias_per_block=recipe.bias_per_block,
+        )
         self.model.to(self.device)
+        self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
         self.parameter_groups = self._groups()
-        self._mix = mixing(recipe.augmentation, len(data.classes))
-        smoothing = recipe.augmentation.label_smoothing
-        self._criterion: nn.Module = SoftTargetCrossEntropy() if self._mix else LabelSmoothingCrossEntropy(smoothing)
-        self.unreadable = Unreadable(recipe.data.max_unreadable)
-        """Among the test images; those among the training images are the loop's."""
-        self.last: Evaluation | None = None
 
     def _groups(self) -> list[dict[str, object]]:
         decay, weight_decay = self.recipe.layer_decay, self.recipe.training.weight_decay
@@ -61,122 +50,27 @@ class Finetuning(Problem[Batch]):
         layers = layers_of(self.model)
         return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
 
-    def training_samples(self) -> ImageSamples:
-        transform = training_transform(self.recipe, self._plan.normalisation.mean, self._plan.normalisation.std)
-        train = self.data.train
-        return ImageSamples(
-            train.files,
-            train.labels,
-            transform,
-            channels=self._plan.architecture.in_chans,
-            seed=self.seed,
-            patience=self.recipe.data.max_unreadable,
-        )
+    def outputs(self, images: Tensor) -> list[Tensor]:
+        return [self.model(images)]
 
-    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
-        """Return the (soft-target or smoothed) cross-entropy of a batch."""
-        images, targets = self._mix(batch.images, batch.labels) if self._mix else (batch.images, batch.labels)
-        loss: Tensor = self._criterion(self.model(images).float(), targets)
-        return loss
+    def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)
+        if self._average is not None:
+            self._average.update(self.model)
 
-    def evaluate(self) -> dict[str, float]:
-        """Return the test metrics."""
-        self.last = self.measure()
-        return self.last.metrics()
+    @property
+    def state(self) -> nn.Module:
+        """The weights and, where there is one, their moving average."""
+        if self._average is None:
+            return self.model
+        return nn.ModuleDict({"model": self.model, "average": self._average.module})
 
-    def measure(self) -> Evaluation:
-        """Evaluate on the test set. Raises WorkFailed when too many of its images are unreadable."""
-        recipe, test = self.recipe, self.data.test
-        transform = test_transform(recipe, self._plan.normalisation.mean, self._plan.normalisation.std)
-        channels = self._plan.architecture.in_chans
-        samples = ImageSamples(test.files, test.labels, transform, channels=channels, replace=False)
-        training, pin = recipe.training, self.device.type == "cuda"
-        loader = evaluation_loader(samples, training.batch_size, training.workers, pin)
-        found = evaluate(self.model, loader, self.device, training)
-        self.unreadable.note(found.unreadable)
-        return found
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the moving average where there is one."""
+        return self.model if self._average is None else self._average.module
 
+    def predict(self, images: Tensor) -> Predictions:
+        return Predictions(self.evaluated(images))
 
-def build_classifier(
-    recipe: FinetuneRecipe, source: Source, num_classes: int, seed: int
-) -> tuple[nn.Module, LoadReport]:
-    """Return the encoder with a fresh head, and the proof of what was loaded into it."""
-    if source.window_assumed and recipe.window_size is None:
-        rule = "a known window (SwinV2's tensors do not tell it)"
-        remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
-        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
-    architecture = plan_encoder(source, recipe).architecture
-    if architecture.in_chans not in MODES:
-        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
-        raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
-    seed_all(derive(seed, "weights"))
-    model = build_backbone(
-        architecture, recipe.image_size_px, num_classes=num_classes, drop_path_rate=recipe.drop_path_rate
-    )
-    if source.read is None:
-        return model, random_report(model)
-    report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
-    return model, report.model_copy(update={"notes": source.notes(given_by(recipe))})
-
-
-def finetune(transfer: Transfer) -> RunRecord:
-    """Fine-tune to the end of the recipe, from the last checkpoint of the run if there is one."""
-    work, source, task = transfer.work, transfer.source, transfer.task
-    recipe: FinetuneRecipe = work.config
-    steps_per_epoch(len(transfer.data.train.files), recipe.training.batch_size)  # refuses a batch larger than the data
-    with joined():
-        problem = Finetuning(recipe, source, transfer.data, work.seed)
-        record = first_record(
-            "transfer",
-            work,
-            device_name(problem.device),
-            task=TaskUse(name=task.name, version=task.version),
-            encoder=source.use,
-            load_report=problem.load_report,
-            image_size_px=recipe.image_size_px,
-            parents=source.parents,
-        )
-        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-            if source.read is not None:
-                require_complete(problem.load_report, source.use.reference, source.names)
-            _train(problem, task, transfer, run)
-        return run.record
-
-
-def _train(problem: Finetuning, task: Task, transfer: Transfer, run: Run) -> None:
-    recipe, folder = problem.recipe, run.folder
-    samples = problem.training_samples()
-    every = recipe.evaluate_every_epochs * steps_per_epoch(len(samples), recipe.training.batch_size)
-    loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
-    progress = loop.train()
-    final = problem.last or problem.measure()  # resumed after the last step: only the files were missing
-    if not ranks.is_main():
-        return
-    write_atomically(folder.predictions, _predictions(problem.data, final).encode())
-    epochs = recipe.training.epochs_seen(loop.per_epoch)
-    manifest = export_finetuned(problem.model, transfer, epochs, folder.encoder, run.record.run_id)
-    unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
-    run.complete(
-        **loop.summary(),
-        metrics={
-            metric.name: _value(metric.name, metric.higher_is_better, progress.evaluations) for metric in task.metrics
-        },
-        exported_sha256=manifest.sha256,
-        data=run.record.data.model_copy(update={"unreadable": unreadable}),
-    )
-
-
-def _value(name: str, higher_is_better: bool, evaluations: list[dict[str, float]]) -> MetricValue:
-    best = (max if higher_is_better else min)(evaluations, key=lambda line: line[name])
-    return MetricValue(last=evaluations[-1][name], best=best[name], best_epoch=round(best["epoch"]))
-
-
-def _predictions(data: ImageFolders, final: Evaluation) -> str:
-    """Return one CSV line per test image: its path below the root, its class, the predicted class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted"])
-    for position, label, predicted in torch.stack([final.positions, final.labels, final.predicted], dim=1).tolist():
-        path = data.test.files[position].relative_to(data.root).as_posix()
-        writer.writerow([path, data.classes[label], data.classes[predicted]])
-    return text.getvalue()
+    def export(self, folder: Path, run_id: str, epochs: int) -> EncoderManifest:
+        return export_finetuned(self.evaluated, self.plan, self.transfer, epochs, folder, run_id)

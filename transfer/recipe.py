@@ -1,4 +1,4 @@
-"""What a classification recipe says: SimMIM's fine-tuning. Light to import."""
+"""What a classification recipe says: one class for each protocol. Light to import."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from benchmarks.config import Config, placement
-from benchmarks.training import Count, NotNegative, Share, ShareSpan, Span, Training
-
-
-class ClassificationData(Config):
-    """A folder with one sub-folder of images per class, in each split."""
-
-    root: str | None = placement(None)
-    """Folder of the data set."""
-    train_split: str = "train"
-    test_split: str = "val"
-    test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
-    """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
-    max_unreadable: int = Field(default=10, ge=0)
-    """So many unreadable images are skipped and named; one more stops the run."""
+from benchmarks.config import Config
+from benchmarks.inference import Inference
+from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
+from transfer.images.recipe import ClassificationData
 
 
 class Augmentation(Config):
@@ -46,9 +35,11 @@ class Augmentation(Config):
         return self.mixup > 0 or self.cutmix > 0
 
 
-class FinetuneRecipe(Config):
-    """End-to-end fine-tuning on image classification."""
+class ClassificationRecipe(Config):
+    """What every protocol of classification shares."""
 
+    protocol: str
+    """finetune, linear, attentive or knn; it decides which other fields there are."""
     image_size_px: Count
     window_size: Count | tuple[Count, Count] | None = None
     """Of windowed transformers, in patches; [rows, columns] where it is no square; null keeps the encoder's own."""
@@ -58,21 +49,94 @@ class FinetuneRecipe(Config):
     """1 reads images in grey, 3 in colour; null keeps the encoder's own."""
     table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
     """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
-    drop_path_rate: Share = 0.1
-    """Stochastic depth, growing linearly to this rate in the last block."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Each layer's rate is the next deeper one's times this."""
+    data: ClassificationData
+
+
+class TrainedRecipe(ClassificationRecipe):
+    """What every protocol shares that trains something: the whole model, or a head on frozen features."""
+
     evaluate_every_epochs: Count = 1
     """The last epoch is always evaluated."""
-    data: ClassificationData
     augmentation: Augmentation = Augmentation()
     training: Training
 
     @model_validator(mode="after")
-    def _mixing_needs_pairs(self) -> FinetuneRecipe:
+    def _mixing_needs_pairs(self) -> TrainedRecipe:
         if self.augmentation.mixes and self.training.batch_size % 2:
             raise ValueError("training.batch_size must be even with mixup or cutmix, which mix images in pairs")
         return self
+
+
+class FinetuneRecipe(TrainedRecipe):
+    """End-to-end fine-tuning. Source of the defaults: microsoft/SimMIM."""
+
+    protocol: Literal["finetune"] = "finetune"
+    drop_path_rate: Share = 0.1
+    """Stochastic depth, growing linearly to this rate in the last block."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Each layer's rate is the next deeper one's times this."""
+    bias_per_block: bool = False
+    """Give every block of a BEiT or SimMIM ViT its own copy of the position table that all blocks share."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluate and export a moving average of the weights, updated after every step; null evaluates the weights."""
+
+
+Pooling = Literal["class-token", "mean", "class-token-and-mean"]
+"""From tokens to one vector. In an encoder without a class token, the mean of the patches stands in for it."""
+
+
+class LinearRecipe(TrainedRecipe):
+    """A linear classifier on frozen features, or one for each of several layers, trained at the same time."""
+
+    protocol: Literal["linear"] = "linear"
+    layers: tuple[Count, ...] | None = None
+    """Blocks, counted from 1 through all stages, whose output gets a classifier; null takes the encoder's own output,
+    after its last norm."""
+    all_layers: bool = False
+    """Give every block's output a classifier."""
+    score_layer: Count | None = None
+    """The layer whose score is the run's; null takes the deepest."""
+    pooling: Pooling = "class-token"
+    batch_norm: bool = True
+    """BatchNorm without scale and shift before the classifier."""
+    init_std: Positive = 0.01
+    """Of the classifier's weights, a truncated normal."""
+
+    @model_validator(mode="after")
+    def _layers_agree(self) -> LinearRecipe:
+        if self.layers == ():
+            raise ValueError("layers must name a layer, or be null for the encoder's own output")
+        if self.layers is not None and self.all_layers:
+            raise ValueError("layers and all_layers: give one of them")
+        if self.score_layer is not None and not self.all_layers and self.score_layer not in (self.layers or ()):
+            raise ValueError(f"score_layer ({self.score_layer}) must be one of layers")
+        return self
+
+
+class AttentiveRecipe(TrainedRecipe):
+    """A learned query attends to the frozen patch tokens; a linear classifier follows."""
+
+    protocol: Literal["attentive"] = "attentive"
+    layer: Count | None = None
+    """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
+    heads: Count = 12
+    """Of the attention; must divide the width of the tokens."""
+    mlp_ratio: Positive = 4.0
+    init_std: Positive = 0.02
+
+
+class KnnRecipe(ClassificationRecipe):
+    """Weighted nearest neighbours of frozen features: nothing is trained. Source: Wu et al. 2018, Caron et al. 2021."""
+
+    protocol: Literal["knn"] = "knn"
+    k: Count = 20
+    """Neighbours that vote for the run's score."""
+    other_k: tuple[Count, ...] = (10, 100, 200)
+    """Measured beside it, into neighbours.csv."""
+    temperature: Positive = 0.07
+    """A neighbour's vote weighs exp(cosine similarity / temperature)."""
+    pooling: Pooling = "class-token"
+    inference: Inference = Inference()
 
 
 def given_by(recipe: Config) -> frozenset[str]:

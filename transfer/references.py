@@ -114,6 +114,10 @@ def _folder_of(reference: str, path: Path) -> Path | None:
         if record.status != "completed":
             rule = f"a completed run (this one is {record.status}: {record.error or 'no error noted'})"
             raise UserError.about("--encoder", reference, rule, "finish that run: its command continues it")
+        if record.exported_sha256 is None:
+            rule = "a run that trained an encoder (this one measured a frozen one)"
+            start = record.encoder.reference if record.encoder else "the encoder it measured"
+            raise UserError.about("--encoder", reference, rule, f"name that encoder: {start}")
         return path / "encoder"
     return None
 

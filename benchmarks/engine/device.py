@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 
 from benchmarks import environment
 from benchmarks.errors import UserError
-from benchmarks.training import Training
 
 
-def choose_device(training: Training) -> torch.device:
+class Compute(Protocol):
+    """The part of a recipe that says on what, and how precisely, a model runs: its `training` or `inference`."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+def choose_device(compute: Compute) -> torch.device:
     """Return the device a recipe asks for. Raises UserError when a GPU is asked for and none is there."""
-    if training.device == "cuda" and not torch.cuda.is_available():
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        field = f"{type(compute).__name__.lower()}.device"
         rule = "a CUDA device that torch can see"
-        raise UserError.about("training.device", "cuda", rule, "set training.device=auto; `mimbench doctor` tells why")
-    if training.device == "cpu" or not torch.cuda.is_available():
+        raise UserError.about(field, "cuda", rule, f"set {field}=auto; `mimbench doctor` tells why")
+    if compute.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
 
@@ -27,9 +38,9 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
 
 
-def autocast(device: torch.device, training: Training) -> torch.autocast:
+def autocast(device: torch.device, compute: Compute) -> torch.autocast:
     """Return the context of the forward pass: bf16 autocast, or nothing for fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -1,25 +1,25 @@
-"""Image files as samples: seeded transforms, and unreadable files named and replaced instead of fatal."""
+"""Images as samples: seeded transforms, and unreadable images named and replaced instead of fatal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
+from benchmarks.image_source import ImageSource
 
 Transform = Callable[[Image.Image], Tensor]
 MODES = {1: "L", 3: "RGB"}
 
 
 class Sample(NamedTuple):
-    """One image [C, H, W] float, its class (0 without labels), and the files that failed on the way to it."""
+    """One image [C, H, W] float, its class (0 without labels), and the images that failed on the way to it."""
 
     image: Tensor | None
     label: int
@@ -52,13 +52,13 @@ def collate(samples: list[tuple[int, Sample]]) -> Batch:
 
 
 class ImageSamples(Dataset[tuple[int, Sample]]):
-    """Images of a list of files. With `replace`, an unreadable file gives the next readable one; without, no image."""
+    """Images of a source. With `replace`, an unreadable one gives the next readable one; without, no image."""
 
     collate = staticmethod(collate)
 
     def __init__(
         self,
-        files: Sequence[Path],
+        source: ImageSource,
         labels: Sequence[int] | None,
         transform: Transform,
         *,
@@ -67,12 +67,12 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
         replace: bool = True,
         patience: int = 0,
     ) -> None:
-        """`patience`: how many unreadable files in a row are skipped before a blank image is returned."""
-        self.files, self.labels, self.transform = list(files), labels, transform
+        """`patience`: how many unreadable images in a row are skipped before a blank image is returned."""
+        self.source, self.labels, self.transform = source, labels, transform
         self.mode, self.seed, self.replace, self.patience = MODES[channels], seed, replace, patience
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.source)
 
     def __getitem__(self, key: SampleKey) -> tuple[int, Sample]:
         with seeded(derive(self.seed, "sample", *key)):
@@ -81,13 +81,12 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
     def _sample(self, first: int) -> Sample:
         failed: list[str] = []
         for candidate in range(first, first + self.patience + 1):
-            position = candidate % len(self.files)
-            path = self.files[position]
+            position = candidate % len(self.source)
             label = self.labels[position] if self.labels is not None else 0
             try:
-                image = self._open(path)
+                image = self._open(position)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                failed.append(f"{path}: {type(error).__name__}: {error}")
+                failed.append(f"{self.source.where(position)}: {_words(error)}")
             else:
                 return Sample(self.transform(image), label, tuple(failed))
             if not self.replace:
@@ -95,6 +94,11 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
         # The loop stops the run when it counts these files; until then the batch needs an image.
         return Sample(self.transform(Image.new(self.mode, (64, 64))), 0, tuple(failed))
 
-    def _open(self, path: Path) -> Image.Image:
-        with Image.open(path) as image:
+    def _open(self, position: int) -> Image.Image:
+        with self.source.open(position) as stream, Image.open(stream) as image:
             return image.convert(self.mode)
+
+
+def _words(error: Exception) -> str:
+    # Pillow's own words name the stream's address in memory, which differs from run to run.
+    return f"{type(error).__name__}: {'no image format' if isinstance(error, UnidentifiedImageError) else error}"

@@ -5,27 +5,31 @@ Source: microsoft/SimMIM `optimizer.py` (rules re-stated here, checked against i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from benchmarks.training import Training
 
-# Relative position tables (Swin), their generators and logit scales (SwinV2), absolute positions, and the mask token.
-NEVER_DECAYED = ("relative_position_bias_table", "cpb_mlp", "logit_scale", "absolute_pos_embed", "mask_token")
+NEVER_DECAYED = re.compile(
+    r"layers\..*relative_position_bias_table"  # Swin's; SimMIM's ViT and BEiT decay theirs
+    r"|cpb_mlp|logit_scale"  # SwinV2
+    r"|(^|\.)(absolute_pos_embed|pos_embed|cls_token|mask_token)$"
+)
 
 LayerOf = Callable[[str], int]
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Tell whether weight decay applies: not to vectors, biases, position tables and the mask token.
+    """Tell whether weight decay applies: not to vectors, biases, Swin's position tables, position embeddings, tokens.
 
-    This is the rule SimMIM states and applies in fine-tuning. In its pretraining the keyword for the tables carries a
-    prefix (`encoder.relative_position_bias_table`) that no parameter's name contains, so that there they do decay.
+    This is the rule SimMIM states and applies in fine-tuning. In its pretraining the keyword for Swin's tables carries
+    a prefix (`encoder.relative_position_bias_table`) that no parameter's name contains, so that there they do decay.
     """
-    return parameter.ndim > 1 and not name.endswith(".bias") and not any(word in name for word in NEVER_DECAYED)
+    return parameter.ndim > 1 and not name.endswith(".bias") and not NEVER_DECAYED.search(name)
 
 
 def parameter_groups(
@@ -54,7 +58,6 @@ def parameter_groups(
     return list(groups.values())
 
 
-def build_optimizer(groups: list[dict[str, Any]], training: Training) -> AdamW:
-    """Return AdamW over the groups; the rates themselves are set by the schedule before every step."""
-    rate = training.schedule.peak_lr(training.batch_size)
-    return AdamW(groups, lr=rate, betas=training.betas, eps=training.eps)
+def build_optimizer(groups: list[dict[str, Any]], training: Training) -> Optimizer:
+    """Return the recipe's optimiser over the groups; the rates themselves are set by the schedule before every step."""
+    return training.optimizer.build(groups, training.schedule.peak_lr(training.batch_size))

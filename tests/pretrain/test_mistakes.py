@@ -35,7 +35,8 @@ from tests.runs import only_run, record_of, start
         ("data.crop_scale=[1,0.5]", ["data.crop_scale", "the smaller value first"]),
         ("data.crop_ratio=[-1,2]", ["data.crop_ratio = -1", "greater than 0"]),
         ("data.std=[0,0,0]", ["data.std = 0", "greater than 0"]),
-        ("training.betas=[2,3]", ["training.betas = 2", "less than 1", "change the override"]),
+        ("training.optimizer.momentum=0.5", ["no such field here", "Known: betas, eps, kind\n"]),
+        ("training.optimizer.betas=[2,3]", ["training.optimizer.betas = 2", "less than 1", "change the override"]),
         ("epochs", ["override = epochs", "the form field.name=value"]),
     ],
 )

@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score
 
 import mimbench
 from benchmarks.encoders import InitStage, read_manifest
+from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
@@ -73,7 +74,11 @@ def test_the_exported_encoder_starts_the_next_transfer(transfer_command: list[st
     assert read_manifest(second / "encoder").parents == (first.name, second.name)
 
 
-def test_a_stopped_transfer_continues_to_the_same_bits(transfer_command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [[], ["ema_decay=0.9"]])
+def test_a_stopped_transfer_continues_to_the_same_bits(
+    transfer_command: list[str], tmp_path: Path, average: list[str]
+) -> None:
+    transfer_command = [*transfer_command, *average]
     undisturbed = transfer(transfer_command, "random:digits_swin", tmp_path / "undisturbed")
     runs = tmp_path / "disturbed"
     process = start([*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)])
@@ -85,6 +90,33 @@ def test_a_stopped_transfer_continues_to_the_same_bits(transfer_command: list[st
     assert_same_training(folder, undisturbed)
     assert record_of(folder).metrics == record_of(undisturbed).metrics
     assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
+
+
+def test_the_moving_average_follows_every_step(transfer_command: list[str], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    more = ["ema_decay=0.75", "training.checkpoint_every_steps=1", "--encoder", "random:digits_swin"]
+    process = start([*transfer_command, *more, "--runs", str(runs)])
+    wait_for_step(runs, 3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    before, after = (read_checkpoint(path) for path in sorted((only_run(runs) / "checkpoints").iterdir())[-2:])
+    old, new, weights = before.part("model.average"), after.part("model.average"), after.part("model.model")
+    for name, tensor in new.items():
+        torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * weights[name])
+    assert not new["norm.weight"].equal(weights["norm.weight"])
+
+
+def test_the_moving_average_is_evaluated_and_exported(transfer_command: list[str], tmp_path: Path) -> None:
+    plain = transfer(transfer_command, "random:digits_swin", tmp_path / "plain")
+    averaged = transfer(transfer_command, "random:digits_swin", tmp_path / "averaged", "ema_decay=0.5")
+    state = last_checkpoint(averaged)
+    average, weights = state.part("model.average"), state.part("model.model")
+    exported = load_file(averaged / "encoder" / "encoder.safetensors")
+    assert all(tensor.equal(average[name]) for name, tensor in exported.items())
+    trained = last_checkpoint(plain).part("model")
+    assert all(tensor.equal(trained[name]) for name, tensor in weights.items()), "the training itself is the same"
+    losses = [[line["eval_loss"] for line in numbers_of(folder) if "top1" in line] for folder in (plain, averaged)]
+    assert losses[0] != losses[1]
 
 
 def test_an_encoder_of_another_size_is_resized_and_says_so(
@@ -237,3 +269,21 @@ def test_a_changed_encoder_file_is_refused(
     command = [*transfer_command, "--encoder", str(simmim_run), "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.WRONG
     assert "the file changed: export it again" in capsys.readouterr().err
+
+
+def test_an_encoder_with_a_position_table_for_each_block_can_be_used_again(
+    transfer_command: list[str], tmp_path: Path
+) -> None:
+    """SimMIM fine-tunes its ViT with copies of the table that all blocks shared; afterwards they differ."""
+    architecture = tmp_path / "vit.yaml"
+    shape = "patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2, init_values: 0.1, use_abs_pos_emb: false"
+    tables = "use_rel_pos_bias: false, use_shared_rel_pos_bias: true"
+    architecture.write_text(f"name: beit_base_patch16_224\narguments: {{{shape}, {tables}}}\n")
+    folder = transfer(transfer_command, f"random:{architecture}", tmp_path / "runs", "bias_per_block=true")
+    exported = load_file(folder / "encoder" / "encoder.safetensors")
+    one, two = (exported[f"blocks.{block}.attn.relative_position_bias_table"] for block in range(2))
+    assert not one.equal(two)
+    again = transfer(transfer_command, folder, tmp_path / "again")
+    report = record_of(again).load_report
+    assert report is not None
+    assert (report.coverage_percent, report.resized) == (100, ())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.config import find_recipe, read_yaml, validate
+from benchmarks.config import find_recipe, read_yaml, schema_for, validate
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.tasks import TASKS, Task
@@ -90,7 +90,8 @@ def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
     Only shapes are built: initialising a model that is filled at once takes longer than all else here.
     """
     try:
-        recipe: Any = validate(adapter_for(task).recipe, read_yaml(find_recipe("transfer", task.recipe)), task.recipe)
+        data = read_yaml(find_recipe("transfer", task.recipe))
+        recipe: Any = validate(schema_for(adapter_for(task).recipe, data), data, task.recipe)
         architecture = adapted(encoder.architecture, recipe, window_assumed="window_size" in encoder.assumed)
         with torch.device("meta"):
             model = build_backbone(architecture, recipe.image_size_px, num_classes=1)

@@ -15,6 +15,7 @@ from benchmarks.engine.images import Batch, ImageSamples, Sample
 from benchmarks.engine.loaders import SampleKey, StepBatches, evaluation_loader, steps_per_epoch, training_loader
 from benchmarks.engine.loop import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
+from benchmarks.image_source import ImageFiles
 from benchmarks.training import Cosine, Training
 
 TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
@@ -25,7 +26,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def batches(files: list[Path], workers: int, start: int = 0) -> list[Batch]:
-    samples = ImageSamples(files, None, TRANSFORM, seed=3, patience=2)
+    samples = ImageSamples(ImageFiles(Path("/"), files), None, TRANSFORM, seed=3, patience=2)
     return list(training_loader(samples, StepBatches(len(files), 10, 11, start, seed=3), workers, pin=False))
 
 
@@ -58,7 +59,7 @@ def test_an_epoch_shows_no_image_twice_and_epochs_differ() -> None:
 
 
 def test_augmentation_changes_from_epoch_to_epoch(small_digits: Path) -> None:
-    samples = ImageSamples(images(small_digits), None, TRANSFORM, seed=0)
+    samples = ImageSamples(ImageFiles(small_digits, images(small_digits)), None, TRANSFORM, seed=0)
     shown = [samples[SampleKey(0, epoch)][1].image for epoch in range(8)]
     assert any(not image.equal(shown[0]) for image in shown[1:] if image is not None and shown[0] is not None)
 
@@ -76,7 +77,7 @@ def test_unreadable_images_are_named_and_replaced_in_training(small_digits: Path
 def test_unreadable_images_are_left_out_of_a_test(small_digits: Path) -> None:
     files = images(small_digits)
     files[5].write_bytes(b"")
-    samples = ImageSamples(files, list(range(48)), TRANSFORM, replace=False)
+    samples = ImageSamples(ImageFiles(Path("/"), files), list(range(48)), TRANSFORM, replace=False)
     found = list(evaluation_loader(samples, 10, 0, pin=False))
     labels = torch.cat([batch.labels for batch in found]).tolist()
     assert labels == [label for label in range(48) if label != 5]
@@ -87,7 +88,7 @@ def test_unreadable_images_are_left_out_of_a_test(small_digits: Path) -> None:
 def test_any_image_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "image.tif"
     Image.new(mode, (50, 60)).save(path)
-    image = ImageSamples([path], None, TRANSFORM)[SampleKey(0, 0)][1].image
+    image = ImageSamples(ImageFiles(tmp_path, [path]), None, TRANSFORM)[SampleKey(0, 0)][1].image
     assert image is not None
     assert image.shape == (3, 24, 24)
 
@@ -106,7 +107,7 @@ class Killed(ImageSamples):
 
 
 def test_a_loader_process_that_is_killed_is_told_in_words(small_digits: Path) -> None:
-    samples = Killed(images(small_digits), None, TRANSFORM)
+    samples = Killed(ImageFiles(small_digits, images(small_digits)), None, TRANSFORM)
     loader = training_loader(samples, StepBatches(48, 10, 4, 0, seed=0), 1, pin=False)
     schedule = Cosine(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)
     with (

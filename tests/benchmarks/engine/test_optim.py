@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
 
 from benchmarks.engine.optim import build_optimizer, parameter_groups
-from benchmarks.training import Cosine, Poly, Training
+from benchmarks.training import Cosine, Lars, Poly, Training
 from pretrain.encoders import MaskedSwin
 
 
@@ -71,3 +72,39 @@ def test_every_parameter_is_in_exactly_one_group() -> None:
     assert sorted(names) == ["0.bias", "0.weight", "1.bias", "1.weight"]
     model[0].weight.requires_grad_(False)
     assert all("0.weight" not in group["names"] for group in parameter_groups(model, 0.05))
+
+
+def test_maes_rates_per_step() -> None:
+    """main_linprobe.py: lr = 0.1 x batch / 256; a line from zero, then one cosine over what is left."""
+    schedule = Cosine(base_lr=0.1, warmup_lr=0, min_lr=0, warmup_epochs=10, per_images=256, after_warmup=True)
+    recipe = training(epochs=90, schedule=schedule, batch_size=16384)
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}], recipe)
+    rates = recipe.schedule.build(optimizer, 16384, 90 * 78, 78)
+    for step in (0, 1, 390, 779, 780, 781, 4000, 7019):
+        rates.step_update(step)
+        epoch = step / 78
+        expected = 6.4 * (epoch / 10 if epoch < 10 else 0.5 * (1 + math.cos(math.pi * (epoch - 10) / 80)))
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_lars_is_the_papers(weight_decay: float) -> None:
+    """You et al. 2017, algorithm 1, for a matrix; a bias takes plain steps with momentum."""
+    rng = np.random.default_rng(0)
+    linear = nn.Linear(5, 3).double()
+    recipe = training(optimizer=Lars(momentum=0.9, trust_coefficient=0.001), weight_decay=weight_decay)
+    optimizer = build_optimizer(parameter_groups(linear, weight_decay), recipe)
+    rate = optimizer.param_groups[0]["lr"]
+    weight, bias = (tensor.detach().numpy().copy() for tensor in (linear.weight, linear.bias))
+    speed, bias_speed = np.zeros_like(weight), np.zeros_like(bias)
+    for _ in range(3):
+        gradient, bias_gradient = rng.normal(size=weight.shape), rng.normal(size=bias.shape)
+        norm = np.linalg.norm
+        local = 0.001 * norm(weight) / (norm(gradient) + weight_decay * norm(weight))
+        speed = 0.9 * speed + rate * local * (gradient + weight_decay * weight)
+        bias_speed = 0.9 * bias_speed + rate * bias_gradient
+        weight, bias = weight - speed, bias - bias_speed
+        linear.weight.grad, linear.bias.grad = torch.from_numpy(gradient), torch.from_numpy(bias_gradient)
+        optimizer.step()
+    np.testing.assert_allclose(linear.weight.detach().numpy(), weight, rtol=1e-7)
+    np.testing.assert_allclose(linear.bias.detach().numpy(), bias, rtol=1e-12)

@@ -1,0 +1,20 @@
+"""The part of a recipe that says how a model is run where nothing is trained. Light to import."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from benchmarks.config import Config, placement
+
+
+class Inference(Config):
+    """How a model is run over images."""
+
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """bf16 is autocast: weights stay fp32."""
+    batch_size: int = placement(256, ge=1)
+    """Images at once; it changes nothing but the time and the memory."""
+    device: Literal["auto", "cpu", "cuda"] = placement("auto")
+    """auto takes a GPU where there is one."""
+    workers: int = placement(8, ge=0)
+    """Loader processes; 0 loads in the process that runs the model."""

@@ -1,0 +1,73 @@
+"""Metrics that only some runs measure, and those that were measured once."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from benchmarks.record import MetricValue, TaskUse
+from reports.columns import NONE
+from reports.find import find_runs
+from reports.leaderboard import Leaderboard, build
+from reports.page import to_html
+from reports.render import to_csv, to_markdown, to_text
+from reports.rows import collect
+from tests.reports import factory
+
+ONCE = {"top1": MetricValue(last=71.5), "top5": MetricValue(last=90.25), "ece": MetricValue(last=3.125)}
+
+
+def board(runs: Path) -> Leaderboard:
+    return build(collect(find_runs([str(runs)])), None)
+
+
+def titles(found: Leaderboard, *blocks: str) -> list[str]:
+    (section,) = found.sections
+    return [column.title for column in section.columns if column.block in blocks]
+
+
+def test_metrics_without_a_best_epoch_show_none(tmp_path: Path) -> None:
+    factory.write(tmp_path, factory.transfer("simmim", metrics=ONCE, images_per_second=None, steps=0))
+    found = board(tmp_path)
+    (line,) = csv.DictReader(io.StringIO(to_csv(found)))
+    assert (line["top1_last_mean"], line["top1_best_mean"], line["images_per_second"]) == ("71.50", "", "")
+    (section,) = found.sections
+    best = next(column for column in section.columns if column.title == "top1 best epoch (%)")
+    assert best.text(section.entries[0]) == NONE
+    assert "71.50 (n = 1)" in to_text(found)
+
+
+def test_calibration_stands_in_the_details_and_in_the_csv_file(tmp_path: Path) -> None:
+    factory.write(tmp_path, factory.transfer("simmim", metrics=ONCE))
+    found = board(tmp_path)
+    title = "ece last epoch (%, lower is better)"
+    assert title in titles(found, "provenance")
+    assert title not in titles(found, "scores")
+    (line,) = csv.DictReader(io.StringIO(to_csv(found)))
+    assert line["ece_last_mean"] == "3.12"
+    assert title not in to_markdown(found)
+    assert title in to_html(found)
+
+
+def test_only_measured_optional_metrics_have_columns(tmp_path: Path) -> None:
+    task = TaskUse(name="imagenet1k", version=1)
+    metrics = {**ONCE, "imagenet_v2_top1": MetricValue(last=61.0)}
+    factory.write(tmp_path, factory.transfer("simmim", metrics=metrics, task=task))
+    factory.write(tmp_path, factory.transfer("supervised", metrics=ONCE, task=task))
+    found = board(tmp_path)
+    assert "imagenet_v2_top1 last epoch (%)" in titles(found, "scores")
+    assert not any("imagenet_real" in title for title in titles(found, "scores", "provenance"))
+    lines = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert [line["imagenet_v2_top1_last_mean"] for line in lines] == ["61.00", ""]
+
+
+def test_frequency_groups_render(tmp_path: Path) -> None:
+    names = [f"top1_{group}" for group in ("many", "medium", "few")]
+    metrics = {**ONCE, **{name: MetricValue(last=50.0 + index) for index, name in enumerate(names)}}
+    factory.write(
+        tmp_path, factory.transfer("simmim", metrics=metrics, task=TaskUse(name="inaturalist2018", version=1))
+    )
+    text = to_markdown(board(tmp_path))
+    assert all(f"{name} last epoch" in text.replace("\\", "") for name in names)
+    assert all(value in text for value in ("50.00", "51.00", "52.00"))

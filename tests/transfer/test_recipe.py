@@ -1,0 +1,48 @@
+"""Every named transfer recipe is whole, and says which protocol it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.config import RECIPES, load_recipe, recipe_names
+from benchmarks.errors import UserError
+from transfer.classification import ClassificationAdapter
+from transfer.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+
+FAMILY = ClassificationAdapter.recipe
+BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe}
+
+
+@pytest.mark.parametrize("name", recipe_names("transfer"))
+def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(FAMILY, "transfer", name)
+    kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), FinetuneRecipe)
+    assert type(recipe.config) is kind
+    assert (RECIPES / "transfer" / f"{name}.yaml").read_text().startswith("# ")
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(recipe.to_yaml())
+    again = load_recipe(FAMILY, "transfer", str(copy))
+    assert again.config == recipe.config
+    assert again.config.identity_digest() == recipe.config.identity_digest()
+
+
+def test_without_a_protocol_it_is_fine_tuning() -> None:
+    assert "protocol" not in (RECIPES / "transfer" / "digits_finetune.yaml").read_text()
+    assert load_recipe(FAMILY, "transfer", "digits_finetune").config.protocol == "finetune"
+
+
+def test_where_it_runs_does_not_change_what_a_nearest_neighbour_run_is() -> None:
+    here, there = (
+        load_recipe(FAMILY, "transfer", "imagenet1k_knn", overrides).config
+        for overrides in ([], ["inference.batch_size=8", "inference.workers=0", "inference.device=cpu"])
+    )
+    assert here.identity_digest() == there.identity_digest()
+    other = load_recipe(FAMILY, "transfer", "imagenet1k_knn", ["temperature=0.1"]).config
+    assert other.identity_digest() != here.identity_digest()
+
+
+def test_an_unknown_protocol_is_explained() -> None:
+    with pytest.raises(UserError, match=r"protocol = knnn\n  rule:   one of .*\n  remedy: Did you mean knn\?"):
+        load_recipe(FAMILY, "transfer", "digits_knn", ["protocol=knnn"])

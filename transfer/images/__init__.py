@@ -1,0 +1,1 @@
+"""Labelled images in the forms in which people have them."""

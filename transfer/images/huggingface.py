@@ -1,0 +1,128 @@
+"""Folders that Hugging Face's `datasets` saved, and parquet files: tables, which hold no code."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from benchmarks.errors import UserError
+from transfer.images.labelled import Found
+
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class TableImages:
+    """Images in a column of a `datasets.Dataset`, undecoded, named `PLACE/ROW` by the place below `root`."""
+
+    root: Path
+    files: Sequence[Path]
+    place: Path
+    dataset: Any
+    column: str
+    rows: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, position: int) -> str:
+        return f"{self.place.relative_to(self.root).as_posix()}/{self.rows[position]}"
+
+    def where(self, position: int) -> str:
+        return f"{self.place}, row {self.rows[position]}"
+
+    def open(self, position: int) -> BinaryIO:
+        cell = self.dataset[self.rows[position]][self.column]
+        found = cell if isinstance(cell, dict) else {"bytes": cell}
+        if found.get("bytes") is not None:
+            return io.BytesIO(found["bytes"])
+        if found.get("path"):
+            return open(found["path"], "rb")
+        raise OSError("the row holds neither bytes nor a path")
+
+    def select(self, positions: Sequence[int]) -> TableImages:
+        rows = [self.rows[position] for position in positions]
+        return TableImages(self.root, self.files, self.place, self.dataset, self.column, rows)
+
+
+def read_saved(root: Path, folder: Path, image_column: str | None, label_column: str | None) -> Found:
+    """Read a folder of `Dataset.save_to_disk`. Raises UserError when it is none or has no such columns."""
+    datasets = _library()
+    try:
+        dataset = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        rule = "a folder that Dataset.save_to_disk wrote"
+        raise UserError.about("data folder", f"{folder} ({error})", rule, "save it again") from None
+    if isinstance(dataset, datasets.DatasetDict):
+        splits = ", ".join(dataset)
+        rule = f"one split of it ({splits})"
+        raise UserError.about("data folder", str(folder), rule, "data.train_split and data.test_split name the splits")
+    return _columns(root, sorted(folder.glob("*.arrow")), folder, dataset, image_column, label_column)
+
+
+def read_parquet(
+    root: Path, place: Path, files: Sequence[Path], image_column: str | None, label_column: str | None
+) -> Found:
+    """Read parquet files. `datasets` keeps a copy of them as Arrow, in its cache: parquet has no access by row."""
+    datasets = _library()
+    try:
+        dataset = datasets.Dataset.from_parquet([str(file) for file in files])
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        rule = "parquet files with the same columns"
+        raise UserError.about("data files", f"{place} ({error})", rule, "complete the files") from None
+    return _columns(root, list(files), place, dataset, image_column, label_column)
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        rule = "the library `datasets`, of the extra huggingface"
+        raise UserError.about("data.format", f"huggingface ({error})", rule, "`mimbench doctor` says how") from None
+    return datasets
+
+
+def _columns(
+    root: Path, files: Sequence[Path], place: Path, dataset: Any, image_column: str | None, label_column: str | None
+) -> Found:
+    import datasets
+
+    features = dataset.features
+    image = _choose("image_column", image_column, place, features, [n for n, f in features.items() if _holds_images(f)])
+    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    label = _choose("label_column", label_column, place, features, classes or [n for n in features if n == LABEL])
+    labels = dataset.with_format(None)[label][:]  # one read of the column; iterating reads row by row
+    at = next((row for row, value in enumerate(labels) if not isinstance(value, int) or value < 0), None)
+    if at is not None:  # the hub's test splits have -1 everywhere
+        rule = "a class number, from 0"
+        raise UserError.about("label", f"{labels[at]!r} in {place}, row {at}", rule, "another split or label_column")
+    plain = dataset.with_format(None).select_columns([image])
+    if isinstance(features[image], datasets.Image):
+        plain = plain.cast_column(image, datasets.Image(decode=False))
+    names = features[label].names if label in classes else None
+    source = TableImages(root, files, place, plain, image, range(len(labels)))
+    return Found(source, labels, tuple(names) if names else None, f"column {label} of {place}")
+
+
+def _holds_images(feature: Any) -> bool:
+    """Tell whether a column holds encoded images: an Image, bytes, or a struct with bytes."""
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return True
+    if isinstance(feature, dict):
+        return "bytes" in feature
+    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+
+
+def _choose(field: str, wanted: str | None, place: Path, features: Any, fitting: list[str]) -> str:
+    if wanted is not None and wanted in features:
+        return wanted
+    if wanted is None and len(fitting) == 1:
+        return fitting[0]
+    columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+    value = wanted or ("(not given)" if not fitting else f"(not given; it may be {' or '.join(fitting)})")
+    raise UserError.about(f"data.{field}", value, f"one of the columns of {place}: {columns}", f"data.{field}=COLUMN")

@@ -1,0 +1,77 @@
+"""Images with their classes: as read from one place, and as a task uses them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.fingerprint import Fingerprint
+from benchmarks.image_source import ImageSource
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their classes; a label is a position in `classes`."""
+
+    classes: tuple[str, ...]
+    source: ImageSource
+    labels: Sequence[int]
+
+    def select(self, positions: Sequence[int]) -> LabelledImages:
+        """Return the images at these positions."""
+        return LabelledImages(self.classes, self.source.select(positions), [self.labels[at] for at in positions])
+
+    def sha256(self) -> str:
+        """Return a hash over every image's name and class, in order."""
+        total = hashlib.sha256()
+        for position, label in enumerate(self.labels):
+            total.update(f"{self.source.name(position)}\0{self.classes[label]}\n".encode(errors="surrogateescape"))
+        return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A further test set over the classes of the training images; it need not show all of them."""
+
+    __test__ = False  # no test case of pytest's
+
+    name: str
+    images: LabelledImages
+    accepted: tuple[frozenset[int], ...] | None
+    """The labels that count as right for each image; None: only `images.labels` do."""
+
+
+@dataclass(frozen=True)
+class ClassificationSets:
+    """Training and test images over the same classes, and further test sets."""
+
+    root: Path
+    train: LabelledImages
+    test: LabelledImages
+    test_sets: Mapping[str, TestSet]
+    fingerprint: Fingerprint
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+
+@dataclass(frozen=True)
+class Found:
+    """Images of one place with the labels they have there."""
+
+    source: ImageSource
+    labels: Sequence[int]
+    """Positions in `names`, or numbers whose meaning is not told here."""
+    names: tuple[str, ...] | None
+    """What the labels mean; None where the place holds bare numbers."""
+    told_by: str
+    """What tells the labels, for messages."""
+    numbers: Literal["positions", "listed", "ilsvrc"] = "positions"
+    """Bare numbers count the classes in standard order; or are from a list, which may count otherwise; or are
+    ILSVRC2012_ID, whose order is that of the devkit's meta.mat."""
+    labels_in_names: bool = False
+    """An image's label is part of its name."""

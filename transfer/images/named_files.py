@@ -1,0 +1,30 @@
+"""Files that a recipe names: lists of labels, of classes, of a subset."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from benchmarks.errors import UserError
+
+
+def find_file(root: Path, field: str, given: str | None) -> Path | None:
+    """Return a file below the data's root, or else by its path. Raises UserError where there is none."""
+    if given is None:
+        return None
+    found = next((path for path in (root / given, Path(given)) if path.is_file()), None)
+    if found is None:
+        raise UserError.about(field, given, f"a file below {root}, or the path of a file", "check the path")
+    return found
+
+
+def text_of(file: Path, field: str) -> str:
+    """Return the file's text. Raises UserError where it is none."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError.about(field, f"{file} ({error})", "a text file in UTF-8", "check the path") from None
+
+
+def sha256_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

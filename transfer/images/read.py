@@ -1,0 +1,85 @@
+"""All labelled images of a recipe: training images, test images, further test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.fingerprint import fingerprint
+from benchmarks.run_command import require_root
+from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
+from transfer.images.forms import Place, read_place
+from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
+from transfer.images.named_files import find_file, sha256_of
+from transfer.images.real import with_accepted
+from transfer.images.recipe import ClassificationData, Storage, TestImages
+from transfer.images.shards import default_index_folder
+from transfer.images.subset import choose
+
+
+def read_classification_data(data: ClassificationData, num_classes: int | None) -> ClassificationSets:
+    """Find the images of every split and their classes, and check that they fit each other and the task.
+
+    Raises UserError that names the file for whatever is missing, unknown, out of range or empty.
+    """
+    root = require_root(data.root)
+    listed = _class_list(data, root)
+    in_train = _found(data, root, data, data.train_split, data.train_labels)
+    train = training_classes(in_train, listed, data.first_label, num_classes)
+    in_test = _found(data, root, data, data.test_split, data.test_labels)
+    test = in_classes(in_test, train.classes, listed, data.first_label)
+    require_every_class(test, in_test.told_by)
+
+    parts: dict[str, str] = {}
+    if data.subset is not None:
+        file = find_file(root, "data.subset.list", data.subset.list)
+        train = choose(train, data.subset, file)
+        require_every_class(train, "data.subset")
+        if file is not None:
+            parts["subset list"] = sha256_of(file)
+    parts |= _labels_part("train labels", in_train, train) | _labels_part("test labels", in_test, test)
+    further = {name: _further(name, images, data, listed, test) for name, images in data.test_sets.items()}
+    parts |= {f"test set {name}": read.sha256 for name, read in further.items()}
+    files = [*train.source.files, *test.source.files]
+    found = fingerprint(root, files, images=len(train.labels) + len(test.labels), parts=parts)
+    return ClassificationSets(root, train, test, {name: read.test_set for name, read in further.items()}, found)
+
+
+class _Further(NamedTuple):
+    test_set: TestSet
+    sha256: str
+    """Of its images, their labels, and the accepted ones."""
+
+
+def _further(
+    name: str, images: TestImages, data: ClassificationData, listed: ClassList | None, test: LabelledImages
+) -> _Further:
+    """Read a further test set: its own images, or those of the test split."""
+    data_root = require_root(data.root)
+    root = Path(images.root) if images.root is not None else data_root
+    parts: dict[str, str] = {}
+    if images.has_images:
+        found = _found(data, root, images, images.split or ".", images.labels)
+        test = in_classes(found, test.classes, _class_list(images, root) or listed, images.first_label)
+        parts |= _labels_part("labels", found, test)
+    accepted = find_file(root, f"data.test_sets.{name}.accepted", images.accepted)
+    if accepted is not None:
+        parts["accepted"] = sha256_of(accepted)
+    test_set = TestSet(name, test, None) if accepted is None else with_accepted(name, test, accepted)
+    files = test.source.files if images.has_images else []
+    return _Further(test_set, fingerprint(root, files, images=len(test_set.images.labels), parts=parts).sha256)
+
+
+def _found(data: ClassificationData, root: Path, storage: Storage, split: str, labels: str | None) -> Found:
+    index_folder = Path(data.index_folder) if data.index_folder is not None else default_index_folder()
+    return read_place(Place(root, split, storage, find_file(root, "data labels", labels), index_folder))
+
+
+def _class_list(storage: Storage, root: Path) -> ClassList | None:
+    file = find_file(root, "data.classes", storage.classes)
+    return None if file is None else read_class_list(file)
+
+
+def _labels_part(name: str, found: Found, images: LabelledImages) -> dict[str, str]:
+    """Return what a fingerprint must cover beside the files; nothing where the files' names tell the labels."""
+    return {} if found.labels_in_names else {name: images.sha256()}

@@ -1,0 +1,103 @@
+"""What a recipe says about labelled images. Light to import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from benchmarks.config import Config, placement
+from benchmarks.training import Count
+
+Form = Literal["folders", "flat", "webdataset", "huggingface"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class Storage(Config):
+    """How labelled images lie on disk.
+
+    None of it is in the recipe's digest: which images and labels were found is in the data's fingerprint.
+    """
+
+    root: str | None = placement(None)
+    """Folder of the data set."""
+    format: Literal["auto"] | Form = placement("auto")
+    """folders: CLASS/IMAGE. flat: images and a list of their labels. webdataset: tar shards. huggingface: a saved
+    `datasets` folder, or parquet files. auto goes by what is on disk."""
+    classes: str | None = placement(None)
+    """What numbers as labels mean: a text file with one class name per line, or the ILSVRC devkit's meta.mat."""
+    first_label: Literal[0, 1] | None = placement(None)
+    """The number of the first class. null: 1 in a devkit's ground truth, else 0."""
+    label_field: str = placement("label")
+    """webdataset: the field of a sample's .json that holds its label, where it has no .cls."""
+    image_column: str | None = placement(None)
+    """huggingface: null takes the only column of images."""
+    label_column: str | None = placement(None)
+    """huggingface: null takes the only column of class labels, or else the one called `label`."""
+
+
+class Subset(Config):
+    """A fixed part of the training images. Give one of `fraction`, `per_class` and `list`."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the images of each class, rounded half up to whole images."""
+    per_class: Count | None = None
+    """So many images of each class."""
+    list: str | None = placement(None)
+    """File with one image name per line. Its sha256 is in the record, its choice in the data's fingerprint."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed draws other images; the run's own seed does not."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Subset:
+        if sum(value is not None for value in (self.fraction, self.per_class, self.list)) != 1:
+            raise ValueError("one of subset.fraction, subset.per_class and subset.list")
+        return self
+
+
+class TestImages(Storage):
+    """A further test set, scored with the same weights: images of its own, or other labels for the test split's."""
+
+    __test__ = False  # no test case of pytest's
+
+    root: str | None = placement(None)
+    """Folder of the test set; null is data.root."""
+    split: str | None = None
+    """Folder or shards below the root. null is the root itself, or the test split's images where no root is given."""
+    labels: str | None = placement(None)
+    """flat: the list of labels."""
+    accepted: str | None = placement(None)
+    """JSON list with the accepted labels (from 0) of image 1, 2, ...: real.json of ImageNet-ReaL. Images with none are
+    left out."""
+
+    @property
+    def has_images(self) -> bool:
+        return self.root is not None or self.split is not None
+
+    @model_validator(mode="after")
+    def _has_something_new(self) -> TestImages:
+        if not self.has_images and self.accepted is None:
+            raise ValueError("root or split (images of its own), or accepted (other labels for the test split)")
+        return self
+
+
+class ClassificationData(Storage):
+    """Training and test images with their classes."""
+
+    train_split: str = "train"
+    """Folder below the root, or its shards: `train-{000000..000146}.tar`, `train-*.parquet`."""
+    test_split: str = "val"
+    train_labels: str | None = placement(None)
+    """flat: the list of labels of the training images; below the root, or a path."""
+    test_labels: str | None = placement(None)
+    """flat: the same for the test images."""
+    index_folder: str | None = placement(None)
+    """webdataset: where the indices of shards are kept; null is ~/.cache/mimbench/shards."""
+    subset: Subset | None = None
+    """Train on a part of the training images; null trains on all."""
+    test_sets: dict[Name, TestImages] = Field(default_factory=dict)
+    """Further test sets, scored with the same weights."""
+    test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
+    """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
+    max_unreadable: int = Field(default=10, ge=0)
+    """So many unreadable images are skipped and named; one more stops the run."""

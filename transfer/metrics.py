@@ -1,0 +1,82 @@
+"""Scores of a classifier, from its logits and the true classes. All are percentages.
+
+A logit of minus infinity says that a class was not considered: it never counts as a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ECE_BINS = 15
+MANY_ABOVE, FEW_BELOW = 100, 20
+"""Training images of a class. Source of these limits: Liu et al. 2019 (arXiv 1904.05160)."""
+
+
+def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
+    """Return how many images [N] have their class among the k largest logits [N, C]."""
+    return 100 * _hits(logits, labels, k).double().mean().item()
+
+
+def _hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    best = logits.topk(min(k, logits.shape[1]), dim=1)
+    found = (best.indices == labels.unsqueeze(1)) & (best.values > -torch.inf)
+    return found.any(dim=1)
+
+
+def top1_accepted(logits: Tensor, accepted: Sequence[frozenset[int]]) -> float:
+    """Return how many predictions are in their image's set of accepted classes; images with an empty set are left out.
+
+    Source: Beyer et al. 2020 (arXiv 2006.07159), for ImageNet's reassessed labels.
+    """
+    predicted = logits.argmax(dim=1).tolist()
+    judged = [label in classes for label, classes in zip(predicted, accepted, strict=True) if classes]
+    return 100 * sum(judged) / len(judged)
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
+    """Return the expected calibration error: |accuracy - confidence| in bins of equal width, weighted by their images.
+
+    A bin is open below and closed above. Source: Guo et al. 2017 (arXiv 1706.04599).
+    """
+    confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    index = torch.bucketize(confidence, edges).clamp(1, bins) - 1
+    surplus = (predicted == labels).double() - confidence
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, surplus)
+    return 100 * gaps.abs().sum().item() / len(labels)
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """One class on the test set."""
+
+    label: int
+    train_images: int
+    test_images: int
+    top1: float
+
+
+def per_class(logits: Tensor, labels: Tensor, train_images: Sequence[int]) -> list[ClassAccuracy]:
+    """Return the accuracy of every class that the test set has; `train_images` are those of every class."""
+    classes = len(train_images)
+    hits = torch.zeros(classes).index_add_(0, labels, _hits(logits, labels, 1).float()).tolist()
+    counts = torch.bincount(labels, minlength=classes).tolist()
+    return [
+        ClassAccuracy(label, train_images[label], counts[label], 100 * hits[label] / counts[label])
+        for label in range(classes)
+        if counts[label]
+    ]
+
+
+def by_frequency(classes: Sequence[ClassAccuracy]) -> dict[str, float]:
+    """Return the mean accuracy over classes with many, medium and few training images; empty groups are absent."""
+    groups = {
+        "top1_many": [each.top1 for each in classes if each.train_images > MANY_ABOVE],
+        "top1_medium": [each.top1 for each in classes if FEW_BELOW <= each.train_images <= MANY_ABOVE],
+        "top1_few": [each.top1 for each in classes if each.train_images < FEW_BELOW],
+    }
+    return {name: sum(values) / len(values) for name, values in groups.items() if values}

@@ -1,0 +1,63 @@
+"""The model of a transfer: an encoder of any source, with or without a fresh head, and the proof of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import nn
+
+from benchmarks.encoders import Architecture
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.images import MODES
+from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.errors import UserError
+from benchmarks.record import LoadReport
+from transfer.adapted import Plan, plan_encoder
+from transfer.loading import load_encoder, random_report
+from transfer.recipe import ClassificationRecipe, given_by
+from transfer.references import Source
+
+
+class Loaded(NamedTuple):
+    """A model, what of its encoder came from the source, and what the encoder has become."""
+
+    model: nn.Module
+    report: LoadReport
+    plan: Plan
+
+
+def build_model(
+    recipe: ClassificationRecipe,
+    source: Source,
+    seed: int,
+    *,
+    num_classes: int = 0,
+    drop_path_rate: float = 0.0,
+    bias_per_block: bool = False,
+) -> Loaded:
+    """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it."""
+    if source.window_assumed and recipe.window_size is None:
+        rule = "a known window (SwinV2's tensors do not tell it)"
+        remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
+        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
+    plan = plan_encoder(source, recipe)
+    if bias_per_block:
+        plan = replace(plan, architecture=_with_own_bias(plan.architecture))
+    architecture = plan.architecture
+    if architecture.in_chans not in MODES:
+        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
+        raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
+    seed_all(derive(seed, "weights"))
+    model = build_backbone(architecture, recipe.image_size_px, num_classes=num_classes, drop_path_rate=drop_path_rate)
+    if source.read is None:
+        return Loaded(model, random_report(model), plan)
+    report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
+    return Loaded(model, report.model_copy(update={"notes": source.notes(given_by(recipe))}), plan)
+
+
+def _with_own_bias(architecture: Architecture) -> Architecture:
+    """Return a BEiT whose blocks each have a position table; one that shares none stays as it is."""
+    if not architecture.arguments.get("use_shared_rel_pos_bias"):
+        return architecture
+    return architecture.with_arguments(use_shared_rel_pos_bias=False, use_rel_pos_bias=True)

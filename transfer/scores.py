@@ -1,0 +1,27 @@
+"""A task's metrics for the record, out of what a run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from benchmarks.record import MetricValue
+from benchmarks.tasks import Task
+
+
+def metric_values(
+    task: Task, evaluations: Sequence[Mapping[str, float]], once: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, MetricValue]:
+    """Return the record's metrics: those measured along the training, with their best epoch, and those measured once.
+
+    A metric that the run did not measure is absent.
+    """
+    values = {name: MetricValue(last=value) for name, value in once.items()}
+    for metric in task.metrics:
+        lines = [line for line in evaluations if metric.name in line]
+        if lines:
+            best = (max if metric.higher_is_better else min)(lines, key=lambda line: line[metric.name])
+            values[metric.name] = MetricValue(
+                last=lines[-1][metric.name], best=best[metric.name], best_epoch=round(best["epoch"])
+            )
+    return {metric.name: values[metric.name] for metric in task.metrics if metric.name in values}

@@ -1,0 +1,66 @@
+"""One run of a protocol that trains: from an encoder to a score, whatever is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import ranks
+from benchmarks.engine.device import device_name
+from benchmarks.engine.distributed import joined
+from benchmarks.engine.loaders import steps_per_epoch
+from benchmarks.engine.loop import Loop
+from benchmarks.record import RunRecord, TaskUse
+from benchmarks.run_command import first_record
+from benchmarks.rundir import Run, open_run
+from transfer.adapter import Transfer
+from transfer.loading import require_complete
+from transfer.problem import ClassificationProblem
+from transfer.recipe import TrainedRecipe
+from transfer.results import declared, further_scores, write_results
+from transfer.scores import metric_values
+
+
+def train_classifier(transfer: Transfer, problem_type: type[ClassificationProblem[Any]]) -> RunRecord:
+    """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
+    work, source, task = transfer.work, transfer.source, transfer.task
+    recipe: TrainedRecipe = work.config
+    steps_per_epoch(len(transfer.data.train.source), recipe.training.batch_size)  # refuses a batch larger than the data
+    with joined():
+        problem = problem_type(transfer)
+        record = first_record(
+            "transfer",
+            work,
+            device_name(problem.device),
+            task=TaskUse(name=task.name, version=task.version),
+            encoder=source.use,
+            load_report=problem.load_report,
+            image_size_px=recipe.image_size_px,
+            parents=source.parents,
+        )
+        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+            if source.read is not None:
+                require_complete(problem.load_report, source.use.reference, source.names)
+            _train(problem, run)
+        return run.record
+
+
+def _train(problem: ClassificationProblem[Any], run: Run) -> None:
+    recipe, data, task = problem.recipe, problem.data, problem.transfer.task
+    samples = problem.training_samples()
+    every = recipe.evaluate_every_epochs * steps_per_epoch(len(samples), recipe.training.batch_size)
+    loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
+    progress = loop.train()
+    final = problem.last or problem.measure(data.test)  # resumed after the last step: only the files were missing
+    further = {name: further_scores(problem.measure(each.images), each) for name, each in data.test_sets.items()}
+    if not ranks.is_main():
+        return
+    write_results(run.folder, final, data, further)
+    problem.write_results(run.folder, final)
+    exported = problem.export(run.folder.encoder, run.record.run_id, recipe.training.epochs_seen(loop.per_epoch))
+    unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
+    run.complete(
+        **loop.summary(),
+        metrics=metric_values(task, progress.evaluations, declared(further, task)),
+        exported_sha256=exported.sha256 if exported else None,
+        data=run.record.data.model_copy(update={"unreadable": unreadable}),
+    )
