@@ -14,13 +14,16 @@ class ClassificationAdapter:
     """Fine-tuning with SimMIM's recipe."""
 
     recipe = FinetuneRecipe
+    config_field = None
 
     def missing_requirements(self) -> list[str]:
         return []
 
     def find_data(self, task: Task, recipe: FinetuneRecipe) -> ImageFolders:
         data = recipe.data
-        return read_image_folders(require_root(data.root), data.train_split, data.test_split, task.num_classes)
+        root = require_root(data.root)
+        task.provide(root)
+        return read_image_folders(root, data.train_split, data.test_split, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.finetune import finetune  # torch, only now that there is work
