@@ -81,40 +81,42 @@ def _scenes(split: str, count: int) -> Iterator[Scene]:
 
 
 def _scene(scans: list[tuple[int, np.ndarray]], draw: np.random.RandomState) -> Scene:
-    """Place scans (digit, [8, 8] uint8) without overlap, as far as there is room, on a texture."""
+    """Place scans (digit, [8, 8] uint8) without overlap, as far as there is room, on a texture.
+
+    No digit touches the background: what lies between is ignored.
+    """
     import numpy as np
 
     picture = _texture(draw)
     mask = np.full((SCENE_SIZE_PX, SCENE_SIZE_PX), BACKGROUND, np.uint8)
     for digit, scan in scans:
         size = int(draw.randint(DIGIT_SIZE_PX[0], DIGIT_SIZE_PX[1] + 1))
-        colour, places = draw.uniform(-1, 1, 3), draw.randint(0, SCENE_SIZE_PX - size + 1, (20, 2))
+        colour, places = draw.uniform(0, 70, 3), draw.randint(0, SCENE_SIZE_PX - size + 1, (20, 2))
         for top, left in places:
             window = (slice(top, top + size), slice(left, left + size))
             if (mask[window] == BACKGROUND).all():
                 _draw(picture[window], mask[window], _ink(scan, size), digit, colour)
                 break
+    inside = np.pad(mask >= FIRST_DIGIT, 1)
+    near = inside[:-2, 1:-1] | inside[2:, 1:-1] | inside[1:-1, :-2] | inside[1:-1, 2:]
+    mask[near & (mask == BACKGROUND)] = IGNORED
     return Scene(np.clip(np.round(picture), 0, 255).astype(np.uint8), mask)
 
 
 def _texture(draw: np.random.RandomState) -> np.ndarray:
-    """Return a canvas [H, W, 3] float: coarse and fine blots around a random colour."""
+    """Return a canvas [H, W, 3] float: coarse and fine blots around a random light colour."""
     import numpy as np
 
-    canvas = np.zeros((SCENE_SIZE_PX, SCENE_SIZE_PX, 3)) + draw.uniform(90, 165, 3)
-    for cells, strength in ((4, 22), (24, 14)):
+    canvas = np.zeros((SCENE_SIZE_PX, SCENE_SIZE_PX, 3)) + draw.uniform(150, 220, 3)
+    for cells, strength in ((4, 18), (24, 10)):
         for channel in range(3):
             canvas[..., channel] += strength * _enlarged(draw.uniform(-1, 1, (cells, cells)), SCENE_SIZE_PX)
     return canvas
 
 
 def _draw(picture: np.ndarray, mask: np.ndarray, ink: np.ndarray, digit: int, colour: np.ndarray) -> None:
-    """Draw a digit into a window of a scene; both arrays are changed."""
-    import numpy as np
-
-    mean = picture.mean()
-    shade = np.clip((30 if mean > 127 else 225) + 30 * colour, 0, 255)
-    picture += ink[..., None] * (shade - picture)
+    """Draw a digit in a dark colour into a window of a scene; both arrays are changed."""
+    picture += ink[..., None] * (colour - picture)
     mask[ink >= BORDER] = IGNORED
     mask[ink >= STROKE] = FIRST_DIGIT + digit
 
@@ -123,7 +125,8 @@ def _ink(scan: np.ndarray, size: int) -> np.ndarray:
     """Return how much ink [size, size] of a scan is where, 0 to 1."""
     import numpy as np
 
-    return np.clip(_enlarged(scan / 255.0, size), 0, 1)
+    ink: np.ndarray = np.clip(_enlarged(scan / 255.0, size), 0, 1)
+    return ink
 
 
 def _enlarged(values: np.ndarray, size: int) -> np.ndarray:

@@ -52,7 +52,7 @@ def _fingerprint_if_whole(root: Path, mark: str, version: int) -> str | None:
 
 
 def provide(root: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make the data set at `root` unless something is there; whole or not at all, whoever else does too."""
+    """Have `write` make the data set at `root` unless something is there: whole or not at all, as often as started."""
     if root.exists():
         return
     unfinished = root.with_name(f".{root.name}.{os.getpid()}")

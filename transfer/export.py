@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -11,7 +11,15 @@ from benchmarks.encoders import EncoderManifest, InitStage, with_window, write_e
 from benchmarks.engine.backbone import window_size
 from transfer.adapter import Transfer
 from transfer.loading import is_head
-from transfer.recipe import FinetuneRecipe
+
+
+class _Trained(Protocol):
+    """What an export needs of a recipe of any kind."""
+
+    image_size_px: int
+    window_size: int | None
+
+    def identity_digest(self) -> str: ...
 
 
 def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: Path, run_id: str) -> EncoderManifest:
@@ -20,7 +28,7 @@ def export_finetuned(model: nn.Module, transfer: Transfer, epochs: int, folder: 
     Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
     """
     use, work = transfer.source.use, transfer.work
-    recipe: FinetuneRecipe = work.config
+    recipe: _Trained = work.config
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
     embed: Any = model.patch_embed

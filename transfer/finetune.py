@@ -10,7 +10,6 @@ from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from benchmarks import ranks
-from benchmarks.encoders import with_window
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.distributed import joined
@@ -22,7 +21,7 @@ from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.engine.unreadable import Unreadable
 from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
-from benchmarks.record import LoadReport, MetricValue, RunRecord, TaskUse
+from benchmarks.record import LoadReport, RunRecord, TaskUse
 from benchmarks.run_command import first_record
 from benchmarks.rundir import Run, open_run
 from benchmarks.tasks import Task
@@ -35,6 +34,7 @@ from transfer.layer_decay import layers_of
 from transfer.loading import load_encoder, random_report, require_complete
 from transfer.recipe import FinetuneRecipe
 from transfer.references import Source
+from transfer.scores import metric_values
 
 
 class Finetuning(Problem[Batch]):
@@ -100,11 +100,7 @@ def build_classifier(
     recipe: FinetuneRecipe, source: Source, num_classes: int, seed: int
 ) -> tuple[nn.Module, LoadReport]:
     """Return the encoder with a fresh head, and the proof of what was loaded into it."""
-    if source.window_assumed and recipe.window_size is None:
-        rule = "a known window (SwinV2's tensors do not tell it)"
-        remedy = "add window_size=N, or put the config.json / FILE.json beside it"
-        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
-    architecture = with_window(source.use.architecture, recipe.window_size)
+    architecture = source.architecture(recipe.window_size)
     if architecture.in_chans not in MODES:
         rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
         raise UserError.about("in_chans", architecture.in_chans, rule, "another encoder")
@@ -157,17 +153,10 @@ def _train(problem: Finetuning, task: Task, transfer: Transfer, run: Run) -> Non
     unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
     run.complete(
         **loop.summary(),
-        metrics={
-            metric.name: _value(metric.name, metric.higher_is_better, progress.evaluations) for metric in task.metrics
-        },
+        metrics=metric_values(task, progress.evaluations),
         exported_sha256=manifest.sha256,
         data=run.record.data.model_copy(update={"unreadable": unreadable}),
     )
-
-
-def _value(name: str, higher_is_better: bool, evaluations: list[dict[str, float]]) -> MetricValue:
-    best = (max if higher_is_better else min)(evaluations, key=lambda line: line[name])
-    return MetricValue(last=evaluations[-1][name], best=best[name], best_epoch=round(best["epoch"]))
 
 
 def _predictions(data: ImageFolders, final: Evaluation) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from benchmarks.encoders import (
     MANIFEST,
+    Architecture,
     InitStage,
     assumed_normalisation,
     find_architecture,
     read_encoder,
     read_manifest,
+    with_window,
 )
 from benchmarks.errors import UserError
 from benchmarks.record import EncoderUse
@@ -38,6 +40,17 @@ class Source:
     """What was assumed where a foreign checkpoint does not tell it."""
     window_assumed: bool = False
     """True where SwinV2's window is only that of the usual model."""
+
+    def architecture(self, window_size: int | None) -> Architecture:
+        """Return the architecture with the window a recipe asks for; None keeps its own.
+
+        Raises UserError where neither the recipe nor the checkpoint tells the window.
+        """
+        if self.window_assumed and window_size is None:
+            rule = "a known window (SwinV2's tensors do not tell it)"
+            remedy = "add window_size=N, or put the config.json / FILE.json beside it"
+            raise UserError.about(f"window of {self.use.reference}", "(unknown)", rule, remedy)
+        return with_window(self.use.architecture, window_size)
 
 
 def resolve(reference: str, label: str | None = None, stage: InitStage | None = None) -> Source:

@@ -69,8 +69,8 @@ class SegmentationRecipe(Config):
     evaluate_every_steps: Count = 16000
     """The last step is always evaluated."""
     mmseg_config: str | None = None
-    """A config file of mmsegmentation (.py, .yaml, .json), whose heads, losses, pipelines and test_cfg are taken instead
-    of those told here. A .py file is code, and is run. The digest covers what is taken from it, not its path."""
+    """A config file of mmsegmentation (.py, .yaml, .json): its heads, losses, pipelines and test_cfg replace those told
+    here. A .py file is code, and is run. The digest covers what is taken from it, not its path."""
     data: SegmentationData
     augmentation: Augmentation = Augmentation()
     testing: Testing = Testing()
