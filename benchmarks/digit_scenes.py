@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 VERSION = 1
 SCENE_SIZE_PX = 96
 TRAIN_SCENES, TEST_SCENES = 300, 100
-DIGITS_PER_SCENE = (2, 3, 4)
-DIGIT_SIZE_PX = (28, 44)
+DIGITS_PER_SCENE = (1, 2, 3)
+DIGIT_SIZE_PX = (40, 56)
 """Smallest and largest side of a digit's square."""
-STROKE, BORDER = 0.5, 0.15
+STROKE, BORDER = 0.35, 0.1
 """Ink, as a share of the darkest, from which a pixel belongs to the digit, and from which it is ignored."""
 IGNORED, BACKGROUND, FIRST_DIGIT = 0, 1, 2
 FOLDERS = ("images", "annotations")
@@ -72,7 +72,9 @@ def _scenes(split: str, count: int) -> Iterator[Scene]:
     scans = list(labelled_scans(split))
     # RandomState, not Generator: its numbers are promised to stay the same in every NumPy.
     draw = np.random.RandomState(20 + len(scans))
-    order = np.concatenate([draw.permutation(len(scans)) for _ in range(1 + count * 4 // len(scans))])
+    order = np.concatenate(
+        [draw.permutation(len(scans)) for _ in range(1 + count * max(DIGITS_PER_SCENE) // len(scans))]
+    )
     used = 0
     for _ in range(count):
         digits = int(draw.choice(DIGITS_PER_SCENE))

@@ -100,7 +100,9 @@ def _train(problem: Segmentation, transfer: Transfer, run: Run) -> None:
     samples, every = problem.training_samples(), recipe.evaluate_every_steps
     loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
     progress = loop.train()
-    metrics = metric_values(transfer.task, progress.evaluations) | _multi_scale(problem)
+    metrics = metric_values(transfer.task, progress.evaluations)
+    if problem.segmenter.plan.multi_scale:
+        metrics["mIoU_ms"] = _multi_scale(problem, round(progress.evaluations[-1]["epoch"]))
     final = _final(problem, folder.path / "predictions")
     if not ranks.is_main():
         return
@@ -125,10 +127,7 @@ def _final(problem: Segmentation, predictions: Path) -> Evaluation:
     return problem.measure([problem.segmenter.plan.test_pipeline], folder)
 
 
-def _multi_scale(problem: Segmentation) -> dict[str, MetricValue]:
-    pipelines = problem.segmenter.plan.multi_scale
-    if not pipelines:
-        return {}
+def _multi_scale(problem: Segmentation, epoch: int) -> MetricValue:
     print(f"testing at {len(problem.recipe.testing.multi_scale)} scales, mirrored too", file=sys.stderr)
-    score = problem.measure(pipelines).confusion.metrics()["mIoU"]
-    return {"mIoU_ms": MetricValue(last=score, best=score, best_epoch=0)}
+    score = problem.measure(problem.segmenter.plan.multi_scale).confusion.metrics()["mIoU"]
+    return MetricValue(last=score, best=score, best_epoch=epoch)
