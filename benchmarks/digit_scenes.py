@@ -1,8 +1,8 @@
 """The embedded data set as scenes to segment: several digits on a textured canvas, in the layout of ADE20K.
 
-images/SPLIT/NAME.png and annotations/SPLIT/NAME.png. Mask values: 0 ignored (a thin border around every digit),
-1 background, 2 to 11 the digits 0 to 9. The scans keep their split: training scenes hold the 200 labelled training
-scans, validation scenes those of the test set.
+images/SPLIT/NAME.png and annotations/SPLIT/NAME.png. Mask values: 0 ignored (a thin border around every digit, and
+texture far from any), 1 background, 2 to 11 the digits 0 to 9. The scans keep their split: training scenes hold the
+200 labelled training scans, validation scenes those of the test set.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 VERSION = 1
 SCENE_SIZE_PX = 96
 TRAIN_SCENES, TEST_SCENES = 300, 100
-DIGITS_PER_SCENE = (1, 2, 3)
-DIGIT_SIZE_PX = (40, 56)
+DIGITS_PER_SCENE = (1, 2)
+DIGIT_SIZE_PX = (48, 76)
 """Smallest and largest side of a digit's square."""
 STROKE, BORDER = 0.35, 0.1
 """Ink, as a share of the darkest, from which a pixel belongs to the digit, and from which it is ignored."""
@@ -90,13 +90,14 @@ def _scene(scans: list[tuple[int, np.ndarray]], draw: np.random.RandomState) -> 
     import numpy as np
 
     picture = _texture(draw)
-    mask = np.full((SCENE_SIZE_PX, SCENE_SIZE_PX), BACKGROUND, np.uint8)
+    mask = np.full((SCENE_SIZE_PX, SCENE_SIZE_PX), IGNORED, np.uint8)
     for digit, scan in scans:
         size = int(draw.randint(DIGIT_SIZE_PX[0], DIGIT_SIZE_PX[1] + 1))
         colour, places = draw.uniform(0, 70, 3), draw.randint(0, SCENE_SIZE_PX - size + 1, (20, 2))
         for top, left in places:
             window = (slice(top, top + size), slice(left, left + size))
-            if (mask[window] == BACKGROUND).all():
+            if (mask[window] == IGNORED).all():
+                mask[window] = BACKGROUND
                 _draw(picture[window], mask[window], _ink(scan, size), digit, colour)
                 break
     inside = np.pad(mask >= FIRST_DIGIT, 1)

@@ -154,3 +154,11 @@ def test_one_image_per_process_is_refused(
     command = [*segment_command, *ENCODER, "training.batch_size=1", "--runs", str(tmp_path)]
     assert mimbench.main(command) == mimbench.WRONG
     assert "at least 2 images per process" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_default_recipe_learns(scenes: Path, tmp_path: Path) -> None:
+    command = ["transfer", "digit_scenes", *ENCODER, f"data.root={scenes}"]
+    scores = record_of(segment(command, tmp_path / "runs")).metrics
+    # A single class everywhere has an mIoU below 100 / 11 = 9.1 %.
+    assert scores["mIoU"].last > 20
