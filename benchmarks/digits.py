@@ -7,15 +7,12 @@ interpolation. Each scan is in exactly one split; its file name is its row in th
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.errors import UserError
-from benchmarks.files import disk_error, make_folder, write_atomically
-from benchmarks.fingerprint import find_images, fingerprint
+from benchmarks.embedded import write_once
+from benchmarks.files import disk_error, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,13 +32,19 @@ def write_digits(root: Path) -> str:
     Raises UserError when `root` holds such folders that this function did not write: they are left alone,
     or when `root` cannot be written; WorkFailed when the disk is full.
     """
-    if (known := _fingerprint_if_whole(root)) is not None:
-        return known
+    return write_once(root, MARK, VERSION, SPLITS, _write)
+
+
+def labelled_scans(split: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (digit, scan [8, 8] uint8) of the split `train` or `test`."""
+    for path, scan in _assign():
+        if path.parts[0] == split:
+            yield int(path.parts[1]), scan
+
+
+def _write(root: Path) -> None:
     from PIL import Image
 
-    _claim(root)
-    for split in SPLITS:
-        shutil.rmtree(root / split, ignore_errors=True)
     for relative, scan in _assign():
         path = root / relative
         make_folder(path.parent)
@@ -50,30 +53,6 @@ def write_digits(root: Path) -> str:
             enlarged.save(path)
         except OSError as error:
             raise disk_error(error, path, scan.nbytes) from error
-    found = str(fingerprint(root, find_images(root)))
-    write_atomically(root / MARK, json.dumps({"version": VERSION, "fingerprint": found}).encode())
-    return found
-
-
-def _claim(root: Path) -> None:
-    """Mark `root` as ours before anything in it is replaced, so that an interrupted writing can be taken up again."""
-    theirs = [split for split in SPLITS if (root / split).exists()]
-    if theirs and not (root / MARK).exists():
-        rule = f"without {' or '.join(theirs)}, or written by this program (then it has {MARK})"
-        raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
-    make_folder(root)
-    write_atomically(root / MARK, json.dumps({"version": VERSION, "fingerprint": None}).encode())
-
-
-def _fingerprint_if_whole(root: Path) -> str | None:
-    try:
-        mark = json.loads((root / MARK).read_text())
-        found = str(fingerprint(root, find_images(root)))
-    except (OSError, ValueError):  # no mark, a damaged one, or no image left (UserError is a ValueError)
-        return None
-    if not isinstance(mark, dict) or mark.get("version") != VERSION:
-        return None
-    return found if found == mark.get("fingerprint") else None
 
 
 def _assign() -> Iterator[tuple[Path, np.ndarray]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Literal
 
 from benchmarks.config import Config
+from benchmarks.embedded import provide
 from benchmarks.errors import UserError, did_you_mean
 
 
@@ -35,6 +38,14 @@ class Task(Config):
     """The transfer recipe used when none is named."""
     source: str
     superseded_by: str | None = None
+    written_by: str | None = None
+    """`module:function` that writes the data set to a folder, for those that this program holds itself."""
+
+    def provide(self, root: Path) -> None:
+        """Write an embedded data set to `root` unless something is there; leave all others to the user."""
+        if self.written_by is not None:
+            module, _, name = self.written_by.partition(":")
+            provide(root, getattr(importlib.import_module(module), name))
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -52,6 +63,11 @@ OTHER_TEST_SETS = (
 """Of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`."""
 FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
 """Accuracy over classes with more than 100, 20 to 100, and fewer than 20 training images."""
+MIOU = Metric(name="mIoU", unit="%")
+MACC = Metric(name="mAcc", unit="%")
+AACC = Metric(name="aAcc", unit="%")
+MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
+"""Several scales, each also mirrored; only where the recipe asks for them."""
 
 TASKS = {
     task.name: task
@@ -99,6 +115,30 @@ TASKS = {
             primary_metric="top1",
             recipe="digits_finetune",
             source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits:write_digits",
+        ),
+        Task(
+            name="ade20k",
+            version=1,
+            kind="segmentation",
+            dataset="ADE20K, the SceneParsing challenge (ADEChallengeData2016)",
+            num_classes=150,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="ade20k_upernet_swin_base",
+            source="http://sceneparsing.csail.mit.edu/",
+        ),
+        Task(
+            name="digit_scenes",
+            version=1,
+            kind="segmentation",
+            dataset="scenes of UCI handwritten digits on textures, 300 to train and 100 to test",
+            num_classes=11,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="digit_scenes_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digit_scenes:write_digit_scenes",
         ),
     )
 }

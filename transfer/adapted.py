@@ -9,6 +9,8 @@ import torch
 
 from benchmarks.encoders import Architecture, Normalisation, WindowSize, resized, windows_as_json
 from benchmarks.engine.backbone import build_backbone, stage_windows
+from benchmarks.engine.images import MODES
+from benchmarks.errors import UserError
 from transfer.references import Source
 
 
@@ -60,5 +62,13 @@ class Plan:
 
 
 def plan_encoder(source: Source, sizes: Sizes) -> Plan:
+    """Return what a recipe makes of a source. Raises UserError where nothing tells the window, or for odd channels."""
+    if source.window_assumed and sizes.window_size is None:
+        rule = "a known window (SwinV2's tensors do not tell it)"
+        remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
+        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
     architecture = adapted(source.use.architecture, sizes, window_assumed=source.window_assumed or source.read is None)
+    if architecture.in_chans not in MODES:
+        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
+        raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
     return Plan(architecture, source.normalisation.for_channels(architecture.in_chans))

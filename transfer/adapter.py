@@ -40,6 +40,8 @@ class Adapter(Protocol):
     """A kind of task. Its module is light to import; engines are imported by `run`."""
 
     recipe: type[Config] | Family[Config]
+    config_field: str | None
+    """The recipe's field that `--config` sets: a config file of the engine this kind is built on."""
 
     def missing_requirements(self) -> list[str]:
         """Return, in words, what must be installed first; empty when everything is there."""
@@ -54,7 +56,10 @@ class Adapter(Protocol):
         ...
 
 
-ADAPTERS = {"classification": "transfer.classification:ClassificationAdapter"}
+ADAPTERS = {
+    "classification": "transfer.classification:ClassificationAdapter",
+    "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
+}
 
 
 def adapter_for(task: Task) -> Adapter:

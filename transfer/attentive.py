@@ -49,11 +49,6 @@ class AttentiveProbing(ClassificationProblem[AttentiveRecipe]):
         """The probe alone: the encoder does not change."""
         return self.model.head
 
-    @property
-    def encoder(self) -> nn.Module:
-        backbone: nn.Module = self.model.encoder.backbone
-        return backbone
-
     def outputs(self, images: Tensor) -> list[Tensor]:
         return [self.model(images)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 from benchmarks.config import Family
 from benchmarks.record import RunRecord
@@ -25,11 +26,14 @@ class ClassificationAdapter:
     """One data set, several protocols: the recipe names its own."""
 
     recipe = Family("protocol", {name: recipe for name, (recipe, _) in PROTOCOLS.items()}, default="finetune")
+    config_field = None
 
     def missing_requirements(self) -> list[str]:
         return []
 
     def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
+        if recipe.data.root is not None:
+            task.provide(Path(recipe.data.root))
         return read_classification_data(recipe.data, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 from benchmarks import ranks
 from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
+from benchmarks.errors import UserError
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim
-from benchmarks.tasks import find_task
-from transfer.adapter import Transfer, adapter_for
+from benchmarks.tasks import Task, find_task
+from transfer.adapter import Adapter, Transfer, adapter_for
 from transfer.recipe import given_by
 from transfer.references import ARCHITECTURE_HELP, resolve
 
@@ -34,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_intermixed_args(argv)
     task = find_task(args.task)
     adapter = adapter_for(task)
-    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or task.recipe, args.overrides)
+    overrides = [*args.overrides, *_config_override(task, adapter, args.config)]
+    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or task.recipe, overrides)
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
@@ -63,6 +67,16 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:
+    """Return `--config` as an override of the recipe. Raises UserError where the task's engine has no configs."""
+    if config is None:
+        return []
+    if adapter.config_field is None:
+        rule = f"for tasks whose engine has config files ({task.name} has none)"
+        raise UserError.about("--config", str(config), rule, "leave it out; `key=value` sets any field of the recipe")
+    return [f"{adapter.config_field}={json.dumps(str(config.resolve()))}"]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mimbench transfer",
@@ -84,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="your own mmsegmentation config: its heads, losses and pipelines"
+    )
     parser.add_argument("--label", metavar="NAME", help="the encoder's name in tables")
     add_run_arguments(parser)
     return parser

@@ -12,7 +12,7 @@ from benchmarks.engine.backbone import window_size
 from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.loading import is_head
-from transfer.recipe import FinetuneRecipe
+from transfer.recipe import EncoderSizes
 
 
 def export_finetuned(
@@ -23,7 +23,7 @@ def export_finetuned(
     Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
     """
     use, work = transfer.source.use, transfer.work
-    recipe: FinetuneRecipe = work.config
+    recipe: EncoderSizes = work.config
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
     embed: Any = model.patch_embed

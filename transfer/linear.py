@@ -51,11 +51,6 @@ class LinearProbing(ClassificationProblem[LinearRecipe]):
         """The classifiers alone: the encoder does not change."""
         return self.model.heads
 
-    @property
-    def encoder(self) -> nn.Module:
-        backbone: nn.Module = self.model.encoder.backbone
-        return backbone
-
     def outputs(self, images: Tensor) -> list[Tensor]:
         found: list[Tensor] = self.model(images)
         return found

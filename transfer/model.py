@@ -9,9 +9,7 @@ from torch import nn
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from benchmarks.engine.images import MODES
 from benchmarks.engine.seeding import derive, seed_all
-from benchmarks.errors import UserError
 from benchmarks.record import LoadReport
 from transfer.adapted import Plan, plan_encoder
 from transfer.loading import load_encoder, random_report
@@ -37,19 +35,13 @@ def build_model(
     bias_per_block: bool = False,
 ) -> Loaded:
     """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it."""
-    if source.window_assumed and recipe.window_size is None:
-        rule = "a known window (SwinV2's tensors do not tell it)"
-        remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
-        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
     plan = plan_encoder(source, recipe)
     if bias_per_block:
         plan = replace(plan, architecture=_with_own_bias(plan.architecture))
-    architecture = plan.architecture
-    if architecture.in_chans not in MODES:
-        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
-        raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
     seed_all(derive(seed, "weights"))
-    model = build_backbone(architecture, recipe.image_size_px, num_classes=num_classes, drop_path_rate=drop_path_rate)
+    model = build_backbone(
+        plan.architecture, recipe.image_size_px, num_classes=num_classes, drop_path_rate=drop_path_rate
+    )
     if source.read is None:
         return Loaded(model, random_report(model), plan)
     report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)

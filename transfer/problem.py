@@ -63,11 +63,6 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
     def write_results(self, folder: RunFolder, final: Evaluation) -> None:
         """Write what this protocol measures beside every protocol's scores."""
 
-    @property
-    def encoder(self) -> nn.Module:
-        """The model that the source's weights were loaded into."""
-        return self.model
-
     def training_samples(self) -> ImageSamples:
         transform = training_transform(self.recipe, self.plan.normalisation.mean, self.plan.normalisation.std)
         train = self.data.train

@@ -35,12 +35,11 @@ class Augmentation(Config):
         return self.mixup > 0 or self.cutmix > 0
 
 
-class ClassificationRecipe(Config):
-    """What every protocol of classification shares."""
+class EncoderSizes(Config):
+    """How the encoder is built, whatever the task."""
 
-    protocol: str
-    """finetune, linear, attentive or knn; it decides which other fields there are."""
     image_size_px: Count
+    """Side of the images it is trained on."""
     window_size: Count | tuple[Count, Count] | None = None
     """Of windowed transformers, in patches; [rows, columns] where it is no square; null keeps the encoder's own."""
     patch_size_px: Count | None = None
@@ -49,6 +48,13 @@ class ClassificationRecipe(Config):
     """1 reads images in grey, 3 in colour; null keeps the encoder's own."""
     table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
     """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
+
+
+class ClassificationRecipe(EncoderSizes):
+    """What every protocol of classification shares."""
+
+    protocol: str
+    """finetune, linear, attentive or knn; it decides which other fields there are."""
     data: ClassificationData
 
 

@@ -1,0 +1,65 @@
+"""Data sets that this program writes itself: written once, checked when used again, never over someone else's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.errors import UserError
+from benchmarks.files import make_folder, write_atomically
+from benchmarks.fingerprint import find_images, fingerprint
+
+
+def write_once(root: Path, mark: str, version: int, folders: Sequence[str], write: Callable[[Path], None]) -> str:
+    """Have `write` fill the `folders` below `root` unless they are there and whole; return their fingerprint.
+
+    `mark` is the file that says so. Raises UserError when `root` holds such folders without a mark: they are left
+    alone; or when `root` cannot be written.
+    """
+    if (known := _fingerprint_if_whole(root, mark, version)) is not None:
+        return known
+    _claim(root, mark, version, folders)
+    for folder in folders:
+        shutil.rmtree(root / folder, ignore_errors=True)
+    write(root)
+    found = str(fingerprint(root, find_images(root)))
+    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
+    return found
+
+
+def _claim(root: Path, mark: str, version: int, folders: Sequence[str]) -> None:
+    """Mark `root` as ours before anything in it is replaced, so that an interrupted writing can be taken up again."""
+    theirs = [folder for folder in folders if (root / folder).exists()]
+    if theirs and not (root / mark).exists():
+        rule = f"without {' or '.join(theirs)}, or written by this program (then it has {mark})"
+        raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
+    make_folder(root)
+    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
+
+
+def _fingerprint_if_whole(root: Path, mark: str, version: int) -> str | None:
+    try:
+        said = json.loads((root / mark).read_text())
+        found = str(fingerprint(root, find_images(root)))
+    except (OSError, ValueError):  # no mark, a damaged one, or no image left (UserError is a ValueError)
+        return None
+    if not isinstance(said, dict) or said.get("version") != version:
+        return None
+    return found if found == said.get("fingerprint") else None
+
+
+def provide(root: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make the data set at `root` unless something is there: whole or not at all, as often as started."""
+    if root.exists():
+        return
+    unfinished = root.with_name(f".{root.name}.{os.getpid()}")
+    write(unfinished)
+    try:
+        unfinished.rename(root)
+    except OSError:  # another process of this run was faster
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not root.is_dir():
+            raise

@@ -1,0 +1,46 @@
+"""Semantic segmentation as a kind of task."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from benchmarks.errors import UserError
+from benchmarks.record import RunRecord
+from benchmarks.run_command import require_root
+from benchmarks.tasks import Task
+from transfer.adapter import Transfer
+from transfer.segmentation.data import Scenes, read_scenes
+from transfer.segmentation.recipe import SegmentationRecipe
+
+PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
+
+
+class SegmentationAdapter:
+    """Fine-tuning with UPerNet, or with the heads of a user's own mmsegmentation config."""
+
+    recipe = SegmentationRecipe
+    config_field = "mmseg_config"
+
+    def missing_requirements(self) -> list[str]:
+        return [name for name in PACKAGES if not _installed(name)]
+
+    def find_data(self, task: Task, recipe: SegmentationRecipe) -> Scenes:
+        data = recipe.data
+        if task.num_classes is None:
+            raise UserError.about("task", task.name, "a fixed number of classes", "give it in benchmarks/tasks.py")
+        root = require_root(data.root)
+        task.provide(root)
+        return read_scenes(root, data.train_split, data.test_split, task.num_classes)
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        from transfer.segmentation.train import segment  # torch and mmseg, only now that there is work
+
+        return segment(transfer)
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""An encoder as the backbone of an mmsegmentation model."""
+
+from __future__ import annotations
+
+from mmengine.model import BaseModule
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from transfer.encoder import Encoder
+from transfer.pyramid import PyramidEncoder, with_four_levels
+
+
+class EncoderBackbone(BaseModule):  # type: ignore[misc]  # mmengine is not typed
+    """An encoder's four maps, normalised: Swin's by a LayerNorm each, as in its own segmentation code.
+
+    A ViT's pyramid ends in norms already. The encoder's last norm takes no part, and is not trained.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        levels = with_four_levels(encoder)
+        self.encoder = encoder
+        self.pyramid = levels.pyramid if isinstance(levels, PyramidEncoder) else None
+        self.norms = nn.ModuleList([] if self.pyramid else [LayerNorm2d(n, eps=1e-5) for n in encoder.channels])
+        self.channels = levels.channels
+        for name in ("norm", "fc_norm"):
+            if (norm := getattr(encoder.backbone, name, None)) is not None:
+                norm.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Leave the encoder as it is: timm's initial values, or what is loaded later."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, 3, H, W], s = 4, 8, 16, 32."""
+        maps = self.encoder.features(images)
+        if self.pyramid is not None:
+            found: list[Tensor] = self.pyramid(*maps, *images.shape[2:])
+            return found
+        return [norm(each) for norm, each in zip(self.norms, maps, strict=True)]

@@ -1,0 +1,128 @@
+"""Images with masks in the layout of the ADE20K challenge: found, paired and checked by their headers.
+
+    images/training/NAME.jpg     annotations/training/NAME.png     (any image format; masks of one channel)
+    images/validation/NAME.jpg   annotations/validation/NAME.png
+
+A mask's value 0 is outside every class and ignored; 1 to num_classes are the classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.errors import UserError
+from benchmarks.fingerprint import Fingerprint, find_images, fingerprint
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is no whole image."""
+MASK_MODES = ("1", "L", "P", "I", "I;16")
+READERS = 16
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A training and a test set over the same classes."""
+
+    root: Path
+    train: list[Pair]
+    test: list[Pair]
+    classes: tuple[str, ...]
+    """Names of the mask values 1, 2, ..."""
+    fingerprint: Fingerprint
+
+
+def read_scenes(root: Path, train_split: str, test_split: str, num_classes: int) -> Scenes:
+    """Find and pair both splits below `root`.
+
+    Raises UserError, naming files, for an image without a mask, a mask without an image, a mask of another size than
+    its image or of several channels. Files whose header cannot be read are left to the loader, which counts them.
+    """
+    train, test = read_split(root, train_split), read_split(root, test_split)
+    pairs = train + test
+    _check_headers(pairs)
+    files = [pair.image for pair in pairs] + [pair.mask for pair in pairs]
+    mark = dataclasses.replace(fingerprint(root, files), images=len(pairs))
+    return Scenes(root, train, test, class_names(root, num_classes), mark)
+
+
+def read_split(root: Path, split: str) -> list[Pair]:
+    """Pair the images and masks of one split by their path without its suffix, in the order of paths."""
+    images, masks = (_by_name(root / kind / split) for kind in ("images", "annotations"))
+    _refuse(images.keys() - masks.keys(), images, "a mask for every image", f"below {root / 'annotations' / split}")
+    _refuse(masks.keys() - images.keys(), masks, "an image for every mask", f"below {root / 'images' / split}")
+    return [Pair(images[name], masks[name]) for name in sorted(images)]
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            rule = f"one file of a name ({found[name].name} is there too)"
+            raise UserError.about("data", str(path), rule, "remove one of the two")
+        found[name] = path
+    return found
+
+
+def _refuse(names: Iterable[str], files: dict[str, Path], rule: str, where: str) -> None:
+    if lone := sorted(names):
+        shown = ", ".join(str(files[name]) for name in lone[:SHOWN])
+        more = f" and {len(lone) - SHOWN} more" if len(lone) > SHOWN else ""
+        raise UserError.about("data", shown + more, rule, f"add what is missing {where}, or remove the file")
+
+
+def _check_headers(pairs: list[Pair]) -> None:
+    with ThreadPoolExecutor(READERS) as readers:  # a network file system answers many at once
+        faults = [fault for fault in readers.map(_header_fault, pairs) if fault]
+    if faults:
+        more = f"\n    and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        shown = "\n    " + "\n    ".join(faults[:SHOWN]) + more
+        rule = "masks of one channel with their image's size"
+        raise UserError.about("data", shown, rule, "make these masks again, or remove them with their images")
+
+
+def _header_fault(pair: Pair) -> str | None:
+    try:
+        with Image.open(pair.image) as image, Image.open(pair.mask) as mask:
+            (width, height), (columns, rows), mode = image.size, mask.size, mask.mode
+    except UNREADABLE:
+        return None
+    if (width, height) != (columns, rows):
+        return f"{pair.mask}: {columns}x{rows}, but {pair.image.name} is {width}x{height}"
+    return None if mode in MASK_MODES else f"{pair.mask}: channels {mode}"
+
+
+def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
+    """Return the names in objectInfo<N>.txt, the table that ADE20K's archive holds; numbers where there is none.
+
+    Raises UserError for a table that does not name the classes 1 to `num_classes`.
+    """
+    path = root / f"objectInfo{num_classes}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return tuple(f"class {number}" for number in range(1, num_classes + 1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError.about(str(path), str(error), "a readable table of classes", "mend or remove it") from None
+    header, *rows = [line.split("\t") for line in lines if line.strip()] or [[""]]
+    names = [(row[0].strip(), row[-1].strip()) for row in rows]
+    numbers = [str(number) for number in range(1, num_classes + 1)]
+    if header[-1].strip() != "Name" or [number for number, _ in names] != numbers:
+        rule = f"tab-separated, a header that ends in Name, and the classes 1 to {num_classes} in order"
+        raise UserError.about(str(path), f"{len(rows)} rows", rule, "take ADE20K's own file, or remove this one")
+    return tuple(name for _, name in names)

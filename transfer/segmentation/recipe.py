@@ -1,0 +1,80 @@
+"""What a segmentation recipe says: UPerNet on one encoder, or a user's own mmsegmentation config. Light to import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from benchmarks.config import Config, placement
+from benchmarks.training import Count, NotNegative, Positive, Share, Span, Training
+from transfer.recipe import EncoderSizes
+
+
+class SegmentationData(Config):
+    """Images and masks in the layout of the ADE20K challenge: images/SPLIT/NAME.jpg, annotations/SPLIT/NAME.png."""
+
+    root: str | None = placement(None)
+    """Folder of the data set."""
+    train_split: str = "training"
+    test_split: str = "validation"
+    max_unreadable: int = Field(default=10, ge=0)
+    """So many images that cannot be used are skipped and named; one more stops the run."""
+
+
+class Augmentation(Config):
+    """Augmentation of the training images. Source of the defaults: mmsegmentation's ADE20K configs."""
+
+    resize_ratio: Span = (0.5, 2.0)
+    """resize_to_px is multiplied by a random number out of this."""
+    max_class_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """A crop in which one class covers more is drawn again, up to ten times."""
+    horizontal_flip: Share = 0.5
+    photometric_distortion: bool = True
+    """Brightness, contrast, saturation and hue."""
+
+
+class Testing(Config):
+    """How the test images are segmented. Scores are at each mask's own resolution."""
+
+    mode: Literal["whole", "slide"] = "whole"
+    """The whole resized image at once, or windows of image_size_px whose logits are averaged."""
+    stride_px: Count = 341
+    """Between neighbouring windows; only with mode=slide."""
+    multi_scale: tuple[Positive, ...] = ()
+    """Factors of resize_to_px at which the last step's model is tested once more, also mirrored (mIoU_ms)."""
+    save_predictions: bool = placement(False)
+    """Write the last step's predictions as predictions/NAME.png, numbered as the masks are."""
+
+
+class SegmentationRecipe(EncoderSizes):
+    """End-to-end fine-tuning on semantic segmentation; training crops are image_size_px a side."""
+
+    resize_to_px: tuple[Count, Count] = (2048, 512)
+    """Images are resized, keeping their shape, to the largest size whose longer and shorter sides fit into this."""
+    drop_path_rate: Share = 0.3
+    """Stochastic depth, growing linearly to this rate in the last block."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each of the encoder's layers learns at the next deeper one's rate times this; the heads at the full rate."""
+    head_channels: Count = 512
+    """Of UPerNet's decode head."""
+    auxiliary_channels: Count = 256
+    auxiliary_weight: NotNegative = 0.4
+    """Of the auxiliary head's loss, which is on the map of stride 16; 0 leaves that head out."""
+    evaluate_every_steps: Count = 16000
+    """The last step is always evaluated."""
+    mmseg_config: str | None = None
+    """A config file of mmsegmentation (.py, .yaml, .json): its heads, losses, pipelines and test_cfg replace those told
+    here. A .py file is code, and is run. The digest covers what is taken from it, not its path."""
+    data: SegmentationData
+    augmentation: Augmentation = Augmentation()
+    testing: Testing = Testing()
+    training: Training
+
+    def identity(self) -> dict[str, Any]:
+        found = super().identity()
+        if self.mmseg_config is not None:
+            from transfer.segmentation.user_config import config_digest  # mmengine, only where there is a config
+
+            found["mmseg_config"] = config_digest(self.mmseg_config)
+        return found

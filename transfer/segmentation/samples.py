@@ -1,0 +1,179 @@
+"""Images with masks as samples: read strictly, then changed by mmsegmentation's own transforms, seeded per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from benchmarks.engine.loaders import SampleKey
+from benchmarks.engine.seeding import derive, seeded
+from transfer.segmentation.data import UNREADABLE, Pair, Scenes
+from transfer.segmentation.plan import IGNORED, Pipeline
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Sample(NamedTuple):
+    """A training image [3, h, w] uint8 BGR with its SegDataSample, and the files that failed on the way to it."""
+
+    image: Tensor
+    target: Any
+    unreadable: tuple[str, ...]
+
+
+class Batch(NamedTuple):
+    """Images and SegDataSamples as mmseg's data preprocessor takes them, and names of unreadable files met."""
+
+    inputs: list[Tensor]
+    data_samples: list[Any]
+    unreadable: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with images and masks on the device."""
+        images = [image.to(device, non_blocking=True) for image in self.inputs]
+        return self._replace(inputs=images, data_samples=[each.to(device) for each in self.data_samples])
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Put samples into one batch; they are stacked on the device."""
+    failed = [text for sample in samples for text in sample.unreadable]
+    return Batch([sample.image for sample in samples], [sample.target for sample in samples], failed)
+
+
+class TrainingScenes(Dataset[Sample]):
+    """Augmented training images; one that cannot be used gives the next one that can, and is named."""
+
+    collate = staticmethod(collate)
+
+    def __init__(self, pairs: Sequence[Pair], pipeline: Pipeline, num_classes: int, seed: int, patience: int) -> None:
+        """`patience`: how many unusable images in a row are skipped before a blank one is returned."""
+        self.pairs, self.num_classes, self.seed, self.patience = list(pairs), num_classes, seed, patience
+        self.transform = built(pipeline)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        with seeded(derive(self.seed, "sample", *key)):
+            return self._sample(key.position)
+
+    def _sample(self, first: int) -> Sample:
+        failed: list[str] = []
+        for candidate in range(first, first + self.patience + 1):
+            try:
+                scene = read_scene(self.pairs[candidate % len(self.pairs)], self.num_classes)
+            except UnusableError as fault:
+                failed.append(str(fault))
+            else:
+                return self._packed(scene, failed)
+        # The loop stops the run when it counts these files; until then the batch needs an image.
+        blank = Scene(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8), self.pairs[first])
+        return self._packed(blank, failed)
+
+    def _packed(self, scene: Scene, failed: list[str]) -> Sample:
+        packed = self.transform({**scene.results(), "gt_seg_map": scene.labels, "seg_fields": ["gt_seg_map"]})
+        return Sample(packed["inputs"], packed["data_samples"], tuple(failed))
+
+
+class EvaluationSample(NamedTuple):
+    """A test image as each pipeline gives it, its labels [H, W] uint8 at their own size; no views where unusable."""
+
+    position: int
+    views: list[dict[str, Any]]
+    labels: Tensor
+    unreadable: list[str]
+
+    def to(self, device: torch.device) -> EvaluationSample:
+        """Return the sample with its labels on the device; views follow in mmseg's data preprocessor."""
+        return self._replace(labels=self.labels.to(device, non_blocking=True))
+
+
+class EvaluationScenes(Dataset[EvaluationSample]):
+    """Test images, each by one pipeline or by several."""
+
+    def __init__(self, data: Scenes, pipelines: Sequence[Pipeline]) -> None:
+        self.pairs, self.num_classes = data.test, len(data.classes)
+        folder = data.root / "images"
+        self.names = [pair.image.relative_to(folder).with_suffix("").as_posix() for pair in data.test]
+        """Of the images, as SPLIT/NAME."""
+        self.transforms = [built(pipeline) for pipeline in pipelines]
+
+    @staticmethod
+    def collate(samples: list[EvaluationSample]) -> EvaluationSample:
+        """Return the one sample: images of different sizes do not stack."""
+        (sample,) = samples
+        return sample
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: SampleKey) -> EvaluationSample:
+        try:
+            scene = read_scene(self.pairs[key.position], self.num_classes)
+        except UnusableError as fault:
+            return EvaluationSample(key.position, [], torch.empty(0, 0, dtype=torch.uint8), [str(fault)])
+        with seeded(derive(0, "test", key.position)):
+            views = [transform(scene.results()) for transform in self.transforms]
+        return EvaluationSample(key.position, views, torch.from_numpy(scene.labels), [])
+
+
+class UnusableError(Exception):
+    """An image or mask that cannot be used, as `path: reason`."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image [H, W, 3] uint8 BGR, as mmseg's transforms expect it, and labels [H, W] uint8 with 255 ignored."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    pair: Pair
+
+    def results(self) -> dict[str, Any]:
+        """Return what mmseg's loading transforms hand on, without the labels."""
+        size = self.image.shape[:2]
+        paths = {"img_path": str(self.pair.image), "seg_map_path": str(self.pair.mask)}
+        return {"img": self.image, "img_shape": size, "ori_shape": size, **paths, "reduce_zero_label": True}
+
+
+def read_scene(pair: Pair, num_classes: int) -> Scene:
+    """Read an image and its mask whole. Raises UnusableError for damage, sizes that differ and unknown classes."""
+    image, mask = np.asarray(_open(pair.image, "RGB")), np.asarray(_open(pair.mask, None))
+    if mask.shape != image.shape[:2]:
+        raise UnusableError(
+            f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}"
+        )
+    if mask.max(initial=0) > num_classes or mask.min(initial=0) < 0:
+        found = sorted(set(np.unique(mask).tolist()) - set(range(num_classes + 1)))
+        raise UnusableError(f"{pair.mask}: unknown class {found[0]} (0 is ignored, 1 to {num_classes} are the classes)")
+    labels = np.where(mask == 0, IGNORED, mask.astype(np.int64) - 1).astype(np.uint8)
+    return Scene(np.ascontiguousarray(image[..., ::-1]), labels, pair)
+
+
+def _open(path: Any, mode: str | None) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.convert(mode) if mode else image.copy()
+    except UNREADABLE as error:
+        raise UnusableError(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def built(pipeline: Pipeline) -> Transform:
+    """Build mmseg's transforms into one function."""
+    from transfer.segmentation.model import mmseg_scope
+
+    with mmseg_scope():
+        import mmseg.datasets.transforms  # noqa: F401 (fills mmseg's registry)
+        from mmcv.transforms import Compose
+        from mmseg.registry import TRANSFORMS
+
+        found: Transform = Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
+    return found

@@ -1,0 +1,66 @@
+"""mIoU, mean accuracy and pixel accuracy from one confusion matrix over all pixels of a test set."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from transfer.segmentation.plan import IGNORED
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts [classes, classes] int64 of pixels: rows are their true classes, columns the predicted ones."""
+
+    counts: Tensor
+
+    @classmethod
+    def empty(cls, num_classes: int, device: torch.device | None = None) -> Confusion:
+        return cls(torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device))
+
+    def add(self, labels: Tensor, predicted: Tensor) -> None:
+        """Count an image: labels and predictions [H, W]; pixels labelled 255 are left out."""
+        classes, known = len(self.counts), labels != IGNORED
+        pairs = labels[known].long() * classes + predicted[known].long()
+        self.counts.add_(torch.bincount(pairs, minlength=classes**2).view(classes, classes))
+
+    @property
+    def true(self) -> Tensor:
+        """Pixels of each class [classes]."""
+        return self.counts.sum(dim=1)
+
+    def iou(self) -> Tensor:
+        """Return intersection over union [classes] float64; NaN for a class neither there nor predicted."""
+        hits = self.counts.diagonal()
+        return hits.double() / (self.true + self.counts.sum(dim=0) - hits)
+
+    def accuracy(self) -> Tensor:
+        """Return each class's share of its pixels that is found [classes] float64; NaN for a class not there."""
+        return self.counts.diagonal().double() / self.true
+
+    def metrics(self) -> dict[str, float]:
+        """Return means over the classes that are there (as mmseg does), and the share of all pixels, in percent."""
+        return {
+            "mIoU": 100 * self.iou().nanmean().item(),
+            "mAcc": 100 * self.accuracy().nanmean().item(),
+            "aAcc": 100 * (self.counts.diagonal().sum().double() / self.counts.sum()).item(),
+        }
+
+    def table(self, classes: Sequence[str]) -> str:
+        """Return CSV with one line per class; cells of what is not there are empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["class", "iou_percent", "accuracy_percent", "pixels"])
+        columns = (self.iou().tolist(), self.accuracy().tolist(), self.true.tolist())
+        for name, iou, accuracy, pixels in zip(classes, *columns, strict=True):
+            writer.writerow([name, _percent(iou), _percent(accuracy), pixels])
+        return text.getvalue()
+
+
+def _percent(share: float) -> str:
+    return "" if share != share else repr(100 * share)

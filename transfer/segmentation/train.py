@@ -1,0 +1,135 @@
+"""One segmentation run: an encoder with fresh heads, trained, evaluated, exported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from benchmarks import ranks
+from benchmarks.engine.device import choose_device, device_name
+from benchmarks.engine.distributed import joined
+from benchmarks.engine.loaders import steps_per_epoch
+from benchmarks.engine.loop import Loop, Problem
+from benchmarks.engine.unreadable import Unreadable
+from benchmarks.files import write_atomically
+from benchmarks.record import MetricValue, RunRecord, TaskUse
+from benchmarks.run_command import first_record
+from benchmarks.rundir import Run, open_run
+from transfer.adapter import Transfer
+from transfer.export import export_finetuned
+from transfer.loading import require_complete
+from transfer.references import Source
+from transfer.scores import metric_values
+from transfer.segmentation.data import Scenes
+from transfer.segmentation.evaluate import Evaluation, evaluate
+from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms, groups_of
+from transfer.segmentation.plan import Pipeline
+from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.segmentation.samples import Batch, EvaluationScenes, TrainingScenes
+
+
+class Segmentation(Problem[Batch]):
+    """Semantic segmentation as a problem for the training loop."""
+
+    def __init__(self, recipe: SegmentationRecipe, source: Source, data: Scenes, seed: int) -> None:
+        self.recipe, self.data, self.seed = recipe, data, seed
+        self.device = choose_device(recipe.training)
+        self.segmenter: Segmenter = build_segmenter(recipe, source, len(data.classes), seed)
+        share = recipe.training.batch_size // ranks.world_size()
+        self.model: Any = fit_batch_norms(self.segmenter.model, self.device, share).to(self.device)
+        self.parameter_groups = groups_of(self.model, recipe.training.weight_decay, recipe.layer_decay)
+        self.unreadable = Unreadable(recipe.data.max_unreadable)
+        """Among the test images; those among the training images are the loop's."""
+        self.last: Evaluation | None = None
+
+    def training_samples(self) -> TrainingScenes:
+        data, pipeline = self.data, self.segmenter.plan.train_pipeline
+        return TrainingScenes(data.train, pipeline, len(data.classes), self.seed, self.recipe.data.max_unreadable)
+
+    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
+        """Return the weighted sum of all heads' losses, each the mean over the crops' pixels."""
+        data = {"inputs": batch.inputs, "data_samples": batch.data_samples}
+        losses = self.model.loss(**self.model.data_preprocessor(data, True))
+        total: Tensor = self.model.parse_losses(losses)[0]
+        return total
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the test metrics at a single scale."""
+        self.last = self.measure([self.segmenter.plan.test_pipeline])
+        return self.last.confusion.metrics()
+
+    def measure(self, pipelines: list[Pipeline], predictions: Path | None = None) -> Evaluation:
+        """Evaluate on the test set. Raises WorkFailed when too many of its images are unusable."""
+        scenes = EvaluationScenes(self.data, pipelines)
+        found = evaluate(self.model, scenes, self.device, self.recipe.training, predictions)
+        self.unreadable.note(found.unreadable)
+        return found
+
+
+def segment(transfer: Transfer) -> RunRecord:
+    """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
+    work, source, task = transfer.work, transfer.source, transfer.task
+    recipe: SegmentationRecipe = work.config
+    steps_per_epoch(len(transfer.data.train), recipe.training.batch_size)  # refuses a batch larger than the data
+    with joined():
+        problem = Segmentation(recipe, source, transfer.data, work.seed)
+        for note in problem.segmenter.plan.notes if ranks.is_main() else ():
+            print(f"note: {note}", file=sys.stderr)
+        record = first_record(
+            "transfer",
+            work,
+            device_name(problem.device),
+            task=TaskUse(name=task.name, version=task.version),
+            encoder=source.use,
+            load_report=problem.segmenter.load_report,
+            image_size_px=recipe.image_size_px,
+            parents=source.parents,
+        )
+        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+            if source.read is not None:
+                require_complete(problem.segmenter.load_report, source.use.reference, source.names)
+            _train(problem, transfer, run)
+        return run.record
+
+
+def _train(problem: Segmentation, transfer: Transfer, run: Run) -> None:
+    recipe, folder = problem.recipe, run.folder
+    samples, every = problem.training_samples(), recipe.evaluate_every_steps
+    loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
+    progress = loop.train()
+    metrics = metric_values(transfer.task, progress.evaluations)
+    if problem.segmenter.plan.multi_scale:
+        metrics["mIoU_ms"] = _multi_scale(problem, round(progress.evaluations[-1]["epoch"]))
+    final = _final(problem, folder.path / "predictions")
+    if not ranks.is_main():
+        return
+    write_atomically(folder.path / "classes.csv", final.confusion.table(problem.data.classes).encode())
+    epochs = recipe.training.epochs_seen(loop.per_epoch)
+    segmenter = problem.segmenter
+    manifest = export_finetuned(
+        segmenter.encoder, segmenter.adapted, transfer, epochs, folder.encoder, run.record.run_id
+    )
+    unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
+    run.complete(
+        **loop.summary(),
+        metrics=metrics,
+        exported_sha256=manifest.sha256,
+        data=run.record.data.model_copy(update={"unreadable": unreadable}),
+    )
+
+
+def _final(problem: Segmentation, predictions: Path) -> Evaluation:
+    """Return the last step's evaluation; done again where predictions are wanted, or only the files were missing."""
+    if problem.last is not None and not problem.recipe.testing.save_predictions:
+        return problem.last
+    folder = predictions if problem.recipe.testing.save_predictions else None
+    return problem.measure([problem.segmenter.plan.test_pipeline], folder)
+
+
+def _multi_scale(problem: Segmentation, epoch: int) -> MetricValue:
+    print(f"testing at {len(problem.recipe.testing.multi_scale)} scales, mirrored too", file=sys.stderr)
+    score = problem.measure(problem.segmenter.plan.multi_scale).confusion.metrics()["mIoU"]
+    return MetricValue(last=score, best=score, best_epoch=epoch)
