@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
     root = require_root(recipe.config.data.root)
     files = find_images(root / recipe.config.data.split)
     found = fingerprint(root, files)
-    work = claim("pretrain", argv, args, recipe, root, found, f"pretrain-{recipe.name}")
+    target = recipe.config.target.content_digest()
+    what = {} if target is None else {"target": target}
+    work = claim("pretrain", argv, args, recipe, root, found, f"pretrain-{recipe.name}", **what)
     if work is None:
         return 0
     from pretrain.train import pretrain  # torch, only now that there is work

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   mimbench report leaderboard runs --out report
   mimbench report leaderboard runs --baseline supervised --task digits --out report
   mimbench report leaderboard 'runs/digits-*' pipelines/ID/stages --out report
+  mimbench report masking --out report            # how far masks hide pixels; masking --help says more
 
 A delta is shown only between rows that share task version, recipe, image size and data.
 Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.

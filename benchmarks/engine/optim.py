@@ -13,14 +13,15 @@ from torch.optim import AdamW
 
 from benchmarks.training import Training
 
-# Relative position tables (Swin), their generators and logit scales (SwinV2), absolute positions, and the mask token.
-NEVER_DECAYED = ("relative_position_bias_table", "cpb_mlp", "logit_scale", "absolute_pos_embed", "mask_token")
+# Relative position tables (Swin, BEiT), their generators and logit scales (SwinV2), absolute positions, class and mask
+# tokens.
+NEVER_DECAYED = ("relative_position_bias_table", "cpb_mlp", "logit_scale", "pos_embed", "cls_token", "mask_token")
 
 LayerOf = Callable[[str], int]
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Tell whether weight decay applies: not to vectors, biases, position tables and the mask token.
+    """Tell whether weight decay applies: not to vectors, biases, positions and tokens.
 
     This is the rule SimMIM states and applies in fine-tuning. In its pretraining the keyword for the tables carries a
     prefix (`encoder.relative_position_bias_table`) that no parameter's name contains, so that there they do decay.
