@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks import ranks
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.distributed import joined
-from benchmarks.engine.images import MODES, Batch
+from benchmarks.engine.images import Batch
 from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.optim import parameter_groups
@@ -76,9 +76,6 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: lis
 
 def _check_channels(config: PretrainRecipe) -> None:
     channels = config.encoder.in_chans
-    if channels not in MODES:
-        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
-        raise UserError.about("encoder.arguments.in_chans", channels, rule, "set it to 3, or to 1 for grey images")
     for name, values in (("mean", config.data.mean), ("std", config.data.std)):
         if len(values) != channels:
             rule = f"one value per input channel of the encoder ({channels})"

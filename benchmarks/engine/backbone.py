@@ -80,6 +80,12 @@ def _image_size(model: nn.Module) -> int | tuple[int, int]:
     return height if height == width else (height, width)
 
 
+def patch_size(backbone: nn.Module) -> int:
+    """Return the side in pixels of the patches that a model sees; 1 for one without patches, as ConvNets are."""
+    embed: Any = getattr(backbone, "patch_embed", None)
+    return int(embed.patch_size[0]) if embed is not None else 1
+
+
 def window_size(backbone: nn.Module) -> int | None:
     """Return the reference window of a windowed transformer, None for others."""
     layers = getattr(backbone, "layers", None)

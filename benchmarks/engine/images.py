@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,7 +15,8 @@ from torch.utils.data import Dataset
 from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
 
-Transform = Callable[[Image.Image], Tensor]
+Transform = Callable[[Any], Tensor]
+"""Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -69,7 +71,7 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
     ) -> None:
         """`patience`: how many unreadable files in a row are skipped before a blank image is returned."""
         self.files, self.labels, self.transform = list(files), labels, transform
-        self.mode, self.seed, self.replace, self.patience = MODES[channels], seed, replace, patience
+        self.channels, self.seed, self.replace, self.patience = channels, seed, replace, patience
 
     def __len__(self) -> int:
         return len(self.files)
@@ -85,16 +87,33 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
             path = self.files[position]
             label = self.labels[position] if self.labels is not None else 0
             try:
-                image = self._open(path)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                image = read_image(path, self.channels)
+            except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 failed.append(f"{path}: {type(error).__name__}: {error}")
             else:
                 return Sample(self.transform(image), label, tuple(failed))
             if not self.replace:
                 return Sample(None, label, tuple(failed))
         # The loop stops the run when it counts these files; until then the batch needs an image.
-        return Sample(self.transform(Image.new(self.mode, (64, 64))), 0, tuple(failed))
+        return Sample(self.transform(blank_image(self.channels)), 0, tuple(failed))
 
-    def _open(self, path: Path) -> Image.Image:
+
+def read_image(path: Path, channels: int) -> Image.Image | Tensor:
+    """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
+
+    Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
+    of another shape, and what Pillow and NumPy raise for damaged files.
+    """
+    if channels in MODES:
         with Image.open(path) as image:
-            return image.convert(self.mode)
+            return image.convert(MODES[channels])
+    array = np.load(path, allow_pickle=False)
+    if array.ndim != 3 or array.shape[2] != channels:
+        raise ValueError(f"an array {list(array.shape)} where [H, W, {channels}] belongs")
+    largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)
+
+
+def blank_image(channels: int) -> Image.Image | Tensor:
+    """Return a black image as `read_image` would."""
+    return Image.new(MODES[channels], (64, 64)) if channels in MODES else torch.zeros(channels, 64, 64)

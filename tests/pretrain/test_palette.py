@@ -37,7 +37,7 @@ def test_colours_are_those_of_well_separated_clusters() -> None:
 
 
 def test_pixels_are_means_of_squares(photos: Path) -> None:
-    """Half the side: every drawn pixel is the mean of a 2 x 2 square of its image, and each of the two passes rounds."""
+    """Half the side: every drawn pixel is the mean of 2 x 2 pixels of its image; each of the two passes rounds."""
     file = photos / "0.png"
     drawn = draw_pixels([file], "RGB", 32, seed=0)
     with Image.open(file) as image:
