@@ -72,6 +72,22 @@ def test_with_everything_hidden_all_images_are_the_same(family: MaskedEncoder) -
         family.mask_token.data -= 1
 
 
+def test_activation_checkpointing_changes_no_gradient(family: MaskedEncoder) -> None:
+    images, _, hidden = images_and_mask(family)
+    backbone: Any = family.backbone
+    gradients = []
+    for enabled in (False, True):
+        backbone.set_grad_checkpointing(enabled)
+        family.train().zero_grad()
+        family(images, hidden).square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in family.parameters() if parameter.grad is not None])
+    backbone.set_grad_checkpointing(False)
+    family.eval()
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for without, with_checkpoints in zip(*gradients, strict=True):
+        torch.testing.assert_close(with_checkpoints, without)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("channels", [1, 5])
 def test_any_number_of_channels(name: str, channels: int) -> None:
