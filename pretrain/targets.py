@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from pretrain.objectives import Objective
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("an odd number, so that the window has a centre")
+    return value
+
+
 class Target(Config, ABC):
     """What a head predicts of each target pixel."""
 
@@ -60,7 +66,7 @@ class Pixels(ImageTarget):
     kind: Literal["pixels"] = "pixels"
     loss: Literal["l1", "l2", "smooth_l1"] = "l1"
     """Per value: |d|, d^2, or d^2 / 2 where |d| < 1 and |d| - 1/2 elsewhere."""
-    local_norm_px: Annotated[int, Field(ge=3), AfterValidator(lambda value: _odd(value))] | None = None
+    local_norm_px: Annotated[int, Field(ge=3), AfterValidator(_odd)] | None = None
     """Side of the window over whose mean and variance each target pixel is normalised; SwinV2's is 47."""
 
     def build(self, frame: Frame, device: torch.device) -> Objective:  # noqa: ARG002
@@ -168,9 +174,3 @@ def file_sha256(field: str, path: Path) -> str:
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         raise UserError.about(field, f"{path} ({what})", "a file that can be read", "check the path") from None
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError("an odd number, so that the window has a centre")
-    return value
