@@ -1,4 +1,4 @@
-"""The whole method against another implementation of it: Hugging Face transformers' SimMIM for Swin and SwinV2."""
+"""The method against Hugging Face transformers: its SimMIM for Swin and SwinV2, its masked BEiT for SimMIM's ViT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.encoders import Architecture
+from benchmarks.encoders import Architecture, find_architecture
 from pretrain.encoders import build_masked_encoder
 from pretrain.frame import Frame
 from pretrain.heads import LinearHead
@@ -17,7 +17,13 @@ from pretrain.masking import RandomMask
 from pretrain.simmim import Method, SimMIM
 from pretrain.targets import Pixels
 from tests.libraries import library
-from tests.transfer.witnesses import copy, copy_transformers_swin, copy_transformers_swinv2, randomise
+from tests.transfer.witnesses import (
+    copy,
+    copy_transformers_swin,
+    copy_transformers_swinv2,
+    copy_transformers_vit,
+    randomise,
+)
 
 transformers: Any = library("transformers", "transformers")
 SHAPE: dict[str, Any] = {"embed_dim": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8], "window_size": 4}
@@ -88,3 +94,34 @@ def test_loss_and_gradients_are_transformers(name: str) -> None:
         assert largest > 0
         difference = (mine.grad.flatten() - other.grad.flatten()).abs().max()
         assert difference < 1e-5 * largest
+
+
+def test_features_of_simmims_vit_are_transformers() -> None:
+    config = transformers.BeitConfig(
+        image_size=64,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        layer_norm_eps=1e-6,
+        use_mean_pooling=False,
+        use_mask_token=True,
+        use_absolute_position_embeddings=False,
+        use_shared_relative_position_bias=True,
+    )
+    theirs = transformers.BeitModel(config, add_pooling_layer=False).eval()
+    randomise(theirs)
+    small = find_architecture("simmim_vit_base").with_arguments(embed_dim=24, depth=2, num_heads=3)
+    encoder = build_masked_encoder(small, 64, 0.0).eval()
+    backbone: Any = encoder.backbone
+    copy_transformers_vit(backbone, theirs)
+    with torch.no_grad():
+        copy(backbone.norm, theirs.layernorm)
+        table = theirs.shared_position_bias.relative_position_bias_table
+        backbone.rel_pos_bias.relative_position_bias_table.copy_(table)
+        encoder.mask_token.copy_(theirs.embeddings.mask_token)
+        random = torch.Generator().manual_seed(1)
+        images, hidden = torch.randn(2, 3, 64, 64, generator=random), torch.rand(2, 4, 4, generator=random) < 0.6
+        said = theirs(images, bool_masked_pos=hidden.flatten(1)).last_hidden_state[:, 1:]
+        found = encoder(images, hidden)
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), said, rtol=1e-4, atol=1e-5)
