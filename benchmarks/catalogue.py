@@ -22,6 +22,12 @@ KINDS = {
 }
 
 
+REFERENCE_COLUMNS = (
+    *("task", "protocol", "method", "backbone", "epochs", "image px", "started from"),
+    *("number", "verified", "variant", "source"),
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Print one list; return the exit code. Raises UserError for an unknown list or task."""
     arguments = _parser().parse_args(argv)
@@ -85,9 +91,7 @@ def _encoders(_: argparse.Namespace) -> str:
 def _references(arguments: argparse.Namespace) -> str:
     known = [each for each in load_references() if arguments.task in (None, each.task)]
     shown = [each for each in known if each.verified or arguments.unverified]
-    columns = ("task", "protocol", "method", "backbone", "epochs", "image px", "started from")
-    columns += ("number", "verified", "variant", "source")
-    text = aligned([columns, *map(_reference_row, shown)])
+    text = aligned([REFERENCE_COLUMNS, *map(_reference_row, shown)])
     hidden = len(known) - len(shown)
     return text + (f"\n\n{hidden} more were not read in their source: add --unverified." if hidden else "")
 

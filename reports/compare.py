@@ -11,7 +11,7 @@ from benchmarks.training import Training
 from reports.rows import Row
 from reports.text import count
 
-LEVEL = 0.95
+TAILS = (0.025, 0.975)
 EXACT_LIMIT = 100_000
 RESAMPLES = 10_000
 RNG_SEED = 0
@@ -129,8 +129,7 @@ def bootstrap(values: Sequence[float]) -> Interval:
     if exact:
         chosen = np.indices((n,) * n).reshape(n, -1)
     else:
-        chosen = np.random.default_rng(RNG_SEED).integers(n, size=(n, RESAMPLES))
+        chosen = np.random.default_rng(RNG_SEED).integers(n, size=(RESAMPLES, n)).T
     means = np.asarray(values)[chosen].mean(axis=0)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], method="inverted_cdf")
+    low, high = np.quantile(means, TAILS, method="inverted_cdf")
     return Interval(float(low), float(high), means.size, exact)

@@ -82,8 +82,10 @@ def hostile(tmp_path: Path) -> Leaderboard:
         for seed in range(3):
             use = factory.encoder(name, method=name, reference=name)
             recipe = factory.recipe("".join(HOSTILE[:12]))  # one more group, so few charts
-            factory.write(tmp_path, factory.transfer(name, seed, 90 + seed, encoder=use), factory.score_lines(90, 9, 3))
-            lines = factory.score_lines(80, 9, 3)
+            factory.write(
+                tmp_path, factory.transfer(name, seed, 90 + seed, encoder=use), factory.score_lines(90 + seed, 9, 3)
+            )
+            lines = factory.score_lines(80 + seed, 9, 3)
             factory.write(tmp_path, factory.transfer(name, seed, 80 + seed, encoder=use, recipe=recipe), lines)
         factory.write(tmp_path, factory.transfer(name, 9, status="failed", error=f"x {name}"))
     return board(tmp_path, HOSTILE[0])

@@ -162,7 +162,7 @@ def test_damaged_and_newer_records(tmp_path: Path) -> None:
         "empty": whole,
         "half": whole,
         "list": whole,
-        "newer": "newer schema: version 7; this mimbench reads up to 1: update it",
+        "newer": "newer schema: version 7; this mimbench reads up to 2: update it",
         "seed": "damaged: seed: Input should be a valid integer",
     }
 
@@ -190,14 +190,70 @@ def test_a_copied_run_counts_once(tmp_path: Path) -> None:
     ]
 
 
+def test_two_records_with_one_id_that_differ_are_both_left_out(tmp_path: Path) -> None:
+    factory.write(tmp_path, factory.transfer(top1=90.0), name="a")
+    factory.write(tmp_path, factory.transfer(top1=99.0), name="b")
+    found = collected(tmp_path)
+    assert found.rows == ()
+    assert [left.kind for left in found.left_out] == ["conflicting records"] * 2
+    assert all("/a, " in left.detail and left.detail.endswith("/b") for left in found.left_out)
+
+
+@pytest.mark.parametrize(
+    ("fields", "contradiction"),
+    [
+        ({"seed": 4}, "its contents make digits-digits_finetune-"),
+        ({"data": factory.data("9 images, content beef").model_dump()}, "its contents make digits-"),
+        ({"metrics": {"top1": {"last": 99.0, "best": 99.0, "best_epoch": 20}}}, "99.0 in the record, 90.0 at the end"),
+    ],
+)
+def test_a_record_edited_by_hand_is_left_out(tmp_path: Path, fields: dict[str, object], contradiction: str) -> None:
+    folder = factory.write(tmp_path, factory.transfer(top1=90.0), factory.score_lines(90.0, 9.0))
+    assert reasons(tmp_path) == []
+    path = folder / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    (reason,) = reasons(tmp_path)
+    assert reason.startswith("altered record: ")
+    assert contradiction in reason
+
+
+def test_a_record_of_the_first_schema_version_is_read_as_what_it_was(tmp_path: Path) -> None:
+    record = factory.transfer()
+    old = json.loads(record.model_dump_json()) | {"schema_version": 1}
+    del old["processes"], old["load_report"]["parameters"]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/record.json").write_text(json.dumps(old))
+    (row,) = collected(tmp_path).rows
+    (read,) = row.records
+    assert read.schema_version == 2
+    assert read.processes == 1
+    assert read == record
+
+
+@pytest.mark.parametrize("version", [0, -1, [1], {"a": 1}, "1", None, 1.5])
+def test_a_schema_version_that_never_was_is_damage(tmp_path: Path, version: object) -> None:
+    (tmp_path / "odd").mkdir()
+    odd = json.loads(factory.transfer().model_dump_json()) | {"schema_version": version}
+    (tmp_path / "odd/record.json").write_text(json.dumps(odd))
+    assert reasons(tmp_path) == ["damaged: schema_version: Input should be 2"]
+
+
+def test_a_score_that_is_no_number_is_damage(tmp_path: Path) -> None:
+    text = factory.transfer(top1=91.0).model_dump_json().replace("91.0", "NaN")
+    (tmp_path / "nan").mkdir()
+    (tmp_path / "nan/record.json").write_text(text)
+    assert reasons(tmp_path) == ["damaged: metrics.top1.last: Input should be a finite number"]
+
+
 def test_a_seed_counts_once_in_a_row_and_the_first_to_finish_stands(tmp_path: Path) -> None:
-    later = factory.transfer(top1=99.0, run_id="digits-b", finished_at="2026-05-05T00:00:00+00:00")
-    factory.write(tmp_path, later, name="a")
-    factory.write(tmp_path, factory.transfer(top1=90.0, run_id="digits-a"), name="b")
+    renamed = factory.recipe().model_copy(update={"name": "copy"})
+    factory.write(tmp_path, factory.transfer(recipe=renamed, finished_at="2026-05-05T00:00:00+00:00"), name="a")
+    first = factory.transfer(top1=90.0)
+    factory.write(tmp_path, first, name="b")
     found = collected(tmp_path)
     assert found.rows[0].scores("top1") == {0: 90.0}
     assert [left.reason for left in found.left_out] == [
-        "repeated seed: seed 0 of this row is run digits-a, which finished first"
+        f"repeated seed: seed 0 of this row is run {first.run_id}, which finished first"
     ]
 
 
@@ -223,8 +279,10 @@ def test_curves_span_the_seeds_and_a_resumed_epoch_counts_once(tmp_path: Path) -
     from reports.curves import loss_curve, score_curve
 
     again = [{"epoch": 1.0, "top1": 10.0}, {"epoch": 1.0, "top1": 20.0}, {"epoch": 2.0, "top1": 50.0}]
-    factory.write(tmp_path, factory.transfer(seed=0), again)
-    folder = factory.write(tmp_path, factory.transfer(seed=1), [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}])
+    factory.write(tmp_path, factory.transfer(seed=0, top1=50.0), again)
+    folder = factory.write(
+        tmp_path, factory.transfer(seed=1, top1=1.0), [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}]
+    )
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2.0, "top1": NaN}\n{"epoch": 2.0, "to')
     (row,) = collected(tmp_path).rows
