@@ -23,12 +23,12 @@ demo: $(VENV)/base.stamp  ## digits -> SimMIM pretraining -> transfer -> a compa
 test: check system  ## the static checks, then all tests
 	$(BIN)/python -m pytest $(PYTEST)
 
-# The tests start a throwaway Slurm of their own, and compare with libraries that need libGL. Where these packages cannot
-# be installed, those tests are skipped with the reason.
-SYSTEM := slurmctld slurmd slurm-client munge libgl1
+# The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
+# browser. Where these packages cannot be installed, those tests are skipped with the reason.
+SYSTEM := slurmctld slurmd slurm-client munge libgl1 chromium
 
 system:
-	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch; do \
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch chromium; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
 	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.errors import UserError, WorkFailed
+from benchmarks.errors import UserError, WorkFailed, did_you_mean
 from benchmarks.files import write_atomically
 
 EXAMPLES = """examples:
@@ -18,54 +19,79 @@ EXAMPLES = """examples:
 A delta is shown only between rows that share task version, recipe, image size and data.
 Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.
 """
+SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
+RAW = argparse.RawDescriptionHelpFormatter
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `mimbench report ...`; return the exit code."""
     arguments = _parser().parse_args(argv)
-    return leaderboard(arguments.runs, arguments.out, arguments.baseline, arguments.task)
+    code: int = arguments.run(arguments)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("mimbench report", "%(prog)s leaderboard RUNS... --out DIR", formatter_class=raw)
+    usage = "%(prog)s leaderboard RUNS... --out DIR"
+    parser = argparse.ArgumentParser("mimbench report", usage, formatter_class=RAW)
     verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
-    help_text = "rank encoders by task, over seeds, with deltas to a baseline where they are fair"
-    verb = verbs.add_parser("leaderboard", help=help_text, description=help_text, epilog=EXAMPLES, formatter_class=raw)
-    runs_help = "run folders, folders of runs, globs, announcement files or folders of those"
-    verb.add_argument("runs", nargs="+", metavar="RUNS", help=runs_help)
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where leaderboard.{txt,md,csv,html} go")
-    verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
-    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    _add_leaderboard(verbs)
     return parser
 
 
-def leaderboard(runs: Sequence[str], out: Path, baseline: str | None, task: str | None) -> int:
-    """Write leaderboard.txt, .md, .csv and .html to `out` and print the text.
+def _add_leaderboard(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "rank encoders by task, over seeds, with deltas to a baseline where they are fair"
+    verb = verbs.add_parser("leaderboard", help=text, description=text, epilog=EXAMPLES, formatter_class=RAW)
+    runs = "run folders, folders of runs, globs, announcement files or folders of those"
+    verb.add_argument("runs", nargs="+", metavar="RUNS", help=runs)
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where leaderboard.SUFFIX go")
+    verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
+    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    shown = "published results beside the measured: of the same backbones (default), all of the task's, or none"
+    verb.add_argument("--references", choices=("same", "all", "none"), default="same", help=shown)
+    verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
+    verb.add_argument("--formats", metavar="LIST", help=f"of {','.join(SUFFIXES)} (default: all)")
+    verb.set_defaults(run=leaderboard)
+
+
+def leaderboard(arguments: argparse.Namespace) -> int:
+    """Write leaderboard.SUFFIX to the folder asked for and print the text.
 
     Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
     """
     from benchmarks.tasks import find_task
-    from reports.find import find_runs
-    from reports.leaderboard import build
-    from reports.page import to_html
-    from reports.render import to_csv, to_markdown, to_text
-    from reports.rows import collect
+    from reports.formats import rendered
+    from reports.leaderboard import Request, make
+    from reports.notes import words
 
-    if task is not None:
-        find_task(task)
-    board = build(collect(find_runs(runs), task), baseline)
-    text = to_text(board)
-    _prepare(out)
-    files = {"txt": text, "md": to_markdown(board), "csv": to_csv(board), "html": to_html(board)}
-    paths = [out / f"leaderboard.{suffix}" for suffix in files]
-    for path, content in zip(paths, files.values(), strict=True):
-        write_atomically(path, content.encode())
-    _say(text)
+    if arguments.task is not None:
+        find_task(arguments.task)
+    suffixes = _formats(arguments.formats)
+    board = make(
+        Request(tuple(arguments.runs), arguments.baseline, arguments.task, arguments.references, arguments.unverified)
+    )
+    _prepare(arguments.out)
+    paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
+    for path, suffix in zip(paths, suffixes, strict=True):
+        write_atomically(path, rendered(board, suffix))
+    _say(rendered(board, "txt").decode())
     _say("".join(f"written: {path}\n" for path in paths))
+    if arguments.formats is None and "parquet" not in suffixes:
+        _say("not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'\n")
     if not board.sections:
-        raise WorkFailed(f"no usable run. {board.account}\n  remedy: finish or mend the runs listed above")
+        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or mend the runs listed above")
     return 0
+
+
+def _formats(asked: str | None) -> list[str]:
+    """Return the formats asked for; by default all, Parquet where what writes it is installed."""
+    if asked is None:
+        without = () if importlib.util.find_spec("pyarrow") else ("parquet",)
+        return [suffix for suffix in SUFFIXES if suffix not in without]
+    suffixes = asked.split(",")
+    for suffix in suffixes:
+        if suffix not in SUFFIXES:
+            raise UserError.about("--formats", suffix, "a list of formats", did_you_mean(suffix, SUFFIXES))
+    return suffixes
 
 
 def _prepare(out: Path) -> None:

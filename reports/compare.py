@@ -49,11 +49,15 @@ BASELINE = Comparison(note="baseline")
 
 
 def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
-    """Compare `row` by `metric` with that one of `baselines` (rows of one label) which agrees in all conditions."""
+    """Compare `row` by `metric` with that one of `baselines` (rows of one label) which agrees in all conditions.
+
+    Where several do, it is the one of the same architecture.
+    """
     if row in baselines:
         return BASELINE
     reasons = [list(differences(row, baseline)) for baseline in baselines]
     fair = [baseline for baseline, why in zip(baselines, reasons, strict=True) if not why]
+    fair = [baseline for baseline in fair if baseline.architecture == row.architecture] or fair
     if len(fair) == 1:
         return difference(row.scores(metric), fair[0].scores(metric))
     if fair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 
 JOINERS = "\u200c\u200d"
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
@@ -53,3 +54,8 @@ def spreadsheet(text: str) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 run`, `3 runs`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def tally(reasons: Counter[str]) -> str:
+    """Return `2 damaged, 1 failed`-like counts, in the order of the words."""
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(reasons.items()))

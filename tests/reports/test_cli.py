@@ -11,7 +11,7 @@ import pytest
 import mimbench
 from tests.reports import factory
 
-NAMES = ["leaderboard.csv", "leaderboard.html", "leaderboard.md", "leaderboard.txt"]
+NAMES = [f"leaderboard.{suffix}" for suffix in ("csv", "html", "json", "md", "parquet", "tex", "txt")]
 
 
 def report(*arguments: object) -> int:

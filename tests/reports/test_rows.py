@@ -13,7 +13,7 @@ import pytest
 from benchmarks.errors import UserError
 from benchmarks.rundir import announce
 from reports.find import find_runs
-from reports.leaderboard import account
+from reports.notes import account
 from reports.rows import Collected, collect, parents_nearby, spread
 from tests.reports import factory
 

@@ -1,0 +1,62 @@
+// Sorting, filtering and opening of provenance. Rows are sorted inside their groups, which are never mixed.
+const rowsOf = (body) => [...body.rows].filter((row) => !row.classList.contains("shared"));
+const words = new Intl.Collator(undefined, { numeric: true });
+
+for (const section of document.querySelectorAll("section.task")) {
+  const table = section.querySelector("table.board");
+  const heads = [...table.tHead.rows[0].cells];
+  const bodies = [...table.tBodies];
+
+  heads.forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => {
+      const direction = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+      const compare = (a, b) => {
+        if (a.key === "" && b.key === "") return direction * words.compare(a.text, b.text);
+        if (a.key === "" || b.key === "") return a.key === "" ? 1 : -1; // rows without a number stay below
+        return direction * (a.key - b.key);
+      };
+      for (const body of bodies) {
+        const keyed = rowsOf(body).map((row) => {
+          const cell = row.cells[column];
+          return { row, key: cell.dataset.key || "", text: cell.textContent };
+        });
+        body.append(...keyed.sort(compare).map((each) => each.row));
+      }
+    });
+  });
+
+  const tools = section.querySelector(".tools");
+  const [input, output] = [tools.querySelector("input"), tools.querySelector("output")];
+  const rows = bodies.flatMap(rowsOf);
+  const texts = new Map();
+  const textOf = (row) => {
+    if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+    return texts.get(row);
+  };
+  const filter = () => {
+    const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = !wanted.every((word) => textOf(row).includes(word));
+      shown += row.hidden ? 0 : 1;
+    }
+    for (const body of bodies) body.hidden = rowsOf(body).every((row) => row.hidden);
+    output.textContent = wanted.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+  };
+  input.addEventListener("input", filter);
+  tools.hidden = false;
+  filter();
+}
+
+const open = () => {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  const details = target && target.closest("details");
+  if (details) {
+    details.open = true;
+    details.scrollIntoView({ block: "start" });
+  }
+};
+addEventListener("hashchange", open);
+open();
