@@ -49,6 +49,8 @@ class Column:
     """The parts of a published result; None: it has none."""
     numeric: bool = False
     """Whether the cell is a number, set flush right."""
+    optional: bool = False
+    """Whether people are spared it in a table where no line has it."""
 
     def cell(self, parts: Parts) -> Cell:
         """Return what is shown for `parts`: one line, never empty for people."""
@@ -114,6 +116,8 @@ def _column(
     block: Block,
     value: Callable[[Row], str],
     quoted: Callable[[Quoted], object] | None = None,
+    *,
+    optional: bool = False,
 ) -> Column:
     """Return a column of one field; `quoted` takes it from a published result, None where it is not told."""
 
@@ -122,7 +126,15 @@ def _column(
         return ("" if found is None else str(found),)
 
     number = field.type is not str
-    return Column(title, (field,), lambda entry: (value(entry.row),), block, quoted=of_quote, numeric=number)
+    return Column(
+        title,
+        (field,),
+        lambda entry: (value(entry.row),),
+        block,
+        quoted=of_quote,
+        numeric=number,
+        optional=optional,
+    )
 
 
 KIND = Column("Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", quoted=lambda quote: (quote.kind,))
@@ -163,7 +175,13 @@ SETTINGS = [
         lambda row: cells.architecture_name(row.architecture),
         lambda quote: quote.first.backbone,
     ),
-    _column("Parameters (M)", Field("parameters_millions", float), "settings", cells.parameters_millions),
+    _column(
+        "Parameters (M)",
+        Field("parameters_millions", float),
+        "settings",
+        cells.parameters_millions,
+        optional=True,
+    ),
     _column(
         "Pretraining (epochs)",
         Field("pretrain_epochs", int),
@@ -191,6 +209,7 @@ SETTINGS = [
         Field("gpu_hours_per_run", float),
         "settings",
         lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
+        optional=True,
     ),
     _column(
         "Time per run (s)",

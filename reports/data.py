@@ -28,7 +28,7 @@ def to_csv(board: Leaderboard) -> str:
     fields = _fields(board)
     writer.writerow(field.name for field in fields)
     for line in _all_parts(board):
-        writer.writerow(spreadsheet(line.get(field, "")) for field in fields)
+        writer.writerow(spreadsheet(line.get(field.name, "")) for field in fields)
     return out.getvalue()
 
 
@@ -80,7 +80,7 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
 def table(board: Leaderboard) -> list[dict[str, Value]]:
     """Return every row with the same fields, typed; None where there is nothing."""
     fields = _fields(board)
-    return [{field.name: field.value(line.get(field, "")) for field in fields} for line in _all_parts(board)]
+    return [{field.name: field.value(line.get(field.name, "")) for field in fields} for line in _all_parts(board)]
 
 
 def _fields(board: Leaderboard) -> list[Field]:
@@ -88,12 +88,13 @@ def _fields(board: Leaderboard) -> list[Field]:
     return list(dict.fromkeys(field for column in columns for field in column.fields))
 
 
-def _all_parts(board: Leaderboard) -> list[dict[Field, str]]:
+def _all_parts(board: Leaderboard) -> list[dict[str, str]]:
     return [_parts(section.columns, line) for section in board.sections for line in section.lines]
 
 
-def _parts(columns: tuple[Column, ...], line: Line) -> dict[Field, str]:
-    cells: dict[Field, str] = {}
-    for column in columns:
-        cells |= zip(column.fields, line.cell(column).parts, strict=True)
-    return cells
+def _parts(columns: tuple[Column, ...], line: Line) -> dict[str, str]:
+    return {
+        field.name: part
+        for column in columns
+        for field, part in zip(column.fields, line.cell(column).parts, strict=True)
+    }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.tasks import TASKS, Task
 from reports.cells import architecture_name
-from reports.columns import Block, Column, columns_for
+from reports.columns import NONE, Block, Column, columns_for
 from reports.compare import Comparison, compare
 from reports.find import FoundRun, LeftOut, find_runs
 from reports.lines import Entry, Line, Quoted, Shown, backbone, quotes
@@ -71,7 +71,9 @@ class Section:
         return [*self.entries, *self.quoted]
 
     def in_blocks(self, *blocks: Block) -> list[Column]:
-        return [column for column in self.columns if column.block in blocks]
+        """Return the columns that people see of some blocks."""
+        asked = (column for column in self.columns if column.block in blocks)
+        return [one for one in asked if not one.optional or any(one.text(line) != NONE for line in self.lines)]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 // Sorting, filtering and opening of provenance. Rows are sorted inside their groups, which are never mixed.
 const rowsOf = (body) => [...body.rows].filter((row) => !row.classList.contains("shared"));
+const MOST_ROWS = 200; // shown at once: what a browser lays out without a pause
 const words = new Intl.Collator(undefined, { numeric: true });
 
 for (const section of document.querySelectorAll("section.task")) {
@@ -24,30 +25,47 @@ for (const section of document.querySelectorAll("section.task")) {
         });
         body.append(...keyed.sort(compare).map((each) => each.row));
       }
+      show();
     });
   });
 
   const tools = section.querySelector(".tools");
-  const [input, output] = [tools.querySelector("input"), tools.querySelector("output")];
+  const [input, output, all] = ["input", "output", "button"].map((name) => tools.querySelector(name));
   const rows = bodies.flatMap(rowsOf);
   const texts = new Map();
   const textOf = (row) => {
     if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
     return texts.get(row);
   };
-  const filter = () => {
+  let most = rows.length > MOST_ROWS ? Math.max(10, Math.floor(MOST_ROWS / bodies.length)) : Infinity; // per group
+  const show = () => {
     const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of rows) {
-      row.hidden = !wanted.every((word) => textOf(row).includes(word));
-      shown += row.hidden ? 0 : 1;
+    const counts = { found: 0, shown: 0 };
+    for (const body of bodies) {
+      let shown = 0;
+      for (const row of rowsOf(body)) {
+        const found = wanted.every((word) => textOf(row).includes(word));
+        counts.found += found ? 1 : 0;
+        row.hidden = !found || shown >= most;
+        shown += row.hidden ? 0 : 1;
+      }
+      body.hidden = shown === 0;
+      counts.shown += shown;
     }
-    for (const body of bodies) body.hidden = rowsOf(body).every((row) => row.hidden);
-    output.textContent = wanted.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+    const matching = wanted.length ? `${counts.found} of ${rows.length} rows` : `${rows.length} rows`;
+    const cut = counts.shown < counts.found;
+    output.textContent = cut ? `${matching}, the first ${most} of each group shown` : matching;
+    all.hidden = !cut;
   };
-  input.addEventListener("input", filter);
+  const showAll = () => {
+    most = Infinity;
+    show();
+  };
+  input.addEventListener("input", show);
+  all.addEventListener("click", showAll);
+  addEventListener("beforeprint", showAll);
   tools.hidden = false;
-  filter();
+  show();
 }
 
 const open = () => {
