@@ -11,7 +11,7 @@ PINS := pyproject.toml constraints.txt
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test system test-fast check format venv clean
+.PHONY: help demo test system scale test-fast check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -36,6 +36,9 @@ system:
 	  echo "Installing for the tests: $(SYSTEM)"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SYSTEM) >/dev/null; \
 	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM)"; fi
+
+scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records takes, and its first sort
+	$(BIN)/python -m tests.reports.scale
 
 test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
 	$(BIN)/python -m pytest $(PYTEST) -m "not slow"

@@ -168,6 +168,7 @@ SETTINGS = [
         _join_start,
         quoted=lambda quote: (quote.first.method, quote.first.init_stage or ""),
     ),
+    _column("Loaded (%)", Field("load_coverage_percent", float), "settings", cells.coverage),
     _column(
         "Architecture",
         Field("architecture"),
@@ -203,7 +204,6 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda quote: quote.first.variant or quote.first.protocol,
     ),
-    _column("Loaded (%)", Field("load_coverage_percent", float), "settings", cells.coverage),
     _column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
