@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +38,21 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Run `mimbench report ...`; return the exit code."""
     arguments = _parser().parse_args(argv)
-    code: int = arguments.run(arguments)
+    with _no_collector():
+        code: int = arguments.run(arguments)
     return code
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Leave cyclic garbage alone: among thousands of records the search for it takes a quarter of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _parser() -> argparse.ArgumentParser:

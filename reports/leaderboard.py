@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.tasks import TASKS, Task
@@ -72,8 +73,12 @@ class Section:
 
     def in_blocks(self, *blocks: Block) -> list[Column]:
         """Return the columns that people see of some blocks."""
-        asked = (column for column in self.columns if column.block in blocks)
-        return [one for one in asked if not one.optional or any(one.text(line) != NONE for line in self.lines)]
+        return [column for column in self._shown if column.block in blocks]
+
+    @cached_property
+    def _shown(self) -> list[Column]:
+        lines = self.lines
+        return [one for one in self.columns if not one.optional or any(one.text(line) != NONE for line in lines)]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from reports.columns import NONE, Column
@@ -47,7 +48,7 @@ class Part:
     charts: Sequence[Chart]
     bodies: Sequence[Body]
 
-    @property
+    @cached_property
     def columns(self) -> list[Column]:
         return self.section.in_blocks("scores", "settings")
 
