@@ -52,6 +52,7 @@ EXTRAS = {
     "detection": "tasks of kind detection (COCO)",
     "segmentation": "tasks of kind segmentation (ADE20K)",
     "video": "tasks of kind video (Kinetics-400)",
+    "reports": "leaderboards as Parquet",
     "test": "the checks and tests of this project",
 }
 SLURM = {"sbatch": "submits stages to a cluster", "squeue": "sees their state", "scontrol": "requeues them"}

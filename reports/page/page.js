@@ -29,6 +29,14 @@ for (const section of document.querySelectorAll("section.task")) {
     });
   });
 
+  // Scores and names are links to their row's origin; a click on any other cell goes there too.
+  table.addEventListener("click", (event) => {
+    const row = event.target.closest("tr.measured, tr.reported");
+    if (!row || event.target.closest("a") || String(getSelection())) return;
+    location.hash = row.querySelector("th a").hash;
+    open();
+  });
+
   const tools = section.querySelector(".tools");
   const [input, output, all] = ["input", "output", "button"].map((name) => tools.querySelector(name));
   const rows = bodies.flatMap(rowsOf);
@@ -68,13 +76,13 @@ for (const section of document.querySelectorAll("section.task")) {
   show();
 }
 
-const open = () => {
+function open() {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   const details = target && target.closest("details");
   if (details) {
     details.open = true;
     details.scrollIntoView({ block: "start" });
   }
-};
+}
 addEventListener("hashchange", open);
 open();

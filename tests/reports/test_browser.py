@@ -91,10 +91,11 @@ def test_the_filter_shows_rows_with_all_words_and_counts_them(seen: browser.Seen
     assert len(column(seen, "imagenet1k", 0)) == 8
 
 
-def test_a_score_leads_to_its_run(seen: browser.Seen) -> None:
+@pytest.mark.parametrize("cell", ["td a", "td.words", "th a"])
+def test_a_cell_leads_to_its_run(seen: browser.Seen, cell: str) -> None:
     section = seen.page.locator("section.task").first
     assert section.locator("details[open]").count() == 0
-    section.locator("tbody tr.measured td a").first.click()
+    section.locator(f"tbody tr.measured {cell}").first.click()
     details = section.locator("details[open]")
     assert details.count() == 1
     assert details.is_visible()
