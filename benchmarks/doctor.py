@@ -53,6 +53,7 @@ EXTRAS = {
     "segmentation": "tasks of kind segmentation (ADE20K)",
     "tokens": "pretraining on the tokens of a frozen tokenizer",
     "video": "tasks of kind video (Kinetics-400)",
+    "reports": "leaderboards as Parquet",
     "test": "the checks and tests of this project",
 }
 SLURM = {"sbatch": "submits stages to a cluster", "squeue": "sees their state", "scontrol": "requeues them"}

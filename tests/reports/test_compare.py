@@ -54,11 +54,15 @@ def test_three_seeds_hold_the_truth_in_75_percent_as_the_footnote_says() -> None
 def test_many_seeds_agree_with_scipy_and_are_reproducible() -> None:
     values = np.random.default_rng(3).normal(1.0, 2.0, size=40)
     interval = bootstrap(values.tolist())
-    witness = scipy.stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=11)
+    witness = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
+    )
     assert not interval.exact
     assert interval.resamples == 10_000
-    expected = witness.confidence_interval
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.05)
+    drawn = np.sort(witness.bootstrap_distribution)  # with the same seed, the same resamples
+    assert (interval.low, interval.high) == pytest.approx((drawn[249], drawn[9749]), abs=1e-12)
+    expected = witness.confidence_interval  # interpolated between neighbours
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
     assert bootstrap(values.tolist()) == interval
 
 

@@ -30,13 +30,15 @@ def work_on(
     argv: Sequence[str],
     args: argparse.Namespace,
     recipe: Recipe[Any],
-    identity: str = "",
+    name: str,
+    what: dict[str, Any],
     **fields: Any,
 ) -> int:
+    """Leave a run as the verb would, called `name` and identified by `what`."""
     desk, stage = Path(os.environ["CHEAP_STAGES"]), args.announce.stem
     root = Path(recipe.config.data.root)
     found = Fingerprint(1, "content", hashlib.sha256(str(root).encode()).hexdigest())
-    work = claim(kind, argv, args, recipe, root, found, f"{kind}-{recipe.name}", encoder=identity)
+    work = claim(kind, argv, args, recipe, root, found, name, **what)
     if work is None:
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
