@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from benchmarks.config import Config
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files import make_folder, open_lock, write_atomically
+from slurm.attempt import Attempt
 from slurm.stages import Pipeline, Stage
 
 LOOKING_S = 0.3
@@ -35,8 +36,8 @@ class Job(Config):
 
     executor: Literal["local", "slurm"]
     id: str
-    gpu: int | None = None
-    """The GPU that a local stage was given."""
+    gpus: tuple[int, ...] = ()
+    """The GPUs that a local stage was given."""
 
 
 class Entry(Config):
@@ -66,22 +67,6 @@ class Manifest(Config):
         return next(entry for entry in self.entries if entry.stage.name == stage)
 
 
-class Attempt(Config):
-    """One start of a stage, written by the stage's own process when it begins and when it ends."""
-
-    schema_version: Literal[1] = 1
-    inputs_digest: str
-    """Of everything that decides what the stage does: command, recipe, what its parents left."""
-    host: str
-    pid: int
-    started_at: float
-    """Seconds since the epoch, UTC."""
-    finished_at: float | None = None
-    exit_code: int | None = None
-    skipped: str | None = None
-    """Why the command was not run at all."""
-
-
 class PipelineFolder:
     """The paths of one pipeline, and how its files are read and written."""
 
@@ -107,8 +92,8 @@ class PipelineFolder:
         return self.path / "logs" / stage
 
     def newest_log(self, stage: str) -> Path | None:
-        """Return the log of the last attempt, or None when there is none."""
-        logs = list(self.logs(stage).glob("*_log.out"))
+        """Return the log of the last attempt, on its first node; None when there is none."""
+        logs = list(self.logs(stage).glob("*_0_log.out"))
         return max(logs, key=lambda log: log.stat().st_mtime_ns) if logs else None
 
     def create(self) -> None:
@@ -116,20 +101,20 @@ class PipelineFolder:
             make_folder(self.path / name)
 
     def read_manifest(self) -> Manifest:
-        found = _read(Manifest, self.manifest)
+        found = read_as(Manifest, self.manifest)
         if found is None:
             remedy = "submit the pipeline again; finished stages are kept"
             raise UserError.about(str(self.manifest), "(missing or damaged)", "a manifest of schema version 1", remedy)
         return found
 
     def find_manifest(self) -> Manifest | None:
-        return _read(Manifest, self.manifest)
+        return read_as(Manifest, self.manifest)
 
     def write_manifest(self, manifest: Manifest) -> None:
         write_atomically(self.manifest, manifest.model_dump_json(indent=2).encode())
 
     def read_attempt(self, stage: str) -> Attempt | None:
-        return _read(Attempt, self.attempt(stage))
+        return read_as(Attempt, self.attempt(stage))
 
     def write_attempt(self, stage: str, attempt: Attempt) -> None:
         write_atomically(self.attempt(stage), attempt.model_dump_json(indent=2).encode())
@@ -143,7 +128,8 @@ class PipelineFolder:
 T = TypeVar("T", bound=Config)
 
 
-def _read(schema: type[T], path: Path) -> T | None:
+def read_as(schema: type[T], path: Path) -> T | None:
+    """Return what a JSON file holds; None when it is missing or damaged."""
     try:
         return schema.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

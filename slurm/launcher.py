@@ -11,13 +11,14 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.errors import WorkFailed
+from slurm.attempt import STOPPED_CODE
 from slurm.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.display import clock, describe, open_display
 from slurm.folder import Manifest, PipelineFolder, hold
 from slurm.launch import prepare
 from slurm.pipeline import PipelineFile
 from slurm.stages import REPORT, Pipeline, expand
-from slurm.state import STOPPED_CODE, View, observe_all
+from slurm.state import View, observe_all
 
 DONE, FAILED = 0, 1
 

@@ -34,6 +34,11 @@ class Stage(Config):
     """The recipe it reads: a stage whose recipe was edited is not done."""
 
     @property
+    def trains(self) -> bool:
+        """Tell whether it is work for several processes and GPUs: what makes a run, as opposed to a report."""
+        return self.announces
+
+    @property
     def command(self) -> list[str]:
         return ["mimbench", *self.argv]
 

@@ -36,7 +36,7 @@ def slurm_environment() -> Iterator[dict[str, str]]:
 def slurm_bench(tmp_path: Path, slurm_environment: dict[str, str]) -> Iterator[Bench]:
     """A bench whose `--cluster slurm.yaml` is the throwaway cluster. Its jobs are cancelled at the end."""
     found = Bench(tmp_path, slurm_environment)
-    cluster = "{executor: slurm, partition: main, gpus_per_node: 0, cpus_per_task: 1, time_limit: 10m}"
+    cluster = "{executor: slurm, partition: main, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
     (tmp_path / "slurm.yaml").write_text(cluster)
     yield found
     found.close()

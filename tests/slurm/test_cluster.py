@@ -91,7 +91,7 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
         qos="long",
         constraint="a100|h100",
         gpus_per_node=2,
-        cpus_per_task=12,
+        cpus_per_process=12,
         memory="64GB",
         time_limit="72h",
         setup=("module load cuda",),
