@@ -17,28 +17,31 @@ from transfer.adapter import adapter_for
 HUBS = ("timm:", "hf-hub:", "random:")
 
 
-def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
-    """Read, override and check a pipeline file. Raises one UserError that names every mistake."""
+def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:
+    """Read, override and check a pipeline file whose stages will have `ranks` processes each.
+
+    Raises one UserError that names every mistake.
+    """
     file = read_pipeline(path, overrides)
-    mistakes = list(find_mistakes(file))
+    mistakes = list(find_mistakes(file, ranks))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
     return file
 
 
-def find_mistakes(file: PipelineFile) -> Iterator[str]:
+def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
     for name, pretrain in file.pretrain.items():
-        yield from _work_mistakes(f"pretrain.{name}", pretrain, None)
+        yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
     for name, finetune in file.finetune.items():
-        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task)
+        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks)
         yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
     for task, work in file.tasks.items():
-        yield from _work_mistakes(f"tasks.{task}", work, task)
+        yield from _work_mistakes(f"tasks.{task}", work, task, ranks)
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
@@ -46,18 +49,22 @@ def find_mistakes(file: PipelineFile) -> Iterator[str]:
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
 
 
-def _work_mistakes(field: str, work: Work, task: str | None) -> Iterator[str]:
-    """Load the recipe as the stage will, overrides and all, and look for its data folder."""
+def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
+    """Load the recipe as the stage will, overrides and all; look for its data folder, and at its batch."""
     try:
-        root = _load(work, task).data.root
+        recipe = _load(work, task)
     except UserError as error:
         yield f"{field}: {error}"
         return
+    root, batch_size = recipe.data.root, recipe.training.batch_size
     remedy = f"set {field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
     elif not Path(root).is_dir():
         yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
+    if batch_size % ranks:
+        rule = f"a multiple of the processes of a stage on this cluster ({ranks})"
+        yield four_parts(f"{field}: training.batch_size", batch_size, rule, "change one of the two")
 
 
 def _load(work: Work, task: str | None) -> Any:

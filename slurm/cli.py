@@ -99,7 +99,7 @@ def _submit(argv: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     places = Places(arguments.pipelines, arguments.runs)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))

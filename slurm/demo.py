@@ -32,4 +32,4 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
     print(f"data: {DATA}, {write_digits(DATA)}", flush=True)
-    return submit(load_pipeline(PIPELINE, arguments.overrides), cluster, Places())
+    return submit(load_pipeline(PIPELINE, arguments.overrides, cluster.ranks_per_stage), cluster, Places())

@@ -14,15 +14,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from slurm import team
 from slurm.attempt import STOPPED_CODE, WRONG_CODE, Attempt, RankEnd
 from slurm.folder import Held, Manifest, PipelineFolder, hold, is_held
+from slurm.requeue import NOTICE, heard, requeue_this_job
 from slurm.stages import Pipeline, Stage
-from slurm.state import BAD, announced_run, inputs_digest, observe
+from slurm.state import BAD, announced_run, inputs_digest, observe, reached_step
 
 FAILED, BUSY = 1, 75
 SHARED_FILES_S = 30
@@ -35,6 +36,8 @@ class Outcome:
     code: int
     cause: RankEnd | None = None
     """Which of several ranks failed first."""
+    progressed: bool = False
+    """Whether it is further than it was when it started."""
 
 
 def enter(pipeline_dir: str, stage: str, ranks_per_node: int = 1) -> None:
@@ -60,11 +63,15 @@ def run_stage(pipeline_dir: str, stage: str, ranks_per_node: int = 1) -> int:
         team.follow(folder, stage, layout, manifest.entry(stage).stage.argv)
         return 0
     try:
-        with hold(folder.lock(stage), f"stage {stage}"):
-            return _run_held(folder, manifest, manifest.entry(stage).stage, layout)
+        with heard() as signals, hold(folder.lock(stage), f"stage {stage}"):
+            outcome = _run_held(folder, manifest, manifest.entry(stage).stage, layout)
     except Held as error:
         print(error, file=sys.stderr)
         return BUSY
+    # A stage that got no further would do so for ever.
+    if outcome.code == STOPPED_CODE and NOTICE in signals and outcome.progressed and layout.on_slurm:
+        requeue_this_job()
+    return outcome.code
 
 
 def _leave_to_the_first_node(_signal: int, _frame: FrameType | None) -> None:
@@ -77,7 +84,7 @@ def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout) -> int:
+def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout) -> Outcome:
     pipeline = manifest.pipeline
     why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
     attempt = Attempt(
@@ -91,7 +98,8 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     folder.write_attempt(stage.name, attempt)
     if why_not is not None:
         print(f"skipped: {why_not}", file=sys.stderr)
-        return FAILED
+        return Outcome(FAILED)
+    before = reached_step(folder, stage)
     print("$ " + shlex.join(stage.command), flush=True)
 
     def in_ranks(argv: Sequence[str]) -> Outcome:
@@ -103,7 +111,7 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
         print(outcome.cause.tell(), file=sys.stderr)
     ended = {"finished_at": time.time(), "exit_code": outcome.code, "cause": outcome.cause}
     folder.write_attempt(stage.name, attempt.model_copy(update=ended))
-    return outcome.code
+    return replace(outcome, progressed=reached_step(folder, stage) > before)
 
 
 def _unfit_parent(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:

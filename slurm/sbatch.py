@@ -120,7 +120,12 @@ def parameters(
         "wckey": None,
         "setup": list(cluster.setup) or None,
         "dependency": ":".join([condition, *parents]) if parents else None,
-        "additional_parameters": {"kill-on-invalid-dep": "yes", **cluster.sbatch},
+        "additional_parameters": {
+            "kill-on-invalid-dep": "yes",
+            "requeue": True,
+            "open-mode": "append",
+            **cluster.sbatch,
+        },
         # srun does not inherit the CPUs since Slurm 22.05. Where the task of one node is lost, the others cannot go on.
         "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1"],
     }

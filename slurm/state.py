@@ -173,5 +173,11 @@ def _progress(folder: PipelineFolder, stage: Stage) -> Progress | None:
     return read_progress(RunFolder(run).metrics) if run is not None else None
 
 
+def reached_step(folder: PipelineFolder, stage: Stage) -> int:
+    """Return the last step that the stage's run has logged; 0 where there is none."""
+    progress = _progress(folder, stage)
+    return progress.step if progress is not None else 0
+
+
 def _seconds(attempt: Attempt | None) -> float | None:
     return (attempt.finished_at or time.time()) - attempt.started_at if attempt is not None else None

@@ -34,6 +34,7 @@ class Layout:
     ranks_per_node: int = 1
     nodes: int = 1
     node: int = 0
+    on_slurm: bool = False
     job: str = ""
     """The job's id and how often it was requeued, so that an earlier start's files are not taken for this one's."""
 
@@ -66,6 +67,7 @@ def layout_here(ranks_per_node: int) -> Layout:
         ranks_per_node,
         nodes=int(os.environ["SLURM_JOB_NUM_NODES"]),
         node=int(os.environ["SLURM_NODEID"]),
+        on_slurm=True,
         job=f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}",
     )
 

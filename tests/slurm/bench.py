@@ -16,7 +16,7 @@ from slurm.folder import PipelineFolder, list_pipelines
 from tests.command import ROOT
 
 STUB = Path(__file__).parent / "stub"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 PIPELINE = """
 name: small

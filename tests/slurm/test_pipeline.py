@@ -200,6 +200,15 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert message.startswith("pipeline study.yaml: 3 mistakes\n")
 
 
+def test_a_batch_that_the_processes_of_a_stage_cannot_share_is_told_before_anything_starts() -> None:
+    Path("study.yaml").write_text(yaml.safe_dump(changed(pretrain__simmim__overrides=["training.batch_size=20"])))
+    load_pipeline(Path("study.yaml"), ranks=4)
+    with pytest.raises(UserError) as caught:
+        load_pipeline(Path("study.yaml"), ranks=3)
+    assert "pretrain.simmim: training.batch_size = 20" in str(caught.value)
+    assert "the processes of a stage on this cluster (3)" in str(caught.value)
+
+
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(UserError, match="a pipeline file that exists"):
         load_pipeline(Path("none.yaml"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.rundir import follow
-from tests.runs import last_checkpoint, numbers_of, record_of
+from tests.runs import assert_same_training, last_checkpoint, numbers_of, record_of
 from tests.slurm.bench import Bench, alive, members
 from tests.test_distributed import assert_close_training
 
@@ -74,6 +75,7 @@ def ranks_of(job: int) -> dict[int, int]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_here_train_what_one_trains(trained: Bench) -> None:
     (trained.path / "pipeline.yaml").write_text(pipeline(epochs=3))
     for name in ("one", "two"):
@@ -82,7 +84,7 @@ def test_two_processes_here_train_what_one_trains(trained: Bench) -> None:
     one, two = ({path.name: path for path in (trained.path / name).iterdir()} for name in ("one", "two"))
     (pretrained,) = (name for name in one if name.startswith("pretrain"))
     assert_close_training(one[pretrained], two[pretrained])
-    # The fine-tunings start from encoders that differ by roundings, and so do their ids: those hold the encoder's sha256.
+    # The fine-tunings start from encoders that differ by roundings, so they have different ids: those tell the encoder.
     (here,) = (path for name, path in one.items() if name != pretrained)
     (there,) = (path for name, path in two.items() if name != pretrained)
     assert record_of(here).metrics.keys() == record_of(there).metrics.keys()
@@ -96,7 +98,9 @@ def test_two_processes_here_train_what_one_trains(trained: Bench) -> None:
 def test_a_killed_rank_ends_its_stage_in_words_and_leaves_no_process(trained: Bench) -> None:
     (trained.path / "pipeline.yaml").write_text(pipeline(epochs=400))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
-    trained.wait_for(lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps")
+    trained.wait_for(
+        lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps"
+    )
     attempt = trained.folder.read_attempt("pretrain.simmim")
     assert attempt is not None
     ranks = ranks_of(attempt.pid)
@@ -114,7 +118,9 @@ def test_a_killed_rank_ends_its_stage_in_words_and_leaves_no_process(trained: Be
 def test_ranks_do_not_outlive_the_job_that_is_killed_above_them(trained: Bench) -> None:
     (trained.path / "pipeline.yaml").write_text(pipeline(epochs=400))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
-    trained.wait_for(lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps")
+    trained.wait_for(
+        lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps"
+    )
     attempt = trained.folder.read_attempt("pretrain.simmim")
     assert attempt is not None
     ranks = ranks_of(attempt.pid)
@@ -126,7 +132,9 @@ def test_ranks_do_not_outlive_the_job_that_is_killed_above_them(trained: Bench) 
 def test_all_ranks_stop_after_the_same_step_and_the_next_launch_goes_on(trained: Bench) -> None:
     (trained.path / "pipeline.yaml").write_text(pipeline(epochs=40))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
-    trained.wait_for(lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps")
+    trained.wait_for(
+        lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps"
+    )
     os.killpg(launcher.pid, signal.SIGINT)
     assert launcher.wait(60) == 130, trained.output(launcher)
     run = follow(trained.folder.announcement("pretrain.simmim"))
@@ -139,3 +147,40 @@ def test_all_ranks_stop_after_the_same_step_and_the_next_launch_goes_on(trained:
     assert steps == sorted(set(steps))
     assert steps[-1] == 120
     assert record_of(run).attempts == 2
+
+
+def ask(bench: Bench, *command: str) -> str:
+    return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_two_nodes_train_what_two_processes_train_through_a_stop_and_a_preemption(two_nodes: Bench) -> None:
+    (two_nodes.path / "pipeline.yaml").write_text(pipeline(epochs=20))
+    (two_nodes.path / "local.yaml").write_text("{executor: local, stages_at_once: 1, processes_per_stage: 2}")
+    local = two_nodes.start(
+        *["pipeline", "submit", "pipeline.yaml", "--cluster", "local.yaml", "--runs", "here", "--pipelines", "local"]
+    )
+    submitted = two_nodes.submit("--cluster", "slurm.yaml")
+    assert submitted.returncode == 0, submitted.stdout
+    stage = "pretrain.simmim"
+    entry = two_nodes.folder.read_manifest().entry(stage)
+    assert entry.job is not None
+    assert ask(two_nodes, "squeue", "--noheader", "--format=%D", "--job", entry.job.id).strip() == "2"
+
+    two_nodes.wait_for(lambda: steps_of(two_nodes, stage) > 2, "steps on two nodes")
+    run = follow(two_nodes.folder.announcement(stage))
+    ask(two_nodes, "scancel", "--signal=USR2", entry.job.id)
+    two_nodes.wait_for(lambda: record_of(run).status == "preempted", "the stage saves and stops")
+    stopped_at = last_checkpoint(run).step
+    assert f"SIGUSR2 after step {stopped_at} of 60" in (record_of(run).error or "")
+    two_nodes.wait_for(lambda: record_of(run).attempts == 2, "the same job begins again")
+    two_nodes.wait_for(lambda: steps_of(two_nodes, stage) > stopped_at + 2, "it goes on")
+
+    ask(two_nodes, "sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true")
+    two_nodes.wait_for(lambda: record_of(run).status == "completed", "it goes on after the preemption")
+    assert record_of(run).attempts == 3
+    assert two_nodes.folder.read_manifest().entry(stage).job == entry.job
+    assert local.wait(60) == 0
+    (undisturbed,) = (two_nodes.path / "here").glob("pretrain-*")
+    assert_same_training(run, undisturbed)
+    two_nodes.wait_for(lambda: (two_nodes.folder.report / "leaderboard.txt").is_file(), "the report")

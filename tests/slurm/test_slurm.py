@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from typing import Any
 
-from tests.slurm.bench import STAGES, TRAINED, Bench
+from tests.slurm.bench import STAGES, TRAINED, Bench, alive
 
 
 def states(bench: Bench) -> dict[str, str]:
@@ -91,6 +93,28 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
     slurm_bench.let_go("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")
     assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+
+
+def test_a_rank_that_dies_on_another_node_fails_the_stage_with_its_name(slurm_bench: Bench) -> None:
+    slurm_bench.hold("pretrain.simmim")
+    (slurm_bench.path / "two.yaml").write_text(
+        "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
+    )
+    slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]")
+    both = {"event": "begins", "stage": "pretrain.simmim"}
+
+    def begun() -> dict[int, int]:
+        return {found["rank"]: found["pid"] for found in slurm_bench.diary("begins") if both.items() <= found.items()}
+
+    slurm_bench.wait_for(lambda: begun().keys() == {0, 1}, "a rank begins on each node")
+    os.kill(begun()[1], signal.SIGKILL)
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "the job ends, and the report after it")
+    attempt = slurm_bench.folder.read_attempt("pretrain.simmim")
+    assert attempt is not None
+    assert attempt.exit_code == 128 + signal.SIGKILL
+    status = slurm_bench.mimbench("pipeline", "status", "small").stdout
+    assert "failed: rank 1 on n2 was killed by SIGKILL" in status
+    assert not any(alive(pid) for pid in begun().values())
 
 
 def test_a_refused_job_is_told_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:
