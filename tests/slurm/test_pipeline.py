@@ -202,7 +202,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_batch_that_the_processes_of_a_stage_cannot_share_is_told_before_anything_starts() -> None:
     Path("study.yaml").write_text(yaml.safe_dump(changed(pretrain__simmim__overrides=["training.batch_size=20"])))
-    load_pipeline(Path("study.yaml"), ranks=4)
+    load_pipeline(Path("study.yaml"), ranks=2)
     with pytest.raises(UserError) as caught:
         load_pipeline(Path("study.yaml"), ranks=3)
     assert "pretrain.simmim: training.batch_size = 20" in str(caught.value)

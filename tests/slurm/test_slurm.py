@@ -8,6 +8,7 @@ import signal
 import subprocess
 from typing import Any
 
+from slurm.state import reached_step
 from tests.slurm.bench import STAGES, TRAINED, Bench, alive
 
 
@@ -93,6 +94,28 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
     slurm_bench.let_go("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")
     assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+
+
+def test_a_stage_at_the_time_limit_goes_back_into_the_queue_as_long_as_it_gets_further(slurm_bench: Bench) -> None:
+    slurm_bench.hold("pretrain.simmim")
+    slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]")
+    job = jobs(slurm_bench)["pretrain.simmim"]["id"]
+
+    def limit(times: int) -> None:
+        slurm_bench.wait_for(lambda: slurm_bench.begun().count("pretrain.simmim") == times, "it is at work")
+        slurm_bench.wait_for(lambda: reached(slurm_bench) == 3, "it waits in step 3")
+        command = ["scancel", "--signal=USR2", job]  # what Slurm sends before a limit
+        subprocess.run(command, env=slurm_bench.environment, check=True)
+
+    limit(1)
+    limit(2)  # the same job again; its stub starts over, and so gets no further
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "it is not requeued for ever")
+    assert [found["event"] for found in slurm_bench.diary("stops")] == ["stops on SIGUSR2"] * 2
+    assert states(slurm_bench)["pretrain.simmim"] == "stopped"
+
+
+def reached(bench: Bench) -> int:
+    return reached_step(bench.folder, bench.folder.read_manifest().entry("pretrain.simmim").stage)
 
 
 def test_a_rank_that_dies_on_another_node_fails_the_stage_with_its_name(slurm_bench: Bench) -> None:
