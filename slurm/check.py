@@ -12,7 +12,9 @@ from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.tasks import find_task
 from pretrain.recipe import PretrainRecipe
 from slurm.pipeline import PipelineFile, Source, Work, read_pipeline
+from slurm.sweep import without_sweeps
 from transfer.adapter import adapter_for
+from transfer.references import resolve
 
 HUBS = ("timm:", "hf-hub:", "random:")
 
@@ -32,11 +34,18 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> 
 
 def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
+    sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     for name, pretrain in file.pretrain.items():
         yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
     for name, finetune in file.finetune.items():
         yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks)
-        yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
+        if finetune.encoder.from_ in sweeps:
+            rule = "one encoder: this is a sweep, which has several"
+            members = [f"pretrain.{member}" for member in file.pretrain]
+            remedy = did_you_mean(finetune.encoder.from_, members)
+            yield four_parts(f"finetune.{name}.encoder.from", finetune.encoder.from_, rule, remedy)
+        else:
+            yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
@@ -56,15 +65,15 @@ def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iter
     except UserError as error:
         yield f"{field}: {error}"
         return
-    root, batch_size = recipe.data.root, recipe.training.batch_size
+    root, training = recipe.data.root, getattr(recipe, "training", None)  # some protocols train nothing
     remedy = f"set {field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
     elif not Path(root).is_dir():
         yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
-    if batch_size % ranks:
+    if training is not None and training.batch_size % ranks:
         rule = f"a multiple of the processes of a stage on this cluster ({ranks})"
-        yield four_parts(f"{field}: training.batch_size", batch_size, rule, "change one of the two")
+        yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
 
 
 def _load(work: Work, task: str | None) -> Any:
@@ -73,6 +82,25 @@ def _load(work: Work, task: str | None) -> Any:
         return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides).config
     found = find_task(task)
     return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides).config
+
+
+def require_encoder_files(file: PipelineFile) -> None:
+    """Open every encoder that the file names by a path. Raises one UserError that names every one that is none.
+
+    Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
+    """
+    mistakes: list[str] = []
+    named = [(f"finetune.{name}.encoder", entry.encoder) for name, entry in file.finetune.items()]
+    named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
+    for field, source in named:
+        if source.ref is None or source.ref.startswith(HUBS):
+            continue
+        try:
+            resolve(source.ref)
+        except UserError as error:
+            mistakes.append(f"{field}.ref: {error}")
+    if mistakes:
+        raise UserError("\n".join(mistakes))
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:

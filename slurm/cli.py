@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError, did_you_mean
-from slurm.check import load_pipeline
+from slurm.check import load_pipeline, require_encoder_files
 from slurm.cluster import load_cluster
 from slurm.folder import find_pipeline
 from slurm.launcher import Places, graph, previews, submit
@@ -100,6 +100,7 @@ def _submit(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    require_encoder_files(file)
     places = Places(arguments.pipelines, arguments.runs)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
