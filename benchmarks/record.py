@@ -128,6 +128,8 @@ class RunRecord(Config):
     """Time at work over all attempts, set-up included."""
     images_per_second: float | None = None
     peak_memory_mb: float | None = None
+    processes: int = 1
+    """That worked on it together, one for each device."""
     attempts: int = 1
     """How often it was started: 1, plus one for every requeue or crash."""
     environment: Environment

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import load_recipe, recipe_names
+from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.tasks import find_task
@@ -61,7 +61,7 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
 def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
     """Load the recipe as the stage will, overrides and all; look for its data folder, and at its batch."""
     try:
-        recipe = _load(work, task)
+        recipe: Any = load_work(work, task).config
     except UserError as error:
         yield f"{field}: {error}"
         return
@@ -76,12 +76,13 @@ def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iter
         yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
 
 
-def _load(work: Work, task: str | None) -> Any:
+def load_work(work: Work, task: str | None) -> Recipe[Any]:
+    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining."""
     if task is None:
         assert work.recipe is not None
-        return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides).config
+        return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides)
     found = find_task(task)
-    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides).config
+    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides)
 
 
 def require_encoder_files(file: PipelineFile) -> None:

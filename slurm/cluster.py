@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from benchmarks.config import Config, read_yaml, validate
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.training import Count
+from benchmarks.training import Count, Positive
 
 CLUSTERS = Path(__file__).parent / "clusters"
 
@@ -52,7 +52,16 @@ def _memory(value: object) -> str:
     return text
 
 
-class LocalCluster(Config):
+class AnyCluster(Config):
+    """What the cost of a pipeline is told from, wherever it runs."""
+
+    device: str | None = None
+    """A part of the name of its devices: `H100`. `plan` uses only speeds that were measured on such; null: on any."""
+    images_per_second: dict[str, Positive] = Field(default_factory=dict)
+    """By recipe's name, of one process: for `plan`, where no run has measured it yet."""
+
+
+class LocalCluster(AnyCluster):
     """This machine: stages are processes, started when there is room for them."""
 
     executor: Literal["local"]
@@ -89,8 +98,17 @@ class LocalCluster(Config):
     def ranks_per_stage(self) -> int:
         return self.gpus_per_stage if self.gpus else self.processes_per_stage
 
+    @property
+    def has_gpus(self) -> bool:
+        return bool(self.gpus)
 
-class SlurmCluster(Config):
+    @property
+    def longest_attempt_s(self) -> float:
+        """How long a stage works before it must be requeued."""
+        return math.inf
+
+
+class SlurmCluster(AnyCluster):
     """A Slurm cluster: every stage is one job. What is null is left to the site's defaults."""
 
     executor: Literal["slurm"]
@@ -126,6 +144,20 @@ class SlurmCluster(Config):
     @property
     def time_limit_minutes(self) -> int:
         return parse_time_limit(self.time_limit)
+
+    @property
+    def places(self) -> float:
+        """How many stages run side by side: all that can, for all we know about the queue."""
+        return math.inf
+
+    @property
+    def has_gpus(self) -> bool:
+        return self.gpus_per_node > 0
+
+    @property
+    def longest_attempt_s(self) -> float:
+        """How long a stage works before it must be requeued."""
+        return self.time_limit_minutes * 60.0 - self.stop_notice_s
 
     @property
     def ranks_per_node(self) -> int:
