@@ -12,7 +12,7 @@ VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
     "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
-    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel: a graph of stages, on a laptop or on Slurm"),
+    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.checkpoint.cli", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards from run records"),
     "list": ("benchmarks.catalogue", "tasks, recipes, encoders, checkpoint formats and published references"),

@@ -1,16 +1,17 @@
-"""`mimbench pipeline`: plan, submit, status, list, logs, cancel."""
+"""`mimbench pipeline`: plan, submit, status, list, logs, cancel, resume."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError, did_you_mean
 from slurm.check import load_pipeline, require_encoder_files
 from slurm.cluster import load_cluster
-from slurm.folder import find_pipeline
-from slurm.launcher import Places, graph, previews, submit
+from slurm.folder import Places, find_pipeline
+from slurm.launcher import graph, previews, submit
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
 
@@ -25,6 +26,7 @@ commands:
   list           the pipelines launched from this folder
   logs ID STAGE  the log of a stage
   cancel ID      stop it; stages save their state first
+  resume ID      go on with it: what failed, was stopped or lost its job is submitted again
 
 examples:
   mimbench pipeline plan pipeline.yaml
@@ -83,7 +85,9 @@ def _plan(argv: list[str]) -> int:
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     from slurm.plan import make_plan, mermaid, tell
 
-    plan = make_plan(file, *graph(file, Places(arguments.pipelines, arguments.runs)), cluster, arguments.runs)
+    plan = make_plan(
+        file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
+    )
     for line in [mermaid(plan)] if arguments.mermaid else tell(plan):
         print(line)
     return 0
@@ -104,11 +108,26 @@ def _submit(argv: list[str]) -> int:
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     require_encoder_files(file)
-    places = Places(arguments.pipelines, arguments.runs)
+    places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
         return 0
     return submit(file, cluster, places)
+
+
+def _resume(argv: list[str]) -> int:
+    text = "Go on with a pipeline: submit what failed, was stopped or lost its job. What is done or at work is kept."
+    parser = _id_parser("resume", text, "digits-demo")
+    parser.add_argument("--cluster", metavar="NAME", help="local, slurm, or a YAML file (default: the last one)")
+    arguments = parser.parse_args(argv)
+    folder = find_pipeline(arguments.pipelines, arguments.id)
+    manifest = folder.read_manifest()
+    cluster = load_cluster(arguments.cluster or str(folder.cluster))
+    path = folder.file.resolve()
+    os.chdir(manifest.workdir)
+    file = load_pipeline(path, ranks=cluster.ranks_per_stage)
+    require_encoder_files(file)
+    return submit(file, cluster, manifest.places)
 
 
 def _status(argv: list[str]) -> int:
@@ -145,6 +164,7 @@ def _cancel(argv: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plan": _plan,
     "submit": _submit,
+    "resume": _resume,
     "status": _status,
     "list": _list,
     "logs": _logs,

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from benchmarks.config import Config, read_yaml, validate
@@ -59,6 +60,10 @@ class AnyCluster(Config):
     """A part of the name of its devices: `H100`. `plan` uses only speeds that were measured on such; null: on any."""
     images_per_second: dict[str, Positive] = Field(default_factory=dict)
     """By recipe's name, of one process: for `plan`, where no run has measured it yet."""
+
+    def to_yaml(self) -> str:
+        """Return the file with every field; it can be loaded again."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
 
 class LocalCluster(AnyCluster):

@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.digits import write_digits
 from slurm.check import load_pipeline
 from slurm.cluster import load_cluster
-from slurm.launcher import Places, submit
+from slurm.folder import Places
+from slurm.launcher import submit
 
 PIPELINE = Path(__file__).parent / "pipelines" / "demo.yaml"
 DATA = Path("data/digits")

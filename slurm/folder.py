@@ -1,6 +1,7 @@
 """The folder of a pipeline: its file, its manifest, and what each stage's last attempt left behind.
 
 pipelines/<id>/pipeline.yaml          the file, resolved
+pipelines/<id>/cluster.yaml           where it was launched last
 pipelines/<id>/manifest.json          stages with command, needs, job and last known state
 pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
 pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
@@ -49,6 +50,13 @@ class Entry(Config):
     """As the launcher or the stage's end last saw it; the truth is `slurm.state.observe`."""
 
 
+class Places(Config):
+    """Where pipelines and runs lie, as they were named: relative to the working directory, or absolute."""
+
+    pipelines: Path = Path("pipelines")
+    runs: Path = Path("runs")
+
+
 class Manifest(Config):
     """What was launched, from which working directory."""
 
@@ -57,6 +65,7 @@ class Manifest(Config):
     cluster: str
     workdir: str
     """Relative paths in the commands start here."""
+    places: Places = Places()
     entries: tuple[Entry, ...]
 
     @property
@@ -74,6 +83,7 @@ class PipelineFolder:
         self.path = path
         self.id = path.resolve().name
         self.file = path / "pipeline.yaml"
+        self.cluster = path / "cluster.yaml"
         self.manifest = path / "manifest.json"
         self.report = path / "report"
         self.lock_file = path / ".lock"

@@ -67,7 +67,7 @@ def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_cont
     assert slurm_bench.begun() == ["digits.scratch.seed0", "digits.scratch.seed1", "pretrain.simmim"]
 
     slurm_bench.mend("pretrain.simmim")
-    slurm_bench.submit("--cluster", "slurm.yaml")
+    assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
     assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
     assert slurm_bench.begun() == sorted([*TRAINED, "pretrain.simmim"])
     assert "simmim" in (slurm_bench.folder.report / "leaderboard.txt").read_text()
