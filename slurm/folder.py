@@ -106,6 +106,11 @@ class PipelineFolder:
         logs = list(self.logs(stage).glob("*_0_log.out"))
         return max(logs, key=lambda log: log.stat().st_mtime_ns) if logs else None
 
+    def other_nodes_logs(self, log: Path) -> list[Path]:
+        """Return what the other nodes of the attempt with this log have written."""
+        job = log.name.removesuffix("_0_log.out")
+        return sorted(other for other in log.parent.glob(f"{job}_*_log.out") if other != log)
+
     def create(self) -> None:
         for name in ("stages", "attempts", "logs"):
             make_folder(self.path / name)

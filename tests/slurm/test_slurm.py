@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from typing import Any
 
 from slurm.state import reached_step
 from tests.slurm.bench import STAGES, TRAINED, Bench, alive
+
+TWO_NODES = "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
 
 
 def states(bench: Bench) -> dict[str, str]:
@@ -118,11 +121,32 @@ def reached(bench: Bench) -> int:
     return reached_step(bench.folder, bench.folder.read_manifest().entry("pretrain.simmim").stage)
 
 
+def test_two_pipelines_over_two_nodes_that_share_a_run_do_it_once(slurm_bench: Bench) -> None:
+    (slurm_bench.path / "two.yaml").write_text(TWO_NODES)
+    slurm_bench.hold("pretrain.simmim")
+    slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]")
+    slurm_bench.wait_for(lambda: "pretrain.simmim" in slurm_bench.begun(), "the first is at work")
+    other = slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]", "name=other")
+    assert other.returncode == 0, other.stdout
+    logs = "pipelines/other-*/logs/pretrain.simmim/*_0_log.out"
+
+    def waits() -> bool:
+        return any("waiting for the other process" in log.read_text() for log in slurm_bench.path.glob(logs))
+
+    slurm_bench.wait_for(waits, "the second waits, and its other node with it")
+    slurm_bench.let_go("pretrain.simmim")
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "both have ended")
+    listed = slurm_bench.mimbench("pipeline", "list").stdout
+    assert listed.count("slurm  4 completed") == 2, listed
+    by_main = [found["stage"] for found in slurm_bench.diary("ends") if found["rank"] == 0]
+    assert by_main.count("pretrain.simmim") == 1
+    told = slurm_bench.mimbench("pipeline", "logs", "small", "pretrain.simmim").stdout
+    assert re.search(r"^# of another node: .*_1_log\.out$", told, re.MULTILINE)
+
+
 def test_a_rank_that_dies_on_another_node_fails_the_stage_with_its_name(slurm_bench: Bench) -> None:
     slurm_bench.hold("pretrain.simmim")
-    (slurm_bench.path / "two.yaml").write_text(
-        "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
-    )
+    (slurm_bench.path / "two.yaml").write_text(TWO_NODES)
     slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]")
     both = {"event": "begins", "stage": "pretrain.simmim"}
 
