@@ -57,13 +57,12 @@ class RankProcesses:
     def __enter__(self) -> RankProcesses:
         self._before = {number: signal.signal(number, self._pass_on) for number in STOP_SIGNALS}
         for rank, own in self._environments.items():
-            output = None if rank == 0 else subprocess.PIPE
             self._processes[rank] = process = subprocess.Popen(
                 self._command,
                 env={**os.environ, **own},
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output and subprocess.STDOUT,
+                stdout=subprocess.PIPE if rank else None,  # rank 0's is the stage's log
+                stderr=subprocess.STDOUT if rank else None,
                 text=True,
                 errors="replace",
             )

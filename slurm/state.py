@@ -174,9 +174,9 @@ def _progress(folder: PipelineFolder, stage: Stage) -> Progress | None:
 
 
 def reached_step(folder: PipelineFolder, stage: Stage) -> int:
-    """Return the last step that the stage's run has logged; 0 where there is none."""
-    progress = _progress(folder, stage)
-    return progress.step if progress is not None else 0
+    """Return the last step that the stage's run has logged or saved; 0 where there is none."""
+    progress, record = _progress(folder, stage), _record(announced_run(folder, stage))
+    return max(progress.step if progress is not None else 0, record.steps if record is not None else 0)
 
 
 def _seconds(attempt: Attempt | None) -> float | None:

@@ -9,6 +9,7 @@ import yaml
 
 from benchmarks.config import load_recipe
 from benchmarks.record import DataUse, Environment, RecipeUse, RunRecord
+from benchmarks.rundir import announce
 from pretrain.recipe import PretrainRecipe
 from slurm.check import load_pipeline
 from slurm.cluster import LocalCluster, SlurmCluster
@@ -16,6 +17,7 @@ from slurm.cost import makespan_s
 from slurm.folder import PipelineFolder
 from slurm.plan import Plan, make_plan, mermaid, tell
 from slurm.stages import Pipeline, Stage, expand
+from slurm.state import reached_step
 
 OVERRIDES = ["training.epochs=null", "training.steps=1000", "training.batch_size=320"]
 STUDY = {
@@ -59,6 +61,7 @@ def leave_run(name: str, *overrides: str, processes: int = 2, device: str = "NVI
         data=DataUse(root="data", fingerprint="f", images=1000),
         images_per_second=50.0 * processes,
         peak_memory_mb=7000.0,
+        steps=40,
         processes=processes,
         environment=Environment(python="3.11", packages={}, git_commit=None, device=device, host="h"),
         started_at="2026-01-01T00:00:00+00:00",
@@ -120,6 +123,14 @@ def test_the_wall_time_is_the_longest_chain_or_what_the_places_allow() -> None:
     assert makespan_s(graph, lengths, places=float("inf")) == 15
     assert makespan_s(graph, lengths, places=1) == 22
     assert makespan_s(graph, {"a": 10.0}, places=1) == 10
+
+
+def test_what_was_saved_between_two_log_lines_counts_as_progress() -> None:
+    leave_run("one")  # 40 steps in its record, and no line of metrics
+    folder = PipelineFolder(Path("pipelines/p"))
+    announce(folder.announcement("a"), Path("runs/one"))
+    assert reached_step(folder, Stage(name="a", argv=(), announces=True)) == 40
+    assert reached_step(folder, Stage(name="b", argv=(), announces=True)) == 0
 
 
 def test_the_graph_is_a_flowchart() -> None:
