@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from benchmarks.rundir import completed
 from slurm import team
 from slurm.attempt import STOPPED_CODE, WRONG_CODE, Attempt, RankEnd
 from slurm.folder import Held, Manifest, PipelineFolder, hold, is_held
@@ -131,7 +132,7 @@ def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str
     """Run the stage's verb; when another pipeline is at work on the same run, wait for it and take what it made."""
     try:
         while (outcome := call(stage.argv)).code == WRONG_CODE and (run := announced_run(folder, stage)):
-            if not is_held(run / ".lock"):
+            if not is_held(run / ".lock") and completed(run) is None:  # it may have ended since our ranks were refused
                 break
             print(f"waiting for the other process that is at work on {run}", flush=True)
             while is_held(run / ".lock"):

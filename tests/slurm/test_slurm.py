@@ -125,7 +125,11 @@ def test_two_pipelines_over_two_nodes_that_share_a_run_do_it_once(slurm_bench: B
     (slurm_bench.path / "two.yaml").write_text(TWO_NODES)
     slurm_bench.hold("pretrain.simmim")
     slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]")
-    slurm_bench.wait_for(lambda: "pretrain.simmim" in slurm_bench.begun(), "the first is at work")
+
+    def main_begun() -> bool:
+        return any((found["stage"], found["rank"]) == ("pretrain.simmim", 0) for found in slurm_bench.diary("begins"))
+
+    slurm_bench.wait_for(main_begun, "the first is at work")
     other = slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]", "name=other")
     assert other.returncode == 0, other.stdout
     logs = "pipelines/other-*/logs/pretrain.simmim/*_0_log.out"
