@@ -13,7 +13,7 @@ VERBS = {
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
     "palette": ("pretrain.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
     "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
-    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel: a graph of stages, on a laptop or on Slurm"),
+    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.checkpoint.cli", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards from run records; how far masks hide pixels"),
     "list": ("benchmarks.catalogue", "tasks, recipes, encoders, checkpoint formats and published references"),

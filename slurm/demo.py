@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.digits import write_digits
 from slurm.check import load_pipeline
 from slurm.cluster import load_cluster
-from slurm.launcher import Places, submit
+from slurm.folder import Places
+from slurm.launcher import submit
 
 PIPELINE = Path(__file__).parent / "pipelines" / "demo.yaml"
 DATA = Path("data/digits")
@@ -32,4 +33,4 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
     print(f"data: {DATA}, {write_digits(DATA)}", flush=True)
-    return submit(load_pipeline(PIPELINE, arguments.overrides), cluster, Places())
+    return submit(load_pipeline(PIPELINE, arguments.overrides, cluster.ranks_per_stage), cluster, Places())

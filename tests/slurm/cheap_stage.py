@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.engine.stop import StopRequest
 from benchmarks.errors import Stopped, WorkFailed
@@ -63,6 +64,7 @@ def work_on(
 
 def _note(desk: Path, stage: str, event: str) -> None:
     threads = os.environ.get("OMP_NUM_THREADS")
-    line = {"stage": stage, "event": event, "at": time.time(), "pid": os.getpid(), "threads": threads}
+    who = {"stage": stage, "pid": os.getpid(), "rank": ranks.rank()}
+    line = {**who, "event": event, "at": time.time(), "threads": threads}
     with open(desk / "diary.jsonl", "a") as diary:  # one short append: whole lines, whoever writes beside
         diary.write(json.dumps(line) + "\n")
