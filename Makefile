@@ -11,24 +11,29 @@ PINS := pyproject.toml constraints.txt
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test system test-fast check format venv clean
+.PHONY: help demo test libgl system scale test-fast check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/base.stamp  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
+demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
 	$(BIN)/mimbench demo
 
 test: check system  ## the static checks, then all tests
 	$(BIN)/python -m pytest $(PYTEST)
 
-# The tests start a throwaway Slurm of their own, and compare with libraries that need libGL. Where these packages cannot
-# be installed, those tests are skipped with the reason.
-SYSTEM := slurmctld slurmd slurm-client munge libgl1
+# The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
+# browser. Where these packages cannot be installed, those tests are skipped with the reason.
+SYSTEM := slurmctld slurmd slurm-client munge libgl1 chromium
+
+libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
+	@if ! ldconfig -p | grep -q 'libGL\.so\.1' && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing for segmentation: libgl1"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libgl1 >/dev/null || true; fi
 
 system:
-	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch; do \
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch chromium; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
 	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -36,6 +41,9 @@ system:
 	  echo "Installing for the tests: $(SYSTEM)"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SYSTEM) >/dev/null; \
 	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM)"; fi
+
+scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records takes, and its first sort
+	$(BIN)/python -m tests.reports.scale
 
 test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
 	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
@@ -63,7 +71,7 @@ $(VENV)/test.stamp: $(VENV)/made.stamp $(PINS)
 
 $(VENV)/base.stamp: $(VENV)/made.stamp $(PINS)
 	@echo "Installing mimbench into $(VENV)."
-	$(PIP) -e .
+	$(PIP) -e '.[segmentation]'
 	@touch $@
 
 $(VENV)/made.stamp:

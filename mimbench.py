@@ -11,12 +11,19 @@ from collections.abc import Sequence
 VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
+    "palette": ("pretrain.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
     "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
-    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel: a graph of stages, on a laptop or on Slurm"),
+    "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.checkpoint.cli", "look into any checkpoint; carry encoders into other tools"),
-    "report": ("reports.cli", "leaderboards from run records"),
+    "report": ("reports.cli", "leaderboards from run records; how far masks hide pixels"),
     "list": ("benchmarks.catalogue", "tasks, recipes, encoders, checkpoint formats and published references"),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that mends it"),
+}
+
+# Words after a verb that belong to another room than the verb's own, which may not import it.
+ELSEWHERE: dict[tuple[str, ...], str] = {
+    ("list", "formats"): "transfer.checkpoint.formats",
+    ("report", "masking"): "pretrain.masking_report",
 }
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -70,9 +77,9 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
     from benchmarks.errors import require_word
 
     require_word("verb", verb, VERBS, "a verb of mimbench")
-    room = "transfer.checkpoint.formats" if (verb, arguments) == ("list", ["formats"]) else VERBS[verb][0]
-    module = importlib.import_module(room)
-    code: int = module.main(arguments)
+    room = ELSEWHERE.get((verb, *arguments[:1]))
+    module = importlib.import_module(room or VERBS[verb][0])
+    code: int = module.main(arguments[1:] if room else arguments)
     return code
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.config import RECIPES
 from benchmarks.encoders import find_architecture
 from benchmarks.errors import UserError, require_word
-from benchmarks.references import Reference, load_references
+from benchmarks.references import Reference, load_references, metrics_of, published_tasks
 from benchmarks.tables import aligned
 from benchmarks.tasks import TASKS, find_task
 
@@ -22,6 +22,12 @@ KINDS = {
 }
 
 
+REFERENCE_COLUMNS = (
+    *("task", "protocol", "method", "backbone", "epochs", "image px", "started from"),
+    *("number", "verified", "variant", "source"),
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Print one list; return the exit code. Raises UserError for an unknown list or task."""
     arguments = _parser().parse_args(argv)
@@ -31,10 +37,17 @@ def main(argv: Sequence[str]) -> int:
     if arguments.task is not None:
         if arguments.what not in ("tasks", "references"):
             raise UserError.about("--task", arguments.task, "for the lists tasks and references", "leave it out")
-        find_task(arguments.task)
+        _check_task(arguments.what, arguments.task)
     print(f"{arguments.what}: {KINDS[arguments.what]}\n")
     print(LISTS[arguments.what](arguments))
     return 0
+
+
+def _check_task(what: str, task: str) -> None:
+    if what == "tasks":
+        find_task(task)
+    else:
+        require_word("task", task, published_tasks(), "a task that numbers are published about")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,8 +90,7 @@ def _encoders(_: argparse.Namespace) -> str:
 def _references(arguments: argparse.Namespace) -> str:
     known = [each for each in load_references() if arguments.task in (None, each.task)]
     shown = [each for each in known if each.verified or arguments.unverified]
-    columns = ("task", "method", "backbone", "epochs", "image px", "started from", "score", "verified", "source")
-    text = aligned([columns, *map(_reference_row, shown)])
+    text = aligned([REFERENCE_COLUMNS, *map(_reference_row, shown)])
     hidden = len(known) - len(shown)
     return text + (f"\n\n{hidden} more were not read in their source: add --unverified." if hidden else "")
 
@@ -86,13 +98,15 @@ def _references(arguments: argparse.Namespace) -> str:
 def _reference_row(reference: Reference) -> tuple[str, ...]:
     return (
         reference.task,
+        reference.protocol,
         reference.method,
         reference.backbone,
         "-" if reference.pretrain_epochs is None else str(reference.pretrain_epochs),
-        str(reference.image_size_px),
-        reference.init_stage,
-        f"{reference.metric} {reference.value} {find_task(reference.task).metric(reference.metric).unit}",
+        "-" if reference.image_size_px is None else str(reference.image_size_px),
+        reference.init_stage or "-",
+        f"{reference.metric} {reference.value} {metrics_of(reference.task)[reference.metric].unit}".rstrip(),
         "yes" if reference.verified else "no",
+        reference.variant or "-",
         f"{reference.source} ({reference.locator})",
     )
 

@@ -41,7 +41,7 @@ PURPOSES = {
     "safetensors": "encoder files that hold no code",
     "scipy": "splines that resize position tables",
     "huggingface_hub": "encoders of the hub: hf-hub:OWNER/NAME",
-    "scikit-learn": "the handwritten digits of the demo",
+    "scikit-learn": "the handwritten digits of the demo; palettes",
     "submitit": "starts stages, here or on Slurm",
     "rich": "progress on the terminal",
     "matplotlib": "charts of reports",
@@ -51,8 +51,10 @@ PURPOSES = {
 EXTRAS = {
     "detection": "tasks of kind detection (COCO)",
     "segmentation": "tasks of kind segmentation (ADE20K)",
+    "tokens": "pretraining on the tokens of a frozen tokenizer",
     "video": "tasks of kind video (Kinetics-400)",
     "huggingface": "data.format=huggingface: folders of `datasets`, parquet files",
+    "reports": "leaderboards as Parquet",
     "test": "the checks and tests of this project",
 }
 SLURM = {"sbatch": "submits stages to a cluster", "squeue": "sees their state", "scontrol": "requeues them"}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.errors import UserError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
+ARRAY_SUFFIXES = {".npy"}
+"""Of images that no image format holds: arrays [H, W, C] of any number of channels."""
 CONTENT_LIMIT_BYTES = 2**30
 
 
@@ -29,14 +31,14 @@ class Fingerprint:
         return f"{self.images} images, {self.method} {self.sha256[:16]}"
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return all image files below `folder`, sorted. Raises UserError when there is no folder or no image."""
+def find_images(folder: Path, suffixes: Collection[str] = frozenset(IMAGE_SUFFIXES)) -> list[Path]:
+    """Return all files below `folder` with such an end, sorted. Raises UserError when there is no folder or none."""
     if not folder.is_dir():
         rule = "a folder that exists"
         raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
-    found = [Path(parent, name) for parent, names in _walk(folder) for name in names if _is_image(name)]
+    found = [Path(parent, name) for parent, names in _walk(folder) for name in names if _is_image(name, suffixes)]
     if not found:
-        rule = f"at least one image ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        rule = f"at least one image ({', '.join(sorted(suffixes))})"
         raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
     return sorted(found)
 
@@ -52,8 +54,8 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield parent, names
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+def _is_image(name: str, suffixes: Collection[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
 
 
 def fingerprint(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
+import json
+from collections.abc import Callable
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue
+import pydantic_core
+from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.config import Config
 from benchmarks.encoders import Architecture, InitStage
@@ -30,6 +33,8 @@ class LoadReport(Config):
     """Tensors copied, the resized ones included."""
     expected: int
     """Tensors the encoder has, without those a checkpoint need not hold (head, buffers)."""
+    parameters: int | None = None
+    """Of the encoder, without a head."""
     coverage_percent: float
     """Share of the encoder's expected parameters (by number of elements) that came from the checkpoint."""
     resized: tuple[Resized, ...] = ()
@@ -112,7 +117,7 @@ class Environment(Config):
 class RunRecord(Config):
     """One run, from `started` to its end. Written atomically; `completed` is written last."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     kind: Literal["pretrain", "transfer"]
     status: Status
@@ -131,6 +136,8 @@ class RunRecord(Config):
     """Time at work over all attempts, set-up included."""
     images_per_second: float | None = None
     peak_memory_mb: float | None = None
+    processes: int = 1
+    """That worked on it together, one for each device."""
     attempts: int = 1
     """How often it was started: 1, plus one for every requeue or crash."""
     environment: Environment
@@ -139,6 +146,44 @@ class RunRecord(Config):
     error: str | None = None
     started_at: str
     finished_at: str | None = None
+
+
+NEWEST_SCHEMA = 2
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda data: {**data, "schema_version": 2, "processes": 1},
+}
+"""By schema version: how a record of that version becomes one of the next."""
+
+
+class NewerSchema(ValueError):
+    """A record of a schema version that this program does not know yet."""
+
+
+def parse_record(text: bytes) -> RunRecord:
+    """Return a record as it was written by this version or an older one.
+
+    Raises NewerSchema, or pydantic's ValidationError for what is no record.
+    """
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        data = _json_object(text)
+        version = data.get("schema_version")
+        if isinstance(version, int) and version > NEWEST_SCHEMA:
+            raise NewerSchema(f"version {version}; this mimbench reads up to {NEWEST_SCHEMA}: update it") from None
+        if not isinstance(version, int) or version not in MIGRATIONS:
+            raise error from None
+    while data["schema_version"] in MIGRATIONS:
+        data = MIGRATIONS[data["schema_version"]](data)
+    return RunRecord.model_validate_json(json.dumps(data))
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        data = pydantic_core.from_json(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def now() -> str:

@@ -4,34 +4,66 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from benchmarks.config import Config
 from benchmarks.encoders import InitStage
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.tasks import TASKS
+from benchmarks.tasks import TASKS, TOP1, Metric
 
 REFERENCES = Path(__file__).parent / "references"
+
+QUOTED: dict[str, tuple[Metric, ...]] = {
+    "coco": (Metric(name="box_ap", unit="%"), Metric(name="mask_ap", unit="%")),
+    "kinetics400": (TOP1,),
+}
+"""Metrics of tasks that are published about; the catalogue's own tasks have theirs there."""
+
+BESIDE = (
+    Metric(name="masked_loss", unit="", higher_is_better=False),
+    Metric(name="parameters_millions", unit="M", higher_is_better=False),
+    Metric(name="training_cost", unit="x", higher_is_better=False),
+)
+"""What sources state beside a task's own metrics: the loss on held-out masked images, sizes, relative costs."""
+
+
+def metrics_of(task: str) -> dict[str, Metric]:
+    """Return what numbers may be published about a task, by name."""
+    own = TASKS[task].metrics if task in TASKS else QUOTED[task]
+    return {metric.name: metric for metric in (*BESIDE, *own)}
+
+
+def published_tasks() -> list[str]:
+    """Return every task that a reference may be about."""
+    return list(dict.fromkeys([*TASKS, *QUOTED]))
 
 
 class Reference(Config):
     """A published number. Reports mark it `reported` and never average it with what was measured."""
 
     task: str
+    protocol: Literal["pretrain", "finetune", "linear"]
+    """What was trained for this number: a self-supervised encoder, all of it for the task, or a linear head."""
     method: str
     backbone: str
     pretrain_epochs: Annotated[int, Field(ge=1)] | None = None
     """None (an empty cell): there was no pretraining, or the source does not say."""
-    image_size_px: Annotated[int, Field(ge=1)]
-    """Of the task's images, not of the pretraining."""
-    init_stage: InitStage
-    """What the encoder was when this task began: `random` where the task's own training is all it had."""
+    image_size_px: Annotated[int, Field(ge=1)] | None = None
+    """Of the task's images, not of the pretraining. None: several, or the source does not say."""
+    init_stage: InitStage | None = None
+    """What the encoder was when this task began: `random` where the task's own training is all it had.
+
+    None: the source does not say.
+    """
+    variant: str = ""
+    """What sets the row apart from others of its method and backbone: the head, the data, the ablated choice."""
     metric: str
-    value: float
-    """In the metric's unit."""
+    value: Decimal
+    """In the metric's unit, with the digits that the source shows."""
     source: str
     """An https address."""
     locator: Annotated[str, Field(min_length=1)]
@@ -42,23 +74,23 @@ class Reference(Config):
     @field_validator("task")
     @classmethod
     def _known_task(cls, task: str) -> str:
-        if task not in TASKS:
-            raise ValueError(f"a task of the catalogue. {did_you_mean(task, TASKS)}")
+        if task not in published_tasks():
+            raise ValueError(f"a task of the catalogue. {did_you_mean(task, published_tasks())}")
         return task
 
     @field_validator("metric")
     @classmethod
     def _metric_of_the_task(cls, metric: str, info: ValidationInfo) -> str:
-        known = [each.name for each in TASKS[info.data["task"]].metrics] if "task" in info.data else [metric]
+        known = list(metrics_of(info.data["task"])) if "task" in info.data else [metric]
         if metric not in known:
             raise ValueError(f"a metric of task {info.data['task']}: {', '.join(known)}")
         return metric
 
     @field_validator("value")
     @classmethod
-    def _within_the_unit(cls, value: float, info: ValidationInfo) -> float:
+    def _within_the_unit(cls, value: Decimal, info: ValidationInfo) -> Decimal:
         if {"task", "metric"} <= info.data.keys():
-            unit = TASKS[info.data["task"]].metric(info.data["metric"]).unit
+            unit = metrics_of(info.data["task"])[info.data["metric"]].unit
             if unit == "%" and not 0 <= value <= 100:
                 raise ValueError("a percentage, 0 to 100")
         return value

@@ -12,6 +12,7 @@ from benchmarks.config import C_co, Recipe
 from benchmarks.environment import describe
 from benchmarks.errors import UserError
 from benchmarks.fingerprint import Fingerprint
+from benchmarks.ranks import world_size
 from benchmarks.record import DataUse, RecipeUse, RunRecord, now
 from benchmarks.rundir import RunFolder, announce, completed, run_id
 
@@ -96,6 +97,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             parts=dict(work.fingerprint.parts),
         ),
         environment=describe(device),
+        processes=world_size(),
         command=work.command,
         started_at=now(),
         **fields,

@@ -17,7 +17,7 @@ from benchmarks import ranks
 from benchmarks.config import digest_of
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files import make_folder, open_lock, write_atomically
-from benchmarks.record import RunRecord, now
+from benchmarks.record import NewerSchema, RunRecord, now, parse_record
 
 RECORD = "record.json"
 
@@ -48,16 +48,19 @@ def read_record(folder: Path) -> RunRecord | None:
     """Return the record of a run folder, or None when there is none. Raises UserError when damaged or unreadable."""
     path = folder / RECORD
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return parse_record(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         raise UserError.about(str(path), what, "a run record, a readable file", "mend or remove it") from None
+    except NewerSchema as error:
+        remedy = "read it with the mimbench that wrote it"
+        raise UserError.about(str(path), "(newer)", f"a run record that this version knows ({error})", remedy) from None
     except ValidationError as error:
         first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         remedy = f"delete the file and run again ({first})"
-        raise UserError.about(str(path), "(damaged)", "a run record of schema version 1", remedy) from None
+        raise UserError.about(str(path), "(damaged)", "a run record", remedy) from None
 
 
 def completed(folder: Path) -> RunRecord | None:

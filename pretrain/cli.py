@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
-from benchmarks.fingerprint import find_images, fingerprint
+from benchmarks.fingerprint import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_images, fingerprint
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim, require_root
 from pretrain.recipe import PretrainRecipe
 
@@ -26,9 +26,12 @@ def main(argv: Sequence[str]) -> int:
         print(recipe.to_yaml(), end="")
         return 0
     root = require_root(recipe.config.data.root)
-    files = find_images(root / recipe.config.data.split)
+    suffixes = IMAGE_SUFFIXES if recipe.config.encoder.in_chans in (1, 3) else ARRAY_SUFFIXES
+    files = find_images(root / recipe.config.data.split, suffixes)
     found = fingerprint(root, files)
-    work = claim("pretrain", argv, args, recipe, root, found, f"pretrain-{recipe.name}")
+    target = recipe.config.target.content_digest()
+    what = {} if target is None else {"target": target}
+    work = claim("pretrain", argv, args, recipe, root, found, f"pretrain-{recipe.name}", **what)
     if work is None:
         return 0
     from pretrain.train import pretrain  # torch, only now that there is work

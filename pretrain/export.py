@@ -6,20 +6,20 @@ from pathlib import Path
 
 from benchmarks.config import Recipe
 from benchmarks.encoders import EncoderManifest, write_encoder
-from benchmarks.engine.backbone import window_size
+from benchmarks.engine.backbone import sized, window_size
+from pretrain.encoders import MaskedEncoder
 from pretrain.recipe import PretrainRecipe
-from pretrain.simmim import SimMIM
 
 
 def export_encoder(
-    model: SimMIM, recipe: Recipe[PretrainRecipe], epochs: int, folder: Path, run_id: str
+    encoder: MaskedEncoder, recipe: Recipe[PretrainRecipe], epochs: int, folder: Path, run_id: str
 ) -> EncoderManifest:
-    """Write the encoder of `model`, trained for `epochs`, to `folder`; the manifest is enough to rebuild it."""
-    config, encoder = recipe.config, model.encoder
+    """Write `encoder`, trained for `epochs`, to `folder`; the manifest is enough to rebuild it."""
+    config = recipe.config
     return write_encoder(
         folder,
         encoder.backbone.state_dict(),
-        architecture=config.encoder.at_size(config.image_size_px),
+        architecture=sized(config.encoder, config.image_size_px),
         image_size_px=config.image_size_px,
         patch_size_px=encoder.patch_size_px,
         window_size=window_size(encoder.backbone),

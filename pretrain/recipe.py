@@ -9,7 +9,9 @@ from pydantic import Field, field_validator
 from benchmarks.config import Config, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
 from benchmarks.training import Count, Positive, Share, ShareSpan, Span, Training
-from pretrain.masking import Masking
+from pretrain.heads import Heads, LinearHead
+from pretrain.masking import Masking, RandomMask
+from pretrain.targets import Pixels, Targets
 
 
 class PretrainData(Config):
@@ -36,7 +38,12 @@ class PretrainRecipe(Config):
     encoder: Architecture
     """A name of `mimbench list encoders`, a timm model name, or {name, arguments}."""
     drop_path_rate: Share = 0.0
-    masking: Masking = Masking()
+    masking: Masking = RandomMask()
+    """Which patches are hidden, by `kind`: random, square, blockwise."""
+    head: Heads = LinearHead()
+    """What predicts from features, by `kind`: linear, mlp, inverse_swin."""
+    target: Targets = Pixels()
+    """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens."""
     data: PretrainData
     training: Training
 

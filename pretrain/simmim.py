@@ -1,33 +1,56 @@
-"""The method: hide patches, predict their pixels, L1 on the hidden ones only. Source: SimMIM (arXiv:2111.09886)."""
+"""The method: hide patches, predict what is there. Source: SimMIM (arXiv:2111.09886)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 
-from pretrain.encoders import MaskedSwin
-from pretrain.heads import LinearHead
+from pretrain.encoders import MaskedEncoder, build_masked_encoder
+from pretrain.frame import Frame
+from pretrain.objectives import Objective
+from pretrain.recipe import PretrainRecipe
 
 
 class SimMIM(nn.Module):
-    """An encoder with a one-layer head that predicts hidden pixels."""
+    """An encoder of masked images and a head that predicts from its features."""
 
-    def __init__(self, encoder: MaskedSwin, image_channels: int) -> None:
+    def __init__(self, encoder: MaskedEncoder, head: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.head = LinearHead(encoder.channels, encoder.stride_px, image_channels)
+        self.encoder, self.head = encoder, head
 
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Return predicted pixels [B, C, H, W] for images [B, C, H, W] and hidden [B, H/p, W/p] bool."""
-        pixels: Tensor = self.head(self.encoder(images, hidden))
-        return pixels
+        """Return predictions [B, K, r, r] for images [B, C, S, S] and hidden [B, S/p, S/p] bool (True = hidden)."""
+        predictions: Tensor = self.head(self.encoder(images, hidden))
+        return predictions
 
 
-def masked_l1(predicted: Tensor, images: Tensor, hidden: Tensor) -> Tensor:
-    """Return sum |predicted - images| over hidden pixels / (hidden pixels + 1e-5) / channels, in fp32.
+@dataclass(frozen=True)
+class Method:
+    """What is trained, and towards what."""
 
-    `hidden` [B, h, w] bool is on the patch grid and is enlarged to pixels.
-    """
-    scale = images.shape[-1] // hidden.shape[-1]
-    pixels = hidden.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2).unsqueeze(1)
-    error = (predicted.float() - images.float()).abs() * pixels
-    return error.sum() / (pixels.sum() + 1e-5) / images.shape[1]
+    model: SimMIM
+    objective: Objective
+
+    def loss(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Return the scalar loss of images [B, C, S, S] under masks on the encoder's patch grid."""
+        return self.objective.loss(self.model(images, hidden), images, hidden)
+
+
+def build_method(recipe: PretrainRecipe, device: torch.device) -> Method:
+    """Build what a recipe says, with random weights, on a device. Raises UserError where its parts do not fit."""
+    encoder = build_masked_encoder(recipe.encoder, recipe.image_size_px, recipe.drop_path_rate)
+    recipe.masking.check(recipe.image_size_px, encoder.patch_size_px)
+    frame = Frame(
+        image_size_px=recipe.image_size_px,
+        image_channels=recipe.encoder.in_chans,
+        mean=recipe.data.mean,
+        std=recipe.data.std,
+        mask_patch_size_px=recipe.masking.mask_patch_size_px,
+        stride_px=encoder.stride_px,
+        features=encoder.channels,
+    )
+    objective = recipe.target.build(frame, device)
+    head = recipe.head.build(frame, objective.resolution_px, objective.outputs)
+    return Method(SimMIM(encoder, head).to(device), objective)

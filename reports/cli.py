@@ -3,71 +3,199 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
+import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.errors import UserError, WorkFailed, require_word
+from benchmarks.errors import UserError, WorkFailed, did_you_mean, require_word
 from benchmarks.files import write_atomically
 
 EXAMPLES = """examples:
   mimbench report leaderboard runs --out report
   mimbench report leaderboard runs --baseline supervised --task digits --out report
   mimbench report leaderboard 'runs/digits-*' pipelines/ID/stages --out report
+  mimbench report masking --out report            # how far masks hide pixels; masking --help says more
 
 A delta is shown only between rows that share task version, recipe, image size and data.
 Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.
 """
+COMPARE_EXAMPLES = """examples:
+  mimbench report compare simmim supervised --in runs
+  mimbench report compare pipelines/OLD/stages pipelines/NEW/stages --out comparison
+
+Exit codes: 0 done, 1 nothing could be paired, 2 what was asked for was wrong.
+"""
+VERBS = ("leaderboard", "compare", "verdict", "verify")
+SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
+RAW = argparse.RawDescriptionHelpFormatter
+RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `mimbench report ...`; return the exit code."""
     if argv and not argv[0].startswith("-"):
-        require_word("report", argv[0], ["leaderboard"], "a report of `mimbench report`")
+        require_word("report", argv[0], VERBS, "a report of `mimbench report`")
     arguments = _parser().parse_args(argv)
-    return leaderboard(arguments.runs, arguments.out, arguments.baseline, arguments.task)
+    with _no_collector():
+        code: int = arguments.run(arguments)
+    return code
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Leave cyclic garbage alone: among thousands of records the search for it takes a quarter of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("mimbench report", "%(prog)s leaderboard RUNS... --out DIR", formatter_class=raw)
+    parser = argparse.ArgumentParser("mimbench report", formatter_class=RAW)
     verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
-    help_text = "rank encoders by task, over seeds, with deltas to a baseline where they are fair"
-    verb = verbs.add_parser("leaderboard", help=help_text, description=help_text, epilog=EXAMPLES, formatter_class=raw)
-    runs_help = "run folders, folders of runs, globs, announcement files or folders of those"
-    verb.add_argument("runs", nargs="+", metavar="RUNS", help=runs_help)
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where leaderboard.{txt,md,csv,html} go")
-    verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
-    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    _add_leaderboard(verbs)
+    _add_compare(verbs)
+    _add_verdict(verbs)
+    _add_verify(verbs)
     return parser
 
 
-def leaderboard(runs: Sequence[str], out: Path, baseline: str | None, task: str | None) -> int:
-    """Write leaderboard.txt, .md, .csv and .html to `out` and print the text.
+def _add_leaderboard(verbs: Verbs) -> None:
+    text = "rank encoders by task, over seeds, with deltas to a baseline where they are fair"
+    verb = verbs.add_parser("leaderboard", help=text, description=text, epilog=EXAMPLES, formatter_class=RAW)
+    verb.add_argument("runs", nargs="+", metavar="RUNS", help=RUNS_HELP)
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where leaderboard.SUFFIX go")
+    verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
+    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    shown = "published results beside the measured: of the same backbones (default), all of the task's, or none"
+    verb.add_argument("--references", choices=("same", "all", "none"), default="same", help=shown)
+    verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
+    verb.add_argument("--formats", metavar="LIST", help=f"of {','.join(SUFFIXES)} (default: all)")
+    verb.set_defaults(run=leaderboard)
+
+
+def _add_compare(verbs: Verbs) -> None:
+    text = "two encoders or two pipelines: what differs in them, and what that gains and loses"
+    verb = verbs.add_parser("compare", help=text, description=text, epilog=COMPARE_EXAMPLES, formatter_class=RAW)
+    for name in ("a", "b"):
+        verb.add_argument(name, metavar=name.upper(), help=f"{RUNS_HELP}; with --in, the label of an encoder")
+    verb.add_argument("--in", dest="within", nargs="+", default=(), metavar="RUNS", help="runs of both encoders")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="also write comparison.txt and comparison.json there")
+    verb.set_defaults(run=compare)
+
+
+def _add_verdict(verbs: Verbs) -> None:
+    text = "do cheap signals (held-out masked loss, k-NN, probes, AvgDist) rank encoders as fine-tuning does?"
+    verb = verbs.add_parser("verdict", help=text, description=text, formatter_class=RAW)
+    verb.add_argument("runs", nargs="*", metavar="RUNS", help=f"{RUNS_HELP}; without: published runs alone")
+    verb.set_defaults(run=verdict)
+
+
+def _add_verify(verbs: Verbs) -> None:
+    text = "make a leaderboard again from its records and say whether it still agrees with them"
+    verb = verbs.add_parser("verify", help=text, description=text, formatter_class=RAW)
+    verb.add_argument("place", type=Path, metavar="PAGE_OR_DIR", help="what `mimbench report leaderboard` wrote")
+    verb.add_argument("--runs", nargs="+", default=(), metavar="RUNS", help="where the records lie now, if elsewhere")
+    verb.set_defaults(run=verify)
+
+
+def leaderboard(arguments: argparse.Namespace) -> int:
+    """Write leaderboard.SUFFIX to the folder asked for and print the text.
 
     Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
     """
     from benchmarks.tasks import find_task
-    from reports.find import find_runs
-    from reports.leaderboard import build
-    from reports.page import to_html
-    from reports.render import to_csv, to_markdown, to_text
-    from reports.rows import collect
+    from reports.formats import rendered
+    from reports.leaderboard import Request, make
+    from reports.notes import words
 
-    if task is not None:
-        find_task(task)
-    board = build(collect(find_runs(runs), task), baseline)
-    text = to_text(board)
-    _prepare(out)
-    files = {"txt": text, "md": to_markdown(board), "csv": to_csv(board), "html": to_html(board)}
-    paths = [out / f"leaderboard.{suffix}" for suffix in files]
-    for path, content in zip(paths, files.values(), strict=True):
-        write_atomically(path, content.encode())
-    _say(text)
+    if arguments.task is not None:
+        find_task(arguments.task)
+    suffixes = _formats(arguments.formats)
+    board = make(
+        Request(tuple(arguments.runs), arguments.baseline, arguments.task, arguments.references, arguments.unverified)
+    )
+    _prepare(arguments.out)
+    paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
+    text = rendered(board, "txt")
+    for path, suffix in zip(paths, suffixes, strict=True):
+        write_atomically(path, text if suffix == "txt" else rendered(board, suffix))
+    _say(text.decode())
     _say("".join(f"written: {path}\n" for path in paths))
+    if arguments.formats is None and "parquet" not in suffixes:
+        _say("not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'\n")
     if not board.sections:
-        raise WorkFailed(f"no usable run. {board.account}\n  remedy: finish or mend the runs listed above")
+        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or mend the runs listed above")
     return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Print two sides next to each other. Raises WorkFailed when they have no task in common."""
+    from reports.contrast import to_json, to_text
+    from reports.sidebyside import side_by_side
+
+    both = side_by_side(arguments.a, arguments.b, arguments.within)
+    _say(to_text(both))
+    if arguments.out is not None:
+        _prepare(arguments.out)
+        for name, content in (("comparison.txt", to_text(both)), ("comparison.json", to_json(both))):
+            write_atomically(arguments.out / name, content.encode())
+            _say(f"written: {arguments.out / name}")
+    if not both.pairings:
+        raise WorkFailed("nothing to compare: no row of A and row of B are of one task\n  remedy: see the rows above")
+    return 0
+
+
+def verdict(arguments: argparse.Namespace) -> int:
+    """Print the rank correlations over the runs at hand, and over the published runs."""
+    from reports.leaderboard import Request, make
+    from reports.text import one_line
+    from reports.verdict import published
+
+    if arguments.runs:
+        board = make(Request(tuple(arguments.runs)))
+        found = [f"{section.task.name}: {one.words}" for section in board.sections for one in section.verdicts]
+        _say("Runs at hand:")
+        _say("\n".join(f"  {one_line(line)}" for line in found or ["no encoder has a cheap signal and a final score"]))
+    _say("Published runs (SimMIM with SwinV2, by model size):")
+    _say("\n".join(f"  {one_line(one.words)}" for one in published()))
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Say of every file whether it agrees with the records. Raises WorkFailed when one does not."""
+    from reports.verify import verify as check
+
+    findings = check(arguments.place, arguments.runs)
+    for finding in findings:
+        _say(f"{'agrees' if finding.agrees else 'differs'}: {finding.path}")
+        for line in finding.differences:
+            _say(f"    {line}")
+    if differing := [str(finding.path) for finding in findings if not finding.agrees]:
+        remedy = "make the leaderboard again, or find out who changed a record or a file"
+        raise WorkFailed(f"not what the records say: {', '.join(differing)}\n  remedy: {remedy}")
+    return 0
+
+
+def _formats(asked: str | None) -> list[str]:
+    """Return the formats asked for; by default all, Parquet where what writes it is installed."""
+    if asked is None:
+        without = () if importlib.util.find_spec("pyarrow") else ("parquet",)
+        return [suffix for suffix in SUFFIXES if suffix not in without]
+    suffixes = asked.split(",")
+    for suffix in suffixes:
+        if suffix not in SUFFIXES:
+            raise UserError.about("--formats", suffix, "a list of formats", did_you_mean(suffix, SUFFIXES))
+    return suffixes
 
 
 def _prepare(out: Path) -> None:

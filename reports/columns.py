@@ -1,55 +1,65 @@
-"""The table's columns. Adding one is one entry here: title, CSV fields, values, block.
+"""The table's columns. Adding one is one entry here: title, fields, values, block.
 
-`parts` formats every number once; text, Markdown, CSV and HTML are made of these very strings.
+`parts` formats every number once; all formats are made of these very strings.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from benchmarks.config import digest_of, recipe_names
-from benchmarks.encoders import Architecture, find_architecture
-from benchmarks.record import LoadReport, RunRecord
+from benchmarks.record import RunRecord
 from benchmarks.tasks import Metric, Task
-from reports.compare import Comparison
-from reports.rows import Row, Spread
-from reports.text import count, one_line
+from reports import cells
+from reports.cells import Parts, each, fixed
+from reports.lines import Cell, Entry, Line, Quoted
+from reports.rows import Row
+from reports.text import one_line
 
 NONE = "–"  # noqa: RUF001 (an en dash: nothing to show)
 Block = Literal["scores", "settings", "provenance"]
+Value = str | float | int | None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row as a table shows it: with its name and its comparison."""
+class Field(NamedTuple):
+    """One value of a row in the formats that programs read."""
 
-    row: Row
     name: str
-    comparison: Comparison
+    type: type[str] | type[float] | type[int] = str
 
-
-Parts = tuple[str, ...]
+    def value(self, part: str) -> Value:
+        """Return what a part says; numbers have the digits that people see, and what is not there is None."""
+        if self.type is str:
+            return part
+        return self.type(part) if part else None
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `fields` are its CSV headers, one for each of `parts`; people see `join(*parts)`."""
+    """One column. `fields` name each of `parts`; people see `join(*parts)`."""
 
     title: str
-    fields: tuple[str, ...]
+    fields: tuple[Field, ...]
     parts: Callable[[Entry], Parts]
     block: Block
     join: Callable[..., str] = lambda text: text
+    quoted: Callable[[Quoted], Parts] | None = None
+    """The parts of a published result; None: it has none."""
     numeric: bool = False
+    """Whether the cell is a number, set flush right."""
+    optional: bool = False
+    """Whether people are spared it in a table where no line has it."""
 
-    def text(self, entry: Entry) -> str:
-        """Return the cell as people read it: one line, never empty."""
-        return one_line(self.join(*self.parts(entry))) or NONE
+    def cell(self, parts: Parts) -> Cell:
+        """Return what is shown for `parts`: one line, never empty for people."""
+        lines = tuple(map(one_line, parts))
+        return Cell(lines, self.join(*lines) or NONE)
+
+    def text(self, line: Line) -> str:
+        """Return the cell of a line as people read it."""
+        return line.cell(self).text
 
 
 def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> list[Column]:
@@ -62,19 +72,7 @@ def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> 
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in _metric_columns(metric)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    return [TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
-
-
-def _column(title: str, field: str, block: Block, value: Callable[[Row], str], numeric: bool = False) -> Column:
-    return Column(title, (field,), lambda entry: (value(entry.row),), block, numeric=numeric)
-
-
-def fixed(value: float | None, decimals: int, sign: str = "") -> str:
-    """Format a number with `decimals` places; None is empty, and minus zero is zero."""
-    return "" if value is None else f"{value:{sign}z.{decimals}f}"
-
-
-# Scores
+    return [KIND, TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
 
 
 def _metric_columns(metric: Metric) -> list[Column]:
@@ -85,31 +83,21 @@ def _metric_columns(metric: Metric) -> list[Column]:
     return [
         Column(
             f"{name} last epoch ({unit}{lower})",
-            (f"{name}_last_mean", f"{name}_last_std", f"{name}_last_n"),
-            lambda entry: spread_parts(entry.row.last(name)),
+            (Field(f"{name}_last_mean", float), Field(f"{name}_last_std", float), Field(f"{name}_last_n", int)),
+            lambda entry: cells.spread_parts(entry.row.last(name)),
             last,
-            join_spread,
+            cells.join_spread,
+            quoted=lambda quote: (quote.value(name), "", ""),
             numeric=True,
         ),
         Column(
             f"{name} best epoch ({unit})",
-            (f"{name}_best_mean",),
-            lambda entry: spread_parts(entry.row.best(name))[:1],
+            (Field(f"{name}_best_mean", float),),
+            lambda entry: cells.spread_parts(entry.row.best(name))[:1],
             best,
             numeric=True,
         ),
     ]
-
-
-def spread_parts(spread: Spread | None) -> Parts:
-    if spread is None:
-        return ("", "", "")
-    return (fixed(spread.mean, 2), fixed(spread.std, 2), str(spread.n))
-
-
-def join_spread(mean: str, std: str, n: str) -> str:
-    """Write mean, deviation and n: `93.52 ± 0.41 (n = 3)`; one run has no deviation, so none is shown."""
-    return f"{mean} ± {std} (n = {n})" if std else mean and f"{mean} (n = {n})"
 
 
 def _delta_column(metric: Metric, baseline: str) -> Column:
@@ -120,122 +108,129 @@ def _delta_column(metric: Metric, baseline: str) -> Column:
         return (*numbers, comparison.note, baseline)
 
     unit = "points" if metric.unit == "%" else metric.unit
-    fields = (f"{metric.name}_delta", f"{metric.name}_delta_low", f"{metric.name}_delta_high", "delta_note", "baseline")
+    numbers = (f"{metric.name}_delta", f"{metric.name}_delta_low", f"{metric.name}_delta_high")
+    fields = (*(Field(name, float) for name in numbers), Field("delta_note"), Field("baseline"))
     title = f"Δ {metric.name} to {baseline} ({unit}), 95 % interval"
-    return Column(title, fields, parts, "scores", _join_delta)
+    return Column(
+        title, fields, parts, "scores", cells.join_delta, quoted=lambda quote: ("", "", "", quote.comparison.note, "")
+    )
 
 
-def _join_delta(delta: str, low: str, high: str, note: str, _: str) -> str:
-    interval = f"{delta} [{low}, {high}]" if low else delta
-    return ", ".join(part for part in (interval, note) if part)
+def _column(
+    title: str,
+    field: Field,
+    block: Block,
+    value: Callable[[Row], str],
+    quoted: Callable[[Quoted], object] | None = None,
+    *,
+    optional: bool = False,
+) -> Column:
+    """Return a column of one field; `quoted` takes it from a published result, None where it is not told."""
+
+    def of_quote(quote: Quoted) -> Parts:
+        found = quoted(quote) if quoted else None
+        return ("" if found is None else str(found),)
+
+    number = field.type is not str
+    return Column(
+        title,
+        (field,),
+        lambda entry: (value(entry.row),),
+        block,
+        quoted=of_quote,
+        numeric=number,
+        optional=optional,
+    )
 
 
-# Identity and settings
-
-
-@cache
-def _named_architectures() -> dict[str, str]:
-    return {digest_of(find_architecture(name)): name for name in recipe_names("encoders")}
-
-
-def architecture_name(architecture: Architecture) -> str:
-    """Return our own name for an architecture where we have one, else timm's with a mark of its arguments.
-
-    The image size has a column of its own and does not make another architecture.
-    """
-    others = {name: value for name, value in architecture.arguments.items() if name != "img_size"}
-    architecture = Architecture(name=architecture.name, arguments=others)
-    digest = digest_of(architecture)
-    if digest in _named_architectures():
-        return _named_architectures()[digest]
-    if not architecture.arguments:
-        return architecture.name
-    return f"{architecture.name} ({count(len(architecture.arguments), 'argument')}, {digest[:6]})"
-
-
-def _coverage(row: Row) -> str:
-    reports = [record.load_report for record in row.records if record.load_report]
-    if row.encoder.init_stage == "random" or not reports:
-        return ""
-    return fixed(min(report.coverage_percent for report in reports), 2)
-
-
-def _mean(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return fixed(statistics.fmean(known), 1) if known else ""
-
+KIND = Column("Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", quoted=lambda quote: (quote.kind,))
 
 TASK = Column(
     "Task",
-    ("task", "task_version"),
+    (Field("task"), Field("task_version", int)),
     lambda entry: (entry.row.task, str(entry.row.conditions.task_version)),
     "provenance",
-    lambda name, version: f"{name}, version {version}",
+    lambda name, version: f"{name}, version {version}" if version else name,
+    quoted=lambda quote: (quote.first.task, ""),
 )
 
-ENCODER = Column("Encoder", ("encoder",), lambda entry: (entry.name,), "scores")
+ENCODER = Column(
+    "Encoder", (Field("encoder"),), lambda entry: (entry.name,), "scores", quoted=lambda quote: (quote.name,)
+)
+
+
+def _join_start(method: str, stage: str) -> str:
+    if not stage:
+        return f"{method} (start not told)"
+    return stage if method == stage else f"{method} ({stage})"
+
 
 SETTINGS = [
     Column(
         "Start",
-        ("method", "init_stage"),
+        (Field("method"), Field("init_stage")),
         lambda entry: (entry.row.encoder.method, entry.row.encoder.init_stage),
         "settings",
-        lambda method, stage: stage if method == stage else f"{method} ({stage})",
+        _join_start,
+        quoted=lambda quote: (quote.first.method, quote.first.init_stage or ""),
     ),
-    _column("Architecture", "architecture", "settings", lambda row: architecture_name(row.architecture)),
+    _column("Loaded (%)", Field("load_coverage_percent", float), "settings", cells.coverage),
+    _column(
+        "Architecture",
+        Field("architecture"),
+        "settings",
+        lambda row: cells.architecture_name(row.architecture),
+        lambda quote: quote.first.backbone,
+    ),
+    _column(
+        "Parameters (M)",
+        Field("parameters_millions", float),
+        "settings",
+        cells.parameters_millions,
+        optional=True,
+    ),
     _column(
         "Pretraining (epochs)",
-        "pretrain_epochs",
+        Field("pretrain_epochs", int),
         "settings",
         lambda row: "" if row.encoder.epochs is None else str(row.encoder.epochs),
-        numeric=True,
+        lambda quote: quote.first.pretrain_epochs,
     ),
-    _column("Image (px)", "image_size_px", "settings", lambda row: str(row.conditions.image_size_px), numeric=True),
-    _column("Recipe", "recipe", "settings", lambda row: row.recipe.name),
-    _column("Loaded (%)", "load_coverage_percent", "settings", _coverage, numeric=True),
+    _column(
+        "Image (px)",
+        Field("image_size_px", int),
+        "settings",
+        lambda row: str(row.conditions.image_size_px),
+        lambda quote: quote.first.image_size_px,
+    ),
+    _column(
+        "Recipe",
+        Field("recipe"),
+        "settings",
+        lambda row: row.recipe.name,
+        lambda quote: quote.first.variant or quote.first.protocol,
+    ),
+    _column(
+        "GPU hours per run",
+        Field("gpu_hours_per_run", float),
+        "settings",
+        lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
+        optional=True,
+    ),
     _column(
         "Time per run (s)",
-        "seconds_per_run",
+        Field("seconds_per_run", float),
         "settings",
-        lambda row: _mean(record.seconds for record in row.records),
-        numeric=True,
+        lambda row: cells.mean((record.seconds for record in row.records), 1),
     ),
     _column(
         "Images/s",
-        "images_per_second",
+        Field("images_per_second", float),
         "settings",
-        lambda row: _mean(record.images_per_second for record in row.records),
-        numeric=True,
+        lambda row: cells.mean((record.images_per_second for record in row.records), 1),
     ),
-    _column("Runs", "runs", "settings", lambda row: str(len(row.runs)), numeric=True),
+    _column("Runs", Field("runs", int), "settings", lambda row: str(len(row.runs))),
 ]
-
-
-# Provenance
-
-
-def _each(value: Callable[[RunRecord], str]) -> Callable[[Row], str]:
-    """Return the runs' values, each named once; where they differ, all of them in the order of the seeds."""
-
-    def joined(row: Row) -> str:
-        return "; ".join(dict.fromkeys(filter(None, map(value, row.records))))
-
-    return joined
-
-
-def _load(report: LoadReport | None) -> str:
-    if report is None:
-        return ""
-    words = f"{report.source_format}: {report.loaded} of {report.expected} tensors"
-    words += f", {fixed(report.coverage_percent, 2)} % of the parameters"
-    resized = [f"{one.name} {one.from_shape} to {one.to_shape} ({one.mode})" for one in report.resized]
-    return words + (f", resized: {', '.join(resized)}" if resized else "")
-
-
-def _environment(record: RunRecord) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in record.environment.packages.items())
-    return f"Python {record.environment.python}, {packages}"
 
 
 def _peak(record: RunRecord) -> str:
@@ -246,28 +241,42 @@ def _unreadable(record: RunRecord) -> str:
     return str(len(record.data.unreadable)) if record.data.unreadable else ""
 
 
+def _arguments(row: Row) -> str:
+    arguments = row.architecture.arguments
+    return json.dumps(arguments, ensure_ascii=False) if arguments else ""
+
+
+def _told(title: str, field: str, value: Callable[[Row], str]) -> Column:
+    return _column(title, Field(field), "provenance", value)
+
+
 PROVENANCE = [
-    _column("Runs, by seed", "run_ids", "provenance", _each(lambda record: f"{record.run_id} (seed {record.seed})")),
-    _column("Parents", "parents", "provenance", _each(lambda record: ", ".join(record.parents))),
-    _column("Encoder reference", "encoder_reference", "provenance", lambda row: row.encoder.reference),
-    _column("Encoder sha256", "encoder_sha256", "provenance", lambda row: row.encoder.sha256 or ""),
-    _column("timm model", "timm_model", "provenance", lambda row: row.architecture.name),
+    _told("Runs, by seed", "run_ids", each(lambda record: f"{record.run_id} (seed {record.seed})")),
+    _told("Reproduce", "reproduce", each(cells.command)),
+    _told("Parents", "parents", each(lambda record: ", ".join(record.parents))),
+    _told("Encoder reference", "encoder_reference", lambda row: row.encoder.reference),
+    _told("Encoder sha256", "encoder_sha256", lambda row: row.encoder.sha256 or ""),
+    _told("timm model", "timm_model", lambda row: row.architecture.name),
+    _told("timm arguments", "timm_arguments", _arguments),
+    _told("Load report", "load_report", each(lambda record: cells.load(record.load_report))),
+    _told("Recipe digest", "recipe_digest", lambda row: row.recipe.digest),
+    _told("Overrides", "overrides", each(lambda record: " ".join(record.recipe.overrides))),
+    _told("Data", "data_fingerprint", lambda row: row.conditions.fingerprint),
+    _told("Unreadable images skipped", "unreadable_images", each(_unreadable)),
+    _told("Commit", "git_commit", each(lambda record: record.environment.git_commit or "")),
+    _told("Software", "software", each(cells.software)),
+    _told("Device", "device", each(lambda record: record.environment.device)),
+    _told("Processes", "processes", each(lambda record: str(record.processes))),
+    _told("Host", "host", each(lambda record: record.environment.host)),
+    _told("Peak memory (MB)", "peak_memory_mb", each(_peak)),
+    _told("Attempts", "attempts", each(lambda record: str(record.attempts))),
+    _told("Finished", "finished_at", each(lambda record: record.finished_at or "")),
+    _column("Source", Field("source"), "provenance", lambda _: "", lambda quote: quote.source),
     _column(
-        "timm arguments",
-        "timm_arguments",
+        "Read in the source",
+        Field("verified"),
         "provenance",
-        lambda row: json.dumps(row.architecture.arguments, ensure_ascii=False) if row.architecture.arguments else "",
+        lambda _: "",
+        lambda quote: "yes" if all(one.verified for one in quote.references) else "no",
     ),
-    _column("Load report", "load_report", "provenance", _each(lambda record: _load(record.load_report))),
-    _column("Recipe digest", "recipe_digest", "provenance", lambda row: row.recipe.digest),
-    _column("Overrides", "overrides", "provenance", _each(lambda record: " ".join(record.recipe.overrides))),
-    _column("Data", "data_fingerprint", "provenance", lambda row: row.conditions.fingerprint),
-    _column("Unreadable images skipped", "unreadable_images", "provenance", _each(_unreadable)),
-    _column("Commit", "git_commit", "provenance", _each(lambda record: record.environment.git_commit or "")),
-    _column("Software", "software", "provenance", _each(_environment)),
-    _column("Device", "device", "provenance", _each(lambda record: record.environment.device)),
-    _column("Host", "host", "provenance", _each(lambda record: record.environment.host)),
-    _column("Peak memory (MB)", "peak_memory_mb", "provenance", _each(_peak)),
-    _column("Attempts", "attempts", "provenance", _each(lambda record: str(record.attempts))),
-    _column("Finished", "finished_at", "provenance", _each(lambda record: record.finished_at or "")),
 ]

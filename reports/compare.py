@@ -5,14 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.inference import Inference
 from benchmarks.training import Training
+from reports.cells import architecture_name
 from reports.rows import Row
 from reports.text import count
 
-LEVEL = 0.95
+if TYPE_CHECKING:
+    import numpy as np
+
+TAILS = (0.025, 0.975)
 EXACT_LIMIT = 100_000
 RESAMPLES = 10_000
 RNG_SEED = 0
@@ -24,7 +29,7 @@ STORAGE = (
     *("root", "format", "classes", "first_label", "label_field", "image_column", "label_column"),
     *("labels", "train_labels", "test_labels", "accepted", "index_folder", "list"),
 )
-PLACEMENT = {
+PLACEMENT = {"testing.save_predictions"} | {
     f"{part}.{name}"
     for part, config in (("training", Training), ("inference", Inference))
     for name, field in config.model_fields.items()
@@ -55,11 +60,16 @@ BASELINE = Comparison(note="baseline")
 
 
 def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
-    """Compare `row` by `metric` with that one of `baselines` (rows of one label) which agrees in all conditions."""
+    """Compare `row` by `metric` with that one of `baselines` (rows of one label) which agrees in all conditions.
+
+    Where several do, it is the one of the same architecture.
+    """
     if row in baselines:
         return BASELINE
     reasons = [list(differences(row, baseline)) for baseline in baselines]
     fair = [baseline for baseline, why in zip(baselines, reasons, strict=True) if not why]
+    ours = architecture_name(row.architecture)
+    fair = [baseline for baseline in fair if architecture_name(baseline.architecture) == ours] or fair
     if len(fair) == 1:
         return difference(row.scores(metric), fair[0].scores(metric))
     if fair:
@@ -86,12 +96,26 @@ def _recipe_difference(row: Row, baseline: Row) -> str:
     ours, theirs = row.recipe, baseline.recipe
     if ours.name != theirs.name:
         return f"{ours.name}, baseline {theirs.name}"
-    mine, other = dict(_flat(ours.resolved)), dict(_flat(theirs.resolved))
-    changed = [key for key in sorted(mine | other) if mine.get(key) != other.get(key) and not _is_placement(key)]
-    words = [f"{key} = {mine.get(key)}, baseline {other.get(key)}" for key in changed[:FIELDS_NAMED]]
+    changed = changes(ours.resolved, theirs.resolved)
+    words = [f"{one.field} = {one.ours}, baseline {one.theirs}" for one in changed[:FIELDS_NAMED]]
     if len(changed) > FIELDS_NAMED:
         words.append(f"and {count(len(changed) - FIELDS_NAMED, 'more field')}")
     return "; ".join(words) or f"digest {ours.digest[:12]}, baseline {theirs.digest[:12]}"
+
+
+class Change(NamedTuple):
+    """A field that differs between two recipes; None where one has no such field."""
+
+    field: str
+    ours: Any
+    theirs: Any
+
+
+def changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Change]:
+    """Return every field in which two resolved recipes differ, apart from those that say where a run happened."""
+    mine, other = dict(_flat(ours)), dict(_flat(theirs))
+    found = (Change(key, mine.get(key), other.get(key)) for key in sorted(mine | other) if not _is_placement(key))
+    return [change for change in found if change.ours != change.theirs]
 
 
 def _is_placement(key: str) -> bool:
@@ -136,12 +160,20 @@ def bootstrap(values: Sequence[float]) -> Interval:
     import numpy as np
 
     n = len(values)
-    exact = n**n <= EXACT_LIMIT
-    if exact:
-        chosen = np.indices((n,) * n).reshape(n, -1)
-    else:
-        chosen = np.random.default_rng(RNG_SEED).integers(n, size=(n, RESAMPLES))
-    means = np.asarray(values)[chosen].mean(axis=0)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], method="inverted_cdf")
-    return Interval(float(low), float(high), means.size, exact)
+    means = np.asarray(values)[_resamples(n)].mean(axis=0)
+    low, high = np.quantile(means, TAILS, method="inverted_cdf")
+    return Interval(float(low), float(high), means.size, _enumerated(n))
+
+
+def _enumerated(n: int) -> bool:
+    return int(n**n) <= EXACT_LIMIT
+
+
+@cache
+def _resamples(n: int) -> np.ndarray[Any, Any]:
+    """Return which values [n, N] make up each of N resamples of n."""
+    import numpy as np
+
+    if _enumerated(n):
+        return np.indices((n,) * n).reshape(n, -1)
+    return np.random.default_rng(RNG_SEED).integers(n, size=(RESAMPLES, n)).T

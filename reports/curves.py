@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from benchmarks.rundir import RunFolder
+from reports.logs import read_values
 from reports.rows import Row
 
 MOST_POINTS = 300
@@ -26,7 +25,7 @@ class Curve(NamedTuple):
 
 def score_curve(row: Row, metric: str) -> Curve | None:
     """Return `metric` over the epochs that all of the row's seeds evaluated; None without such epochs."""
-    by_seed = [read_values(run.folder, metric) for run in row.runs]
+    by_seed = [read_values(RunFolder(run.folder).metrics, metric) for run in row.runs]
     epochs = sorted(set.intersection(*(set(values) for values in by_seed)))
     if not epochs:
         return None
@@ -36,7 +35,7 @@ def score_curve(row: Row, metric: str) -> Curve | None:
 
 def loss_curve(folder: Path) -> Curve | None:
     """Return the training loss over epochs, at most 300 points: each the mean of a stretch, the band its range."""
-    values = sorted(read_values(folder, "loss").items())
+    values = sorted(read_values(RunFolder(folder).metrics, "loss").items())
     if not values:
         return None
     size = math.ceil(len(values) / MOST_POINTS)
@@ -44,31 +43,3 @@ def loss_curve(folder: Path) -> Curve | None:
     losses = [[loss for _, loss in stretch] for stretch in stretches]
     epochs = [statistics.fmean(epoch for epoch, _ in stretch) for stretch in stretches]
     return Curve(epochs, [*map(statistics.fmean, losses)], [*map(min, losses)], [*map(max, losses)])
-
-
-def read_values(folder: Path, name: str) -> dict[float, float]:
-    """Return a logged value by epoch. A resumed run logs some epochs again: the later line counts."""
-    found: dict[float, float] = {}
-    for line in _lines(RunFolder(folder).metrics):
-        epoch, value = line.get("epoch"), line.get(name)
-        if _finite(epoch) and _finite(value):
-            found[float(epoch)] = float(value)
-    return found
-
-
-def _finite(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _lines(path: Path) -> Iterator[dict[str, object]]:
-    try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except ValueError:  # the last line of a killed process may be half a line
-            continue
-        if isinstance(line, dict):
-            yield line

@@ -14,10 +14,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks.errors import UserError
-from benchmarks.record import RunRecord
+from benchmarks.record import NewerSchema, RunRecord
 from benchmarks.rundir import RECORD, announced_label, follow, read_record
 
-NEWEST_SCHEMA: int = RunRecord.model_fields["schema_version"].default
 REMNANTS = (".lock", "metrics.jsonl")
 """What a run writes beside its record: a folder with these and no record is a run that lost it."""
 
@@ -157,24 +156,20 @@ def _read(folder: Path) -> FoundRun | LeftOut:
     try:
         record = read_record(folder)
     except UserError as error:
-        return _unreadable(folder, where, error)
+        return _unreadable(where, error)
     if record is None:
         return LeftOut(str(folder), "no record", f"a run folder without {RECORD}")
     return FoundRun(folder, record)
 
 
-def _unreadable(folder: Path, where: str, error: UserError) -> LeftOut:
-    try:
-        version = json.loads((folder / RECORD).read_bytes()).get("schema_version")
-    except OSError as cause:
-        return LeftOut(where, "unreadable", cause.strerror or str(cause))
-    except (ValueError, AttributeError):
-        return LeftOut(where, "damaged", "not a whole JSON object")
-    if isinstance(version, int) and version > NEWEST_SCHEMA:
-        return LeftOut(
-            where, "newer schema", f"version {version}; this mimbench reads up to {NEWEST_SCHEMA}: update it"
-        )
-    reason = error.__context__
-    details = reason.errors() if isinstance(reason, ValidationError) else []
-    faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in details[:3]]
-    return LeftOut(where, "damaged", "; ".join(faults))
+def _unreadable(where: str, error: UserError) -> LeftOut:
+    match error.__context__:
+        case OSError() as cause:
+            return LeftOut(where, "unreadable", cause.strerror or str(cause))
+        case NewerSchema() as cause:
+            return LeftOut(where, "newer schema", str(cause))
+        case ValidationError() as cause if any(detail["loc"] for detail in cause.errors()):
+            faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in cause.errors()[:3]]
+            return LeftOut(where, "damaged", "; ".join(faults))
+        case _:
+            return LeftOut(where, "damaged", "not a whole JSON object")

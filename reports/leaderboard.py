@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.tasks import TASKS, Task
-from reports.columns import Block, Column, Entry, columns_for
-from reports.compare import EXACT_LIMIT, RESAMPLES, RNG_SEED, Comparison, compare
-from reports.find import FoundRun, LeftOut
-from reports.rows import Collected, Conditions, Row, parents_nearby
-from reports.text import count
+from reports.cells import architecture_name
+from reports.columns import NONE, Block, Column, columns_for
+from reports.compare import Comparison, compare
+from reports.find import FoundRun, LeftOut, find_runs
+from reports.lines import Entry, Line, Quoted, Shown, backbone, quotes
+from reports.rows import Collected, Conditions, Row, collect, parents_nearby
+from reports.text import tally
+from reports.verdict import Verdict, probes_by_weights, verdicts
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: enough to make the same leaderboard again from the same records."""
+
+    runs: tuple[str, ...]
+    baseline: str | None = None
+    task: str | None = None
+    references: Shown = "same"
+    unverified: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,41 +57,61 @@ class Section:
 
     task: Task
     groups: tuple[Group, ...]
+    quoted: tuple[Quoted, ...]
+    """Published results, which nothing here is compared with."""
     columns: tuple[Column, ...]
+    verdicts: tuple[Verdict, ...]
+    """Cheap signals against the score, group by group."""
 
     @property
     def entries(self) -> list[Entry]:
         return [entry for group in self.groups for entry in group.entries]
 
+    @property
+    def lines(self) -> list[Line]:
+        return [*self.entries, *self.quoted]
+
     def in_blocks(self, *blocks: Block) -> list[Column]:
-        return [column for column in self.columns if column.block in blocks]
+        """Return the columns that people see of some blocks."""
+        return [column for column in self._shown if column.block in blocks]
+
+    @cached_property
+    def _shown(self) -> list[Column]:
+        lines = self.lines
+        return [one for one in self.columns if not one.optional or any(one.text(line) != NONE for line in lines)]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
     """Everything a report shows."""
 
+    request: Request
+    collected: Collected
     sections: tuple[Section, ...]
     pretrainings: tuple[FoundRun, ...]
     """Completed pretrainings, those first that were asked for."""
-    left_out: tuple[LeftOut, ...]
-    summary: str
-    account: str
-    notes: tuple[str, ...]
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return self.collected.left_out
 
 
-def build(collected: Collected, baseline: str | None) -> Leaderboard:
+def make(request: Request) -> Leaderboard:
+    """Read the records and arrange them. Raises UserError for a wrong request."""
+    return build(collect(find_runs(request.runs), request.task), request)
+
+
+def build(collected: Collected, request: Request) -> Leaderboard:
     """Arrange what was collected. Raises UserError for a baseline that no record is labelled with."""
-    if baseline is not None:
-        _check_baseline(collected, baseline)
+    if request.baseline is not None:
+        _check_baseline(collected, request.baseline)
     by_task: dict[str, list[Row]] = defaultdict(list)
     for row in collected.rows:
         by_task[row.task].append(row)
-    sections = tuple(_section(TASKS[name], rows, collected, baseline) for name, rows in sorted(by_task.items()))
     pretrainings = (*collected.pretrainings, *parents_nearby(collected))
-    notes = tuple(_notes(sections, baseline))
-    summary = _summary(sections, baseline)
-    return Leaderboard(sections, pretrainings, collected.left_out, summary, account(collected), notes)
+    parents = {run.record.run_id: run for run in pretrainings}
+    sections = tuple(_section(TASKS[name], rows, collected, request, parents) for name, rows in sorted(by_task.items()))
+    return Leaderboard(request, collected, sections, pretrainings)
 
 
 def _check_baseline(collected: Collected, baseline: str) -> None:
@@ -86,31 +121,69 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
         raise UserError.about("--baseline", baseline, "the label of an encoder in RUNS", did_you_mean(baseline, labels))
 
 
-def _section(task: Task, rows: Sequence[Row], collected: Collected, baseline: str | None) -> Section:
+def _section(
+    task: Task, rows: Sequence[Row], collected: Collected, request: Request, parents: Mapping[str, FoundRun]
+) -> Section:
+    baseline = request.baseline
     baselines = [row for row in rows if row.encoder.label == baseline]
     grouped: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
     absent = Comparison(note=_absent(collected, baseline))
     groups = [_group(task, conditions, like, baselines, absent) for conditions, like in grouped.items()]
-    groups.sort(key=lambda group: (not any(entry.row in baselines for entry in group.entries), -len(group.entries)))
+    groups.sort(key=lambda group: _order(group, baselines))
     measured = {name for row in rows for record in row.records for name in record.metrics}
-    return Section(task, tuple(groups), tuple(columns_for(task, baseline, measured)))
+    quoted = quotes(task.name, rows, request.references, request.unverified)
+    probes = probes_by_weights(rows)
+    found = [
+        one for group in groups for one in verdicts(task, f"recipe {group.recipe}", group.entries, probes, parents)
+    ]
+    columns = tuple(columns_for(task, baseline, measured))
+    return Section(task, tuple(groups), quoted, columns, tuple(found))
+
+
+def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:
+    """Groups with a baseline come first, then large ones, then by name: the order is the same every time."""
+    compared = any(entry.row in baselines for entry in group.entries)
+    return (not compared, -len(group.entries), group.recipe, group.conditions)
 
 
 def _group(
     task: Task, conditions: Conditions, rows: Sequence[Row], baselines: Sequence[Row], absent: Comparison
 ) -> Group:
-    labels = Counter(row.encoder.label for row in rows)
+    names = _names(rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     entries = []
     for row in ordered:
-        mark = (row.encoder.sha256 or row.encoder.reference)[:8]
-        name = row.encoder.label if labels[row.encoder.label] == 1 else f"{row.encoder.label} ({mark})"
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
-        entries.append(Entry(row, name, comparison))
+        entries.append(Entry(row, names[id(row)], comparison))
     return Group(conditions, tuple(entries))
+
+
+def _names(rows: Sequence[Row]) -> dict[int, str]:
+    """Return a name for each row, by its identity: its label and, where others share it, what tells it apart."""
+    told = {id(row): row.encoder.label for row in rows}
+    for mark in (_backbone, _architecture, _weights):
+        marks: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            marks[told[id(row)]].add(mark(row))
+        for row in rows:
+            name = told[id(row)]
+            told[id(row)] = f"{name} ({mark(row)})" if len(marks[name]) > 1 else name
+    return told
+
+
+def _backbone(row: Row) -> str:
+    return backbone(row.architecture) or "unnamed backbone"
+
+
+def _architecture(row: Row) -> str:
+    return architecture_name(row.architecture)
+
+
+def _weights(row: Row) -> str:
+    return (row.encoder.sha256 or row.encoder.reference)[:8]
 
 
 def _score(row: Row, task: Task) -> float:
@@ -121,78 +194,5 @@ def _score(row: Row, task: Task) -> float:
 
 def _absent(collected: Collected, baseline: str | None) -> str:
     reasons = Counter(left.kind for left in collected.left_out if left.label == baseline)
-    why = f" (left out: {_tally(reasons)})" if reasons else ""
+    why = f" (left out: {tally(reasons)})" if reasons else ""
     return f"the baseline has no usable run for this task{why}"
-
-
-def _tally(reasons: Counter[str]) -> str:
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(reasons.items()))
-
-
-def account(collected: Collected) -> str:
-    """Say where every record went, in one sentence whose numbers add up."""
-    total = collected.transfers + len(collected.pretrainings) + len(collected.left_out)
-    parts = [f"{count(collected.transfers, 'transfer run')} in {count(len(collected.rows), 'row')}"]
-    if collected.pretrainings:
-        parts.append(f"{count(len(collected.pretrainings), 'pretraining run')} as loss curves")
-    reasons = Counter(left.kind for left in collected.left_out)
-    parts.append(f"{len(collected.left_out)} left out" + (f" ({_tally(reasons)})" if reasons else ""))
-    return f"{count(total, 'record')} found: {'; '.join(parts)}."
-
-
-def _summary(sections: Sequence[Section], baseline: str | None) -> str:
-    if not sections:
-        return "No run could be compared."
-    told = []
-    for section in sections:
-        runs = [len(entry.row.runs) for entry in section.entries]
-        each = str(min(runs)) if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
-        seeds = "1 seed" if each == "1" else f"{each} seeds"
-        told.append(f"{count(len(runs), 'row')} on {section.task.name} over {seeds} each")
-    against = f", against {baseline} wherever the comparison is like for like" if baseline is not None else ""
-    return "; ".join(told) + against + "."
-
-
-def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
-    """Return the footnotes on method that this table needs."""
-    if not sections:
-        return []
-    notes = [
-        "The score is the last epoch's, as mean ± sample standard deviation (n - 1) over n seeds; n = 1 has none. "
-        "The best epoch stands beside it: it is chosen on the evaluation data and therefore flatters. What was "
-        "measured once, at the end of a training or without one, has no best epoch.",
-        "Rows in one group share task version, recipe, image size and data; rows of different groups are not "
-        "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
-        f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
-    ]
-    if baseline is None:
-        labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
-        return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
-    return [*notes, *_interval_notes(sections)]
-
-
-TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
-
-
-def _interval_notes(sections: Sequence[Section]) -> list[str]:
-    found = [entry.comparison for section in sections for entry in section.entries]
-    intervals = [comparison.interval for comparison in found if comparison.interval is not None]
-    notes = ["Differences are taken before rounding."] if any(one.delta is not None for one in found) else []
-    exact = sorted({interval.resamples for interval in intervals if interval.exact})
-    if exact:
-        sizes = " or ".join(f"{number:,}" for number in exact)
-        notes.append(
-            f"The 95 % interval is a percentile bootstrap of the differences paired by seed: all {sizes} resamples "
-            f"were enumerated, as is done up to {EXACT_LIMIT:,}."
-        )
-    if any(not interval.exact for interval in intervals):
-        notes.append(
-            f"For more than 6 seeds the 95 % percentile bootstrap of the paired differences draws {RESAMPLES:,} "
-            f"resamples (random seed {RNG_SEED})."
-        )
-    if 27 in exact:
-        notes.append(
-            "With 3 seeds the interval is rough: it is the range of the three differences, which holds the true "
-            "median difference in 75 % of cases, not in 95 %."
-        )
-    return notes

@@ -4,13 +4,57 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
-from reports.leaderboard import Leaderboard
+from reports.columns import NONE, Column
+from reports.leaderboard import Leaderboard, Section
+from reports.lines import Line
+from reports.notes import words
+from reports.render import headed
+from reports.svg import Chart
 from reports.text import one_line
 
 PAGE = Path(__file__).parent / "page"
+REQUEST = "mimbench-request"
+"""The name of the page's meta element that says what was asked for."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A line of a table with its place on the page."""
+
+    line: Line
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Body:
+    """A heading of a table with the lines below it."""
+
+    heading: str
+    lines: Sequence[Shown]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A task's part of the page."""
+
+    section: Section
+    charts: Sequence[Chart]
+    bodies: Sequence[Body]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        return self.section.in_blocks("scores", "settings")
+
+    @property
+    def shown(self) -> list[Shown]:
+        return [shown for body in self.bodies for shown in body.lines]
 
 
 def to_html(board: Leaderboard) -> str:
@@ -20,20 +64,33 @@ def to_html(board: Leaderboard) -> str:
 
     from reports.plots import draw
 
-    section_charts, loss_charts = draw(board)
+    charts = draw(board)
+    pairs = zip(board.sections, charts.sections, strict=True)
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key}
-    script = (PAGE / "sort.js").read_text(encoding="utf-8")
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
-        sections=list(zip(board.sections, section_charts, strict=True)),
-        loss_charts=loss_charts,
+        told=words(board),
+        request_name=REQUEST,
+        nothing=NONE,
+        request=json.dumps(asdict(board.request), ensure_ascii=False),
+        parts=[_part(section, own, number) for number, (section, own) in enumerate(pairs)],
+        study_charts=charts.study,
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _part(section: Section, charts: Sequence[Chart], number: int) -> Part:
+    bodies = [
+        Body(heading, [Shown(line, f"from-{number}-{place}-{row}") for row, line in enumerate(lines)])
+        for place, (heading, lines) in enumerate(headed(section))
+    ]
+    return Part(section, charts, bodies)
 
 
 def sort_key(text: str) -> str:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle, islice
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.tasks import Metric
-from reports.columns import Entry, join_spread, spread_parts
 from reports.compare import BASELINE
 from reports.curves import Curve, loss_curve, score_curve
+from reports.figures import (
+    MOST_GROUPS,
+    MOST_ROWS,
+    Look,
+    add_legend,
+    height_under_legend,
+    looks,
+    new_axes,
+    said,
+    short,
+)
 from reports.find import FoundRun
 from reports.leaderboard import Group, Leaderboard, Section
-from reports.svg import INK, PAPER, SERIES, STYLE, Chart, inline
+from reports.lines import Entry
+from reports.scatter import gain_by_size, score_by_cost, score_by_signal
+from reports.svg import INK, PAPER, STYLE, Chart, inline
 from reports.text import count, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-WIDTH_IN = 4.9
-LONGEST_NAME = 26
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.4, 1.2)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
 
-class Look(NamedTuple):
-    """How one series is drawn, the same in every chart of a section."""
+@dataclass(frozen=True)
+class Charts:
+    """The charts of a page: those of every section, in their order, and those of the whole study."""
 
-    colour: str
-    marker: str
-    dash: Any
+    sections: list[list[Chart]]
+    study: list[Chart]
 
 
 class Line(NamedTuple):
@@ -42,26 +48,17 @@ class Line(NamedTuple):
     curve: Curve | None
 
 
-def _looks() -> Iterator[Look]:
-    """Yield looks without end; the three lists have lengths without a common factor, so 210 of them differ."""
-    return (Look(*kind) for kind in zip(cycle(SERIES), cycle(MARKERS), cycle(DASHES), strict=False))
-
-
-def short(name: str) -> str:
-    """Return a name for a chart; the tables have it in full."""
-    line = one_line(name)
-    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
-
-
-def draw(board: Leaderboard) -> tuple[list[list[Chart]], list[Chart]]:
-    """Return the charts of every section, in their order, and those of the pretrainings."""
+def draw(board: Leaderboard) -> Charts:
+    """Return all charts that the records have the data for."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         names = [entry.name for section in board.sections for entry in section.entries]
-        styles = dict(zip(dict.fromkeys(names), _looks(), strict=False))
-        sections = [_section_charts(section, number, styles) for number, section in enumerate(board.sections)]
-        return sections, _loss_charts(board.pretrainings, _labels(board.sections), styles)
+        styles = dict(zip(dict.fromkeys(names), looks(), strict=False))
+        parents = {run.record.run_id: run for run in board.pretrainings}
+        sections = [_section_charts(section, number, styles, parents) for number, section in enumerate(board.sections)]
+        losses = _loss_charts(board.pretrainings, _labels(board.sections), styles)
+        return Charts(sections, [*gain_by_size(board.sections, board.request.baseline), *losses])
 
 
 def _labels(sections: Sequence[Section]) -> dict[str, str]:
@@ -72,24 +69,31 @@ def _labels(sections: Sequence[Section]) -> dict[str, str]:
     }
 
 
-def _section_charts(section: Section, number: int, styles: Mapping[str, Look]) -> list[Chart]:
+def _section_charts(
+    section: Section, number: int, styles: Mapping[str, Look], parents: Mapping[str, FoundRun]
+) -> list[Chart]:
     metric = section.task.metric(section.task.primary_metric)
     charts = []
-    for place, group in enumerate(section.groups):
+    for place, group in enumerate(section.groups[:MOST_GROUPS]):
         name = f"chart-{number}-{place}"
-        curves = [score_curve(entry.row, metric.name) for entry in group.entries]
-        lines = [Line(entry, styles[entry.name], curve) for entry, curve in zip(group.entries, curves, strict=True)]
+        entries = chosen(group)
+        curves = [score_curve(entry.row, metric.name) for entry in entries]
+        lines = [Line(entry, styles[entry.name], curve) for entry, curve in zip(entries, curves, strict=True)]
         charts.append(_means(group, lines, metric, f"{name}-means"))
         if any(line.curve for line in lines):
             charts.append(_score_curves(group, lines, metric, f"{name}-curves"))
-    return charts
+        charts += score_by_cost(group, entries, metric, styles, parents, name)
+    return charts + score_by_signal(section.verdicts, number)
 
 
-def _axes(height_in: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
+def chosen(group: Group) -> list[Entry]:
+    """Return the rows that charts show: the best, and the baseline wherever it stands."""
+    best = group.entries[:MOST_ROWS]
+    return [*best, *(entry for entry in group.entries[MOST_ROWS:] if entry.comparison is BASELINE)]
 
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    return figure, figure.add_subplot()
+
+def _of_all(group: Group, lines: Sequence[Line]) -> str:
+    return f" The best {MOST_ROWS} of {len(group.entries)} rows." if len(lines) < len(group.entries) else ""
 
 
 def _epochs(axes: Axes, label: str) -> None:
@@ -104,7 +108,7 @@ def _epochs(axes: Axes, label: str) -> None:
 
 
 def _means(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
-    figure, axes = _axes(0.8 + 0.46 * len(lines))
+    figure, axes = new_axes(0.8 + 0.46 * len(lines))
     for place, line in enumerate(lines):
         _mean_line(axes, line, place, metric)
     axes.set_yticks(range(len(lines)), [short(line.entry.name) for line in lines])
@@ -118,9 +122,9 @@ def _means(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Ch
     for baseline in filter(None, baselines):
         axes.axvline(baseline.mean, color=INK, linewidth=0.9, dashes=(3, 3), alpha=0.6, zorder=1)
     title = one_line(f"{metric.name} of the last epoch, recipe {group.recipe}")
-    told = "; ".join(f"{line.entry.name} {_said(line.entry, metric)}" for line in lines)
+    told = "; ".join(f"{line.entry.name} {said(line.entry, metric)}" for line in lines)
     caption = "Filled: mean, with one sample standard deviation to each side. Hollow: single seeds."
-    caption += " Dashed: the baseline." if baselines else ""
+    caption += (" Dashed: the baseline." if baselines else "") + _of_all(group, lines)
     return Chart(title, caption, inline(figure, name, title, one_line(told)))
 
 
@@ -133,27 +137,24 @@ def _mean_line(axes: Axes, line: Line, place: int, metric: Metric) -> None:
     style: dict[str, Any] = {"color": look.colour, "ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6}
     axes.errorbar(spread.mean, place, xerr=spread.std, fmt=look.marker, zorder=4, **style)
     across = axes.get_yaxis_transform()
-    axes.text(1.02, place, _said(line.entry, metric), transform=across, va="center", fontsize=8.5)
-
-
-def _said(entry: Entry, metric: Metric) -> str:
-    return join_spread(*spread_parts(entry.row.last(metric.name)))
+    axes.text(1.02, place, said(line.entry, metric), transform=across, va="center", fontsize=8.5)
 
 
 # Curves
 
 
 def _score_curves(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
-    figure, axes = _axes(_height_under_legend(len(lines)))
+    names = [line.entry.name for line in lines if line.curve]
+    figure, axes = new_axes(height_under_legend(names))
     for line in lines:
         if line.curve:
             _curve(axes, line.curve, line.look, short(line.entry.name), marks=True)
     _epochs(axes, "epoch of fine-tuning")
     axes.set_ylabel(f"{metric.name} ({metric.unit})")
-    _legend(figure)
+    add_legend(figure, names)
     title = one_line(f"{metric.name} while fine-tuning, recipe {group.recipe}")
     without = [line.entry.name for line in lines if not line.curve]
-    caption = "Line: mean over seeds. Band: from the lowest to the highest seed."
+    caption = "Line: mean over seeds. Band: from the lowest to the highest seed." + _of_all(group, lines)
     caption += f" No curve was logged for {', '.join(without)}." if without else ""
     ends = [
         f"{line.entry.name} from {line.curve.mean[0]:.2f} to {line.curve.mean[-1]:.2f}" for line in lines if line.curve
@@ -164,22 +165,24 @@ def _score_curves(group: Group, lines: Sequence[Line], metric: Metric, name: str
 def _loss_charts(
     pretrainings: Sequence[FoundRun], labels: Mapping[str, str], styles: Mapping[str, Look]
 ) -> list[Chart]:
-    curves = [(run.record, loss_curve(run.folder)) for run in pretrainings]
-    drawn = [(record, curve) for record, curve in curves if curve is not None]
+    curves = [(run.record, loss_curve(run.folder)) for run in pretrainings[:MOST_ROWS]]
+    drawn = [(record, curve) for record, curve in curves if curve is not None][:MOST_ROWS]
     if not drawn:
         return []
-    figure, axes = _axes(_height_under_legend(len(drawn)))
-    free, others = dict(styles), islice(_looks(), len(styles), None)
-    for record, curve in drawn:
+    names = [f"{short(labels.get(record.run_id, record.recipe.name))}, seed {record.seed}" for record, _ in drawn]
+    figure, axes = new_axes(height_under_legend(names))
+    free, others = dict(styles), islice(looks(), len(styles), None)
+    for (record, curve), name in zip(drawn, names, strict=True):
         label = labels.get(record.run_id, record.recipe.name)
         look = free.pop(label, None) or next(others)  # the look of the encoder that came of it
-        _curve(axes, curve, look, f"{short(label)}, seed {record.seed}", marks=False)
+        _curve(axes, curve, look, name, marks=False)
     _epochs(axes, "epoch of pretraining")
     axes.set_ylabel("training loss")
-    _legend(figure)
+    add_legend(figure, names)
     caption = "Line: mean over a stretch of steps. Band: the stretch's lowest to highest loss."
     silent = len(curves) - len(drawn)
     caption += f" {count(silent, 'pretraining run')} logged no loss." if silent else ""
+    caption += f" The first {MOST_ROWS} of {len(pretrainings)}." if len(pretrainings) > MOST_ROWS else ""
     ends = [f"{record.recipe.name} from {curve.mean[0]:.4f} to {curve.mean[-1]:.4f}" for record, curve in drawn]
     title = "Pretraining loss"
     return [Chart(title, caption, inline(figure, "chart-loss", title, one_line("; ".join(ends))))]
@@ -191,11 +194,3 @@ def _curve(axes: Axes, curve: Curve, look: Look, label: str, *, marks: bool) -> 
     axes.fill_between(curve.epochs, curve.low, curve.high, color=look.colour, alpha=0.16, linewidth=0)
     style = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6, "ms": 4.5}
     axes.plot(curve.epochs, curve.mean, marker=marker, markevery=every, label=label, **style)
-
-
-def _height_under_legend(series: int) -> float:
-    return 2.6 + 0.19 * math.ceil(series / 2)
-
-
-def _legend(figure: Figure) -> None:
-    figure.legend(loc="outside upper left", ncols=2, handlelength=3.2, borderaxespad=0.1)

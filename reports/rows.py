@@ -16,6 +16,7 @@ from benchmarks.record import EncoderUse, LoadReport, RecipeUse, RunRecord, Task
 from benchmarks.rundir import read_record
 from benchmarks.tasks import TASKS
 from reports.find import Findings, FoundRun, LeftOut
+from reports.integrity import altered
 from reports.text import count
 
 
@@ -134,28 +135,38 @@ class Collected:
 def collect(findings: Findings, task: str | None = None) -> Collected:
     """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
     left_out = list(findings.left_out)
-    usable, pretrainings = [], []
-    taken: dict[tuple[str, str | None], Path] = {}
+    same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
     for run in findings.runs:
         judged = _judge(run, task)
         if isinstance(judged, LeftOut):
             left_out.append(judged)
-        elif (key := _identity(run)) in taken:
-            first = taken[key]
-            left_out.append(_left(run, "duplicate run id", f"{run.record.run_id} was already read from {first}"))
         else:
-            taken[key] = run.folder
-            if isinstance(judged, TransferRun):
-                usable.append(judged)
-            else:
-                pretrainings.append(judged)
-    rows, repeated = _rows(usable)
-    return Collected(tuple(rows), tuple(pretrainings), (*left_out, *repeated))
+            same[_identity(run)].append(judged)
+    usable = []
+    for copies in same.values():
+        first, others = _only_one(copies)
+        usable += first
+        left_out += others
+    transfers = [run for run in usable if isinstance(run, TransferRun)]
+    pretrainings = tuple(run for run in usable if isinstance(run, FoundRun))
+    rows, repeated = _rows(transfers)
+    return Collected(tuple(rows), pretrainings, (*left_out, *repeated))
 
 
 def _identity(run: FoundRun) -> tuple[str, str | None]:
     """Return what may be there once: a run under one name of its encoder."""
     return run.record.run_id, run.record.encoder.label if run.record.encoder else None
+
+
+def _only_one(copies: list[TransferRun | FoundRun]) -> tuple[list[TransferRun | FoundRun], list[LeftOut]]:
+    """Return the first of the runs with one id, and the rest as left out; where they differ, none can be believed."""
+    first, *others = copies
+    if all(run.record == first.record for run in others):
+        detail = f"{first.record.run_id} was already read from {first.folder}"
+        return [first], [_left(run, "duplicate run id", detail) for run in others]
+    places = ", ".join(str(run.folder) for run in copies)
+    detail = f"{first.record.run_id} says different things in {places}"
+    return [], [_left(run, "conflicting records", detail) for run in copies]
 
 
 def parents_nearby(collected: Collected) -> list[FoundRun]:
@@ -179,7 +190,7 @@ def _completed_pretraining(folder: Path) -> FoundRun | None:
     return FoundRun(folder, record) if record is not None and whole else None
 
 
-def _left(run: FoundRun, kind: str, detail: str = "") -> LeftOut:
+def _left(run: FoundRun | TransferRun, kind: str, detail: str = "") -> LeftOut:
     return LeftOut(str(run.folder), kind, detail, run.record.encoder.label if run.record.encoder else None)
 
 
@@ -201,6 +212,8 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
         return _left(run, "no score", f"completed without {primary}")
     if fault := _load_fault(record.load_report, record.encoder):
         return _left(run, *fault)
+    if contradiction := altered(run.folder, record):
+        return _left(run, "altered record", contradiction)
     return TransferRun(run.folder, record, record.task, record.encoder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 
 JOINERS = "\u200c\u200d"
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
@@ -14,6 +15,8 @@ FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 
 def one_line(text: str) -> str:
     """Return `text` with every control, direction or line character written as its escape, so that it is one line."""
+    if text.isprintable():
+        return text
     return "".join(char if _harmless(char) else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -23,14 +26,14 @@ def _harmless(char: str) -> bool:
 
 def isolated(text: str) -> str:
     """Return `text` so that a right-to-left name does not reorder the numbers beside it."""
-    if any(unicodedata.bidirectional(char) in {"R", "AL"} for char in text):
+    if not text.isascii() and any(unicodedata.bidirectional(char) in {"R", "AL"} for char in text):
         return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
     return text
 
 
 def width(text: str) -> int:
-    """Return how many terminal cells `text` takes: wide characters two, combining and invisible ones none."""
-    return sum(_cells(char) for char in text)
+    """Return how many terminal cells a line takes: wide characters two, combining and invisible ones none."""
+    return len(text) if text.isascii() else sum(_cells(char) for char in text)
 
 
 def _cells(char: str) -> int:
@@ -53,3 +56,8 @@ def spreadsheet(text: str) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 run`, `3 runs`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def tally(reasons: Counter[str]) -> str:
+    """Return `2 damaged, 1 failed`-like counts, in the order of the words."""
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(reasons.items()))

@@ -6,40 +6,52 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import load_recipe, recipe_names
+from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.rundir import read_record
 from benchmarks.tasks import find_task
 from pretrain.recipe import PretrainRecipe
 from slurm.pipeline import PipelineFile, Source, Work, read_pipeline
+from slurm.sweep import without_sweeps
 from transfer.adapter import adapter_for
+from transfer.references import resolve
 
 HUBS = ("timm:", "hf-hub:", "random:")
 
 
-def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
-    """Read, override and check a pipeline file. Raises one UserError that names every mistake."""
+def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:
+    """Read, override and check a pipeline file whose stages will have `ranks` processes each.
+
+    Raises one UserError that names every mistake.
+    """
     file = read_pipeline(path, overrides)
-    mistakes = list(find_mistakes(file))
+    mistakes = list(find_mistakes(file, ranks))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
     return file
 
 
-def find_mistakes(file: PipelineFile) -> Iterator[str]:
+def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
+    sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     for name, pretrain in file.pretrain.items():
-        yield from _work_mistakes(f"pretrain.{name}", pretrain, None)
+        yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
     for name, finetune in file.finetune.items():
-        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task)
-        yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
+        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks)
+        if finetune.encoder.from_ in sweeps:
+            rule = "one encoder: this is a sweep, which has several"
+            members = [f"pretrain.{member}" for member in file.pretrain]
+            remedy = did_you_mean(finetune.encoder.from_, members)
+            yield four_parts(f"finetune.{name}.encoder.from", finetune.encoder.from_, rule, remedy)
+        else:
+            yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
     for task, work in file.tasks.items():
-        yield from _work_mistakes(f"tasks.{task}", work, task)
+        yield from _work_mistakes(f"tasks.{task}", work, task, ranks)
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
@@ -47,26 +59,50 @@ def find_mistakes(file: PipelineFile) -> Iterator[str]:
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
 
 
-def _work_mistakes(field: str, work: Work, task: str | None) -> Iterator[str]:
-    """Load the recipe as the stage will, overrides and all, and look for its data folder."""
+def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
+    """Load the recipe as the stage will, overrides and all; look for its data folder, and at its batch."""
     try:
-        root = _load(work, task).data.root
+        recipe: Any = load_work(work, task).config
     except UserError as error:
         yield f"{field}: {error}"
         return
+    root, training = recipe.data.root, getattr(recipe, "training", None)  # some protocols train nothing
     remedy = f"set {field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
     elif not Path(root).is_dir():
         yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
+    if training is not None and training.batch_size % ranks:
+        rule = f"a multiple of the processes of a stage on this cluster ({ranks})"
+        yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
 
 
-def _load(work: Work, task: str | None) -> Any:
+def load_work(work: Work, task: str | None) -> Recipe[Any]:
+    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining."""
     if task is None:
         assert work.recipe is not None
-        return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides).config
+        return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides)
     found = find_task(task)
-    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides).config
+    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides)
+
+
+def require_encoder_files(file: PipelineFile) -> None:
+    """Open every encoder that the file names by a path. Raises one UserError that names every one that is none.
+
+    Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
+    """
+    mistakes: list[str] = []
+    named = [(f"finetune.{name}.encoder", entry.encoder) for name, entry in file.finetune.items()]
+    named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
+    for field, source in named:
+        if source.ref is None or source.ref.startswith(HUBS):
+            continue
+        try:
+            resolve(source.ref, stage=source.stage)
+        except UserError as error:
+            mistakes.append(f"{field}.ref: {error}")
+    if mistakes:
+        raise UserError("\n".join(mistakes))
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:

@@ -1,17 +1,17 @@
-"""`mimbench pipeline`: plan, submit, status, list, logs, cancel."""
+"""`mimbench pipeline`: plan, submit, status, list, logs, cancel, resume."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import require_word
-from slurm.check import load_pipeline
+from slurm.check import load_pipeline, require_encoder_files
 from slurm.cluster import load_cluster
-from slurm.folder import find_pipeline
-from slurm.launcher import Places, graph, previews, submit
+from slurm.folder import Places, find_pipeline
+from slurm.launcher import graph, previews, submit
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
 
@@ -20,12 +20,13 @@ transfer, and the report. Each stage is one mimbench command in a process of its
 finished stages are kept, live ones are not started twice.
 
 commands:
-  plan FILE      the stages, what is done already, and the exact commands
+  plan FILE      the stages, what is done already, what the rest will cost, and the exact commands
   submit FILE    run it here, or submit it to the Slurm cluster that --cluster names
   status ID      one row for each stage: state, step, loss, time left
   list           the pipelines launched from this folder
   logs ID STAGE  the log of a stage
   cancel ID      stop it; stages save their state first
+  resume ID      go on with it: what failed, was stopped or lost its job is submitted again
 
 examples:
   mimbench pipeline plan pipeline.yaml
@@ -76,36 +77,58 @@ def _id_parser(command: str, text: str, example: str) -> argparse.ArgumentParser
 
 
 def _plan(argv: list[str]) -> int:
-    parser = _file_parser("plan", "Show the stages of a pipeline file without starting any.", "pipeline.yaml")
+    text = "Show the stages of a pipeline file and what they will cost, without starting any."
+    parser = _file_parser("plan", text, "pipeline.yaml --cluster my_cluster.yaml")
+    _add_cluster(parser)
+    parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
-    file = load_pipeline(arguments.file, arguments.overrides)
-    folder, pipeline = graph(file, Places(arguments.pipelines, arguments.runs))
-    from slurm.state import is_completed
+    cluster = load_cluster(arguments.cluster)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    from slurm.plan import make_plan, mermaid, tell
 
-    done = {stage.name for stage in pipeline.stages if is_completed(folder, pipeline, stage)}
-    print(f"pipeline {file.id}: {len(pipeline.stages)} stages, {len(done)} done already\n")
-    for stage in pipeline.stages:
-        needs = f" after {', '.join(stage.needs)}" if stage.needs else ""
-        print(f"{stage.name}{needs}{' (done: will be skipped)' if stage.name in done else ''}")
-        print(f"    {shlex.join(stage.command)}")
+    plan = make_plan(
+        file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
+    )
+    for line in [mermaid(plan)] if arguments.mermaid else tell(plan):
+        print(line)
     return 0
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster", default="local", metavar="NAME", help="local, slurm, or a YAML file (default local)"
+    )
 
 
 def _submit(argv: list[str]) -> int:
     text = "Run a pipeline here or on Slurm; submitting it again continues it."
     parser = _file_parser("submit", text, "pipeline.yaml --cluster my_cluster.yaml")
-    parser.add_argument(
-        "--cluster", default="local", metavar="NAME", help="local, slurm, or a YAML file (default local)"
-    )
+    _add_cluster(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides)
-    places = Places(arguments.pipelines, arguments.runs)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    require_encoder_files(file)
+    places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
         return 0
     return submit(file, cluster, places)
+
+
+def _resume(argv: list[str]) -> int:
+    text = "Go on with a pipeline: submit what failed, was stopped or lost its job. What is done or at work is kept."
+    parser = _id_parser("resume", text, "digits-demo")
+    parser.add_argument("--cluster", metavar="NAME", help="local, slurm, or a YAML file (default: the last one)")
+    arguments = parser.parse_args(argv)
+    folder = find_pipeline(arguments.pipelines, arguments.id)
+    manifest = folder.read_manifest()
+    cluster = load_cluster(arguments.cluster or str(folder.cluster))
+    path = folder.file.resolve()
+    os.chdir(manifest.workdir)
+    file = load_pipeline(path, ranks=cluster.ranks_per_stage)
+    require_encoder_files(file)
+    return submit(file, cluster, manifest.places)
 
 
 def _status(argv: list[str]) -> int:
@@ -142,6 +165,7 @@ def _cancel(argv: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plan": _plan,
     "submit": _submit,
+    "resume": _resume,
     "status": _status,
     "list": _list,
     "logs": _logs,

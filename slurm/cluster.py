@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
 
 from benchmarks.config import Config, read_yaml, validate
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.training import Count
+from benchmarks.training import Count, Positive
 
 CLUSTERS = Path(__file__).parent / "clusters"
 
@@ -52,26 +53,67 @@ def _memory(value: object) -> str:
     return text
 
 
-class LocalCluster(Config):
+class AnyCluster(Config):
+    """What the cost of a pipeline is told from, wherever it runs."""
+
+    device: str | None = None
+    """A part of the name of its devices: `H100`. `plan` uses only speeds that were measured on such; null: on any."""
+    images_per_second: dict[str, Positive] = Field(default_factory=dict)
+    """By recipe's name, of one process: for `plan`, where no run has measured it yet."""
+
+    def to_yaml(self) -> str:
+        """Return the file with every field; it can be loaded again."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+class LocalCluster(AnyCluster):
     """This machine: stages are processes, started when there is room for them."""
 
     executor: Literal["local"]
     cpus_per_stage: Count = 1
-    """Threads of each stage (OMP_NUM_THREADS, MKL_NUM_THREADS)."""
+    """Threads of each stage (OMP_NUM_THREADS, MKL_NUM_THREADS), over all of its processes."""
     stages_at_once: Count | None = None
-    """How many stages run side by side; null: one per GPU below, or else CPUs // cpus_per_stage."""
+    """How many stages run side by side; null: as many as the GPUs below, or else the CPUs, are enough for."""
     gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Indices of the GPUs that stages may use, one for each stage; empty: stages run on the CPU."""
+    """Indices of the GPUs that stages may use; empty: stages run on the CPU."""
+    gpus_per_stage: Count = 1
+    """How many of `gpus` each stage has to itself; it has one process for each."""
+    processes_per_stage: Count = 1
+    """Processes of each stage on the CPU, where no `gpus` are named."""
+
+    @model_validator(mode="after")
+    def _one_process_for_each_gpu(self) -> LocalCluster:
+        if self.gpus and self.processes_per_stage > 1:
+            raise ValueError(
+                "processes_per_stage only without `gpus`: a stage has one process per GPU (gpus_per_stage)"
+            )
+        if self.gpus_per_stage > max(1, len(self.gpus)):
+            raise ValueError(f"gpus_per_stage of at most the number of `gpus`, {len(self.gpus)}")
+        return self
 
     @property
     def places(self) -> int:
         """How many stages run side by side."""
         if self.gpus:
-            return min(self.stages_at_once or len(self.gpus), len(self.gpus))
+            room = len(self.gpus) // self.gpus_per_stage
+            return min(self.stages_at_once or room, room)
         return self.stages_at_once or max(1, len(os.sched_getaffinity(0)) // self.cpus_per_stage)
 
+    @property
+    def ranks_per_stage(self) -> int:
+        return self.gpus_per_stage if self.gpus else self.processes_per_stage
 
-class SlurmCluster(Config):
+    @property
+    def has_gpus(self) -> bool:
+        return bool(self.gpus)
+
+    @property
+    def longest_attempt_s(self) -> float:
+        """How long a stage works before it must be requeued."""
+        return math.inf
+
+
+class SlurmCluster(AnyCluster):
     """A Slurm cluster: every stage is one job. What is null is left to the site's defaults."""
 
     executor: Literal["slurm"]
@@ -80,8 +122,13 @@ class SlurmCluster(Config):
     qos: str | None = None
     constraint: str | None = None
     """Features that nodes must have, in Slurm's syntax: `a100|h100`."""
+    nodes: Count = 1
+    """Of each stage that trains; a report has one."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 1
-    cpus_per_task: Count = 8
+    """A stage has one process for each GPU."""
+    processes_per_node: Count = 1
+    """Where gpus_per_node is 0: processes of a stage on each node."""
+    cpus_per_process: Count = 8
     memory: Annotated[str, BeforeValidator(_memory)] | None = None
     """Per node, with its unit: `64GB`."""
     time_limit: Annotated[str, BeforeValidator(_time_limit)]
@@ -93,9 +140,37 @@ class SlurmCluster(Config):
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     """Any other sbatch option, without its dashes: `{exclude: node7, requeue: true}`."""
 
+    @model_validator(mode="after")
+    def _one_process_for_each_gpu(self) -> SlurmCluster:
+        if self.gpus_per_node and self.processes_per_node > 1:
+            raise ValueError("processes_per_node only with `gpus_per_node: 0`: a stage has one process per GPU")
+        return self
+
     @property
     def time_limit_minutes(self) -> int:
         return parse_time_limit(self.time_limit)
+
+    @property
+    def places(self) -> float:
+        """How many stages run side by side: all that can, for all we know about the queue."""
+        return math.inf
+
+    @property
+    def has_gpus(self) -> bool:
+        return self.gpus_per_node > 0
+
+    @property
+    def longest_attempt_s(self) -> float:
+        """How long a stage works before it must be requeued."""
+        return self.time_limit_minutes * 60.0 - self.stop_notice_s
+
+    @property
+    def ranks_per_node(self) -> int:
+        return self.gpus_per_node or self.processes_per_node
+
+    @property
+    def ranks_per_stage(self) -> int:
+        return self.nodes * self.ranks_per_node
 
 
 Cluster = LocalCluster | SlurmCluster

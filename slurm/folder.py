@@ -1,6 +1,7 @@
 """The folder of a pipeline: its file, its manifest, and what each stage's last attempt left behind.
 
 pipelines/<id>/pipeline.yaml          the file, resolved
+pipelines/<id>/cluster.yaml           where it was launched last
 pipelines/<id>/manifest.json          stages with command, needs, job and last known state
 pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
 pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 from benchmarks.config import Config
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files import make_folder, open_lock, write_atomically
+from slurm.attempt import Attempt
 from slurm.stages import Pipeline, Stage
 
 LOOKING_S = 0.3
@@ -35,8 +37,8 @@ class Job(Config):
 
     executor: Literal["local", "slurm"]
     id: str
-    gpu: int | None = None
-    """The GPU that a local stage was given."""
+    gpus: tuple[int, ...] = ()
+    """The GPUs that a local stage was given."""
 
 
 class Entry(Config):
@@ -48,6 +50,13 @@ class Entry(Config):
     """As the launcher or the stage's end last saw it; the truth is `slurm.state.observe`."""
 
 
+class Places(Config):
+    """Where pipelines and runs lie, as they were named: relative to the working directory, or absolute."""
+
+    pipelines: Path = Path("pipelines")
+    runs: Path = Path("runs")
+
+
 class Manifest(Config):
     """What was launched, from which working directory."""
 
@@ -56,6 +65,7 @@ class Manifest(Config):
     cluster: str
     workdir: str
     """Relative paths in the commands start here."""
+    places: Places = Places()
     entries: tuple[Entry, ...]
 
     @property
@@ -66,22 +76,6 @@ class Manifest(Config):
         return next(entry for entry in self.entries if entry.stage.name == stage)
 
 
-class Attempt(Config):
-    """One start of a stage, written by the stage's own process when it begins and when it ends."""
-
-    schema_version: Literal[1] = 1
-    inputs_digest: str
-    """Of everything that decides what the stage does: command, recipe, what its parents left."""
-    host: str
-    pid: int
-    started_at: float
-    """Seconds since the epoch, UTC."""
-    finished_at: float | None = None
-    exit_code: int | None = None
-    skipped: str | None = None
-    """Why the command was not run at all."""
-
-
 class PipelineFolder:
     """The paths of one pipeline, and how its files are read and written."""
 
@@ -89,6 +83,7 @@ class PipelineFolder:
         self.path = path
         self.id = path.resolve().name
         self.file = path / "pipeline.yaml"
+        self.cluster = path / "cluster.yaml"
         self.manifest = path / "manifest.json"
         self.report = path / "report"
         self.lock_file = path / ".lock"
@@ -107,29 +102,34 @@ class PipelineFolder:
         return self.path / "logs" / stage
 
     def newest_log(self, stage: str) -> Path | None:
-        """Return the log of the last attempt, or None when there is none."""
-        logs = list(self.logs(stage).glob("*_log.out"))
+        """Return the log of the last attempt, on its first node; None when there is none."""
+        logs = list(self.logs(stage).glob("*_0_log.out"))
         return max(logs, key=lambda log: log.stat().st_mtime_ns) if logs else None
+
+    def other_nodes_logs(self, log: Path) -> list[Path]:
+        """Return what the other nodes of the attempt with this log have written."""
+        job = log.name.removesuffix("_0_log.out")
+        return sorted(other for other in log.parent.glob(f"{job}_*_log.out") if other != log)
 
     def create(self) -> None:
         for name in ("stages", "attempts", "logs"):
             make_folder(self.path / name)
 
     def read_manifest(self) -> Manifest:
-        found = _read(Manifest, self.manifest)
+        found = read_as(Manifest, self.manifest)
         if found is None:
             remedy = "submit the pipeline again; finished stages are kept"
             raise UserError.about(str(self.manifest), "(missing or damaged)", "a manifest of schema version 1", remedy)
         return found
 
     def find_manifest(self) -> Manifest | None:
-        return _read(Manifest, self.manifest)
+        return read_as(Manifest, self.manifest)
 
     def write_manifest(self, manifest: Manifest) -> None:
         write_atomically(self.manifest, manifest.model_dump_json(indent=2).encode())
 
     def read_attempt(self, stage: str) -> Attempt | None:
-        return _read(Attempt, self.attempt(stage))
+        return read_as(Attempt, self.attempt(stage))
 
     def write_attempt(self, stage: str, attempt: Attempt) -> None:
         write_atomically(self.attempt(stage), attempt.model_dump_json(indent=2).encode())
@@ -143,7 +143,8 @@ class PipelineFolder:
 T = TypeVar("T", bound=Config)
 
 
-def _read(schema: type[T], path: Path) -> T | None:
+def read_as(schema: type[T], path: Path) -> T | None:
+    """Return what a JSON file holds; None when it is missing or damaged."""
     try:
         return schema.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

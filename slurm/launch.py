@@ -7,20 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.files import write_atomically
-from slurm.folder import Entry, Manifest, PipelineFolder
+from slurm.cluster import Cluster
+from slurm.folder import Entry, Manifest, PipelineFolder, Places
 from slurm.pipeline import PipelineFile
 from slurm.stages import Pipeline
 from slurm.state import LIVE, observe
 
 
-def prepare(folder: PipelineFolder, file: PipelineFile, pipeline: Pipeline, cluster: str) -> Manifest:
+def prepare(
+    folder: PipelineFolder, file: PipelineFile, pipeline: Pipeline, cluster: Cluster, places: Places
+) -> Manifest:
     """Write the pipeline's folder and manifest, keeping the jobs of an earlier launch. The lock must be held."""
     folder.create()
     write_atomically(folder.file, file.to_yaml().encode())
+    write_atomically(folder.cluster, cluster.to_yaml().encode())
     earlier = folder.find_manifest()
     jobs = {entry.stage.name: entry.job for entry in earlier.entries} if earlier is not None else {}
     entries = tuple(Entry(stage=stage, job=jobs.get(stage.name)) for stage in pipeline.stages)
-    manifest = Manifest(id=pipeline.id, cluster=cluster, workdir=str(Path.cwd()), entries=entries)
+    manifest = Manifest(
+        id=pipeline.id, cluster=cluster.executor, workdir=str(Path.cwd()), places=places, entries=entries
+    )
     folder.write_manifest(manifest)
     return manifest
 

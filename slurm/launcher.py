@@ -5,29 +5,21 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.errors import WorkFailed
+from slurm.attempt import STOPPED_CODE
 from slurm.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.display import clock, describe, open_display
-from slurm.folder import Manifest, PipelineFolder, hold
+from slurm.folder import Manifest, PipelineFolder, Places, hold
 from slurm.launch import prepare
 from slurm.pipeline import PipelineFile
 from slurm.stages import REPORT, Pipeline, expand
-from slurm.state import STOPPED_CODE, View, observe_all
+from slurm.state import View, observe_all
 
 DONE, FAILED = 0, 1
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where pipelines and runs lie."""
-
-    pipelines: Path = Path("pipelines")
-    runs: Path = Path("runs")
 
 
 def graph(file: PipelineFile, places: Places) -> tuple[PipelineFolder, Pipeline]:
@@ -44,7 +36,7 @@ def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
     """
     folder, pipeline = graph(file, places)
     with hold(folder.lock_file, f"pipeline {file.id}"):
-        manifest = prepare(folder, file, pipeline, cluster.executor)
+        manifest = prepare(folder, file, pipeline, cluster, places)
         if isinstance(cluster, LocalCluster):
             return _run_here(folder, manifest, cluster)
         return _submit_there(folder, manifest, cluster)

@@ -59,17 +59,19 @@ class LocalLauncher:
     def submit(self, stage: Stage) -> Job:
         """Start one stage as a process of its own."""
         self.folder.forget_attempt(stage.name)
-        gpu = self._free_gpu()
+        ranks = self.cluster.ranks_per_stage if stage.trains else 1
+        gpus = self._free_gpus() if stage.trains else ()
         executor = submitit.LocalExecutor(self.folder.logs(stage.name).resolve())
         executor.update_parameters(
             timeout_min=NO_TIME_LIMIT_MIN,
             stderr_to_stdout=True,
-            **({"gpus_per_node": 1, "visible_gpus": (gpu,)} if gpu is not None else {}),
+            **({"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}),
         )
-        with _environment(dict.fromkeys(THREAD_VARIABLES, str(self.cluster.cpus_per_stage))), _terminal_signals_held():
-            process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name)
+        threads = str(max(1, self.cluster.cpus_per_stage // ranks))
+        with _environment(dict.fromkeys(THREAD_VARIABLES, threads)), _terminal_signals_held():
+            process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, ranks)
         self.processes[stage.name] = process
-        started = Job(executor="local", id=process.job_id, gpu=gpu)
+        started = Job(executor="local", id=process.job_id, gpus=gpus)
         self.manifest = set_entry(self.folder, self.manifest, stage.name, job=started, state="starting")
         return started
 
@@ -92,10 +94,10 @@ class LocalLauncher:
         ready = [stage for stage in stages if views[stage.name].state == "waiting" and _may_start(stage, views)]
         return ready[: max(0, room)]
 
-    def _free_gpu(self) -> int | None:
+    def _free_gpus(self) -> tuple[int, ...]:
         jobs = [entry.job for entry in self.manifest.entries if entry.state in LIVE]
-        taken = {job.gpu for job in jobs if job is not None}
-        return next((gpu for gpu in self.cluster.gpus if gpu not in taken), None)
+        taken = {gpu for job in jobs if job is not None for gpu in job.gpus}
+        return tuple(gpu for gpu in self.cluster.gpus if gpu not in taken)[: self.cluster.gpus_per_stage]
 
     @contextlib.contextmanager
     def _stop_signals(self) -> Iterator[None]:

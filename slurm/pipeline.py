@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from benchmarks.config import Config, apply_overrides, digest_of, read_yaml, validate
 from benchmarks.encoders import TrainedStage
@@ -15,6 +16,8 @@ from benchmarks.errors import UserError
 
 # Names become parts of file names, of job names and of `a.b=c` overrides.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 
 
 class Source(Config):
@@ -52,6 +55,16 @@ class Pretrain(Work):
 
     recipe: str
     seed: int = 0
+    sweep: Sweep | None = None
+    """Fields of the recipe, each with the values it takes; there is one pretraining for each combination."""
+
+    @field_validator("sweep")
+    @classmethod
+    def _each_value_once(cls, sweep: Sweep | None) -> Sweep | None:
+        for field, values in (sweep or {}).items():
+            if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+                raise ValueError(f"each value of {field} once")
+        return sweep
 
 
 class Finetune(Work):

@@ -80,7 +80,8 @@ class SlurmLauncher:
         executor = submitit.SlurmExecutor(self.folder.logs(stage.name).resolve())
         executor.update_parameters(**parameters(self.folder, self.cluster, stage, parent_jobs))
         try:
-            found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name)
+            ranks = self.cluster.ranks_per_node if stage.trains else 1
+            found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, ranks)
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
             raise WorkFailed(
                 f"Slurm did not take stage {stage.name}: {_last_line(error)}\n"
@@ -95,8 +96,12 @@ class SlurmLauncher:
 def parameters(
     folder: PipelineFolder, cluster: SlurmCluster, stage: Stage, parent_jobs: Iterable[str]
 ) -> dict[str, Any]:
-    """Return submitit's parameters for one stage: one task, started by srun so that its signals arrive."""
+    """Return submitit's parameters for one stage: one task on each node, started by srun so that its signals arrive.
+
+    The task starts the node's ranks. A report has one process and needs no GPU.
+    """
     parents = list(parent_jobs)
+    cpus = cluster.cpus_per_process * (cluster.ranks_per_node if stage.trains else 1)
     condition = "afterany" if stage.after == "any" else "afterok"
     return {
         "job_name": job_name(folder.id, stage.name),
@@ -105,18 +110,24 @@ def parameters(
         "qos": cluster.qos,
         "constraint": cluster.constraint,
         "time": cluster.time_limit_minutes,
-        "nodes": 1,
+        "nodes": cluster.nodes if stage.trains else 1,
         "ntasks_per_node": 1,
-        "cpus_per_task": cluster.cpus_per_task,
-        "gpus_per_node": (cluster.gpus_per_node or None) if stage.announces else None,  # a report needs no GPU
+        "cpus_per_task": cpus,
+        "gpus_per_node": (cluster.gpus_per_node or None) if stage.trains else None,
         "mem": cluster.memory,
         "signal_delay_s": cluster.stop_notice_s,
         "stderr_to_stdout": True,
         "wckey": None,
         "setup": list(cluster.setup) or None,
         "dependency": ":".join([condition, *parents]) if parents else None,
-        "additional_parameters": {"kill-on-invalid-dep": "yes", **cluster.sbatch},
-        "srun_args": [f"--cpus-per-task={cluster.cpus_per_task}"],  # srun does not inherit it since Slurm 22.05
+        "additional_parameters": {
+            "kill-on-invalid-dep": "yes",
+            "requeue": True,
+            "open-mode": "append",
+            **cluster.sbatch,
+        },
+        # srun does not inherit the CPUs since Slurm 22.05. Where the task of one node is lost, the others cannot go on.
+        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1"],
     }
 
 

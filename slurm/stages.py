@@ -9,6 +9,7 @@ from typing import Literal
 from benchmarks.config import Config, find_recipe
 from benchmarks.tasks import find_task
 from slurm.pipeline import Finetune, PipelineFile, Source, Work
+from slurm.sweep import without_sweeps
 
 REPORT = "report"
 PRODUCT = "report/leaderboard.txt"
@@ -34,6 +35,11 @@ class Stage(Config):
     """The recipe it reads: a stage whose recipe was edited is not done."""
 
     @property
+    def trains(self) -> bool:
+        """Tell whether it is work for several processes and GPUs: what makes a run, as opposed to a report."""
+        return self.announces
+
+    @property
     def command(self) -> list[str]:
         return ["mimbench", *self.argv]
 
@@ -56,7 +62,7 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
 
     `folder` is the pipeline's folder, `runs` where runs lie; the file must have passed `find_mistakes`.
     """
-    build = _Builder(folder, runs)
+    file, build = without_sweeps(file), _Builder(folder, runs)
     first = [build.pretrain(name, entry.recipe, entry, entry.seed) for name, entry in file.pretrain.items()]
     first += [build.finetune(name, file.finetune[name]) for name in _chain_order(file)]
     transfers = [

@@ -16,14 +16,14 @@ from benchmarks.config import digest_of
 from benchmarks.errors import UserError
 from benchmarks.record import RunRecord
 from benchmarks.rundir import RunFolder, completed, follow, read_record
-from slurm.folder import Attempt, Manifest, PipelineFolder, is_held
+from slurm.attempt import STOPPED_CODE, Attempt
+from slurm.folder import Manifest, PipelineFolder, is_held
 from slurm.progress import Progress, read_progress
 from slurm.stages import Pipeline, Stage
 
 State = Literal["waiting", "queued", "starting", "running", "completed", "failed", "skipped", "stopped"]
 LIVE: tuple[State, ...] = ("queued", "starting", "running")
 BAD: tuple[State, ...] = ("failed", "skipped", "stopped")
-STOPPED_CODE = 130
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,8 @@ def _ended_badly(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> View
     if attempt.exit_code == 0:
         return View("failed", "ended with exit code 0, but left no completed record", progress, seconds)
     record = _record(announced_run(folder, stage))
+    if attempt.cause is not None and not attempt.cause.told_itself:
+        return View("failed", attempt.cause.tell(), progress, seconds)
     why = record.error if record is not None and record.status == "failed" and record.error else "see its log"
     return View("failed", f"{why} (exit code {attempt.exit_code})", progress, seconds)
 
@@ -169,6 +171,12 @@ def _ended_badly(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> View
 def _progress(folder: PipelineFolder, stage: Stage) -> Progress | None:
     run = announced_run(folder, stage)
     return read_progress(RunFolder(run).metrics) if run is not None else None
+
+
+def reached_step(folder: PipelineFolder, stage: Stage) -> int:
+    """Return the last step that the stage's run has logged or saved; 0 where there is none."""
+    progress, record = _progress(folder, stage), _record(announced_run(folder, stage))
+    return max(progress.step if progress is not None else 0, record.steps if record is not None else 0)
 
 
 def _seconds(attempt: Attempt | None) -> float | None:

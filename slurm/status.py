@@ -65,6 +65,8 @@ def show_log(folder: PipelineFolder, stage: str) -> int:
         state = look(folder)[1][stage]
         raise UserError.about("stage", stage, "a stage that has begun", f"wait for it; it is {describe(state)}")
     print(f"# {log}", flush=True)
+    for other in folder.other_nodes_logs(log):
+        print(f"# of another node: {other}", flush=True)
     print(log.read_text(errors="replace"), end="")
     return 0
 

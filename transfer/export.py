@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
-from benchmarks.engine.backbone import window_size
+from benchmarks.engine.backbone import patch_size, sized, window_size
 from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.loading import is_head
@@ -26,13 +25,12 @@ def export_finetuned(
     recipe: EncoderSizes = work.config
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
-    embed: Any = model.patch_embed
     return write_encoder(
         folder,
         {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
-        architecture=plan.architecture.at_size(recipe.image_size_px),
+        architecture=sized(plan.architecture, recipe.image_size_px),
         image_size_px=recipe.image_size_px,
-        patch_size_px=int(embed.patch_size[0]),
+        patch_size_px=patch_size(model),
         window_size=window_size(model),
         mean=plan.normalisation.mean,
         std=plan.normalisation.std,

@@ -46,6 +46,7 @@ def load_encoder(
         source_format=source_format,
         loaded=len(loaded),
         expected=len(expected),
+        parameters=_encoder_parameters(model),
         coverage_percent=100 * _elements(expected, loaded) / _elements(expected, expected),
         resized=fitted.resized,
         missing=tuple(sorted(set(expected) - set(offered))),
@@ -60,7 +61,17 @@ def load_encoder(
 def random_report(model: nn.Module) -> LoadReport:
     """Return the report of an encoder that starts from random weights: nothing to load, nothing missing."""
     expected = sum(not is_head(name) for name in model.state_dict())
-    return LoadReport(source_format="random", loaded=0, expected=expected, coverage_percent=0.0)
+    return LoadReport(
+        source_format="random",
+        loaded=0,
+        expected=expected,
+        parameters=_encoder_parameters(model),
+        coverage_percent=0.0,
+    )
+
+
+def _encoder_parameters(model: nn.Module) -> int:
+    return sum(tensor.numel() for name, tensor in model.named_parameters() if not is_head(name))
 
 
 def require_complete(report: LoadReport, reference: str, names: FileNames | None = None) -> None:

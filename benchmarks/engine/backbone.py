@@ -27,9 +27,9 @@ def build_backbone(
     """
     if not timm.is_model(architecture.name):
         raise unknown_architecture(architecture.name, timm.list_models())
-    arguments: dict[str, Any] = dict(architecture.arguments)
     if image_size_px is not None:
-        arguments["img_size"] = image_size_px
+        architecture = sized(architecture, image_size_px)
+    arguments: dict[str, Any] = dict(architecture.arguments)
     try:
         model: nn.Module = timm.create_model(
             architecture.name, num_classes=num_classes, drop_path_rate=drop_path_rate, **arguments
@@ -44,6 +44,13 @@ def build_backbone(
     if architecture.norm_eps is not None:
         _set_norm_eps(model, architecture.norm_eps)
     return model
+
+
+def sized(architecture: Architecture, image_size_px: int) -> Architecture:
+    """Return the architecture built for an image size; one that takes any size, as ConvNets do, as it is."""
+    about = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
+    built_for_one_size = about is None or about.fixed_input_size
+    return architecture.at_size(image_size_px) if built_for_one_size else architecture
 
 
 def _set_norm_eps(model: nn.Module, eps: float) -> None:
@@ -88,6 +95,12 @@ def stage_windows(backbone: nn.Module) -> tuple[tuple[int, int], ...]:
     stages: list[Any] = [getattr(layer, "blocks", ()) for layer in getattr(backbone, "layers", ())]
     windows = [getattr(blocks[0], "window_size", None) for blocks in stages if len(blocks)]
     return tuple((int(window[0]), int(window[1])) for window in windows if window)
+
+
+def patch_size(backbone: nn.Module) -> int:
+    """Return the side in pixels of the patches that a model sees; 1 for one without patches, as ConvNets are."""
+    embed: Any = getattr(backbone, "patch_embed", None)
+    return int(embed.patch_size[0]) if embed is not None else 1
 
 
 def window_size(backbone: nn.Module) -> WindowSize | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -14,7 +16,8 @@ from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
 from benchmarks.image_source import ImageSource
 
-Transform = Callable[[Image.Image], Tensor]
+Transform = Callable[[Any], Tensor]
+"""Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -69,7 +72,7 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
     ) -> None:
         """`patience`: how many unreadable images in a row are skipped before a blank image is returned."""
         self.source, self.labels, self.transform = source, labels, transform
-        self.mode, self.seed, self.replace, self.patience = MODES[channels], seed, replace, patience
+        self.channels, self.seed, self.replace, self.patience = channels, seed, replace, patience
 
     def __len__(self) -> int:
         return len(self.source)
@@ -84,21 +87,39 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
             position = candidate % len(self.source)
             label = self.labels[position] if self.labels is not None else 0
             try:
-                image = self._open(position)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                with self.source.open(position) as stream:
+                    image = read_image(stream, self.channels)
+            except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 failed.append(f"{self.source.where(position)}: {_words(error)}")
             else:
                 return Sample(self.transform(image), label, tuple(failed))
             if not self.replace:
                 return Sample(None, label, tuple(failed))
         # The loop stops the run when it counts these files; until then the batch needs an image.
-        return Sample(self.transform(Image.new(self.mode, (64, 64))), 0, tuple(failed))
-
-    def _open(self, position: int) -> Image.Image:
-        with self.source.open(position) as stream, Image.open(stream) as image:
-            return image.convert(self.mode)
+        return Sample(self.transform(blank_image(self.channels)), 0, tuple(failed))
 
 
 def _words(error: Exception) -> str:
     # Pillow's own words name the stream's address in memory, which differs from run to run.
     return f"{type(error).__name__}: {'no image format' if isinstance(error, UnidentifiedImageError) else error}"
+
+
+def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
+    """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
+
+    Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
+    of another shape, and what Pillow and NumPy raise for damaged files.
+    """
+    if channels in MODES:
+        with Image.open(file) as image:
+            return image.convert(MODES[channels])
+    array = np.load(file, allow_pickle=False)
+    if array.ndim != 3 or array.shape[2] != channels:
+        raise ValueError(f"an array {list(array.shape)} where [H, W, {channels}] belongs")
+    largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)
+
+
+def blank_image(channels: int) -> Image.Image | Tensor:
+    """Return a black image as `read_image` would."""
+    return Image.new(MODES[channels], (64, 64)) if channels in MODES else torch.zeros(channels, 64, 64)

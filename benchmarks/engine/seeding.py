@@ -17,9 +17,9 @@ def derive(seed: int, *parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *parts: int | str) -> torch.Generator:
-    """Return a CPU generator of its own for one purpose."""
-    return torch.Generator().manual_seed(derive(seed, *parts))
+def generator(seed: int, *parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator of its own for one purpose; CPU and GPU draw different numbers from the same seed."""
+    return torch.Generator(device).manual_seed(derive(seed, *parts))
 
 
 def seed_all(seed: int) -> None:

@@ -1,98 +1,134 @@
-"""The method against the paper's formula in NumPy, and against plain timm."""
+"""The recipe as a whole: its parts fit, or the one that does not is named before anything runs."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.encoders import Architecture, find_architecture
+from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
-from pretrain.encoders import MaskedSwin, build_masked_encoder
-from pretrain.heads import LinearHead
-from pretrain.simmim import SimMIM, masked_l1
+from pretrain.recipe import PretrainRecipe
+from pretrain.simmim import Method, build_method
+
+CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def encoder() -> MaskedSwin:
+def method_of(*overrides: str, recipe: str = "digits_simmim") -> Method:
     torch.manual_seed(0)
-    return build_masked_encoder(find_architecture("digits_swin"), 64, 0.0).eval()
+    return build_method(load_recipe(PretrainRecipe, "pretrain", recipe, overrides).config, CPU)
 
 
-def random_case(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(3, 3, 64, 64, generator=generator)
-    predicted = torch.randn(3, 3, 64, 64, generator=generator)
-    hidden = torch.rand(3, 16, 16, generator=generator) < 0.6
-    return images, predicted, hidden
+def test_the_defaults_are_the_papers() -> None:
+    """Random masks of 32 px at 0.6, a linear head, l1 on the hidden pixels of the full resolution."""
+    written = {"encoder", "data", "training", "image_size_px"}
+    fields = {name: field for name, field in PretrainRecipe.model_fields.items() if name not in written}
+    defaults = {name: field.default for name, field in fields.items()}
+    assert {name: getattr(value, "kind", value) for name, value in defaults.items()} == {
+        "drop_path_rate": 0.0,
+        "masking": "random",
+        "head": "linear",
+        "target": "pixels",
+    }
+    assert defaults["masking"].model_dump() == {"kind": "random", "mask_patch_size_px": 32, "mask_ratio": 0.6}
+    assert defaults["target"].model_dump() == {
+        "kind": "pixels",
+        "scope": "masked",
+        "resolution_px": None,
+        "loss": "l1",
+        "local_norm_px": None,
+    }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_loss_and_gradient_equal_the_formula_in_float64(seed: int) -> None:
-    images, predicted, hidden = random_case(seed)
-    predicted.requires_grad_()
-    loss = masked_l1(predicted, images, hidden)
-    (gradient,) = torch.autograd.grad(loss, predicted)
+@pytest.mark.parametrize("image_size_px", [32, 64])
+def test_loss_and_gradients_of_the_whole_model_equal_the_formula(image_size_px: int) -> None:
+    """From the encoder's features on, in float64 NumPy: the linear layer, its layout as pixels, L1 on hidden ones."""
+    method = method_of(f"image_size_px={image_size_px}")
+    model, side = method.model, image_size_px // 4
+    images = torch.randn(3, 3, image_size_px, image_size_px)
+    hidden = torch.rand(3, side // 2, side // 2).repeat_interleave(2, 1).repeat_interleave(2, 2) < 0.6
+    features = model.encoder(images, hidden).detach().double().numpy()
+    loss = method.loss(images, hidden)
+    loss.backward()
 
-    x, y = images.double().numpy(), predicted.detach().double().numpy()
-    pixels = np.kron(hidden.numpy(), np.ones((4, 4)))[:, None]  # the mask, enlarged to pixels [B, 1, H, W]
-    expected = (np.abs(x - y) * pixels).sum() / (pixels.sum() + 1e-5) / 3
-    expected_gradient = np.sign(y - x) * pixels / (pixels.sum() + 1e-5) / 3
-    assert loss.item() == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-6, atol=1e-12)
-
-
-def test_hidden_pixels_cannot_be_seen(encoder: MaskedSwin) -> None:
-    images, other, hidden = random_case(0)
-    pixels = hidden.repeat_interleave(4, 1).repeat_interleave(4, 2).unsqueeze(1)
-    changed = torch.where(pixels, other, images)
-    with torch.no_grad():
-        assert encoder(images, hidden).equal(encoder(changed, hidden))
-        assert not encoder(images, ~hidden).equal(encoder(changed, ~hidden))
-
-
-def test_without_a_mask_it_is_timm_itself(encoder: MaskedSwin) -> None:
-    images, _, _ = random_case(0)
-    with torch.no_grad():
-        ours = encoder(images, torch.zeros(3, 16, 16, dtype=torch.bool))
-        theirs = encoder.backbone.forward_features(images).permute(0, 3, 1, 2)
-    assert ours.equal(theirs)
+    weight, bias = (parameter.detach().double().numpy() for parameter in model.head.parameters())
+    weight, grid = weight[:, :, 0, 0], image_size_px // 32
+    tokens = np.einsum("kd,bdhw->bkhw", weight, features) + bias[:, None, None]
+    pixels = tokens.reshape(3, 3, 32, 32, grid, grid).transpose(0, 1, 4, 2, 5, 3).reshape(images.shape)
+    counted = np.kron(hidden.numpy(), np.ones((4, 4)))[:, None]
+    d = pixels - images.double().numpy()
+    assert loss.item() == pytest.approx((np.abs(d) * counted).sum() / (counted.sum() + 1e-5) / 3, rel=1e-6)
+    slope = np.sign(d) * counted / (counted.sum() + 1e-5) / 3
+    by_token = slope.reshape(3, 3, grid, 32, grid, 32).transpose(0, 1, 3, 5, 2, 4).reshape(tokens.shape)
+    expected = np.einsum("bkhw,bdhw->kd", by_token, features)
+    gradient = next(model.head.parameters()).grad
+    assert gradient is not None
+    np.testing.assert_allclose(gradient[:, :, 0, 0].numpy(), expected, atol=1e-6 * np.abs(expected).max())
 
 
-def test_everything_hidden_is_the_mask_token_everywhere(encoder: MaskedSwin) -> None:
-    images, other, _ = random_case(0)
-    everything = torch.ones(3, 16, 16, dtype=torch.bool)
-    with torch.no_grad():
-        features = encoder(images, everything)
-        assert features.equal(encoder(other, everything))
-        token = encoder.mask_token.expand(3, 16, 16, -1)
-        expected = encoder.backbone.norm(encoder.backbone.layers(token)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(features, expected)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["head.kind=mlp"],
+        ["head={kind: inverse_swin, size: tiny}"],
+        ["masking={kind: square, mask_patch_size_px: 8}"],
+        ["masking={kind: blockwise, mask_patch_size_px: 4}"],
+        ["target={kind: pixels, loss: l2, scope: full, resolution_px: 4}"],
+        ["target={kind: pixels, local_norm_px: 47}"],
+        ["target={kind: colour_bins, bins: 256, resolution_px: 16}"],
+        ["encoder=resnet50", "image_size_px=64"],
+        [
+            "encoder={name: swin_tiny_patch4_window7_224, arguments: {in_chans: 5, window_size: 8}}",
+            *("image_size_px=64", "data.mean=[0,0,0,0,0]", "data.std=[1,1,1,1,1]", "target.resolution_px=16"),
+        ],
+    ],
+    ids=lambda overrides: overrides[0].split("=", 1)[1],
+)
+def test_every_kind_trains_every_parameter(overrides: list[str]) -> None:
+    method = method_of(*overrides)
+    encoder, size = method.model.encoder, 64 if "image_size_px=64" in overrides else 32
+    side, channels = size // encoder.patch_size_px, 5 if "in_chans: 5" in overrides[0] else 3
+    hidden = torch.zeros(2, side, side, dtype=torch.bool)
+    hidden[:, : side // 2] = True
+    loss = method.loss(torch.randn(2, channels, size, size), hidden)
+    loss.backward()
+    assert loss.isfinite()
+    idle = [name for name, parameter in method.model.named_parameters() if parameter.grad is None]
+    assert idle == []
 
 
-def test_linear_head_lays_a_token_out_as_its_own_square() -> None:
-    torch.manual_seed(0)
-    head = LinearHead(channels=8, stride_px=4, image_channels=3)
-    features = torch.randn(2, 8, 5, 6)
-    pixels = head(features).detach()
-    assert pixels.shape == (2, 3, 20, 24)
-    weight, bias = head.project.weight.detach().numpy()[:, :, 0, 0], head.project.bias.detach().numpy()
-    token = weight @ features[1, :, 3, 2].numpy() + bias  # order: channel, row, column
-    np.testing.assert_allclose(pixels[1, :, 12:16, 8:12].numpy(), token.reshape(3, 4, 4), rtol=1e-4, atol=1e-5)
+SWIN_192 = "simmim_swin_base_192_100ep"
 
 
-def test_parameter_count_of_swin_base_with_linear_head_is_the_papers() -> None:
-    with torch.device("meta"):
-        model = SimMIM(build_masked_encoder(find_architecture("swin_base_window6"), 192, 0.0), 3)
-    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    assert round(millions, 1) == 89.9, "SimMIM, table 2: linear head, 89.9M in all"
-
-
-def test_other_families_are_refused_by_name() -> None:
-    with pytest.raises(UserError, match="resnet18"):
-        build_masked_encoder(Architecture(name="resnet18"), None, 0.0)  # type: ignore[arg-type]
-
-
-def test_misspelt_architecture_gets_a_suggestion() -> None:
-    with pytest.raises(UserError, match="Did you mean swin_base"):
-        build_masked_encoder(Architecture(name="swin_bas_patch4_window7_224"), 224, 0.0)
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "words"),
+    [
+        (SWIN_192, ["masking.mask_ratio=1"], "masking.mask_ratio = 1"),
+        (SWIN_192, ["masking.mask_ratio=0"], "masking.mask_ratio = 0"),
+        (SWIN_192, ["masking.mask_patch_size_px=6"], "mask_patch_size_px = 6\n.*multiple of the encoder's patch"),
+        (SWIN_192, ["masking.mask_patch_size_px=40"], "mask_patch_size_px = 40\n.*divisor of image_size_px"),
+        (SWIN_192, ["masking.kind=squared"], "masking.kind = squared\n.*random, square, blockwise"),
+        (SWIN_192, ["image_size_px=224"], "image_size_px = 224\n.*multiples of the window"),
+        (SWIN_192, ["encoder=simmim_vit_base", "image_size_px=200"], "image_size_px = 200\n.*stride .16 px"),
+        (SWIN_192, ["encoder=efficientnet_b0"], "encoder.name = efficientnet_b0\n.*SwinTransformer"),
+        (SWIN_192, ["encoder=beit_base_patch16_224"], "global_pool: avg\n.*\n.*global_pool=token"),
+        (SWIN_192, ["target.resolution_px=40"], "target.resolution_px = 40\n.*\n.*6, 12, 24, 48, 96, 192"),
+        (SWIN_192, ["target.local_norm_px=46"], "target.local_norm_px = 46\n.*odd"),
+        (SWIN_192, ["target.los=l2"], "target.los = l2\n.*\n.*Did you mean loss"),
+        (
+            SWIN_192,
+            ["head.kind=inverse_swin", "target.resolution_px=24"],
+            "target.resolution_px = 24\n.*multiple of 48",
+        ),
+        (SWIN_192, ["target={kind: colour_clusters, palette: no.json}"], "target.palette = no.json .no such file"),
+        (SWIN_192, ["target={kind: tokens, tokenizer: no.onnx}"], "target.tokenizer = no.onnx\n.*exists"),
+        (SWIN_192, ["target.kind=tokens"], "target.tokenizer = .not given"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(recipe: str, overrides: list[str], words: str) -> None:
+    with torch.device("meta"), pytest.raises(UserError) as raised:
+        method_of(*overrides, recipe=recipe)
+    assert re.search(words, str(raised.value)), str(raised.value)
+    assert "remedy:" in str(raised.value)

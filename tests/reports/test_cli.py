@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import mimbench
+from reports.cli import SUFFIXES
+from reports.formats import FORMATS
 from tests.reports import factory
 
-NAMES = ["leaderboard.csv", "leaderboard.html", "leaderboard.md", "leaderboard.txt"]
+NAMES = [f"leaderboard.{suffix}" for suffix in ("csv", "html", "json", "md", "parquet", "tex", "txt")]
 
 
 def report(*arguments: object) -> int:
@@ -26,6 +28,25 @@ def test_prints_what_it_writes(tmp_path: Path, runs: Path, capsys: pytest.Captur
     assert printed.startswith((out / "leaderboard.txt").read_text(encoding="utf-8"))
     for name in NAMES:
         assert f"written: {out / name}\n" in printed
+
+
+def test_every_format_can_be_asked_for_alone(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tuple(FORMATS) == SUFFIXES
+    assert report(runs, "--out", tmp_path / "one", "--formats", "json,tex") == 0
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["leaderboard.json", "leaderboard.tex"]
+    assert report(runs, "--out", tmp_path / "two", "--formats", "json,latex") == 2
+    assert "--formats = latex" in capsys.readouterr().err
+
+
+def test_without_pyarrow_all_but_parquet_is_written(
+    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert report(runs, "--out", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [n for n in NAMES if "parquet" not in n]
+    assert "not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'" in capsys.readouterr().out
+    assert report(runs, "--out", tmp_path / "out", "--formats", "parquet") == 2
+    assert "rule:   pyarrow, which writes it" in capsys.readouterr().err
 
 
 def test_without_a_baseline_it_says_how_to_ask(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

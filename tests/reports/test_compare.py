@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import statistics
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from reports.compare import Comparison, bootstrap, compare, difference
+from reports.compare import Comparison, bootstrap, changes, compare, difference
 from reports.rows import Row, TransferRun
 from tests.reports import factory
 
@@ -54,11 +55,15 @@ def test_three_seeds_hold_the_truth_in_75_percent_as_the_footnote_says() -> None
 def test_many_seeds_agree_with_scipy_and_are_reproducible() -> None:
     values = np.random.default_rng(3).normal(1.0, 2.0, size=40)
     interval = bootstrap(values.tolist())
-    witness = scipy.stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=11)
+    witness = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
+    )
     assert not interval.exact
     assert interval.resamples == 10_000
-    expected = witness.confidence_interval
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.05)
+    drawn = np.sort(witness.bootstrap_distribution)  # with the same seed, the same resamples
+    assert (interval.low, interval.high) == pytest.approx((drawn[249], drawn[9749]), abs=1e-12)
+    expected = witness.confidence_interval  # interpolated between neighbours
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
     assert bootstrap(values.tolist()) == interval
 
 
@@ -141,3 +146,27 @@ def test_two_baselines_that_agree_are_not_chosen_between() -> None:
     comparison = compare(row("simmim", THREE), [one, two], "top1")
     assert comparison.delta is None
     assert "aaaaaaaaaaaa, bbbbbbbbbbbb" in comparison.note
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("training.workers", False),
+        ("inference.device", False),
+        ("data.root", False),
+        ("data.subset.list", False),
+        ("data.label_field", False),
+        ("testing.save_predictions", False),
+        ("training.epochs", True),
+        ("data.subset.fraction", True),
+        ("list", True),
+    ],
+)
+def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: str, told: bool) -> None:
+    def nested(value: int) -> dict[str, Any]:
+        found: Any = value
+        for part in reversed(field.split(".")):
+            found = {part: found}
+        return dict(found)
+
+    assert changes(nested(1), nested(2)) == ([(field, 1, 2)] if told else [])

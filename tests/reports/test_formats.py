@@ -14,31 +14,14 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from reports.find import find_runs
-from reports.leaderboard import Leaderboard, build
+from reports.data import to_csv
+from reports.leaderboard import Leaderboard, Request, make
 from reports.page import to_html
-from reports.render import to_csv, to_markdown, to_text
-from reports.rows import collect
+from reports.render import to_markdown, to_text
 from reports.text import one_line, spreadsheet, width
 from tests.reports import factory
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "a|b",
-    "two\nlines\r\tand tab",
-    "=cmd('calc')",
-    "+1+1",
-    "@SUM(A1)",
-    "שלום עולם",
-    "evil\u202etxt.exe",
-    "$x^2$ and \\frac{1}{2}",
-    "</svg><img src=x onerror=alert(1)>",
-    "[link](https://example.org) *bold* _it_ `code` ![i](x)",
-    "\"quoted\" & 'single' {{ 7 * 7 }} {% raw %}",
-    "\x1b[31mred\x07",
-    "long-" * 60,
-    "日本語のモデル",
-]
+from tests.reports.hostile import NAMES as HOSTILE
+from tests.reports.hostile import hostile_runs
 
 
 class Page(HTMLParser):
@@ -68,7 +51,7 @@ class Page(HTMLParser):
 
 
 def board(runs: Path, baseline: str | None = "supervised") -> Leaderboard:
-    return build(collect(find_runs([str(runs)])), baseline)
+    return make(Request((str(runs),), baseline))
 
 
 @pytest.fixture
@@ -78,15 +61,7 @@ def study(runs: Path) -> Leaderboard:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Leaderboard:
-    for name in HOSTILE:
-        for seed in range(3):
-            use = factory.encoder(name, method=name, reference=name)
-            recipe = factory.recipe("".join(HOSTILE[:12]))  # one more group, so few charts
-            factory.write(tmp_path, factory.transfer(name, seed, 90 + seed, encoder=use), factory.score_lines(90, 9, 3))
-            lines = factory.score_lines(80, 9, 3)
-            factory.write(tmp_path, factory.transfer(name, seed, 80 + seed, encoder=use, recipe=recipe), lines)
-        factory.write(tmp_path, factory.transfer(name, 9, status="failed", error=f"x {name}"))
-    return board(tmp_path, HOSTILE[0])
+    return board(hostile_runs(tmp_path), HOSTILE[0])
 
 
 def visible(text: str) -> str:
@@ -131,7 +106,7 @@ def test_csv_parts_are_the_digits_people_see(study: Leaderboard) -> None:
     for line, entry in zip(lines, section.entries, strict=True):
         for column in section.columns:
             shown = set(re.findall(r"[-+]?\d+\.\d+", column.text(entry)))
-            parts = set(re.findall(r"[-+]?\d+\.\d+", " ".join(line[name] for name in column.fields)))
+            parts = set(re.findall(r"[-+]?\d+\.\d+", " ".join(line[name] for name, _ in column.fields)))
             assert shown == parts
 
 
@@ -199,7 +174,7 @@ def test_page_runs_no_foreign_code_and_asks_nobody(hostile: Leaderboard) -> None
     allowed = (
         "html head meta link title style body header h1 h2 h3 p a main section div table thead tbody tr th td b bdi"
     )
-    allowed += " button figure figcaption details summary span dl dt dd ul li script"
+    allowed += " button figure figcaption details summary span dl dt dd ul li script label input output small"
     svg = "svg g path defs clippath use rect text tspan desc style"
     assert {tag for tag, _ in page.tags} <= set(allowed.split()) | set(svg.split())
     assert [tag for tag, _ in page.tags].count("script") == 1

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.errors import UserError
 from benchmarks.rundir import announce
 from reports.find import find_runs
-from reports.leaderboard import account
+from reports.notes import account
 from reports.rows import Collected, collect, parents_nearby, spread
 from tests.reports import factory
 
@@ -162,7 +162,7 @@ def test_damaged_and_newer_records(tmp_path: Path) -> None:
         "empty": whole,
         "half": whole,
         "list": whole,
-        "newer": "newer schema: version 7; this mimbench reads up to 1: update it",
+        "newer": "newer schema: version 7; this mimbench reads up to 2: update it",
         "seed": "damaged: seed: Input should be a valid integer",
     }
 
@@ -190,14 +190,24 @@ def test_a_copied_run_counts_once(tmp_path: Path) -> None:
     ]
 
 
+def test_two_records_with_one_id_that_differ_are_both_left_out(tmp_path: Path) -> None:
+    factory.write(tmp_path, factory.transfer(top1=90.0), name="a")
+    factory.write(tmp_path, factory.transfer(top1=99.0), name="b")
+    found = collected(tmp_path)
+    assert found.rows == ()
+    assert [left.kind for left in found.left_out] == ["conflicting records"] * 2
+    assert all("/a, " in left.detail and left.detail.endswith("/b") for left in found.left_out)
+
+
 def test_a_seed_counts_once_in_a_row_and_the_first_to_finish_stands(tmp_path: Path) -> None:
-    later = factory.transfer(top1=99.0, run_id="digits-b", finished_at="2026-05-05T00:00:00+00:00")
-    factory.write(tmp_path, later, name="a")
-    factory.write(tmp_path, factory.transfer(top1=90.0, run_id="digits-a"), name="b")
+    renamed = factory.recipe().model_copy(update={"name": "copy"})
+    factory.write(tmp_path, factory.transfer(recipe=renamed, finished_at="2026-05-05T00:00:00+00:00"), name="a")
+    first = factory.transfer(top1=90.0)
+    factory.write(tmp_path, first, name="b")
     found = collected(tmp_path)
     assert found.rows[0].scores("top1") == {0: 90.0}
     assert [left.reason for left in found.left_out] == [
-        "repeated seed: seed 0 of this row is run digits-a, which finished first"
+        f"repeated seed: seed 0 of this row is run {first.run_id}, which finished first"
     ]
 
 
@@ -223,8 +233,10 @@ def test_curves_span_the_seeds_and_a_resumed_epoch_counts_once(tmp_path: Path) -
     from reports.curves import loss_curve, score_curve
 
     again = [{"epoch": 1.0, "top1": 10.0}, {"epoch": 1.0, "top1": 20.0}, {"epoch": 2.0, "top1": 50.0}]
-    factory.write(tmp_path, factory.transfer(seed=0), again)
-    folder = factory.write(tmp_path, factory.transfer(seed=1), [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}])
+    factory.write(tmp_path, factory.transfer(seed=0, top1=50.0), again)
+    folder = factory.write(
+        tmp_path, factory.transfer(seed=1, top1=1.0), [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}]
+    )
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2.0, "top1": NaN}\n{"epoch": 2.0, "to')
     (row,) = collected(tmp_path).rows

@@ -17,4 +17,4 @@ def main(argv: Sequence[str]) -> int:
     add_run_arguments(parser)
     args = parser.parse_intermixed_args(argv)
     recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, args.overrides)
-    return work_on("pretrain", argv, args, recipe)
+    return work_on("pretrain", argv, args, recipe, f"pretrain-{recipe.name}", {})

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.engine.stop import StopRequest
 from benchmarks.errors import Stopped, WorkFailed
@@ -30,13 +31,15 @@ def work_on(
     argv: Sequence[str],
     args: argparse.Namespace,
     recipe: Recipe[Any],
-    identity: str = "",
+    name: str,
+    what: dict[str, Any],
     **fields: Any,
 ) -> int:
+    """Leave a run as the verb would, called `name` and identified by `what`."""
     desk, stage = Path(os.environ["CHEAP_STAGES"]), args.announce.stem
     root = Path(recipe.config.data.root)
     found = Fingerprint(1, "content", hashlib.sha256(str(root).encode()).hexdigest())
-    work = claim(kind, argv, args, recipe, root, found, f"{kind}-{recipe.name}", encoder=identity)
+    work = claim(kind, argv, args, recipe, root, found, name, **what)
     if work is None:
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
@@ -61,6 +64,7 @@ def work_on(
 
 def _note(desk: Path, stage: str, event: str) -> None:
     threads = os.environ.get("OMP_NUM_THREADS")
-    line = {"stage": stage, "event": event, "at": time.time(), "pid": os.getpid(), "threads": threads}
+    who = {"stage": stage, "pid": os.getpid(), "rank": ranks.rank()}
+    line = {**who, "event": event, "at": time.time(), "threads": threads}
     with open(desk / "diary.jsonl", "a") as diary:  # one short append: whole lines, whoever writes beside
         diary.write(json.dumps(line) + "\n")

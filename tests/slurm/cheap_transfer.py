@@ -33,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
         "load_report": None if use.sha256 is None else report,
         "metrics": {"top1": score, "top5": score},
     }
-    return work_on("transfer", argv, args, recipe, identity=use.sha256 or use.reference, **fields)
+    what = {"task": args.task, "version": 1, "encoder": use.sha256 or use.reference}
+    return work_on("transfer", argv, args, recipe, f"{args.task}-{recipe.name}", what, **fields)
 
 
 def _use(reference: str, label: str) -> EncoderUse:

@@ -32,13 +32,23 @@ def slurm_environment() -> Iterator[dict[str, str]]:
         yield environment
 
 
+def _slurm_bench(path: Path, environment: dict[str, str], options: str, stub: bool) -> Iterator[Bench]:
+    found = Bench(path, environment, stub)
+    (path / "slurm.yaml").write_text(f"{{executor: slurm, partition: main, gpus_per_node: 0, {options}}}")
+    yield found
+    found.close()
+    subprocess.run(["scancel", "--user", getpass.getuser()], env={**os.environ, **environment}, check=True)
+
+
 @pytest.fixture
 def slurm_bench(tmp_path: Path, slurm_environment: dict[str, str]) -> Iterator[Bench]:
     """A bench whose `--cluster slurm.yaml` is the throwaway cluster. Its jobs are cancelled at the end."""
-    found = Bench(tmp_path, slurm_environment)
-    cluster = "{executor: slurm, partition: main, gpus_per_node: 0, cpus_per_task: 1, time_limit: 10m}"
-    (tmp_path / "slurm.yaml").write_text(cluster)
-    yield found
-    found.close()
-    scancel = ["scancel", "--user", getpass.getuser()]
-    subprocess.run(scancel, env={**os.environ, **slurm_environment}, check=True)
+    yield from _slurm_bench(tmp_path, slurm_environment, "cpus_per_process: 1, time_limit: 10m", stub=True)
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path, small_digits: Path, slurm_environment: dict[str, str]) -> Iterator[Bench]:
+    """As `slurm_bench`, for stages that really train in one process on each of the two nodes."""
+    assert small_digits.parent == tmp_path
+    options = "nodes: 2, cpus_per_process: 1, time_limit: 20m"
+    yield from _slurm_bench(tmp_path, slurm_environment, options, stub=False)

@@ -58,6 +58,9 @@ def test_a_bare_number_in_the_file_is_told_with_the_forms_that_are_known(tmp_pat
         ("{executor: slurm, time_limit: 1h, partiton: gpu}", "Did you mean partition?"),
         ("{executor: slurm, time_limit: 1h, memory: 64}", "a size with its unit: 64GB"),
         ("{executor: local, cpus_per_stage: 0}", "greater than or equal to 1"),
+        ("{executor: local, gpus: [0, 1], gpus_per_stage: 3}", "at most the number of `gpus`, 2"),
+        ("{executor: local, gpus: [0], processes_per_stage: 2}", "one process per GPU"),
+        ("{executor: slurm, time_limit: 1h, processes_per_node: 2}", "only with `gpus_per_node: 0`"),
     ],
 )
 def test_a_mistake_in_a_cluster_file_is_told(tmp_path: Path, text: str, told: str) -> None:
@@ -83,6 +86,15 @@ def test_a_stage_has_a_gpu_to_itself_where_gpus_are_named() -> None:
     assert LocalCluster(executor="local", cpus_per_stage=10**6).places == 1
 
 
+def test_a_stage_has_one_process_for_each_of_its_gpus_or_as_many_as_are_named() -> None:
+    pair = LocalCluster(executor="local", gpus=(0, 1, 2, 3, 4), gpus_per_stage=2)
+    assert (pair.places, pair.ranks_per_stage) == (2, 2)
+    assert LocalCluster(executor="local", processes_per_stage=3).ranks_per_stage == 3
+    assert SlurmCluster(executor="slurm", time_limit="1h", nodes=4, gpus_per_node=8).ranks_per_stage == 32
+    on_cpus = SlurmCluster(executor="slurm", time_limit="1h", nodes=2, gpus_per_node=0, processes_per_node=3)
+    assert on_cpus.ranks_per_stage == 6
+
+
 def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     cluster = SlurmCluster(
         executor="slurm",
@@ -90,8 +102,9 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
         account="lab",
         qos="long",
         constraint="a100|h100",
+        nodes=4,
         gpus_per_node=2,
-        cpus_per_task=12,
+        cpus_per_process=12,
         memory="64GB",
         time_limit="72h",
         setup=("module load cuda",),
@@ -102,14 +115,17 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     lines = preview(folder, cluster, stage).splitlines()
     for option in (
         *("partition=gpu", "account=lab", "qos=long", "constraint='a100|h100'", "gpus-per-node=2", "mem=64GB"),
-        *("cpus-per-task=12", "time=4320", "exclude=n7", "ntasks-per-node=1", "signal=USR2@120"),
+        *("nodes=4", "cpus-per-task=24", "time=4320", "exclude=n7", "ntasks-per-node=1", "signal=USR2@120"),
         *("job-name=study-1/digits.a.seed0", "dependency='afterok:<pretrain.a>'", "kill-on-invalid-dep=yes"),
     ):
         assert f"#SBATCH --{option}" in lines
     (srun,) = (line for line in lines if line.startswith("srun "))
-    assert "--cpus-per-task=12" in srun
+    assert "--cpus-per-task=24" in srun
+    assert "--kill-on-bad-exit=1" in srun
     assert lines.index("module load cuda") < lines.index(srun)
     report = Stage(name="report", argv=("report",), needs=("a", "b"), after="any")
     lines = preview(folder, cluster, report).splitlines()
     assert "#SBATCH --dependency='afterany:<a>:<b>'" in lines
+    assert "#SBATCH --nodes=1" in lines
+    assert "#SBATCH --cpus-per-task=12" in lines
     assert not any("gpus" in line for line in lines)

@@ -138,6 +138,23 @@ def test_ctrl_c_lets_stages_save_leaves_no_process_and_can_be_continued(bench: B
     assert len(bench.begun()) == len(TRAINED) + 1
 
 
+def test_resume_goes_on_from_anywhere_without_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bench.path / "one.yaml").write_text("{executor: local, stages_at_once: 1, cpus_per_stage: 3}")
+    bench.fail("pretrain.simmim")
+    assert bench.submit("--cluster", "one.yaml", "--runs", "elsewhere").returncode == 1
+    bench.mend("pretrain.simmim")
+    for name in ("pipeline.yaml", "one.yaml"):
+        (bench.path / name).unlink()
+    folder = bench.folder
+    monkeypatch.setattr(bench, "path", bench.desk)  # the command starts in another folder
+    resumed = bench.mimbench("pipeline", "resume", str(folder.path))
+    assert resumed.returncode == 0, resumed.stdout
+    assert "6/6 stages done" in resumed.stdout
+    assert bench.begun() == sorted([*TRAINED, "pretrain.simmim"])
+    assert {found["threads"] for found in bench.diary()} == {"3"}  # on the cluster it was launched on
+    assert not (bench.desk / "runs").exists()
+
+
 def test_a_stage_that_outlives_its_launcher_is_waited_for_not_run_twice(bench: Bench) -> None:
     bench.hold("pretrain.simmim")
     launcher = bench.start("pipeline", "submit", "pipeline.yaml")

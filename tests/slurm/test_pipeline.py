@@ -11,7 +11,7 @@ import yaml
 
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
-from slurm.check import load_pipeline
+from slurm.check import load_pipeline, require_encoder_files
 from slurm.demo import PIPELINE
 from slurm.pipeline import PipelineFile, read_pipeline
 from slurm.stages import Pipeline, expand
@@ -137,6 +137,59 @@ def test_our_own_exports_tell_their_stage() -> None:
     assert "which tells the stage itself" in message
 
 
+def swept(**sweep: list[Any]) -> dict[str, Any]:
+    fields = {name.replace("__", "."): values for name, values in sweep.items()}
+    study = changed(pretrain__ablation={"recipe": "digits_simmim", "data": "data", "sweep": fields})
+    study["encoders"]["ablation"] = {"from": "pretrain.ablation"}
+    return study
+
+
+def test_a_sweep_is_a_pretraining_and_an_encoder_for_each_combination() -> None:
+    pipeline = graph(swept(masking__mask_patch_size_px=[8, 16], masking__mask_ratio=[0.4, 0.6]))
+    names = [f"ablation-mask_patch_size_px={size}-mask_ratio={ratio}" for size in (8, 16) for ratio in (0.4, 0.6)]
+    found = [stage.name for stage in pipeline.stages if stage.name.startswith("pretrain.ablation")]
+    assert found == [f"pretrain.{name}" for name in names]
+    last = pipeline.stage(f"pretrain.{names[-1]}").argv
+    assert last[-3:-1] == ("masking.mask_patch_size_px=16", "masking.mask_ratio=0.6")
+    for name in names:
+        transfer = pipeline.stage(f"digits.{name}.seed1")
+        assert transfer.needs == (f"pretrain.{name}",)
+        assert transfer.argv[transfer.argv.index("--label") + 1] == name
+
+
+def test_one_member_of_a_sweep_can_be_named() -> None:
+    study = swept(masking__mask_ratio=[0.4, 0.6])
+    study["encoders"]["half"] = {"from": "pretrain.ablation-mask_ratio=0.6"}
+    study["baseline"] = "ablation-mask_ratio=0.4"
+    assert graph(study).stage("digits.half.seed0").needs == (
+        "pretrain.ablation-mask_ratio=0.6",
+        "digits.ablation-mask_ratio=0.6.seed0",  # the same run
+    )
+
+
+def test_a_value_of_a_sweep_that_the_recipe_refuses_is_told_with_its_combination() -> None:
+    message = refusal(swept(masking__mask_ratio=[0.4, 1.5]))
+    assert message.startswith("pipeline study.yaml: 1 mistake\n")
+    assert "pretrain.ablation-mask_ratio=1.5" in message
+    assert "masking.mask_ratio = 1.5" in message
+    assert "each value of masking.mask_ratio once" in refusal(swept(masking__mask_ratio=[0.4, 0.4]))
+
+
+def test_a_chain_cannot_start_from_a_whole_sweep() -> None:
+    study = swept(masking__mask_ratio=[0.4, 0.6])
+    study["finetune"]["chained"]["encoder"] = {"from": "pretrain.ablation"}
+    message = refusal(study)
+    assert "finetune.chained.encoder.from = pretrain.ablation" in message
+    assert "this is a sweep, which has several" in message
+
+
+def test_an_encoder_file_that_is_none_is_told_before_anything_starts() -> None:
+    Path("theirs.pth").write_bytes(b"no checkpoint")
+    file = load(changed(encoders__theirs={"ref": "theirs.pth"}))
+    with pytest.raises(UserError, match=r"encoders\.theirs\.ref: .*theirs\.pth"):
+        require_encoder_files(file)
+
+
 def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:
     study = changed(tasks=["digits"])
     Path("data/digits").mkdir()  # where that recipe looks
@@ -228,6 +281,15 @@ def test_a_ring_of_trainings_is_named() -> None:
 def test_all_mistakes_are_told_at_once() -> None:
     message = refusal(changed(baseline="none", seeds=[1, 1], pretrain__simmim__recipe="none"))
     assert message.startswith("pipeline study.yaml: 3 mistakes\n")
+
+
+def test_a_batch_that_the_processes_of_a_stage_cannot_share_is_told_before_anything_starts() -> None:
+    Path("study.yaml").write_text(yaml.safe_dump(changed(pretrain__simmim__overrides=["training.batch_size=20"])))
+    load_pipeline(Path("study.yaml"), ranks=2)
+    with pytest.raises(UserError) as caught:
+        load_pipeline(Path("study.yaml"), ranks=3)
+    assert "pretrain.simmim: training.batch_size = 20" in str(caught.value)
+    assert "the processes of a stage on this cluster (3)" in str(caught.value)
 
 
 def test_a_missing_file_is_told() -> None:

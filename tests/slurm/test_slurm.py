@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 from typing import Any
 
-from tests.slurm.bench import STAGES, TRAINED, Bench
+from slurm.state import reached_step
+from tests.slurm.bench import STAGES, TRAINED, Bench, alive
+
+TWO_NODES = "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
 
 
 def states(bench: Bench) -> dict[str, str]:
@@ -64,7 +70,7 @@ def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_cont
     assert slurm_bench.begun() == ["digits.scratch.seed0", "digits.scratch.seed1", "pretrain.simmim"]
 
     slurm_bench.mend("pretrain.simmim")
-    slurm_bench.submit("--cluster", "slurm.yaml")
+    assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
     assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
     assert slurm_bench.begun() == sorted([*TRAINED, "pretrain.simmim"])
     assert "simmim" in (slurm_bench.folder.report / "leaderboard.txt").read_text()
@@ -91,6 +97,75 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
     slurm_bench.let_go("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")
     assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+
+
+def test_a_stage_at_the_time_limit_goes_back_into_the_queue_as_long_as_it_gets_further(slurm_bench: Bench) -> None:
+    slurm_bench.hold("pretrain.simmim")
+    slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]")
+    job = jobs(slurm_bench)["pretrain.simmim"]["id"]
+
+    def limit(times: int) -> None:
+        slurm_bench.wait_for(lambda: slurm_bench.begun().count("pretrain.simmim") == times, "it is at work")
+        slurm_bench.wait_for(lambda: reached(slurm_bench) == 3, "it waits in step 3")
+        command = ["scancel", "--signal=USR2", job]  # what Slurm sends before a limit
+        subprocess.run(command, env=slurm_bench.environment, check=True)
+
+    limit(1)
+    limit(2)  # the same job again; its stub starts over, and so gets no further
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "it is not requeued for ever")
+    assert [found["event"] for found in slurm_bench.diary("stops")] == ["stops on SIGUSR2"] * 2
+    assert states(slurm_bench)["pretrain.simmim"] == "stopped"
+
+
+def reached(bench: Bench) -> int:
+    return reached_step(bench.folder, bench.folder.read_manifest().entry("pretrain.simmim").stage)
+
+
+def test_two_pipelines_over_two_nodes_that_share_a_run_do_it_once(slurm_bench: Bench) -> None:
+    (slurm_bench.path / "two.yaml").write_text(TWO_NODES)
+    slurm_bench.hold("pretrain.simmim")
+    slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]")
+
+    def main_begun() -> bool:
+        return any((found["stage"], found["rank"]) == ("pretrain.simmim", 0) for found in slurm_bench.diary("begins"))
+
+    slurm_bench.wait_for(main_begun, "the first is at work")
+    other = slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]", "name=other")
+    assert other.returncode == 0, other.stdout
+    logs = "pipelines/other-*/logs/pretrain.simmim/*_0_log.out"
+
+    def waits() -> bool:
+        return any("waiting for the other process" in log.read_text() for log in slurm_bench.path.glob(logs))
+
+    slurm_bench.wait_for(waits, "the second waits, and its other node with it")
+    slurm_bench.let_go("pretrain.simmim")
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "both have ended")
+    listed = slurm_bench.mimbench("pipeline", "list").stdout
+    assert listed.count("slurm  4 completed") == 2, listed
+    by_main = [found["stage"] for found in slurm_bench.diary("ends") if found["rank"] == 0]
+    assert by_main.count("pretrain.simmim") == 1
+    told = slurm_bench.mimbench("pipeline", "logs", "small", "pretrain.simmim").stdout
+    assert re.search(r"^# of another node: .*_1_log\.out$", told, re.MULTILINE)
+
+
+def test_a_rank_that_dies_on_another_node_fails_the_stage_with_its_name(slurm_bench: Bench) -> None:
+    slurm_bench.hold("pretrain.simmim")
+    (slurm_bench.path / "two.yaml").write_text(TWO_NODES)
+    slurm_bench.submit("--cluster", "two.yaml", "seeds=[0]")
+    both = {"event": "begins", "stage": "pretrain.simmim"}
+
+    def begun() -> dict[int, int]:
+        return {found["rank"]: found["pid"] for found in slurm_bench.diary("begins") if both.items() <= found.items()}
+
+    slurm_bench.wait_for(lambda: begun().keys() == {0, 1}, "a rank begins on each node")
+    os.kill(begun()[1], signal.SIGKILL)
+    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "the job ends, and the report after it")
+    attempt = slurm_bench.folder.read_attempt("pretrain.simmim")
+    assert attempt is not None
+    assert attempt.exit_code == 128 + signal.SIGKILL
+    status = slurm_bench.mimbench("pipeline", "status", "small").stdout
+    assert "failed: rank 1 on n2 was killed by SIGKILL" in status
+    assert not any(alive(pid) for pid in begun().values())
 
 
 def test_a_refused_job_is_told_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:

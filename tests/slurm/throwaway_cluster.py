@@ -45,8 +45,11 @@ SlurmdTimeout=10
 ReturnToService=2
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 {nodes}
-PartitionName=main Nodes=ALL Default=YES
+PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=0
+PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF
 """
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=1000"
 

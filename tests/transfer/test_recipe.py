@@ -1,4 +1,4 @@
-"""Every named transfer recipe is whole, and says which protocol it is."""
+"""Every named transfer recipe is whole, and says of which kind it is."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from benchmarks.config import RECIPES, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification import ClassificationAdapter
 from transfer.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.segmentation.recipe import SegmentationRecipe
 
 FAMILY = ClassificationAdapter.recipe
 BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe}
+SCENES = ("ade20k", "digit_scenes")
 
 
 @pytest.mark.parametrize("name", recipe_names("transfer"))
 def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(FAMILY, "transfer", name)
-    kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), FinetuneRecipe)
+    schema = SegmentationRecipe if name.startswith(SCENES) else FAMILY
+    recipe = load_recipe(schema, "transfer", name)
+    usual = SegmentationRecipe if name.startswith(SCENES) else FinetuneRecipe
+    kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), usual)
     assert type(recipe.config) is kind
     assert (RECIPES / "transfer" / f"{name}.yaml").read_text().startswith("# ")
     copy = tmp_path / "copy.yaml"
     copy.write_text(recipe.to_yaml())
-    again = load_recipe(FAMILY, "transfer", str(copy))
+    again = load_recipe(schema, "transfer", str(copy))
     assert again.config == recipe.config
     assert again.config.identity_digest() == recipe.config.identity_digest()
 

@@ -179,7 +179,7 @@ def _merging(theirs: Any) -> nn.Module:
 
 @torch.no_grad()
 def copy_transformers_vit(ours: Any, theirs: Any) -> None:
-    """Copy transformers' ViT or BEiT with a table in each layer."""
+    """Copy transformers' ViT or BEiT, without a table that layers share."""
     ours.cls_token.copy_(theirs.embeddings.cls_token)
     if ours.pos_embed is not None:
         ours.pos_embed.copy_(theirs.embeddings.position_embeddings)
@@ -195,7 +195,8 @@ def copy_transformers_vit(ours: Any, theirs: Any) -> None:
         copy(one.norm2, two.layernorm_after)
         copy(one.mlp.fc1, two.mlp.fc1)
         copy(one.mlp.fc2, two.mlp.fc2)
-        if hasattr(two, "relative_position_bias"):
+        if getattr(two, "relative_position_bias", None) is not None:
             copy_bias(one.attn, two.relative_position_bias)
+        if hasattr(two, "lambda_1"):
             one.gamma_1.copy_(two.lambda_1)
             one.gamma_2.copy_(two.lambda_2)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks import catalogue
 from benchmarks.tables import aligned
 
 
-def main(argv: Sequence[str]) -> int:  # noqa: ARG001 (`formats` takes no more arguments)
+def main(argv: Sequence[str]) -> int:
     """Print the list; return the exit code."""
+    if argv:  # options are for other lists, and the catalogue says so
+        return catalogue.main(["formats", *argv])
     from transfer.checkpoint.convert import TARGETS
     from transfer.checkpoint.layouts import LAYOUTS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 
 from benchmarks.errors import UserError
@@ -22,7 +23,7 @@ class SegmentationAdapter:
     config_field = "mmseg_config"
 
     def missing_requirements(self) -> list[str]:
-        return [name for name in PACKAGES if not _installed(name)]
+        return [name for name in PACKAGES if not _installed(name)] or _unloadable()
 
     def find_data(self, task: Task, recipe: SegmentationRecipe) -> Scenes:
         data = recipe.data
@@ -44,3 +45,12 @@ def _installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _unloadable() -> list[str]:
+    """Return what OpenCV, on which mmcv stands, finds no library for: it is told only by loading it."""
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        return [f"a library for OpenCV ({error}; on Debian and Ubuntu: apt install libgl1)"]
+    return []

@@ -102,7 +102,7 @@ def _train(problem: Segmentation, transfer: Transfer, run: Run) -> None:
     progress = loop.train()
     metrics = metric_values(transfer.task, progress.evaluations)
     if problem.segmenter.plan.multi_scale:
-        metrics["mIoU_ms"] = _multi_scale(problem, round(progress.evaluations[-1]["epoch"]))
+        metrics["mIoU_ms"] = _multi_scale(problem)
     final = _final(problem, folder.path / "predictions")
     if not ranks.is_main():
         return
@@ -129,7 +129,7 @@ def _final(problem: Segmentation, predictions: Path) -> Evaluation:
     return problem.measure([problem.segmenter.plan.test_pipeline], folder)
 
 
-def _multi_scale(problem: Segmentation, epoch: int) -> MetricValue:
+def _multi_scale(problem: Segmentation) -> MetricValue:
     print(f"testing at {len(problem.recipe.testing.multi_scale)} scales, mirrored too", file=sys.stderr)
     score = problem.measure(problem.segmenter.plan.multi_scale).confusion.metrics()["mIoU"]
-    return MetricValue(last=score, best=score, best_epoch=epoch)
+    return MetricValue(last=score)

@@ -10,9 +10,10 @@ import timm
 import torch
 from torch import nn
 
+from benchmarks.encoders import find_architecture
 from benchmarks.engine.optim import build_optimizer, parameter_groups
 from benchmarks.training import Cosine, Lars, Poly, Training
-from pretrain.encoders import MaskedSwin
+from pretrain.encoders import MaskedSwin, build_masked_encoder
 
 
 def training(**changes: object) -> Training:
@@ -63,6 +64,34 @@ def test_no_decay_names_of_swin_base() -> None:
     assert "mask_token" in spared["names"]
     # Per block: a table, two norms (2 each), four biases; 3 merging norms, patch norm, final norm, projection bias.
     assert len(spared["names"]) == blocks * (1 + 4 + 4) + 3 * 2 + 2 + 2 + 1 + 1
+
+
+def test_no_decay_names_of_vit_base() -> None:
+    """microsoft/SimMIM's rule for its ViT: no decay for vectors, biases and class token, but for the bias table.
+
+    The mask token is spared as in its Swin.
+    """
+    with torch.device("meta"):
+        model = build_masked_encoder(find_architecture("simmim_vit_base"), 224, 0.1)
+    decayed, spared = sorted(parameter_groups(model, 0.05), key=lambda group: -group["weight_decay"])
+    matrices = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
+    assert sorted(decayed["names"]) == sorted(
+        ["backbone.patch_embed.proj.weight", "backbone.rel_pos_bias.relative_position_bias_table"]
+        + [f"backbone.blocks.{block}.{name}" for block in range(12) for name in matrices]
+    )
+    vectors = [f"{norm}.{part}" for norm in ("norm1", "norm2") for part in ("weight", "bias")]
+    vectors += ["gamma_1", "gamma_2", "attn.q_bias", "attn.v_bias", "attn.proj.bias", "mlp.fc1.bias", "mlp.fc2.bias"]
+    once = [
+        "cls_token",
+        "patch_embed.proj.bias",
+        "norm.weight",
+        "norm.bias",
+    ]
+    assert sorted(spared["names"]) == sorted(
+        ["mask_token"]
+        + [f"backbone.{name}" for name in once]
+        + [f"backbone.blocks.{block}.{name}" for block in range(12) for name in vectors]
+    )
 
 
 def test_every_parameter_is_in_exactly_one_group() -> None:

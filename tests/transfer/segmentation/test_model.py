@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
-from benchmarks.encoders import Architecture
+from benchmarks.encoders import Architecture, Normalisation
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 from tests.libraries import library
@@ -21,7 +21,7 @@ from transfer.segmentation.plan import upernet
 from transfer.segmentation.recipe import SegmentationRecipe
 
 WIDTH, DEPTHS, HEADS = 16, [2, 2, 2, 2], [1, 2, 4, 8]
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
 def recipe(*overrides: str) -> SegmentationRecipe:
@@ -32,7 +32,7 @@ def small_swin(recipe: SegmentationRecipe) -> Any:
     arguments = {"embed_dim": WIDTH, "depths": DEPTHS, "num_heads": HEADS}
     encoder = build_encoder(Architecture(name="swin_tiny_patch4_window7_224", arguments=arguments))
     backbone = EncoderBackbone(encoder)
-    model = build_model(upernet(recipe, backbone.channels, 11), backbone, MEAN, STD)
+    model = build_model(upernet(recipe, backbone.channels, 11), backbone, NORMALISATION)
     return fit_batch_norms(model, torch.device("cpu"), 2)
 
 
@@ -99,7 +99,7 @@ def test_rates_and_decay_of_the_encoder_are_those_of_classification(name: str, d
     with torch.device("meta"):
         encoder = build_encoder(Architecture(name=name))
         backbone = EncoderBackbone(encoder)
-        model = build_model(upernet(recipe(), backbone.channels, 150), backbone, MEAN, STD)
+        model = build_model(upernet(recipe(), backbone.channels, 150), backbone, NORMALISATION)
     alone = timm_model(model)
     layers = layers_of(alone)
     assert layers.count == depth

@@ -1,0 +1,28 @@
+"""Every format a leaderboard is written in. Adding one is one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reports.data import to_csv, to_json, to_parquet
+from reports.latex import to_latex
+from reports.leaderboard import Leaderboard
+from reports.page import to_html
+from reports.render import to_markdown, to_text
+
+FORMATS: dict[str, Callable[[Leaderboard], str | bytes]] = {
+    "txt": to_text,
+    "md": to_markdown,
+    "csv": to_csv,
+    "json": to_json,
+    "parquet": to_parquet,
+    "tex": to_latex,
+    "html": to_html,
+}
+"""By the suffix of their files."""
+
+
+def rendered(board: Leaderboard, suffix: str) -> bytes:
+    """Return the bytes of a leaderboard's file."""
+    content = FORMATS[suffix](board)
+    return content if isinstance(content, bytes) else content.encode()

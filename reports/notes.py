@@ -1,0 +1,102 @@
+"""What a leaderboard says in words: where every record went, what was compared, and how to read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports.compare import EXACT_LIMIT, RESAMPLES, RNG_SEED
+from reports.leaderboard import Leaderboard, Section
+from reports.rows import Collected
+from reports.text import count, tally
+
+
+@dataclass(frozen=True)
+class Words:
+    """The sentences around the tables."""
+
+    summary: str
+    account: str
+    notes: tuple[str, ...]
+
+
+def words(board: Leaderboard) -> Words:
+    """Return the sentences that go with a leaderboard."""
+    baseline = board.request.baseline
+    return Words(_summary(board.sections, baseline), account(board.collected), tuple(_notes(board.sections, baseline)))
+
+
+def account(collected: Collected) -> str:
+    """Say where every record went, in one sentence whose numbers add up."""
+    total = collected.transfers + len(collected.pretrainings) + len(collected.left_out)
+    parts = [f"{count(collected.transfers, 'transfer run')} in {count(len(collected.rows), 'row')}"]
+    if collected.pretrainings:
+        parts.append(f"{count(len(collected.pretrainings), 'pretraining run')} as loss curves")
+    reasons = Counter(left.kind for left in collected.left_out)
+    parts.append(f"{len(collected.left_out)} left out" + (f" ({tally(reasons)})" if reasons else ""))
+    return f"{count(total, 'record')} found: {'; '.join(parts)}."
+
+
+def _summary(sections: Sequence[Section], baseline: str | None) -> str:
+    if not sections:
+        return "No run could be compared."
+    told = []
+    for section in sections:
+        runs = [len(entry.row.runs) for entry in section.entries]
+        each = str(min(runs)) if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
+        seeds = "1 seed" if each == "1" else f"{each} seeds"
+        told.append(f"{count(len(runs), 'row')} on {section.task.name} over {seeds} each")
+    against = f", against {baseline} wherever the comparison is like for like" if baseline is not None else ""
+    return "; ".join(told) + against + "."
+
+
+def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
+    """Return the footnotes on method that this table needs."""
+    if not sections:
+        return []
+    notes = [
+        "The score is the last epoch's, as mean ± sample standard deviation (n - 1) over n seeds; n = 1 has none. "
+        "The best epoch stands beside it: it is chosen on the evaluation data and therefore flatters. What was "
+        "measured once, at the end of a training or without one, has no best epoch.",
+        "Rows in one group share task version, recipe, image size and data; rows of different groups are not "
+        "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
+        f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
+    ]
+    if any(section.quoted for section in sections):
+        notes.append(QUOTED)
+    if baseline is None:
+        labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
+        return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
+    return [*notes, *_interval_notes(sections)]
+
+
+TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
+QUOTED = (
+    "Reported rows were published by others, on the backbones of this table, with the digits of their source; they "
+    "are in no mean and no difference, since neither their data nor their evaluation is known here to be the same."
+)
+
+
+def _interval_notes(sections: Sequence[Section]) -> list[str]:
+    found = [entry.comparison for section in sections for entry in section.entries]
+    intervals = [comparison.interval for comparison in found if comparison.interval is not None]
+    notes = ["Differences are taken before rounding."] if any(one.delta is not None for one in found) else []
+    exact = sorted({interval.resamples for interval in intervals if interval.exact})
+    if exact:
+        sizes = " or ".join(f"{number:,}" for number in exact)
+        notes.append(
+            f"The 95 % interval is a percentile bootstrap of the differences paired by seed: all {sizes} resamples "
+            f"were enumerated, as is done up to {EXACT_LIMIT:,}."
+        )
+    if any(not interval.exact for interval in intervals):
+        notes.append(
+            f"For more than 6 seeds the 95 % percentile bootstrap of the paired differences draws {RESAMPLES:,} "
+            f"resamples (random seed {RNG_SEED})."
+        )
+    if 27 in exact:
+        notes.append(
+            "With 3 seeds the interval is rough: it is the range of the three differences, which holds the true "
+            "median difference in 75 % of cases, not in 95 %."
+        )
+    return notes

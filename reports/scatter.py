@@ -1,0 +1,143 @@
+"""Charts of one quantity against another: gain by model size, score by cost, score by a cheap signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.record import RunRecord
+from benchmarks.tasks import Metric
+from reports.cells import fixed, gpu_hours
+from reports.figures import Look, add_legend, height_under_legend, looks, new_axes, said, short
+from reports.find import FoundRun
+from reports.leaderboard import Group, Section
+from reports.lines import Entry
+from reports.svg import INK, Chart, inline
+from reports.text import one_line
+from reports.verdict import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BAR: dict[str, Any] = {"ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6, "linestyle": "none", "zorder": 4}
+
+
+class Point(NamedTuple):
+    """A difference to the baseline, at the size of the model."""
+
+    entry: Entry
+    parameters_millions: float
+    delta: float
+    below: float
+    above: float
+
+
+def gain_by_size(sections: Sequence[Section], baseline: str | None) -> list[Chart]:
+    """Return the chart of differences to the baseline by model size, a series for each task and encoder."""
+    series: dict[str, list[Point]] = {}
+    for section in sections:
+        for entry in section.entries:
+            if (point := _gain(entry)) is not None:
+                series.setdefault(f"{short(entry.row.encoder.label)}, {section.task.name}", []).append(point)
+    shown = {name: points for name, points in series.items() if len({p.parameters_millions for p in points}) > 1}
+    if not shown:
+        return []
+    figure, axes = new_axes(height_under_legend(list(shown)) + 0.2)
+    for (name, points), look in zip(shown.items(), looks(), strict=False):
+        _gain_series(axes, name, points, look)
+    axes.axhline(0, color=INK, linewidth=0.9, dashes=(3, 3), alpha=0.6, zorder=1)
+    axes.set_xscale("log")
+    ticks = sorted({point.parameters_millions for points in shown.values() for point in points})
+    axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("parameters of the encoder (M)")
+    axes.set_ylabel(f"gain over {short(baseline or '')} (points)")
+    add_legend(figure, list(shown))
+    title = one_line(f"Gain over {baseline} by model size")
+    told = "; ".join(
+        f"{name} {point.parameters_millions:.0f} M {point.delta:+.2f}"
+        for name, points in shown.items()
+        for point in points
+    )
+    caption = "Mean difference over seeds, like for like; bars are its 95 % interval where seeds allow one."
+    return [Chart(title, caption, inline(figure, "chart-gain", title, one_line(told)))]
+
+
+def _gain(entry: Entry) -> Point | None:
+    comparison, reports = entry.comparison, [record.load_report for record in entry.row.records]
+    parameters = reports[0].parameters if reports and reports[0] else None
+    if comparison.delta is None or parameters is None:
+        return None
+    low, high = comparison.interval[:2] if comparison.interval else (comparison.delta, comparison.delta)
+    return Point(entry, parameters / 1e6, comparison.delta, comparison.delta - low, high - comparison.delta)
+
+
+def _gain_series(axes: Axes, name: str, points: Sequence[Point], look: Look) -> None:
+    ordered = sorted(points, key=lambda point: point.parameters_millions)
+    x, y = [point.parameters_millions for point in ordered], [point.delta for point in ordered]
+    bars = [[point.below for point in ordered], [point.above for point in ordered]]
+    axes.plot(x, y, color=look.colour, linestyle=look.dash, linewidth=1.2, zorder=2)
+    axes.errorbar(x, y, yerr=bars, fmt=look.marker, color=look.colour, label=name, **BAR)
+
+
+def score_by_cost(
+    group: Group,
+    entries: Sequence[Entry],
+    metric: Metric,
+    styles: Mapping[str, Look],
+    parents: Mapping[str, FoundRun],
+    name: str,
+) -> list[Chart]:
+    """Return the chart of score against cost, pretraining included; none for a single row."""
+    on_gpu = all(gpu_hours(record) is not None for entry in entries for record in entry.row.records)
+    costs = [(entry, _hours(entry, parents, on_gpu)) for entry in entries]
+    if len({round(cost, 6) for _, cost in costs}) < 2:
+        return []
+    names = [entry.name for entry in entries]
+    figure, axes = new_axes(height_under_legend(names))
+    for entry, cost in costs:
+        spread, look = entry.row.last(metric.name), styles[entry.name]
+        assert spread is not None, "a row without its primary metric is left out before"
+        axes.errorbar(
+            cost, spread.mean, yerr=spread.std, fmt=look.marker, color=look.colour, label=short(entry.name), **BAR
+        )
+    axes.set_xlim(left=0)
+    unit = "GPU hours" if on_gpu else "hours"
+    axes.set_xlabel(f"{unit} of one run, with its pretraining where that is known")
+    axes.set_ylabel(f"{metric.name} ({metric.unit})")
+    add_legend(figure, names)
+    title = one_line(f"{metric.name} against cost, recipe {group.recipe}")
+    told = "; ".join(f"{entry.name} {said(entry, metric)} at {fixed(cost, 2)} {unit}" for entry, cost in costs)
+    caption = "Mean, with one sample standard deviation to each side. Time counts all attempts, set-up included."
+    return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(told)))]
+
+
+def _hours(entry: Entry, parents: Mapping[str, FoundRun], on_gpu: bool) -> float:
+    """Return the hours of a run on average, with those of every pretraining and training that led to its encoder."""
+    records = entry.row.records
+    before = {name: parents[name].record for record in records for name in record.parents if name in parents}
+    mean = sum(_cost(record, on_gpu) for record in records) / len(records)
+    return mean + sum(_cost(record, on_gpu) for record in before.values())
+
+
+def _cost(record: RunRecord, on_gpu: bool) -> float:
+    hours = gpu_hours(record) if on_gpu else None
+    return record.seconds / 3600 if hours is None else hours
+
+
+def score_by_signal(verdicts: Sequence[Verdict], number: int) -> list[Chart]:
+    """Return a chart for every cheap signal that three or more encoders have."""
+    charts = []
+    for place, verdict in enumerate(one for one in verdicts if len(one.pairs) > 2):
+        figure, axes = new_axes(2.8)
+        x, y = [pair.signal for pair in verdict.pairs], [pair.score for pair in verdict.pairs]
+        axes.plot(x, y, "o", color=INK, ms=6, mfc="none", mew=1.4)
+        axes.set_xlabel(one_line(verdict.signal))
+        axes.set_ylabel(verdict.score)
+        title = one_line(f"{verdict.signal} against transfer, {verdict.among}")
+        told = "; ".join(f"{pair.name} {pair.signal:g} {pair.score:.2f}" for pair in verdict.pairs)
+        caption = f"One ring per encoder, its mean over seeds. {verdict.words}."
+        charts.append(
+            Chart(title, one_line(caption), inline(figure, f"chart-{number}-signal-{place}", title, one_line(told)))
+        )
+    return charts

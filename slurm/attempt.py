@@ -1,0 +1,90 @@
+"""What a stage's process writes about one start of it: when it began, where its ranks met, how it ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from typing import Literal
+
+from benchmarks.config import Config
+
+STOPPED_CODE = 130
+"""The exit code of work that saved its state because it was asked to stop."""
+WRONG_CODE = 2
+"""The exit code of a wrong request."""
+
+
+class Meeting(Config):
+    """Where the ranks of a stage find each other."""
+
+    number: int
+    """Tells one meeting from the next: the time in ns at which it was called."""
+    address: str
+    port: int
+
+
+class RankEnd(Config):
+    """How a rank ended."""
+
+    rank: int
+    host: str
+    exit_code: int
+    """Of the process; negative: the number of the signal that killed it."""
+    at: float
+    """Seconds since the epoch, by the clock of its node."""
+    last_words: str = ""
+    """What it wrote last to its standard error; of rank 0, whose output is the stage's log, nothing is kept."""
+
+    @property
+    def failed(self) -> bool:
+        return self.exit_code not in (0, STOPPED_CODE)
+
+    @property
+    def told_itself(self) -> bool:
+        """Tell whether the run's record has the reason: it is rank 0 that writes it."""
+        return self.rank == 0 and self.exit_code > 0
+
+    @property
+    def stage_code(self) -> int:
+        """The exit code that the stage gets when this rank is why it ended; as in a shell, 128 + signal."""
+        return 128 - self.exit_code if self.exit_code < 0 else self.exit_code
+
+    def tell(self) -> str:
+        who = f"rank {self.rank} on {self.host}"
+        if self.exit_code < 0:
+            return f"{who} was killed by {signal.Signals(-self.exit_code).name}"
+        return f"{who} ended with exit code {self.exit_code}" + (f": {self.last_words}" if self.last_words else "")
+
+
+def first_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
+    """Return the end that brought the others about, or None when every rank ended well.
+
+    A rank that lost a peer raises an error, often before the news of the peer arrives from its node. It is never
+    killed by a signal for that, and never finds the request wrong: whatever ended so comes first.
+    """
+
+    def order(end: RankEnd) -> tuple[bool, bool, bool, float]:
+        return not end.failed, end.exit_code > 0, end.exit_code != WRONG_CODE, end.at
+
+    return min((end for end in ends if end.exit_code != 0), key=order, default=None)
+
+
+class Attempt(Config):
+    """One start of a stage, written by the stage's own process when it begins and when it ends."""
+
+    schema_version: Literal[1] = 1
+    inputs_digest: str
+    """Of everything that decides what the stage does: command, recipe, what its parents left."""
+    host: str
+    pid: int
+    started_at: float
+    """Seconds since the epoch, UTC."""
+    finished_at: float | None = None
+    exit_code: int | None = None
+    skipped: str | None = None
+    """Why the command was not run at all."""
+    job: str | None = None
+    """Which start of which job this is, where the stage has several processes."""
+    meeting: Meeting | None = None
+    cause: RankEnd | None = None
+    """Which of several processes made it fail."""

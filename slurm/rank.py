@@ -1,0 +1,37 @@
+"""One rank of a stage, as a process of its own: `python -m slurm.rank VERB ...`. Its parent is the stage's job."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str], parent: int) -> int:
+    """Run a verb as a rank of the job whose process id is `parent`; return its exit code."""
+    die_with(parent)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _stop_before_work)
+    import mimbench
+
+    return mimbench.main(argv)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (prctl(2), Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        sys.exit(1)
+
+
+def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
+    # While a verb is being imported there is nothing to save; the training loop replaces this by its own handler.
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[2:], int(sys.argv[1])))

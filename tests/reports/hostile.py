@@ -1,0 +1,42 @@
+"""Names that would like to be code: in HTML, Markdown, LaTeX, spreadsheets, terminals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.reports import factory
+
+NAMES = [
+    "<script>alert(1)</script>",
+    "a|b",
+    "two\nlines\r\tand tab",
+    "=cmd('calc')",
+    "+1+1",
+    "@SUM(A1)",
+    "שלום עולם",
+    "evil\u202etxt.exe",
+    "$x^2$ and \\frac{1}{2}",
+    "</svg><img src=x onerror=alert(1)>",
+    "[link](https://example.org) *bold* _it_ `code` ![i](x)",
+    "\"quoted\" & 'single' {{ 7 * 7 }} {% raw %}",
+    "\x1b[31mred\x07",
+    "long-" * 60,
+    "日本語のモデル",
+    "\\input{/etc/passwd} % ~ # ^^M --- end",
+]
+
+
+def hostile_runs(root: Path) -> Path:
+    """Write, for every name, three runs under two recipes and a failed one below `root`, and return it."""
+    for name in NAMES:
+        for seed in range(3):
+            use = factory.encoder(name, method=name, reference=name)
+            recipe = factory.recipe("".join(NAMES[:12]))  # one more group, so few charts
+            lines = factory.score_lines(90 + seed, 9, 3)
+            factory.write(root, factory.transfer(name, seed, 90 + seed, encoder=use), lines)
+            lines = factory.score_lines(80 + seed, 9, 3)
+            record = factory.transfer(name, seed, 80 + seed, encoder=use, recipe=recipe)
+            factory.write(root, record, lines, name=f"second-{NAMES.index(name)}-{seed}")
+        failed = factory.transfer(name, 9, status="failed", error=f"x {name}")
+        factory.write(root, failed, name=f"failed-{NAMES.index(name)}")
+    return root

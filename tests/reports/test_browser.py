@@ -1,0 +1,185 @@
+"""The page in a real browser: what a click and a word do, what is drawn, and that nothing is asked of any network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.leaderboard import Request, make
+from reports.page import to_html
+from tests.reports import browser, factory
+from tests.reports.hostile import NAMES, hostile_runs
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser.started() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("page")
+    runs = (str(factory.study(root / "digits")), str(factory.zoo(root / "imagenet")))
+    path = root / "leaderboard.html"
+    path.write_text(to_html(make(Request(runs, "supervised"))), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def seen(chromium: Any, page: Path) -> Iterator[browser.Seen]:
+    with browser.opened(chromium, page) as opened:
+        yield opened
+
+
+def column(seen: browser.Seen, task: str, place: int, body: int = 0) -> list[str]:
+    """Return a column's cells as they stand in one group of a task's table, those that are visible."""
+    section = seen.page.locator("section.task", has=seen.page.get_by_role("heading", name=task, exact=True))
+    rows = section.locator("tbody").nth(body).locator("tr:not(.shared):visible")
+    return [text.strip() for text in rows.locator(f"xpath=./*[{place + 1}]//bdi").all_inner_texts()]
+
+
+def test_the_page_asks_nobody_and_complains_of_nothing(seen: browser.Seen, page: Path) -> None:
+    assert seen.requests == [page.as_uri()]
+    assert seen.complaints == []
+
+
+def test_a_click_sorts_by_number_inside_groups_and_another_turns_it_round(seen: browser.Seen) -> None:
+    def scores() -> list[float]:
+        return [float(text.split()[0]) for text in column(seen, "imagenet1k", 1)]
+
+    head = seen.page.locator("section.task").nth(1).locator("thead th").nth(1)
+    head.get_by_role("button").click()
+    assert scores() == sorted(scores(), reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    head.get_by_role("button").click()
+    assert scores() == [81.0, 81.1, 83.0, 83.4, 83.5, 84.0, 84.4, 85.4]
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert len(column(seen, "imagenet1k", 1, body=1)) == 13  # what others reported stays in its own group
+    assert seen.complaints == []
+
+
+def test_a_click_sorts_by_words_where_there_are_no_numbers(seen: browser.Seen) -> None:
+    head = seen.page.locator("section.task").nth(1).locator("thead th").first.get_by_role("button")
+    head.click()
+    head.click()
+    names = column(seen, "imagenet1k", 0)
+    assert names == sorted(names)
+    assert names[0] == "simmim (Swin-B)"
+
+
+def test_sorting_works_from_the_keyboard(seen: browser.Seen) -> None:
+    button = seen.page.locator("section.task").nth(1).locator("thead th").nth(1).get_by_role("button")
+    button.focus()
+    seen.page.keyboard.press("Enter")
+    seen.page.keyboard.press("Enter")
+    assert column(seen, "imagenet1k", 1)[0].startswith("81.00")
+
+
+def test_the_filter_shows_rows_with_all_words_and_counts_them(seen: browser.Seen) -> None:
+    section = seen.page.locator("section.task").nth(1)
+    section.get_by_role("searchbox").fill("SIMMIM swin-l")
+    assert column(seen, "imagenet1k", 0) == ["simmim (Swin-L)"]
+    assert section.locator("output").inner_text() == "3 of 21 rows"
+    section.get_by_role("searchbox").fill("nothing like this")
+    assert section.locator("tbody:visible").count() == 0
+    section.get_by_role("searchbox").fill("")
+    assert section.locator("output").inner_text() == "21 rows"
+    assert len(column(seen, "imagenet1k", 0)) == 8
+
+
+@pytest.mark.parametrize("cell", ["td a", "td.words", "th a"])
+def test_a_cell_leads_to_its_run(seen: browser.Seen, cell: str) -> None:
+    section = seen.page.locator("section.task").first
+    assert section.locator("details[open]").count() == 0
+    section.locator(f"tbody tr.measured {cell}").first.click()
+    details = section.locator("details[open]")
+    assert details.count() == 1
+    assert details.is_visible()
+    told = dict(zip(details.locator("dt").all_inner_texts(), details.locator("dd").all_inner_texts(), strict=True))
+    assert told["Encoder sha256"] == factory.sha("simmim")
+    assert told["Load report"] == "mimbench: 97 of 97 tensors, 100.00 % of the parameters"
+    assert {"Recipe digest", "Data", "Commit", "Software", "Reproduce"} <= told.keys()
+
+
+def test_charts_answer_their_questions(seen: browser.Seen) -> None:
+    titles = seen.page.locator("figure h3").all_inner_texts()
+    for title in (
+        "top1 of the last epoch, recipe imagenet1k_swin_224",
+        "top1 while fine-tuning, recipe imagenet1k_swin_224",
+        "top1 against cost, recipe imagenet1k_swin_224",
+        "Gain over supervised by model size",
+        "Pretraining loss",
+    ):
+        assert title in titles
+    assert any(title.startswith("masked_loss of pretraining") for title in titles)
+    for chart in seen.page.locator("figure svg").all():
+        box = chart.bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 80
+    words = " ".join(seen.page.locator("figure svg text").all_text_contents())
+    for label in ("parameters of the encoder (M)", "GPU hours of one run", "top1 (%)", "epoch of fine-tuning"):
+        assert label in words
+
+
+def test_light_and_dark_have_contrast(chromium: Any, page: Path) -> None:
+    """Every text stands at 4.5 to 1 or more against the page: WCAG 2.1, AA."""
+    for scheme in ("light", "dark"):
+        with browser.opened(chromium, page, color_scheme=scheme) as seen:
+            for selector in (
+                "h1",
+                ".account",
+                "thead button",
+                ".reported td",
+                "figcaption",
+                ".shared",
+                "a[href='#left-out']",
+            ):
+                ink, paper = seen.page.eval_on_selector(
+                    selector, "e => [getComputedStyle(e).color, getComputedStyle(document.body).backgroundColor]"
+                )
+                assert contrast(ink, paper) >= 4.5, (scheme, selector)
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two `rgb(r, g, b)` colours as WCAG 2.1 defines it."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(text) / 255 for text in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_only_tables_scroll_sideways(chromium: Any, page: Path, width: int) -> None:
+    with browser.opened(chromium, page, viewport={"width": width, "height": 800}) as seen:
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_hostile_names_are_seen_whole_and_do_nothing(chromium: Any, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(to_html(make(Request((str(hostile_runs(tmp_path)),), NAMES[0]))), encoding="utf-8")
+    with browser.opened(chromium, path, viewport={"width": 360, "height": 800}) as seen:
+        assert seen.complaints == []
+        assert seen.requests == [path.as_uri()]
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+        for name in seen.page.locator("tbody th[scope=row] bdi").all():
+            cut = name.evaluate("e => e.scrollWidth > e.clientWidth + 1 || getComputedStyle(e).textOverflow !== 'clip'")
+            assert not cut
+
+
+def test_on_paper_every_column_and_the_provenance_are_there(chromium: Any, page: Path) -> None:
+    with browser.opened(chromium, page) as seen:
+        seen.page.emulate_media(media="print")
+        assert seen.page.locator(".tools").first.is_hidden()
+        wide = seen.page.evaluate(
+            "[...document.querySelectorAll('.scroll')].every(e => getComputedStyle(e).overflowX === 'visible')"
+        )
+        assert wide
+        assert seen.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

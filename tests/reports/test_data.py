@@ -1,0 +1,142 @@
+"""Formats that programs read, each read back by somebody else's library: the digits are those of the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from reports.data import table, to_csv, to_json, to_parquet
+from reports.latex import to_latex
+from reports.leaderboard import Leaderboard, Request, make
+from reports.text import one_line
+from tests.libraries import library
+from tests.reports import factory
+from tests.reports.hostile import NAMES, hostile_runs
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
+    root = tmp_path_factory.mktemp("data")
+    runs = (str(factory.study(root / "digits")), str(factory.zoo(root / "imagenet")))
+    return make(Request(runs, "supervised"))
+
+
+def test_json_has_the_numbers_of_csv(study: Leaderboard) -> None:
+    document = json.loads(to_json(study))
+    lines = list(csv.DictReader(io.StringIO(to_csv(study))))
+    assert len(document["rows"]) == len(lines) == 4 + 8 + 13
+    numbers = 0
+    for row, line in zip(document["rows"], lines, strict=True):
+        assert row.keys() == line.keys()
+        for name, value in row.items():
+            if isinstance(value, int | float):
+                assert value == float(line[name])
+                numbers += 1
+            else:
+                assert (value or "") == line[name]
+    assert numbers > 200
+
+
+def test_json_says_what_was_asked_and_what_was_left_out(study: Leaderboard) -> None:
+    document = json.loads(to_json(study))
+    assert document["request"]["baseline"] == "supervised"
+    assert document["request"]["runs"] == list(study.request.runs)
+    assert {left["reason"].split(":")[0] for left in document["left_out"]} == {"still started", "failed"}
+    assert len(document["left_out"]) == 2
+
+
+def test_parquet_is_read_by_pandas_as_the_same_table(study: Leaderboard) -> None:
+    pandas = library("pandas", "pandas")
+    frame = pandas.read_parquet(io.BytesIO(to_parquet(study)))
+    assert frame["top1_last_mean"].dtype == float
+    found = [
+        {name: None if value is None or value != value else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+    expected = table(study)
+    assert found == expected
+
+
+def test_published_numbers_are_of_another_kind_in_every_format(study: Leaderboard) -> None:
+    rows = [row for row in table(study) if row["kind"] == "reported"]
+    assert {row["task"] for row in rows} == {"imagenet1k"}
+    assert all(row["top1_last_n"] is None and row["top1_delta"] is None and row["source"] for row in rows)
+    assert {row["delta_note"] for row in rows} == {"reported, not compared"}
+    simmim = [row for row in rows if row["architecture"] == "Swin-B" and row["pretrain_epochs"] == 800]
+    assert [row["top1_last_mean"] for row in simmim] == [83.8, 84.0]  # mmselfsup's and SimMIM's own
+    tex = to_latex(study)
+    assert "Reported elsewhere: published numbers, not measured here and not comparable" in tex
+    assert "simmim Swin-B, 800 epochs, 224 px & 84.0 &" in tex
+
+
+def test_published_numbers_are_shown_as_asked_for(tmp_path: Path) -> None:
+    runs = (str(factory.zoo(tmp_path)),)
+
+    def backbones(**asked: object) -> set[object]:
+        board = make(Request(runs, "supervised", **asked))  # type: ignore[arg-type]
+        return {quote.first.backbone for section in board.sections for quote in section.quoted}
+
+    assert backbones(references="none") == set()
+    assert backbones() == {"Swin-T", "Swin-S", "Swin-B", "Swin-L"}
+    assert {"ViT-B", "SwinV2-g"} <= backbones(references="all")
+    board = make(Request(runs, references="all"))
+    assert all(one.verified for section in board.sections for quote in section.quoted for one in quote.references)
+    board = make(Request(runs, references="all", unverified=True))
+    assert any(quote.first.method == "dino" for section in board.sections for quote in section.quoted)
+
+
+def test_cost_is_told_by_hand(study: Leaderboard) -> None:
+    # three seeds on 8 GPUs for 21,600 + 0, 60, 120 s: 8 * 21,660 s = 48.13 h
+    (row,) = (row for row in table(study) if row["encoder"] == "supervised (Swin-T)")
+    assert (row["gpu_hours_per_run"], row["parameters_millions"]) == (48.13, 28.3)
+    (digits,) = (row for row in table(study) if row["encoder"] == "simmim")
+    assert digits["gpu_hours_per_run"] is None  # on a CPU
+
+
+def test_latex_reads_back_as_the_table(study: Leaderboard) -> None:
+    told = set()
+    for cells in latex_rows(to_latex(study)):
+        told.add(cells)
+    for section in study.sections:
+        scores = section.in_blocks("scores")
+        settings = [scores[0], *section.in_blocks("settings")]
+        for line in section.lines:
+            assert tuple(column.text(line) for column in scores) in told
+            assert tuple(column.text(line) for column in settings) in told
+
+
+def test_latex_sets_hostile_names_as_characters(tmp_path: Path) -> None:
+    board = make(Request((str(hostile_runs(tmp_path)),), NAMES[0]))
+    tex = to_latex(board)
+    firsts = {cells[0] for cells in latex_rows(tex)}
+    assert {plain(one_line(name)) for name in NAMES} <= firsts
+    lines = [line for line in tex.splitlines() if line.endswith(r"\\")]
+    assert len({line.count(" & ") for line in lines if "multicolumn" not in line}) <= 2
+
+
+def latex_rows(tex: str) -> list[tuple[str, ...]]:
+    """Return the rows of all tables as pylatexenc, which knows LaTeX's own names of characters, reads them."""
+    latex2text = library("pylatexenc.latex2text", "pylatexenc")
+    reader = latex2text.LatexNodes2Text(math_mode="text")
+    rows = []
+    for line in tex.splitlines():
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            cells = line.removesuffix(r"\\").split(" & ")
+            rows.append(tuple(plain(reader.latex_to_text(cell)) for cell in cells))
+    return rows
+
+
+def plain(text: str) -> str:
+    """Return `text` with straight quotes and carets, as one types them, and single spaces."""
+    curly = {"“": '"', "”": '"', "‘": "`", "’": "'", "ˆ": "^"}  # noqa: RUF001
+    return " ".join("".join(curly.get(char, char) for char in text).split())
+
+
+def test_no_number_is_ever_not_a_number(study: Leaderboard) -> None:
+    values = [value for row in table(study) for value in row.values() if isinstance(value, float)]
+    assert all(map(math.isfinite, values))

@@ -1,0 +1,128 @@
+"""Two sides next to each other, against counts by hand and SciPy's tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import mimbench
+from reports.contrast import to_text
+from reports.predictions import OnImages
+from reports.sidebyside import side_by_side, sign_flip_p
+from tests.reports import factory
+
+IMAGES = [(f"test/{label}/{number}.png", label) for label in ("cat", "dog", "owl") for number in range(10)]
+
+
+def predict(folder: Path, wrong: dict[str, int]) -> None:
+    """Write predictions: of each class the first `wrong` images are taken for something else."""
+    lines = ["path,label,predicted"]
+    for path, label in IMAGES:
+        number = int(Path(path).stem)
+        lines.append(f"{path},{label},{'other' if number < wrong.get(label, 0) else label}")
+    (folder / "predictions.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    for seed in range(3):
+        predict(factory.write(tmp_path, factory.transfer("a", seed, 90.0 + seed)), {"cat": 1, "owl": 4})
+        predict(factory.write(tmp_path, factory.transfer("b", seed, 89.0 + seed / 2)), {"cat": 3, "dog": 2, "owl": 2})
+    return tmp_path
+
+
+def test_classes_gain_and_lose_by_hand(two: Path) -> None:
+    (pairing,) = side_by_side("a", "b", [str(two)]).pairings
+    assert isinstance(pairing.images, OnImages)
+    found = [(one.name, one.images, one.ours, one.theirs, one.gain) for one in pairing.images.classes]
+    assert found == [
+        ("cat", 10, pytest.approx(90), pytest.approx(70), pytest.approx(20)),
+        ("dog", 10, pytest.approx(100), pytest.approx(80), pytest.approx(20)),
+        ("owl", 10, pytest.approx(60), pytest.approx(80), pytest.approx(-20)),
+    ]
+
+
+def test_mcnemar_is_the_exact_binomial_test_of_the_images_they_disagree_on(two: Path) -> None:
+    (pairing,) = side_by_side("a", "b", [str(two)]).pairings
+    assert isinstance(pairing.images, OnImages)
+    for test in pairing.images.disagreements:  # cats 1, 2 and dogs 0, 1 only by a; owls 2, 3 only by b
+        assert (test.only_ours, test.only_theirs) == (4, 2)
+        assert test.p == pytest.approx(scipy.stats.binomtest(2, 6).pvalue)
+        assert test.p == pytest.approx(2 * (1 + 6 + 15) / 64)
+
+
+def test_sign_flips_are_counted_by_hand() -> None:
+    # differences 1, 1.5, 2: of the 8 sign patterns only all plus and all minus are as extreme
+    assert sign_flip_p({0: 90.0, 1: 91.0, 2: 92.0}, {0: 89.0, 1: 89.5, 2: 90.0}) == pytest.approx(2 / 8)
+    assert sign_flip_p(dict.fromkeys(range(3), 1.0), dict.fromkeys(range(3), 1.0)) == 1.0
+    draws = np.random.default_rng(5).normal(size=(2, 8))
+    found = sign_flip_p(dict(enumerate(draws[0])), dict(enumerate(draws[1])))
+    flips = np.array(np.meshgrid(*[[-1, 1]] * 8)).reshape(8, -1)
+    means = (flips * (draws[0] - draws[1])[:, None]).mean(axis=0)
+    assert found == pytest.approx(np.mean(np.abs(means) >= abs((draws[0] - draws[1]).mean()) - 1e-12))
+
+
+def test_recipes_and_encoders_are_told_apart_field_by_field(tmp_path: Path) -> None:
+    factory.write(tmp_path / "old", factory.transfer("x", 0, 80.0))
+    factory.write(tmp_path / "new", factory.transfer("x", 0, 81.0, recipe=factory.recipe(epochs=50, workers=9)))
+    (pairing,) = side_by_side(str(tmp_path / "old"), str(tmp_path / "new"), []).pairings
+    assert [tuple(one) for one in pairing.recipe] == [("training.epochs", 20, 50)]  # workers: only where it ran
+    assert pairing.encoder == ()
+    assert pairing.unfair == ("other recipe: training.epochs = 20, B 50",)
+    assert [score.comparison.delta for score in pairing.scores] == [None, None]
+    text = to_text(side_by_side(str(tmp_path / "old"), str(tmp_path / "new"), []))
+    assert "not comparable:\n    other recipe: training.epochs = 20, B 50" in text
+    assert "by image: not every run has predictions.csv" in text
+
+
+def test_pretrainings_are_told_apart_where_both_are_at_hand(tmp_path: Path) -> None:
+    for label, epochs in (("long", 800), ("short", 100)):
+        parent = factory.pretrain(recipe=factory.recipe("simmim", epochs=epochs))
+        factory.write(tmp_path, parent)
+        factory.write(tmp_path, factory.transfer(label, parents=(parent.run_id,)))
+    (pairing,) = side_by_side("long", "short", [str(tmp_path)]).pairings
+    assert pairing.pretraining is not None
+    assert [tuple(one) for one in pairing.pretraining] == [("training.epochs", 800, 100)]
+
+
+def test_pipelines_are_paired_by_label_and_the_rest_is_named(tmp_path: Path) -> None:
+    for place, labels in (("one", ("simmim", "supervised", "lost")), ("two", ("simmim", "supervised", "x", "y"))):
+        for label in labels:
+            factory.write(tmp_path / place, factory.transfer(label))
+    both = side_by_side(str(tmp_path / "one"), str(tmp_path / "two"), [])
+    pairs = sorted((one.ours.encoder.label, one.theirs.encoder.label) for one in both.pairings)
+    assert pairs == [("simmim", "simmim"), ("supervised", "supervised")]
+    assert both.alone == (
+        "only in A: lost on digits, recipe digits_finetune",
+        "only in B: x on digits, recipe digits_finetune",
+        "only in B: y on digits, recipe digits_finetune",
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [None, "path,label\n1,2\n", b"\xff\xfe", "path,label,predicted\nother.png,cat,cat\n"]
+)
+def test_predictions_that_do_not_fit_are_a_reason(two: Path, content: str | bytes | None) -> None:
+    path = next(two.glob("*/predictions.csv"))
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (pairing,) = side_by_side("a", "b", [str(two)]).pairings
+    assert pairing.images in ("not every run has predictions.csv", "the predictions are of different test images")
+
+
+def test_as_typed(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert mimbench.main(["report", "compare", "a", "b", "--in", str(two), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "top1   91.00 ± 1.00 (n = 3)  89.50 ± 0.50 (n = 3)  +1.50 [+1.00, +2.00]  0.250" in said
+    document = json.loads((out / "comparison.json").read_text())
+    assert [one["gain"] for one in document["pairings"][0]["classes"]] == ["+20.00", "+20.00", "-20.00"]
+    assert mimbench.main(["report", "compare", "a", "bb", "--in", str(two)]) == 2
+    assert "Did you mean b?" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert mimbench.main(["report", "compare", str(two), str(tmp_path / "empty")]) == 1

@@ -1,0 +1,103 @@
+"""Rank correlations against SciPy, on the published runs and on runs at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import mimbench
+from benchmarks.record import MetricValue
+from reports.correlation import spearman
+from reports.leaderboard import Request, make
+from reports.verdict import published
+from tests.reports import factory
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rho_is_scipy_s_and_the_interval_is_its_bootstrap_with_the_same_seed(ties: bool) -> None:
+    draws = np.random.default_rng(2).normal(size=(2, 15))
+    x, y = draws[0], draws[0] + draws[1]
+    if ties:
+        x, y = x.round(), y.round()
+    found = spearman(list(x), list(y))
+    assert found is not None
+    assert found.n == 15
+    assert found.rho == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
+    witness = scipy.stats.bootstrap(
+        (x, y),
+        lambda a, b: scipy.stats.spearmanr(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=10_000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = witness.confidence_interval
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("x", "y"), [([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 1, 1, 1, 1], [1, 2, 3, 4, 5])])
+def test_too_few_pairs_or_no_variation_have_no_correlation(x: list[float], y: list[float]) -> None:
+    assert spearman(x, y) is None
+
+
+def test_the_model_hub_s_63_runs() -> None:
+    """SciPy's Spearman on the file as its page has it, per model size."""
+    found = {one.among.split(",")[0]: one for one in published()}
+    assert sum(len(one.pairs) for one in found.values()) == 63
+    expected = {"SwinV2-S": -0.6434, "SwinV2-B": -0.8740, "SwinV2-L": -0.9750, "SwinV2-H": -0.9441, "SwinV2-g": -0.9167}
+    for size, rho in expected.items():
+        verdict = found[size]
+        losses, scores = [pair.signal for pair in verdict.pairs], [pair.score for pair in verdict.pairs]
+        assert scipy.stats.spearmanr(losses, scores).statistic == pytest.approx(rho, abs=5e-5)
+        assert verdict.correlation is not None
+        assert verdict.correlation.rho == pytest.approx(rho, abs=5e-5)
+        assert verdict.correlation.low < rho < verdict.correlation.high < 0
+
+
+def study(root: Path, losses: list[float], probes: list[float]) -> Path:
+    """Write encoders whose fine-tuned score rises by one from each to the next."""
+    probe = factory.recipe("digits_knn")
+    probe = probe.model_copy(update={"resolved": {**probe.resolved, "protocol": "knn"}})
+    for number, (loss, knn) in enumerate(zip(losses, probes, strict=True)):
+        value = MetricValue(last=loss, best=loss, best_epoch=1)
+        parent = factory.pretrain(number, metrics={"masked_loss": value})
+        factory.write(root, parent)
+        use = factory.encoder(f"e{number}", sha256=factory.sha(str(number)))
+        factory.write(root, factory.transfer(encoder=use, top1=80.0 + number, parents=(parent.run_id,)))
+        factory.write(root, factory.transfer(encoder=use, top1=knn, recipe=probe))
+    return root
+
+
+def test_signals_of_the_runs_at_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = study(tmp_path, [0.5, 0.4, 0.3, 0.25, 0.2, 0.1], [60.0, 61.0, 59.0, 64.0, 63.0, 70.0])
+    (section,) = make(Request((str(runs),))).sections
+    loss, knn = section.verdicts
+    assert loss.signal.startswith("masked_loss of pretraining")
+    assert loss.correlation is not None
+    assert loss.correlation.rho == pytest.approx(-1)
+    assert knn.signal.startswith("top1 by knn (digits_knn, ")
+    assert knn.correlation is not None
+    assert knn.correlation.rho == pytest.approx(scipy.stats.spearmanr(range(6), [60, 61, 59, 64, 63, 70]).statistic)
+    assert mimbench.main(["report", "verdict", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert "Spearman -1.00 [-1.00, -1.00], n = 6" in said
+    assert "SwinV2-B" in said
+
+
+def test_losses_under_other_masks_are_other_signals(tmp_path: Path) -> None:
+    for number in range(6):
+        value = MetricValue(last=0.1 * number, best=0.1, best_epoch=1)
+        recipe = factory.recipe("digits_simmim")
+        masking = {"mask_ratio": 0.6 if number < 3 else 0.8}
+        recipe = recipe.model_copy(update={"resolved": {**recipe.resolved, "masking": masking}})
+        parent = factory.pretrain(number, metrics={"masked_loss": value}, recipe=recipe)
+        factory.write(tmp_path, parent)
+        use = factory.encoder(f"e{number}", sha256=factory.sha(str(number)))
+        factory.write(tmp_path, factory.transfer(encoder=use, top1=80.0 + number, parents=(parent.run_id,)))
+    (section,) = make(Request((str(tmp_path),))).sections
+    assert [len(one.pairs) for one in section.verdicts] == [3, 3]
+    assert all("no rank correlation (3 encoders" in one.words for one in section.verdicts)

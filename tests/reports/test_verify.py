@@ -1,0 +1,88 @@
+"""A leaderboard and its records, after somebody has touched one of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import mimbench
+from tests.reports import factory
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Return a folder with runs/ and the report/ made of them."""
+    runs = factory.study(tmp_path)
+    arguments = ["report", "leaderboard", str(runs), "--baseline", "supervised", "--out", str(tmp_path / "report")]
+    assert mimbench.main(arguments) == 0
+    return tmp_path
+
+
+def verify(*arguments: object) -> int:
+    return mimbench.main(["report", "verify", *map(str, arguments)])
+
+
+def test_what_was_just_written_agrees(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert verify(study / "report") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(".", 1)[1] for line in said] == ["txt", "md", "csv", "json", "parquet", "tex", "html"]
+    assert all(line.startswith("agrees: ") for line in said)
+
+
+def test_a_page_alone_knows_what_it_was_made_of(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    page = shutil.copy(study / "report/leaderboard.html", tmp_path / "elsewhere/leaderboard.html")
+    assert verify(page) == 0
+    table = shutil.copy(study / "report/leaderboard.csv", tmp_path / "elsewhere/leaderboard.csv")
+    Path(page).unlink()
+    assert verify(table) == 2
+
+
+@pytest.mark.parametrize("suffix", ["txt", "md", "csv", "json", "tex", "html"])
+def test_an_edited_number_is_found(study: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = study / f"report/leaderboard.{suffix}"
+    text = path.read_text(encoding="utf-8")
+    assert "95.97" in text
+    path.write_text(text.replace("95.97", "98.97"), encoding="utf-8")
+    capsys.readouterr()
+    assert verify(study / "report") == 1
+    out, error = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("differs")] == [f"differs: {path}"]
+    assert "98.97" in out
+    assert f"not what the records say: {path}\n" in error
+
+
+def test_an_edited_record_is_found(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next(path for path in (study / "runs").glob("*/record.json") if '"last": 95.6' in path.read_text())
+    path.write_text(path.read_text().replace('"last": 95.6', '"last": 99.6'))
+    assert verify(study / "report") == 1
+    assert "altered record" in capsys.readouterr().out
+
+
+def test_a_record_that_is_gone_is_found_and_one_that_is_new(study: Path) -> None:
+    gone = next((study / "runs").glob("digits-digits_finetune-*"))
+    shutil.move(gone, study / "aside")
+    assert verify(study / "report") == 1
+    shutil.move(study / "aside", gone)
+    assert verify(study / "report") == 0
+    factory.write(study / "runs", factory.transfer("newcomer"))
+    assert verify(study / "report") == 1
+
+
+def test_records_may_have_moved(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "runs").rename(study / "archive")
+    assert verify(study / "report") == 2
+    assert "RUNS = " in capsys.readouterr().err
+    assert verify(study / "report", "--runs", study / "archive") == 0
+
+
+def test_what_is_no_leaderboard_is_a_wrong_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(tmp_path) == 2
+    assert verify(tmp_path / "nothing") == 2
+    (tmp_path / "leaderboard.json").write_text(json.dumps({"request": {"runs": 3, "novelty": 1}}))
+    assert verify(tmp_path) == 2
+    assert "verify the whole folder" in capsys.readouterr().err

@@ -1,0 +1,26 @@
+"""Which of several dead ranks is the cause."""
+
+from __future__ import annotations
+
+from slurm.attempt import RankEnd, first_cause
+
+
+def end(rank: int, exit_code: int, at: float) -> RankEnd:
+    return RankEnd(rank=rank, host=f"n{rank}", exit_code=exit_code, at=at)
+
+
+def test_the_first_that_failed_is_the_cause() -> None:
+    assert first_cause([end(0, 1, 20.0), end(1, 0, 5.0), end(2, 1, 10.0)]) == end(2, 1, 10.0)
+    assert first_cause([end(0, 0, 1.0), end(1, 0, 2.0)]) is None
+
+
+def test_a_rank_that_lost_its_peer_is_not_the_cause_though_its_news_came_first() -> None:
+    assert first_cause([end(0, 1, 1.0), end(1, -9, 3.0)]) == end(1, -9, 3.0)  # killed: by the kernel, say
+    assert first_cause([end(0, 1, 1.0), end(1, 2, 3.0)]) == end(1, 2, 3.0)  # a wrong request: it says so itself
+    assert first_cause([end(0, 130, 1.0), end(1, 1, 3.0)]) == end(1, 1, 3.0)  # stopped because the other failed
+
+
+def test_a_death_by_signal_has_the_exit_code_that_a_shell_gives_it() -> None:
+    killed = end(1, -9, 3.0)
+    assert killed.stage_code == 137
+    assert killed.tell() == "rank 1 on n1 was killed by SIGKILL"

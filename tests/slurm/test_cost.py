@@ -1,0 +1,139 @@
+"""What a plan foretells: arithmetic on what was measured, and a question mark on everything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.config import load_recipe
+from benchmarks.record import DataUse, Environment, RecipeUse, RunRecord
+from benchmarks.rundir import announce
+from pretrain.recipe import PretrainRecipe
+from slurm.check import load_pipeline
+from slurm.cluster import LocalCluster, SlurmCluster
+from slurm.cost import makespan_s
+from slurm.folder import PipelineFolder
+from slurm.plan import Plan, make_plan, mermaid, tell
+from slurm.stages import Pipeline, Stage, expand
+from slurm.state import reached_step
+
+OVERRIDES = ["training.epochs=null", "training.steps=1000", "training.batch_size=320"]
+STUDY = {
+    "name": "study",
+    "pretrain": {"simmim": {"recipe": "digits_simmim", "data": "data", "overrides": OVERRIDES}},
+    "encoders": {"simmim": {"from": "pretrain.simmim"}},
+    "tasks": {"digits": {"data": "data", "recipe": "digits_finetune"}},
+    "seeds": [0],
+    "baseline": "simmim",
+}
+EIGHT_GPUS = SlurmCluster(executor="slurm", nodes=2, gpus_per_node=4, time_limit="10m")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY))
+
+
+def plan(cluster: SlurmCluster | LocalCluster, *overrides: str) -> Plan:
+    file = load_pipeline(Path("study.yaml"), overrides)
+    folder, runs = Path("pipelines") / file.id, Path("runs")
+    return make_plan(file, PipelineFolder(folder), expand(file, folder, runs), cluster, runs)
+
+
+def leave_run(name: str, *overrides: str, processes: int = 2, device: str = "NVIDIA H100 80GB HBM3") -> None:
+    """A finished pretraining in `runs/` that saw 100 images per second with two processes, 50 with each."""
+    recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["data.root=data", *OVERRIDES, *overrides])
+    folder = Path("runs", name)
+    folder.mkdir(parents=True)
+    record = RunRecord(
+        run_id=name,
+        kind="pretrain",
+        status="completed",
+        recipe=RecipeUse(
+            name=recipe.name, overrides=recipe.overrides, digest="d", resolved=recipe.config.model_dump(mode="json")
+        ),
+        seed=0,
+        image_size_px=recipe.config.image_size_px,
+        data=DataUse(root="data", fingerprint="f", images=1000),
+        images_per_second=50.0 * processes,
+        peak_memory_mb=7000.0,
+        steps=40,
+        processes=processes,
+        environment=Environment(python="3.11", packages={}, git_commit=None, device=device, host="h"),
+        started_at="2026-01-01T00:00:00+00:00",
+        finished_at="2026-01-02T00:00:00+00:00",
+    )
+    (folder / "record.json").write_text(record.model_dump_json())
+
+
+def test_the_cost_is_images_by_speed_by_processes_and_attempts_by_the_time_limit() -> None:
+    leave_run("one")
+    found = plan(EIGHT_GPUS).forecasts["pretrain.simmim"]
+    assert found.images == 320_000  # 1000 steps of 320
+    assert found.seconds == pytest.approx(800.0)  # 320,000 images / (8 x 50 per second)
+    assert found.device_hours == pytest.approx(8 * 800 / 3600)
+    assert found.requeues == 1  # 800 s in attempts of at most 600 s less 120 s of notice
+    assert found.memory_mb is None, "measured with 160 images per process, here 40"
+    assert plan(LocalCluster(executor="local", processes_per_stage=2)).forecasts["pretrain.simmim"].memory_mb == 7000.0
+
+
+def test_what_nothing_tells_is_unknown_and_said_so() -> None:
+    nothing = plan(EIGHT_GPUS)
+    assert nothing.forecasts["pretrain.simmim"].seconds is None
+    assert nothing.forecasts["digits.simmim.seed0"].images is None  # epochs of data that is not there
+    text = "\n".join(tell(nothing))
+    assert "still to do: 2 trainings, whose cost is unknown" in text
+    assert "? nothing tells how fast it is: pretrain.simmim" in text
+    assert "? nothing tells how many images an epoch has: digits.simmim.seed0" in text
+    assert "state images_per_second in the cluster file" in text
+
+
+@pytest.mark.parametrize("other", ["image_size_px=96", "training.precision=bf16", "encoder=swin_base_window6"])
+def test_a_run_of_other_work_tells_nothing(other: str) -> None:
+    leave_run("other", other)
+    assert plan(EIGHT_GPUS).forecasts["pretrain.simmim"].speed is None
+
+
+def test_a_run_that_differs_in_length_seed_or_mask_tells_the_speed() -> None:
+    leave_run("other", "training.steps=7", "training.batch_size=64", "masking.mask_ratio=0.3")
+    assert plan(EIGHT_GPUS).forecasts["pretrain.simmim"].seconds == pytest.approx(800.0)
+
+
+def test_only_runs_on_the_device_that_the_cluster_names_are_asked_and_then_what_its_file_states() -> None:
+    leave_run("one")
+    elsewhere = EIGHT_GPUS.model_copy(update={"device": "A100"})
+    assert plan(elsewhere).forecasts["pretrain.simmim"].speed is None
+    assert plan(EIGHT_GPUS.model_copy(update={"device": "h100"})).forecasts["pretrain.simmim"].speed is not None
+    stated = elsewhere.model_copy(update={"images_per_second": {"digits_simmim": 400.0}})
+    found = plan(stated).forecasts["pretrain.simmim"]
+    assert found.seconds == pytest.approx(100.0)
+    assert "images/s stated in the cluster file" in "\n".join(tell(plan(stated)))
+
+
+def test_the_wall_time_is_the_longest_chain_or_what_the_places_allow() -> None:
+    def stage(name: str, *needs: str) -> Stage:
+        return Stage(name=name, argv=(), needs=needs, announces=True)
+
+    graph = Pipeline(id="p", stages=(stage("a"), stage("b", "a"), stage("c"), stage("end", "b", "c")))
+    lengths = {"a": 10.0, "b": 5.0, "c": 7.0}
+    assert makespan_s(graph, lengths, places=float("inf")) == 15
+    assert makespan_s(graph, lengths, places=1) == 22
+    assert makespan_s(graph, {"a": 10.0}, places=1) == 10
+
+
+def test_what_was_saved_between_two_log_lines_counts_as_progress() -> None:
+    leave_run("one")  # 40 steps in its record, and no line of metrics
+    folder = PipelineFolder(Path("pipelines/p"))
+    announce(folder.announcement("a"), Path("runs/one"))
+    assert reached_step(folder, Stage(name="a", argv=(), announces=True)) == 40
+    assert reached_step(folder, Stage(name="b", argv=(), announces=True)) == 0
+
+
+def test_the_graph_is_a_flowchart() -> None:
+    lines = [line.strip() for line in mermaid(plan(EIGHT_GPUS)).splitlines()]
+    assert lines[0] == "flowchart LR"
+    assert {'s0["pretrain.simmim"]', 's1["digits.simmim.seed0"]', 's2["report"]', "s0 --> s1", "s1 --> s2"} <= {*lines}
