@@ -197,15 +197,16 @@ def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:
     assert argv[argv.index("--recipe") + 1] == "digits_finetune"
 
 
-def test_the_demo_has_two_trainings_nine_transfers_and_a_report() -> None:
+def test_the_demo_has_two_trainings_nine_transfers_to_each_task_and_a_report() -> None:
     stages = expand(read_pipeline(PIPELINE), Path("pipelines/demo"), Path("runs")).stages
     assert [stage.name for stage in stages if stage.name.startswith(("pretrain", "finetune"))] == [
         "pretrain.simmim",
         "finetune.supervised",
     ]
-    assert sum(stage.name.startswith("digits.") for stage in stages) == 9
+    for task in ("digits", "digit_scenes"):
+        assert sum(stage.name.startswith(f"{task}.") for stage in stages) == 9
     assert stages[-1].name == "report"
-    assert len(stages) == 12
+    assert len(stages) == 2 + 9 + 9 + 1
 
 
 def test_the_id_names_the_content_and_the_resolved_file_is_the_same_pipeline() -> None:
