@@ -33,7 +33,12 @@ def main(argv: Sequence[str]) -> int:
         "load_report": None if use.sha256 is None else report,
         "metrics": {"top1": score, "top5": score},
     }
-    what = {"task": args.task, "version": 1, "encoder": use.sha256 or use.reference}
+    what = {
+        "task": args.task,
+        "version": 1,
+        "encoder": use.sha256 or use.reference,
+        "architecture": use.architecture.identity_digest(),
+    }
     return work_on("transfer", argv, args, recipe, f"{args.task}-{recipe.name}", what, **fields)
 
 
