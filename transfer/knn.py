@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks import ranks
-from benchmarks.engine.device import autocast, choose_device, device_name, peak_memory_mb
+from benchmarks.engine.device import autocast, choose_device, peak_memory_mb
 from benchmarks.engine.distributed import gathered, joined
 from benchmarks.engine.images import Batch, ImageSamples
 from benchmarks.engine.loaders import evaluation_loader
@@ -22,20 +22,19 @@ from benchmarks.engine.progress import ProgressReport
 from benchmarks.engine.stop import StopRequest
 from benchmarks.engine.unreadable import Unreadable
 from benchmarks.errors import Stopped, UserError, WorkFailed
-from benchmarks.record import RunRecord, TaskUse
-from benchmarks.run_command import first_record
-from benchmarks.rundir import Run, open_run
+from benchmarks.record import RunRecord
+from benchmarks.rundir import Run
 from transfer.adapted import Plan
 from transfer.adapter import Transfer
 from transfer.augment import test_transform
 from transfer.evaluate import Evaluation
 from transfer.features import OUTPUT, FrozenEncoder
 from transfer.images.labelled import LabelledImages
-from transfer.loading import require_complete
 from transfer.metrics import top_k
 from transfer.model import build_model
 from transfer.recipe import KnnRecipe
 from transfer.results import declared, further_scores, scores_of, write_csv, write_results
+from transfer.run import open_transfer
 from transfer.scores import metric_values
 
 CHUNK = 4096
@@ -80,25 +79,12 @@ class Neighbours:
 
 def nearest_neighbours(transfer: Transfer) -> RunRecord:
     """Classify the test images by their neighbours among the training images; return the completed record."""
-    work, source, task = transfer.work, transfer.source, transfer.task
-    recipe: KnnRecipe = work.config
+    recipe: KnnRecipe = transfer.work.config
     _check_counts(recipe, len(transfer.data.train.source))
     with joined():
         device = choose_device(recipe.inference)
-        backbone, report, plan = build_model(recipe, source, work.seed)
-        record = first_record(
-            "transfer",
-            work,
-            device_name(device),
-            task=TaskUse(name=task.name, version=task.version),
-            encoder=source.use,
-            load_report=report,
-            image_size_px=recipe.image_size_px,
-            parents=source.parents,
-        )
-        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-            if source.read is not None:
-                require_complete(report, source.use.reference, source.names)
+        backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
+        with open_transfer(transfer, device, report) as run:
             encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), recipe.image_size_px, plan.architecture.in_chans)
             with StopRequest() as stop:
                 _measure(_Extraction(transfer, plan, encoder, stop), run)

@@ -5,41 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import ranks
-from benchmarks.engine.device import device_name
 from benchmarks.engine.distributed import joined
 from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop
-from benchmarks.record import RunRecord, TaskUse
-from benchmarks.run_command import first_record
-from benchmarks.rundir import Run, open_run
+from benchmarks.record import RunRecord
+from benchmarks.rundir import Run
 from transfer.adapter import Transfer
-from transfer.loading import require_complete
 from transfer.problem import ClassificationProblem
 from transfer.recipe import TrainedRecipe
 from transfer.results import declared, further_scores, write_results
+from transfer.run import open_transfer
 from transfer.scores import metric_values
 
 
 def train_classifier(transfer: Transfer, problem_type: type[ClassificationProblem[Any]]) -> RunRecord:
     """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
-    work, source, task = transfer.work, transfer.source, transfer.task
-    recipe: TrainedRecipe = work.config
+    recipe: TrainedRecipe = transfer.work.config
     steps_per_epoch(len(transfer.data.train.source), recipe.training.batch_size)  # refuses a batch larger than the data
     with joined():
         problem = problem_type(transfer)
-        record = first_record(
-            "transfer",
-            work,
-            device_name(problem.device),
-            task=TaskUse(name=task.name, version=task.version),
-            encoder=source.use,
-            load_report=problem.load_report,
-            image_size_px=recipe.image_size_px,
-            parents=source.parents,
-        )
-        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-            if source.read is not None:
-                require_complete(problem.load_report, source.use.reference, source.names)
+        with open_transfer(transfer, problem.device, problem.load_report) as run:
             _train(problem, run)
         return run.record
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 
+from benchmarks.environment import versions
 from benchmarks.errors import UserError
 from benchmarks.record import RunRecord
 from benchmarks.run_command import require_root
@@ -23,7 +23,7 @@ class SegmentationAdapter:
     config_field = "mmseg_config"
 
     def missing_requirements(self) -> list[str]:
-        return [name for name in PACKAGES if not _installed(name)] or _unloadable()
+        return sorted(set(PACKAGES) - versions(PACKAGES).keys()) or _unloadable()
 
     def find_data(self, task: Task, recipe: SegmentationRecipe) -> Scenes:
         data = recipe.data
@@ -37,14 +37,6 @@ class SegmentationAdapter:
         from transfer.segmentation.train import segment  # torch and mmseg, only now that there is work
 
         return segment(transfer)
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _unloadable() -> list[str]:

@@ -9,19 +9,18 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import ranks
-from benchmarks.engine.device import choose_device, device_name
+from benchmarks.engine.device import choose_device
 from benchmarks.engine.distributed import joined
 from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.unreadable import Unreadable
 from benchmarks.files import write_atomically
-from benchmarks.record import MetricValue, RunRecord, TaskUse
-from benchmarks.run_command import first_record
-from benchmarks.rundir import Run, open_run
+from benchmarks.record import MetricValue, RunRecord
+from benchmarks.rundir import Run
 from transfer.adapter import Transfer
 from transfer.export import export_finetuned
-from transfer.loading import require_complete
 from transfer.references import Source
+from transfer.run import open_transfer
 from transfer.scores import metric_values
 from transfer.segmentation.data import Scenes
 from transfer.segmentation.evaluate import Evaluation, evaluate
@@ -71,26 +70,13 @@ class Segmentation(Problem[Batch]):
 
 def segment(transfer: Transfer) -> RunRecord:
     """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
-    work, source, task = transfer.work, transfer.source, transfer.task
-    recipe: SegmentationRecipe = work.config
+    recipe: SegmentationRecipe = transfer.work.config
     steps_per_epoch(len(transfer.data.train), recipe.training.batch_size)  # refuses a batch larger than the data
     with joined():
-        problem = Segmentation(recipe, source, transfer.data, work.seed)
+        problem = Segmentation(recipe, transfer.source, transfer.data, transfer.work.seed)
         for note in problem.segmenter.plan.notes if ranks.is_main() else ():
             print(f"note: {note}", file=sys.stderr)
-        record = first_record(
-            "transfer",
-            work,
-            device_name(problem.device),
-            task=TaskUse(name=task.name, version=task.version),
-            encoder=source.use,
-            load_report=problem.segmenter.load_report,
-            image_size_px=recipe.image_size_px,
-            parents=source.parents,
-        )
-        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-            if source.read is not None:
-                require_complete(problem.segmenter.load_report, source.use.reference, source.names)
+        with open_transfer(transfer, problem.device, problem.segmenter.load_report) as run:
             _train(problem, transfer, run)
         return run.record
 

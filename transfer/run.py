@@ -1,0 +1,40 @@
+"""The life of a transfer's run, whatever the kind of task."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.engine.device import device_name
+from benchmarks.record import LoadReport, TaskUse
+from benchmarks.run_command import first_record
+from benchmarks.rundir import Run, open_run
+from transfer.adapter import Transfer
+from transfer.loading import require_complete
+from transfer.recipe import EncoderSizes
+
+
+@contextlib.contextmanager
+def open_transfer(transfer: Transfer, device: torch.device, report: LoadReport) -> Iterator[Run]:
+    """Open the run of a transfer whose encoder was loaded as `report` says.
+
+    Raises WorkFailed, noted in the record, unless the whole encoder came from the checkpoint.
+    """
+    work, source, task = transfer.work, transfer.source, transfer.task
+    recipe: EncoderSizes = work.config
+    record = first_record(
+        "transfer",
+        work,
+        device_name(device),
+        task=TaskUse(name=task.name, version=task.version),
+        encoder=source.use,
+        load_report=report,
+        image_size_px=recipe.image_size_px,
+        parents=source.parents,
+    )
+    with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+        if source.read is not None:
+            require_complete(report, source.use.reference, source.names)
+        yield run
