@@ -71,7 +71,7 @@ $(VENV)/test.stamp: $(VENV)/made.stamp $(PINS)
 
 $(VENV)/base.stamp: $(VENV)/made.stamp $(PINS)
 	@echo "Installing mimbench into $(VENV)."
-	$(PIP) -e '.[segmentation]'
+	$(PIP) -e '.[detection,segmentation,video]'
 	@touch $@
 
 $(VENV)/made.stamp:

@@ -50,6 +50,7 @@ PURPOSES = {
 }
 EXTRAS = {
     "detection": "tasks of kind detection (COCO)",
+    "detectron2": "detection with engine=detectron2, beside its sources",
     "segmentation": "tasks of kind segmentation (ADE20K)",
     "tokens": "pretraining on the tokens of a frozen tokenizer",
     "video": "tasks of kind video (Kinetics-400)",

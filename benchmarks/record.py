@@ -117,7 +117,7 @@ class Environment(Config):
 class RunRecord(Config):
     """One run, from `started` to its end. Written atomically; `completed` is written last."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     run_id: str
     kind: Literal["pretrain", "transfer"]
     status: Status
@@ -135,6 +135,10 @@ class RunRecord(Config):
     seconds: float = 0.0
     """Time at work over all attempts, set-up included."""
     images_per_second: float | None = None
+    seconds_per_step: float | None = None
+    """Of an optimiser step, the mean over the whole training; evaluation excluded."""
+    flops_per_image: float | None = None
+    """Of one forward pass of what is trained, on one image or clip: a multiplication and an addition are two."""
     peak_memory_mb: float | None = None
     processes: int = 1
     """That worked on it together, one for each device."""
@@ -148,9 +152,10 @@ class RunRecord(Config):
     finished_at: str | None = None
 
 
-NEWEST_SCHEMA = 2
+NEWEST_SCHEMA = 3
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: {**data, "schema_version": 2, "processes": 1},
+    2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
 }
 """By schema version: how a record of that version becomes one of the next."""
 

@@ -108,6 +108,55 @@ class Poly(Config):
         )
 
 
+class MultiStep(Config):
+    """Linear warm-up to `lr`, which falls by `factor` at every milestone. Source: detectron2, mmdetection.
+
+    The rate is that of a step, whatever the batch.
+    """
+
+    rate: ClassVar[str] = "lr"
+    kind: Literal["multistep"] = "multistep"
+    lr: Positive
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    milestone_epochs: tuple[Positive, ...] = ()
+    """Passes over the data after which the rate falls. Give these or `milestone_steps`."""
+    milestone_steps: tuple[Count, ...] = ()
+    """Steps after which the rate falls."""
+    warmup_steps: int = Field(default=1000, ge=0)
+    warmup_ratio: Share = 1e-3
+    """The first step's share of `lr`."""
+
+    @model_validator(mode="after")
+    def _milestones_in_one_unit(self) -> MultiStep:
+        if bool(self.milestone_epochs) == bool(self.milestone_steps):
+            raise ValueError("exactly one of milestone_epochs and milestone_steps")
+        told = self.milestone_epochs or self.milestone_steps
+        if list(told) != sorted(set(told)):
+            raise ValueError("milestones in ascending order")
+        return self
+
+    def peak_lr(self, batch_size: int) -> float:  # noqa: ARG002 (absolute)
+        return self.lr
+
+    def warmup_steps_of(self, steps_per_epoch: int) -> int:  # noqa: ARG002 (told in steps)
+        return self.warmup_steps
+
+    def build(self, optimizer: Optimizer, batch_size: int, total_steps: int, steps_per_epoch: int) -> Scheduler:  # noqa: ARG002
+        """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
+        from timm.scheduler.multistep_lr import MultiStepLRScheduler
+
+        after = self.milestone_steps or [round(epochs * steps_per_epoch) for epochs in self.milestone_epochs]
+        return MultiStepLRScheduler(
+            optimizer,
+            decay_t=[step + 1 for step in after],  # timm's milestone m takes effect at step m - 1
+            decay_rate=self.factor,
+            warmup_lr_init=self.lr * self.warmup_ratio,
+            warmup_t=self.warmup_steps,
+            warmup_prefix=False,
+            t_in_epochs=False,
+        )
+
+
 class AdamW(Config):
     """Adam with decoupled weight decay. Source of the defaults: microsoft/SimMIM."""
 
@@ -158,7 +207,10 @@ Optimization = Annotated[
 ]
 
 
-Schedule = Annotated[Annotated[Cosine, Tag("cosine")] | Annotated[Poly, Tag("poly")], kind_or("cosine")]
+Schedule = Annotated[
+    Annotated[Cosine, Tag("cosine")] | Annotated[Poly, Tag("poly")] | Annotated[MultiStep, Tag("multistep")],
+    kind_or("cosine"),
+]
 
 
 class Training(Config):
@@ -199,7 +251,7 @@ class Training(Config):
             raise ValueError(
                 f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) must be less than epochs ({self.epochs})"
             )
-        if isinstance(schedule, Poly) and self.steps is not None and schedule.warmup_steps >= self.steps:
+        if not isinstance(schedule, Cosine) and self.steps is not None and schedule.warmup_steps >= self.steps:
             raise ValueError(f"schedule.warmup_steps ({schedule.warmup_steps}) must be less than steps ({self.steps})")
         return self
 

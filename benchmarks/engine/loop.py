@@ -150,6 +150,7 @@ class Loop(Generic[B]):
         return {
             "steps": self.step,
             "images_per_second": images / self.progress.training_seconds,
+            "seconds_per_step": self.progress.training_seconds / self.step,
             "peak_memory_mb": peak_memory_mb(self.problem.device),
         }
 

@@ -179,8 +179,8 @@ def test_folder_in_the_place_of_a_record_is_explained(folder: RunFolder) -> None
 
 def test_newer_record_is_refused_not_misread(folder: RunFolder) -> None:
     folder.path.mkdir()
-    folder.record.write_text(record().model_dump_json().replace('"schema_version":2', '"schema_version":3'))
-    with pytest.raises(UserError, match="version 3; this mimbench reads up to 2"):
+    folder.record.write_text(record().model_dump_json().replace('"schema_version":3', '"schema_version":4'))
+    with pytest.raises(UserError, match="version 4; this mimbench reads up to 3"):
         read_record(folder.path)
 
 

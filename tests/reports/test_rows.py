@@ -162,7 +162,7 @@ def test_damaged_and_newer_records(tmp_path: Path) -> None:
         "empty": whole,
         "half": whole,
         "list": whole,
-        "newer": "newer schema: version 7; this mimbench reads up to 2: update it",
+        "newer": "newer schema: version 7; this mimbench reads up to 3: update it",
         "seed": "damaged: seed: Input should be a valid integer",
     }
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.optim import build_optimizer, parameter_groups
-from benchmarks.training import Cosine, Lars, Poly, Training
+from benchmarks.training import Cosine, Lars, MultiStep, Poly, Training
 from pretrain.encoders import MaskedSwin, build_masked_encoder
 
 
@@ -48,6 +48,26 @@ def test_poly_rates_per_step() -> None:
         warm = 1e-6 + (1 - 1e-6) * step / 1500
         expected = 6e-5 * (warm if step < 1500 else 1 - (step - 1500) / (160_000 - 1500))
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-9)
+
+
+def test_multistep_rates_per_step() -> None:
+    """mmdetection's 3x schedule at batch 16: a tenth of the rate after epochs 27 and 33 of 36, 7330 steps each."""
+    schedule = MultiStep(lr=1e-4, milestone_epochs=(27, 33), warmup_steps=500, warmup_ratio=1e-3)
+    recipe = training(epochs=36, schedule=schedule, batch_size=16)
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5}], recipe)
+    rates = recipe.schedule.build(optimizer, 16, 36 * 7330, 7330)
+    first, second = 27 * 7330, 33 * 7330
+    for step in (0, 1, 499, 500, first - 1, first, second - 1, second, 36 * 7330 - 1):
+        rates.step_update(step)
+        warm = min(1.0, 1e-3 + (1 - 1e-3) * step / 500)
+        expected = 1e-4 * warm * 0.1 ** ((step >= first) + (step >= second))
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("told", [{}, {"milestone_epochs": [2], "milestone_steps": [5]}, {"milestone_steps": [9, 3]}])
+def test_milestones_are_told_once_and_in_order(told: dict[str, list[int]]) -> None:
+    with pytest.raises(ValueError, match="milestone"):
+        MultiStep.model_validate({"lr": 1e-4, **told})
 
 
 def test_no_decay_names_of_swin_base() -> None:

@@ -1,0 +1,1 @@
+"""Video classification in the layout of Kinetics."""
