@@ -12,6 +12,7 @@ VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
     "palette": ("pretrain.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
+    "reconstruct": ("pretrain.reconstruct_cli", "draw what a pretraining run predicts for hidden patches"),
     "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.checkpoint.cli", "look into any checkpoint; carry encoders into other tools"),

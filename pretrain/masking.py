@@ -54,9 +54,15 @@ class PatchMask(Config, ABC):
 
     def sample(self, batch: int, image_size_px: int, patch_size_px: int, generator: Generator) -> Tensor:
         """Return masks [batch, H, W] bool on the encoder's patch grid; True = hidden."""
-        cells = self.cells(batch, image_size_px // self.mask_patch_size_px, generator)
-        scale = self.mask_patch_size_px // patch_size_px
-        return cells.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+        return finer(
+            self.cells(batch, image_size_px // self.mask_patch_size_px, generator), image_size_px // patch_size_px
+        )
+
+
+def finer(cells: Tensor, side: int) -> Tensor:
+    """Return masks [B, s, s] on a grid [B, side, side] that divides their squares."""
+    scale = side // cells.shape[-1]
+    return cells.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
 class RandomMask(PatchMask):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.errors import UserError
 from pretrain.tokenizer import Tokenizer
 
 Scope = Literal["masked", "full"]
@@ -26,6 +28,13 @@ class Objective(ABC):
     @abstractmethod
     def errors(self, predicted: Tensor, images: Tensor) -> Tensor:
         """Return errors [B, G, r, r] of predictions [B, K, r, r] for images [B, C, S, S], G per target pixel."""
+
+    @abstractmethod
+    def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:
+        """Return predictions [B, K, r, r] for images [B, C, S, S] as colours [B, C, r, r] on a scale of 0 to 1.
+
+        Raises UserError where what is predicted has no colour.
+        """
 
     def loss(self, predicted: Tensor, images: Tensor, hidden: Tensor) -> Tensor:
         """Return the scalar loss; `hidden` [B, h, w] bool is on the encoder's patch grid.
@@ -69,6 +78,13 @@ class PixelObjective(Objective):
     def errors(self, predicted: Tensor, images: Tensor) -> Tensor:
         return self._distance(predicted, self.target(images))
 
+    def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:
+        """What a local norm took away is put back from the true image."""
+        if self.local_norm_px is not None:
+            local = _local_statistics(coarser(images, self.resolution_px), self.local_norm_px)
+            predicted = (predicted.double() * local.deviation + local.mean).to(predicted.dtype)
+        return on_screen(predicted)
+
 
 _DISTANCES: dict[PixelLoss, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda predicted, target: (predicted - target).abs(),
@@ -81,8 +97,23 @@ def locally_normalised(images: Tensor, window_px: int) -> Tensor:
     """Return (x - mean) / sqrt(variance + 1e-6) over the window around each pixel, per channel, borders cut off.
 
     The variance is the unbiased one. Source: SwinV2 (arXiv:2111.09883), as microsoft/Swin-Transformer computes it for
-    SimMIM. Sums over windows are differences of running sums, in fp64 as such differences cancel.
+    SimMIM.
     """
+    local = _local_statistics(images, window_px)
+    return ((images.double() - local.mean) / local.deviation).to(images.dtype)
+
+
+@dataclass(frozen=True)
+class _LocalStatistics:
+    """Of the window around each pixel: [B, C, S, S] each, fp64."""
+
+    mean: Tensor
+    deviation: Tensor
+    """sqrt(variance + 1e-6)"""
+
+
+def _local_statistics(images: Tensor, window_px: int) -> _LocalStatistics:
+    """Sums over windows are differences of running sums, in fp64 as such differences cancel."""
     side, reach = images.shape[-1], window_px // 2
     place = torch.arange(side, device=images.device)
     first, after = (place - reach).clamp(min=0), (place + reach + 1).clamp(max=side)
@@ -96,8 +127,7 @@ def locally_normalised(images: Tensor, window_px: int) -> Tensor:
     exact = images.double()
     mean = window_sums(exact) / count
     variance = (window_sums(exact.square()) / count - mean.square()) * count / (count - 1).clamp(min=1)
-    normalised = (exact - mean) / (variance.clamp(min=0) + 1e-6).sqrt()
-    return normalised.to(images.dtype)
+    return _LocalStatistics(mean, (variance.clamp(min=0) + 1e-6).sqrt())
 
 
 class Denormalise:
@@ -129,8 +159,14 @@ class BinObjective(Objective):
         return ((levels + 2**-12) * (self.bins / 256)).long().clamp(0, self.bins - 1)
 
     def errors(self, predicted: Tensor, images: Tensor) -> Tensor:
-        by_channel = predicted.view(len(predicted), -1, self.bins, *predicted.shape[2:])
-        return _cross_entropy(by_channel.transpose(1, 2), self.classes(images))
+        return _cross_entropy(self._by_channel(predicted).transpose(1, 2), self.classes(images))
+
+    def _by_channel(self, predicted: Tensor) -> Tensor:
+        return predicted.view(len(predicted), -1, self.bins, *predicted.shape[2:])
+
+    def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:  # noqa: ARG002
+        """The middle of the likeliest bin."""
+        return (self._by_channel(predicted).argmax(dim=2) + 0.5) / self.bins
 
 
 class ClusterObjective(Objective):
@@ -147,6 +183,9 @@ class ClusterObjective(Objective):
 
     def errors(self, predicted: Tensor, images: Tensor) -> Tensor:
         return _cross_entropy(predicted, self.classes(images)).unsqueeze(1)
+
+    def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:  # noqa: ARG002
+        return self.palette[predicted.argmax(dim=1)].permute(0, 3, 1, 2)
 
 
 _EXACT = "donot_use_mm_for_euclid_dist"  # matrix products would lose digits to TF32
@@ -168,3 +207,8 @@ class TokenObjective(Objective):
 
     def errors(self, predicted: Tensor, images: Tensor) -> Tensor:
         return _cross_entropy(predicted, self.classes(images)).unsqueeze(1)
+
+    def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:  # noqa: ARG002
+        raise UserError.about(
+            "target.kind", "tokens", "a target that can be drawn: tokens have no colour", "a run with another target"
+        )
