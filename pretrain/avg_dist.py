@@ -56,7 +56,17 @@ def curve(strategy: PatchMask, image_size_px: int, masks: int, seed: int) -> Ite
             mask.check(image_size_px, 1)
         except UserError:
             continue
-        random = torch.Generator().manual_seed(seed)
-        hidden = mask.sample(masks, image_size_px, 1, random).numpy()
+        hidden = _drawn(mask, image_size_px, masks, seed)
         share, distance = float(hidden.mean()), avg_dist(hidden)
         yield Point(mask.kind, mask.mask_patch_size_px, ratio, share, distance)
+
+
+def avg_dist_of(mask: PatchMask, image_size_px: int, masks: int = 50, seed: int = 0) -> float:
+    """Return AvgDist of a strategy, the mean of so many masks."""
+    return avg_dist(_drawn(mask, image_size_px, masks, seed))
+
+
+def _drawn(mask: PatchMask, image_size_px: int, masks: int, seed: int) -> NDArray[np.bool_]:
+    random = torch.Generator().manual_seed(seed)
+    hidden: NDArray[np.bool_] = mask.sample(masks, image_size_px, 1, random).numpy()
+    return hidden

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
-from benchmarks.fingerprint import ARRAY_SUFFIXES, IMAGE_SUFFIXES, find_images, fingerprint
 from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim, require_root
+from pretrain.files import find_files
 from pretrain.recipe import PretrainRecipe
 
 EPILOG = """example:
@@ -26,12 +26,10 @@ def main(argv: Sequence[str]) -> int:
         print(recipe.to_yaml(), end="")
         return 0
     root = require_root(recipe.config.data.root)
-    suffixes = IMAGE_SUFFIXES if recipe.config.encoder.in_chans in (1, 3) else ARRAY_SUFFIXES
-    files = find_images(root / recipe.config.data.split, suffixes)
-    found = fingerprint(root, files)
+    files = find_files(recipe.config, root)
     target = recipe.config.target.content_digest()
     what = {} if target is None else {"target": target}
-    work = claim("pretrain", argv, args, recipe, root, found, f"pretrain-{recipe.name}", **what)
+    work = claim("pretrain", argv, args, recipe, root, files.fingerprint, f"pretrain-{recipe.name}", **what)
     if work is None:
         return 0
     from pretrain.train import pretrain  # torch, only now that there is work

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from benchmarks.config import Config, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
@@ -31,6 +31,22 @@ class PretrainData(Config):
     """So many unreadable images are skipped and named; one more stops the run."""
 
 
+class Validation(Config):
+    """Images that are held out: the loss on them is measured while training."""
+
+    split: str | None = None
+    """Folder below data.root. Give this or `share`."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of the images of data.split, which are then not trained on; the same ones for every seed."""
+    every_epochs: Count = 1
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Validation:
+        if (self.split is None) == (self.share is None):
+            raise ValueError("exactly one of validation.split and validation.share")
+        return self
+
+
 class PretrainRecipe(Config):
     """SimMIM pretraining. Source of the defaults: microsoft/SimMIM."""
 
@@ -45,6 +61,8 @@ class PretrainRecipe(Config):
     target: Targets = Pixels()
     """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens."""
     data: PretrainData
+    validation: Validation | None = None
+    """Null measures no loss on held-out images."""
     training: Training
 
     @field_validator("encoder", mode="before")

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     masks = _masks(args, runs)
     images = [load(file, runs[0].recipe.config) for file in files]
     make_folder(args.out)
-    labels = [f"{run.recipe.config.target.scope}, {run.name[-12:]}" for run in runs] if len(runs) > 1 else [""]
+    labels = [f"{run.recipe.config.target.scope}, {run.name[-6:]}" for run in runs] if len(runs) > 1 else [""]
     pictures = []
     with ProgressReport("reconstruct", len(files), "image") as report:
         for done, (file, image) in enumerate(zip(files, images, strict=True), start=1):

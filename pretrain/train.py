@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from benchmarks import ranks
@@ -14,27 +12,44 @@ from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, generator, seed_all
+from benchmarks.engine.unreadable import Unreadable
 from benchmarks.errors import UserError
 from benchmarks.image_source import ImageFiles
-from benchmarks.record import RunRecord
+from benchmarks.record import MetricValue, RunRecord
 from benchmarks.run_command import Work, first_record
 from benchmarks.rundir import Run, open_run
+from pretrain.avg_dist import avg_dist_of
 from pretrain.data import training_samples
 from pretrain.export import export_encoder
+from pretrain.files import Files
+from pretrain.held_out import HeldOut, MaskedSamples
 from pretrain.recipe import PretrainRecipe
 from pretrain.simmim import build_method
+
+MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
+"""What the record calls the loss on held-out images, and AvgDist of the recipe's masks."""
 
 
 class MaskedImageModelling(Problem[Batch]):
     """SimMIM as a problem for the training loop."""
 
-    def __init__(self, recipe: PretrainRecipe, seed: int) -> None:
+    def __init__(self, recipe: PretrainRecipe, seed: int, files: Files) -> None:
         self.recipe, self.seed = recipe, seed
         self.device = choose_device(recipe.training)
         seed_all(derive(seed, "weights"))
         self.method = build_method(recipe, self.device)
         self.model = self.method.model
         self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+        self.held_out = self._held_out(files) if files.held_out else None
+
+    def _held_out(self, files: Files) -> HeldOut:
+        source, patch = ImageFiles(files.root, files.held_out), self.method.model.encoder.patch_size_px
+        return HeldOut(MaskedSamples(self.recipe, source, patch), Unreadable(self.recipe.data.max_unreadable))
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Files among the held-out ones that could not be read; those among the training images are the loop's."""
+        return [] if self.held_out is None else self.held_out.unreadable.names
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the masked loss; the masks of the global batch depend on seed and step only."""
@@ -44,14 +59,19 @@ class MaskedImageModelling(Problem[Batch]):
         hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
         return self.method.loss(batch.images, hidden[ranks.share(batch_size)])
 
+    def evaluate(self) -> dict[str, float]:
+        """Return the loss on the images that are held out."""
+        held_out = self.held_out
+        return {} if held_out is None else {MASKED_LOSS: held_out.loss(self.method, self.recipe, self.device)}
 
-def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
+
+def pretrain(work: Work[PretrainRecipe], files: Files) -> RunRecord:
     """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one."""
     config = work.config
     _check_channels(config)
-    steps_per_epoch(len(files), config.training.batch_size)  # refuses a batch larger than the data
+    steps_per_epoch(len(files.training), config.training.batch_size)  # refuses a batch larger than the data
     with joined():
-        problem = MaskedImageModelling(config, work.seed)
+        problem = MaskedImageModelling(config, work.seed, files)
         device = device_name(problem.device)
         record = first_record("pretrain", work, device, image_size_px=config.image_size_px)
         with open_run(work.folder, record, work.recipe.to_yaml()) as run:
@@ -59,10 +79,12 @@ def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
         return run.record
 
 
-def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: list[Path], run: Run) -> None:
+def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: Files, run: Run) -> None:
     config, record = work.config, run.record
-    samples = training_samples(config, ImageFiles(work.root, files), work.seed)
-    loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
+    samples = training_samples(config, ImageFiles(work.root, files.training), work.seed)
+    loop = Loop(
+        problem, samples, config.training, run, work.seed, config.data.max_unreadable, _evaluation_steps(config, files)
+    )
     progress = loop.train()
     if not ranks.is_main():
         return
@@ -71,8 +93,25 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: lis
     run.complete(
         **loop.summary(),
         exported_sha256=manifest.sha256,
-        data=record.data.model_copy(update={"unreadable": tuple(progress.unreadable)}),
+        metrics=_metrics(config, progress.evaluations),
+        data=record.data.model_copy(update={"unreadable": (*progress.unreadable, *problem.unreadable)}),
     )
+
+
+def _evaluation_steps(config: PretrainRecipe, files: Files) -> int | None:
+    if config.validation is None:
+        return None
+    return config.validation.every_epochs * steps_per_epoch(len(files.training), config.training.batch_size)
+
+
+def _metrics(config: PretrainRecipe, evaluations: list[dict[str, float]]) -> dict[str, MetricValue]:
+    """Return the held-out loss, the last beside the lowest, and how far the recipe's masks hide pixels."""
+    found = {AVG_DIST: MetricValue(last=avg_dist_of(config.masking, config.image_size_px))}
+    if evaluations:
+        best = min(evaluations, key=lambda line: line[MASKED_LOSS])
+        last, epoch = evaluations[-1][MASKED_LOSS], round(best["epoch"])
+        found[MASKED_LOSS] = MetricValue(last=last, best=best[MASKED_LOSS], best_epoch=epoch)
+    return found
 
 
 def _check_channels(config: PretrainRecipe) -> None:

@@ -76,6 +76,9 @@ def test_two_processes_pretrain_as_one(pretrain_command: list[str], tmp_path: Pa
     assert one.name == two.name
     assert_close_training(one, two)
     assert record_of(two).status == "completed"
+    assert record_of(two).metrics["masked_loss"].last == pytest.approx(
+        record_of(one).metrics["masked_loss"].last, rel=1e-4
+    )
 
 
 def test_two_processes_fine_tune_and_evaluate_as_one(transfer_command: list[str], tmp_path: Path) -> None:
