@@ -31,6 +31,10 @@ BESIDE = (
 """What sources state beside a task's own metrics: the loss on held-out masked images, sizes, relative costs."""
 
 
+GOOD_AVG_DIST_PX = (10, 20)
+"""How far masks of SimMIM's good settings hide pixels, on images of 192 px: arXiv:2111.09886, figure 3."""
+
+
 def metrics_of(task: str) -> dict[str, Metric]:
     """Return what numbers may be published about a task, by name."""
     own = TASKS[task].metrics if task in TASKS else QUOTED[task]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
 from benchmarks.files import make_folder, write_atomically
+from benchmarks.references import GOOD_AVG_DIST_PX
 from benchmarks.tables import aligned
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ EPILOG = """example:
 AvgDist is the mean distance in pixels from hidden pixels to the nearest visible one. SimMIM's good settings lie at
 10 to 20 px (arXiv:2111.09886, figure 3).
 """
-GOOD_PX = (10, 20)
 MARKERS = {"random": "o", "square": "s", "blockwise": "^"}
 Curves = dict[str, list["Point"]]
 
@@ -100,7 +100,7 @@ def _figure(curves: Curves, image_size_px: int) -> bytes:
 
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    axes.axhspan(*GOOD_PX, color="0.92", zorder=0)
+    axes.axhspan(*GOOD_AVG_DIST_PX, color="0.92", zorder=0)
     for name, points in curves.items():
         shares, distances = [point.hidden_share for point in points], [point.avg_dist_px for point in points]
         axes.plot(shares, distances, marker=MARKERS[name.split()[0]], markersize=4, linewidth=1.2, label=name)

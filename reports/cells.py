@@ -83,6 +83,16 @@ def gpu_hours(record: RunRecord) -> float | None:
     return None if on_cpu else record.seconds * record.processes / 3600
 
 
+def step_milliseconds(record: RunRecord) -> float | None:
+    """Return the time of an optimiser step; None where it was not measured."""
+    return None if record.seconds_per_step is None else 1000 * record.seconds_per_step
+
+
+def gflops_per_image(record: RunRecord) -> float | None:
+    """Return 1e9 operations of a forward pass on one image or clip; None where they were not counted."""
+    return None if record.flops_per_image is None else record.flops_per_image / 1e9
+
+
 def each(value: Callable[[RunRecord], str]) -> Callable[[Row], str]:
     """Return the runs' values, each named once; where they differ, all of them in the order of the seeds."""
 

@@ -70,16 +70,17 @@ def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> 
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
-    scores = [column for metric in shown for column in _metric_columns(metric)]
+    scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
     return [KIND, TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
 
 
-def _metric_columns(metric: Metric) -> list[Column]:
+def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
+    """Return last and best epoch; tables have room for the best of the `leading` metric alone."""
     name, unit = metric.name, metric.unit
     lower = "" if metric.higher_is_better else ", lower is better"
     last: Block = "scores" if metric.in_tables else "provenance"
-    best: Block = "scores" if metric.in_tables and not metric.optional else "provenance"
+    best: Block = "scores" if leading else "provenance"
     return [
         Column(
             f"{name} last epoch ({unit}{lower})",
@@ -96,6 +97,7 @@ def _metric_columns(metric: Metric) -> list[Column]:
             lambda entry: cells.spread_parts(entry.row.best(name))[:1],
             best,
             numeric=True,
+            optional=True,
         ),
     ]
 
@@ -228,6 +230,20 @@ SETTINGS = [
         Field("images_per_second", float),
         "settings",
         lambda row: cells.mean((record.images_per_second for record in row.records), 1),
+    ),
+    _column(
+        "Time per step (ms)",
+        Field("step_milliseconds", float),
+        "settings",
+        lambda row: cells.mean(map(cells.step_milliseconds, row.records), 1),
+        optional=True,
+    ),
+    _column(
+        "GFLOPs per image",
+        Field("gflops_per_image", float),
+        "settings",
+        lambda row: cells.mean(map(cells.gflops_per_image, row.records), 3),
+        optional=True,
     ),
     _column("Runs", Field("runs", int), "settings", lambda row: str(len(row.runs))),
 ]

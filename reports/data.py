@@ -69,7 +69,7 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
     found = verdict.correlation
     interval = {"spearman": None} if found is None else {"spearman": found.rho, "low": found.low, "high": found.high}
     return {
-        "signal": one_line(verdict.signal),
+        "signal": one_line(verdict.signal.words),
         "score": verdict.score,
         "among": one_line(verdict.among),
         "n": len(verdict.pairs),

@@ -14,7 +14,7 @@ from reports.columns import NONE, Block, Column, columns_for
 from reports.compare import Comparison, compare
 from reports.find import FoundRun, LeftOut, find_runs
 from reports.lines import Entry, Line, Quoted, Shown, backbone, quotes
-from reports.rows import Collected, Conditions, Row, collect, parents_nearby
+from reports.rows import Collected, Conditions, Row, collect, origins, parents_nearby
 from reports.text import tally
 from reports.verdict import Verdict, probes_by_weights, verdicts
 
@@ -109,8 +109,8 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     for row in collected.rows:
         by_task[row.task].append(row)
     pretrainings = (*collected.pretrainings, *parents_nearby(collected))
-    parents = {run.record.run_id: run for run in pretrainings}
-    sections = tuple(_section(TASKS[name], rows, collected, request, parents) for name, rows in sorted(by_task.items()))
+    known = origins(pretrainings)
+    sections = tuple(_section(TASKS[name], rows, collected, request, known) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
 
@@ -122,7 +122,7 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
 
 
 def _section(
-    task: Task, rows: Sequence[Row], collected: Collected, request: Request, parents: Mapping[str, FoundRun]
+    task: Task, rows: Sequence[Row], collected: Collected, request: Request, known: Mapping[str, FoundRun]
 ) -> Section:
     baseline = request.baseline
     baselines = [row for row in rows if row.encoder.label == baseline]
@@ -135,9 +135,7 @@ def _section(
     measured = {name for row in rows for record in row.records for name in record.metrics}
     quoted = quotes(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
-    found = [
-        one for group in groups for one in verdicts(task, f"recipe {group.recipe}", group.entries, probes, parents)
-    ]
+    found = [one for group in groups for one in verdicts(task, f"recipe {group.recipe}", group.entries, probes, known)]
     columns = tuple(columns_for(task, baseline, measured))
     return Section(task, tuple(groups), quoted, columns, tuple(found))
 

@@ -65,6 +65,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
     ]
     if any(section.quoted for section in sections):
         notes.append(QUOTED)
+    if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
+        notes.append(FLOPS)
     if baseline is None:
         labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
@@ -72,6 +74,10 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
 
 
 TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
+FLOPS = (
+    "FLOPs are those of one forward pass of what was trained, head included, on one image or clip; a multiplication "
+    "and an addition are two."
+)
 QUOTED = (
     "Reported rows were published by others, on the backbones of this table, with the digits of their source; they "
     "are in no mean and no difference, since neither their data nor their evaluation is known here to be the same."

@@ -79,6 +79,7 @@ def to_html(board: Leaderboard) -> str:
         request=json.dumps(asdict(board.request), ensure_ascii=False),
         parts=[_part(section, own, number) for number, (section, own) in enumerate(pairs)],
         study_charts=charts.study,
+        absent_charts=charts.absent,
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

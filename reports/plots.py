@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +24,8 @@ from reports.figures import (
 from reports.find import FoundRun
 from reports.leaderboard import Group, Leaderboard, Section
 from reports.lines import Entry
-from reports.scatter import gain_by_size, score_by_cost, score_by_signal
+from reports.rows import origins
+from reports.scatter import PAIRS_DRAWN, SIGNALS, gain_by_size, score_by_cost, score_by_signal
 from reports.svg import INK, PAPER, STYLE, Chart, inline
 from reports.text import count, one_line
 
@@ -38,6 +39,8 @@ class Charts:
 
     sections: list[list[Chart]]
     study: list[Chart]
+    absent: tuple[str, ...]
+    """Charts that the records do not have the data for, and what they would need."""
 
 
 class Line(NamedTuple):
@@ -55,10 +58,23 @@ def draw(board: Leaderboard) -> Charts:
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         names = [entry.name for section in board.sections for entry in section.entries]
         styles = dict(zip(dict.fromkeys(names), looks(), strict=False))
-        parents = {run.record.run_id: run for run in board.pretrainings}
-        sections = [_section_charts(section, number, styles, parents) for number, section in enumerate(board.sections)]
+        known = origins(board.pretrainings)
+        sections = [_section_charts(section, number, styles, known) for number, section in enumerate(board.sections)]
+        gains = gain_by_size(board.sections, board.request.baseline)
         losses = _loss_charts(board.pretrainings, _labels(board.sections), styles)
-        return Charts(sections, [*gain_by_size(board.sections, board.request.baseline), *losses])
+        return Charts(sections, [*gains, *losses], tuple(_absent(board, gains)))
+
+
+def _absent(board: Leaderboard, gains: Sequence[Chart]) -> Iterator[str]:
+    """Say which questions have no chart because the records do not hold the answer."""
+    if not gains:
+        needs = "encoders of several sizes under one label, each with a like-for-like baseline of its size"
+        yield f"gain over the baseline by model size (needs {needs})"
+    drawn = {one.signal.kind for section in board.sections for one in section.verdicts if len(one.pairs) >= PAIRS_DRAWN}
+    for kind, words in SIGNALS.items():
+        if kind not in drawn:
+            needs = f"{PAIRS_DRAWN} like-for-like rows whose pretrainings are here and have measured {kind}"
+            yield f"score against {words} (needs {needs})"
 
 
 def _labels(sections: Sequence[Section]) -> dict[str, str]:
@@ -70,7 +86,7 @@ def _labels(sections: Sequence[Section]) -> dict[str, str]:
 
 
 def _section_charts(
-    section: Section, number: int, styles: Mapping[str, Look], parents: Mapping[str, FoundRun]
+    section: Section, number: int, styles: Mapping[str, Look], known: Mapping[str, FoundRun]
 ) -> list[Chart]:
     metric = section.task.metric(section.task.primary_metric)
     charts = []
@@ -82,8 +98,8 @@ def _section_charts(
         charts.append(_means(group, lines, metric, f"{name}-means"))
         if any(line.curve for line in lines):
             charts.append(_score_curves(group, lines, metric, f"{name}-curves"))
-        charts += score_by_cost(group, entries, metric, styles, parents, name)
-    return charts + score_by_signal(section.verdicts, number)
+        charts += score_by_cost(group, entries, metric, styles, known, name)
+    return charts + score_by_signal(section.verdicts, styles, number)
 
 
 def chosen(group: Group) -> list[Entry]:

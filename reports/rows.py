@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -179,6 +179,23 @@ def parents_nearby(collected: Collected) -> list[FoundRun]:
             if parent not in known and parent not in nearby and (found := _completed_pretraining(folder)):
                 nearby[parent] = found
     return list(nearby.values())
+
+
+def origins(pretrainings: Iterable[FoundRun]) -> dict[str, FoundRun]:
+    """Return pretrainings by what a transfer knows of them: the run id, and the sha256 of the encoder they left."""
+    found = {}
+    for run in pretrainings:
+        found[run.record.run_id] = run
+        if run.record.exported_sha256 is not None:
+            found.setdefault(run.record.exported_sha256, run)
+    return found
+
+
+def pretraining_of(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
+    """Return the pretraining that the row's encoder came of, without a training in between; `known` as `origins`."""
+    direct = {record.parents[-1] for record in row.records if record.parents}
+    by_id = known.get(direct.pop()) if len(direct) == 1 else None
+    return by_id or known.get(row.encoder.sha256 or "")
 
 
 def _completed_pretraining(folder: Path) -> FoundRun | None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.record import RunRecord
+from benchmarks.references import GOOD_AVG_DIST_PX
 from benchmarks.tasks import Metric
 from reports.cells import fixed, gpu_hours
-from reports.figures import Look, add_legend, height_under_legend, looks, new_axes, said, short
+from reports.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, said, short
 from reports.find import FoundRun
 from reports.leaderboard import Group, Section
 from reports.lines import Entry
@@ -19,6 +20,7 @@ from reports.verdict import Verdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+RING = Look(INK, "o", "-")
 BAR: dict[str, Any] = {"ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6, "linestyle": "none", "zorder": 4}
 
 
@@ -85,12 +87,12 @@ def score_by_cost(
     entries: Sequence[Entry],
     metric: Metric,
     styles: Mapping[str, Look],
-    parents: Mapping[str, FoundRun],
+    known: Mapping[str, FoundRun],
     name: str,
 ) -> list[Chart]:
     """Return the chart of score against cost, pretraining included; none for a single row."""
     on_gpu = all(gpu_hours(record) is not None for entry in entries for record in entry.row.records)
-    costs = [(entry, _hours(entry, parents, on_gpu)) for entry in entries]
+    costs = [(entry, _hours(entry, known, on_gpu)) for entry in entries]
     if len({round(cost, 6) for _, cost in costs}) < 2:
         return []
     names = [entry.name for entry in entries]
@@ -112,10 +114,11 @@ def score_by_cost(
     return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(told)))]
 
 
-def _hours(entry: Entry, parents: Mapping[str, FoundRun], on_gpu: bool) -> float:
+def _hours(entry: Entry, known: Mapping[str, FoundRun], on_gpu: bool) -> float:
     """Return the hours of a run on average, with those of every pretraining and training that led to its encoder."""
     records = entry.row.records
-    before = {name: parents[name].record for record in records for name in record.parents if name in parents}
+    names = {entry.row.encoder.sha256 or "", *(name for record in records for name in record.parents)}
+    before = {known[name].record.run_id: known[name].record for name in names if name in known}
     mean = sum(_cost(record, on_gpu) for record in records) / len(records)
     return mean + sum(_cost(record, on_gpu) for record in before.values())
 
@@ -125,19 +128,46 @@ def _cost(record: RunRecord, on_gpu: bool) -> float:
     return record.seconds / 3600 if hours is None else hours
 
 
-def score_by_signal(verdicts: Sequence[Verdict], number: int) -> list[Chart]:
-    """Return a chart for every cheap signal that three or more encoders have."""
-    charts = []
-    for place, verdict in enumerate(one for one in verdicts if len(one.pairs) > 2):
-        figure, axes = new_axes(2.8)
-        x, y = [pair.signal for pair in verdict.pairs], [pair.score for pair in verdict.pairs]
-        axes.plot(x, y, "o", color=INK, ms=6, mfc="none", mew=1.4)
-        axes.set_xlabel(one_line(verdict.signal))
-        axes.set_ylabel(verdict.score)
-        title = one_line(f"{verdict.signal} against transfer, {verdict.among}")
-        told = "; ".join(f"{pair.name} {pair.signal:g} {pair.score:.2f}" for pair in verdict.pairs)
-        caption = f"One ring per encoder, its mean over seeds. {verdict.words}."
-        charts.append(
-            Chart(title, one_line(caption), inline(figure, f"chart-{number}-signal-{place}", title, one_line(told)))
-        )
-    return charts
+SIGNALS = {"masked_loss": "held-out masked loss of the pretraining", "avg_dist_px": "AvgDist of the pretraining (px)"}
+"""Signals that have a question of their own, and how their axis is labelled; others are labelled by their words."""
+PAIRS_DRAWN = 3
+"""A chart needs so many encoders with both numbers."""
+
+
+def score_by_signal(verdicts: Sequence[Verdict], styles: Mapping[str, Look], number: int) -> list[Chart]:
+    """Return a chart for every cheap signal that enough encoders have."""
+    drawn = (verdict for verdict in verdicts if len(verdict.pairs) >= PAIRS_DRAWN)
+    return [_signal_chart(verdict, styles, f"chart-{number}-signal-{place}") for place, verdict in enumerate(drawn)]
+
+
+def _signal_chart(verdict: Verdict, styles: Mapping[str, Look], name: str) -> Chart:
+    label = SIGNALS.get(verdict.signal.kind, verdict.signal.words)
+    names = [pair.name for pair in verdict.pairs] if len(verdict.pairs) <= MOST_ROWS else []
+    figure, axes = new_axes(height_under_legend(names))
+    for pair in verdict.pairs:
+        look = styles[pair.name] if names else RING
+        bar = {**BAR, "ms": 6, "mfc": "none" if look is RING else look.colour}
+        marker, known = look.marker, short(pair.name) if names else None
+        axes.errorbar(pair.signal, pair.score, yerr=pair.deviation, fmt=marker, color=look.colour, label=known, **bar)
+    axes.set_xlabel(one_line(label))
+    axes.set_ylabel(verdict.score)
+    caption = f"{'One marker' if names else 'One ring'} per encoder, its mean over seeds; bars are one deviation."
+    if verdict.signal.kind == "avg_dist_px":
+        caption += _ridge(axes)
+    if names:
+        add_legend(figure, names)
+    title = one_line(f"{verdict.score.split()[0]} against {label}, {verdict.among}")
+    told = "; ".join(f"{pair.name} {pair.signal:g} {pair.score:.2f}" for pair in verdict.pairs)
+    return Chart(title, one_line(f"{caption} {verdict.words}."), inline(figure, name, title, one_line(told)))
+
+
+def _ridge(axes: Axes) -> str:
+    """Shade what of the paper's good distances lies in view; return the words for it."""
+    left, right = axes.get_xlim()
+    low, high = max(left, GOOD_AVG_DIST_PX[0]), min(right, GOOD_AVG_DIST_PX[1])
+    told = f"SimMIM did best at {GOOD_AVG_DIST_PX[0]} to {GOOD_AVG_DIST_PX[1]} px, on images of 192 px"
+    if low >= high:
+        return f" {told}, outside this chart."
+    axes.axvspan(low, high, color=INK, alpha=0.08, linewidth=0)
+    axes.set_xlim(left, right)
+    return f" Shaded: {told}."

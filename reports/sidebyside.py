@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.record import RecipeUse
 from benchmarks.tasks import TASKS
 from reports.compare import Change, Comparison, changes, difference, differences
 from reports.find import FoundRun, find_runs
 from reports.predictions import OnImages, on_images
-from reports.rows import Collected, Row, collect, parents_nearby
+from reports.rows import Collected, Row, collect, origins, parents_nearby, pretraining_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def side_by_side(ours: str, theirs: str, within: Sequence[str]) -> SideBySide:
     else:
         sides = (collect(find_runs([ours])), collect(find_runs([theirs])))
     pairs, alone = _paired(sides[0].rows, sides[1].rows)
-    parents = {run.record.run_id: run for side in sides for run in (*side.pretrainings, *parents_nearby(side))}
-    return SideBySide(tuple(_pairing(a, b, parents) for a, b in pairs), tuple(alone), sides)
+    known = origins(run for side in sides for run in (*side.pretrainings, *parents_nearby(side)))
+    return SideBySide(tuple(_pairing(a, b, known) for a, b in pairs), tuple(alone), sides)
 
 
 def _labelled(everything: Collected, label: str, argument: str) -> Collected:
@@ -74,7 +75,9 @@ def _labelled(everything: Collected, label: str, argument: str) -> Collected:
     rows = tuple(row for row in everything.rows if row.encoder.label == label)
     if not rows:
         raise UserError.about(argument, label, "the label of an encoder in --in RUNS", did_you_mean(label, labels))
-    return Collected(rows, everything.pretrainings, tuple(one for one in everything.left_out if one.label == label))
+    return Collected(
+        rows, everything.pretrainings, tuple(one for one in everything.left_out if one.label in (label, None))
+    )
 
 
 def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row, Row]], list[str]]:
@@ -104,15 +107,15 @@ def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row,
     return pairs, alone
 
 
-def _pairing(ours: Row, theirs: Row, parents: Mapping[str, FoundRun]) -> Pairing:
+def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
     unfair = tuple(why.replace("baseline", "B") for why in differences(ours, theirs))
     return Pairing(
         ours,
         theirs,
         unfair,
-        tuple(changes(ours.recipe.resolved, theirs.recipe.resolved)),
+        _recipe_changes(ours.recipe, theirs.recipe),
         tuple(changes(_encoder(ours), _encoder(theirs))),
-        _pretraining(ours, theirs, parents),
+        _pretraining(ours, theirs, known),
         tuple(changes(_environment(ours), _environment(theirs))),
         tuple(_scores(ours, theirs, comparable=not unfair)),
         on_images(ours, theirs),
@@ -127,13 +130,20 @@ def _environment(row: Row) -> dict[str, Any]:
     return row.first.record.environment.model_dump(mode="json")
 
 
-def _pretraining(ours: Row, theirs: Row, parents: Mapping[str, FoundRun]) -> tuple[Change, ...] | None:
-    both = [
-        next((parents[name] for name in row.first.record.parents if name in parents), None) for row in (ours, theirs)
-    ]
-    if both[0] is None or both[1] is None:
-        return None
-    return tuple(changes(both[0].record.recipe.resolved, both[1].record.recipe.resolved))
+def _pretraining(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> tuple[Change, ...] | None:
+    mine, other = _pretrained(ours, known), _pretrained(theirs, known)
+    return None if mine is None or other is None else _recipe_changes(mine.record.recipe, other.record.recipe)
+
+
+def _pretrained(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
+    """Return the pretraining at the root of the row's encoder, whatever was trained in between."""
+    first = (known[name] for name in row.first.record.parents if name in known)
+    return next(first, None) or pretraining_of(row, known)
+
+
+def _recipe_changes(ours: RecipeUse, theirs: RecipeUse) -> tuple[Change, ...]:
+    """Return what differs; recipes of one digest differ at most in where they ran, which is no difference."""
+    return () if ours.digest == theirs.digest else tuple(changes(ours.resolved, theirs.resolved))
 
 
 def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:

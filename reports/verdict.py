@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from benchmarks.config import digest_of
 from benchmarks.record import RunRecord
@@ -18,12 +19,21 @@ from benchmarks.tasks import Task
 from reports.correlation import PAIRS_NEEDED, Correlation, spearman
 from reports.find import FoundRun
 from reports.lines import Entry
-from reports.rows import Row
+from reports.rows import Row, pretraining_of
 
 NO_PART_OF_A_LOSS = ("encoder", "drop_path_rate", "training", "data")
 """Parts of a pretraining recipe that may differ between losses on the same images."""
 TARGET = "finetune"
 """The protocol whose score is the final transfer."""
+
+
+class Signal(NamedTuple):
+    """What is cheap to know of an encoder."""
+
+    kind: str
+    """The metric's name in the pretraining's record, or the protocol of a probe."""
+    words: str
+    """With what values must share to be compared."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,15 @@ class Pair:
     name: str
     signal: float
     score: float
+    deviation: float | None = None
+    """Of the score over seeds; None for one, and where it was not published."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A signal against the score, over encoders whose scores are comparable."""
 
-    signal: str
+    signal: Signal
     score: str
     among: str
     """What the encoders share."""
@@ -53,7 +65,7 @@ class Verdict:
     def words(self) -> str:
         """Say what was found, in one sentence."""
         found = self.correlation
-        told = f"{self.signal} against {self.score} ({self.among})"
+        told = f"{self.signal.words} against {self.score} ({self.among})"
         if found is None:
             why = f"{len(self.pairs)} encoders" if len(self.pairs) < PAIRS_NEEDED else "one of the two never varies"
             return f"{told}: no rank correlation ({why}; {PAIRS_NEEDED} that differ are needed)"
@@ -80,47 +92,47 @@ def verdicts(
     among: str,
     entries: Sequence[Entry],
     probes: Mapping[str, Sequence[Row]],
-    parents: Mapping[str, FoundRun],
+    known: Mapping[str, FoundRun],
 ) -> list[Verdict]:
     """Return every signal that two or more of `entries`, rows of one group, have."""
     fine_tuned = [entry for entry in entries if protocol(entry.row) == TARGET]
-    by_signal: dict[str, list[Pair]] = defaultdict(list)
+    by_signal: dict[Signal, list[Pair]] = defaultdict(list)
     for entry in fine_tuned:
         score = entry.row.last(task.primary_metric)
         assert score is not None, "a row without its primary metric is left out before"
-        for signal, value in {**_of_pretraining(entry.row, parents), **_of_probes(task, entry.row, probes)}.items():
-            by_signal[signal].append(Pair(entry.name, value, score.mean))
+        for signal, value in {**_of_pretraining(entry.row, known), **_of_probes(task, entry.row, probes)}.items():
+            by_signal[signal].append(Pair(entry.name, value, score.mean, score.std))
     unit = task.metric(task.primary_metric).unit
     score_name = f"{task.primary_metric} ({unit})"
     return [Verdict(signal, score_name, among, tuple(pairs)) for signal, pairs in by_signal.items() if len(pairs) > 1]
 
 
-def _of_pretraining(row: Row, parents: Mapping[str, FoundRun]) -> dict[str, float]:
+def _of_pretraining(row: Row, known: Mapping[str, FoundRun]) -> dict[Signal, float]:
     """Return the metrics of the pretraining that made the row's encoder.
 
     A loss means the same only on the same images under the same masks and targets: its name has a mark of these.
     """
-    direct = {record.parents[-1] for record in row.records if record.parents}
-    if len(direct) != 1 or (parent := parents.get(direct.pop())) is None:
+    if (parent := pretraining_of(row, known)) is None:
         return {}
     return {_signal(name, parent.record): value.last for name, value in parent.record.metrics.items()}
 
 
-def _signal(name: str, record: RunRecord) -> str:
+def _signal(name: str, record: RunRecord) -> Signal:
     if "loss" not in name:
-        return f"{name} of pretraining"
+        return Signal(name, f"{name} of pretraining")
     conditions = {key: value for key, value in record.recipe.resolved.items() if key not in NO_PART_OF_A_LOSS}
     mark = digest_of([conditions, record.data.fingerprint, record.image_size_px])
-    return f"{name} of pretraining (measured as {mark[:6]})"
+    return Signal(name, f"{name} of pretraining (measured as {mark[:6]})")
 
 
-def _of_probes(task: Task, row: Row, probes: Mapping[str, Sequence[Row]]) -> dict[str, float]:
+def _of_probes(task: Task, row: Row, probes: Mapping[str, Sequence[Row]]) -> dict[Signal, float]:
     """Return the scores of the same weights by other protocols; several recipes of one protocol each count alone."""
     found = {}
     for other in probes.get(row.encoder.sha256 or "", ()):
         if score := other.last(task.primary_metric):
             mark = f"{other.recipe.name}, {other.conditions.recipe_digest[:8]}"
-            found[f"{task.primary_metric} by {protocol(other)} ({mark})"] = score.mean
+            told = f"{task.primary_metric} by {protocol(other)} ({mark})"
+            found[Signal(protocol(other), told)] = score.mean
     return found
 
 
@@ -136,4 +148,6 @@ def published() -> Iterator[Verdict]:
             loss, top1 = float(numbers["masked_loss"].value), float(numbers["top1"].value)
             sizes[source, backbone].append(Pair(variant, loss, top1))
     for (source, backbone), pairs in sizes.items():
-        yield Verdict("masked_loss", "top1 (%)", f"{backbone}, published by {source}", tuple(pairs))
+        yield Verdict(
+            Signal("masked_loss", "masked_loss"), "top1 (%)", f"{backbone}, published by {source}", tuple(pairs)
+        )

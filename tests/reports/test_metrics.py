@@ -72,3 +72,25 @@ def test_frequency_groups_render(tmp_path: Path) -> None:
     text = to_markdown(board(tmp_path))
     assert all(f"{name} last epoch" in text.replace("\\", "") for name in names)
     assert all(value in text for value in ("50.00", "51.00", "52.00"))
+
+
+def test_step_time_and_flops_stand_among_the_costs_where_they_were_measured(tmp_path: Path) -> None:
+    for seed, step in enumerate((0.25, 0.2625)):
+        measured = factory.transfer("simmim", seed, seconds_per_step=step, flops_per_image=15_437_500_000.0)
+        factory.write(tmp_path / "new", measured)
+    older = factory.transfer("supervised")
+    factory.write(tmp_path / "old", older)
+    both = board(tmp_path)
+    assert {"Time per step (ms)", "GFLOPs per image"} <= set(titles(both, "settings"))
+    measured_line, older_line = csv.DictReader(io.StringIO(to_csv(both)))
+    assert (measured_line["step_milliseconds"], measured_line["gflops_per_image"]) == ("256.2", "15.438")
+    assert (older_line["step_milliseconds"], older_line["gflops_per_image"]) == ("", "")
+    assert "GFLOPs" not in to_text(board(tmp_path / "old"))
+
+
+def test_tables_have_the_best_epoch_of_the_leading_metric_alone(tmp_path: Path) -> None:
+    factory.write(tmp_path, factory.transfer("simmim"))
+    found = board(tmp_path)
+    assert "top1 best epoch (%)" in titles(found, "scores")
+    assert "top5 best epoch (%)" in titles(found, "provenance")
+    assert "99.50" in to_csv(found)

@@ -76,10 +76,10 @@ def test_signals_of_the_runs_at_hand(tmp_path: Path, capsys: pytest.CaptureFixtu
     runs = study(tmp_path, [0.5, 0.4, 0.3, 0.25, 0.2, 0.1], [60.0, 61.0, 59.0, 64.0, 63.0, 70.0])
     (section,) = make(Request((str(runs),))).sections
     loss, knn = section.verdicts
-    assert loss.signal.startswith("masked_loss of pretraining")
+    assert loss.signal.words.startswith("masked_loss of pretraining")
     assert loss.correlation is not None
     assert loss.correlation.rho == pytest.approx(-1)
-    assert knn.signal.startswith("top1 by knn (digits_knn, ")
+    assert knn.signal.words.startswith("top1 by knn (digits_knn, ")
     assert knn.correlation is not None
     assert knn.correlation.rho == pytest.approx(scipy.stats.spearmanr(range(6), [60, 61, 59, 64, 63, 70]).statistic)
     assert mimbench.main(["report", "verdict", str(runs)]) == 0
@@ -101,3 +101,13 @@ def test_losses_under_other_masks_are_other_signals(tmp_path: Path) -> None:
     (section,) = make(Request((str(tmp_path),))).sections
     assert [len(one.pairs) for one in section.verdicts] == [3, 3]
     assert all("no rank correlation (3 encoders" in one.words for one in section.verdicts)
+
+
+def test_an_encoder_finds_its_pretraining_by_its_weights_where_no_parent_is_named(tmp_path: Path) -> None:
+    parent = factory.pretrain(metrics={"avg_dist_px": MetricValue(last=12.5)}, exported_sha256=factory.sha("carried"))
+    factory.write(tmp_path, parent)
+    for label, weights in (("carried", "carried"), ("renamed", "carried"), ("stranger", "another")):
+        use = factory.encoder(label, sha256=factory.sha(weights))
+        factory.write(tmp_path, factory.transfer(encoder=use), name=label)
+    (section,) = make(Request((str(tmp_path),))).sections
+    assert [[pair.name for pair in one.pairs] for one in section.verdicts] == [["carried", "renamed"]]
