@@ -46,6 +46,8 @@ class PretrainRecipe(Config):
     """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens."""
     data: PretrainData
     training: Training
+    export_epochs: tuple[Count, ...] = placement(())
+    """After these epochs the encoder is exported as well, so that it can be measured as it was then."""
 
     @field_validator("encoder", mode="before")
     @classmethod

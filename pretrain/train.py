@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -35,6 +37,8 @@ class MaskedImageModelling(Problem[Batch]):
         self.method = build_method(recipe, self.device)
         self.model = self.method.model
         self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+        self.exports: dict[int, Callable[[], object]] = {}
+        """What to write after which step, on the main rank."""
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the masked loss; the masks of the global batch depend on seed and step only."""
@@ -43,6 +47,11 @@ class MaskedImageModelling(Problem[Batch]):
         batch_size, random = recipe.training.batch_size, generator(self.seed, "mask", step, device=self.device)
         hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
         return self.method.loss(batch.images, hidden[ranks.share(batch_size)])
+
+    def after_step(self, step: int) -> None:
+        """Export the encoder where the recipe wants it as it is now."""
+        if step in self.exports and ranks.is_main():
+            self.exports[step]()
 
 
 def pretrain(work: Work[PretrainRecipe], files: list[Path]) -> RunRecord:
@@ -63,6 +72,7 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: lis
     config, record = work.config, run.record
     samples = training_samples(config, ImageFiles(work.root, files), work.seed)
     loop = Loop(problem, samples, config.training, run, work.seed, config.data.max_unreadable)
+    problem.exports = _intermediate_exports(problem, work, loop)
     progress = loop.train()
     if not ranks.is_main():
         return
@@ -73,6 +83,21 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: lis
         exported_sha256=manifest.sha256,
         data=record.data.model_copy(update={"unreadable": tuple(progress.unreadable)}),
     )
+
+
+def _intermediate_exports(
+    problem: MaskedImageModelling, work: Work[PretrainRecipe], loop: Loop[Batch]
+) -> dict[int, Callable[[], object]]:
+    """Return the recipe's `export_epochs` by step. Raises UserError where the training ends before one of them."""
+    found: dict[int, Callable[[], object]] = {}
+    for epoch in work.config.export_epochs:
+        step, folder = epoch * loop.per_epoch, work.folder.encoder_after(epoch)
+        if step > loop.total_steps:
+            rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
+            raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
+        encoder, name = problem.method.model.encoder, work.folder.path.name
+        found[step] = partial(export_encoder, encoder, work.recipe, epoch, folder, name)
+    return found
 
 
 def _check_channels(config: PretrainRecipe) -> None:
