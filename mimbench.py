@@ -27,7 +27,7 @@ ELSEWHERE: dict[tuple[str, ...], str] = {
     ("report", "masking"): "pretrain.masking_report",
 }
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG, MACHINE, INTERRUPTED = 0, 1, 2, 71, 130
 
 HELP = """usage: mimbench VERB [arguments]
 
@@ -44,7 +44,8 @@ examples:
   mimbench report leaderboard runs --baseline supervised --out report
 
 `mimbench VERB --help` teaches one verb.
-Exit codes: 0 done, 1 the work failed, 2 what was asked for was wrong, 130 stopped on request with the state saved.
+Exit codes: 0 done, 1 the work failed, 2 what was asked for was wrong, 71 the machine failed and the same command may go
+on, 130 stopped on request with the state saved.
 """
 
 
@@ -56,13 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())), end="")
         return DONE if arguments else WRONG
     from benchmarks import ranks
-    from benchmarks.errors import Stopped, UserError, WorkFailed
+    from benchmarks.errors import MachineFailed, Stopped, UserError, WorkFailed
 
     try:
         with contextlib.nullcontext() if ranks.is_main() else contextlib.redirect_stdout(None):
             return _run_verb(arguments[0], arguments[1:])
     except UserError as error:
         return _say(f"error: {error}", WRONG)
+    except MachineFailed as error:
+        return _say(f"failed: {error}", MACHINE)
     except WorkFailed as error:
         return _say(f"failed: {error}", FAILED)
     except Stopped as error:

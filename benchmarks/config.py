@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationErro
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
 class Config(BaseModel):

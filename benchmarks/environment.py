@@ -11,6 +11,8 @@ from pathlib import Path
 
 from benchmarks.record import Environment
 
+COMMIT = Path(__file__).parent.parent / "COMMIT"
+"""Only in a snapshot of the code: the commit that it was taken from."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
 
 
@@ -37,6 +39,8 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Return this source tree's commit, with `+changes` where files differ from it; None outside git."""
+    if COMMIT.is_file():
+        return COMMIT.read_text(encoding="utf-8") or None
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

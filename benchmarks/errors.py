@@ -1,7 +1,7 @@
-"""The two ways a command can end badly, worded for the person who typed it.
+"""The ways in which a command can end badly, worded for the person who typed it.
 
-`UserError` is a wrong request (exit code 2), `WorkFailed` is right work that did not finish (exit code 1),
-`Stopped` is work that saved its state because it was asked to stop (exit code 130).
+`UserError` is a wrong request (exit code 2), `WorkFailed` is right work that did not finish (exit code 1, or 71 where
+it is worth another try: `MachineFailed`), `Stopped` is work that saved its state because it was asked to (code 130).
 Anything else that escapes a verb is our own bug and keeps its traceback.
 """
 
@@ -22,6 +22,10 @@ class UserError(ValueError):
 
 class WorkFailed(RuntimeError):
     """The request was right, but the work could not be finished."""
+
+
+class MachineFailed(WorkFailed):
+    """A part of the machine failed, not the work: the same command may well go on (exit code 71)."""
 
 
 class Stopped(RuntimeError):

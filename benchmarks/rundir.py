@@ -37,11 +37,16 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.encoder = path / "encoder"
+        self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"
         self.per_class = path / "per_class.csv"
         self.test_sets = path / "test_sets.csv"
         self.layers = path / "layers.csv"
         self.neighbours = path / "neighbours.csv"
+
+    def encoder_after(self, epochs: int) -> Path:
+        """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
+        return self.encoders / f"epoch_{epochs}"
 
 
 def read_record(folder: Path) -> RunRecord | None:
@@ -169,6 +174,7 @@ def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
     return record.model_copy(
         update={
             "attempts": earlier.attempts + 1,
+            "steps": earlier.steps,
             "seconds": earlier.seconds,
             "started_at": earlier.started_at,
             "data": record.data.model_copy(update={"unreadable": earlier.data.unreadable}),

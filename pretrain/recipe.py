@@ -75,6 +75,8 @@ class PretrainRecipe(Config):
     validation: Validation | None = None
     """Null measures no loss on held-out images."""
     training: PretrainTraining
+    export_epochs: tuple[Count, ...] = placement(())
+    """After these epochs the encoder is exported as well, so that it can be measured as it was then."""
 
     @field_validator("encoder", mode="before")
     @classmethod

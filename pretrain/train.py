@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -45,6 +48,8 @@ class MaskedImageModelling(Problem[Batch]):
         _prepare(self.model, recipe.training, self.device)
         self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
         self.held_out = self._held_out(files) if files.held_out else None
+        self.exports: dict[int, Callable[[], object]] = {}
+        """What to write after which step."""
 
     def _held_out(self, files: Files) -> HeldOut:
         source, patch = ImageFiles(files.root, files.held_out), self.method.model.encoder.patch_size_px
@@ -67,6 +72,11 @@ class MaskedImageModelling(Problem[Batch]):
         """Return the loss on the images that are held out."""
         held_out = self.held_out
         return {} if held_out is None else {MASKED_LOSS: held_out.loss(self.method, self.recipe, self.device)}
+
+    def after_step(self, step: int) -> None:
+        """Export the encoder where the recipe wants it as it is now."""
+        if step in self.exports:
+            self.exports[step]()
 
 
 def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) -> None:
@@ -101,6 +111,7 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: Fil
     loop = Loop(
         problem, samples, config.training, run, work.seed, config.data.max_unreadable, _evaluation_steps(config, files)
     )
+    problem.exports = _intermediate_exports(problem, work, loop)
     progress = loop.train()
     epochs = config.training.epochs_seen(loop.per_epoch)
     encoder = problem.method.model.encoder
@@ -128,6 +139,21 @@ def _metrics(config: PretrainRecipe, evaluations: list[dict[str, float]]) -> dic
         best = min(evaluations, key=lambda line: line[MASKED_LOSS])
         last, epoch = evaluations[-1][MASKED_LOSS], round(best["epoch"])
         found[MASKED_LOSS] = MetricValue(last=last, best=best[MASKED_LOSS], best_epoch=epoch)
+    return found
+
+
+def _intermediate_exports(
+    problem: MaskedImageModelling, work: Work[PretrainRecipe], loop: Loop[Batch]
+) -> dict[int, Callable[[], object]]:
+    """Return the recipe's `export_epochs` by step. Raises UserError where the training ends before one of them."""
+    found: dict[int, Callable[[], object]] = {}
+    for epoch in work.config.export_epochs:
+        step, folder = epoch * loop.per_epoch, work.folder.encoder_after(epoch)
+        if step > loop.total_steps:
+            rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
+            raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
+        encoder, name = problem.method.model.encoder, work.folder.path.name
+        found[step] = partial(export_encoder, encoder, work.recipe, epoch, folder, name)
     return found
 
 

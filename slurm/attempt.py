@@ -10,8 +10,16 @@ from benchmarks.config import Config
 
 STOPPED_CODE = 130
 """The exit code of work that saved its state because it was asked to stop."""
+FAILED_CODE = 1
+"""The exit code of right work that could not be finished, for a reason that it named."""
 WRONG_CODE = 2
 """The exit code of a wrong request."""
+CRASHED_CODE = 70
+"""The exit code of a stage that broke off with a traceback, or never began; EX_SOFTWARE of sysexits.h."""
+BUSY_CODE = 75
+"""The exit code of a stage that another process is at work on; EX_TEMPFAIL of sysexits.h."""
+FATAL_CODES = (FAILED_CODE, WRONG_CODE)
+"""Starting again would end the same way."""
 
 
 class Meeting(Config):
@@ -60,11 +68,12 @@ def first_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
     """Return the end that brought the others about, or None when every rank ended well.
 
     A rank that lost a peer raises an error, often before the news of the peer arrives from its node. It is never
-    killed by a signal for that, and never finds the request wrong: whatever ended so comes first.
+    killed by a signal for that, and never finds a reason in words: whatever ended so comes first.
     """
 
-    def order(end: RankEnd) -> tuple[bool, bool, bool, float]:
-        return not end.failed, end.exit_code > 0, end.exit_code != WRONG_CODE, end.at
+    def order(end: RankEnd) -> tuple[bool, bool, bool, bool, float]:
+        code = end.exit_code
+        return not end.failed, code > 0, code != WRONG_CODE, code not in FATAL_CODES, end.at
 
     return min((end for end in ends if end.exit_code != 0), key=order, default=None)
 
@@ -84,7 +93,19 @@ class Attempt(Config):
     skipped: str | None = None
     """Why the command was not run at all."""
     job: str | None = None
-    """Which start of which job this is, where the stage has several processes."""
+    """Which start of which job this is."""
+    saved_step: int = 0
+    """The step of the run's last checkpoint when this start began."""
+    fruitless: int = 0
+    """How many starts of the job in a row, just before this one, have got no further."""
+    noticed: bool = False
+    """Slurm has told that the time limit is near."""
+    given_up_after: int | None = None
+    """So many starts in a row got no further, this one included, and its job was not started again."""
     meeting: Meeting | None = None
     cause: RankEnd | None = None
     """Which of several processes made it fail."""
+
+    def fruitless_after(self, saved_step: int) -> int:
+        """Return how many starts in a row have got no further when this one left its last checkpoint at a step."""
+        return 0 if saved_step > self.saved_step else self.fruitless + 1

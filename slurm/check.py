@@ -50,8 +50,8 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
-    for task, work in file.tasks.items():
-        yield from _work_mistakes(f"tasks.{task}", work, task, ranks)
+    for name, work in file.tasks.items():
+        yield from _work_mistakes(f"tasks.{name}", work, file.task(name), ranks)
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
@@ -98,7 +98,7 @@ def require_encoder_files(file: PipelineFile) -> None:
         if source.ref is None or source.ref.startswith(HUBS):
             continue
         try:
-            resolve(source.ref, stage=source.stage)
+            resolve(source.ref, stage=source.stage, architecture=source.architecture)
         except UserError as error:
             mistakes.append(f"{field}.ref: {error}")
     if mistakes:
@@ -109,6 +109,12 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
     if source.stage is not None and (own := _tells_its_stage(source)):
         rule = f"left out: {own}"
         yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
+    if source.architecture is not None and source.from_ is not None:
+        rule = f"left out: `from: {source.from_}` is trained here, and its record tells the architecture"
+        yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")
+    if source.epoch is not None and (ends := _ends_before(file, source)) is not None:
+        rule = f"an epoch of {source.from_}, which ends after {ends}"
+        yield four_parts(f"{field}.epoch", source.epoch, rule, "an earlier epoch, or a longer pretraining")
     if source.from_ is not None:
         known = [f"pretrain.{name}" for name in file.pretrain] + [f"finetune.{name}" for name in file.finetune]
         if source.from_ not in known:
@@ -121,6 +127,18 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         yield four_parts(f"{field}.ref", source.ref, rule, remedy)
     elif source.ref is not None and (unknown := _unknown_model(source.ref)):
         yield f"{field}.ref: {unknown}"
+
+
+def _ends_before(file: PipelineFile, source: Source) -> int | None:
+    """Return the length in epochs of the pretraining that `source.epoch` is not an epoch of; None where it is one."""
+    entry = file.pretrain.get((source.from_ or "").removeprefix("pretrain."))
+    if entry is None or source.epoch is None:
+        return None
+    try:
+        epochs: int | None = load_work(entry, None).config.training.epochs
+    except UserError:  # told where the pretraining is checked
+        return None
+    return epochs if epochs is not None and epochs < source.epoch else None
 
 
 def _tells_its_stage(source: Source) -> str | None:

@@ -135,8 +135,19 @@ class SlurmCluster(AnyCluster):
     """Per stage, with its unit: `72h`, `90m`, `3-00:00:00`. Quote it: plain YAML reads 72:00:00 as a number."""
     stop_notice_s: Annotated[int, Field(ge=30)] = 120
     """Seconds before the time limit at which a stage is told (SIGUSR2) to save and stop."""
+    fruitless_restarts: Annotated[int, Field(ge=0)] = 2
+    """How often in a row a job goes back into the queue though its last start left no new checkpoint. A stage that
+    crashed, lost its node or reached the time limit, and got further, always does."""
     setup: tuple[str, ...] = ()
     """Shell commands run on the node before the stage: `module load cuda`."""
+    container: str | None = None
+    """Image in which stages run, for sites whose srun has the option --container-image (pyxis)."""
+    container_mounts: tuple[str, ...] = ()
+    """Folders of the node that the image sees, `FROM:TO`; the working directory must be among them."""
+    python: str | None = None
+    """Interpreter that runs the stages, where it is not the one that submits them: that of the container, say."""
+    stage_data: dict[str, str] = Field(default_factory=dict)
+    """Data folders that are copied to each node once, and read from there: `{/data/imagenet: /local/imagenet}`."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     """Any other sbatch option, without its dashes: `{exclude: node7, requeue: true}`."""
 
@@ -144,6 +155,8 @@ class SlurmCluster(AnyCluster):
     def _one_process_for_each_gpu(self) -> SlurmCluster:
         if self.gpus_per_node and self.processes_per_node > 1:
             raise ValueError("processes_per_node only with `gpus_per_node: 0`: a stage has one process per GPU")
+        if self.container_mounts and self.container is None:
+            raise ValueError("container_mounts only with `container`")
         return self
 
     @property

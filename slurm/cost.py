@@ -101,8 +101,8 @@ def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]
     works += [(f"pretrain.{name}", "pretrain", entry, None) for name, entry in file.pretrain.items()]
     works += [(f"finetune.{name}", entry.task, entry, entry.encoder) for name, entry in file.finetune.items()]
     works += [
-        (f"{task}.{label}.seed{seed}", task, work, source)
-        for task, work in file.tasks.items()
+        (f"{name}.{label}.seed{seed}", file.task(name), work, source)
+        for name, work in file.tasks.items()
         for label, source in file.encoders.items()
         for seed in file.seeds
     ]

@@ -2,6 +2,7 @@
 
 pipelines/<id>/pipeline.yaml          the file, resolved
 pipelines/<id>/cluster.yaml           where it was launched last
+pipelines/<id>/code/<digest>/         the program as it was when stages were submitted
 pipelines/<id>/manifest.json          stages with command, needs, job and last known state
 pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
 pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
@@ -66,6 +67,8 @@ class Manifest(Config):
     workdir: str
     """Relative paths in the commands start here."""
     places: Places = Places()
+    code: str
+    """The snapshot of the program that newly submitted stages run."""
     entries: tuple[Entry, ...]
 
     @property

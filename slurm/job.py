@@ -1,7 +1,6 @@
 """What submitit runs: one stage, on this machine or once on every node of a job.
 
-Only the pipeline's folder, the stage's name and the number of ranks are pickled; everything else is read from files, so
-a job that waited for days runs the code and the command of the day it starts.
+Only the pipeline's folder, the stage's name and what the cluster asks of it are pickled; all else is read from files.
 """
 
 from __future__ import annotations
@@ -9,24 +8,25 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from benchmarks.errors import UserError, WorkFailed
 from benchmarks.rundir import completed
 from slurm import team
-from slurm.attempt import STOPPED_CODE, WRONG_CODE, Attempt, RankEnd
+from slurm.attempt import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, RankEnd
 from slurm.folder import Held, Manifest, PipelineFolder, hold, is_held
-from slurm.requeue import NOTICE, heard, requeue_this_job
+from slurm.requeue import NOTICE, heard, new_attempt
 from slurm.stages import Pipeline, Stage
-from slurm.state import BAD, announced_run, inputs_digest, observe, reached_step
+from slurm.staging import with_local_data
+from slurm.state import BAD, announced_run, observe
 
-FAILED, BUSY = 1, 75
 SHARED_FILES_S = 30
 
 
@@ -37,42 +37,47 @@ class Outcome:
     code: int
     cause: RankEnd | None = None
     """Which of several ranks failed first."""
-    progressed: bool = False
-    """Whether it is further than it was when it started."""
 
 
-def enter(pipeline_dir: str, stage: str, ranks_per_node: int = 1) -> None:
+@dataclass(frozen=True)
+class Request:
+    """What the cluster's file asks of a stage."""
+
+    ranks_per_node: int = 1
+    restarts: int | None = None
+    """How many starts of its job in a row may get no further; None where jobs are not started again."""
+    stage_data: Mapping[str, str] = field(default_factory=dict)
+    """Where the node's own copy of a data folder lies."""
+
+
+def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
     """Run a stage and end the process with its exit code, so that Slurm's `afterok` sees a failure."""
-    sys.exit(run_stage(pipeline_dir, stage, ranks_per_node))
+    sys.exit(run_stage(pipeline_dir, stage, asked))
 
 
-def run_stage(pipeline_dir: str, stage: str, ranks_per_node: int = 1) -> int:
+def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
     """Run the stage's command, in this process or in one process for each rank; return its exit code.
 
     It does not run when a parent is not completed (Slurm's dependencies cannot be trusted alone), nor when another
-    process is at work on it.
+    process is at work on it, nor when too many starts of its job in a row have got no further.
     """
     signal.signal(signal.SIGTERM, _stop_before_work)
     signal.signal(signal.SIGUSR2, _stop_before_work)
     folder = PipelineFolder(Path(pipeline_dir))
     manifest = folder.read_manifest()
     os.chdir(manifest.workdir)
-    layout = team.layout_here(ranks_per_node)
+    layout = team.layout_here(asked.ranks_per_node)
     if layout.node > 0:
         signal.signal(signal.SIGTERM, _leave_to_the_first_node)
         signal.signal(signal.SIGUSR2, _leave_to_the_first_node)
-        team.follow(folder, stage, layout, manifest.entry(stage).stage.argv)
+        team.follow(folder, stage, layout, with_local_data(manifest.entry(stage).stage.argv, asked.stage_data))
         return 0
     try:
-        with heard() as signals, hold(folder.lock(stage), f"stage {stage}"):
-            outcome = _run_held(folder, manifest, manifest.entry(stage).stage, layout)
+        with hold(folder.lock(stage), f"stage {stage}"):
+            return _run_held(folder, manifest, manifest.entry(stage).stage, layout, asked)
     except Held as error:
         print(error, file=sys.stderr)
-        return BUSY
-    # A stage that got no further would do so for ever.
-    if outcome.code == STOPPED_CODE and NOTICE in signals and outcome.progressed and layout.on_slurm:
-        requeue_this_job()
-    return outcome.code
+        return BUSY_CODE
 
 
 def _leave_to_the_first_node(_signal: int, _frame: FrameType | None) -> None:
@@ -85,34 +90,38 @@ def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout) -> Outcome:
+def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout, asked: Request) -> int:
     pipeline = manifest.pipeline
     why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
-    attempt = Attempt(
-        inputs_digest=inputs_digest(folder, pipeline, stage),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started_at=time.time(),
-        skipped=why_not,
-        job=layout.job if layout.world_size > 1 else None,
-    )
+    attempt = new_attempt(folder, pipeline, stage, layout.job).model_copy(update={"skipped": why_not})
+    if (
+        asked.restarts is not None and attempt.fruitless > asked.restarts
+    ):  # its node was lost each time: nobody could judge it
+        ended: dict[str, Any] = {
+            "finished_at": time.time(),
+            "exit_code": FAILED_CODE,
+            "given_up_after": attempt.fruitless,
+        }
+        folder.write_attempt(stage.name, attempt.model_copy(update=ended))
+        return FAILED_CODE
     folder.write_attempt(stage.name, attempt)
     if why_not is not None:
         print(f"skipped: {why_not}", file=sys.stderr)
-        return Outcome(FAILED)
-    before = reached_step(folder, stage)
+        return FAILED_CODE
     print("$ " + shlex.join(stage.command), flush=True)
 
     def in_ranks(argv: Sequence[str]) -> Outcome:
         first = team.lead(folder, stage.name, attempt, layout, argv)
         return Outcome(0) if first is None else Outcome(first.stage_code, first if first.failed else None)
 
-    outcome = _run_verb(folder, stage, in_ranks if layout.world_size > 1 else _in_this_process)
+    with heard() as signals:
+        call = in_ranks if layout.world_size > 1 else _in_this_process
+        outcome = _run_verb(folder, stage, lambda argv: call(with_local_data(argv, asked.stage_data)))
     if outcome.cause is not None:
         print(outcome.cause.tell(), file=sys.stderr)
-    ended = {"finished_at": time.time(), "exit_code": outcome.code, "cause": outcome.cause}
-    folder.write_attempt(stage.name, attempt.model_copy(update=ended))
-    return replace(outcome, progressed=reached_step(folder, stage) > before)
+    ended = {"exit_code": outcome.code, "cause": outcome.cause, "noticed": NOTICE in signals}
+    folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
+    return outcome.code
 
 
 def _unfit_parent(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
@@ -139,6 +148,12 @@ def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str
                 time.sleep(1)
     except KeyboardInterrupt:
         return Outcome(STOPPED_CODE)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Outcome(WRONG_CODE)
+    except WorkFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return Outcome(FAILED_CODE)
     return outcome
 
 
@@ -149,7 +164,7 @@ def _in_this_process(argv: Sequence[str]) -> Outcome:
     try:
         return Outcome(mimbench.main(argv))
     except SystemExit as error:
-        return Outcome(error.code if isinstance(error.code, int) else FAILED)
+        return Outcome(error.code if isinstance(error.code, int) else FAILED_CODE)
     except Exception:
         traceback.print_exc()
-        return Outcome(FAILED)
+        return Outcome(CRASHED_CODE)

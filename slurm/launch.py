@@ -10,6 +10,7 @@ from benchmarks.files import write_atomically
 from slurm.cluster import Cluster
 from slurm.folder import Entry, Manifest, PipelineFolder, Places
 from slurm.pipeline import PipelineFile
+from slurm.snapshot import take_snapshot
 from slurm.stages import Pipeline
 from slurm.state import LIVE, observe
 
@@ -25,7 +26,12 @@ def prepare(
     jobs = {entry.stage.name: entry.job for entry in earlier.entries} if earlier is not None else {}
     entries = tuple(Entry(stage=stage, job=jobs.get(stage.name)) for stage in pipeline.stages)
     manifest = Manifest(
-        id=pipeline.id, cluster=cluster.executor, workdir=str(Path.cwd()), places=places, entries=entries
+        id=pipeline.id,
+        cluster=cluster.executor,
+        workdir=str(Path.cwd()),
+        places=places,
+        code=str(take_snapshot(folder.path)),
+        entries=entries,
     )
     folder.write_manifest(manifest)
     return manifest

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,7 @@ from slurm.cluster import LocalCluster
 from slurm.display import Display
 from slurm.folder import Job, Manifest, PipelineFolder, holder_pid
 from slurm.launch import forget_unfinished, set_entry
+from slurm.snapshot import variables
 from slurm.stages import Stage
 from slurm.state import BAD, LIVE, View, observe_all
 
@@ -68,8 +70,9 @@ class LocalLauncher:
             **({"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}),
         )
         threads = str(max(1, self.cluster.cpus_per_stage // ranks))
-        with _environment(dict.fromkeys(THREAD_VARIABLES, threads)), _terminal_signals_held():
-            process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, ranks)
+        own = {**dict.fromkeys(THREAD_VARIABLES, threads), **variables(Path(self.manifest.code))}
+        with _environment(own), _terminal_signals_held():
+            process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, job.Request(ranks))
         self.processes[stage.name] = process
         started = Job(executor="local", id=process.job_id, gpus=gpus)
         self.manifest = set_entry(self.folder, self.manifest, stage.name, job=started, state="starting")

@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from benchmarks.config import Config, apply_overrides, digest_of, read_yaml, validate
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
+from benchmarks.training import Count
 
 # Names become parts of file names, of job names and of `a.b=c` overrides.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -29,11 +30,17 @@ class Source(Config):
     """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
     stage: TrainedStage | None = None
     """How far the encoder that `ref` names was trained, where its file or tag does not tell."""
+    architecture: str | None = None
+    """What the encoder that `ref` names is, where its tensors do not tell: `--architecture` of `mimbench transfer`."""
+    epoch: Count | None = None
+    """Of a pretraining in this file: the encoder after so many epochs instead of the last."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
         if (self.from_ is None) == (self.ref is None):
             raise ValueError("exactly one of `from` and `ref`")
+        if self.epoch is not None and not (self.from_ or "").startswith("pretrain."):
+            raise ValueError("`epoch` only with `from: pretrain.NAME`")
         return self
 
 
@@ -76,6 +83,13 @@ class Finetune(Work):
     seed: int = 0
 
 
+class Measurement(Work):
+    """A task that every encoder is measured on."""
+
+    task: str | None = None
+    """Of the catalogue, where the entry has another name: one task by two recipes has two entries."""
+
+
 class PipelineFile(Config):
     """Encoders x tasks x seeds, and what must be trained first."""
 
@@ -83,11 +97,21 @@ class PipelineFile(Config):
     pretrain: dict[Name, Pretrain] = Field(default_factory=dict)
     finetune: dict[Name, Finetune] = Field(default_factory=dict)
     encoders: dict[Name, Source] = Field(min_length=1)
-    tasks: dict[Name, Work] = Field(min_length=1)
-    """Names of the catalogue; a plain list takes every task's own recipe."""
+    tasks: dict[Name, Measurement] = Field(min_length=1)
+    """Names of the catalogue, or names of your own with a `task`; a plain list takes every task's own recipe."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     baseline: str
     """The encoder that the others are compared with."""
+
+    def task(self, name: str) -> str:
+        """Return what an entry of `tasks` is called in the catalogue."""
+        return self.tasks[name].task or name
+
+    def export_epochs(self, pretraining: str) -> list[int]:
+        """Return after which epochs a pretraining's encoder is wanted, besides at its end."""
+        sources = [*self.encoders.values(), *(entry.encoder for entry in self.finetune.values())]
+        wanted = {source.epoch for source in sources if source.from_ == f"pretrain.{pretraining}"}
+        return sorted(epoch for epoch in wanted if epoch is not None)
 
     def resolved(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

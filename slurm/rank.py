@@ -6,19 +6,29 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
+
+from slurm.attempt import CRASHED_CODE
 
 PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str], parent: int) -> int:
-    """Run a verb as a rank of the job whose process id is `parent`; return its exit code."""
+    """Run a verb as a rank of the job whose process id is `parent`; return its exit code.
+
+    A traceback has one of its own: unlike a failure that the verb words itself, it may be worth another start.
+    """
     die_with(parent)
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _stop_before_work)
-    import mimbench
+    try:
+        import mimbench
 
-    return mimbench.main(argv)
+        return mimbench.main(argv)
+    except Exception:
+        traceback.print_exc()
+        return CRASHED_CODE
 
 
 def die_with(parent: int) -> None:

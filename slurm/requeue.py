@@ -1,13 +1,27 @@
-"""A stage that stopped at the time limit goes on in the same Slurm job, which is put back into the queue."""
+"""After a start of a stage: whether its Slurm job goes back into the queue, to go on under the same id.
+
+The last line of the batch script asks this: `python -m slurm.requeue FOLDER STAGE RESTARTS EXIT_CODE`. The script
+outlives whatever kills the stage's own processes, so a stage that was killed, or never began, is judged as well. Where
+Slurm itself ends the job (scancel, preemption, a lost node), it decides what follows.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.errors import UserError
+from slurm.attempt import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, Attempt, RankEnd
+from slurm.folder import PipelineFolder
+from slurm.stages import Pipeline, Stage
+from slurm.state import inputs_digest, saved_step
 
 NOTICE = signal.SIGUSR2
 """What Slurm sends before the time limit, and submitit's name for it."""
@@ -32,17 +46,106 @@ def heard() -> Iterator[set[int]]:
         os.close(writer)
 
 
-def requeue_this_job() -> bool:
+def this_start() -> str:
+    """Return the id of the Slurm job around this process and how often it was requeued: `17.2`."""
+    return f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+
+
+def new_attempt(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, start: str) -> Attempt:
+    """Return an attempt that begins now, and knows how many starts of the same job before it were in vain."""
+    saved, last = saved_step(folder, stage), folder.read_attempt(stage.name)
+    same_job = last is not None and last.job is not None and _job_of(last.job) == _job_of(start)
+    return Attempt(
+        inputs_digest=inputs_digest(folder, pipeline, stage),
+        host=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        pid=os.getpid(),
+        started_at=time.time(),
+        job=start,
+        saved_step=saved,
+        fruitless=last.fruitless_after(saved) if last is not None and same_job else 0,
+    )
+
+
+def _job_of(start: str) -> str:
+    return start.partition(".")[0]
+
+
+def main(argv: list[str]) -> int:
+    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code."""
+    folder, name, restarts, code = PipelineFolder(Path(argv[0])), argv[1], int(argv[2]), int(argv[3])
+    try:
+        manifest = folder.read_manifest()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return code or CRASHED_CODE
+    os.chdir(manifest.workdir)
+    if code == BUSY_CODE:  # the attempt is that of another process
+        return code
+    pipeline = manifest.pipeline
+    stage = pipeline.stage(name)
+    attempt = _as_it_ended(folder, pipeline, stage, code)
+    if not _may_go_on(attempt, code) or _slurm_ends_it():
+        return code
+    fruitless = attempt.fruitless_after(saved_step(folder, stage))
+    if fruitless <= restarts:
+        requeue_this_job()
+        return code
+    folder.write_attempt(name, attempt.model_copy(update={"given_up_after": fruitless}))
+    print(f"given up: {fruitless} starts in a row have left no new checkpoint", file=sys.stderr)
+    return code
+
+
+def _as_it_ended(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, code: int) -> Attempt:
+    """Return this start's attempt; how it ended is added where its process could not write that any more."""
+    attempt = folder.read_attempt(stage.name)
+    if attempt is None or attempt.job != this_start():
+        attempt = new_attempt(folder, pipeline, stage, this_start())
+    if attempt.finished_at is not None or attempt.skipped is not None:
+        return attempt
+    ended = {"finished_at": time.time(), "exit_code": code or CRASHED_CODE, "cause": _killed(attempt, code)}
+    attempt = attempt.model_copy(update=ended)
+    folder.write_attempt(stage.name, attempt)
+    return attempt
+
+
+def _killed(attempt: Attempt, code: int) -> RankEnd | None:
+    """Return what srun's exit code tells of a process that was killed: 128 + signal."""
+    if code - 128 not in set(signal.Signals):
+        return None
+    return RankEnd(rank=0, host=attempt.host, exit_code=128 - code, at=time.time())
+
+
+def _may_go_on(attempt: Attempt, code: int) -> bool:
+    """Tell whether another start could end better than this one."""
+    if code == 0 or attempt.exit_code in FATAL_CODES or attempt.skipped is not None:
+        return False
+    # Without a notice, a person asked it to stop; or srun did, because another node's task was lost: that has its code.
+    return attempt.exit_code != STOPPED_CODE or attempt.noticed or code != STOPPED_CODE
+
+
+def _slurm_ends_it() -> bool:
+    """Tell whether Slurm is already ending this job: cancelled jobs must not come back."""
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", os.environ["SLURM_JOB_ID"]]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return asked.returncode == 0 and asked.stdout.strip() != "RUNNING"
+    return False
+
+
+def requeue_this_job() -> None:
     """Have Slurm end this job and start it again under the same id, with its children still waiting for it.
 
-    Return whether Slurm will. It kills the job at once, so everything must be saved and written down before.
+    It kills the job at once, so everything must be saved and written down before. Says so where Slurm will not.
     """
-    job = os.environ["SLURM_JOB_ID"]
     try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"not requeued: {error}", file=sys.stderr)
-        return False
+        return
     if done.returncode:
-        print(f"not requeued: {done.stderr.strip()}\n  submitting the pipeline again goes on", file=sys.stderr)
-    return done.returncode == 0
+        print(f"not requeued: {done.stderr.strip()}\n  `mimbench pipeline resume` goes on", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

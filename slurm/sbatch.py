@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import submitit
@@ -19,6 +20,7 @@ from slurm import job
 from slurm.cluster import SlurmCluster
 from slurm.folder import Job, Manifest, PipelineFolder
 from slurm.launch import forget_unfinished, set_entry
+from slurm.snapshot import exports, snapshot_path
 from slurm.stages import Stage
 from slurm.state import QueueEntry, observe
 
@@ -58,10 +60,10 @@ class SlurmLauncher:
     def _place(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> Submitted:
         """Submit one stage unless it is completed or live, and depends on nothing that was just submitted."""
         behind_fresh = any(parent in fresh for parent in stage.needs)
-        if stage.name in live and not behind_fresh:
-            return self._adopt(stage, live[stage.name])
         if not behind_fresh and observe(self.folder, self.manifest.pipeline, stage).state == "completed":
             return Submitted(stage.name, None, "completed already")
+        if stage.name in live and not behind_fresh:
+            return self._adopt(stage, live[stage.name])
         if stage.name in live:  # it waits for an earlier attempt of its parents
             cancel_jobs([live.pop(stage.name)])
         submitted = self.submit(stage, [live[parent] for parent in stage.needs if parent in live])
@@ -77,11 +79,13 @@ class SlurmLauncher:
     def submit(self, stage: Stage, parent_jobs: Iterable[str]) -> Job:
         """Submit one stage behind its parents' live jobs. Raises WorkFailed when Slurm refuses it."""
         self.folder.forget_attempt(stage.name)
-        executor = submitit.SlurmExecutor(self.folder.logs(stage.name).resolve())
-        executor.update_parameters(**parameters(self.folder, self.cluster, stage, parent_jobs))
+        executor = submitit.SlurmExecutor(self.folder.logs(stage.name).resolve(), python=python(self.cluster))
+        code = Path(self.manifest.code)
+        executor.update_parameters(**parameters(self.folder, self.cluster, code, stage, parent_jobs))
         try:
             ranks = self.cluster.ranks_per_node if stage.trains else 1
-            found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, ranks)
+            asked = job.Request(ranks, self.cluster.fruitless_restarts, self.cluster.stage_data)
+            found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, asked)
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
             raise WorkFailed(
                 f"Slurm did not take stage {stage.name}: {_last_line(error)}\n"
@@ -94,7 +98,7 @@ class SlurmLauncher:
 
 
 def parameters(
-    folder: PipelineFolder, cluster: SlurmCluster, stage: Stage, parent_jobs: Iterable[str]
+    folder: PipelineFolder, cluster: SlurmCluster, code: Path, stage: Stage, parent_jobs: Iterable[str]
 ) -> dict[str, Any]:
     """Return submitit's parameters for one stage: one task on each node, started by srun so that its signals arrive.
 
@@ -118,7 +122,8 @@ def parameters(
         "signal_delay_s": cluster.stop_notice_s,
         "stderr_to_stdout": True,
         "wckey": None,
-        "setup": list(cluster.setup) or None,
+        "setup": [*cluster.setup, *exports(code)],
+        "teardown": [_afterwards(folder, cluster, stage)],
         "dependency": ":".join([condition, *parents]) if parents else None,
         "additional_parameters": {
             "kill-on-invalid-dep": "yes",
@@ -127,16 +132,34 @@ def parameters(
             **cluster.sbatch,
         },
         # srun does not inherit the CPUs since Slurm 22.05. Where the task of one node is lost, the others cannot go on.
-        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1"],
+        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *_container(cluster)],
     }
+
+
+def _container(cluster: SlurmCluster) -> list[str]:
+    image = [f"--container-image={cluster.container}"] if cluster.container is not None else []
+    return image + ([f"--container-mounts={','.join(cluster.container_mounts)}"] if cluster.container_mounts else [])
+
+
+def python(cluster: SlurmCluster) -> str:
+    """Return the command of the interpreter that runs stages."""
+    return shlex.quote(cluster.python or sys.executable)
+
+
+def _afterwards(folder: PipelineFolder, cluster: SlurmCluster, stage: Stage) -> str:
+    """Return the script's last line: it is given the exit code of srun, and its own is the job's."""
+    asked = [str(folder.path.resolve()), stage.name, str(cluster.fruitless_restarts)]
+    return f"exec {shlex.join([sys.executable, '-m', 'slurm.requeue', *asked])} $?"
 
 
 def preview(folder: PipelineFolder, cluster: SlurmCluster, stage: Stage) -> str:
     """Return the sbatch script of a stage, with its parents' names where their job ids will stand."""
     logs = folder.logs(stage.name).resolve()
-    command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(logs)])
+    command = f"{python(cluster)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
     text: str = _make_sbatch_string(
-        command=command, folder=logs, **parameters(folder, cluster, stage, [f"<{name}>" for name in stage.needs])
+        command=command,
+        folder=logs,
+        **parameters(folder, cluster, snapshot_path(folder.path), stage, [f"<{name}>" for name in stage.needs]),
     )
     return text
 

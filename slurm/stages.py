@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.config import Config, find_recipe
+from benchmarks.config import RECIPES, Config, find_recipe
 from benchmarks.tasks import find_task
-from slurm.pipeline import Finetune, PipelineFile, Source, Work
+from slurm.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
 from slurm.sweep import without_sweeps
 
 REPORT = "report"
@@ -32,7 +32,7 @@ class Stage(Config):
     product: str | None = None
     """A file that the command leaves behind, relative to the pipeline's folder."""
     recipe_file: str | None = None
-    """The recipe it reads: a stage whose recipe was edited is not done."""
+    """The recipe it reads: where that was edited, the stage is not done. The program's own are relative to them."""
 
     @property
     def trains(self) -> bool:
@@ -63,11 +63,11 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     `folder` is the pipeline's folder, `runs` where runs lie; the file must have passed `find_mistakes`.
     """
     file, build = without_sweeps(file), _Builder(folder, runs)
-    first = [build.pretrain(name, entry.recipe, entry, entry.seed) for name, entry in file.pretrain.items()]
+    first = [build.pretrain(name, entry, file.export_epochs(name)) for name, entry in file.pretrain.items()]
     first += [build.finetune(name, file.finetune[name]) for name in _chain_order(file)]
     transfers = [
-        build.transfer(f"{task}.{label}.seed{seed}", label, source, task, work, seed)
-        for task, work in file.tasks.items()
+        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed)
+        for name, work in file.tasks.items()
         for label, source in file.encoders.items()
         for seed in file.seeds
     ]
@@ -119,8 +119,11 @@ class _Builder:
         self.folder = folder
         self.runs = runs
 
-    def pretrain(self, name: str, recipe: str, work: Work, seed: int) -> Stage:
-        return self._stage(f"pretrain.{name}", ["pretrain", recipe], "pretrain", recipe, work, seed, ())
+    def pretrain(self, name: str, entry: Pretrain, export_epochs: list[int]) -> Stage:
+        if export_epochs:
+            entry = entry.model_copy(update={"overrides": (*entry.overrides, f"export_epochs={export_epochs}")})
+        head = ["pretrain", entry.recipe]
+        return self._stage(f"pretrain.{name}", head, "pretrain", entry.recipe, entry, entry.seed, ())
 
     def finetune(self, name: str, entry: Finetune) -> Stage:
         return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
@@ -130,6 +133,8 @@ class _Builder:
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
         told = [] if source.stage is None else ["--stage", source.stage]
+        told += [] if source.architecture is None else ["--architecture", source.architecture]
+        told += [] if source.epoch is None else ["--epoch", str(source.epoch)]
         head = ["transfer", task, "--encoder", encoder, *told, "--recipe", recipe]
         needs = () if source.from_ is None else (source.from_,)
         return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
@@ -157,5 +162,6 @@ class _Builder:
     ) -> Stage:
         announce = str(self._announcement(name))
         argv = [*head, "--seed", str(seed), "--runs", str(self.runs), "--announce", announce]
-        recipe_file = str(find_recipe(recipes, recipe).resolve())
+        found = find_recipe(recipes, recipe).resolve()
+        recipe_file = str(found.relative_to(RECIPES) if found.is_relative_to(RECIPES) else found)
         return Stage(name=name, argv=(*argv, *work.all_overrides), needs=needs, announces=True, recipe_file=recipe_file)

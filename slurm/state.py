@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.config import digest_of
+from benchmarks.config import RECIPES, digest_of
 from benchmarks.errors import UserError
 from benchmarks.record import RunRecord
 from benchmarks.rundir import RunFolder, completed, follow, read_record
@@ -96,7 +96,7 @@ def is_completed(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> bo
 
 def inputs_digest(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str:
     """Return a sha256 (hex) of all that decides what the stage does: command, recipe, and what its parents left."""
-    recipe = _text(Path(stage.recipe_file)) if stage.recipe_file is not None else None
+    recipe = _text(RECIPES / stage.recipe_file) if stage.recipe_file is not None else None
     parents = {name: _left_behind(folder, pipeline.stage(name)) for name in stage.needs}
     return digest_of({"argv": stage.argv, "recipe": recipe, "parents": parents})
 
@@ -152,6 +152,10 @@ def _at_work(folder: PipelineFolder, stage: Stage) -> View:
 
 def _ended_badly(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> View:
     progress, seconds = _progress(folder, stage), _seconds(attempt)
+    if attempt.given_up_after is not None:
+        last = _ended_badly(folder, stage, attempt.model_copy(update={"given_up_after": None}))
+        starts = f"given up after {attempt.given_up_after} starts without a new checkpoint"
+        return View("failed", f"{last.why}; {starts}", progress, seconds)
     if attempt.finished_at is None:
         return View("failed", "died without a word: killed, or out of memory?", progress, None)
     if attempt.exit_code == STOPPED_CODE:
@@ -173,10 +177,10 @@ def _progress(folder: PipelineFolder, stage: Stage) -> Progress | None:
     return read_progress(RunFolder(run).metrics) if run is not None else None
 
 
-def reached_step(folder: PipelineFolder, stage: Stage) -> int:
-    """Return the last step that the stage's run has logged or saved; 0 where there is none."""
-    progress, record = _progress(folder, stage), _record(announced_run(folder, stage))
-    return max(progress.step if progress is not None else 0, record.steps if record is not None else 0)
+def saved_step(folder: PipelineFolder, stage: Stage) -> int:
+    """Return the step of the last checkpoint of the stage's run; 0 where there is none."""
+    record = _record(announced_run(folder, stage))
+    return record.steps if record is not None else 0
 
 
 def _seconds(attempt: Attempt | None) -> float | None:

@@ -22,6 +22,7 @@ from benchmarks.files import write_atomically
 from slurm.attempt import Attempt, Meeting, RankEnd, first_cause
 from slurm.folder import PipelineFolder, read_as
 from slurm.rank_processes import EXCHANGE_S, Exchange, News, RankProcesses
+from slurm.requeue import this_start
 
 PORTS = range(15_000, 30_000)
 """Below those that Linux gives to outgoing connections (32768 and up), which could take a port between look and use."""
@@ -34,7 +35,6 @@ class Layout:
     ranks_per_node: int = 1
     nodes: int = 1
     node: int = 0
-    on_slurm: bool = False
     job: str = ""
     """The job's id and how often it was requeued, so that an earlier start's files are not taken for this one's."""
 
@@ -67,8 +67,7 @@ def layout_here(ranks_per_node: int) -> Layout:
         ranks_per_node,
         nodes=int(os.environ["SLURM_JOB_NUM_NODES"]),
         node=int(os.environ["SLURM_NODEID"]),
-        on_slurm=True,
-        job=f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}",
+        job=this_start(),
     )
 
 

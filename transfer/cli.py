@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
-    source = resolve(args.encoder, args.label, args.stage, args.architecture)
+    source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch)
     data = adapter.find_data(task, recipe.config)
     work = claim(
         "transfer",
@@ -97,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how far a foreign checkpoint or timm: model was trained, where it does not tell",
     )
     parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    parser.add_argument(
+        "--epoch", type=int, metavar="N", help="a pretraining run's encoder after N epochs (its export_epochs)"
+    )
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="your own mmsegmentation config: its heads, losses and pipelines"

@@ -18,7 +18,7 @@ from benchmarks.encoders import (
 )
 from benchmarks.errors import UserError
 from benchmarks.record import EncoderUse
-from benchmarks.rundir import follow, is_announcement, read_record
+from benchmarks.rundir import RunFolder, follow, is_announcement, read_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,18 +60,25 @@ class Source:
 
 
 def resolve(
-    reference: str, label: str | None = None, stage: InitStage | None = None, architecture: str | None = None
+    reference: str,
+    label: str | None = None,
+    stage: InitStage | None = None,
+    architecture: str | None = None,
+    epoch: int | None = None,
 ) -> Source:
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
     `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not tell;
-    `architecture` what it is, which must agree with what is found.
+    `architecture` what it is, which must agree with what is found. `epoch` names an encoder that a pretraining run
+    exported on its way.
     """
     stated = _state(architecture) if architecture is not None else None
     scheme, separator, name = reference.partition(":")
-    if separator and scheme in _SCHEMES:
+    if separator and scheme in _SCHEMES and epoch is None:
         return _SCHEMES[scheme](reference, name, label, stage, stated)
     path = Path(reference)
+    if epoch is not None:
+        return _on_record(_exported(reference, _on_the_way(reference, path, epoch), label), stated)
     if (folder := _folder_of(reference, path)) is not None:
         return _on_record(_exported(reference, folder, label), stated)
     if path.exists():
@@ -120,6 +127,18 @@ def _folder_of(reference: str, path: Path) -> Path | None:
             raise UserError.about("--encoder", reference, rule, f"name that encoder: {start}")
         return path / "encoder"
     return None
+
+
+def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
+    """Return the folder of the encoder that a pretraining run exported after an epoch. Raises UserError for none."""
+    run = follow(path) if path.suffix == ".json" and is_announcement(path) else path
+    folder = RunFolder(run).encoder_after(epoch)
+    if not (folder / MANIFEST).is_file():
+        there = sorted(int(found.name.rpartition("_")[2]) for found in RunFolder(run).encoders.glob("epoch_*"))
+        rule = f"an epoch after which {reference} exported its encoder ({', '.join(map(str, there)) or 'none'})"
+        remedy = "pretrain with export_epochs=[...]; a finished run keeps no other encoder than its last"
+        raise UserError.about("--epoch", epoch, rule, remedy)
+    return folder
 
 
 def _exported(reference: str, folder: Path, label: str | None) -> Source:

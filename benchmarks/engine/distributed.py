@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -17,6 +18,9 @@ from benchmarks import ranks
 from benchmarks.errors import UserError, WorkFailed
 
 T = TypeVar("T")
+
+PATIENCE = "MIMBENCH_PEER_TIMEOUT_S"
+"""The environment variable that says for how many seconds a rank waits for one that hangs (1800)."""
 
 
 @contextlib.contextmanager
@@ -32,7 +36,8 @@ def joined() -> Iterator[None]:
             raise UserError.about(f"environment variable {name}", "(not set)", rule, remedy)
     if torch.cuda.is_available():
         torch.cuda.set_device(ranks.local_rank() % torch.cuda.device_count())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(seconds=float(os.environ.get(PATIENCE, "1800"))))
     try:
         yield
     finally:

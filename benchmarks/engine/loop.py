@@ -29,7 +29,7 @@ from benchmarks.engine.step_numbers import StepNumbers
 from benchmarks.engine.stop import StopRequest
 from benchmarks.engine.stopwatch import Stopwatch
 from benchmarks.engine.unreadable import Unreadable
-from benchmarks.errors import Stopped, UserError, WorkFailed
+from benchmarks.errors import MachineFailed, Stopped, UserError, WorkFailed
 from benchmarks.rundir import Run
 from benchmarks.training import Training
 
@@ -298,7 +298,7 @@ def resources_in_words(training: Training) -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) or isinstance(error, WorkFailed | Stopped):
             raise
-        raise WorkFailed(
+        raise MachineFailed(
             f"a loader process died: {str(error).splitlines()[0]}\n"
             "  The last checkpoint is kept; the same command goes on from there.\n"
             f"  remedy: usually memory: fewer than training.workers={training.workers}, or more memory for the job"

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rundir import RunFolder, follow
 from slurm.folder import PipelineFolder, list_pipelines
+from slurm.progress import read_progress
 from tests.command import ROOT
 
 STUB = Path(__file__).parent / "stub"
@@ -108,6 +110,14 @@ class Bench:
 
     def mend(self, stage: str) -> None:
         (self.desk / f"{stage}.fail").unlink()
+
+    def step_of(self, stage: str) -> int:
+        """Return the last step that a stage has logged; 0 before its first."""
+        try:
+            progress = read_progress(RunFolder(follow(self.folder.announcement(stage))).metrics)
+        except (ValueError, OSError):
+            return 0
+        return progress.step if progress is not None else 0
 
     @property
     def folder(self) -> PipelineFolder:

@@ -1,7 +1,8 @@
 """What stands in for training: a real run folder and record, a few lines of metrics, and a diary for the test to read.
 
-A test steers a stage by files in the folder CHEAP_STAGES: `<stage>.fail` makes it fail, `<stage>.hold` keeps it at work
-until the file is gone or a stop is requested. `diary.jsonl` there has a line for each beginning and each end.
+A test steers a stage by files in the folder CHEAP_STAGES: `<stage>.fail` makes it fail in words, `<stage>.crash` by a
+bug in its first step (which it saves, if the file says `saves`), `<stage>.hold` keeps it at work from step 3 on until
+the file is gone or a stop is requested. `diary.jsonl` there has a line for each beginning and each end.
 """
 
 from __future__ import annotations
@@ -47,13 +48,18 @@ def work_on(
         _note(desk, stage, "begins")
         if (desk / f"{stage}.fail").exists():
             raise WorkFailed("the loss is not finite")
-        for step in range(1, STEPS + 1):
+        for step in range(run.record.steps + 1, STEPS + 1):
             line = {"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}
             with open(work.folder.metrics, "a") as metrics:
                 metrics.write(json.dumps(line) + "\n")
-            while step == 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
+            while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
                 time.sleep(0.02)
+            if (desk / f"{stage}.crash").exists():
+                if (desk / f"{stage}.crash").read_text() == "saves":
+                    run.update(steps=step)
+                raise ZeroDivisionError("a bug")
             if stop.requested:
+                run.update(steps=step)
                 _note(desk, stage, f"stops on {stop.requested}")
                 raise Stopped(f"{stop.requested} after step {step}; the state is saved")
         _note(desk, stage, "ends")

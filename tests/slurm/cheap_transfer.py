@@ -21,6 +21,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--recipe")
     parser.add_argument("--label")
+    parser.add_argument("--epoch", type=int)
     add_run_arguments(parser)
     args = parser.parse_intermixed_args(argv)
     recipe = load_recipe(FinetuneRecipe, "transfer", args.recipe, args.overrides)

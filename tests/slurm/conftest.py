@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.bench import Bench
-from tests.slurm.throwaway_cluster import throwaway_cluster, why_not
+from tests.slurm.throwaway_cluster import Cluster, throwaway_cluster, why_not
 
 
 @pytest.fixture
@@ -21,18 +22,28 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     found.close()
 
 
-@pytest.fixture(scope="session")
-def slurm_environment() -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def real_slurm(nodes: int = 2) -> Iterator[Cluster]:
     """A real Slurm. Skips where it is not installed, except in CI as root, where it can be and must be."""
     if (reason := why_not()) is not None:
         if os.environ.get("CI") == "true" and os.geteuid() == 0:
             pytest.fail(reason)
         pytest.skip(reason)
-    with throwaway_cluster() as environment:
-        yield environment
+    with throwaway_cluster(nodes) as cluster:
+        yield cluster
 
 
-def _slurm_bench(path: Path, environment: dict[str, str], options: str, stub: bool) -> Iterator[Bench]:
+@pytest.fixture(scope="session")
+def slurm_environment() -> Iterator[dict[str, str]]:
+    with real_slurm() as cluster:
+        yield cluster.environment
+
+
+@contextlib.contextmanager
+def open_slurm_bench(
+    path: Path, environment: dict[str, str], options: str = "cpus_per_process: 1, time_limit: 10m", stub: bool = True
+) -> Iterator[Bench]:
+    """Yield a bench whose `--cluster slurm.yaml` is the throwaway cluster. Its jobs are cancelled at the end."""
     found = Bench(path, environment, stub)
     (path / "slurm.yaml").write_text(f"{{executor: slurm, partition: main, gpus_per_node: 0, {options}}}")
     yield found
@@ -42,8 +53,8 @@ def _slurm_bench(path: Path, environment: dict[str, str], options: str, stub: bo
 
 @pytest.fixture
 def slurm_bench(tmp_path: Path, slurm_environment: dict[str, str]) -> Iterator[Bench]:
-    """A bench whose `--cluster slurm.yaml` is the throwaway cluster. Its jobs are cancelled at the end."""
-    yield from _slurm_bench(tmp_path, slurm_environment, "cpus_per_process: 1, time_limit: 10m", stub=True)
+    with open_slurm_bench(tmp_path, slurm_environment) as found:
+        yield found
 
 
 @pytest.fixture
@@ -51,4 +62,5 @@ def two_nodes(tmp_path: Path, small_digits: Path, slurm_environment: dict[str, s
     """As `slurm_bench`, for stages that really train in one process on each of the two nodes."""
     assert small_digits.parent == tmp_path
     options = "nodes: 2, cpus_per_process: 1, time_limit: 20m"
-    yield from _slurm_bench(tmp_path, slurm_environment, options, stub=False)
+    with open_slurm_bench(tmp_path, slurm_environment, options, stub=False) as found:
+        yield found

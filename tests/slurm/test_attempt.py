@@ -17,6 +17,7 @@ def test_the_first_that_failed_is_the_cause() -> None:
 def test_a_rank_that_lost_its_peer_is_not_the_cause_though_its_news_came_first() -> None:
     assert first_cause([end(0, 1, 1.0), end(1, -9, 3.0)]) == end(1, -9, 3.0)  # killed: by the kernel, say
     assert first_cause([end(0, 1, 1.0), end(1, 2, 3.0)]) == end(1, 2, 3.0)  # a wrong request: it says so itself
+    assert first_cause([end(0, 70, 1.0), end(1, 1, 3.0)]) == end(1, 1, 3.0)  # a failure in words, after a traceback
     assert first_cause([end(0, 130, 1.0), end(1, 1, 3.0)]) == end(1, 1, 3.0)  # stopped because the other failed
 
 

@@ -17,7 +17,7 @@ from slurm.cost import makespan_s
 from slurm.folder import PipelineFolder
 from slurm.plan import Plan, make_plan, mermaid, tell
 from slurm.stages import Pipeline, Stage, expand
-from slurm.state import reached_step
+from slurm.state import saved_step
 
 OVERRIDES = ["training.epochs=null", "training.steps=1000", "training.batch_size=320"]
 STUDY = {
@@ -129,8 +129,8 @@ def test_what_was_saved_between_two_log_lines_counts_as_progress() -> None:
     leave_run("one")  # 40 steps in its record, and no line of metrics
     folder = PipelineFolder(Path("pipelines/p"))
     announce(folder.announcement("a"), Path("runs/one"))
-    assert reached_step(folder, Stage(name="a", argv=(), announces=True)) == 40
-    assert reached_step(folder, Stage(name="b", argv=(), announces=True)) == 0
+    assert saved_step(folder, Stage(name="a", argv=(), announces=True)) == 40
+    assert saved_step(folder, Stage(name="b", argv=(), announces=True)) == 0
 
 
 def test_the_graph_is_a_flowchart() -> None:

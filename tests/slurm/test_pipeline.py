@@ -130,6 +130,37 @@ def test_the_stage_of_what_others_trained_is_passed_on(where: str) -> None:
     assert "--stage" not in pipeline.stage("digits.simmim.seed0").argv
 
 
+def test_the_architecture_of_what_others_trained_is_passed_on_and_asked_of_nothing_else() -> None:
+    Path("theirs.pth").touch()
+    pipeline = graph(changed(encoders__scratch={"ref": "theirs.pth", "architecture": "digits_swin"}))
+    argv = pipeline.stage("digits.scratch.seed0").argv
+    assert argv[argv.index("--architecture") + 1] == "digits_swin"
+    message = refusal(changed(encoders__simmim={"from": "pretrain.simmim", "architecture": "digits_swin"}))
+    assert "encoders.simmim.architecture = digits_swin" in message
+
+
+def test_one_task_by_two_recipes_has_two_entries() -> None:
+    linear = {"task": "digits", "recipe": "digits_linear", "data": "data"}
+    study = changed(tasks={"digits": STUDY["tasks"]["digits"], "digits_linear": linear})
+    argv = graph(study).stage("digits_linear.scratch.seed1").argv
+    assert argv[:2] == ("transfer", "digits")
+    assert argv[argv.index("--recipe") + 1] == "digits_linear"
+    assert "task = digts" in refusal(changed(tasks={"mine": {**linear, "task": "digts"}}))
+
+
+def test_an_encoder_of_an_earlier_epoch_is_exported_by_its_pretraining() -> None:
+    study = changed(encoders__early={"from": "pretrain.simmim", "epoch": 4})
+    pipeline = graph(study)
+    assert "export_epochs=[4]" in pipeline.stage("pretrain.simmim").argv
+    argv = pipeline.stage("digits.early.seed0").argv
+    assert argv[argv.index("--epoch") + 1] == "4"
+    assert "--epoch" not in pipeline.stage("digits.simmim.seed0").argv
+    late = refusal(changed(encoders__early={"from": "pretrain.simmim", "epoch": 10}))
+    assert "encoders.early.epoch = 10" in late
+    assert "ends after 9" in late
+    assert "only with `from: pretrain.NAME`" in refusal(changed(encoders__early={"ref": "timm:resnet18", "epoch": 1}))
+
+
 def test_our_own_exports_tell_their_stage() -> None:
     Path("data", MANIFEST).touch()
     message = refusal(changed(encoders__scratch={"ref": "data", "stage": "supervised"}))

@@ -1,4 +1,4 @@
-"""A real Slurm of two virtual nodes on this machine, for one test session: no accounting, no privileges, own ports."""
+"""A real Slurm of virtual nodes on this machine, for one test session: no accounting, no privileges, own ports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scance
 INSTALL = "apt-get install -y slurmctld slurmd slurm-client munge"
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 PATIENCE_S = 30.0
+MARK = "THROWAWAY_NODE"
+"""The variable by which the processes of a virtual node are told from those of another."""
 
 CONFIG = """
 ClusterName=throwaway
@@ -43,6 +45,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 KillWait=3
 SlurmdTimeout=10
 ReturnToService=2
+MinJobAge=4
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 PreemptType=preempt/partition_prio
@@ -64,31 +67,80 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}")
 
 
-@contextlib.contextmanager
-def throwaway_cluster() -> Iterator[dict[str, str]]:
-    """Start a cluster and yield the environment variables that lead to it; stop it by process id at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))  # short: a socket's path has at most 107 bytes
-    daemons: list[subprocess.Popen[bytes]] = []
-    try:
-        environment = {**os.environ, "SLURM_CONF": str(_configure(folder))}
-        _start_munge(folder, daemons)
-        daemons.append(_start([_path("slurmctld"), "-D", "-i"], folder, "slurmctld", environment))
-        for name in ("n1", "n2"):
-            daemons.append(_start([_path("slurmd"), "-D", "-N", name], folder, name, environment))
-        _wait_for_nodes(folder, environment)
-        yield {"SLURM_CONF": environment["SLURM_CONF"]}
-    finally:
-        for daemon in reversed(daemons):
+class Cluster:
+    """A running cluster, whose parts a test may kill and start again."""
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self.folder, self.nodes = folder, [f"n{number + 1}" for number in range(nodes)]
+        self.environment = {"SLURM_CONF": str(_configure(folder, self.nodes))}
+        """The variables that lead to it."""
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        self._daemons["munged"] = _start_munge(self.folder)
+        self.start_controller()
+        for name in self.nodes:
+            self.start_node(name)
+        self.wait_for_nodes()
+
+    def start_controller(self) -> None:
+        self._start("slurmctld", ["slurmctld", "-D", "-i"] if "slurmctld" not in self._daemons else ["slurmctld", "-D"])
+
+    def start_node(self, name: str) -> None:
+        self._start(name, ["slurmd", "-D", "-N", name], {MARK: name})
+
+    def kill(self, daemon: str) -> None:
+        """Kill one daemon, `slurmctld` or a node's slurmd, as a crash would. Jobs live on."""
+        self._daemons[daemon].kill()
+        self._daemons[daemon].wait()
+
+    def lose_node(self, name: str) -> None:
+        """Kill everything that runs on a node, as a power cut would."""
+        self.kill(name)
+        conf = f"SLURM_CONF={self.environment['SLURM_CONF']}"
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                variables = (process / "environ").read_text(errors="replace").split("\0")
+                if conf in variables and {f"{MARK}={name}", f"SLURMD_NODENAME={name}"} & {*variables}:
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    def wait_for_nodes(self) -> None:
+        def all_idle() -> bool:
+            command = [_path("sinfo"), "--noheader", "--Node", "--format=%N %T"]
+            environment = {**os.environ, **self.environment}
+            lines = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split("\n")
+            return {line.strip() for line in lines if line} == {f"{name} idle" for name in self.nodes}
+
+        _wait(all_idle, self.folder, "all nodes are idle")
+
+    def stop(self) -> None:
+        for daemon in reversed(self._daemons.values()):
             _end(daemon)
+
+    def _start(self, name: str, command: list[str], marks: dict[str, str] | None = None) -> None:
+        environment = {**os.environ, **self.environment, **(marks or {})}
+        self._daemons[name] = _start([_path(command[0]), *command[1:]], self.folder, name, environment)
+
+
+@contextlib.contextmanager
+def throwaway_cluster(nodes: int = 2) -> Iterator[Cluster]:
+    """Start a cluster; stop it by process id at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))  # short: a socket's path has at most 107 bytes
+    cluster = Cluster(folder, nodes)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _configure(folder: Path) -> Path:
-    for name in ("munge", "state", "spool", "spool/n1", "spool/n2"):
+def _configure(folder: Path, names: list[str]) -> Path:
+    for name in ("munge", "state", "spool", *(f"spool/{node}" for node in names)):
         (folder / name).mkdir(mode=0o755)
     host = socket.gethostname().split(".")[0]
-    ports = _free_ports(3)
-    nodes = [NODE.format(name=f"n{n}", host=host, port=ports[n]) for n in (1, 2)]
+    ports = _free_ports(1 + len(names))
+    nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(names, ports[1:], strict=True)]
     config = folder / "slurm.conf"
     user = pwd.getpwuid(os.getuid()).pw_name
     config.write_text(
@@ -105,15 +157,16 @@ def _free_ports(count: int) -> list[int]:
         return [found.getsockname()[1] for found in sockets]
 
 
-def _start_munge(folder: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
+def _start_munge(folder: Path) -> subprocess.Popen[bytes]:
     own = folder / "munge"
     key = own / "key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
     command = [_path("munged"), "--foreground", "--force", f"--socket={own}/socket", f"--key-file={key}"]
     files = [f"--pid-file={own}/pid", f"--log-file={own}/log", f"--seed-file={own}/seed"]
-    daemons.append(_start([*command, *files], folder, "munged", dict(os.environ)))
+    daemon = _start([*command, *files], folder, "munged", dict(os.environ))
     _wait(lambda: (own / "socket").exists(), folder, "munged opens its socket")
+    return daemon
 
 
 def _start(command: list[str], folder: Path, name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -125,15 +178,6 @@ def _path(program: str) -> str:
     found = _find(program)
     assert found is not None
     return found
-
-
-def _wait_for_nodes(folder: Path, environment: dict[str, str]) -> None:
-    def both_idle() -> bool:
-        command = [_path("sinfo"), "--noheader", "--Node", "--format=%N %T"]
-        lines = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split("\n")
-        return {line.strip() for line in lines if line} == {"n1 idle", "n2 idle"}
-
-    _wait(both_idle, folder, "both nodes are idle")
 
 
 def _wait(condition: object, folder: Path, what: str) -> None:

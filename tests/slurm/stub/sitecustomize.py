@@ -3,7 +3,15 @@
 Everything around them is real: the launcher, submitit, the processes, the records, the report.
 """
 
+import os
+import time
+
 import mimbench
+
+if os.environ.get("SLURM_NODEID", "none") == os.environ.get("SLOW_CLOCK"):
+    _time, _time_ns = time.time, time.time_ns
+    time.time = lambda: _time() - 3600
+    time.time_ns = lambda: _time_ns() - 3600 * 10**9
 
 mimbench.VERBS["pretrain"] = ("tests.slurm.cheap_pretrain", "")
 mimbench.VERBS["transfer"] = ("tests.slurm.cheap_transfer", "")

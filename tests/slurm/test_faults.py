@@ -1,0 +1,297 @@
+"""What a cluster does to pipelines: every fault on a real Slurm, with stages that cost nothing.
+
+What is trained through such faults is compared with an undisturbed run in test_faults_trained.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm.sbatch import SlurmLauncher, read_queue
+from slurm.snapshot import PARTS
+from tests.command import ROOT
+from tests.slurm.bench import STUB, Bench, alive
+from tests.slurm.conftest import open_slurm_bench, real_slurm
+from tests.slurm.test_slurm import jobs, queue, states
+from tests.slurm.throwaway_cluster import Cluster
+
+pytestmark = pytest.mark.slow
+STAGE = "pretrain.simmim"
+DONE = {STAGE: "completed", "digits.simmim.seed0": "completed", "digits.scratch.seed0": "completed"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with real_slurm(nodes=3) as found:
+        yield found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, cluster: Cluster) -> Iterator[Bench]:
+    with open_slurm_bench(tmp_path, cluster.environment) as found:
+        yield found
+
+
+def launch(bench: Bench, *options: str) -> str:
+    """Submit the pipeline with one seed; return the job id of the pretraining."""
+    (bench.path / "cluster.yaml").write_text(
+        f"{{executor: slurm, gpus_per_node: 0, time_limit: 10m, {', '.join(['cpus_per_process: 1', *options])}}}"
+    )
+    submitted = bench.submit("--cluster", "cluster.yaml", "seeds=[0]")
+    assert submitted.returncode == 0, submitted.stdout
+    found: str = jobs(bench)[STAGE]["id"]
+    return found
+
+
+def slurm(bench: Bench, *command: str) -> str:
+    return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout
+
+
+def wait_until_empty(bench: Bench) -> dict[str, str]:
+    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended")
+    return states(bench)
+
+
+def assert_done_by(bench: Bench, job: str, beginnings: int) -> None:
+    """The pretraining, by the job it was submitted as, and all that depends on it."""
+    found = wait_until_empty(bench)
+    assert DONE.items() <= found.items(), found
+    assert found["report"] == "completed"
+    assert jobs(bench)[STAGE]["id"] == job
+    begun = [line for line in bench.diary("begins") if line["rank"] == 0]
+    assert [line["stage"] for line in begun].count(STAGE) == beginnings
+    assert len(begun) == len(DONE) - 1 + beginnings
+
+
+def test_a_stage_that_always_crashes_is_started_again_a_bounded_number_of_times(bench: Bench) -> None:
+    (bench.desk / f"{STAGE}.crash").touch()
+    job = launch(bench)
+    found = wait_until_empty(bench)
+    assert found[STAGE] == "failed"
+    assert found["digits.simmim.seed0"] == "skipped"
+    assert found["digits.scratch.seed0"] == found["report"] == "completed"
+    assert bench.begun().count(STAGE) == 3
+    assert jobs(bench)[STAGE]["id"] == job
+    status = bench.mimbench("pipeline", "status", "small").stdout
+    assert "ZeroDivisionError: a bug (exit code 70); given up after 3 starts without a new checkpoint" in status
+
+
+def test_a_crash_that_got_further_does_not_count(bench: Bench) -> None:
+    (bench.desk / f"{STAGE}.crash").write_text("saves")
+    job = launch(bench, "fruitless_restarts: 0")
+    assert_done_by(bench, job, beginnings=6)  # each of the 5 steps once, then nothing is left to do
+
+
+def test_a_failure_that_has_a_name_is_final(bench: Bench) -> None:
+    bench.fail(STAGE)
+    launch(bench)
+    assert wait_until_empty(bench)[STAGE] == "failed"
+    assert bench.begun().count(STAGE) == 1
+
+
+def test_a_request_that_became_wrong_while_it_waited_is_final(bench: Bench) -> None:
+    """Its recipe was edited."""
+    recipe = bench.path / "mine.yaml"
+    pipeline = bench.path / "pipeline.yaml"
+    from benchmarks.config import find_recipe
+
+    recipe.write_bytes(find_recipe("transfer", "digits_finetune").read_bytes())
+    pipeline.write_text(pipeline.read_text().replace("digits_finetune", "./mine.yaml"))
+    bench.hold(STAGE)
+    launch(bench)
+    bench.pid_of(STAGE)
+    recipe.write_text("broken: 1")
+    bench.let_go(STAGE)
+    assert wait_until_empty(bench)["digits.simmim.seed0"] == "failed"
+    attempt = bench.folder.read_attempt("digits.simmim.seed0")
+    assert attempt is not None
+    assert (attempt.exit_code, attempt.job) == (2, f"{jobs(bench)['digits.simmim.seed0']['id']}.0")
+
+
+def test_a_killed_stage_begins_again_in_the_same_job(bench: Bench) -> None:
+    bench.hold(STAGE)
+    job = launch(bench)
+    os.kill(bench.pid_of(STAGE), signal.SIGKILL)
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 2, "it begins again")
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=2)
+
+
+def test_a_rank_killed_on_the_other_node_begins_again_with_all_others(bench: Bench) -> None:
+    bench.hold(STAGE)
+    job = launch(bench, "nodes: 2")
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 2, "both ranks are at work")
+    first = {found["rank"]: found["pid"] for found in bench.diary("begins") if found["stage"] == STAGE}
+    os.kill(first[1], signal.SIGKILL)
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 4, "both begin again")
+    assert not any(alive(pid) for pid in first.values())
+    log = bench.mimbench("pipeline", "logs", "small", STAGE).stdout
+    assert re.search(r"^rank 1 on n\d was killed by SIGKILL$", log, re.MULTILINE)
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=2)
+
+
+@pytest.mark.parametrize("lost", ["first", "last"])
+def test_a_lost_node_is_replaced(bench: Bench, cluster: Cluster, lost: str) -> None:
+    """The node with the batch script, or one that only has ranks; the third node is spare."""
+    bench.hold(STAGE)
+    job = launch(bench, "nodes: 2")
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 2, "both ranks are at work")
+    nodes = slurm(bench, "scontrol", "show", "hostnames", slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip())
+    name = nodes.split()[0 if lost == "first" else -1]
+    cluster.lose_node(name)
+    try:
+        bench.wait_for(lambda: bench.begun().count(STAGE) >= 4, "both begin again")
+        bench.let_go(STAGE)
+        assert_done_by(bench, job, beginnings=2)
+        assert name not in slurm(bench, "sinfo", "-h", "-o%N", "--states=idle")
+    finally:
+        cluster.start_node(name)
+        cluster.wait_for_nodes()
+
+
+def test_slurm_s_own_death_does_not_reach_a_stage(bench: Bench, cluster: Cluster) -> None:
+    """Jobs that slurmctld had not yet written down are lost with it; `resume` submits their stages again."""
+    bench.hold(STAGE)
+    job = launch(bench)
+    bench.pid_of(STAGE)
+    for daemon in ("slurmctld", *cluster.nodes):
+        cluster.kill(daemon)
+    blind = bench.mimbench("pipeline", "status", "small")
+    assert blind.returncode == 0
+    assert f"{STAGE} " in blind.stdout
+    assert "from files alone" in blind.stdout
+    cluster.start_controller()
+    for name in cluster.nodes:
+        cluster.start_node(name)
+    bench.wait_for(lambda: bench.mimbench("pipeline", "resume", "small").returncode == 0, "Slurm answers")
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=1)
+
+
+@pytest.mark.parametrize("how", ["preempted", "requeued"])
+def test_a_stage_that_must_give_way_comes_back(bench: Bench, how: str) -> None:
+    bench.hold(STAGE)
+    job = launch(bench, "partition: main")
+    bench.wait_for(lambda: bench.step_of(STAGE) == 3, "it waits in step 3")
+    if how == "preempted":
+        slurm(bench, *["sbatch", "--partition=high", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true"])
+    else:
+        slurm(bench, "scontrol", "requeue", job)
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 2, "it begins again")
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=2)
+    assert [found["event"] for found in bench.diary("stops")] == ["stops on SIGTERM"]
+
+
+def test_scancel_is_final(bench: Bench) -> None:
+    bench.hold(STAGE)
+    job = launch(bench)
+    bench.pid_of(STAGE)
+    slurm(bench, "scancel", job)
+    found = wait_until_empty(bench)
+    assert (found[STAGE], found["digits.simmim.seed0"]) == ("stopped", "skipped")
+    assert bench.begun().count(STAGE) == 1
+
+
+def test_a_submit_killed_between_two_stages_is_finished_by_the_next(bench: Bench) -> None:
+    (bench.path / "cluster.yaml").write_text(
+        "{executor: slurm, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
+    )
+    bench.hold(STAGE)
+    first = bench.start("pipeline", "submit", "pipeline.yaml", "--cluster", "cluster.yaml", "seeds=[0]")
+    bench.wait_for(lambda: len(queue(bench)) == 1, "the first job is in the queue")
+    first.kill()
+    first.wait()
+    job = launch(bench)
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=1)
+
+
+def test_two_submits_at_once_submit_every_stage_once(bench: Bench) -> None:
+    (bench.path / "cluster.yaml").write_text(
+        "{executor: slurm, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
+    )
+    bench.hold(STAGE)
+    both = [
+        bench.start("pipeline", "submit", "pipeline.yaml", "--cluster", "cluster.yaml", "seeds=[0]") for _ in range(2)
+    ]
+    codes = sorted(process.wait(60) for process in both)
+    assert codes in ([0, 0], [0, 2]), [bench.output(process) for process in both]
+    assert len(queue(bench)) <= 4
+    bench.let_go(STAGE)
+    assert_done_by(bench, jobs(bench)[STAGE]["id"], beginnings=1)
+
+
+def test_a_truncated_manifest_is_made_again_without_running_anything_twice(bench: Bench) -> None:
+    bench.hold(STAGE)
+    job = launch(bench)
+    bench.pid_of(STAGE)
+    os.truncate(bench.folder.manifest, bench.folder.manifest.stat().st_size // 2)
+    assert launch(bench) == job
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=1)
+
+
+def test_a_child_whose_failed_parent_slurm_has_forgotten_does_not_run(bench: Bench) -> None:
+    bench.fail(STAGE)
+    job = launch(bench)
+    wait_until_empty(bench)
+    forgotten = ["scontrol", "show", "job", job]
+    bench.wait_for(lambda: subprocess.run(forgotten, env=bench.environment, capture_output=True).returncode == 1, job)
+    from slurm.cluster import load_cluster
+
+    manifest = bench.folder.read_manifest()
+    child = manifest.pipeline.stage("digits.simmim.seed0")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in bench.environment.items():
+            patch.setenv(name, value)
+        launcher = SlurmLauncher(bench.folder, manifest, load_cluster(str(bench.path / "cluster.yaml")))
+        again = launcher.submit(child, [job])
+        assert child.name in read_queue(bench.folder.id) or again.id
+    found = wait_until_empty(bench)
+    assert found[child.name] == "skipped"
+    assert child.name not in bench.begun()
+
+
+def test_a_stage_runs_the_code_that_was_submitted(bench: Bench) -> None:
+    """The checkout breaks while the children are in the queue; the built-in recipe that they follow is edited."""
+    checkout = bench.path / "checkout"
+    checkout.mkdir()
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile)(ROOT / part, checkout / part)
+    bench.environment["PYTHONPATH"] = os.pathsep.join([str(STUB), str(checkout), str(ROOT)])
+    bench.hold(STAGE)
+    job = launch(bench)
+    bench.pid_of(STAGE)
+    (checkout / "benchmarks" / "tasks.py").write_text("raise SystemExit('the new code')")
+    (checkout / "benchmarks" / "recipes" / "transfer" / "digits_finetune.yaml").write_text("{}")
+    bench.environment["PYTHONPATH"] = os.pathsep.join([str(STUB), str(ROOT)])
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=1)
+    (code,) = (bench.folder.path / "code").iterdir()
+    assert sum(path.stat().st_size for path in code.rglob("*.py")) < 3e6
+
+
+def test_a_node_whose_clock_is_wrong_names_the_same_cause(bench: Bench) -> None:
+    """The second node is an hour behind: by the clocks its rank was killed before the stage began."""
+    bench.hold(STAGE)
+    bench.environment["SLOW_CLOCK"] = "1"
+    job = launch(bench, "nodes: 2")
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 2, "both ranks are at work")
+    ranks = {found["rank"]: found for found in bench.diary("begins") if found["stage"] == STAGE}
+    assert ranks[0]["at"] - ranks[1]["at"] > 3000
+    os.kill(ranks[1]["pid"], signal.SIGKILL)
+    bench.wait_for(lambda: bench.begun().count(STAGE) == 4, "both begin again")
+    log = bench.mimbench("pipeline", "logs", "small", STAGE).stdout
+    assert re.search(r"^rank 1 on n\d was killed by SIGKILL$", log, re.MULTILINE)
+    bench.let_go(STAGE)
+    assert_done_by(bench, job, beginnings=2)
