@@ -1,4 +1,4 @@
-"""A JSON file in COCO's format, read into rows whose fields have the right types. Needs neither torch nor COCO's tools.
+"""A JSON file in COCO's format, read into rows whose fields have the right types. Needs no engine and no COCO tools.
 
 https://cocodataset.org/#format-data
 """

@@ -7,7 +7,6 @@ root/val2017/000000000139.jpg        root/annotations/instances_val2017.json
 from __future__ import annotations
 
 import os
-from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ OVERHANG_PX = 2.0
 SMALLEST_POLYGON = 6
 """Numbers: three corners."""
 
-Segmentation = Sequence[array[float]] | Mapping[str, Any]
+Segmentation = Sequence[Sequence[float]] | Mapping[str, Any]
 """Polygons [x0, y0, x1, y1, ...], or COCO's RLE: `size` [height, width] and `counts`."""
 
 
@@ -208,7 +207,7 @@ def _outside(row: Row, image: Row) -> str | None:
     return next((f"{where}{fault}" for fault in _polygons_outside(outline or [], max(width, height))), None)
 
 
-def _polygons_outside(polygons: Sequence[array[float]], longer: int) -> Iterator[str]:
+def _polygons_outside(polygons: Sequence[Sequence[float]], longer: int) -> Iterator[str]:
     """Find corners that are far away: COCO's tools, which clip polygons, cannot draw those."""
     for polygon in polygons:
         if polygon and not (min(polygon) >= -longer and max(polygon) <= 2 * longer):
