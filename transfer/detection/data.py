@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from benchmarks.errors import UserError
 from benchmarks.fingerprint import Fingerprint, fingerprint
 from benchmarks.run_command import require_root
-from transfer.detection.coco_file import SHOWN, CocoFile, Row, read_coco_file, refuse
+from transfer.detection.coco_file import SHOWN, CocoFile, Row, read_coco_file, refuse, without_collection
 from transfer.detection.data_recipe import CocoData
 
 OVERHANG_PX = 2.0
@@ -81,6 +81,7 @@ class CocoSets:
     """What was left out of the files, in words."""
 
 
+@without_collection()
 def read_coco(data: CocoData) -> CocoSets:
     """Read and check both sets.
 
