@@ -1,8 +1,8 @@
 """The embedded data set as objects to detect: digits on a texture, some partly hidden, with boxes and masks as COCO's.
 
-train/NAME.png and annotations/instances_train.json; the same for test. A mask is the visible part of a scan's stroke, as
-a run-length encoding; its box is the smallest around it. Category ids are 1 to 10, for the digits 0 to 9. The scans keep
-their split.
+train/NAME.png and annotations/instances_train.json; the same for test. A mask is the visible part of a scan's stroke,
+as a run-length encoding; its box is the smallest around it. Category ids are 1 to 10, for the digits 0 to 9. The scans
+keep their split.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ PICTURE_SIZE_PX = 96
 SPLITS = {"train": 300, "test": 60}
 """Pictures of each split."""
 DIGITS_PER_PICTURE = (1, 2, 3)
-DIGIT_SIZE_PX = (36, 60)
+DIGIT_SIZE_PX = (32, 56)
 """Smallest and largest side of a digit's square."""
-LEAST_VISIBLE = 0.7
+LEAST_VISIBLE = 0.9
 """Share of its stroke that every digit keeps when others are drawn over it."""
 ANNOTATIONS = "annotations"
 MARK = "digit_boxes.json"
@@ -107,8 +107,8 @@ def _placed(mask: np.ndarray, top: int, left: int) -> np.ndarray:
 
 
 def _annotation(drawn: DrawnDigit) -> dict[str, Any]:
-    rows, columns = (drawn.visible.any(axis=axis).nonzero()[0] for axis in (1, 0))
-    (top, left), (bottom, right) = ((int(rows[at]), int(columns[at])) for at in (0, -1))
+    rows, columns = drawn.visible.nonzero()
+    (top, bottom), (left, right) = ((int(places.min()), int(places.max())) for places in (rows, columns))
     return {
         "category_id": drawn.digit + 1,
         "bbox": [left, top, right - left + 1, bottom - top + 1],
@@ -124,4 +124,5 @@ def _run_lengths(mask: np.ndarray) -> list[int]:
 
     values = mask.ravel(order="F")
     edges = np.flatnonzero(np.diff(values, prepend=False)).tolist()
-    return np.diff([0, *edges, values.size]).tolist()
+    lengths: list[int] = np.diff([0, *edges, values.size]).tolist()
+    return lengths
