@@ -172,7 +172,7 @@ def read_view(picture: Picture, masks: bool) -> View:
     """Read an image whole, with its objects and no crowds. Raises UnusableError for damage and another size."""
     try:
         with Image.open(picture.path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.array(image.convert("RGB"))
     except UNREADABLE as error:
         raise UnusableError(f"{picture.path}: {type(error).__name__}: {error}") from None
     if (height_width := pixels.shape[:2]) != (picture.height, picture.width):
