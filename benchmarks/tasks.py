@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -41,11 +42,19 @@ class Task(Config):
     written_by: str | None = None
     """`module:function` that writes the data set to a folder, for those that this program holds itself."""
 
+    @property
+    def writer(self) -> Callable[[Path], str] | None:
+        """What writes an embedded data set to a folder, once and whole, and returns its fingerprint."""
+        if self.written_by is None:
+            return None
+        module, _, name = self.written_by.partition(":")
+        found: Callable[[Path], str] = getattr(importlib.import_module(module), name)
+        return found
+
     def provide(self, root: Path) -> None:
         """Write an embedded data set to `root` unless something is there; leave all others to the user."""
-        if self.written_by is not None:
-            module, _, name = self.written_by.partition(":")
-            provide(root, getattr(importlib.import_module(module), name))
+        if (writer := self.writer) is not None:
+            provide(root, writer)
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)

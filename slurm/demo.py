@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.digit_scenes import write_digit_scenes
 from benchmarks.digits import write_digits
-from slurm.check import load_pipeline
+from benchmarks.tasks import find_task
+from slurm.check import load_pipeline, load_work
 from slurm.cluster import load_cluster
 from slurm.folder import Places
 from slurm.launcher import submit
-from transfer.segmentation.adapter import SegmentationAdapter
+from slurm.pipeline import PipelineFile, read_pipeline
+from transfer.adapter import missing_requirements
 
 PIPELINE = Path(__file__).parent / "pipelines" / "demo.yaml"
-DIGITS, SCENES = Path("data/digits"), Path("data/digit_scenes")
-ONLY_DIGITS = "tasks={digits: {recipe: digits_finetune, data: data/digits}}"
+DIGITS = Path("data/digits")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the digits, run the demo's pipeline, print what it measured; return the exit code."""
+    """Write the data sets, run the demo's pipeline, print what it measured; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="mimbench demo",
-        description="Write handwritten digits and scenes of them to data/, pretrain on the unlabelled ones by SimMIM, "
-        "transfer to the few labelled ones and to the segmentation of the scenes, and compare with supervised and "
-        "random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows "
-        "the result.",
-        epilog="example: mimbench demo 'seeds=[0]'",
+        description="Write handwritten digits to data/ in four forms, pretrain on unlabelled ones by SimMIM, transfer "
+        "to naming them, detecting them, segmenting them and telling how they move, and compare with supervised and "
+        "random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows the "
+        "result.",
+        epilog="example: mimbench demo 'seeds=[0]' 'tasks=[digits]'",
         allow_abbrev=False,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set any field of the demo's pipeline file")
@@ -37,14 +38,23 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
     print(f"data: {DIGITS}, {write_digits(DIGITS)}", flush=True)
-    overrides = [*_without_segmentation(), *arguments.overrides]
+    overrides = [*arguments.overrides, _possible_tasks(read_pipeline(PIPELINE, arguments.overrides))]
     return submit(load_pipeline(PIPELINE, overrides, cluster.ranks_per_stage), cluster, Places())
 
 
-def _without_segmentation() -> list[str]:
-    """Return the override that leaves out the segmentation of scenes where it cannot run; else write the scenes."""
-    if missing := SegmentationAdapter().missing_requirements():
-        print(f"without the segmentation of scenes, which needs {', '.join(missing)}: `mimbench doctor` says how")
-        return [ONLY_DIGITS]
-    print(f"data: {SCENES}, {write_digit_scenes(SCENES)}", flush=True)
-    return []
+def _possible_tasks(file: PipelineFile) -> str:
+    """Write the data sets of all tasks that can run on this machine; return the override that keeps only those."""
+    told = file.resolved()["tasks"]
+    return f"tasks={json.dumps({name: told[name] for name in file.tasks if _prepared(file, name)})}"
+
+
+def _prepared(file: PipelineFile, name: str) -> bool:
+    """Write the data set of a task; say what the task needs instead where that is not installed."""
+    task = find_task(file.task(name))
+    if missing := missing_requirements(task):
+        print(f"without {name}, which needs {'; '.join(missing)}: `mimbench doctor` says how")
+        return False
+    root = load_work(file.tasks[name], task.name).config.data.root
+    if task.writer is not None and root is not None:
+        print(f"data: {root}, {task.writer(Path(root))}", flush=True)
+    return True

@@ -64,8 +64,18 @@ ADAPTERS = {
 
 def adapter_for(task: Task) -> Adapter:
     """Return the adapter of the task's kind. Raises UserError when its requirements are not installed."""
-    module, _, name = ADAPTERS[task.kind].partition(":")
-    adapter: Adapter = getattr(importlib.import_module(module), name)()
+    adapter = _adapter(task)
     if missing := adapter.missing_requirements():
         raise UserError.about("task", task.name, f"needs {'; '.join(missing)}", "`mimbench doctor` says how")
+    return adapter
+
+
+def missing_requirements(task: Task) -> list[str]:
+    """Return, in words, what must be installed before the task can run; empty when everything is there."""
+    return _adapter(task).missing_requirements()
+
+
+def _adapter(task: Task) -> Adapter:
+    module, _, name = ADAPTERS[task.kind].partition(":")
+    adapter: Adapter = getattr(importlib.import_module(module), name)()
     return adapter
