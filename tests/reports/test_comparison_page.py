@@ -16,12 +16,6 @@ from tests.reports.test_sidebyside import predict
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser.started() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pipelines with the same two encoders, one of which was trained for longer in the first."""
     root = tmp_path_factory.mktemp("comparison")
