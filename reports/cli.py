@@ -29,7 +29,10 @@ COMPARE_EXAMPLES = """examples:
 
 Exit codes: 0 done, 1 nothing could be paired, 2 what was asked for was wrong.
 """
-VERBS = ("leaderboard", "compare", "verdict", "verify")
+VERBS = ("leaderboard", "compare", "verdict", "verify", "masking")
+ALSO = """and, beside run records:
+    masking    how far masks of every strategy hide pixels: `mimbench report masking --help`
+"""
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 RAW = argparse.RawDescriptionHelpFormatter
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
@@ -60,7 +63,7 @@ def _no_collector() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("mimbench report", formatter_class=RAW)
+    parser = argparse.ArgumentParser("mimbench report", formatter_class=RAW, epilog=ALSO)
     verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
     _add_leaderboard(verbs)
     _add_compare(verbs)
@@ -89,7 +92,7 @@ def _add_compare(verbs: Verbs) -> None:
     for name in ("a", "b"):
         verb.add_argument(name, metavar=name.upper(), help=f"{RUNS_HELP}; with --in, the label of an encoder")
     verb.add_argument("--in", dest="within", nargs="+", default=(), metavar="RUNS", help="runs of both encoders")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="also write comparison.txt and comparison.json there")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="also write comparison.txt, .json and .html there")
     verb.set_defaults(run=compare)
 
 
@@ -141,15 +144,16 @@ def leaderboard(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Print two sides next to each other. Raises WorkFailed when they have no task in common."""
     from reports.contrast import to_json, to_text
+    from reports.contrast_page import to_html
     from reports.sidebyside import side_by_side
 
     both = side_by_side(arguments.a, arguments.b, arguments.within)
     _say(to_text(both))
     if arguments.out is not None:
         _prepare(arguments.out)
-        for name, content in (("comparison.txt", to_text(both)), ("comparison.json", to_json(both))):
-            write_atomically(arguments.out / name, content.encode())
-            _say(f"written: {arguments.out / name}")
+        for suffix, content in {"txt": to_text(both), "json": to_json(both), "html": to_html(both)}.items():
+            write_atomically(arguments.out / f"comparison.{suffix}", content.encode())
+            _say(f"written: {arguments.out / f'comparison.{suffix}'}")
     if not both.pairings:
         raise WorkFailed("nothing to compare: no row of A and row of B are of one task\n  remedy: see the rows above")
     return 0

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 
 from benchmarks.tables import aligned
+from benchmarks.tasks import TASKS
 from reports.cells import fixed, join_spread, spread_parts
+from reports.classes import ByClass, ClassGain, extremes
 from reports.compare import Change
 from reports.notes import account
-from reports.predictions import ClassGain, OnImages
+from reports.predictions import Disagreement
 from reports.sidebyside import Pairing, Score, SideBySide
 from reports.text import one_line
 
@@ -35,21 +37,25 @@ def _pairing(pairing: Pairing) -> Iterator[str]:
     if pairing.unfair:
         yield "  not comparable:"
         yield from (f"    {one_line(why)}" for why in pairing.unfair)
-    yield from _indented([("score", "A", "B", "A - B, 95 % interval", "p"), *map(_score, pairing.scores)])
-    yield from _changes("transfer recipe", pairing.recipe)
-    yield from _changes("encoder", pairing.encoder)
-    if pairing.pretraining is not None:
-        yield from _changes("pretraining recipe", pairing.pretraining)
-    yield from _changes("environment", pairing.environment)
+    yield from _indented([("score", "A", "B", "A - B, 95 % interval", "p"), *map(score_cells, pairing.scores)])
+    for what, changed in diffs(pairing).items():
+        yield from _changes(what, changed)
+    yield from _classes(pairing.classes)
     yield from _images(pairing.images)
 
 
-def _score(score: Score) -> tuple[str, ...]:
+def metric_words(score: Score) -> str:
+    """Name a metric, and say so where less of it is better."""
+    metric = TASKS[score.ours.task].metric(score.metric)
+    return metric.name if metric.higher_is_better else f"{metric.name}, lower is better"
+
+
+def score_cells(score: Score) -> tuple[str, ...]:
     both = [join_spread(*spread_parts(row.last(score.metric))) for row in (score.ours, score.theirs)]
-    return (score.metric, *both, _delta(score), "-" if score.p is None else _p(score.p))
+    return (metric_words(score), *both, _delta(score), "-" if score.p is None else p_value(score.p))
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else fixed(value, 3)
 
 
@@ -62,35 +68,61 @@ def _delta(score: Score) -> str:
     return f"{fixed(found.delta, 2, '+')}{interval}{note}"
 
 
-def _changes(what: str, changed: Sequence[Change]) -> Iterator[str]:
+def diffs(pairing: Pairing) -> dict[str, tuple[Change, ...] | None]:
+    """Return what differs, by where; None where it is not at hand for both."""
+    return {
+        "transfer recipe": pairing.recipe,
+        "encoder": pairing.encoder,
+        "pretraining recipe": pairing.pretraining,
+        "environment": pairing.environment,
+    }
+
+
+def _changes(what: str, changed: Sequence[Change] | None) -> Iterator[str]:
     if not changed:
-        yield f"  {what}: no difference"
+        yield f"  {what}: {'not at hand for both' if changed is None else 'no difference'}"
         return
     yield f"  {what}:"
-    rows = [(one.field, f"A {_value(one.ours)}", f"B {_value(one.theirs)}") for one in changed]
+    rows = [(one.field, f"A {shown_value(one.ours)}", f"B {shown_value(one.theirs)}") for one in changed]
     yield from (f"  {line}" for line in _indented(rows))
 
 
-def _value(value: object) -> str:
+def shown_value(value: object) -> str:
     return "(none)" if value is None else one_line(str(value))
 
 
-def _images(found: OnImages | str) -> Iterator[str]:
+def _images(found: tuple[Disagreement, ...] | str) -> Iterator[str]:
     if isinstance(found, str):
         yield f"  by image: {found}"
         return
-    rows = [(f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), _p(one.p)) for one in found.disagreements]
     yield "  by image (McNemar's exact test):"
-    yield from _indented([("", "only A right", "only B right", "p"), *rows])
-    gains = [one for one in found.classes if one.gain > 0][:MOST_CLASSES]
-    losses = [one for one in reversed(found.classes) if one.gain < 0][:MOST_CLASSES]
-    same = sum(one.gain == 0 for one in found.classes)
-    yield f"  by class ({len(found.classes)} in all, {same} without a difference; accuracy in %, mean over seeds):"
-    yield from _indented([("class", "images", "A", "B", "A - B"), *map(_class, [*gains, *reversed(losses)])])
+    yield from _indented([("", "only A right", "only B right", "p"), *map(disagreement_cells, found)])
 
 
-def _class(one: ClassGain) -> tuple[str, ...]:
-    return (one_line(one.name), str(one.images), fixed(one.ours, 2), fixed(one.theirs, 2), fixed(one.gain, 2, "+"))
+def disagreement_cells(one: Disagreement) -> tuple[str, ...]:
+    return (f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), p_value(one.p))
+
+
+def _classes(found: ByClass | str) -> Iterator[str]:
+    if isinstance(found, str):
+        yield f"  by class: {found}"
+        return
+    yield f"  by class ({by_class_words(found)}):"
+    shown = [class_cells(one) for one in extremes(found, MOST_CLASSES)]
+    yield from _indented([("class", found.counted, "A", "B", "A - B", "by seed"), *shown])
+
+
+def by_class_words(found: ByClass) -> str:
+    """Say what the numbers of the classes are."""
+    same = sum(one.gain == 0 for one in found.gains)
+    told = f"{found.measure} in %, mean over seeds; {len(found.gains)} classes, {same} without a difference"
+    return told + (f"; without a score: {', '.join(map(one_line, found.without))}" if found.without else "")
+
+
+def class_cells(one: ClassGain) -> tuple[str, ...]:
+    numbers = (fixed(one.ours, 2), fixed(one.theirs, 2), fixed(one.gain, 2, "+"))
+    spanned = f"{fixed(min(one.by_seed), 2, '+')} to {fixed(max(one.by_seed), 2, '+')}"
+    return (one_line(one.name), str(one.size), *numbers, spanned if len(one.by_seed) > 1 else "-")
 
 
 def _indented(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -110,22 +142,19 @@ def to_json(both: SideBySide) -> str:
 
 def _document(pairing: Pairing) -> dict[str, object]:
     parts = {"recipe": pairing.recipe, "encoder": pairing.encoder, "pretraining": pairing.pretraining}
-    images = pairing.images
-    classes = (
-        []
-        if isinstance(images, str)
-        else [dict(zip(("class", "images", "a", "b", "gain"), _class(one), strict=True)) for one in images.classes]
-    )
+    fields = ("class", "size", "a", "b", "gain", "by_seed")
+    gains = () if isinstance(pairing.classes, str) else pairing.classes.gains
     return {
         "task": pairing.ours.task,
         "a": pairing.ours.encoder.label,
         "b": pairing.theirs.encoder.label,
         "not_comparable": list(pairing.unfair),
         "scores": [
-            dict(zip(("metric", "a", "b", "difference", "p"), _score(score), strict=True)) for score in pairing.scores
+            dict(zip(("metric", "a", "b", "difference", "p"), score_cells(score), strict=True))
+            for score in pairing.scores
         ],
         "differences": {
             name: None if changed is None else [one._asdict() for one in changed] for name, changed in parts.items()
         },
-        "classes": classes,
+        "classes": [dict(zip(fields, class_cells(one), strict=True)) for one in gains],
     }

@@ -32,7 +32,7 @@ def account(collected: Collected) -> str:
     total = collected.transfers + len(collected.pretrainings) + len(collected.left_out)
     parts = [f"{count(collected.transfers, 'transfer run')} in {count(len(collected.rows), 'row')}"]
     if collected.pretrainings:
-        parts.append(f"{count(len(collected.pretrainings), 'pretraining run')} as loss curves")
+        parts.append(count(len(collected.pretrainings), "pretraining run"))
     reasons = Counter(left.kind for left in collected.left_out)
     parts.append(f"{len(collected.left_out)} left out" + (f" ({tally(reasons)})" if reasons else ""))
     return f"{count(total, 'record')} found: {'; '.join(parts)}."

@@ -59,30 +59,38 @@ class Part:
 
 def to_html(board: Leaderboard) -> str:
     """Return the page. Every name in it is escaped; the only markup let through is our own charts."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
     from reports.plots import draw
 
     charts = draw(board)
     pairs = zip(board.sections, charts.sections, strict=True)
+    return filled(
+        "leaderboard.html.j2",
+        board=board,
+        told=words(board),
+        request_name=REQUEST,
+        request=json.dumps(asdict(board.request), ensure_ascii=False),
+        parts=[_part(section, own, number) for number, (section, own) in enumerate(pairs)],
+        study_charts=charts.study,
+        absent_charts=charts.absent,
+    )
+
+
+def filled(template: str, **values: object) -> str:
+    """Return a page made of one of our templates, with the style and the only script that its policy lets run."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key}
     script = (PAGE / "page.js").read_text(encoding="utf-8")
-    return environment.get_template("leaderboard.html.j2").render(
-        board=board,
-        told=words(board),
-        request_name=REQUEST,
+    return environment.get_template(template).render(
         nothing=NONE,
-        request=json.dumps(asdict(board.request), ensure_ascii=False),
-        parts=[_part(section, own, number) for number, (section, own) in enumerate(pairs)],
-        study_charts=charts.study,
-        absent_charts=charts.absent,
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **values,
     )
 
 

@@ -98,6 +98,10 @@ class Row:
     def records(self) -> list[RunRecord]:
         return [run.record for run in self.runs]
 
+    def folder(self, seed: int) -> Path:
+        """Return where the run with this seed lies."""
+        return next(run.folder for run in self.runs if run.record.seed == seed)
+
     def scores(self, metric: str) -> dict[int, float]:
         """Return the last epoch's value of `metric` by seed; seeds without it are absent."""
         return {record.seed: record.metrics[metric].last for record in self.records if metric in record.metrics}

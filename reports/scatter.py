@@ -103,7 +103,7 @@ def score_by_cost(
         axes.errorbar(
             cost, spread.mean, yerr=spread.std, fmt=look.marker, color=look.colour, label=short(entry.name), **BAR
         )
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # from zero, with room for a marker that stands there
     unit = "GPU hours" if on_gpu else "hours"
     axes.set_xlabel(f"{unit} of one run, with its pretraining where that is known")
     axes.set_ylabel(f"{metric.name} ({metric.unit})")

@@ -10,10 +10,13 @@ from typing import Any
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.record import RecipeUse
 from benchmarks.tasks import TASKS
+from reports.classes import ByClass, by_class
 from reports.compare import Change, Comparison, changes, difference, differences
 from reports.find import FoundRun, find_runs
-from reports.predictions import OnImages, on_images
+from reports.predictions import Disagreement, on_images
 from reports.rows import Collected, Row, collect, origins, parents_nearby, pretraining_of
+
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,17 @@ class Pairing:
     """None where not both pretrainings are at hand."""
     environment: tuple[Change, ...]
     scores: tuple[Score, ...]
-    images: OnImages | str
+    classes: ByClass | str
+    """Or why there is no comparison by class; likewise for images."""
+    images: tuple[Disagreement, ...] | str
 
 
 @dataclass(frozen=True)
 class SideBySide:
     """Everything that could be paired, and what could not."""
 
+    names: tuple[str, str]
+    """Of A and B, as they were asked for."""
     pairings: tuple[Pairing, ...]
     alone: tuple[str, ...]
     """Rows of one side that have no partner, in words."""
@@ -67,7 +74,7 @@ def side_by_side(ours: str, theirs: str, within: Sequence[str]) -> SideBySide:
         sides = (collect(find_runs([ours])), collect(find_runs([theirs])))
     pairs, alone = _paired(sides[0].rows, sides[1].rows)
     known = origins(run for side in sides for run in (*side.pretrainings, *parents_nearby(side)))
-    return SideBySide(tuple(_pairing(a, b, known) for a, b in pairs), tuple(alone), sides)
+    return SideBySide((ours, theirs), tuple(_pairing(a, b, known) for a, b in pairs), tuple(alone), sides)
 
 
 def _labelled(everything: Collected, label: str, argument: str) -> Collected:
@@ -75,9 +82,10 @@ def _labelled(everything: Collected, label: str, argument: str) -> Collected:
     rows = tuple(row for row in everything.rows if row.encoder.label == label)
     if not rows:
         raise UserError.about(argument, label, "the label of an encoder in --in RUNS", did_you_mean(label, labels))
-    return Collected(
-        rows, everything.pretrainings, tuple(one for one in everything.left_out if one.label in (label, None))
-    )
+    known = origins(everything.pretrainings)
+    own = {run.record.run_id: run for row in rows if (run := _pretrained(row, known)) is not None}
+    left_out = tuple(one for one in everything.left_out if one.label in (label, None))
+    return Collected(rows, tuple(own.values()), left_out)
 
 
 def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row, Row]], list[str]]:
@@ -118,7 +126,8 @@ def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
         _pretraining(ours, theirs, known),
         tuple(changes(_environment(ours), _environment(theirs))),
         tuple(_scores(ours, theirs, comparable=not unfair)),
-        on_images(ours, theirs),
+        NOT_COMPARABLE if unfair else by_class(ours, theirs),
+        NOT_COMPARABLE if unfair else on_images(ours, theirs),
     )
 
 
@@ -150,7 +159,7 @@ def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:
     for metric in TASKS[ours.task].metrics:
         mine, other = ours.scores(metric.name), theirs.scores(metric.name)
         if mine and other:
-            comparison = difference(mine, other) if comparable else Comparison(note="not comparable")
+            comparison = difference(mine, other) if comparable else Comparison(note=NOT_COMPARABLE)
             p = sign_flip_p(mine, other) if comparison.interval is not None else None
             yield Score(metric.name, ours, theirs, comparison, p)
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.reports import factory
+from tests.reports import browser, factory
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Return a running headless browser."""
+    with browser.started() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,6 @@ from tests.reports.hostile import NAMES, hostile_runs
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser.started() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     runs = (str(factory.study(root / "digits")), str(factory.zoo(root / "imagenet")))

@@ -36,8 +36,7 @@ def test_the_study_of_13_runs_adds_up(runs: Path) -> None:
     ]
     assert len(found.pretrainings) == 1
     assert account(found) == (
-        "13 records found: 10 transfer runs in 4 rows; 1 pretraining run as loss curves; "
-        "2 left out (1 failed, 1 still started)."
+        "13 records found: 10 transfer runs in 4 rows; 1 pretraining run; 2 left out (1 failed, 1 still started)."
     )
 
 

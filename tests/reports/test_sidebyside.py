@@ -10,8 +10,9 @@ import pytest
 import scipy.stats
 
 import mimbench
+from benchmarks.record import MetricValue, TaskUse
+from reports.classes import ByClass
 from reports.contrast import to_text
-from reports.predictions import OnImages
 from reports.sidebyside import side_by_side, sign_flip_p
 from tests.reports import factory
 
@@ -37,8 +38,8 @@ def two(tmp_path: Path) -> Path:
 
 def test_classes_gain_and_lose_by_hand(two: Path) -> None:
     (pairing,) = side_by_side("a", "b", [str(two)]).pairings
-    assert isinstance(pairing.images, OnImages)
-    found = [(one.name, one.images, one.ours, one.theirs, one.gain) for one in pairing.images.classes]
+    assert isinstance(pairing.classes, ByClass)
+    found = [(one.name, one.size, one.ours, one.theirs, one.gain) for one in pairing.classes.gains]
     assert found == [
         ("cat", 10, pytest.approx(90), pytest.approx(70), pytest.approx(20)),
         ("dog", 10, pytest.approx(100), pytest.approx(80), pytest.approx(20)),
@@ -48,11 +49,44 @@ def test_classes_gain_and_lose_by_hand(two: Path) -> None:
 
 def test_mcnemar_is_the_exact_binomial_test_of_the_images_they_disagree_on(two: Path) -> None:
     (pairing,) = side_by_side("a", "b", [str(two)]).pairings
-    assert isinstance(pairing.images, OnImages)
-    for test in pairing.images.disagreements:  # cats 1, 2 and dogs 0, 1 only by a; owls 2, 3 only by b
+    assert not isinstance(pairing.images, str)
+    assert len(pairing.images) == 3
+    for test in pairing.images:  # cats 1, 2 and dogs 0, 1 only by a; owls 2, 3 only by b
         assert (test.only_ours, test.only_theirs) == (4, 2)
         assert test.p == pytest.approx(scipy.stats.binomtest(2, 6).pvalue)
         assert test.p == pytest.approx(2 * (1 + 6 + 15) / 64)
+
+
+def test_classes_of_a_segmentation_are_compared_by_iou(tmp_path: Path) -> None:
+    task, metrics = TaskUse(name="digit_scenes", version=1), {"mIoU": MetricValue(last=40.0)}
+    for label, ious in (("a", ("80.0", "30.0", "")), ("b", ("70.0", "35.5", "10.0"))):
+        for seed in range(2):
+            folder = factory.write(tmp_path, factory.transfer(label, seed, task=task, metrics=metrics))
+            lines = [f"{name},{iou},50.0,{pixels}" for name, iou, pixels in zip("xyz", ious, (900, 80, 7), strict=True)]
+            text = "\n".join(["class,iou_percent,accuracy_percent,pixels", *lines])
+            (folder / "classes.csv").write_text(f"{text}\n")
+    (pairing,) = side_by_side("a", "b", [str(tmp_path)]).pairings
+    assert isinstance(pairing.classes, ByClass)
+    assert (pairing.classes.measure, pairing.classes.counted, pairing.classes.without) == ("IoU", "pixels", ("z",))
+    found = [(one.name, one.size, one.ours, one.theirs, one.by_seed) for one in pairing.classes.gains]
+    assert found == [("x", 900, 80.0, 70.0, (10.0, 10.0)), ("y", 80, 30.0, 35.5, (-5.5, -5.5))]
+
+
+def test_records_that_name_no_encoder_are_left_out_of_both_sides_aloud(two: Path) -> None:
+    (two / "torn").mkdir()
+    (two / "torn/record.json").write_text('{"schema_version": 3, "run')
+    both = side_by_side("a", "b", [str(two)])
+    assert [[left.kind for left in side.left_out] for side in both.sides] == [["damaged"], ["damaged"]]
+
+
+def test_where_test_images_lie_is_no_difference(tmp_path: Path) -> None:
+    for place, root in (("old", "/data/v2"), ("new", "/scratch/v2")):
+        recipe = factory.recipe()
+        known = {"test_sets": {"imagenet_v2": {"root": root, "split": "val"}}}
+        recipe = recipe.model_copy(update={"resolved": {**recipe.resolved, "data": {"root": root, **known}}})
+        factory.write(tmp_path / place, factory.transfer("x", 0, 80.0, recipe=recipe))
+    (pairing,) = side_by_side(str(tmp_path / "old"), str(tmp_path / "new"), []).pairings
+    assert (pairing.recipe, pairing.unfair) == ((), ())
 
 
 def test_sign_flips_are_counted_by_hand() -> None:
@@ -76,7 +110,8 @@ def test_recipes_and_encoders_are_told_apart_field_by_field(tmp_path: Path) -> N
     assert [score.comparison.delta for score in pairing.scores] == [None, None]
     text = to_text(side_by_side(str(tmp_path / "old"), str(tmp_path / "new"), []))
     assert "not comparable:\n    other recipe: training.epochs = 20, B 50" in text
-    assert "by image: not every run has predictions.csv" in text
+    assert "by class: not comparable" in text
+    assert "by image: not comparable" in text
 
 
 def test_pretrainings_are_told_apart_where_both_are_at_hand(tmp_path: Path) -> None:
