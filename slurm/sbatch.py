@@ -25,6 +25,8 @@ from slurm.stages import Stage
 from slurm.state import QueueEntry, observe
 
 SEPARATOR = "|"
+REFUSALS = (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError)
+"""What submitting raises where Slurm does not take a job."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ class SlurmLauncher:
             ranks = self.cluster.ranks_per_node if stage.trains else 1
             asked = job.Request(ranks, self.cluster.fruitless_restarts, self.cluster.stage_data)
             found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, asked)
-        except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
+        except REFUSALS as error:
             raise WorkFailed(
-                f"Slurm did not take stage {stage.name}: {_last_line(error)}\n"
+                f"Slurm did not take stage {stage.name}: {last_line(error)}\n"
                 "  Jobs that were submitted before it are kept.\n"
                 "  remedy: mend the cluster file (--cluster) or wait for the controller; run the same command again."
             ) from error
@@ -196,6 +198,14 @@ def queue_by_job(found: Mapping[str, Found]) -> dict[str, QueueEntry]:
     return {job.id: job.entry for job in found.values()}
 
 
+def job_state(job: str) -> str | None:
+    """Return a job's state and, while it waits, the reason: `PENDING (Resources)`; None when it has left the queue."""
+    asked = subprocess.run(
+        ["squeue", "--noheader", "--jobs", job, "--format=%T (%r)"], capture_output=True, text=True, timeout=60
+    )
+    return asked.stdout.strip().removesuffix(" (None)") or None
+
+
 def cancel_jobs(jobs: list[str]) -> None:
     """Cancel jobs by id. Raises WorkFailed when Slurm does not answer."""
     if jobs:
@@ -214,6 +224,7 @@ def _ask(command: list[str]) -> str:
         raise WorkFailed(f"`{command[0]}` did not answer within a minute\n{remedy}") from None
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """Return what Slurm says in an error of submitting."""
     lines = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
     return lines[-1] if lines else str(error)
