@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import _make_sbatch_string
 
 from benchmarks.errors import WorkFailed
@@ -64,14 +63,18 @@ class SlurmLauncher:
         behind_fresh = any(parent in fresh for parent in stage.needs)
         if not behind_fresh and observe(self.folder, self.manifest.pipeline, stage).state == "completed":
             return Submitted(stage.name, None, "completed already")
-        if stage.name in live and not behind_fresh:
+        if stage.name in live and not behind_fresh and self._is_whole(stage, live[stage.name]):
             return self._adopt(stage, live[stage.name])
-        if stage.name in live:  # it waits for an earlier attempt of its parents
+        if stage.name in live:  # it waits for an earlier attempt of its parents, or for a file that will never come
             cancel_jobs([live.pop(stage.name)])
         submitted = self.submit(stage, [live[parent] for parent in stage.needs if parent in live])
         live[stage.name] = submitted.id
         fresh.add(stage.name)
         return Submitted(stage.name, submitted.id, "submitted")
+
+    def _is_whole(self, stage: Stage, job_id: str) -> bool:
+        """Tell whether what a job loads is there: it is not where its launcher was killed just after submitting."""
+        return JobPaths(self.folder.logs(stage.name).resolve(), job_id).submitted_pickle.is_file()
 
     def _adopt(self, stage: Stage, job_id: str) -> Submitted:
         adopted = Job(executor="slurm", id=job_id)
@@ -184,7 +187,8 @@ def read_queue(pipeline_id: str) -> dict[str, Found]:
     Raises WorkFailed when Slurm does not answer.
     """
     form = SEPARATOR.join(["%i", "%T", "%r", "%j"])
-    lines = _ask(["squeue", "--noheader", "--user", getpass.getuser(), "--format", form]).splitlines()
+    # Whoever submitted them: two people may work on one pipeline.
+    lines = _ask(["squeue", "--noheader", "--format", form]).splitlines()
     found: dict[str, Found] = {}
     for line in lines:
         number, state, reason, name = line.split(SEPARATOR, 3)

@@ -56,7 +56,7 @@ def slurm(bench: Bench, *command: str) -> str:
 
 
 def wait_until_empty(bench: Bench) -> dict[str, str]:
-    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended")
+    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.5)
     return states(bench)
 
 

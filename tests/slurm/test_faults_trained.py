@@ -94,6 +94,15 @@ def trainer(bench: Bench, rank: int = 0) -> int:
     raise AssertionError(f"no rank {rank}")
 
 
+def test_without_any_fault_the_table_is_that_of_this_machine(bench: Bench) -> None:
+    launch(bench, epochs=3)
+    assert set(wait_until_empty(bench).values()) == {"completed"}
+    here = bench.submit("--runs", "here", "--pipelines", "local")
+    assert here.returncode == 0, here.stdout
+    (local,) = (bench.path / "local").glob("*/report/leaderboard.txt")
+    assert (bench.folder.report / "leaderboard.txt").read_text() == local.read_text()
+
+
 def test_a_killed_training(bench: Bench) -> None:
     run = launch(bench)
     os.kill(trainer(bench), signal.SIGKILL)
