@@ -25,6 +25,7 @@ VERBS = {
 ELSEWHERE: dict[tuple[str, ...], str] = {
     ("list", "formats"): "transfer.checkpoint.formats",
     ("report", "masking"): "pretrain.masking_report",
+    ("doctor", "--cluster"): "slurm.doctor",
 }
 
 DONE, FAILED, WRONG, MACHINE, INTERRUPTED = 0, 1, 2, 71, 130

@@ -80,7 +80,8 @@ class Finding:
 
 def main(argv: Sequence[str]) -> int:
     """Print the findings; return 0 when all that the base needs is there, else 1."""
-    parser = argparse.ArgumentParser(prog="mimbench doctor", description=__doc__)
+    epilog = "`mimbench doctor --cluster NAME` submits a job of one minute to a Slurm cluster and checks its nodes."
+    parser = argparse.ArgumentParser(prog="mimbench doctor", description=__doc__, epilog=epilog)
     parser.parse_args(argv)
     broken: list[str] = []
     for title, findings in (
@@ -89,17 +90,18 @@ def main(argv: Sequence[str]) -> int:
         ("Slurm (only to submit to a cluster)", [slurm(name) for name in SLURM]),
         ("this folder and its tools", [folder(Path.cwd()), git()]),
     ):
-        _show(title, findings)
+        show(title, findings)
         broken += [finding.name for finding in findings if finding.breaks_the_base]
     print("importing torch, torchvision and timm ...", flush=True)
     findings = list(engine())
-    _show("engine", findings)
+    show("engine", findings)
     broken += [finding.name for finding in findings if finding.breaks_the_base]
     print(f"The base is broken: {', '.join(broken)}." if broken else "Everything the base needs is here.")
     return 1 if broken else 0
 
 
-def _show(title: str, findings: Sequence[Finding]) -> None:
+def show(title: str, findings: Sequence[Finding]) -> None:
+    """Print findings under a title."""
     rows = aligned([(f.state, f.name, f.found, f.purpose) for f in findings]).splitlines()
     print(f"{title}")
     for row, finding in zip(rows, findings, strict=True):

@@ -24,7 +24,7 @@ commands:
   submit FILE    run it here, or submit it to the Slurm cluster that --cluster names
   status ID      one row for each stage: state, step, loss, time left
   list           the pipelines launched from this folder
-  logs ID STAGE  the log of a stage
+  logs ID STAGE  the log of a stage, or of the one that failed first
   cancel ID      stop it; stages save their state first
   resume ID      go on with it: what failed, was stopped or lost its job is submitted again
 
@@ -132,10 +132,13 @@ def _resume(argv: list[str]) -> int:
 
 
 def _status(argv: list[str]) -> int:
-    arguments = _id_parser("status", "Show the state of every stage.", "digits-demo").parse_args(argv)
-    from slurm.status import show_status
+    parser = _id_parser("status", "Show the state of every stage.", "digits-demo")
+    parser.add_argument("--watch", action="store_true", help="draw it again every two seconds, until nothing runs")
+    arguments = parser.parse_args(argv)
+    from slurm.status import show_status, watch_status
 
-    return show_status(find_pipeline(arguments.pipelines, arguments.id))
+    show = watch_status if arguments.watch else show_status
+    return show(find_pipeline(arguments.pipelines, arguments.id))
 
 
 def _list(argv: list[str]) -> int:
@@ -146,12 +149,15 @@ def _list(argv: list[str]) -> int:
 
 
 def _logs(argv: list[str]) -> int:
-    parser = _id_parser("logs", "Print the log of a stage's last attempt.", "digits-demo pretrain.simmim")
-    parser.add_argument("stage", metavar="STAGE", help="a stage's name, as `status` shows it")
+    parser = _id_parser("logs", "Print the log of a stage's last job.", "digits-demo pretrain.simmim")
+    parser.add_argument(
+        "stage", metavar="STAGE", nargs="?", help="a stage's name, as `status` shows it (default: what failed first)"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on until the stage has ended")
     arguments = parser.parse_args(argv)
     from slurm.status import show_log
 
-    return show_log(find_pipeline(arguments.pipelines, arguments.id), arguments.stage)
+    return show_log(find_pipeline(arguments.pipelines, arguments.id), arguments.stage, arguments.follow)
 
 
 def _cancel(argv: list[str]) -> int:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.rundir import completed
@@ -94,15 +93,10 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     pipeline = manifest.pipeline
     why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
     attempt = new_attempt(folder, pipeline, stage, layout.job).model_copy(update={"skipped": why_not})
-    if (
-        asked.restarts is not None and attempt.fruitless > asked.restarts
-    ):  # its node was lost each time: nobody could judge it
-        ended: dict[str, Any] = {
-            "finished_at": time.time(),
-            "exit_code": FAILED_CODE,
-            "given_up_after": attempt.fruitless,
-        }
-        folder.write_attempt(stage.name, attempt.model_copy(update=ended))
+    if asked.restarts is not None and attempt.fruitless > asked.restarts:
+        # Its node was lost each time, so that nobody could judge the start before.
+        given_up = {"finished_at": time.time(), "exit_code": FAILED_CODE, "given_up_after": attempt.fruitless}
+        folder.write_attempt(stage.name, attempt.model_copy(update=given_up))
         return FAILED_CODE
     folder.write_attempt(stage.name, attempt)
     if why_not is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import _make_sbatch_string
 
 from benchmarks.errors import WorkFailed
@@ -25,6 +24,8 @@ from slurm.stages import Stage
 from slurm.state import QueueEntry, observe
 
 SEPARATOR = "|"
+REFUSALS = (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError)
+"""What submitting raises where Slurm does not take a job."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,18 @@ class SlurmLauncher:
         behind_fresh = any(parent in fresh for parent in stage.needs)
         if not behind_fresh and observe(self.folder, self.manifest.pipeline, stage).state == "completed":
             return Submitted(stage.name, None, "completed already")
-        if stage.name in live and not behind_fresh:
+        if stage.name in live and not behind_fresh and self._is_whole(stage, live[stage.name]):
             return self._adopt(stage, live[stage.name])
-        if stage.name in live:  # it waits for an earlier attempt of its parents
+        if stage.name in live:  # it waits for an earlier attempt of its parents, or for a file that will never come
             cancel_jobs([live.pop(stage.name)])
         submitted = self.submit(stage, [live[parent] for parent in stage.needs if parent in live])
         live[stage.name] = submitted.id
         fresh.add(stage.name)
         return Submitted(stage.name, submitted.id, "submitted")
+
+    def _is_whole(self, stage: Stage, job_id: str) -> bool:
+        """Tell whether what a job loads is there: it is not where its launcher was killed just after submitting."""
+        return JobPaths(self.folder.logs(stage.name).resolve(), job_id).submitted_pickle.is_file()
 
     def _adopt(self, stage: Stage, job_id: str) -> Submitted:
         adopted = Job(executor="slurm", id=job_id)
@@ -86,9 +91,9 @@ class SlurmLauncher:
             ranks = self.cluster.ranks_per_node if stage.trains else 1
             asked = job.Request(ranks, self.cluster.fruitless_restarts, self.cluster.stage_data)
             found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, asked)
-        except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError) as error:
+        except REFUSALS as error:
             raise WorkFailed(
-                f"Slurm did not take stage {stage.name}: {_last_line(error)}\n"
+                f"Slurm did not take stage {stage.name}: {last_line(error)}\n"
                 "  Jobs that were submitted before it are kept.\n"
                 "  remedy: mend the cluster file (--cluster) or wait for the controller; run the same command again."
             ) from error
@@ -182,7 +187,8 @@ def read_queue(pipeline_id: str) -> dict[str, Found]:
     Raises WorkFailed when Slurm does not answer.
     """
     form = SEPARATOR.join(["%i", "%T", "%r", "%j"])
-    lines = _ask(["squeue", "--noheader", "--user", getpass.getuser(), "--format", form]).splitlines()
+    # Whoever submitted them: two people may work on one pipeline.
+    lines = _ask(["squeue", "--noheader", "--format", form]).splitlines()
     found: dict[str, Found] = {}
     for line in lines:
         number, state, reason, name = line.split(SEPARATOR, 3)
@@ -194,6 +200,14 @@ def read_queue(pipeline_id: str) -> dict[str, Found]:
 
 def queue_by_job(found: Mapping[str, Found]) -> dict[str, QueueEntry]:
     return {job.id: job.entry for job in found.values()}
+
+
+def job_state(job: str) -> str | None:
+    """Return a job's state and, while it waits, the reason: `PENDING (Resources)`; None when it has left the queue."""
+    asked = subprocess.run(
+        ["squeue", "--noheader", "--jobs", job, "--format=%T (%r)"], capture_output=True, text=True, timeout=60
+    )
+    return asked.stdout.strip().removesuffix(" (None)") or None
 
 
 def cancel_jobs(jobs: list[str]) -> None:
@@ -214,6 +228,7 @@ def _ask(command: list[str]) -> str:
         raise WorkFailed(f"`{command[0]}` did not answer within a minute\n{remedy}") from None
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """Return what Slurm says in an error of submitting."""
     lines = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
     return lines[-1] if lines else str(error)

@@ -8,29 +8,59 @@ import signal
 import time
 from pathlib import Path
 
+from rich.console import Console
+from rich.live import Live
+
 from benchmarks.errors import UserError, WorkFailed, did_you_mean
 from slurm.display import console_for_tables, describe, stage_table
-from slurm.folder import PipelineFolder, hold, holder_pid, is_held, list_pipelines, read_holder
+from slurm.folder import Manifest, PipelineFolder, hold, holder_pid, is_held, list_pipelines, read_holder
 from slurm.launch import set_entry
 from slurm.launcher import look
 from slurm.state import LIVE, View
 
 CANCEL_PATIENCE_S = 30.0
+WATCH_EVERY_S = 2.0
 
 
 def show_status(folder: PipelineFolder) -> int:
     """Print one row for each stage."""
     manifest, views, remark = look(folder)
-    jobs = {entry.stage.name: entry.job.id for entry in manifest.entries if entry.job is not None}
     launcher = f", launcher: {read_holder(folder.lock_file)}" if is_held(folder.lock_file) else ""
     console = console_for_tables()
-    console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", jobs))
+    console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", _jobs(folder, manifest)))
     if remark:
         console.print(remark, markup=False)
     if all(view.state == "completed" for view in views.values()):
         for page in sorted(folder.report.glob("*.html")):
             print(f"page: {page}")
     return 0
+
+
+def watch_status(folder: PipelineFolder) -> int:
+    """Show the status, drawn again every few seconds, until nothing is live any more or Ctrl-C; return 0."""
+    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as screen:
+        while True:
+            manifest, views, _ = look(folder)
+            screen.update(stage_table(views, f"{folder.id} ({_summary(views)})", _jobs(folder, manifest)), refresh=True)
+            if not any(view.state in LIVE for view in views.values()):
+                break
+            time.sleep(WATCH_EVERY_S)
+    return 0
+
+
+def _jobs(folder: PipelineFolder, manifest: Manifest) -> dict[str, str]:
+    """Return each stage's job: its id, where it runs or ran last, how often it was requeued."""
+    found: dict[str, str] = {}
+    for entry in manifest.entries:
+        if entry.job is None:
+            continue
+        words, attempt = [entry.job.id], folder.read_attempt(entry.stage.name)
+        if attempt is not None:
+            job, _, restarts = (attempt.job or "").partition(".")
+            words += [f"on {attempt.host}"]
+            words += [f"requeued {restarts}x"] if job == entry.job.id and restarts not in ("", "0") else []
+        found[entry.stage.name] = " ".join(words)
+    return found
 
 
 def show_list(root: Path) -> int:
@@ -55,9 +85,13 @@ def _summary(views: dict[str, View]) -> str:
     return ", ".join(f"{number} {state}" for state, number in counts.items())
 
 
-def show_log(folder: PipelineFolder, stage: str) -> int:
-    """Print the log of a stage's last attempt. Raises UserError when there is no such stage, or no log yet."""
+def show_log(folder: PipelineFolder, stage: str | None, follow: bool = False) -> int:
+    """Print the log of a stage's last job, all of its starts in turn; `follow`: go on until the stage has ended.
+
+    None is the stage that failed first. Raises UserError when there is no such stage, or no log yet.
+    """
     names = [entry.stage.name for entry in folder.read_manifest().entries]
+    stage = stage or _failed_first(folder)
     if stage not in names:
         raise UserError.about("stage", stage, f"a stage of {folder.id}", did_you_mean(stage, names))
     log = folder.newest_log(stage)
@@ -67,8 +101,23 @@ def show_log(folder: PipelineFolder, stage: str) -> int:
     print(f"# {log}", flush=True)
     for other in folder.other_nodes_logs(log):
         print(f"# of another node: {other}", flush=True)
-    print(log.read_text(errors="replace"), end="")
+    with open(log, errors="replace") as lines, contextlib.suppress(KeyboardInterrupt):
+        print(lines.read(), end="", flush=True)
+        while follow and look(folder)[1][stage].state in LIVE:
+            time.sleep(WATCH_EVERY_S)
+            print(lines.read(), end="", flush=True)
     return 0
+
+
+def _failed_first(folder: PipelineFolder) -> str:
+    """Return the stage that failed before all others. Raises UserError where none has."""
+    _, views, _ = look(folder)
+    attempts = {name: folder.read_attempt(name) for name, view in views.items() if view.state == "failed"}
+    ends = {name: attempt.finished_at or attempt.started_at for name, attempt in attempts.items() if attempt}
+    if not ends:
+        rule = f"named: no stage of {folder.id} has failed"
+        raise UserError.about("stage", "(not given)", rule, f"add one of {', '.join(views)}")
+    return min(ends, key=lambda name: ends[name])
 
 
 def cancel(folder: PipelineFolder) -> int:

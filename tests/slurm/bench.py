@@ -131,13 +131,13 @@ class Bench:
         assert attempt is not None
         return attempt.pid
 
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, every_s: float = 0.05) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:
                 outputs = "\n".join(self.output(process) for process in self.started)
                 raise TimeoutError(f"waited in vain: {what}\n{outputs}")
-            time.sleep(0.05)
+            time.sleep(every_s)
 
     def close(self) -> None:
         """End what a failed test left running: the launchers' process groups, and no other."""

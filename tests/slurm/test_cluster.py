@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def test_a_bare_number_in_the_file_is_told_with_the_forms_that_are_known(tmp_pat
         ("{executor: local, cpus_per_stage: 0}", "greater than or equal to 1"),
         ("{executor: local, gpus: [0, 1], gpus_per_stage: 3}", "at most the number of `gpus`, 2"),
         ("{executor: local, gpus: [0], processes_per_stage: 2}", "one process per GPU"),
+        ("{executor: slurm, time_limit: 1h, container_mounts: ['/a:/a']}", "only with `container`"),
         ("{executor: slurm, time_limit: 1h, processes_per_node: 2}", "only with `gpus_per_node: 0`"),
     ],
 )
@@ -129,3 +131,22 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     assert "#SBATCH --nodes=1" in lines
     assert "#SBATCH --cpus-per-task=12" in lines
     assert not any("gpus" in line for line in lines)
+
+
+def test_a_container_and_its_interpreter_run_the_stage(tmp_path: Path) -> None:
+    cluster = SlurmCluster(
+        executor="slurm",
+        time_limit="1h",
+        container="/images/torch.sqsh",
+        container_mounts=("/data:/data", "/home/me:/home/me"),
+        python="/usr/bin/python3",
+    )
+    lines = preview(
+        PipelineFolder(tmp_path / "study-1"), cluster, Stage(name="a", argv=(), announces=True)
+    ).splitlines()
+    (srun,) = (line for line in lines if line.startswith("srun "))
+    assert " --container-image=/images/torch.sqsh --container-mounts=/data:/data,/home/me:/home/me " in srun
+    assert " /usr/bin/python3 -u -m submitit" in srun
+    assert lines[-1].startswith(f"exec {sys.executable} -m slurm.requeue")  # outside: there is Slurm
+    code = next(line for line in lines if line.startswith("export PYTHONPATH="))
+    assert f"{tmp_path}/study-1/code/" in code

@@ -229,6 +229,9 @@ def test_status_plan_list_and_logs_read_what_was_done(bench: Bench, monkeypatch:
     assert (
         "failed: the loss is not finite" in bench.mimbench("pipeline", "logs", "small", "digits.scratch.seed1").stdout
     )
+    by_default = bench.mimbench("pipeline", "logs", "small", "--follow").stdout
+    assert by_default == bench.mimbench("pipeline", "logs", "small", "digits.scratch.seed1").stdout
+    assert "digits.scratch.seed1  failed" in bench.mimbench("pipeline", "status", "small", "--watch").stdout
     planned = bench.mimbench("pipeline", "plan", "pipeline.yaml").stdout
     assert "5 done already" in planned
     monkeypatch.chdir(Path("/"))

@@ -14,7 +14,7 @@ TWO_NODES = "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus
 
 def states(bench: Bench) -> dict[str, str]:
     """Return the state of each stage as `pipeline status` tells it, without its reason."""
-    lines = bench.mimbench("pipeline", "status", "small").stdout.splitlines()
+    lines = bench.mimbench("pipeline", "status", bench.folder.id).stdout.splitlines()
     words = [line.split() for line in lines]
     return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in STAGES}
 

@@ -1,0 +1,29 @@
+"""What a job of one minute tells of a cluster's nodes."""
+
+from __future__ import annotations
+
+from tests.slurm.bench import Bench
+
+
+def test_a_cluster_that_works_is_told_with_what_its_nodes_have(slurm_bench: Bench) -> None:
+    place = slurm_bench.path / "local" / "copy"
+    text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", f", nodes: 2, stage_data: {{/data: {place}}}}}")
+    (slurm_bench.path / "slurm.yaml").write_text(text)
+    asked = slurm_bench.mimbench("doctor", "--cluster", "slurm.yaml")
+    for words in ("2 of 2 nodes answered", "n1 CPUs", "n2 torch", "squeue, scontrol", "can be written"):
+        assert words in asked.stdout
+    names = [line.split()[1:3] for line in asked.stdout.splitlines() if line.lstrip().startswith("wrong")]
+    assert names in ([], [["n1", "name"], ["n2", "name"]])  # virtual nodes have no address of their own
+    assert asked.returncode == (1 if names else 0)
+
+
+def test_a_cluster_that_refuses_or_breaks_the_job_is_told(slurm_bench: Bench) -> None:
+    good = (slurm_bench.path / "slurm.yaml").read_text()
+    (slurm_bench.path / "slurm.yaml").write_text(good.replace("partition: main", "partition: nowhere"))
+    refused = slurm_bench.mimbench("doctor", "--cluster", "slurm.yaml")
+    assert refused.returncode == 1
+    assert "invalid partition" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    here = slurm_bench.mimbench("doctor", "--cluster", "local")
+    assert here.returncode == 2
+    assert "a Slurm cluster" in here.stdout

@@ -1,0 +1,44 @@
+"""The copy of the program that stages run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.environment import git_commit
+from slurm.snapshot import PARTS, exports, snapshot_path, take_snapshot, variables
+from tests.command import ROOT
+
+ASK = """
+import json, mimbench, slurm.job
+from benchmarks.environment import git_commit
+from benchmarks.config import recipe_names
+print(json.dumps([mimbench.__file__, slurm.job.__file__, git_commit(), recipe_names("pretrain")]))
+"""
+
+
+def test_the_copy_is_whole_runs_from_anywhere_and_knows_its_commit(tmp_path: Path) -> None:
+    place = take_snapshot(tmp_path)
+    environment = {**os.environ, **variables(place)}
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    program, job, commit, recipes = json.loads(asked.stdout)
+    assert [program, job] == [str(place / "mimbench.py"), str(place / "slurm" / "job.py")]
+    assert commit == git_commit()
+    assert recipes == sorted(path.stem for path in (ROOT / "benchmarks" / "recipes" / "pretrain").glob("*.yaml"))
+    script = "\n".join([*exports(place), f"{sys.executable} -c 'import slurm; print(slurm.__file__)'"])
+    said = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(place / "slurm" / "__init__.py")
+
+
+def test_the_same_code_is_copied_once_and_holds_what_git_knows_of_the_packages(tmp_path: Path) -> None:
+    place = take_snapshot(tmp_path)
+    before = sorted(path.stat().st_mtime_ns for path in place.rglob("*"))
+    assert take_snapshot(tmp_path) == snapshot_path(tmp_path) == place
+    assert sorted(path.stat().st_mtime_ns for path in place.rglob("*")) == before
+    tracked = subprocess.run(["git", "ls-files", *PARTS], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert {*tracked} <= {str(path.relative_to(place)) for path in place.rglob("*")}
