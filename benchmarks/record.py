@@ -132,6 +132,8 @@ class RunRecord(Config):
     exported_sha256: str | None = None
     """Of the encoder this run left in `encoder/`."""
     steps: int = 0
+    skipped_steps: tuple[int, ...] = ()
+    """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
     seconds: float = 0.0
     """Time at work over all attempts, set-up included."""
     images_per_second: float | None = None

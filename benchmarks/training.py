@@ -230,6 +230,8 @@ class Training(Config):
     """Gradients are scaled down to this l2 norm; null switches clipping off."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """bf16 is autocast: weights and optimiser state stay fp32."""
+    accumulate: int = placement(1, ge=1)
+    """Forward and backward passes per optimiser step: each process's part of a batch is taken in so many parts."""
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.models.beit import Beit
@@ -29,6 +29,8 @@ class MaskedEncoder(nn.Module, ABC):
     """Pixels per token of the output."""
     channels: int
     """Of the output."""
+    mask_token_decays: ClassVar[bool] = False
+    """Weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
 
     def __init__(self, backbone: nn.Module, token_shape: tuple[int, ...], patch_size_px: int) -> None:
         super().__init__()
@@ -39,6 +41,16 @@ class MaskedEncoder(nn.Module, ABC):
         self.patch_size_px = patch_size_px
         self.stride_px = int(timm_model.feature_info[-1]["reduction"])
         self.channels = int(timm_model.num_features)
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The modules that make up most of the encoder, in order; each is compiled and divided as one."""
+
+    def checkpoint_activations(self) -> None:
+        """Let the backward pass compute activations again."""
+        timm_model: Any = self.backbone
+        timm_model.set_grad_checkpointing(True)
 
     @abstractmethod
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
@@ -54,6 +66,11 @@ class MaskedSwin(MaskedEncoder):
         embed: Any = backbone.patch_embed
         super().__init__(backbone, (1, 1, 1, embed.proj.out_channels), int(embed.patch_size[0]))
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        stages: Any = self.backbone.layers
+        return [block for stage in stages for block in stage.blocks]
+
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
         embedded = self.backbone.patch_embed(images)
         shown = torch.where(hidden.unsqueeze(-1), self.mask_token.to(embedded.dtype), embedded)
@@ -65,6 +82,7 @@ class MaskedBeit(MaskedEncoder):
     """ViT as SimMIM and BEiT build it: the token takes the place of hidden patches before positions are added."""
 
     backbone: Beit
+    mask_token_decays = True
 
     def __init__(self, backbone: Beit) -> None:
         embed: Any = backbone.patch_embed
@@ -72,6 +90,10 @@ class MaskedBeit(MaskedEncoder):
         if isinstance(backbone.norm, nn.Identity):
             rule = "a last norm over all tokens, not over their mean"
             raise UserError.about("encoder", "global_pool: avg", rule, "set encoder.arguments.global_pool=token")
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return list(self.backbone.blocks)
 
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
         backbone: Any = self.backbone
@@ -100,6 +122,11 @@ class MaskedConvNet(MaskedEncoder):
     def __init__(self, backbone: ResNet) -> None:
         stem: Any = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
         super().__init__(backbone, (1, stem.in_channels, 1, 1), patch_size_px=1)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        backbone: Any = self.backbone
+        return [block for name in ("layer1", "layer2", "layer3", "layer4") for block in getattr(backbone, name)]
 
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
         shown = torch.where(hidden.unsqueeze(1), self.mask_token.to(images.dtype), images)

@@ -47,6 +47,17 @@ class Validation(Config):
         return self
 
 
+class PretrainTraining(Training):
+    """What pretraining adds: ways to train large encoders, none of which changes what is trained."""
+
+    sharded: bool = placement(False)
+    """Parameters, gradients and optimiser state are divided between processes (FSDP2), not copied to each (DDP)."""
+    activation_checkpointing: bool = placement(False)
+    """The backward pass computes the activations of each block again instead of keeping them."""
+    compile: bool = placement(False)
+    """torch.compile, block by block. Sums are taken in another order."""
+
+
 class PretrainRecipe(Config):
     """SimMIM pretraining. Source of the defaults: microsoft/SimMIM."""
 
@@ -63,7 +74,7 @@ class PretrainRecipe(Config):
     data: PretrainData
     validation: Validation | None = None
     """Null measures no loss on held-out images."""
-    training: Training
+    training: PretrainTraining
 
     @field_validator("encoder", mode="before")
     @classmethod

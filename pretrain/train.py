@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from benchmarks import ranks
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.distributed import joined
+from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.images import Batch
 from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
-from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.optim import decays, parameter_groups
+from benchmarks.engine.parallel import divide
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.engine.unreadable import Unreadable
 from benchmarks.errors import UserError
@@ -23,8 +26,8 @@ from pretrain.data import training_samples
 from pretrain.export import export_encoder
 from pretrain.files import Files
 from pretrain.held_out import HeldOut, MaskedSamples
-from pretrain.recipe import PretrainRecipe
-from pretrain.simmim import build_method
+from pretrain.recipe import PretrainRecipe, PretrainTraining
+from pretrain.simmim import SimMIM, build_method
 
 MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
 """What the record calls the loss on held-out images, and AvgDist of the recipe's masks."""
@@ -33,17 +36,32 @@ MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
 class MaskedImageModelling(Problem[Batch]):
     """SimMIM as a problem for the training loop."""
 
+    model: SimMIM
+
     def __init__(self, recipe: PretrainRecipe, seed: int, files: Files) -> None:
         self.recipe, self.seed = recipe, seed
         self.device = choose_device(recipe.training)
         seed_all(derive(seed, "weights"))
         self.method = build_method(recipe, self.device)
         self.model = self.method.model
-        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+        self.flops_per_image = self._flops()
+        self.divided = recipe.training.sharded and ranks.world_size() > 1
+        _prepare(self.model, recipe.training, self.device)
+        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay, decays=self._decays)
         self.held_out = self._held_out(files) if files.held_out else None
 
+    def _flops(self) -> float:
+        size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
+        image = torch.zeros(1, self.recipe.encoder.in_chans, size, size, device=self.device)
+        hidden = torch.ones(1, side, side, dtype=torch.bool, device=self.device)
+        return forward_flops(self.model, lambda: self.model(image, hidden))
+
+    def _decays(self, name: str, parameter: Tensor) -> bool:
+        is_token = parameter is self.model.encoder.mask_token
+        return self.model.encoder.mask_token_decays if is_token else decays(name, parameter)
+
     def _held_out(self, files: Files) -> HeldOut:
-        source, patch = ImageFiles(files.root, files.held_out), self.method.model.encoder.patch_size_px
+        source, patch = ImageFiles(files.root, files.held_out), self.model.encoder.patch_size_px
         return HeldOut(MaskedSamples(self.recipe, source, patch), Unreadable(self.recipe.data.max_unreadable))
 
     @property
@@ -53,11 +71,11 @@ class MaskedImageModelling(Problem[Batch]):
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the masked loss; the masks of the global batch depend on seed and step only."""
-        recipe, patch = self.recipe, self.method.model.encoder.patch_size_px
+        recipe, patch = self.recipe, self.model.encoder.patch_size_px
         # Drawn where they are used: a copy from the host would wait for all that the device has still to do.
         batch_size, random = recipe.training.batch_size, generator(self.seed, "mask", step, device=self.device)
         hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
-        return self.method.loss(batch.images, hidden[ranks.share(batch_size)])
+        return self.method.loss(batch.images, hidden[self.rows])
 
     def evaluate(self) -> dict[str, float]:
         """Return the loss on the images that are held out."""
@@ -65,15 +83,29 @@ class MaskedImageModelling(Problem[Batch]):
         return {} if held_out is None else {MASKED_LOSS: held_out.loss(self.method, self.recipe, self.device)}
 
 
+def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) -> None:
+    """Carry out the recipe's ways to train in less memory or time."""
+    encoder = model.encoder
+    if training.activation_checkpointing:
+        encoder.checkpoint_activations()
+    if training.compile:
+        for block in encoder.blocks:
+            block.compile()
+    if training.sharded:
+        divide(model, encoder.blocks, device)
+
+
 def pretrain(work: Work[PretrainRecipe], files: Files) -> RunRecord:
     """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one."""
     config = work.config
     _check_channels(config)
-    steps_per_epoch(len(files.training), config.training.batch_size)  # refuses a batch larger than the data
+    steps_per_epoch(len(files.training), config.training.batch_size, config.training.accumulate)  # refuses misfits
     with joined():
         problem = MaskedImageModelling(config, work.seed, files)
         device = device_name(problem.device)
-        record = first_record("pretrain", work, device, image_size_px=config.image_size_px)
+        record = first_record(
+            "pretrain", work, device, image_size_px=config.image_size_px, flops_per_image=problem.flops_per_image
+        )
         with open_run(work.folder, record, work.recipe.to_yaml()) as run:
             _train(problem, work, files, run)
         return run.record
@@ -86,10 +118,11 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: Fil
         problem, samples, config.training, run, work.seed, config.data.max_unreadable, _evaluation_steps(config, files)
     )
     progress = loop.train()
-    if not ranks.is_main():
-        return
     epochs = config.training.epochs_seen(loop.per_epoch)
-    manifest = export_encoder(problem.method.model.encoder, work.recipe, epochs, work.folder.encoder, record.run_id)
+    encoder = problem.method.model.encoder
+    manifest = export_encoder(encoder, work.recipe, epochs, work.folder.encoder, record.run_id)
+    if manifest is None:
+        return
     run.complete(
         **loop.summary(),
         exported_sha256=manifest.sha256,

@@ -16,6 +16,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmarks import ranks
+from benchmarks.engine.parallel import divided_like, whole
 from benchmarks.files import disk_error, make_folder, sync_folder
 
 TENSORS, DATA = "state.safetensors", "state.json"
@@ -39,20 +41,38 @@ class Checkpoint:
         return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
 
 
+@dataclass(frozen=True)
+class State:
+    """A model and its optimiser, whole: tensors on the CPU by name, and what of the optimiser is no tensor."""
+
+    tensors: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+def captured(model: nn.Module, optimizer: Optimizer) -> State:
+    """Return the state of model and optimiser; to be called on every rank, and empty of tensors on all but the main."""
+    optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
+    parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
+    named = ((f"{prefix}.{name}", tensor) for prefix, part in parts.items() for name, tensor in part.items())
+    tensors = {}
+    for name, tensor in named:
+        complete = whole(tensor.detach())
+        if ranks.is_main():
+            tensors[name] = complete.cpu().contiguous()
+    return State(tensors, optimizer_data)
+
+
 class Checkpoints:
     """The checkpoints of one run; the newest `keep` of them."""
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
 
-    def save(self, model: nn.Module, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
+    def save(self, state: State, step: int, progress: dict[str, Any]) -> Path:
         """Write the state after `step` steps. Raises WorkFailed when the disk is full, UserError when the folder
         cannot be written; older ones stay."""
-        optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
-        parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
-        tensors = {f"{prefix}.{name}": t for prefix, part in parts.items() for name, t in part.items()}
-        data = {"step": step, "progress": progress, "optimizer": optimizer_data}
-        path = self._write(step, data, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+        data = {"step": step, "progress": progress, "optimizer": state.optimizer}
+        path = self._write(step, data, save(state.tensors))
         self.prune(self.keep)
         return path
 
@@ -114,9 +134,15 @@ def _sha256(data: dict[str, Any], tensors: bytes) -> str:
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
-    """Put model and optimiser back as they were saved."""
-    model.load_state_dict(checkpoint.part("model"))
-    optimizer.load_state_dict(_join(checkpoint.data["optimizer"], checkpoint.part("optimizer")))
+    """Put model and optimiser back as they were saved; a divided model takes each rank's part."""
+    own = model.state_dict()
+    saved = checkpoint.part("model")
+    model.load_state_dict({name: divided_like(tensor, own.get(name, tensor)) for name, tensor in saved.items()})
+    state = _join(checkpoint.data["optimizer"], checkpoint.part("optimizer"))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in state["state"].items():
+        state["state"][index] = {key: divided_like(value, parameters[index]) for key, value in values.items()}
+    optimizer.load_state_dict(state)
 
 
 def _split(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -44,37 +44,47 @@ class Samples(Protocol[B_co]):
 
 
 class StepBatches(Sampler[list[SampleKey]]):
-    """This rank's part of the batches of steps `start` to `total`.
+    """This rank's part of the batches of steps `start` to `total`, each in so many equal `parts`.
 
     Every epoch is a fresh shuffle, and the ragged rest is dropped. A rank takes its own run of each global batch, so
     that the number of processes changes nothing of what a step is trained on.
     """
 
-    def __init__(self, images: int, batch_size: int, total_steps: int, start_step: int, seed: int) -> None:
+    def __init__(
+        self, images: int, batch_size: int, total_steps: int, start_step: int, seed: int, parts: int = 1
+    ) -> None:
         self.images, self.batch_size, self.seed = images, batch_size, seed
-        self.start, self.total, self.per_epoch = start_step, total_steps, steps_per_epoch(images, batch_size)
-        self.share = ranks.share(batch_size)
+        self.start, self.total, self.per_epoch = start_step, total_steps, steps_per_epoch(images, batch_size, parts)
+        self.parts, self.share = parts, ranks.share(batch_size)
 
     def __len__(self) -> int:
-        return self.total - self.start
+        return (self.total - self.start) * self.parts
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for epoch in range(self.start // self.per_epoch, -(-self.total // self.per_epoch)):
             order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch)).tolist()
             first = max(self.start - epoch * self.per_epoch, 0)
             for step in range(first, min(self.per_epoch, self.total - epoch * self.per_epoch)):
-                rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-                yield [SampleKey(row, epoch) for row in rows[self.share]]
+                rows = order[step * self.batch_size : (step + 1) * self.batch_size][self.share]
+                size = len(rows) // self.parts
+                for part in range(self.parts):
+                    yield [SampleKey(row, epoch) for row in rows[part * size : (part + 1) * size]]
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return the number of full batches. Raises UserError when there is not one, or when ranks cannot share it."""
+def steps_per_epoch(images: int, batch_size: int, parts: int = 1) -> int:
+    """Return the number of full batches.
+
+    Raises UserError when there is not one, or when ranks, each in so many parts, cannot share it.
+    """
     if images < batch_size:
         rule = f"at most the number of training images ({images})"
         raise UserError.about("training.batch_size", batch_size, rule, f"set training.batch_size={images} or less")
     if batch_size % ranks.world_size():
         rule = f"a multiple of the number of processes ({ranks.world_size()})"
         raise UserError.about("training.batch_size", batch_size, rule, "change one of the two")
+    if batch_size % (ranks.world_size() * parts):
+        rule = f"a divisor of each process's images per step ({batch_size // ranks.world_size()})"
+        raise UserError.about("training.accumulate", parts, rule, "change one of the two")
     return images // batch_size
 
 

@@ -6,24 +6,26 @@ import contextlib
 import math
 import signal
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from benchmarks import ranks
 from benchmarks.engine import distributed
-from benchmarks.engine.checkpoint import Checkpoints, restore
+from benchmarks.engine.checkpoint import Checkpoints, captured, restore
 from benchmarks.engine.device import autocast, peak_memory_mb
 from benchmarks.engine.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.metrics_log import MetricsLog
 from benchmarks.engine.optim import build_optimizer
+from benchmarks.engine.parallel import copied, without_exchange
+from benchmarks.engine.problem import LossOf
+from benchmarks.engine.problem import Problem as Problem  # for those who define one
 from benchmarks.engine.progress import ProgressReport
 from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.engine.step_numbers import StepNumbers
 from benchmarks.engine.stop import StopRequest
 from benchmarks.engine.stopwatch import Stopwatch
 from benchmarks.engine.unreadable import Unreadable
@@ -32,42 +34,6 @@ from benchmarks.rundir import Run
 from benchmarks.training import Training
 
 B = TypeVar("B", bound=AnyBatch)
-
-
-class Problem(ABC, Generic[B]):
-    """What is trained: a model on its device, its parameter groups, how a batch becomes a loss."""
-
-    device: torch.device
-    model: nn.Module
-    parameter_groups: list[dict[str, Any]]
-    """As `benchmarks.engine.optim.parameter_groups` returns them; all trainable parameters of `model`."""
-
-    @abstractmethod
-    def loss(self, batch: B, step: int) -> Tensor:
-        """Return the scalar loss of a batch that is on the device: the mean over this rank's samples."""
-
-    def evaluate(self) -> dict[str, float]:
-        """Return what is measured now, on every rank; empty where nothing is."""
-        return {}
-
-    def after_step(self, step: int) -> None:
-        """Do what follows the optimiser's `step`-th step (1-based)."""
-
-    @property
-    def state(self) -> nn.Module:
-        """All that checkpoints keep besides the optimiser."""
-        return self.model
-
-
-class _Loss(nn.Module):
-    """A problem's loss as a module, so that DDP sees its forward pass."""
-
-    def __init__(self, problem: Problem[Any]) -> None:
-        super().__init__()
-        self.model, self._loss = problem.model, problem.loss
-
-    def forward(self, batch: Any, step: int) -> Tensor:
-        return self._loss(batch, step)
 
 
 @dataclass
@@ -80,6 +46,16 @@ class Progress:
     """Spent in steps, over all attempts; evaluation and set-up excluded."""
     losses: list[float] = field(default_factory=list)
     """Of the steps since the last log line."""
+    skipped: list[int] = field(default_factory=list)
+    """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
+
+
+class _NotFinite(Exception):
+    """The loss or the gradient of a step (0-based) is not finite."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(step)
 
 
 class Loop(Generic[B]):
@@ -98,7 +74,7 @@ class Loop(Generic[B]):
         """The problem is evaluated every so many steps and after the last; None: never."""
         self.problem, self.samples, self.training, self._run = problem, samples, training, run
         self.seed, self.unreadable = seed, Unreadable(max_unreadable)
-        self.per_epoch = steps_per_epoch(len(samples), training.batch_size)
+        self.per_epoch = steps_per_epoch(len(samples), training.batch_size, training.accumulate)
         self.total_steps = training.total_steps(self.per_epoch)
         self.evaluate_every_steps = evaluate_every_steps
         self.optimizer = build_optimizer(problem.parameter_groups, training)
@@ -107,11 +83,9 @@ class Loop(Generic[B]):
         self.log = MetricsLog(run.folder.metrics)
         self.progress = Progress()
         self.step = 0
-        self._loss: nn.Module = _Loss(problem)
-        if ranks.world_size() > 1:
-            self._loss = DistributedDataParallel(self._loss, gradient_as_bucket_view=True)
-        self._losses: list[Tensor] = []
-        """Of the steps since the last log line, those before a resume included."""
+        loss = LossOf(problem)
+        self._loss: nn.Module = loss if problem.divided else copied(loss)
+        self._numbers = StepNumbers()
         self._timed_steps = 0
         """Steps since the last log line or resume."""
 
@@ -131,18 +105,29 @@ class Loop(Generic[B]):
         title = self._run.record.run_id
         with StopRequest() as stop, ProgressReport(title, self.total_steps) as self._bar:
             self._watch = Stopwatch(self.progress.training_seconds)
+            if self.step == 0:
+                self._save()  # what a first step that is not finite goes back to
             with resources_in_words(self.training):
-                for batch in self._loader():
-                    self._train_step(batch)
-                    self._after_step()
-                    if number := distributed.any_rank(stop.number):
-                        self._stop(signal.Signals(number).name)
+                while self.step < self.total_steps:
+                    try:
+                        self._train_on(stop)
+                    except _NotFinite as found:
+                        self._roll_back(found.step)
         if self.step % self.training.checkpoint_every_steps:
             self._save()
         self._note_progress()
         if ranks.is_main():
             self.checkpoints.prune(keep=1)
         return self.progress
+
+    def _train_on(self, stop: StopRequest) -> None:
+        """Train from the current step to the last one. Raises _NotFinite, on every rank at the same step."""
+        batches = iter(self._loader())
+        while self.step < self.total_steps:
+            self._train_step([next(batches) for _ in range(self.training.accumulate)])
+            self._after_step()
+            if number := distributed.any_rank(stop.number):
+                self._stop(signal.Signals(number).name)
 
     def summary(self) -> dict[str, Any]:
         """Return what every record says of a finished training."""
@@ -155,53 +140,101 @@ class Loop(Generic[B]):
         }
 
     def _resume(self) -> None:
+        if self._restore() and ranks.is_main():
+            print(f"continuing from step {self.step} of {self.total_steps}", file=sys.stderr)
+
+    def _restore(self) -> bool:
+        """Go back to the newest whole checkpoint; tell whether there is one."""
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None:
             restore(checkpoint, self.problem.state, self.optimizer)
             self.step = checkpoint.step
             self.progress = Progress(**checkpoint.data["progress"])
-            self.unreadable.names += self.progress.unreadable
-            self._losses = [torch.tensor(loss, device=self.problem.device) for loss in self.progress.losses]
-            if ranks.is_main():
-                print(f"continuing from step {self.step} of {self.total_steps}", file=sys.stderr)
+            self.unreadable.names += [name for name in self.progress.unreadable if name not in self.unreadable.names]
+            self._numbers.clear(before=self.progress.losses)
         self.log.rewind(self.step)
+        return self.step > 0
+
+    def _roll_back(self, bad: int) -> None:
+        """Go back to the last checkpoint and pass over the batch of step `bad`. Raises WorkFailed the second time."""
+        what = f"the loss or its gradient was not finite in step {bad + 1} of {self.total_steps}"
+        if self.progress.skipped:
+            raise WorkFailed(
+                f"{what}, after the batch of step {self.progress.skipped[0] + 1} was passed over for the same reason\n"
+                f"  The last checkpoint before that is kept in {self.checkpoints.folder}.\n"
+                f"  remedy: a lower training.schedule.{self.training.schedule.rate}, or training.precision=fp32"
+            )
+        self._restore()
+        distributed.require_equal("the step to go back to", self.step)
+        self.progress.skipped.append(bad)
+        self._timed_steps = 0
+        self._run.update(skipped_steps=tuple(self.progress.skipped))
+        if ranks.is_main():
+            said = f"warning: {what}; going back to step {self.step} and passing over its batch"
+            print(said, file=sys.stderr, flush=True)
 
     def _loader(self) -> torch.utils.data.DataLoader[B]:
-        batches = StepBatches(len(self.samples), self.training.batch_size, self.total_steps, self.step, self.seed)
-        return training_loader(self.samples, batches, self.training.workers, self.problem.device.type == "cuda")
+        training = self.training
+        batches = StepBatches(
+            len(self.samples), training.batch_size, self.total_steps, self.step, self.seed, training.accumulate
+        )
+        return training_loader(self.samples, batches, training.workers, self.problem.device.type == "cuda")
 
-    def _train_step(self, batch: B) -> None:
-        self.unreadable.note(batch.unreadable)
-        batch = batch.to(self.problem.device)
+    def _train_step(self, parts: list[B]) -> None:
+        """Do one optimiser step on this rank's part of a global batch, which comes in equal parts."""
+        for batch in parts:
+            self.unreadable.note(batch.unreadable)
         self.schedule.step_update(self.step)
-        # What a step draws depends on seed, step and rank alone, so a checkpoint need not hold random states.
-        seed_all(derive(self.seed, "step", self.step, ranks.rank()))
-        with autocast(self.problem.device, self.training):
-            loss = self._loss(batch, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        # An infinite limit clips nothing and still returns the norm.
-        limit = self.training.clip_grad_norm or math.inf
-        self._grad_norm = nn.utils.clip_grad_norm_(self.problem.model.parameters(), limit)
-        self.optimizer.step()
-        self._losses.append(loss.detach())
+        if self.step not in self.progress.skipped:
+            self._optimise(parts)
         self.step += 1
         self._timed_steps += 1
         self.problem.after_step(self.step)
 
+    def _optimise(self, parts: list[B]) -> None:
+        # What a step draws depends on seed, step and rank alone, so a checkpoint need not hold random states.
+        seed_all(derive(self.seed, "step", self.step, ranks.rank()))
+        model, losses, share = self.problem.model, [], ranks.share(self.training.batch_size)
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, batch in enumerate(parts, start=1):
+            size = (share.stop - share.start) // len(parts)
+            self.problem.rows = slice(share.start + (number - 1) * size, share.start + number * size)
+            with without_exchange(self._loss, model, last=number == len(parts)):
+                with autocast(self.problem.device, self.training):
+                    loss = self._loss(batch.to(self.problem.device), self.step)
+                (loss / len(parts)).backward()
+            losses.append(loss.detach())
+        # An infinite limit clips nothing and still returns the norm.
+        norm = nn.utils.clip_grad_norm_(model.parameters(), self.training.clip_grad_norm or math.inf)
+        self.optimizer.step()
+        self._numbers.note(self.step, torch.stack(losses).mean(), norm)
+
     def _after_step(self) -> None:
-        if self.step % self.training.log_every_steps == 0 or self.step == self.total_steps:
+        every, last = self.evaluate_every_steps, self.step == self.total_steps
+        log = last or self.step % self.training.log_every_steps == 0
+        evaluate = every is not None and (last or self.step % every == 0)
+        save = self.step % self.training.checkpoint_every_steps == 0
+        if log or evaluate or save:
+            self._require_finite()
+        if log:
             self._log()
-        every = self.evaluate_every_steps
-        if every is not None and (self.step % every == 0 or self.step == self.total_steps):
+        if evaluate:
             self._evaluate()
-        if self.step % self.training.checkpoint_every_steps == 0:
+        if save:
             self._save()
+
+    def _require_finite(self) -> None:
+        """Raise _NotFinite, on every rank, unless every step since the last line was finite on all of them."""
+        if (bad := self._numbers.first_not_finite()) is not None:
+            raise _NotFinite(bad)
 
     def _log(self) -> None:
         """Write one line; the only place, beside a checkpoint, where the host waits for the device."""
-        loss, seconds_per_step = self._finite_loss(), self._watch.lap() / self._timed_steps
-        self._losses.clear()
+        if not len(self._numbers):
+            return  # every step since the last line was passed over
+        losses, norm = self._numbers.losses(), self._numbers.last_norm()
+        self._numbers.clear()
+        loss, seconds_per_step = sum(losses) / len(losses), self._watch.lap() / self._timed_steps
         self._timed_steps = 0
         per_second = self.training.batch_size / seconds_per_step
         eta = (self.total_steps - self.step) * seconds_per_step
@@ -212,27 +245,12 @@ class Loop(Generic[B]):
             total_steps=self.total_steps,
             loss=loss,
             lr=rate,
-            grad_norm=self._grad_norm.item(),
+            grad_norm=norm,
             images_per_second=per_second,
             eta_seconds=eta,
         )
         text = f"loss {loss:.4f}  lr {rate:.2e}  {per_second:.0f} images/s  eta {eta:.0f} s"
         self._bar.show(self.step, text)
-
-    def _mean_losses(self) -> Tensor:
-        """Return the losses of the steps since the last line, each the mean over ranks."""
-        return distributed.mean(torch.stack(self._losses).float().cpu())
-
-    def _finite_loss(self) -> float:
-        """Return the mean loss since the last line. Raises WorkFailed when it is not a number."""
-        loss = self._mean_losses().mean().item()
-        if math.isfinite(loss):
-            return loss
-        raise WorkFailed(
-            f"the loss became {loss} between steps {self.step - len(self._losses)} and {self.step}\n"
-            f"  The last checkpoint before that is kept in {self.checkpoints.folder}.\n"
-            f"  remedy: a lower training.schedule.{self.training.schedule.rate}, or training.precision=fp32"
-        )
 
     def _evaluate(self) -> None:
         with self._watch.paused():
@@ -244,11 +262,10 @@ class Loop(Generic[B]):
         self.problem.model.train()
 
     def _save(self) -> None:
-        if self._losses:
-            self._finite_loss()
         self._note_progress()
+        state = captured(self.problem.state, self.optimizer)
         if ranks.is_main():
-            self.checkpoints.save(self.problem.state, self.optimizer, self.step, vars(self.progress))
+            self.checkpoints.save(state, self.step, vars(self.progress))
             self._run.update(steps=self.step)
 
     def _note_progress(self) -> None:
@@ -256,10 +273,11 @@ class Loop(Generic[B]):
             self.unreadable.note(names)
         self.progress.training_seconds = self._watch.total()
         self.progress.unreadable = self.unreadable.names
-        self.progress.losses = self._mean_losses().tolist() if self._losses else []
+        self.progress.losses = self._numbers.losses()
 
     def _stop(self, signal_name: str) -> None:
         if self.step % self.training.checkpoint_every_steps:
+            self._require_finite()
             self._save()
         raise Stopped(
             f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.engine.checkpoint import Checkpoints
+from benchmarks.engine.checkpoint import Checkpoints, captured
 from benchmarks.errors import UserError
 
 
 def save(folder: Path, step: int) -> Path:
     model = torch.nn.Linear(2, 2)
-    return Checkpoints(folder).save(model, torch.optim.AdamW(model.parameters()), step, {})
+    return Checkpoints(folder).save(captured(model, torch.optim.AdamW(model.parameters())), step, {})
 
 
 def test_file_in_the_place_of_the_folder_is_explained(tmp_path: Path) -> None:
