@@ -241,6 +241,8 @@ class Training(Config):
     workers: int = placement(8, ge=0)
     """Loader processes; 0 loads in the training process. The samples are the same for any number."""
     log_every_steps: int = placement(50, ge=1)
+    tensorboard: bool = placement(False)
+    """What goes to metrics.jsonl also goes to the run's tensorboard/ (extra `tensorboard`)."""
     checkpoint_every_steps: int = placement(1000, ge=1)
     """At most this many steps of work can be lost. A checkpoint is also written at every stop request."""
 
