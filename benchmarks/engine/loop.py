@@ -134,6 +134,7 @@ class Loop(Generic[B]):
         images = self.step * self.training.batch_size
         return {
             "steps": self.step,
+            "skipped_steps": tuple(self.progress.skipped),
             "images_per_second": images / self.progress.training_seconds,
             "seconds_per_step": self.progress.training_seconds / self.step,
             "peak_memory_mb": peak_memory_mb(self.problem.device),
