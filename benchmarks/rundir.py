@@ -36,6 +36,7 @@ class RunFolder:
         self.recipe = path / "recipe.yaml"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"

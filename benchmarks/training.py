@@ -109,9 +109,9 @@ class Poly(Config):
 
 
 class MultiStep(Config):
-    """Linear warm-up to `lr`, which falls by `factor` at every milestone. Source: detectron2, mmdetection.
+    """Linear warm-up to `lr`, which falls by `factor` at every milestone. Source: detectron2, mmdetection, SimMIM.
 
-    The rate is that of a step, whatever the batch.
+    The rate is that of a step, whatever the batch, unless `per_images` is given.
     """
 
     rate: ClassVar[str] = "lr"
@@ -123,8 +123,12 @@ class MultiStep(Config):
     milestone_steps: tuple[Count, ...] = ()
     """Steps after which the rate falls."""
     warmup_steps: int = Field(default=1000, ge=0)
+    warmup_epochs: NotNegative | None = None
+    """In place of `warmup_steps`."""
     warmup_ratio: Share = 1e-3
     """The first step's share of `lr`."""
+    per_images: Count | None = None
+    """`lr` is multiplied by the global batch / per_images; null: by nothing."""
 
     @model_validator(mode="after")
     def _milestones_in_one_unit(self) -> MultiStep:
@@ -135,11 +139,11 @@ class MultiStep(Config):
             raise ValueError("milestones in ascending order")
         return self
 
-    def peak_lr(self, batch_size: int) -> float:  # noqa: ARG002 (absolute)
-        return self.lr
+    def peak_lr(self, batch_size: int) -> float:
+        return self.lr if self.per_images is None else self.lr * batch_size / self.per_images
 
-    def warmup_steps_of(self, steps_per_epoch: int) -> int:  # noqa: ARG002 (told in steps)
-        return self.warmup_steps
+    def warmup_steps_of(self, steps_per_epoch: int) -> int:
+        return self.warmup_steps if self.warmup_epochs is None else int(self.warmup_epochs * steps_per_epoch)
 
     def build(self, optimizer: Optimizer, batch_size: int, total_steps: int, steps_per_epoch: int) -> Scheduler:  # noqa: ARG002
         """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
@@ -150,8 +154,8 @@ class MultiStep(Config):
             optimizer,
             decay_t=[step + 1 for step in after],  # timm's milestone m takes effect at step m - 1
             decay_rate=self.factor,
-            warmup_lr_init=self.lr * self.warmup_ratio,
-            warmup_t=self.warmup_steps,
+            warmup_lr_init=self.peak_lr(batch_size) * self.warmup_ratio,
+            warmup_t=self.warmup_steps_of(steps_per_epoch),
             warmup_prefix=False,
             t_in_epochs=False,
         )
@@ -237,6 +241,8 @@ class Training(Config):
     workers: int = placement(8, ge=0)
     """Loader processes; 0 loads in the training process. The samples are the same for any number."""
     log_every_steps: int = placement(50, ge=1)
+    tensorboard: bool = placement(False)
+    """What goes to metrics.jsonl also goes to the run's tensorboard/ (extra `tensorboard`)."""
     checkpoint_every_steps: int = placement(1000, ge=1)
     """At most this many steps of work can be lost. A checkpoint is also written at every stop request."""
 

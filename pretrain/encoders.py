@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.models.beit import Beit
@@ -29,6 +29,8 @@ class MaskedEncoder(nn.Module, ABC):
     """Pixels per token of the output."""
     channels: int
     """Of the output."""
+    mask_token_decays: ClassVar[bool] = False
+    """Weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
 
     def __init__(self, backbone: nn.Module, token_shape: tuple[int, ...], patch_size_px: int) -> None:
         super().__init__()
@@ -80,6 +82,7 @@ class MaskedBeit(MaskedEncoder):
     """ViT as SimMIM and BEiT build it: the token takes the place of hidden patches before positions are added."""
 
     backbone: Beit
+    mask_token_decays = True
 
     def __init__(self, backbone: Beit) -> None:
         embed: Any = backbone.patch_embed

@@ -51,7 +51,7 @@ class PretrainTraining(Training):
     """What pretraining adds: ways to train large encoders, none of which changes what is trained."""
 
     sharded: bool = placement(False)
-    """Parameters, gradients and optimiser state are divided between processes (FSDP2) instead of copied to each (DDP)."""
+    """Parameters, gradients and optimiser state are divided between processes (FSDP2), not copied to each (DDP)."""
     activation_checkpointing: bool = placement(False)
     """The backward pass computes the activations of each block again instead of keeping them."""
     compile: bool = placement(False)

@@ -11,10 +11,11 @@ from torch import Tensor
 from benchmarks import ranks
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.distributed import joined
+from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.images import Batch
 from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
-from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.optim import decays, parameter_groups
 from benchmarks.engine.parallel import divide
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.engine.unreadable import Unreadable
@@ -38,21 +39,34 @@ MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
 class MaskedImageModelling(Problem[Batch]):
     """SimMIM as a problem for the training loop."""
 
+    model: SimMIM
+
     def __init__(self, recipe: PretrainRecipe, seed: int, files: Files) -> None:
         self.recipe, self.seed = recipe, seed
         self.device = choose_device(recipe.training)
         seed_all(derive(seed, "weights"))
         self.method = build_method(recipe, self.device)
         self.model = self.method.model
+        self.flops_per_image = self._flops()
         self.divided = recipe.training.sharded and ranks.world_size() > 1
         _prepare(self.model, recipe.training, self.device)
-        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay, decays=self._decays)
         self.held_out = self._held_out(files) if files.held_out else None
         self.exports: dict[int, Callable[[], object]] = {}
         """What to write after which step."""
 
+    def _flops(self) -> float:
+        size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
+        image = torch.zeros(1, self.recipe.encoder.in_chans, size, size, device=self.device)
+        hidden = torch.ones(1, side, side, dtype=torch.bool, device=self.device)
+        return forward_flops(self.model, lambda: self.model(image, hidden))
+
+    def _decays(self, name: str, parameter: Tensor) -> bool:
+        is_token = parameter is self.model.encoder.mask_token
+        return self.model.encoder.mask_token_decays if is_token else decays(name, parameter)
+
     def _held_out(self, files: Files) -> HeldOut:
-        source, patch = ImageFiles(files.root, files.held_out), self.method.model.encoder.patch_size_px
+        source, patch = ImageFiles(files.root, files.held_out), self.model.encoder.patch_size_px
         return HeldOut(MaskedSamples(self.recipe, source, patch), Unreadable(self.recipe.data.max_unreadable))
 
     @property
@@ -62,7 +76,7 @@ class MaskedImageModelling(Problem[Batch]):
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the masked loss; the masks of the global batch depend on seed and step only."""
-        recipe, patch = self.recipe, self.method.model.encoder.patch_size_px
+        recipe, patch = self.recipe, self.model.encoder.patch_size_px
         # Drawn where they are used: a copy from the host would wait for all that the device has still to do.
         batch_size, random = recipe.training.batch_size, generator(self.seed, "mask", step, device=self.device)
         hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
@@ -99,7 +113,9 @@ def pretrain(work: Work[PretrainRecipe], files: Files) -> RunRecord:
     with joined():
         problem = MaskedImageModelling(config, work.seed, files)
         device = device_name(problem.device)
-        record = first_record("pretrain", work, device, image_size_px=config.image_size_px)
+        record = first_record(
+            "pretrain", work, device, image_size_px=config.image_size_px, flops_per_image=problem.flops_per_image
+        )
         with open_run(work.folder, record, work.recipe.to_yaml()) as run:
             _train(problem, work, files, run)
         return run.record
@@ -114,7 +130,7 @@ def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: Fil
     problem.exports = _intermediate_exports(problem, work, loop)
     progress = loop.train()
     epochs = config.training.epochs_seen(loop.per_epoch)
-    encoder = problem.method.model.encoder
+    encoder = problem.model.encoder
     manifest = export_encoder(encoder, work.recipe, epochs, work.folder.encoder, record.run_id)
     if manifest is None:
         return
@@ -152,7 +168,7 @@ def _intermediate_exports(
         if step > loop.total_steps:
             rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
             raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
-        encoder, name = problem.method.model.encoder, work.folder.path.name
+        encoder, name = problem.model.encoder, work.folder.path.name
         found[step] = partial(export_encoder, encoder, work.recipe, epoch, folder, name)
     return found
 

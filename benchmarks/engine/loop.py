@@ -80,7 +80,7 @@ class Loop(Generic[B]):
         self.optimizer = build_optimizer(problem.parameter_groups, training)
         self.schedule = self._build_schedule()
         self.checkpoints = Checkpoints(run.folder.checkpoints)
-        self.log = MetricsLog(run.folder.metrics)
+        self.log = MetricsLog(run.folder.metrics, run.folder.tensorboard if training.tensorboard else None)
         self.progress = Progress()
         self.step = 0
         loss = LossOf(problem)
@@ -107,7 +107,7 @@ class Loop(Generic[B]):
             self._watch = Stopwatch(self.progress.training_seconds)
             if self.step == 0:
                 self._save()  # what a first step that is not finite goes back to
-            with resources_in_words(self.training):
+            with resources_in_words(self.training), contextlib.closing(self.log):
                 while self.step < self.total_steps:
                     try:
                         self._train_on(stop)
@@ -134,6 +134,7 @@ class Loop(Generic[B]):
         images = self.step * self.training.batch_size
         return {
             "steps": self.step,
+            "skipped_steps": tuple(self.progress.skipped),
             "images_per_second": images / self.progress.training_seconds,
             "seconds_per_step": self.progress.training_seconds / self.step,
             "peak_memory_mb": peak_memory_mb(self.problem.device),

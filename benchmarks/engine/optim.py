@@ -33,7 +33,12 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, layer_of: LayerOf | None = None, layers: int = 1, layer_decay: float = 1.0
+    model: nn.Module,
+    weight_decay: float,
+    layer_of: LayerOf | None = None,
+    layers: int = 1,
+    layer_decay: float = 1.0,
+    decays: Callable[[str, Tensor], bool] = decays,
 ) -> list[dict[str, Any]]:
     """Group trainable parameters by decay and, with `layer_of`, by layer.
 

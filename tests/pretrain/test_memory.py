@@ -43,7 +43,7 @@ def stop_after(ranks: list[subprocess.Popen[str]], runs: Path, step: int) -> Non
         assert time.monotonic() < deadline
         assert ranks[0].poll() is None
         time.sleep(0.01)
-    ranks[1].terminate()
+    ranks[-1].terminate()
     assert [code for code, _, _ in finished(ranks)] == [mimbench.INTERRUPTED] * len(ranks)
 
 
@@ -86,6 +86,21 @@ def test_any_number_of_processes_goes_on_with_a_divided_model(command: list[str]
     assert_equal_training(undisturbed, resumed)
 
 
+def test_two_processes_go_on_with_what_one_began(command: list[str], tmp_path: Path) -> None:
+    command = [*command, "training.checkpoint_every_steps=3"]
+    undisturbed, folder = trained(command, tmp_path / "undisturbed"), tmp_path / "runs"
+    stop_after(launch([*command, "--runs", str(folder)], processes=1), folder, step=3)
+    assert_equal_training(undisturbed, trained(command, folder, processes=2))
+
+
+def test_two_processes_that_are_stopped_end_with_the_same_bits(pretrain_command: list[str], tmp_path: Path) -> None:
+    command = [*pretrain_command, "training.epochs=8", "training.checkpoint_every_steps=3"]
+    undisturbed, folder = trained(command, tmp_path / "undisturbed", processes=2), tmp_path / "runs"
+    stop_after(launch([*command, "--runs", str(folder)]), folder, step=3)
+    assert last_checkpoint(only_run(folder)).step < 24
+    assert_same_training(undisturbed, trained(command, folder, processes=2))
+
+
 def test_activations_computed_again_change_nothing(command: list[str], tmp_path: Path) -> None:
     kept = trained(command, tmp_path / "kept")
     again = trained([*command, "training.activation_checkpointing=true"], tmp_path / "again")
@@ -94,8 +109,11 @@ def test_activations_computed_again_change_nothing(command: list[str], tmp_path:
 
 @pytest.mark.slow
 def test_compiled_blocks_train_as_plain_ones(command: list[str], tmp_path: Path) -> None:
-    plain = trained([*command, "training.epochs=2"], tmp_path / "plain")
-    compiled = trained([*command, "training.epochs=2", "training.compile=true"], tmp_path / "compiled")
+    arguments = "{window_size: 4, embed_dim: 8, depths: [1, 1], num_heads: [1, 2]}"
+    small = f"encoder={{name: swin_tiny_patch4_window7_224, arguments: {arguments}}}"
+    command = [*command, small, "training.epochs=2"]
+    plain = trained(command, tmp_path / "plain")
+    compiled = trained([*command, "training.compile=true"], tmp_path / "compiled")
     assert_equal_training(plain, compiled, tolerance=1e-4)
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.config import load_recipe
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.flops import forward_flops
 from benchmarks.errors import UserError
+from benchmarks.fingerprint import Fingerprint
+from pretrain.files import Files
 from pretrain.recipe import PretrainRecipe
 from pretrain.simmim import Method, build_method
+from pretrain.train import MaskedImageModelling
 
 CPU = torch.device("cpu")
 
@@ -31,6 +37,7 @@ def test_the_defaults_are_the_papers() -> None:
         "masking": "random",
         "head": "linear",
         "target": "pixels",
+        "validation": None,
     }
     assert defaults["masking"].model_dump() == {"kind": "random", "mask_patch_size_px": 32, "mask_ratio": 0.6}
     assert defaults["target"].model_dump() == {
@@ -132,3 +139,31 @@ def test_parts_that_do_not_fit_are_named(recipe: str, overrides: list[str], word
         method_of(*overrides, recipe=recipe)
     assert re.search(words, str(raised.value)), str(raised.value)
     assert "remedy:" in str(raised.value)
+
+
+def problem_of(encoder: str, image_size_px: int) -> MaskedImageModelling:
+    overrides = [f"encoder={encoder}", f"image_size_px={image_size_px}", "training.device=cpu"]
+    recipe = load_recipe(PretrainRecipe, "pretrain", "simmim_swin_base_192_100ep", overrides)
+    return MaskedImageModelling(recipe.config, 0, Files(Path(), [], [], Fingerprint(0, "content", "")))
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("simmim_vit_base", 224), ("swin_tiny_window6", 192)])
+def test_the_mask_token_of_a_vit_decays_and_swins_does_not(encoder: str, size: int) -> None:
+    """microsoft/SimMIM: `no_weight_decay` names the mask token for Swin, and only positions and class token for ViT."""
+    problem = problem_of(encoder, size)
+    decayed = {name for group in problem.parameter_groups if group["weight_decay"] for name in group["names"]}
+    matrices = {
+        name
+        for name, parameter in problem.model.named_parameters()
+        if parameter.ndim > 1 and not name.endswith((".bias", "cls_token"))
+    }
+    spared_in_swin = {name for name in matrices if "relative_position_bias_table" in name} | {"encoder.mask_token"}
+    assert "encoder.mask_token" in matrices
+    assert decayed == (matrices if "vit" in encoder else matrices - spared_in_swin)
+
+
+def test_flops_are_those_of_the_encoder_and_one_matrix_product() -> None:
+    problem = problem_of("swin_tiny_window6", 192)
+    plain = build_backbone(problem.recipe.encoder, 192)
+    encoder = forward_flops(plain, lambda: plain(torch.zeros(1, 3, 192, 192)))
+    assert problem.flops_per_image == encoder + 2 * 6 * 6 * 768 * (32 * 32 * 3)
