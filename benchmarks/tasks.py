@@ -39,13 +39,18 @@ class Task(Config):
     source: str
     superseded_by: str | None = None
     written_by: str | None = None
-    """`module:function` that writes the data set to a folder, for those that this program holds itself."""
+    """`module:function` that writes the data set to a folder, for those that this program holds itself; the module's
+    MARK and VERSION tell which one lies there."""
 
     def provide(self, root: Path) -> None:
-        """Write an embedded data set to `root` unless something is there; leave all others to the user."""
+        """Write an embedded data set to `root` unless something is there; leave all others to the user.
+
+        Raises UserError for an embedded one of another version.
+        """
         if self.written_by is not None:
-            module, _, name = self.written_by.partition(":")
-            provide(root, getattr(importlib.import_module(module), name))
+            name, _, function = self.written_by.partition(":")
+            module = importlib.import_module(name)
+            provide(root, module.MARK, module.VERSION, getattr(module, function))
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -130,9 +135,9 @@ TASKS = {
         ),
         Task(
             name="digit_scenes",
-            version=1,
+            version=2,
             kind="segmentation",
-            dataset="scenes of UCI handwritten digits on textures, 300 to train and 100 to test",
+            dataset="scenes of UCI handwritten digits on textures, 200 to train and 100 to test",
             num_classes=11,
             metrics=(MIOU, MACC, AACC, MIOU_MS),
             primary_metric="mIoU",
