@@ -39,12 +39,25 @@ def groups(split: str, count: int, per_picture: tuple[int, ...], seed: int) -> I
         used += digits
 
 
-def texture(draw: np.random.RandomState, size_px: int) -> np.ndarray:
-    """Return a canvas [H, W, 3] float: coarse and fine blots around a random light colour."""
+class Tone(NamedTuple):
+    """What a texture looks like."""
+
+    base: tuple[float, float]
+    """Its mean colour lies between these grey values, 0 to 255."""
+    blots: tuple[tuple[int, float], ...]
+    """How many along a side, and by how much they may differ from the mean."""
+
+
+LIGHT = Tone((150, 220), ((4, 18), (24, 10)))
+DARK = Tone((20, 80), ((4, 12), (16, 6)))
+
+
+def texture(draw: np.random.RandomState, size_px: int, tone: Tone = LIGHT) -> np.ndarray:
+    """Return a canvas [H, W, 3] float: coarse and fine blots around a random colour."""
     import numpy as np
 
-    canvas = np.zeros((size_px, size_px, 3)) + draw.uniform(150, 220, 3)
-    for cells, strength in ((4, 18), (24, 10)):
+    canvas = np.zeros((size_px, size_px, 3)) + draw.uniform(*tone.base, 3)
+    for cells, strength in tone.blots:
         for channel in range(3):
             canvas[..., channel] += strength * _enlarged(draw.uniform(-1, 1, (cells, cells)), size_px)
     return canvas

@@ -1,4 +1,4 @@
-"""The embedded data set as scenes to segment: several digits on a textured canvas, in the layout of ADE20K.
+"""The embedded data set as scenes to segment: 2 to 4 digits on a textured canvas, in the layout of ADE20K.
 
 images/SPLIT/NAME.png and annotations/SPLIT/NAME.png. Mask values: 0 ignored (a thin border around every digit, and
 texture far from any), 1 background, 2 to 11 the digits 0 to 9. The scans keep their split: training scenes hold the
@@ -12,21 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.digit_canvas import STROKE, Group, groups, ink_of, pixels_of, save_picture, texture
+from benchmarks.digit_canvas import DARK, STROKE, Group, groups, ink_of, pixels_of, save_picture, texture
 from benchmarks.embedded import write_once
 from benchmarks.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1
-SCENE_SIZE_PX = 96
-TRAIN_SCENES, TEST_SCENES = 300, 100
-DIGITS_PER_SCENE = (1, 2)
-DIGIT_SIZE_PX = (48, 76)
-"""Smallest and largest side of a digit's square."""
+VERSION = 2
+CELL_PX, CELLS = 32, 2
+"""A scene has CELLS x CELLS cells of the size of a digit's own image. An encoder pretrained on those knows a digit only
+where its patches lie as they did there: anywhere else its features tell little more than a random encoder's."""
+SCENE_SIZE_PX = CELLS * CELL_PX
+TRAIN_SCENES, TEST_SCENES = 200, 100
+DIGITS_PER_SCENE = (2, 3, 4)
+DIGIT_SIZE_PX = (28, 32)
+"""Smallest and largest side of a digit's square, which lies anywhere in its cell."""
 BORDER = 0.1
-"""Ink, as a share of the darkest, from which a pixel is ignored; from STROKE on it belongs to the digit."""
+"""Ink, as a share of the strongest, from which a pixel is ignored; from STROKE on it belongs to the digit."""
 IGNORED, BACKGROUND, FIRST_DIGIT = 0, 1, 2
 FOLDERS = ("images", "annotations")
 MARK = "digit_scenes.json"
@@ -63,24 +66,22 @@ def _scenes(split: str, count: int) -> Iterator[Scene]:
 
 
 def _scene(group: Group) -> Scene:
-    """Place scans without overlap, as far as there is room, on a texture.
+    """Draw scans, each in a cell of its own, on a texture.
 
     No digit touches the background: what lies between is ignored.
     """
     import numpy as np
 
     draw = group.draw
-    picture = texture(draw, SCENE_SIZE_PX)
+    picture = texture(draw, SCENE_SIZE_PX, DARK)
     mask = np.full((SCENE_SIZE_PX, SCENE_SIZE_PX), IGNORED, np.uint8)
-    for digit, scan in group.scans:
+    cells = draw.permutation(CELLS**2)[: len(group.scans)]
+    for cell, (digit, scan) in zip(cells, group.scans, strict=True):
         size = int(draw.randint(DIGIT_SIZE_PX[0], DIGIT_SIZE_PX[1] + 1))
-        colour, places = draw.uniform(0, 70, 3), draw.randint(0, SCENE_SIZE_PX - size + 1, (20, 2))
-        for top, left in places:
-            window = (slice(top, top + size), slice(left, left + size))
-            if (mask[window] == IGNORED).all():
-                mask[window] = BACKGROUND
-                _draw(picture[window], mask[window], ink_of(scan, size), digit, colour)
-                break
+        top, left = np.multiply(divmod(cell, CELLS), CELL_PX) + draw.randint(0, CELL_PX - size + 1, 2)
+        window = (slice(top, top + size), slice(left, left + size))
+        mask[window] = BACKGROUND
+        _draw(picture[window], mask[window], ink_of(scan, size), digit, draw.uniform(185, 255, 3))
     inside = np.pad(mask >= FIRST_DIGIT, 1)
     near = inside[:-2, 1:-1] | inside[2:, 1:-1] | inside[1:-1, :-2] | inside[1:-1, 2:]
     mask[near & (mask == BACKGROUND)] = IGNORED
@@ -88,7 +89,7 @@ def _scene(group: Group) -> Scene:
 
 
 def _draw(picture: np.ndarray, mask: np.ndarray, ink: np.ndarray, digit: int, colour: np.ndarray) -> None:
-    """Draw a digit in a dark colour into a window of a scene; both arrays are changed."""
+    """Draw a digit in a light colour into a window of a scene; both arrays are changed."""
     picture += ink[..., None] * (colour - picture)
     mask[ink >= BORDER] = IGNORED
     mask[ink >= STROKE] = FIRST_DIGIT + digit

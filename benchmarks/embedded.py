@@ -41,19 +41,41 @@ def _claim(root: Path, mark: str, version: int, folders: Sequence[str]) -> None:
 
 
 def _fingerprint_if_whole(root: Path, mark: str, version: int) -> str | None:
-    try:
-        said = json.loads((root / mark).read_text())
-        found = str(fingerprint(root, find_images(root)))
-    except (OSError, ValueError):  # no mark, a damaged one, or no image left (UserError is a ValueError)
+    said = _said(root / mark)
+    if said is None or said.get("version") != version:
         return None
-    if not isinstance(said, dict) or said.get("version") != version:
+    try:
+        found = str(fingerprint(root, find_images(root)))
+    except (OSError, ValueError):  # no image left (UserError is a ValueError)
         return None
     return found if found == said.get("fingerprint") else None
 
 
-def provide(root: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make the data set at `root` unless something is there: whole or not at all, as often as started."""
+def _said(mark: Path) -> dict[str, object] | None:
+    """Return what a mark says; None where there is none, or a damaged one."""
+    try:
+        said = json.loads(mark.read_text())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _refuse_other_version(root: Path, mark: str, version: int) -> None:
+    found = (_said(root / mark) or {}).get("version", version)
+    if found != version:
+        rule = f"version {version} of this data set, which this program writes ({mark} there says {found})"
+        raise UserError.about(
+            "data.root", str(root), rule, "remove that folder, or name a new one: it is written again"
+        )
+
+
+def provide(root: Path, mark: str, version: int, write: Callable[[Path], object]) -> None:
+    """Have `write` make the data set at `root` unless something is there: whole or not at all, as often as started.
+
+    Raises UserError when what is there was written by this program in another version: scores would be of another task.
+    """
     if root.exists():
+        _refuse_other_version(root, mark, version)
         return
     unfinished = root.with_name(f".{root.name}.{os.getpid()}")
     write(unfinished)

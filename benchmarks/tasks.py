@@ -40,7 +40,8 @@ class Task(Config):
     source: str
     superseded_by: str | None = None
     written_by: str | None = None
-    """`module:function` that writes the data set to a folder, for those that this program holds itself."""
+    """`module:function` that writes the data set to a folder, for those that this program holds itself; the module's
+    MARK and VERSION tell which one lies there."""
 
     @property
     def writer(self) -> Callable[[Path], str] | None:
@@ -52,9 +53,13 @@ class Task(Config):
         return found
 
     def provide(self, root: Path) -> None:
-        """Write an embedded data set to `root` unless something is there; leave all others to the user."""
-        if (writer := self.writer) is not None:
-            provide(root, writer)
+        """Write an embedded data set to `root` unless something is there; leave all others to the user.
+
+        Raises UserError for an embedded one of another version.
+        """
+        if self.written_by is not None and (writer := self.writer) is not None:
+            module = importlib.import_module(self.written_by.partition(":")[0])
+            provide(root, module.MARK, module.VERSION, writer)
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -139,9 +144,9 @@ TASKS = {
         ),
         Task(
             name="digit_scenes",
-            version=1,
+            version=2,
             kind="segmentation",
-            dataset="scenes of UCI handwritten digits on textures, 300 to train and 100 to test",
+            dataset="scenes of UCI handwritten digits on textures, 200 to train and 100 to test",
             num_classes=11,
             metrics=(MIOU, MACC, AACC, MIOU_MS),
             primary_metric="mIoU",

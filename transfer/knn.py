@@ -158,7 +158,7 @@ class _Extraction:
 
     def nearest(self, features: Tensor) -> Neighbours:
         """Return the training images nearest to each of `features` [N, D], over all ranks."""
-        neighbours = Neighbours(features, max(self.recipe.k, *self.recipe.other_k))
+        neighbours = Neighbours(features, max((self.recipe.k, *self.recipe.other_k)))
         for chunk in _chunks(self.stream(self.transfer.data.train, "training images")):
             neighbours.add(chunk.features, chunk.labels)
         neighbours.merge(gathered((neighbours.similarity.cpu(), neighbours.labels.cpu())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from benchmarks.digit_scenes import _scenes, write_digit_scenes
+from benchmarks.digit_scenes import MARK, _scenes, write_digit_scenes
 from benchmarks.digits import labelled_scans
 from benchmarks.errors import UserError
 from benchmarks.tasks import find_task
@@ -23,15 +24,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_layout_sizes_and_labels(written: Path) -> None:
-    for split, count in (("training", 300), ("validation", 100)):
+    for split, count in (("training", 200), ("validation", 100)):
         images, masks = (sorted((written / kind / split).iterdir()) for kind in ("images", "annotations"))
         assert [path.name for path in images] == [path.name for path in masks]
         assert len(images) == count
         values = np.zeros(256, np.int64)
         for image, mask in zip(images, masks, strict=True):
             with Image.open(image) as picture, Image.open(mask) as labels:
-                assert (picture.mode, picture.size) == ("RGB", labels.size) == ("RGB", (96, 96))
-                values += np.bincount(np.asarray(labels).ravel(), minlength=256)
+                assert (picture.mode, picture.size) == ("RGB", labels.size) == ("RGB", (64, 64))
+                pixels = np.asarray(labels)
+            values += np.bincount(pixels.ravel(), minlength=256)
+            quarters = [quarter for half in np.hsplit(pixels, 2) for quarter in np.vsplit(half, 2)]
+            assert 2 <= sum((quarter >= 2).any() for quarter in quarters) <= 4, "several digits a scene"
         assert set(values.nonzero()[0]) == set(range(12)), "0 ignored, 1 background, 2 to 11 the digits"
         assert values[1] > values[2:].sum() > 0
 
@@ -39,7 +43,7 @@ def test_layout_sizes_and_labels(written: Path) -> None:
 def test_the_same_bytes_everywhere(written: Path, tmp_path: Path) -> None:
     mark = write_digit_scenes(tmp_path / "again")
     assert mark == write_digit_scenes(written)
-    assert mark.startswith("800 images, content 1c34aeda876e8a54"), "changed scenes are a new VERSION and a new task"
+    assert mark.startswith("600 images, content 4f8bbf9b8f43c93c"), "changed scenes are a new VERSION and a new task"
 
 
 def test_no_scan_is_in_training_and_validation() -> None:
@@ -67,3 +71,14 @@ def test_a_data_set_that_is_there_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="written by this program"):
         write_digit_scenes(tmp_path)
     assert theirs.read_bytes() == b"mine"
+
+
+def test_scenes_of_another_version_are_refused(written: Path, tmp_path: Path) -> None:
+    """Such as those that lie there since an earlier release: scores on them would be of another task."""
+    root = tmp_path / "digit_scenes"
+    shutil.copytree(written, root)
+    find_task("digit_scenes").provide(root)
+    (root / MARK).write_text('{"version": 1, "fingerprint": "of its time"}')
+    with pytest.raises(UserError, match=r"version 2 of this data set.*says 1"):
+        find_task("digit_scenes").provide(root)
+    assert write_digit_scenes(root) == write_digit_scenes(written), "the demo writes them again"

@@ -86,6 +86,13 @@ def test_a_whole_run(small_digits: Path, tmp_path: Path) -> None:
     assert record.metrics["top1"].last == pytest.approx(100 * sum(hits) / 20)
 
 
+def test_one_k_alone(small_digits: Path, tmp_path: Path) -> None:
+    command = ["transfer", "digits", "--recipe", "digits_knn", f"data.root={small_digits}", "other_k=[]"]
+    assert mimbench.main([*command, "--encoder", "random:digits_swin", "--runs", str(tmp_path / "runs")]) == 0
+    with open(only_run(tmp_path / "runs") / "neighbours.csv") as file:
+        assert [row["k"] for row in csv.DictReader(file)] == ["20"]
+
+
 def test_more_neighbours_than_images_are_refused(
     small_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,10 +90,10 @@ def _check_headers(pairs: list[Pair]) -> None:
     with ThreadPoolExecutor(READERS) as readers:  # a network file system answers many at once
         faults = [fault for fault in readers.map(_header_fault, pairs) if fault]
     if faults:
-        more = f"\n    and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        shown = "\n    " + "\n    ".join(faults[:SHOWN]) + more
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         rule = "masks of one channel with their image's size"
-        raise UserError.about("data", shown, rule, "make these masks again, or remove them with their images")
+        remedy = "make these masks again, or remove them with their images"
+        raise UserError.about("data", "; ".join(faults[:SHOWN]) + more, rule, remedy)
 
 
 def _header_fault(pair: Pair) -> str | None:

@@ -22,6 +22,7 @@ from transfer.segmentation.samples import EvaluationScenes
 from transfer.segmentation.scores import Confusion
 
 LINE_EVERY_IMAGES = 250
+SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,17 @@ def evaluate(
     unreadable = [text for _, texts in parts for text in texts]
     total = Confusion(torch.stack([counts for counts, _ in parts]).sum(dim=0))
     if not total.counts.any():
-        raise WorkFailed("no labelled pixel of a test image could be read:\n    " + "\n    ".join(unreadable[:20]))
+        raise WorkFailed(_nothing_to_score(len(scenes), unreadable))
     return Evaluation(total, unreadable)
+
+
+def _nothing_to_score(images: int, unreadable: list[str]) -> str:
+    """Say why no test pixel counts: files that cannot be read, masks in which nothing is labelled, or both."""
+    labelled = f"{images - len(unreadable)} masks hold no class, only 0, which is ignored"
+    unread = f"{len(unreadable)} could not be used:" if unreadable else "none was unreadable"
+    files = "".join(f"\n    {text}" for text in unreadable[:SHOWN])
+    remedy = "\n  remedy: number the classes in masks from 1, and check data.test_split"
+    return f"no labelled pixel among {images} test images: {labelled}; {unread}{files}{remedy}"
 
 
 def predict(model: Any, views: list[dict[str, Any]]) -> Tensor:

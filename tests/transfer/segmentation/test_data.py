@@ -47,19 +47,19 @@ def test_a_file_without_its_other_half_is_named(small_scenes: Path, lost: str, r
 @pytest.mark.parametrize(
     ("mask", "fault"),
     [
-        (Image.new("L", (96, 95)), "96x95, but 0003.png is 96x96"),
-        (Image.new("RGB", (96, 96)), "channels RGB"),
+        (Image.new("L", (64, 63)), "64x63, but 0003.png is 64x64"),
+        (Image.new("RGB", (64, 64)), "channels RGB"),
     ],
 )
 def test_masks_that_do_not_fit_are_named(small_scenes: Path, mask: Image.Image, fault: str) -> None:
     mask.save(small_scenes / MASK)
     with pytest.raises(UserError) as caught:
         found(small_scenes)
-    assert f"{small_scenes / MASK}: {fault}" in str(caught.value)
+    assert f"data = {small_scenes / MASK}: {fault}" in str(caught.value), "line breaks would be shown as escapes"
 
 
 def test_two_images_of_one_name_are_refused(small_scenes: Path) -> None:
-    Image.new("RGB", (96, 96)).save((small_scenes / IMAGE).with_suffix(".jpg"))
+    Image.new("RGB", (64, 64)).save((small_scenes / IMAGE).with_suffix(".jpg"))
     with pytest.raises(UserError, match="one file of a name"):
         found(small_scenes)
 

@@ -74,7 +74,7 @@ def aligned(table: Tensor, ours: Any, theirs: Any) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("size", [(128, 128), (101, 157)])
+@pytest.mark.parametrize("size", [(128, 128), (101, 157), (512, 512)])
 def test_logits_are_those_of_mmsegs_own_swin(size: tuple[int, int]) -> None:
     torch.manual_seed(1)
     model = small_swin(recipe())

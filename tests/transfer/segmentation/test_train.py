@@ -76,15 +76,20 @@ def test_scores_are_those_of_the_written_predictions(
     assert [int(row["pixels"]) for row in rows] == counts.sum(axis=1).tolist()
 
 
-def test_a_stopped_training_continues_to_the_same_bits(segment_command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, mimbench.INTERRUPTED), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_stopped_training_continues_to_the_same_bits(
+    segment_command: list[str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     command = [*segment_command, *ENCODER]
     undisturbed = segment(command, tmp_path / "undisturbed")
     runs = tmp_path / "disturbed"
     process = start([*command, "--runs", str(runs)])
     wait_for_step(runs, 2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == mimbench.INTERRUPTED, output
+    assert process.returncode == code, output
     folder = segment(command, runs)
     assert record_of(folder).attempts == 2
     assert_same_training(folder, undisturbed)
@@ -126,13 +131,26 @@ def test_unusable_images_are_named_skipped_and_counted(
     broken, odd = (small_scenes / "images" / "training" / f"000{number}.png" for number in (2, 5))
     broken.write_bytes(broken.read_bytes()[:200])
     mask = small_scenes / "annotations" / "training" / odd.name
-    Image.new("L", (96, 96), 77).save(mask)
+    Image.new("L", (64, 64), 77).save(mask)
     folder = segment([*segment_command, *ENCODER], tmp_path / "runs")
     named = record_of(folder).data.unreadable
     assert sorted(text.split(":")[0] for text in named) == sorted([str(broken), str(mask)])
     assert "unknown class 77 (0 is ignored, 1 to 11 are the classes)" in capfd.readouterr().err
     assert mimbench.main([*segment_command, *ENCODER, "--runs", str(tmp_path / "strict"), "data.max_unreadable=1"]) == 1
     assert record_of(only_run(tmp_path / "strict")).status == "failed"
+
+
+def test_test_masks_without_a_class_are_told_from_damaged_ones(
+    segment_command: list[str], small_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    masks = sorted((small_scenes / "annotations" / "validation").iterdir())
+    for mask in masks:
+        Image.new("L", (64, 64), 0).save(mask)
+    masks[0].write_bytes(masks[0].read_bytes()[:20])
+    assert mimbench.main([*segment_command, *ENCODER, "--runs", str(tmp_path)]) == mimbench.FAILED
+    told = capfd.readouterr().err
+    assert "no labelled pixel among 4 test images: 3 masks hold no class" in told
+    assert f"1 could not be used:\n    {masks[0]}" in told
 
 
 def test_an_incomplete_encoder_fails_before_training(
