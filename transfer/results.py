@@ -77,8 +77,7 @@ def write_results(
     """Write a line for every test file (its path below the root), class and further test set."""
     rows = torch.stack([found.positions, found.labels, found.predicted], dim=1).tolist()
     named = (
-        (data.test_name(position), data.classes[label], data.classes[predicted])
-        for position, label, predicted in rows
+        (data.test_name(position), data.classes[label], data.classes[predicted]) for position, label, predicted in rows
     )
     write_csv(folder.predictions, ("path", "label", "predicted"), named)
     classes = (

@@ -1,14 +1,15 @@
 """A 2D Swin as torchvision's Video Swin: the same weights, with an axis of time.
 
-Source: Liu et al. 2021, Video Swin Transformer (arXiv 2106.13230), and its code's `inflate_weights`: the patch kernel is
-repeated over the frames of a patch and divided by their number, each relative position table is repeated for every
+Source: Liu et al. 2021, Video Swin Transformer (arXiv 2106.13230), and its code's `inflate_weights`: the patch kernel
+is repeated over the frames of a patch and divided by their number, each relative position table is repeated for every
 difference in time, and everything else is copied. A clip that stands still then has the image's features at every time
-step, as long as its time steps fill whole windows or fit into one.
+step, where its steps fill whole windows or fit into one. Until it is trained, the model does not tell a clip from the
+same one shown backwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -74,14 +75,15 @@ def build_swin3d(flat: SwinTransformer, time: TimeSizes, drop_path_rate: float =
     return model
 
 
-def _with_windows(by_width: Mapping[int, list[int]]) -> Any:
+def _with_windows(by_width: Mapping[int, list[int]]) -> Callable[..., nn.Module]:
     """Return torchvision's block, whose window depends on its stage: stages are told apart by their width."""
 
     def block(dim: int, heads: int, *, window_size: list[int], shift_size: list[int], **options: Any) -> nn.Module:
         del window_size  # the first stage's
         window = by_width[dim]
         shift = [side // 2 if any(shift_size) else 0 for side in window]
-        return SwinTransformerBlock(dim, heads, window_size=window, shift_size=shift, **options)
+        made: nn.Module = SwinTransformerBlock(dim, heads, window_size=window, shift_size=shift, **options)
+        return made
 
     return block
 

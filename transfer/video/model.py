@@ -123,7 +123,7 @@ class FramePooling(ClipEncoder):
     def forward(self, clips: Tensor) -> Tensor:
         frames = clips.transpose(1, 2)
         vectors: Tensor = self.backbone(frames.flatten(0, 1))
-        return vectors.unflatten(0, frames.shape[:2]).mean(dim=1)
+        return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
 
     def layers(self) -> Layers:
         found = layers_of(self.backbone)

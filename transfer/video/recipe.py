@@ -13,7 +13,7 @@ from transfer.video.settings import ClipSampling, VideoAugmentation, VideoData
 
 
 class VideoRecipe(EncoderSizes):
-    """End-to-end fine-tuning on clips of image_size_px a side. Source of the defaults: Video-Swin's Kinetics configs."""
+    """End-to-end fine-tuning on clips of image_size_px a side. Source of the defaults: Video-Swin's configs."""
 
     temporal: Literal["auto", "swin3d", "frame_pooling"] = "auto"
     """swin3d inflates a Swin to Video Swin; frame_pooling averages the features of single frames, whose order it does
@@ -35,8 +35,8 @@ class VideoRecipe(EncoderSizes):
     evaluate_every_epochs: Count = 1
     """The last epoch is always evaluated."""
     views_along_the_way: Literal["one", "all"] = "one"
-    """one: before the last epoch, only the first clip's centre is tested, as top1_one_view and top5_one_view. The
-    last epoch is always tested with all views, whose probabilities are averaged: that is the score."""
+    """one: before the last epoch, only the centre of each test video is tested, as top1_one_view and top5_one_view.
+    The last epoch is always tested with all views, whose probabilities are averaged: that is the score."""
     views_at_once: Count = placement(4)
     """So many views of a test video are computed together."""
     data: VideoData

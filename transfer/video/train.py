@@ -85,7 +85,7 @@ class VideoTraining(Problem[Batch]):
         return {f"{name}_one_view": value for name, value in scores_of(found, self.transfer).items()}
 
     def export(self, run: Run, epochs: int) -> EncoderManifest | None:
-        """Write the encoder of images to the run's folder, where there is still one: a Video Swin's weights are none."""
+        """Write the encoder of images to the run's folder; a Video Swin is none."""
         flat = self.loaded.model.encoder.flat
         if flat is None:
             print("note: no encoder is exported: a Video Swin's weights do not fit images", file=sys.stderr)
@@ -100,9 +100,7 @@ class VideoTraining(Problem[Batch]):
         recipe, sampling = self.recipe, self.recipe.sampling
         if views == "one":
             sampling = sampling.model_copy(update={"test_clips": 1, "test_crops": 1})
-        samples = TestViews(
-            self.data.test, sampling, recipe.image_size_px, self.normalise, decoder=recipe.data.decoder
-        )
+        samples = TestViews(self.data.test, sampling, recipe.image_size_px, self.normalise, decoder=recipe.data.decoder)
         loader = evaluation_loader(samples, ranks.world_size(), recipe.training.workers, self.device.type == "cuda")
         self.model.eval()
         found = evaluate(self.predict, self._videos(loader), self.device, recipe.training)
@@ -125,7 +123,7 @@ class VideoTraining(Problem[Batch]):
 
     def predict(self, views: Tensor) -> Predictions:
         """Return the logarithm [1, classes] of the mean probabilities of a video's views [V, C, T, H, W]."""
-        parts = [self.model(part).float().softmax(dim=1) for part in views.split(self.recipe.views_at_once)]
+        parts = [self.model(part).float().softmax(dim=1) for part in torch.split(views, self.recipe.views_at_once)]
         mean = torch.cat(parts).mean(dim=0, keepdim=True)
         return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log())
 

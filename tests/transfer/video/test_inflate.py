@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from benchmarks.encoders import Architecture
@@ -14,21 +17,21 @@ from transfer.encoder import build_encoder
 from transfer.loading import load_encoder
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 
-SMALL = {"embed_dim": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}
+SMALL: dict[str, JsonValue] = {"embed_dim": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}
 
 
 def architecture(window: int | tuple[int, int]) -> Architecture:
-    arguments = {**SMALL, "window_size": list(window) if isinstance(window, tuple) else window}
+    arguments: dict[str, JsonValue] = {**SMALL, "window_size": list(window) if isinstance(window, tuple) else window}
     return Architecture(name="swin_tiny_patch4_window7_224", arguments=arguments)
 
 
-def swin(window: int | tuple[int, int], side: int) -> torch.nn.Module:
-    flat = build_backbone(architecture(window), side, whole_windows=False).eval()
+def swin(window: int | tuple[int, int], side: int) -> Any:
+    flat: Any = build_backbone(architecture(window), side, whole_windows=False).eval()
     randomise(flat)
     return flat
 
 
-def swin3d(flat: torch.nn.Module, time: TimeSizes) -> torch.nn.Module:
+def swin3d(flat: Any, time: TimeSizes) -> Any:
     model = build_swin3d(flat, time).eval()
     report = load_encoder(model, inflate(flat.state_dict(), time).weights, "timm")
     assert (report.complete, report.loaded, report.coverage_percent) == (True, report.expected, 100)
@@ -36,8 +39,9 @@ def swin3d(flat: torch.nn.Module, time: TimeSizes) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def tokens(model: torch.nn.Module, clips: Tensor) -> Tensor:
-    return model.norm(model.features(model.patch_embed(clips)))
+def tokens(model: Any, clips: Tensor) -> Tensor:
+    found: Tensor = model.norm(model.features(model.patch_embed(clips)))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_a_static_clip_has_the_images_features_at_every_step(
 
 def test_maps_of_any_size_agree_with_the_dense_encoder() -> None:
     """Where maps are no multiples of the window but larger, official code pads first, as our dense features do."""
-    dense = build_encoder(architecture(7), 224, shift_single_windows=False).eval()
+    dense: Any = build_encoder(architecture(7), 224, shift_single_windows=False).eval()
     randomise(dense)
     images = torch.randn(1, 3, 240, 330, generator=torch.Generator().manual_seed(1))
     found = tokens(swin3d(dense.backbone, TimeSizes(2, 2)), images.unsqueeze(2).repeat(1, 1, 4, 1, 1))
@@ -107,7 +111,7 @@ def test_every_tensor_of_torchvisions_published_model_has_a_place() -> None:
     from torchvision.models.video import swin3d_b
 
     with torch.device("meta"):
-        flat = build_backbone(Architecture(name="swin_base_patch4_window7_224"), 224)
+        flat: Any = build_backbone(Architecture(name="swin_base_patch4_window7_224"), 224)
         published = {name: tensor.shape for name, tensor in swin3d_b().state_dict().items() if "head" not in name}
         ours = {name: tensor.shape for name, tensor in build_swin3d(flat, TimeSizes(2, 8)).state_dict().items()}
     assert ours == published
