@@ -87,3 +87,5 @@ class Found:
     ILSVRC2012_ID, whose order is that of the devkit's meta.mat."""
     labels_in_names: bool = False
     """An image's label is part of its name."""
+    noun: str = "image"
+    """What they are, for messages."""

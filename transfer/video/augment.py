@@ -1,0 +1,59 @@
+"""Changes of clips on torchvision's transforms, the same for all frames: training crops, test crops, normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from transfer.video.settings import ResizedCrop, ShortSideCrop, VideoAugmentation
+
+Transform = Callable[[Tensor], Tensor]
+"""Of frames [T, C, H, W] uint8."""
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """From uint8 to the values that an encoder expects."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Return clips [..., C, T, H, W] float32."""
+        mean, std = (clips.new_tensor(list(value), dtype=torch.float32) for value in (self.mean, self.std))
+        scale, shift = (value[:, None, None, None] for value in (1 / (255 * std), mean / std))
+        return clips * scale - shift
+
+
+def training_transform(augmentation: VideoAugmentation, image_size_px: int) -> Transform:
+    """Return crop, resize and flip of frames [T, C, H, W] uint8, drawn from torch's global generator."""
+    steps = [*_crop(augmentation.crop, image_size_px), v2.RandomHorizontalFlip(augmentation.horizontal_flip)]
+    changed = v2.Compose(steps)
+    return lambda frames: changed(tv_tensors.Video(frames)).as_subclass(Tensor)
+
+
+def _crop(crop: ResizedCrop | ShortSideCrop, size: int) -> list[v2.Transform]:
+    # Bilinear without antialiasing, as Video-Swin's OpenCV.
+    if isinstance(crop, ResizedCrop):
+        return [v2.RandomResizedCrop(size, crop.scale, crop.ratio, antialias=False)]
+    least, most = crop.shorter_side_px
+    return [v2.RandomShortestSize(list(range(least, most + 1)), antialias=False), v2.RandomCrop(size)]
+
+
+def test_crops(frames: Tensor, image_size_px: int, crops: int) -> list[Tensor]:
+    """Return 1 or 3 squares [T, C, size, size] of frames [T, C, H, W] uint8, shorter side resized to the square's.
+
+    Three are the two ends of the longer side and its centre, in this order: beginning, centre, end.
+    """
+    size = image_size_px
+    resized = functional.resize_video(frames, [size], antialias=False)
+    height, width = resized.shape[-2:]
+    across, down = (width - size) // 2, (height - size) // 2
+    steps = (0, 1, 2) if crops == 3 else (1,)
+    return [resized[..., step * down : step * down + size, step * across : step * across + size] for step in steps]
