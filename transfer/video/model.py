@@ -66,6 +66,9 @@ class Swin3d(ClipEncoder):
 
     def __init__(self, flat: SwinTransformer, report: LoadReport, recipe: VideoRecipe) -> None:
         super().__init__()
+        if (frames := recipe.sampling.frames) % recipe.patch_frames:
+            rule = f"a multiple of patch_frames ({recipe.patch_frames})"
+            raise UserError.about("sampling.frames", frames, rule, "another number of frames, or patch_frames=1")
         time = TimeSizes(recipe.patch_frames, recipe.window_frames)
         self.swin = build_swin3d(flat, time, recipe.drop_path_rate)
         self.width = self.swin.num_features

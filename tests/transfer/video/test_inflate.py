@@ -108,10 +108,12 @@ def test_grown_tensors_are_numpys_and_all_others_the_same_bits() -> None:
 
 def test_every_tensor_of_torchvisions_published_model_has_a_place() -> None:
     """Swin-B at 224 px makes the shapes of swin3d_b, whose weights are published."""
-    from torchvision.models.video import swin3d_b
+    from torchvision.models.video import Swin3D_B_Weights, swin3d_b
 
     with torch.device("meta"):
         flat: Any = build_backbone(Architecture(name="swin_base_patch4_window7_224"), 224)
         published = {name: tensor.shape for name, tensor in swin3d_b().state_dict().items() if "head" not in name}
-        ours = {name: tensor.shape for name, tensor in build_swin3d(flat, TimeSizes(2, 8)).state_dict().items()}
-    assert ours == published
+        ours = build_swin3d(flat, TimeSizes(2, 8))
+    assert {name: tensor.shape for name, tensor in ours.state_dict().items()} == published
+    parameters = sum(each.numel() for each in ours.parameters()) + (1024 + 1) * 400
+    assert parameters == Swin3D_B_Weights.KINETICS400_V1.meta["num_params"]
