@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,6 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from transfer.video.settings import ResizedCrop, ShortSideCrop, VideoAugmentation
-
-Transform = Callable[[Tensor], Tensor]
-"""Of frames [T, C, H, W] uint8."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,17 @@ class Normalise:
         return clips * scale - shift
 
 
-def training_transform(augmentation: VideoAugmentation, image_size_px: int) -> Transform:
-    """Return crop, resize and flip of frames [T, C, H, W] uint8, drawn from torch's global generator."""
-    steps = [*_crop(augmentation.crop, image_size_px), v2.RandomHorizontalFlip(augmentation.horizontal_flip)]
-    changed = v2.Compose(steps)
-    return lambda frames: changed(tv_tensors.Video(frames)).as_subclass(Tensor)
+class TrainingTransform:
+    """Crop, resize and flip of a clip, drawn from torch's global generator."""
+
+    def __init__(self, augmentation: VideoAugmentation, image_size_px: int) -> None:
+        flip = v2.RandomHorizontalFlip(augmentation.horizontal_flip)
+        self.change = v2.Compose([*_crop(augmentation.crop, image_size_px), flip])
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return [T, C, size, size] of frames [T, C, H, W] uint8, all changed in the same way."""
+        changed: Tensor = self.change(tv_tensors.Video(frames)).as_subclass(Tensor)
+        return changed
 
 
 def _crop(crop: ResizedCrop | ShortSideCrop, size: int) -> list[v2.Transform]:

@@ -15,7 +15,7 @@ import torch
 from av.stream import Disposition
 from torch import Tensor
 
-from transfer.video.decode import UnreadableVideo
+from transfer.video.reader import UnreadableVideo
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,3gp"
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
@@ -46,6 +46,9 @@ class PyavVideo:
         except UnreadableVideo:
             self.container.close()
             raise
+        self.playing: Iterator[av.VideoFrame] = iter(())
+        self.at = self.timeline.ticks[-1]
+        """The tick of the last decoded frame."""
         ticks, base = self.timeline.ticks, self.stream.time_base
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.number_of_frames = len(ticks)
@@ -77,65 +80,57 @@ class PyavVideo:
         return Timeline(ticks, keyframes or ticks[:1])
 
     def frames(self, indices: Sequence[int]) -> Tensor:
-        """Return frames [T, C, H, W] uint8 RGB, upright, in the order of `indices`, which may repeat.
-
-        Raises UnreadableVideo where one of them cannot be decoded.
-        """
-        found: dict[int, np.ndarray] = {}
         with self._naming():
-            for run in self._runs(sorted(set(indices))):
-                found |= self._decoded(run)
-            if len({picture.shape for picture in found.values()}) > 1:
-                raise UnreadableVideo(f"{self.path}: its pictures change their size")
-        pictures = np.stack([found[index] for index in indices])
+            found = {index: self._found(index) for index in sorted(set(indices))}
+            pictures = np.stack([found[index] for index in indices])  # ValueError: pictures of several sizes
         return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
-    def _runs(self, indices: list[int]) -> Iterator[list[int]]:
-        """Split ascending indices where at least one whole group of pictures lies between two of them."""
-        run: list[int] = []
-        for index in indices:
-            if run and self._group(index) - self._group(run[-1]) > 1:
-                yield run
-                run = []
-            run.append(index)
-        yield run
+    def _found(self, index: int) -> np.ndarray:
+        """Decode one frame; from the video's start where the keyframe before it does not lead to it."""
+        if not self._is_near(index):
+            self._seek(index)
+        if (picture := self._play_to(index)) is None:
+            self._rewind()
+            picture = self._play_to(index)
+        if picture is None:
+            seconds = index / self.frames_per_second if self.frames_per_second else 0.0
+            raise UnreadableVideo(f"{self.path}: frame {index} (at about {seconds:.2f} s) is damaged or missing")
+        return picture
+
+    def _is_near(self, index: int) -> bool:
+        """Tell whether going on leads to this frame with no more than one keyframe on the way."""
+        shown = bisect_right(self.timeline.ticks, self.at) - 1
+        return shown < index and (not self.timeline.timed or self._group(index) - self._group(max(shown, 0)) <= 1)
 
     def _group(self, index: int) -> int:
         """Return the number of the group of pictures that this frame is in; 0 also before the first keyframe."""
         return max(0, bisect_right(self.timeline.keyframes, self.timeline.ticks[index]) - 1)
 
-    def _decoded(self, run: list[int]) -> dict[int, np.ndarray]:
-        """Decode a run of ascending indices, again from the video's start where its keyframe does not lead to all."""
-        if self.timeline.timed:
-            self.container.seek(self.timeline.keyframes[self._group(run[0])], stream=self.stream)
-            found = self._read(run)
-            if len(found) == len(run):
-                return found
+    def _play_to(self, index: int) -> np.ndarray | None:
+        """Decode on to this frame; None where it is damaged or not met."""
+        tick = self.timeline.ticks[index]
+        for frame in self.playing:
+            self.at = self.at + 1 if not self.timeline.timed else frame.pts if frame.pts is not None else self.at
+            if self.at >= tick:
+                return _picture(frame) if self.at == tick and not frame.is_corrupt else None
+        return None
+
+    def _seek(self, index: int) -> None:
+        if not self.timeline.timed:
+            return self._rewind()
+        self.container.seek(self.timeline.keyframes[self._group(index)], stream=self.stream)
+        return self._play()
+
+    def _rewind(self) -> None:
+        """Open the file again: also where a container cannot seek, or begins without a keyframe."""
         self.container.close()
         self.container = av.open(str(self.path), options=dict(OPTIONS))
         self.stream = self._stream()
-        found = self._read(run)
-        if len(found) == len(run):
-            return found
-        lost = next(index for index in run if index not in found)
-        seconds = lost / self.frames_per_second
-        raise UnreadableVideo(f"{self.path}: frame {lost} (at about {seconds:.2f} s) is damaged or missing")
+        self._play()
 
-    def _read(self, run: list[int]) -> dict[int, np.ndarray]:
-        """Decode from here until the last frame of the run was seen; damaged frames are left out."""
-        wanted = {self.timeline.ticks[index]: index for index in run}
-        found: dict[int, np.ndarray] = {}
-        for count, frame in enumerate(self._decoded_frames()):
-            tick = frame.pts if self.timeline.timed else count
-            if tick in wanted and not frame.is_corrupt:
-                found[wanted[tick]] = _picture(frame)
-            if tick is not None and tick >= self.timeline.ticks[run[-1]]:
-                break
-        return found
-
-    def _decoded_frames(self) -> Iterator[av.VideoFrame]:
-        for packet in self.container.demux(self.stream):
-            yield from self.stream.decode(packet)
+    def _play(self) -> None:
+        self.at = -1 if not self.timeline.timed else self.timeline.ticks[0] - 1
+        self.playing = (frame for packet in self.container.demux(self.stream) for frame in self.stream.decode(packet))
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
@@ -150,6 +145,8 @@ class PyavVideo:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Frames hold threads of their own: freed later, by the collector of a forked loader process, they would hang it.
+        self.playing = iter(())
         self.container.close()
 
 

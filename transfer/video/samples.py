@@ -12,11 +12,14 @@ from torch.utils.data import Dataset
 
 from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
-from transfer.video.augment import Normalise, test_crops, training_transform
+from transfer.video.augment import Normalise, TrainingTransform, test_crops
 from transfer.video.clips import test_clips, training_clip
 from transfer.video.data import LabelledVideo
-from transfer.video.decode import UnreadableVideo, open_video
+from transfer.video.decode import reader_of
+from transfer.video.reader import UnreadableVideo
 from transfer.video.settings import ClipSampling, Decoder, VideoAugmentation
+
+FRAMES_AT_ONCE = 16
 
 
 class Sample(NamedTuple):
@@ -58,8 +61,8 @@ class TrainingClips(Dataset[Sample]):
     ) -> None:
         """`patience`: how many unreadable videos in a row are skipped before a blank clip is returned."""
         self.videos, self.sampling, self.size, self.normalise = list(videos), sampling, image_size_px, normalise
-        self.decoder, self.seed, self.patience = decoder, seed, patience
-        self.augmentation = augmentation
+        self.seed, self.patience = seed, patience
+        self.open, self.transform = reader_of(decoder), TrainingTransform(augmentation, image_size_px)
 
     def collate(self, samples: list[Sample]) -> Batch:
         """Stack samples."""
@@ -79,16 +82,15 @@ class TrainingClips(Dataset[Sample]):
 
     def _sample(self, first: int) -> Sample:
         failed: list[str] = []
-        transform = training_transform(self.augmentation, self.size)
         for candidate in range(first, first + self.patience + 1):
             video = self.videos[candidate % len(self.videos)]
             try:
-                with open_video(video.path, self.decoder) as reader:
+                with self.open(video.path) as reader:
                     frames = reader.frames(training_clip(reader.number_of_frames, self.sampling).tolist())
             except UnreadableVideo as fault:
                 failed.append(str(fault))
             else:
-                return Sample(_channels_first(transform(frames)), video.label, tuple(failed))
+                return Sample(_channels_first(self.transform(frames)), video.label, tuple(failed))
         # The loop stops the run when it counts these files; until then the batch needs a clip.
         blank = torch.zeros(3, self.sampling.frames, self.size, self.size, dtype=torch.uint8)
         return Sample(blank, self.videos[first].label, tuple(failed))
@@ -126,7 +128,7 @@ class TestViews(Dataset[Views]):
         decoder: Decoder = "auto",
     ) -> None:
         self.videos, self.sampling, self.size, self.normalise = list(videos), sampling, image_size_px, normalise
-        self.decoder = decoder
+        self.open = reader_of(decoder)
 
     @staticmethod
     def collate(samples: list[Views]) -> Views:
@@ -149,13 +151,18 @@ class TestViews(Dataset[Views]):
         return Views(key.position, video.label, views, failed, self.normalise)
 
     def _views(self, video: LabelledVideo) -> Tensor:
-        with open_video(video.path, self.decoder) as reader:
+        with self.open(video.path) as reader:
             clips = test_clips(reader.number_of_frames, self.sampling)
             needed, places = np.unique(clips, return_inverse=True)
-            frames = reader.frames(needed.tolist())
-        crops = test_crops(frames, self.size, self.sampling.test_crops)
+            parts = [test_crops(reader.frames(part), self.size, self.sampling.test_crops) for part in _parts(needed)]
+        crops = [torch.cat(crop) for crop in zip(*parts, strict=True)]
         views = [crop[row] for row in torch.from_numpy(places.reshape(clips.shape)) for crop in crops]
         return torch.stack([_channels_first(view) for view in views])
+
+
+def _parts(indices: np.ndarray) -> list[list[int]]:
+    """Split indices so that no more frames than these are in memory at the video's own size."""
+    return [indices[first : first + FRAMES_AT_ONCE].tolist() for first in range(0, len(indices), FRAMES_AT_ONCE)]
 
 
 def _channels_first(frames: Tensor) -> Tensor:
