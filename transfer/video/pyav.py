@@ -152,5 +152,5 @@ class PyavVideo:
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
     """Return a frame [H, W, C] uint8 RGB, turned as its display matrix says."""
-    picture = frame.to_ndarray(format="rgb24")
+    picture = frame.to_ndarray(format="rgb24", threads=1)  # else every frame starts as many as there are CPUs
     return np.rot90(picture, k=frame.rotation // 90) if frame.rotation else picture
