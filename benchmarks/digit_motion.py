@@ -2,7 +2,7 @@
 
 train/CLASS/NAME.mp4 and val/CLASS/NAME.mp4, as Kinetics lies on disk; H.264 with B-frames. A digit that leaves the
 picture comes back on the other side, a size that reaches its limit begins again at the other one, and every clip begins
-anywhere in its cycle: so place, angle and size are equally distributed in every frame of every class, and a single frame
+anywhere in its cycle: so place, angle and size are distributed alike in every frame of every class, and a single frame
 tells nothing of the class. Training clips hold the 200 labelled training scans, the others those of the test set.
 """
 
@@ -36,7 +36,7 @@ DIGIT_SIZE_PX = (18, 36)
 
 @dataclass(frozen=True)
 class Motion:
-    """What changes from one frame to the next, in shares of a whole cycle: of the picture's side, of a turn, of sizes."""
+    """What changes from one frame to the next, in shares of a cycle: of the picture's side, a turn, all sizes."""
 
     right: float = 0
     down: float = 0

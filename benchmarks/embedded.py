@@ -27,8 +27,8 @@ def write_once(
 ) -> str:
     """Have `write` fill the `folders` below `root` unless they are there and whole; return their fingerprint.
 
-    `mark` is the file that says so, `fingerprint_of` what fingerprints what was written. Raises UserError when `root` holds such folders without a mark: they are left
-    alone; or when `root` cannot be written.
+    `mark` is the file that says so; `fingerprint_of` covers what was written. Raises UserError when `root` holds such
+    folders without a mark: they are left alone; or when `root` cannot be written.
     """
     if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
         return known
