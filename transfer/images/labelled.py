@@ -58,6 +58,18 @@ class ClassificationSets:
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 
+    @property
+    def train_labels(self) -> Sequence[int]:
+        return self.train.labels
+
+    @property
+    def files(self) -> str:
+        return "images"
+
+    def test_name(self, position: int) -> str:
+        """Return a test image's path below the root."""
+        return self.test.source.name(position)
+
 
 @dataclass(frozen=True)
 class Found:

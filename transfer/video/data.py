@@ -39,6 +39,19 @@ class VideoSets:
     missing: tuple[str, ...]
     """Listed videos that are not on disk, as `name: not there`; for the record."""
 
+    @property
+    def train_labels(self) -> list[int]:
+        return [video.label for video in self.train]
+
+    @property
+    def files(self) -> str:
+        return "videos"
+
+    def test_name(self, position: int) -> str:
+        """Return a test video's path below the root; its whole path where a list named one elsewhere."""
+        path = self.test[position].path
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
 
 def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
     """Find the videos of both splits and their classes, and check that they fit each other and the task.
