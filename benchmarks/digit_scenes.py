@@ -89,7 +89,7 @@ def _scene(scans: list[tuple[int, np.ndarray]], draw: np.random.RandomState) -> 
     """
     import numpy as np
 
-    picture = _texture(draw)
+    picture = texture(draw, SCENE_SIZE_PX)
     mask = np.full((SCENE_SIZE_PX, SCENE_SIZE_PX), IGNORED, np.uint8)
     for digit, scan in scans:
         size = int(draw.randint(DIGIT_SIZE_PX[0], DIGIT_SIZE_PX[1] + 1))
@@ -106,14 +106,14 @@ def _scene(scans: list[tuple[int, np.ndarray]], draw: np.random.RandomState) -> 
     return Scene(np.clip(np.round(picture), 0, 255).astype(np.uint8), mask)
 
 
-def _texture(draw: np.random.RandomState) -> np.ndarray:
+def texture(draw: np.random.RandomState, size_px: int) -> np.ndarray:
     """Return a canvas [H, W, 3] float: coarse and fine blots around a random light colour."""
     import numpy as np
 
-    canvas = np.zeros((SCENE_SIZE_PX, SCENE_SIZE_PX, 3)) + draw.uniform(150, 220, 3)
+    canvas = np.zeros((size_px, size_px, 3)) + draw.uniform(150, 220, 3)
     for cells, strength in ((4, 18), (24, 10)):
         for channel in range(3):
-            canvas[..., channel] += strength * _enlarged(draw.uniform(-1, 1, (cells, cells)), SCENE_SIZE_PX)
+            canvas[..., channel] += strength * enlarged(draw.uniform(-1, 1, (cells, cells)), size_px)
     return canvas
 
 
@@ -128,11 +128,12 @@ def _ink(scan: np.ndarray, size: int) -> np.ndarray:
     """Return how much ink [size, size] of a scan is where, 0 to 1."""
     import numpy as np
 
-    ink: np.ndarray = np.clip(_enlarged(scan / 255.0, size), 0, 1)
+    ink: np.ndarray = np.clip(enlarged(scan / 255.0, size), 0, 1)
     return ink
 
 
-def _enlarged(values: np.ndarray, size: int) -> np.ndarray:
+def enlarged(values: np.ndarray, size: int) -> np.ndarray:
+    """Return values [size, size] float64 out of a smaller square, by bicubic interpolation."""
     import numpy as np
     from PIL import Image
 

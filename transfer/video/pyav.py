@@ -145,7 +145,7 @@ class PyavVideo:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Frames hold threads of their own: freed later, by the collector of a forked loader process, they would hang it.
+        # A frame holds threads: freed only later, by the collector of a forked loader process, they would hang it.
         self.playing = iter(())
         self.container.close()
 

@@ -1,4 +1,4 @@
-"""Clips of moving digits, whole and as a small cut that a test may damage."""
+"""Clips of moving digits, whole and as a small cut that a test may damage; generated videos of any form."""
 
 from __future__ import annotations
 
@@ -58,3 +58,21 @@ def video_command(small_motion: Path) -> list[str]:
         "training.log_every_steps=1",
         "training.checkpoint_every_steps=2",
     ]
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.transfer.video.videos import write_video
+
+    root = tmp_path_factory.mktemp("videos")
+    for split, count in (("train", 3), ("val", 2)):
+        for name in ("air drumming", "zumba"):
+            for number in range(count):
+                write_video(root / split / name / f"{name[0]}{split}{number}.mp4", frames=20 + number)
+    return root
+
+
+@pytest.fixture
+def videos(written: Path, tmp_path: Path) -> Path:
+    """6 training and 4 test videos of 2 classes in Kinetics' layout; a copy that a test may damage."""
+    return Path(shutil.copytree(written, tmp_path / "videos"))
