@@ -10,22 +10,33 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from benchmarks.files import make_folder, write_atomically
-from benchmarks.fingerprint import find_images, fingerprint
+from benchmarks.fingerprint import Fingerprint, find_images, fingerprint
 
 
-def write_once(root: Path, mark: str, version: int, folders: Sequence[str], write: Callable[[Path], None]) -> str:
+def images_below(root: Path) -> Fingerprint:
+    return fingerprint(root, find_images(root))
+
+
+def write_once(
+    root: Path,
+    mark: str,
+    version: int,
+    folders: Sequence[str],
+    write: Callable[[Path], None],
+    fingerprint_of: Callable[[Path], Fingerprint] = images_below,
+) -> str:
     """Have `write` fill the `folders` below `root` unless they are there and whole; return their fingerprint.
 
-    `mark` is the file that says so. Raises UserError when `root` holds such folders without a mark: they are left
-    alone; or when `root` cannot be written.
+    `mark` is the file that says so; `fingerprint_of` covers what was written. Raises UserError when `root` holds such
+    folders without a mark: they are left alone; or when `root` cannot be written.
     """
-    if (known := _fingerprint_if_whole(root, mark, version)) is not None:
+    if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
         return known
     _claim(root, mark, version, folders)
     for folder in folders:
         shutil.rmtree(root / folder, ignore_errors=True)
     write(root)
-    found = str(fingerprint(root, find_images(root)))
+    found = str(fingerprint_of(root))
     write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
     return found
 
@@ -40,12 +51,14 @@ def _claim(root: Path, mark: str, version: int, folders: Sequence[str]) -> None:
     write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
 
 
-def _fingerprint_if_whole(root: Path, mark: str, version: int) -> str | None:
+def _fingerprint_if_whole(
+    root: Path, mark: str, version: int, fingerprint_of: Callable[[Path], Fingerprint]
+) -> str | None:
     said = _said(root / mark)
     if said is None or said.get("version") != version:
         return None
     try:
-        found = str(fingerprint(root, find_images(root)))
+        found = str(fingerprint_of(root))
     except (OSError, ValueError):  # no image left (UserError is a ValueError)
         return None
     return found if found == said.get("fingerprint") else None

@@ -1,4 +1,4 @@
-"""Finding images on disk and telling whether two copies of a data set are the same."""
+"""Finding images and videos on disk and telling whether two copies of a data set are the same."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.errors import UserError
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 ARRAY_SUFFIXES = {".npy"}
 """Of images that no image format holds: arrays [H, W, C] of any number of channels."""
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".3gp", ".wmv", ".ts"}
 CONTENT_LIMIT_BYTES = 2**30
 
 
@@ -26,20 +27,30 @@ class Fingerprint:
     sha256: str
     parts: Mapping[str, str] = field(default_factory=dict)
     """sha256 of what it covers beside the files: labels, the list of a subset, further test sets."""
+    noun: str = "image"
 
     def __str__(self) -> str:
-        return f"{self.images} images, {self.method} {self.sha256[:16]}"
+        return f"{self.images} {self.noun}s, {self.method} {self.sha256[:16]}"
 
 
 def find_images(folder: Path, suffixes: Collection[str] = frozenset(IMAGE_SUFFIXES)) -> list[Path]:
     """Return all files below `folder` with such an end, sorted. Raises UserError when there is no folder or none."""
+    return _find(folder, suffixes, "image")
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """Return all videos below `folder`, sorted. Raises UserError when there is no folder or none."""
+    return _find(folder, VIDEO_SUFFIXES, "video")
+
+
+def _find(folder: Path, suffixes: Collection[str], noun: str) -> list[Path]:
+    remedy = f"set data.root=FOLDER to where the {noun}s are"
     if not folder.is_dir():
-        rule = "a folder that exists"
-        raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
-    found = [Path(parent, name) for parent, names in _walk(folder) for name in names if _is_image(name, suffixes)]
+        raise UserError.about("data folder", str(folder), "a folder that exists", remedy)
+    found = [Path(parent, name) for parent, names in _walk(folder) for name in names if _has_end(name, suffixes)]
     if not found:
-        rule = f"at least one image ({', '.join(sorted(suffixes))})"
-        raise UserError.about("data folder", str(folder), rule, "set data.root=FOLDER to where the images are")
+        rule = f"at least one {noun} ({', '.join(sorted(suffixes))})"
+        raise UserError.about("data folder", str(folder), rule, remedy)
     return sorted(found)
 
 
@@ -54,16 +65,21 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield parent, names
 
 
-def _is_image(name: str, suffixes: Collection[str]) -> bool:
+def _has_end(name: str, suffixes: Collection[str]) -> bool:
     return os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
 
 
 def fingerprint(
-    root: Path, files: Sequence[Path], *, images: int | None = None, parts: Mapping[str, str] | None = None
+    root: Path,
+    files: Sequence[Path],
+    *,
+    images: int | None = None,
+    parts: Mapping[str, str] | None = None,
+    noun: str = "image",
 ) -> Fingerprint:
     """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all; then the `parts`.
 
-    `images` is how many they hold, where that is not one each.
+    `images` is how many they hold, where that is not one each; `noun` is what they are called.
     A file that cannot be read (a dangling link, say) is hashed as such; the loader will name it.
     """
     sizes = [_size_bytes(file) for file in files]
@@ -76,7 +92,7 @@ def fingerprint(
     for name, sha256 in (parts or {}).items():
         total.update(f"{name}\0{sha256}\n".encode())
     count = len(files) if images is None else images
-    return Fingerprint(count, "content" if by_content else "sizes", total.hexdigest(), parts or {})
+    return Fingerprint(count, "content" if by_content else "sizes", total.hexdigest(), parts or {}, noun)
 
 
 def _size_bytes(file: Path) -> int | None:

@@ -154,6 +154,29 @@ TASKS = {
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digit_scenes:write_digit_scenes",
         ),
+        Task(
+            name="kinetics400",
+            version=1,
+            kind="video",
+            dataset="Kinetics-400: 10 s clips of human actions",
+            num_classes=400,
+            metrics=(TOP1, TOP5),
+            primary_metric="top1",
+            recipe="kinetics400_swin_base",
+            source="https://arxiv.org/abs/1705.06950",
+        ),
+        Task(
+            name="digit_motion",
+            version=1,
+            kind="video",
+            dataset="clips of moving UCI handwritten digits; the class is the motion",
+            num_classes=None,
+            metrics=(TOP1, TOP5),
+            primary_metric="top1",
+            recipe="digit_motion_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digit_motion:write_digit_motion",
+        ),
     )
 }
 

@@ -59,6 +59,7 @@ class Adapter(Protocol):
 ADAPTERS = {
     "classification": "transfer.classification:ClassificationAdapter",
     "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
+    "video": "transfer.video.adapter:VideoAdapter",
 }
 
 

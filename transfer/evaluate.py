@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from benchmarks.engine.device import Compute, autocast
 from benchmarks.engine.distributed import gathered
@@ -50,7 +49,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    predict: Callable[[Tensor], Predictions], loader: DataLoader[Batch], device: torch.device, compute: Compute
+    predict: Callable[[Tensor], Predictions], loader: Iterable[Batch], device: torch.device, compute: Compute
 ) -> Evaluation:
     """Predict every batch of every rank's loader. The model must be in evaluation mode.
 
@@ -70,7 +69,7 @@ def evaluate(
     unreadable = [text for _, texts in parts for text in texts]
     rows = [row for found, _ in parts for row in found]
     if not rows:
-        raise WorkFailed("no test image could be read:\n    " + "\n    ".join(unreadable[:20]))
+        raise WorkFailed("nothing of the test set could be read:\n    " + "\n    ".join(unreadable[:20]))
     columns = [torch.cat(column) for column in zip(*rows, strict=True)]
     order = columns[0].argsort()
     positions, labels, logits, *layers = (column[order] for column in columns)

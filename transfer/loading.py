@@ -36,7 +36,7 @@ def load_encoder(
     fitted = fit_weights(weights, model, mode)
     weights = fitted.weights
     state = model.state_dict()
-    expected = {name: tensor for name, tensor in state.items() if not is_head(name)}
+    expected = {name: tensor for name, tensor in state.items() if _is_expected(name)}
     offered = {name: tensor for name, tensor in weights.items() if not is_head(name) and not is_ignored(name)}
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
@@ -60,7 +60,7 @@ def load_encoder(
 
 def random_report(model: nn.Module) -> LoadReport:
     """Return the report of an encoder that starts from random weights: nothing to load, nothing missing."""
-    expected = sum(not is_head(name) for name in model.state_dict())
+    expected = sum(map(_is_expected, model.state_dict()))
     return LoadReport(
         source_format="random",
         loaded=0,
@@ -101,8 +101,12 @@ def is_head(name: str) -> bool:
 
 
 def is_ignored(name: str) -> bool:
-    """Tell whether a checkpoint may hold this tensor without the encoder having a place for it."""
+    """Tell whether a tensor is derived from others, or belongs to pretraining alone: it need not be, or be loaded."""
     return name.rsplit(".", 1)[-1] in IGNORED
+
+
+def _is_expected(name: str) -> bool:
+    return not is_head(name) and not is_ignored(name)
 
 
 def _elements(tensors: dict[str, Tensor], names: Iterable[str]) -> int:

@@ -13,7 +13,7 @@ from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.record import LoadReport
 from transfer.adapted import Plan, plan_encoder
 from transfer.loading import load_encoder, random_report
-from transfer.recipe import ClassificationRecipe, given_by
+from transfer.recipe import EncoderSizes, given_by
 from transfer.references import Source
 
 
@@ -26,21 +26,29 @@ class Loaded(NamedTuple):
 
 
 def build_model(
-    recipe: ClassificationRecipe,
+    recipe: EncoderSizes,
     source: Source,
     seed: int,
     *,
     num_classes: int = 0,
     drop_path_rate: float = 0.0,
     bias_per_block: bool = False,
+    whole_windows: bool = True,
 ) -> Loaded:
-    """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it."""
+    """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it.
+
+    `whole_windows` is `build_backbone`'s: False where timm's own forward will not be run.
+    """
     plan = plan_encoder(source, recipe)
     if bias_per_block:
         plan = replace(plan, architecture=_with_own_bias(plan.architecture))
     seed_all(derive(seed, "weights"))
     model = build_backbone(
-        plan.architecture, recipe.image_size_px, num_classes=num_classes, drop_path_rate=drop_path_rate
+        plan.architecture,
+        recipe.image_size_px,
+        num_classes=num_classes,
+        drop_path_rate=drop_path_rate,
+        whole_windows=whole_windows,
     )
     if source.read is None:
         return Loaded(model, random_report(model), plan)

@@ -7,6 +7,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
 
 import torch
 
@@ -15,8 +17,25 @@ from benchmarks.rundir import RunFolder
 from benchmarks.tasks import Task
 from transfer.adapter import Transfer
 from transfer.evaluate import Evaluation
-from transfer.images.labelled import ClassificationSets, TestSet
+from transfer.images.labelled import TestSet
 from transfer.metrics import ClassAccuracy, by_frequency, calibration_error, per_class, top1_accepted, top_k
+
+
+class Labelled(Protocol):
+    """Training and test files with their classes, as results name them."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def train_labels(self) -> Sequence[int]: ...
+    @property
+    def files(self) -> str:
+        """What they are: images, videos."""
+        ...
+
+    def test_name(self, position: int) -> str:
+        """Return a test file's path below the root."""
+        ...
 
 
 def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
@@ -44,26 +63,28 @@ def declared(further: Mapping[str, Mapping[str, float]], task: Task) -> dict[str
     return {metric.name: named[metric.name] for metric in task.metrics if metric.name in named}
 
 
-def _classes(found: Evaluation, data: ClassificationSets) -> list[ClassAccuracy]:
-    counts = Counter(data.train.labels)
+def _classes(found: Evaluation, data: Labelled) -> list[ClassAccuracy]:
+    counts = Counter(data.train_labels)
     return per_class(found.logits, found.labels, [counts[label] for label in range(len(data.classes))])
 
 
 def write_results(
-    folder: RunFolder, found: Evaluation, data: ClassificationSets, further: Mapping[str, Mapping[str, float]]
+    folder: RunFolder,
+    found: Evaluation,
+    data: Labelled,
+    further: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> None:
-    """Write a line for every test image (a file's name is its path below the root), class and further test set."""
+    """Write a line for every test file (its path below the root), class and further test set."""
     rows = torch.stack([found.positions, found.labels, found.predicted], dim=1).tolist()
     named = (
-        (data.test.source.name(position), data.classes[label], data.classes[predicted])
-        for position, label, predicted in rows
+        (data.test_name(position), data.classes[label], data.classes[predicted]) for position, label, predicted in rows
     )
     write_csv(folder.predictions, ("path", "label", "predicted"), named)
     classes = (
         (data.classes[each.label], each.train_images, each.test_images, f"{each.top1:.4f}")
         for each in _classes(found, data)
     )
-    write_csv(folder.per_class, ("class", "train_images", "test_images", "top1"), classes)
+    write_csv(folder.per_class, ("class", f"train_{data.files}", f"test_{data.files}", "top1"), classes)
     if further:
         rows_of_sets = (
             (name, *(f"{scores[metric]:.4f}" if metric in scores else "" for metric in ("top1", "top5")))

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from benchmarks.training import Training
 
 NEVER_DECAYED = re.compile(
-    r"layers\..*relative_position_bias_table"  # Swin's; SimMIM's ViT and BEiT decay theirs
+    r"(layers|features)\..*relative_position_bias_table"  # Swin's and Video Swin's; SimMIM's ViT and BEiT decay theirs
     r"|cpb_mlp|logit_scale"  # SwinV2
     r"|(^|\.)(absolute_pos_embed|pos_embed|cls_token|mask_token)$"
 )

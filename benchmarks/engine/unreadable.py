@@ -19,10 +19,10 @@ class Unreadable:
         for text in found:
             if text not in self.names:
                 self.names.append(text)
-                print(f"warning: unreadable image skipped: {text}", file=sys.stderr, flush=True)
+                print(f"warning: unreadable file skipped: {text}", file=sys.stderr, flush=True)
         if len(self.names) > self.limit:
             shown = "\n    ".join(self.names[:20])
             raise WorkFailed(
-                f"{len(self.names)} unreadable images, and data.max_unreadable is {self.limit}:\n    {shown}\n"
+                f"{len(self.names)} unreadable files, and data.max_unreadable is {self.limit}:\n    {shown}\n"
                 "  remedy: mend or remove the files, or allow more with data.max_unreadable=N"
             )

@@ -98,7 +98,7 @@ def test_unreadable_images_are_skipped_and_counted(
     assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "runs")]) == 0
     (named,) = record_of(only_run(tmp_path / "runs")).data.unreadable
     assert str(broken) in named
-    assert f"unreadable image skipped: {broken}" in capfd.readouterr().err
+    assert f"unreadable file skipped: {broken}" in capfd.readouterr().err
 
 
 def test_more_unreadable_images_than_allowed_stop_the_run(
@@ -109,10 +109,10 @@ def test_more_unreadable_images_than_allowed_stop_the_run(
     command = [*pretrain_command, "--runs", str(tmp_path / "runs"), "data.max_unreadable=3"]
     assert mimbench.main(command) == mimbench.FAILED
     said = capfd.readouterr().err
-    assert "4 unreadable images, and data.max_unreadable is 3" in said
+    assert "4 unreadable files, and data.max_unreadable is 3" in said
     record = record_of(only_run(tmp_path / "runs"))
     assert record.status == "failed"
-    assert "4 unreadable images" in (record.error or "")
+    assert "4 unreadable files" in (record.error or "")
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(

@@ -215,7 +215,7 @@ def test_unreadable_test_images_are_left_out_and_named(
     folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs")
     (named,) = record_of(folder).data.unreadable
     assert str(broken) in named
-    assert capfd.readouterr().err.count(f"unreadable image skipped: {broken}") == 1
+    assert capfd.readouterr().err.count(f"unreadable file skipped: {broken}") == 1
     assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 19
 
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.config import RECIPES, load_recipe, recipe_names
+from benchmarks.config import RECIPES, Config, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification import ClassificationAdapter
 from transfer.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.video.recipe import VideoRecipe
 
 FAMILY = ClassificationAdapter.recipe
 BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe}
-SCENES = ("ade20k", "digit_scenes")
+BY_DATA: dict[str, type[Config]] = {
+    "ade20k": SegmentationRecipe,
+    "digit_scenes": SegmentationRecipe,
+    "kinetics400": VideoRecipe,
+    "digit_motion": VideoRecipe,
+}
+"""The recipe of each data set that is not for classification of images."""
 
 
 @pytest.mark.parametrize("name", recipe_names("transfer"))
 def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
-    schema = SegmentationRecipe if name.startswith(SCENES) else FAMILY
-    recipe = load_recipe(schema, "transfer", name)
-    usual = SegmentationRecipe if name.startswith(SCENES) else FinetuneRecipe
+    told = next((kind for data, kind in BY_DATA.items() if name.startswith(data)), None)
+    schema, usual = told or FAMILY, told or FinetuneRecipe
+    recipe: Recipe[Any] = load_recipe(schema, "transfer", name)
     kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), usual)
     assert type(recipe.config) is kind
     assert (RECIPES / "transfer" / f"{name}.yaml").read_text().startswith("# ")

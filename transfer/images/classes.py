@@ -74,9 +74,9 @@ def training_classes(
     names = numbered.names or _counted(numbered, num_classes)
     images = in_classes(found, standard_order(names), listed, first)
     if num_classes is not None and len(names) != num_classes:
-        remedy = "check data.root, or use the task `imagefolder` for data of your own"
+        remedy = f"check data.root, or use the task `{found.noun}folder` for data of your own"
         raise UserError.about("classes", f"{len(names)} in {found.told_by}", f"{num_classes}, as the task says", remedy)
-    require_every_class(images, found.told_by)
+    require_every_class(images, found.told_by, found.noun)
     return images
 
 
@@ -87,19 +87,20 @@ def _counted(numbered: _Numbered, num_classes: int | None) -> tuple[str, ...]:
     if count > max(len(found.labels), num_classes or 0):
         at = max(range(len(found.labels)), key=found.labels.__getitem__)
         value = f"{found.labels[at]} of {found.source.where(at)}, told by {found.told_by}"
-        rule = f"a class number; {len(found.labels)} images cannot show {count} classes"
+        rule = f"a class number; {len(found.labels)} {found.noun}s cannot show {count} classes"
         raise UserError.about("label", value, rule, "mend the label, or number the classes without gaps")
     return tuple(str(number) for number in range(count))
 
 
-def require_every_class(images: LabelledImages, told_by: str) -> None:
+def require_every_class(images: LabelledImages, told_by: str, noun: str = "image") -> None:
     """Raise UserError when a class has no image."""
     empty = sorted(set(range(len(images.classes))) - set(images.labels))
     if empty:
         shown = ", ".join(images.classes[label] for label in empty[:SHOWN])
         more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
         remedy = "complete the labels, remove the classes, or state first_label and classes"
-        raise UserError.about("classes", f"no image of {shown}{more} in {told_by}", "an image of each class", remedy)
+        value = f"no {noun} of {shown}{more} in {told_by}"
+        raise UserError.about("classes", value, f"one {noun} or more of each class", remedy)
 
 
 def in_classes(
@@ -111,7 +112,7 @@ def in_classes(
         _refuse_two_orders(found, classes)
         return LabelledImages(classes, found.source, _in_range(numbered, len(classes)))
     labels = _in_range(numbered, len(numbered.names))
-    position_of = _positions(numbered.names, classes, found.told_by)
+    position_of = _positions(numbered.names, classes, found)
     return LabelledImages(classes, found.source, [position_of[label] for label in labels])
 
 
@@ -155,7 +156,7 @@ def _in_range(numbered: _Numbered, count: int) -> Sequence[int]:
     return labels
 
 
-def _positions(names: tuple[str, ...], classes: tuple[str, ...], told_by: str) -> list[int]:
+def _positions(names: tuple[str, ...], classes: tuple[str, ...], found: Found) -> list[int]:
     """Return, for each of `names`, its position in `classes`.
 
     Where names are unknown and all of them numbers (the folders 0 to 999 of ImageNet-V2), they count the classes.
@@ -168,7 +169,8 @@ def _positions(names: tuple[str, ...], classes: tuple[str, ...], told_by: str) -
         return [int(name) for name in names]
     shown = ", ".join(unknown[:SHOWN])
     remedy = "remove what is no class; or, where one side has numbers, data.classes=FILE says what they mean"
-    raise UserError.about("classes", f"{shown} in {told_by}", "classes of the training images", remedy)
+    rule = f"classes of the training {found.noun}s"
+    raise UserError.about("classes", f"{shown} in {found.told_by}", rule, remedy)
 
 
 def _refuse_two_orders(found: Found, classes: tuple[str, ...]) -> None:

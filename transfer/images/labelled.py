@@ -58,6 +58,18 @@ class ClassificationSets:
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 
+    @property
+    def train_labels(self) -> Sequence[int]:
+        return self.train.labels
+
+    @property
+    def files(self) -> str:
+        return "images"
+
+    def test_name(self, position: int) -> str:
+        """Return a test image's path below the root."""
+        return self.test.source.name(position)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -75,3 +87,5 @@ class Found:
     ILSVRC2012_ID, whose order is that of the devkit's meta.mat."""
     labels_in_names: bool = False
     """An image's label is part of its name."""
+    noun: str = "image"
+    """What they are, for messages."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.errors import UserError
 from benchmarks.fingerprint import find_images
@@ -20,6 +20,7 @@ from transfer.images.named_files import text_of
 ILSVRC_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 HEADERS = {"file", "filename", "file_name", "image", "imageid", "image_id", "path", "name", "id"}
 KAGGLE = "predictionstring"
+NAME_COMMA_NUMBER = re.compile(r"([^\t]+?)\s*,\s*(-?\d+)")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,19 @@ def read_listed(root: Path, folder: Path, file: Path) -> Found:
         files, ilsvrc = _in_turn(images, entries, file)
     else:
         files, ilsvrc = _named(root, folder, images, entries, file), False
-    texts = [entry.label for entry in entries]
-    source = ImageFiles(root, files)
+    return with_labels(ImageFiles(root, files), [entry.label for entry in entries], str(file), ilsvrc=ilsvrc)
+
+
+def with_labels(
+    source: ImageFiles, texts: Sequence[str], told_by: str, *, ilsvrc: bool = False, noun: str = "image"
+) -> Found:
+    """Return files with the labels that a list has for them: bare numbers, or names of classes."""
     if all(re.fullmatch(r"-?\d+", text) for text in texts):
-        return Found(source, [int(text) for text in texts], None, str(file), "ilsvrc" if ilsvrc else "listed")
+        numbers: Literal["ilsvrc", "listed"] = "ilsvrc" if ilsvrc else "listed"
+        return Found(source, [int(text) for text in texts], None, told_by, numbers, noun=noun)
     names = tuple(sorted(set(texts)))
     position_of = {name: position for position, name in enumerate(names)}
-    return Found(source, [position_of[text] for text in texts], names, str(file))
+    return Found(source, [position_of[text] for text in texts], names, told_by, noun=noun)
 
 
 def read_entries(file: Path) -> list[Entry]:
@@ -71,18 +78,26 @@ def read_entries(file: Path) -> list[Entry]:
 
 
 def _text(text: str, file: Path) -> list[Entry]:  # noqa: ARG001 (the readers' common form)
-    """Read `NAME LABEL` lines, as Caffe wrote them, or `LABEL` lines, as the ILSVRC devkit has them."""
+    """Read `NAME LABEL` lines, as Caffe wrote them, `NAME,NUMBER`, or `LABEL`, as the ILSVRC devkit has them."""
     entries = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        name, _, label = line.strip().rpartition("\t" if "\t" in line.strip() else " ")
+        if numbered := NAME_COMMA_NUMBER.fullmatch(line.strip()):
+            name, label = numbered.groups()
+        else:
+            name, _, label = line.strip().rpartition("\t" if "\t" in line.strip() else " ")
         entries.append(Entry(number, name.strip() or None, label))
     return entries
 
 
 def _csv(text: str, file: Path) -> list[Entry]:
-    """Read `NAME,LABEL` lines; of Kaggle's LOC_val_solution.csv, the label is the first word of the second column."""
+    """Read `NAME,LABEL` lines; of Kaggle's LOC_val_solution.csv, the label is the first word of the second column.
+
+    A file without a single comma is read as text: what SlowFast and pytorchvideo call CSV has spaces.
+    """
+    if "," not in text:
+        return _text(text, file)
     rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), start=1) if row]
     kaggle = bool(rows) and rows[0][1][-1].strip().lower() == KAGGLE
     if rows and rows[0][1][0].strip().lower() in HEADERS:

@@ -1,0 +1,114 @@
+"""Frames by number equal those of a full decode; what is no whole video is named."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.errors import UserError
+from tests.transfer.video.videos import all_frames, write_sound, write_video
+from transfer.video import torchcodec
+from transfer.video.decode import reader_of
+from transfer.video.pyav import PyavVideo
+from transfer.video.reader import Reader, UnreadableVideo
+
+READERS = [
+    PyavVideo,
+    pytest.param(
+        torchcodec.TorchcodecVideo,
+        marks=pytest.mark.skipif(not torchcodec.loads(), reason="torchcodec needs FFmpeg's shared libraries"),
+    ),
+]
+UNEVEN = np.cumsum(np.random.default_rng(1).integers(1, 90, 40)).tolist()
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("even.mp4", {}),
+        ("long_groups.mkv", {"group": 250}),
+        ("uneven.mp4", {"milliseconds": UNEVEN}),
+        ("odd_sizes.mp4", {"size": (66, 46)}),
+        ("mpeg4.avi", {"codec": "mpeg4"}),
+        ("transport.ts", {}),
+    ],
+)
+def test_any_frames_equal_those_of_a_full_decode(reader: Reader, name: str, how: dict, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, **how)
+    whole, draw = all_frames(path), random.Random(0)
+    assert len(whole) == 40
+    with reader(path) as video:
+        assert video.number_of_frames == 40
+        for _ in range(25):
+            wanted = draw.choices(range(40), k=draw.randint(1, 6))
+            assert (video.frames(wanted).permute(0, 2, 3, 1).numpy() == whole[wanted]).all(), wanted
+        assert video.duration_seconds == pytest.approx(40 / video.frames_per_second, rel=0.05)
+        if name != "uneven.mp4":
+            assert video.frames_per_second == pytest.approx(25)
+
+
+def test_a_rotated_video_stands_upright(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "turned.mp4", rotation=90)
+    with PyavVideo(path) as video:
+        frames = video.frames([0, 30]).permute(0, 2, 3, 1).numpy()
+    assert (frames == np.rot90(all_frames(path)[[0, 30]], axes=(1, 2))).all(), "90 degrees counterclockwise"
+
+
+def test_a_closed_video_leaves_no_threads(tmp_path: Path) -> None:
+    """They would hang a loader process that is forked later and collects them."""
+    path = write_video(tmp_path / "video.mp4")
+    before = len(os.listdir("/proc/self/task"))
+    with PyavVideo(path) as video:
+        video.frames([3, 20])
+    assert len(os.listdir("/proc/self/task")) == before
+
+
+def _truncated(path: Path) -> None:
+    write_video(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _damaged(path: Path) -> None:
+    write_video(path, group=250)
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat")
+    content[begin + 9000 : begin + 40000] = bytes(31000)
+    path.write_bytes(content)
+
+
+def _playlist(path: Path) -> None:
+    write_video(path.with_name("other.mp4"))
+    path.write_text("#EXTM3U\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n")
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "write",
+    [_truncated, _damaged, _playlist, write_sound, lambda path: path.write_bytes(b""), Path.exists],
+    ids=["truncated", "damaged", "playlist", "sound", "empty", "absent"],
+)
+def test_what_is_no_whole_video_is_named(reader: Reader, write, tmp_path: Path) -> None:
+    path = tmp_path / "bad.mp4"
+    write(path)
+    with pytest.raises(UnreadableVideo) as caught, reader(path) as video:
+        video.frames(range(video.number_of_frames))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).removeprefix(f"{path}: "), "a reason"
+
+
+def test_sound_alone_is_called_so(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "sound.mp4")
+    with pytest.raises(UnreadableVideo, match=r"sound\.mp4: no video stream \(audio only\)"):
+        PyavVideo(path)
+
+
+@pytest.mark.skipif(torchcodec.loads(), reason="torchcodec is here")
+def test_a_decoder_that_does_not_load_is_refused() -> None:
+    assert reader_of("auto") is PyavVideo
+    with pytest.raises(UserError, match=r"data\.decoder=pyav"):
+        reader_of("torchcodec")

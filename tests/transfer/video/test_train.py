@@ -1,0 +1,211 @@
+"""Whole video runs of a few steps: scores, resume, several processes, what is exported, and the mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, log_loss
+
+import mimbench
+from benchmarks.config import load_recipe
+from benchmarks.encoders import read_manifest
+from benchmarks.engine.loaders import SampleKey
+from tests.pretrain.test_resume import wait_for_step
+from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
+from tests.test_distributed import assert_close_training, finished, launch
+from transfer.references import resolve
+from transfer.video.augment import Normalise
+from transfer.video.data import read_videos
+from transfer.video.model import build_video_model
+from transfer.video.recipe import VideoRecipe
+from transfer.video.samples import TestViews
+
+ENCODER = ["--encoder", "random:digits_swin"]
+POOLED = ["temporal=frame_pooling", "sampling.frames=2"]
+PLAIN = ["head_dropout=0", "drop_path_rate=0"]
+"""Nothing is drawn per process."""
+
+
+def train(command: list[str], runs: Path, *more: str) -> Path:
+    assert mimbench.main([*command, "--runs", str(runs), *more]) == 0
+    return only_run(runs)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def videos_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder.parent).as_posix() for path in folder.rglob("*.mp4"))
+
+
+@pytest.fixture
+def simmim_run(pretrain_command: list[str], tmp_path: Path) -> Path:
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "pretrained")]) == 0
+    return only_run(tmp_path / "pretrained")
+
+
+def test_a_simmim_encoder_is_inflated_with_proof(
+    video_command: list[str], simmim_run: Path, small_motion: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = train([*video_command, "--encoder", str(simmim_run)], tmp_path / "runs")
+    record = record_of(folder)
+    assert record.task is not None
+    assert (record.task.name, record.status) == ("digit_motion", "completed")
+    assert record.load_report is not None
+    assert (record.load_report.coverage_percent, record.load_report.complete) == (100, True)
+    assert {each.mode.split(":")[0] for each in record.load_report.resized} == {"inflated"}
+    assert record.exported_sha256 is None
+    assert not (folder / "encoder").exists()
+    assert "no encoder is exported" in capfd.readouterr().err
+
+    assert record.metrics.keys() == {"top1", "top5"}
+    told = numbers_of(folder)
+    along, end = ([line for line in told if name in line] for name in ("top1_one_view", "top1"))
+    assert [line["epoch"] for line in along] == [2.0]
+    assert [(line["epoch"], line["top1"]) for line in end] == [(3.0, record.metrics["top1"].last)]
+    rows = rows_of(folder / "predictions.csv")
+    assert sorted(row["path"] for row in rows) == videos_below(small_motion / "val")
+    assert all(row["label"] == Path(row["path"]).parent.name for row in rows)
+    found = accuracy_score([row["label"] for row in rows], [row["predicted"] for row in rows])
+    assert record.metrics["top1"].last == pytest.approx(100 * found)
+    classes = rows_of(folder / "per_class.csv")
+    assert sum(int(row["test_videos"]) for row in classes) == len(rows)
+    assert sum(int(row["train_videos"]) for row in classes) == len(videos_below(small_motion / "train"))
+
+
+def test_the_score_is_of_the_mean_probabilities_of_all_views(video_command: list[str], tmp_path: Path) -> None:
+    """The last checkpoint, one view after the other."""
+    folder = train([*video_command, *ENCODER], tmp_path / "runs", "views_at_once=4")
+    resolved = record_of(folder).recipe.resolved
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(resolved))
+    recipe = load_recipe(VideoRecipe, "transfer", str(path)).config
+    data = read_videos(recipe.data, None)
+    loaded = build_video_model(recipe, resolve(ENCODER[1]), len(data.classes), seed=0)
+    loaded.model.load_state_dict(last_checkpoint(folder).part("model"))
+    loaded.model.eval()
+    normalise = Normalise(loaded.plan.normalisation.mean, loaded.plan.normalisation.std)
+    samples = TestViews(data.test, recipe.sampling, recipe.image_size_px, normalise)
+    probabilities, labels = [], []
+    for position in range(len(samples)):
+        video = samples[SampleKey(position, 0)].to(torch.device("cpu"))
+        assert len(video.views) == 2 * 3
+        with torch.no_grad():
+            each = [loaded.model(view[None])[0].double().softmax(0) for view in video.views]
+        probabilities.append((sum(each) / 6).numpy())
+        labels.append(video.label)
+    last = numbers_of(folder)[-1]
+    assert last["eval_loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    predicted = [data.classes[row.argmax()] for row in probabilities]
+    assert [row["predicted"] for row in rows_of(folder / "predictions.csv")] == predicted
+
+
+def test_pooled_frames_leave_an_encoder_of_images(video_command: list[str], simmim_run: Path, tmp_path: Path) -> None:
+    folder = train([*video_command, "--encoder", str(simmim_run)], tmp_path / "runs", *POOLED)
+    manifest = read_manifest(folder / "encoder")
+    assert (manifest.init_stage, manifest.image_size_px) == ("fine-tuned", 32)
+    assert manifest.sha256 == record_of(folder).exported_sha256
+    trained, exported = last_checkpoint(folder).part("model"), load_file(folder / "encoder" / "encoder.safetensors")
+    prefix = "encoder.backbone."
+    assert exported.keys() == {name.removeprefix(prefix) for name in trained if name.startswith(prefix)}
+    assert all(tensor.equal(trained[prefix + name]) for name, tensor in exported.items())
+    again = train([*video_command, "--encoder", str(folder)], tmp_path / "again", "training.epochs=2")
+    assert record_of(again).parents[-1] == folder.name
+
+
+def test_a_stopped_training_continues_to_the_same_bits(video_command: list[str], tmp_path: Path) -> None:
+    command = [*video_command, *ENCODER]
+    undisturbed = train(command, tmp_path / "undisturbed")
+    runs = tmp_path / "disturbed"
+    process = start([*command, "--runs", str(runs)])
+    wait_for_step(runs, 2)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == mimbench.INTERRUPTED, output
+    folder = train(command, runs)
+    assert record_of(folder).attempts == 2
+    assert_same_training(folder, undisturbed)
+    assert record_of(folder).metrics == record_of(undisturbed).metrics
+    for name in ("predictions.csv", "per_class.csv"):
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_each_video_is_scored_once_whatever_processes_and_workers(
+    video_command: list[str], small_motion: Path, tmp_path: Path
+) -> None:
+    """An odd number of test videos, so that two processes do not share evenly."""
+    if len(videos_below(small_motion / "val")) % 2 == 0:
+        sorted((small_motion / "val").rglob("*.mp4"))[-1].unlink()
+    short = ["training.epochs=1", "training.schedule.warmup_epochs=0", "sampling.test_clips=1", "sampling.test_crops=1"]
+    command, found = [*video_command, *ENCODER, *PLAIN, *short], {}
+    for workers in (0, 2):
+        more = f"training.workers={workers}"
+        found[1, workers] = train(command, tmp_path / f"one_{workers}", more)
+        ranks = finished(launch([*command, more, "--runs", str(tmp_path / f"two_{workers}")]))
+        assert [code for code, _, _ in ranks] == [0, 0], ranks
+        found[2, workers] = only_run(tmp_path / f"two_{workers}")
+        assert record_of(found[2, workers]).processes == 2
+    listed = videos_below(small_motion / "val")
+    assert len(listed) % 2 == 1
+    for folder in found.values():
+        assert [row["path"] for row in rows_of(folder / "predictions.csv")] == listed
+    assert_same_training(found[1, 0], found[1, 2])
+    assert_same_training(found[2, 0], found[2, 2])
+    assert_close_training(found[1, 0], found[2, 0])
+
+
+def test_missing_and_broken_videos_are_named_skipped_and_counted(
+    video_command: list[str], small_motion: Path, tmp_path: Path
+) -> None:
+    broken = [sorted((small_motion / split).rglob("*.mp4"))[1] for split in ("train", "val")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:200])
+    gone = [f"{split}/{broken[0].parent.name}/gone.mp4" for split in ("train", "val")]
+    command = [*video_command, *ENCODER]
+    for split, name in zip(("train", "val"), gone, strict=True):
+        names = [*videos_below(small_motion / split), name]
+        classes = sorted({Path(name).parent.name for name in names})
+        told = small_motion / f"{split}.txt"
+        told.write_text("".join(f"{name} {classes.index(Path(name).parent.name)}\n" for name in names))
+        command.append(f"data.{split.replace('val', 'test')}_list={told}")
+    folder = train(command, tmp_path / "runs", "data.max_missing=2")
+    named = sorted(text.split(":")[0] for text in record_of(folder).data.unreadable)
+    assert named == sorted([*map(str, broken), *gone])
+    tested = {row["path"] for row in rows_of(folder / "predictions.csv")}
+    assert tested == set(videos_below(small_motion / "val")) - {broken[1].relative_to(small_motion).as_posix()}
+    assert mimbench.main([*command, "--runs", str(tmp_path / "missing"), "data.max_missing=1"]) == mimbench.WRONG
+    strict = ["--runs", str(tmp_path / "strict"), "data.max_missing=2", "data.max_unreadable=0"]
+    assert mimbench.main([*command, *strict]) == mimbench.FAILED
+    assert record_of(only_run(tmp_path / "strict")).status == "failed"
+
+
+def test_an_incomplete_encoder_fails_before_training(
+    video_command: list[str], simmim_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = load_file(simmim_run / "encoder" / "encoder.safetensors")
+    del weights["layers.2.blocks.1.norm2.bias"]
+    damaged = tmp_path / "damaged.pth"
+    torch.save({"model": {f"encoder.{name}": tensor for name, tensor in weights.items()}}, damaged)
+    command = [*video_command, "--encoder", str(damaged), "--stage", "self-supervised"]
+    assert mimbench.main([*command, "--runs", str(tmp_path / "runs")]) == mimbench.FAILED
+    assert "missing from the checkpoint: layers.2.blocks.1.norm2.bias" in capfd.readouterr().err
+    assert record_of(only_run(tmp_path / "runs")).steps == 0
+
+
+def test_grey_encoders_are_refused(video_command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert mimbench.main([*video_command, *ENCODER, "in_chans=1", "--runs", str(tmp_path)]) == mimbench.WRONG
+    assert "3 (videos are read as RGB)" in capfd.readouterr().err
+
+
+def test_a_vit_is_trained_on_frames(video_command: list[str], tmp_path: Path) -> None:
+    more = ["sampling.frames=2", "training.epochs=2", "sampling.test_crops=1"]
+    folder = train([*video_command, "--encoder", "random:vit_tiny_patch16_224"], tmp_path / "runs", *more)
+    assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 2 * 2, 192)

@@ -1,0 +1,35 @@
+"""Video classification as a kind of task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.environment import versions
+from benchmarks.record import RunRecord
+from benchmarks.run_command import require_root
+from benchmarks.tasks import Task
+from transfer.adapter import Transfer
+from transfer.video.data import VideoSets, read_videos
+from transfer.video.recipe import VideoRecipe
+
+PACKAGES = ("pytorchvideo", "av")
+
+
+class VideoAdapter:
+    """Fine-tuning on clips, tested with several views of each video."""
+
+    recipe = VideoRecipe
+    config_field = None
+
+    def missing_requirements(self) -> list[str]:
+        return sorted(set(PACKAGES) - versions(PACKAGES).keys())
+
+    def find_data(self, task: Task, recipe: VideoRecipe) -> VideoSets:
+        root: Path = require_root(recipe.data.root)
+        task.provide(root)
+        return read_videos(recipe.data, task.num_classes)
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        from transfer.video.train import train_video  # torch, only now that there is work
+
+        return train_video(transfer)

@@ -1,0 +1,206 @@
+"""The model of a video transfer: an encoder of images that sees clips, a fresh head, and the proof of its weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from timm.models.swin_transformer import SwinTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.optim import parameter_groups
+from benchmarks.errors import UserError
+from benchmarks.record import LoadReport
+from transfer.adapted import Plan, plan_encoder
+from transfer.layer_decay import Layers, layers_of
+from transfer.loading import load_encoder
+from transfer.model import build_model
+from transfer.references import Source
+from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
+from transfer.video.recipe import VideoRecipe
+
+HEAD_STD = 0.01
+"""Of the head's weights, a normal distribution. Source: mmaction's I3DHead."""
+
+SHOWN = 8
+"""Names of tensors that a message tells."""
+
+
+class ClipEncoder(nn.Module, ABC):
+    """An image encoder that turns clips into vectors: one of the ways of `WAYS`."""
+
+    whole_windows: ClassVar[bool]
+    """Whether timm's own forward is run, whose maps must be multiples of the window."""
+    width: int
+    """Of the vectors."""
+    report: LoadReport
+    """Which of its tensors came from the checkpoint."""
+
+    @classmethod
+    @abstractmethod
+    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
+        """Carry a timm model without a head, loaded as `report` says, over to clips."""
+
+    @abstractmethod
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return vectors [B, width] of clips [B, C, T, H, W]."""
+
+    @abstractmethod
+    def layers(self) -> Layers:
+        """Return the layer of each parameter. Raises UserError where no published rule exists."""
+
+    @property
+    def flat(self) -> nn.Module | None:
+        """The encoder of images, where it is still one."""
+        return None
+
+
+class Swin3d(ClipEncoder):
+    """torchvision's Video Swin with the inflated weights of a 2D Swin; its tokens are averaged over time and space."""
+
+    whole_windows = False
+
+    def __init__(self, flat: SwinTransformer, report: LoadReport, recipe: VideoRecipe) -> None:
+        super().__init__()
+        if (frames := recipe.sampling.frames) % recipe.patch_frames:
+            rule = f"a multiple of patch_frames ({recipe.patch_frames})"
+            raise UserError.about("sampling.frames", frames, rule, "another number of frames, or patch_frames=1")
+        time = TimeSizes(recipe.patch_frames, recipe.window_frames)
+        self.swin = build_swin3d(flat, time, recipe.drop_path_rate)
+        self.width = self.swin.num_features
+        self.report = self._load(flat, report, time)
+        self._layers, self._checkpointing = layers_of(flat), recipe.activation_checkpointing
+
+    @classmethod
+    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
+        assert isinstance(flat, SwinTransformer), "chosen by way_for"
+        return cls(flat, report, recipe)
+
+    def _load(self, flat: nn.Module, report: LoadReport, time: TimeSizes) -> LoadReport:
+        """Load the inflated weights. Raises UserError unless every tensor of the flat encoder has its place."""
+        inflated = inflate(flat.state_dict(), time)
+        found = load_encoder(self.swin, inflated.weights, report.source_format)
+        if not found.complete or found.loaded < found.expected:
+            odd = ", ".join([*found.missing, *found.unexpected, *found.mismatched][:SHOWN])
+            rule = f"for a Swin whose every tensor has a place in Video Swin (not so: {odd})"
+            raise UserError.about("temporal", "swin3d", rule, "temporal=frame_pooling")
+        resized = (*report.resized, *inflated.resized)
+        return report.model_copy(update={"parameters": found.parameters, "resized": resized})
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Return the normalised tokens [B, T', H', W', width] of clips [B, C, T, H, W]."""
+        tokens: Tensor = self.swin.pos_drop(self.swin.patch_embed(clips))
+        for stage in self.swin.features:
+            for part in stage if isinstance(stage, nn.Sequential) else [stage]:
+                again = self._checkpointing and self.training
+                tokens = checkpoint(part, tokens, use_reentrant=False) if again else part(tokens)
+        found: Tensor = self.swin.norm(tokens)
+        return found
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.features(clips).mean(dim=(1, 2, 3))
+
+    def layers(self) -> Layers:
+        return Layers(self._layers.count, lambda name: self._layers.of(timm_name(name.removeprefix("swin."))))
+
+
+class FramePooling(ClipEncoder):
+    """Every frame through the image encoder by itself; its pooled features are averaged over time."""
+
+    whole_windows = True
+
+    def __init__(self, flat: Any, report: LoadReport, recipe: VideoRecipe) -> None:
+        super().__init__()
+        self.backbone, self.report, self.width = flat, report, int(flat.num_features)
+        if recipe.activation_checkpointing:
+            flat.set_grad_checkpointing()
+
+    @classmethod
+    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
+        return cls(flat, report, recipe)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        frames = clips.transpose(1, 2)
+        vectors: Tensor = self.backbone(frames.flatten(0, 1))
+        return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
+
+    def layers(self) -> Layers:
+        found = layers_of(self.backbone)
+        return Layers(found.count, lambda name: found.of(name.removeprefix("backbone.")))
+
+    @property
+    def flat(self) -> nn.Module:
+        found: nn.Module = self.backbone
+        return found
+
+
+WAYS: dict[str, type[ClipEncoder]] = {"swin3d": Swin3d, "frame_pooling": FramePooling}
+
+
+class VideoClassifier(nn.Module):
+    """Vectors of clips, dropout, a linear head. Source: mmaction's I3DHead."""
+
+    def __init__(self, encoder: ClipEncoder, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(encoder.width, num_classes)
+        nn.init.normal_(self.head.weight, std=HEAD_STD)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits [B, classes] of clips [B, C, T, H, W]."""
+        logits: Tensor = self.head(self.dropout(self.encoder(clips)))
+        return logits
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, and what the source's encoder has become."""
+
+    model: VideoClassifier
+    plan: Plan
+
+    @property
+    def report(self) -> LoadReport:
+        return self.model.encoder.report
+
+
+def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, seed: int) -> Loaded:
+    """Return the encoder, carried over to clips, with a fresh head.
+
+    Raises UserError where the recipe asks for a way that the encoder cannot go.
+    """
+    way = way_for(recipe, plan_encoder(source, recipe))
+    flat, report, plan = build_model(
+        recipe, source, seed, drop_path_rate=recipe.drop_path_rate, whole_windows=way.whole_windows
+    )
+    return Loaded(VideoClassifier(way.carry(flat, report, recipe), num_classes, recipe.head_dropout), plan)
+
+
+def way_for(recipe: VideoRecipe, plan: Plan) -> type[ClipEncoder]:
+    """Return how the encoder sees clips. Raises UserError for swin3d where the encoder is no Swin."""
+    with torch.device("meta"):
+        flat = build_backbone(plan.architecture, recipe.image_size_px, whole_windows=False)
+    inflatable = isinstance(flat, SwinTransformer)
+    if recipe.temporal == "swin3d" and not inflatable:
+        rule = f"for a Swin of the first version; {plan.architecture.name} has no 3D form"
+        raise UserError.about("temporal", recipe.temporal, rule, "temporal=frame_pooling, or another encoder")
+    if recipe.temporal == "auto":
+        return Swin3d if inflatable else FramePooling
+    return WAYS[recipe.temporal]
+
+
+def groups_of(model: VideoClassifier, recipe: VideoRecipe) -> list[dict[str, Any]]:
+    """Group parameters for the optimiser: the head at the full rate, the encoder at `encoder_lr_scale` of it."""
+    decay, weight_decay = recipe.layer_decay, recipe.training.weight_decay
+    if decay == 1.0:
+        groups = parameter_groups(model.encoder, weight_decay)
+    else:
+        layers = model.encoder.layers()
+        groups = parameter_groups(model.encoder, weight_decay, layers.of, layers.count, decay)
+    for group in groups:
+        group["lr_scale"] *= recipe.encoder_lr_scale
+    return [*groups, *parameter_groups(model.head, weight_decay)]
