@@ -14,17 +14,15 @@ from torch import nn
 
 from benchmarks import ranks
 from benchmarks.encoders import Normalisation
-from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
 from benchmarks.record import LoadReport
 from transfer import adapted
 from transfer.encoder import build_encoder
-from transfer.layer_decay import layers_of
+from transfer.head_maps import HeadMaps
 from transfer.loading import load_encoder, random_report
 from transfer.recipe import given_by
 from transfer.references import Source
-from transfer.segmentation.backbone import EncoderBackbone
 from transfer.segmentation.plan import Plan, plan_of
 from transfer.segmentation.recipe import SegmentationRecipe
 
@@ -77,7 +75,7 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
     encoder = build_encoder(
         fitted.architecture, recipe.image_size_px, drop_path_rate=recipe.drop_path_rate, table_mode=recipe.table_resize
     )
-    backbone = EncoderBackbone(encoder)
+    backbone = HeadMaps(encoder)
     plan = plan_of(recipe, backbone.channels, num_classes)
     model = build_model(plan, backbone, fitted.normalisation)
     if model.out_channels != num_classes:
@@ -92,7 +90,7 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
     return Segmenter(model, fitted, plan, report.model_copy(update={"notes": notes}))
 
 
-def build_model(plan: Plan, backbone: EncoderBackbone, normalisation: Normalisation) -> Any:
+def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) -> Any:
     """Build mmseg's model around a backbone. Raises UserError where mmseg refuses what a config says.
 
     Nothing is registered: what gives the backbone stands in the dict itself.
@@ -145,17 +143,3 @@ def fit_batch_norms(model: Any, device: torch.device, images_per_process: int) -
         rule = "at least 2 images per process with batch normalisation"
         raise UserError.about("training.batch_size", ranks.world_size(), rule, "a larger training.batch_size")
     return model
-
-
-def groups_of(model: Any, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Group parameters as classification does: the encoder's by layer, everything else with the last layer."""
-    if layer_decay == 1.0:
-        return parameter_groups(model, weight_decay)
-    encoder = timm_model(model)
-    prefix = next(name for name, module in model.named_modules() if module is encoder) + "."
-    layers = layers_of(encoder)
-
-    def layer_of(name: str) -> int:
-        return layers.of(name.removeprefix(prefix)) if name.startswith(prefix) else layers.count - 1
-
-    return parameter_groups(model, weight_decay, layer_of, layers.count, layer_decay)
