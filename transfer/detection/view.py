@@ -1,0 +1,107 @@
+"""An image with its objects, resized, cropped, mirrored and pasted together; the geometry is torchvision's."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
+from torchvision.transforms.v2 import functional as F  # noqa: N812 (torchvision's own name for it)
+
+SMALLEST_BOX_PX = 1.0
+Size = tuple[int, int]
+"""Height and width."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An image and the N objects on it."""
+
+    image: Tensor
+    """[3, H, W] uint8."""
+    boxes: Tensor
+    """[N, 4] float32: left, top, right, bottom, in pixels."""
+    labels: Tensor
+    """[N] int64."""
+    masks: Tensor | None
+    """[N, H, W] bool."""
+
+    @property
+    def size(self) -> Size:
+        height, width = self.image.shape[-2:]
+        return height, width
+
+    def resized(self, size: Size) -> View:
+        """Resize the image bilinearly with antialiasing, masks to the nearest pixel."""
+        if size == self.size:
+            return self
+        masks = None if self.masks is None else F.resize(tv_tensors.Mask(self.masks), list(size))
+        image = F.resize(self.image, list(size), antialias=True)
+        return View(image, F.resize(self._boxes(), list(size)), self.labels, masks)
+
+    def mirrored(self) -> View:
+        masks = None if self.masks is None else F.horizontal_flip(tv_tensors.Mask(self.masks))
+        return View(F.horizontal_flip(self.image), F.horizontal_flip(self._boxes()), self.labels, masks)
+
+    def cropped(self, top: int, left: int, size: Size) -> View:
+        """Cut out a part. Objects outside it are dropped; the others' boxes end at its edges, or tighter by masks."""
+        if size == self.size:
+            return self
+        masks = None if self.masks is None else F.crop(tv_tensors.Mask(self.masks), top, left, *size)
+        cut = View(F.crop(self.image, top, left, *size), F.crop(self._boxes(), top, left, *size), self.labels, masks)
+        return cut.with_boxes_of_masks().sound()
+
+    def padded(self, size: Size, fill: tuple[int, ...]) -> View:
+        """Fill up with a colour to the right and below."""
+        (height, width), (rows, columns) = self.size, size
+        padding = [0, 0, columns - width, rows - height]
+        masks = None if self.masks is None else F.pad(tv_tensors.Mask(self.masks), padding)
+        return View(F.pad(self.image, padding, fill=list(fill)), self.boxes, self.labels, masks)
+
+    def with_pasted(self, other: View) -> View:
+        """Paste the objects of a view of the same size over this one's; those then hidden are dropped.
+
+        Source: arXiv:2012.07177, without its optional blur of the edges.
+        """
+        assert self.masks is not None
+        assert other.masks is not None
+        assert self.size == other.size
+        over = other.masks.any(dim=0)
+        below = dataclasses.replace(self, masks=self.masks & ~over).with_boxes_of_masks().sound()
+        assert below.masks is not None
+        return View(
+            torch.where(over, other.image, self.image),
+            torch.cat([below.boxes, other.boxes]),
+            torch.cat([below.labels, other.labels]),
+            torch.cat([below.masks, other.masks]),
+        )
+
+    def with_boxes_of_masks(self) -> View:
+        """Make boxes anew as the smallest around the masks, if there are any; objects without a pixel are dropped."""
+        seen = self.visible()
+        if seen.masks is None or not len(seen.masks):
+            return seen
+        corners = masks_to_boxes(seen.masks)
+        corners[:, 2:] += 1  # the last pixel's far edge, where torchvision gives its near one
+        return dataclasses.replace(seen, boxes=corners.float())
+
+    def sound(self) -> View:
+        """Clip boxes to the image, and drop those of which less than a pixel's width or height is left."""
+        boxes, valid = F.sanitize_bounding_boxes(F.clamp_bounding_boxes(self._boxes()), min_size=SMALLEST_BOX_PX)
+        masks = None if self.masks is None else self.masks[valid]
+        return View(self.image, boxes.as_subclass(Tensor), self.labels[valid], masks)
+
+    def visible(self) -> View:
+        """Drop objects whose mask has no pixel."""
+        return self if self.masks is None else self.keep(self.masks.flatten(1).any(dim=1))
+
+    def keep(self, which: Tensor) -> View:
+        """Return the view with the objects `which` [N] bool alone."""
+        masks = None if self.masks is None else self.masks[which]
+        return View(self.image, self.boxes[which], self.labels[which], masks)
+
+    def _boxes(self) -> tv_tensors.BoundingBoxes:
+        return tv_tensors.BoundingBoxes(self.boxes, format="XYXY", canvas_size=self.size)
