@@ -40,12 +40,12 @@ class Jitter:
 
     def _jittered(self, view: View) -> View:
         side = self.config.size_px
+        view = view.mirrored() if _happens(self.config.horizontal_flip) else view
         height, width = view.size
         scale = _uniform(*self.config.scale) * min(side / height, side / width)
         resized = view.resized((_rounded(height * scale), _rounded(width * scale)))
         cut = _random_crop(resized, (min(side, resized.size[0]), min(side, resized.size[1])))
-        square = cut.padded((side, side), self.fill)
-        return square.mirrored() if _happens(self.config.horizontal_flip) else square
+        return cut.padded((side, side), self.fill)
 
 
 class Multi:
