@@ -9,19 +9,25 @@ import pytest
 from benchmarks.config import RECIPES, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification import ClassificationAdapter
+from transfer.detection.recipe import DetectionRecipe
 from transfer.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.segmentation.recipe import SegmentationRecipe
 
 FAMILY = ClassificationAdapter.recipe
 BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe}
-SCENES = ("ade20k", "digit_scenes")
+BY_TASK = {
+    "ade20k": SegmentationRecipe,
+    "digit_scenes": SegmentationRecipe,
+    "coco": DetectionRecipe,
+    "digit_boxes": DetectionRecipe,
+}
 
 
 @pytest.mark.parametrize("name", recipe_names("transfer"))
 def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
-    schema = SegmentationRecipe if name.startswith(SCENES) else FAMILY
+    dense = next((kind for task, kind in BY_TASK.items() if name.startswith(task)), None)
+    schema, usual = dense or FAMILY, dense or FinetuneRecipe
     recipe = load_recipe(schema, "transfer", name)
-    usual = SegmentationRecipe if name.startswith(SCENES) else FinetuneRecipe
     kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), usual)
     assert type(recipe.config) is kind
     assert (RECIPES / "transfer" / f"{name}.yaml").read_text().startswith("# ")

@@ -32,7 +32,7 @@ class DetectionAdapter:
         found = read_coco(recipe.data)
         if task.num_classes not in (None, len(found.categories)):
             rule = f"the {task.num_classes} categories of task {task.name}"
-            remedy = "give the data set's own annotations, or use a task whose categories are the user's"
+            remedy = "give the data set's own annotations, or take task coco_format, which takes any categories"
             raise UserError.about("data.train_annotations", f"{len(found.categories)} categories", rule, remedy)
         return found
 
