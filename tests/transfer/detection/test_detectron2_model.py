@@ -5,6 +5,8 @@ Run them with `make test-detectron2 DETECTRON2=FOLDER`; elsewhere they are skipp
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,13 @@ from torch import Tensor, nn
 
 from tests.transfer.detection.detectors import CLASSES, SWIN, VIT, batch, detector, recipe, require_detectron2, target
 from tests.transfer.witnesses import SIZES, copy, images
+from transfer.detection.average_precision import average_precision
 from transfer.detection.box_masks import SharedMasks, encoded_masks
+from transfer.detection.data import Picture, read_coco
+from transfer.detection.data_recipe import CocoData
 from transfer.detection.detector import Images, at_own_size
+from transfer.detection.outlines import drawn
+from transfer.detection.samples import Detections
 
 require_detectron2()
 
@@ -179,3 +186,49 @@ def test_shared_masks_are_cut_as_detectron2s_own() -> None:
     found = SharedMasks(told.masks)[rows].crop_and_resize(boxes, 28)
     assert found.equal(BitMasks(told.masks)[rows].crop_and_resize(boxes, 28))
     assert 0 < found.float().mean() < 1
+
+
+def test_detectron2s_evaluator_gives_the_same_scores_for_the_same_detections(
+    digit_boxes: CocoData, tmp_path: Path
+) -> None:
+    """Jittered truth, with some objects missed, some doubled and some of another class."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data.datasets import register_coco_instances
+    from detectron2.evaluation import COCOEvaluator
+
+    sets = read_coco(digit_boxes)
+    pictures = sets.test[:20]
+    told = json.loads((sets.root / digit_boxes.test_annotations).read_text())
+    kept = {picture.id for picture in pictures}
+    told["images"] = [each for each in told["images"] if each["id"] in kept]
+    told["annotations"] = [each for each in told["annotations"] if each["image_id"] in kept]
+    (tmp_path / "truth.json").write_text(json.dumps(told))
+    register_coco_instances("digit_boxes_test", {}, str(tmp_path / "truth.json"), str(sets.root))
+    evaluator = COCOEvaluator("digit_boxes_test", ("bbox", "segm"), distributed=False, use_fast_impl=False)
+    evaluator.reset()
+    detections = [_jittered(picture) for picture in pictures]
+    try:
+        for each in detections:
+            found = Instances((96, 96), pred_boxes=Boxes(each.boxes), scores=each.scores, pred_classes=each.labels)
+            found.pred_masks = torch.from_numpy(np.stack([coco_masks.decode(mask) for mask in each.masks or []]))
+            evaluator.process([{"image_id": each.image_id}], [{"instances": found}])
+        expected = evaluator.evaluate()
+    finally:
+        DatasetCatalog.remove("digit_boxes_test")
+        MetadataCatalog.remove("digit_boxes_test")
+    for kind, name in (("box", "bbox"), ("mask", "segm")):
+        metrics = average_precision(pictures, sets.categories, detections, kind).metrics()
+        for ours, theirs in (("ap", "AP"), ("ap50", "AP50"), ("ap75", "AP75"), ("ap_small", "APs")):
+            assert metrics[f"{kind}_{ours}"] == pytest.approx(expected[name][theirs], abs=1e-9)
+        assert 10 < metrics[f"{kind}_ap"] < 90
+
+
+def _jittered(picture: Picture) -> Detections:
+    draw = np.random.RandomState(picture.id)
+    truth = [each for each in picture.annotations for _ in range(draw.choice([0, 1, 2], p=[0.1, 0.7, 0.2]))]
+    truth = truth or [picture.annotations[0]]
+    boxes = torch.tensor([each.box_xyxy for each in truth]) + torch.from_numpy(draw.normal(0, 1.5, (len(truth), 4)))
+    labels = torch.tensor([each.category if draw.rand() < 0.9 else 0 for each in truth])
+    masks = [drawn(each.segmentation, 96, 96) for each in truth if each.segmentation is not None]
+    moved = [coco_masks.encode(np.asfortranarray(np.roll(mask, draw.randint(0, 2), axis=1))) for mask in masks]
+    return Detections(picture.id, boxes.float(), torch.from_numpy(draw.rand(len(truth))).float(), labels, moved)
