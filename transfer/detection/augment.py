@@ -76,7 +76,7 @@ def fitted(size: Size, shorter: int, longer: int | None) -> Size:
 
     Rounded as detectron2's ResizeShortestEdge.
     """
-    height, width = (side * (shorter / min(size)) for side in size)
+    height, width = (shorter if side == min(size) else side * (shorter / min(size)) for side in size)
     if longer is not None and max(height, width) > longer:
         scale = longer / max(height, width)
         height, width = height * scale, width * scale
