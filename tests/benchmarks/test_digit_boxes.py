@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.digit_boxes import _pictures, write_digit_boxes
+from benchmarks.digit_boxes import SPLITS, _pictures, write_digit_boxes
 from benchmarks.digits import labelled_scans
 from tests.libraries import library
 
@@ -37,6 +38,8 @@ def decoded(row: dict[str, Any]) -> np.ndarray:
 def test_the_same_bytes_everywhere(written: Path) -> None:
     mark = write_digit_boxes(written)
     assert mark.startswith("360 images, content 7de7deb11f0c2dcd"), "changed pictures are a new VERSION and a new task"
+    annotations = b"".join((written / "annotations" / f"instances_{split}.json").read_bytes() for split in SPLITS)
+    assert hashlib.sha256(annotations).hexdigest()[:16] == "e6d5854f02d757c1"
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 300), ("test", 60)])

@@ -159,9 +159,9 @@ def _segmentation_fault(outline: Any) -> str | None:
     size, counts = outline["size"], outline["counts"]
     if type(size) is not list or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         return f"segmentation.size {size!r:.40} is not [height, width]"
-    if type(counts) is not array and type(counts) is not str:
+    if not isinstance(counts, array | str):
         return f"segmentation.counts {counts!r:.40} are no run lengths"
-    runs = counts if type(counts) is array else _run_lengths(counts)
+    runs = _run_lengths(counts) if isinstance(counts, str) else counts
     if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         return f"segmentation.counts have {sum(runs)} pixels, size is {size}"
     return None
