@@ -204,6 +204,7 @@ def test_detectron2s_evaluator_gives_the_same_scores_for_the_same_detections(
     told["annotations"] = [each for each in told["annotations"] if each["image_id"] in kept]
     (tmp_path / "truth.json").write_text(json.dumps(told))
     register_coco_instances("digit_boxes_test", {}, str(tmp_path / "truth.json"), str(sets.root))
+    DatasetCatalog.get("digit_boxes_test")  # notes the ids of categories
     evaluator = COCOEvaluator("digit_boxes_test", ("bbox", "segm"), distributed=False, use_fast_impl=False)
     evaluator.reset()
     detections = [_jittered(picture) for picture in pictures]

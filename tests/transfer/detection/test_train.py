@@ -170,9 +170,9 @@ def test_two_processes_train_on_detectron2(detect_command: list[str], tmp_path: 
         "training.schedule.milestone_steps=[1]",
     ]
     command.append("training.schedule.warmup_steps=0")
-    ranks = finished(launch([*command, "--runs", str(tmp_path)]))
+    ranks = finished(launch([*command, "--runs", str(tmp_path / "runs")]))
     assert [code for code, _, _ in ranks] == [0, 0], ranks
-    assert record_of(only_run(tmp_path)).status == "completed"
+    assert record_of(only_run(tmp_path / "runs")).status == "completed"
 
 
 def test_without_masks_there_are_boxes(detect_command: list[str], small_boxes: Path, tmp_path: Path) -> None:
