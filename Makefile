@@ -11,11 +11,11 @@ PINS := pyproject.toml constraints.txt
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test libgl system scale test-fast check format venv clean
+.PHONY: help demo test libgl system scale test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
 	$(BIN)/mimbench demo
@@ -47,6 +47,12 @@ scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records ta
 
 test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
 	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+test-detectron2: $(VENV)/test.stamp  ## the tests of the detectron2 engine, with the checkout DETECTRON2=FOLDER
+	@[ -d "$(DETECTRON2)/detectron2" ] || { echo "DETECTRON2=$(DETECTRON2) holds no detectron2"; \
+	  echo "  remedy: git clone https://github.com/facebookresearch/detectron2, then make test-detectron2 DETECTRON2=detectron2"; exit 1; }
+	$(PIP) -e '.[test,detectron2]'
+	PYTHONPATH="$(abspath $(DETECTRON2))" $(BIN)/python -m pytest $(PYTEST) -m "not slow" tests/transfer/detection
 
 check: $(VENV)/test.stamp  ## format, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

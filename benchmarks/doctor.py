@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ctypes.util
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -172,6 +173,17 @@ def extras() -> Iterator[Finding]:
         yield Finding(extra, "missing" if lacking else "ok", found, purpose, remedy)
     if _installed("opencv-python") and ctypes.util.find_library("GL") is None:
         yield Finding("libGL", "missing", "none", "opencv-python, for segmentation", "sudo apt install libgl1")
+    yield detectron2()
+
+
+def detectron2() -> Finding:
+    """Look for detectron2's sources, which are on no package index."""
+    name, purpose = "detectron2 sources", "with the extra detectron2: engine=detectron2"
+    found = importlib.util.find_spec("detectron2")
+    if found is not None and found.submodule_search_locations:
+        return Finding(name, "ok", str(Path(next(iter(found.submodule_search_locations))).parent), purpose)
+    remedy = "git clone https://github.com/facebookresearch/detectron2 && export PYTHONPATH=$PWD/detectron2"
+    return Finding(name, "missing", "none", purpose, remedy)
 
 
 def slurm(command: str) -> Finding:

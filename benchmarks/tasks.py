@@ -83,6 +83,20 @@ AACC = Metric(name="aAcc", unit="%")
 MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
 """Several scales, each also mirrored; only where the recipe asks for them."""
 
+BOX_AP = Metric(name="box_ap", unit="%")
+MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
+"""Average precision, the mean over IoU 0.5 to 0.95; of masks only where the data set has some."""
+DETECTION = (
+    BOX_AP,
+    MASK_AP,
+    *(
+        Metric(name=f"{of}_ap{part}", unit="%", optional=True, in_tables=False)
+        for of in ("box", "mask")
+        for part in ("50", "75", "_small", "_medium", "_large")
+    ),
+)
+"""At IoU 0.5 and 0.75; of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
+
 TASKS = {
     task.name: task
     for task in (
@@ -153,6 +167,40 @@ TASKS = {
             recipe="digit_scenes_finetune",
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digit_scenes:write_digit_scenes",
+        ),
+        Task(
+            name="coco",
+            version=1,
+            kind="detection",
+            dataset="COCO 2017: objects of 80 categories with boxes and masks",
+            num_classes=80,
+            metrics=DETECTION,
+            primary_metric="box_ap",
+            recipe="coco_mask_rcnn_swin_base",
+            source="https://cocodataset.org/#detection-2017",
+        ),
+        Task(
+            name="coco_format",
+            version=1,
+            kind="detection",
+            dataset="any images with annotations in COCO's format",
+            num_classes=None,
+            metrics=DETECTION,
+            primary_metric="box_ap",
+            recipe="coco_mask_rcnn_swin_base",
+            source="the user's own data",
+        ),
+        Task(
+            name="digit_boxes",
+            version=1,
+            kind="detection",
+            dataset="UCI handwritten digits on textures with boxes and masks, 300 pictures to train and 60 to test",
+            num_classes=10,
+            metrics=DETECTION,
+            primary_metric="box_ap",
+            recipe="digit_boxes_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digit_boxes:write_digit_boxes",
         ),
         Task(
             name="kinetics400",

@@ -58,6 +58,7 @@ class Adapter(Protocol):
 
 ADAPTERS = {
     "classification": "transfer.classification:ClassificationAdapter",
+    "detection": "transfer.detection.adapter:DetectionAdapter",
     "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
     "video": "transfer.video.adapter:VideoAdapter",
 }

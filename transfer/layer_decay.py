@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from timm.models.beit import Beit
 from timm.models.swin_transformer import SwinTransformer
@@ -16,6 +17,7 @@ from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 
 
@@ -61,3 +63,18 @@ def _vit(depth: int) -> Layers:
         return int(part[1]) + 1 if part[0] == "blocks" else depth + 1  # rel_pos_bias, which all blocks share, too
 
     return Layers(depth + 2, layer)
+
+
+def groups_around(
+    model: nn.Module, encoder: nn.Module, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Group the parameters of a task's model: its timm encoder's by layer, all others with the last layer."""
+    if layer_decay == 1.0:
+        return parameter_groups(model, weight_decay)
+    prefix = next(name for name, module in model.named_modules() if module is encoder) + "."
+    layers = layers_of(encoder)
+
+    def layer_of(name: str) -> int:
+        return layers.of(name.removeprefix(prefix)) if name.startswith(prefix) else layers.count - 1
+
+    return parameter_groups(model, weight_decay, layer_of, layers.count, layer_decay)

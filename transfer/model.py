@@ -10,8 +10,10 @@ from torch import nn
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.errors import UserError
 from benchmarks.record import LoadReport
 from transfer.adapted import Plan, plan_encoder
+from transfer.encoder import Encoder, build_encoder
 from transfer.loading import load_encoder, random_report
 from transfer.recipe import EncoderSizes, given_by
 from transfer.references import Source
@@ -50,10 +52,39 @@ def build_model(
         drop_path_rate=drop_path_rate,
         whole_windows=whole_windows,
     )
+    return Loaded(model, _load(model, source, recipe), plan)
+
+
+class LoadedEncoder(NamedTuple):
+    """An encoder for a dense task, what of it came from the source, and what it has become."""
+
+    encoder: Encoder
+    report: LoadReport
+    plan: Plan
+
+
+def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: float, seed: int) -> LoadedEncoder:
+    """Return the encoder for feature maps of any image, and the proof of what was loaded into it.
+
+    It is built for `image_size_px`: position embeddings and tables are resized once, by a named mode. Heads that are
+    built next have the seed's initial weights. Raises UserError for images in grey, which dense tasks do not read.
+    """
+    plan = plan_encoder(source, recipe)
+    if plan.architecture.in_chans != 3:
+        raise UserError.about("in_chans", plan.architecture.in_chans, "3 (images are read as RGB)", "add in_chans=3")
+    seed_all(derive(seed, "weights"))
+    encoder = build_encoder(
+        plan.architecture, recipe.image_size_px, drop_path_rate=drop_path_rate, table_mode=recipe.table_resize
+    )
+    return LoadedEncoder(encoder, _load(encoder.backbone, source, recipe), plan)
+
+
+def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
+    """Fill the encoder part of a model from a source, where that has weights."""
     if source.read is None:
-        return Loaded(model, random_report(model), plan)
+        return random_report(model)
     report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
-    return Loaded(model, report.model_copy(update={"notes": source.notes(given_by(recipe))}), plan)
+    return report.model_copy(update={"notes": source.notes(given_by(recipe))})
 
 
 def _with_own_bias(architecture: Architecture) -> Architecture:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from benchmarks import ranks
 from benchmarks.errors import UserError, WorkFailed
@@ -51,6 +51,14 @@ def gathered(value: T) -> list[T]:
     values: list[T | None] = [None] * ranks.world_size()
     distributed.all_gather_object(values, value)
     return cast(list[T], values)
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every rank the main one's buffers, which checkpoints keep: BN gathers its running means per process."""
+    if ranks.world_size() > 1:
+        buffers = dict(model.named_buffers())
+        for name, value in gathered({name: buffer.cpu() for name, buffer in buffers.items()})[0].items():
+            buffers[name].copy_(value)
 
 
 def mean(values: torch.Tensor) -> torch.Tensor:

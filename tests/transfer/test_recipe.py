@@ -10,6 +10,7 @@ import pytest
 from benchmarks.config import RECIPES, Config, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification import ClassificationAdapter
+from transfer.detection.recipe import DetectionRecipe
 from transfer.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.video.recipe import VideoRecipe
@@ -19,6 +20,8 @@ BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecip
 BY_DATA: dict[str, type[Config]] = {
     "ade20k": SegmentationRecipe,
     "digit_scenes": SegmentationRecipe,
+    "coco": DetectionRecipe,
+    "digit_boxes": DetectionRecipe,
     "kinetics400": VideoRecipe,
     "digit_motion": VideoRecipe,
 }

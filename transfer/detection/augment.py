@@ -76,10 +76,11 @@ def fitted(size: Size, shorter: int, longer: int | None) -> Size:
 
     Rounded as detectron2's ResizeShortestEdge.
     """
-    scale = shorter / min(size)
-    if longer is not None:
-        scale = min(scale, longer / max(size))
-    return _rounded(size[0] * scale), _rounded(size[1] * scale)
+    height, width = (shorter if side == min(size) else side * (shorter / min(size)) for side in size)
+    if longer is not None and max(height, width) > longer:
+        scale = longer / max(height, width)
+        height, width = height * scale, width * scale
+    return _rounded(height), _rounded(width)
 
 
 def _random_crop(view: View, size: Size) -> View:

@@ -131,7 +131,11 @@ def _truth(pictures: Sequence[Picture], categories: Sequence[Category], kind: Ki
     for picture in pictures:
         for each in picture.annotations:
             # numbered from 1: to pycocotools, a detection matched with number 0 is not matched
-            row = {"id": len(rows) + 1, "image_id": picture.id, "category_id": categories[each.category].id}
+            row: dict[str, Any] = {
+                "id": len(rows) + 1,
+                "image_id": picture.id,
+                "category_id": categories[each.category].id,
+            }
             row |= {"bbox": list(each.box_xywh), "area": each.area, "iscrowd": int(each.crowd)}
             if kind == "mask" and each.segmentation is not None:
                 row["segmentation"] = _as_text(encoded(each.segmentation, picture.height, picture.width))

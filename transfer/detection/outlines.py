@@ -26,6 +26,6 @@ def encoded(segmentation: Segmentation, height: int, width: int) -> Rle:
 
 
 def drawn(segmentation: Segmentation, height: int, width: int) -> np.ndarray:
-    """Return a segmentation as pixels [height, width] uint8, 0 and 1. Raises ValueError for an RLE that is none."""
+    """Return a segmentation as pixels [height, width] uint8, 0 and 1."""
     pixels: np.ndarray = coco_masks.decode(encoded(segmentation, height, width))
     return pixels

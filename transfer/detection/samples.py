@@ -178,10 +178,7 @@ def read_view(picture: Picture, masks: bool) -> View:
     if (height_width := pixels.shape[:2]) != (picture.height, picture.width):
         found = f"{height_width[1]}x{height_width[0]}"
         raise UnusableError(f"{picture.path}: {found}, its annotations say {picture.width}x{picture.height}")
-    try:
-        return _view(pixels, picture, masks).sound().visible()
-    except ValueError as error:
-        raise UnusableError(f"{picture.path}: annotations: {error}") from None
+    return _view(pixels, picture, masks).sound().visible()
 
 
 def _view(pixels: np.ndarray, picture: Picture, masks: bool) -> View:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812 (torchvision's own name for it)
 
+NEAREST = InterpolationMode.NEAREST_EXACT
 SMALLEST_BOX_PX = 1.0
 Size = tuple[int, int]
 """Height and width."""
@@ -38,7 +40,8 @@ class View:
         """Resize the image bilinearly with antialiasing, masks to the nearest pixel."""
         if size == self.size:
             return self
-        masks = None if self.masks is None else F.resize(tv_tensors.Mask(self.masks), list(size))
+        # as an image: torchvision resizes masks by its older rule, which shifts them by up to half a pixel
+        masks = None if self.masks is None else F.resize(self.masks, list(size), NEAREST, antialias=False)
         image = F.resize(self.image, list(size), antialias=True)
         return View(image, F.resize(self._boxes(), list(size)), self.labels, masks)
 

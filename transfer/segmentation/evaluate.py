@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks import ranks
 from benchmarks.engine.device import autocast
-from benchmarks.engine.distributed import gathered
+from benchmarks.engine.distributed import gathered, share_buffers
 from benchmarks.engine.loaders import evaluation_loader
 from benchmarks.errors import WorkFailed
 from benchmarks.files import make_folder
@@ -42,7 +42,7 @@ def evaluate(
     The model is left in evaluation mode. With `predictions`, each prediction is written there as NAME.png, numbered as
     the masks are.
     """
-    _agree_on_buffers(model)
+    share_buffers(model)
     model.eval()
     confusion = Confusion.empty(scenes.num_classes, device)
     unreadable: list[str] = []
@@ -91,14 +91,6 @@ def predict(model: Any, views: list[dict[str, Any]]) -> Tensor:
     assert found is not None
     likeliest: Tensor = found.argmax(dim=0)
     return likeliest
-
-
-def _agree_on_buffers(model: Any) -> None:
-    """Give every rank the running means of the main one, which checkpoints keep: BN gathers them per process."""
-    if ranks.world_size() > 1:
-        buffers = dict(model.named_buffers())
-        for name, value in gathered({name: buffer.cpu() for name, buffer in buffers.items()})[0].items():
-            buffers[name].copy_(value)
 
 
 def _write(predicted: Tensor, folder: Path, scenes: EvaluationScenes, position: int) -> None:

@@ -14,17 +14,12 @@ from torch import nn
 
 from benchmarks import ranks
 from benchmarks.encoders import Normalisation
-from benchmarks.engine.optim import parameter_groups
-from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
 from benchmarks.record import LoadReport
 from transfer import adapted
-from transfer.encoder import build_encoder
-from transfer.layer_decay import layers_of
-from transfer.loading import load_encoder, random_report
-from transfer.recipe import given_by
+from transfer.head_maps import HeadMaps
+from transfer.model import build_dense_encoder
 from transfer.references import Source
-from transfer.segmentation.backbone import EncoderBackbone
 from transfer.segmentation.plan import Plan, plan_of
 from transfer.segmentation.recipe import SegmentationRecipe
 
@@ -66,33 +61,23 @@ def timm_model(model: Any) -> nn.Module:
 
 
 def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int, seed: int) -> Segmenter:
-    """Return the encoder with fresh heads, and the proof of what was loaded into it.
-
-    The encoder is built for the training crops: position embeddings and tables are resized once, by a named mode.
-    """
-    fitted = adapted.plan_encoder(source, recipe)
-    if fitted.architecture.in_chans != 3:
-        raise UserError.about("in_chans", fitted.architecture.in_chans, "3 (images are read as RGB)", "add in_chans=3")
-    seed_all(derive(seed, "weights"))
-    encoder = build_encoder(
-        fitted.architecture, recipe.image_size_px, drop_path_rate=recipe.drop_path_rate, table_mode=recipe.table_resize
-    )
-    backbone = EncoderBackbone(encoder)
-    plan = plan_of(recipe, backbone.channels, num_classes)
-    model = build_model(plan, backbone, fitted.normalisation)
+    """Return the encoder with fresh heads, and the proof of what was loaded into it."""
+    loaded = build_dense_encoder(recipe, source, recipe.drop_path_rate, seed)
+    maps = HeadMaps(loaded.encoder)
+    plan = plan_of(recipe, maps.channels, num_classes)
+    model = build_model(plan, maps, loaded.plan.normalisation)
     if model.out_channels != num_classes:
         rule = f"{num_classes} output channels, one per class"
         raise UserError.about("model.decode_head", model.out_channels, rule, "mend the head in the config")
     with mmseg_scope():
         model.init_weights()
-    if source.read is None:
-        return Segmenter(model, fitted, plan, random_report(encoder.backbone))
-    report = load_encoder(encoder.backbone, source.read(), source.source_format, recipe.table_resize)
-    notes = (*source.notes(given_by(recipe)), *plan.notes)
-    return Segmenter(model, fitted, plan, report.model_copy(update={"notes": notes}))
+    report = loaded.report
+    if source.read is not None:
+        report = report.model_copy(update={"notes": (*report.notes, *plan.notes)})
+    return Segmenter(model, loaded.plan, plan, report)
 
 
-def build_model(plan: Plan, backbone: EncoderBackbone, normalisation: Normalisation) -> Any:
+def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) -> Any:
     """Build mmseg's model around a backbone. Raises UserError where mmseg refuses what a config says.
 
     Nothing is registered: what gives the backbone stands in the dict itself.
@@ -145,17 +130,3 @@ def fit_batch_norms(model: Any, device: torch.device, images_per_process: int) -
         rule = "at least 2 images per process with batch normalisation"
         raise UserError.about("training.batch_size", ranks.world_size(), rule, "a larger training.batch_size")
     return model
-
-
-def groups_of(model: Any, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Group parameters as classification does: the encoder's by layer, everything else with the last layer."""
-    if layer_decay == 1.0:
-        return parameter_groups(model, weight_decay)
-    encoder = timm_model(model)
-    prefix = next(name for name, module in model.named_modules() if module is encoder) + "."
-    layers = layers_of(encoder)
-
-    def layer_of(name: str) -> int:
-        return layers.of(name.removeprefix(prefix)) if name.startswith(prefix) else layers.count - 1
-
-    return parameter_groups(model, weight_decay, layer_of, layers.count, layer_decay)

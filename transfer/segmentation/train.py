@@ -19,12 +19,13 @@ from benchmarks.record import MetricValue, RunRecord
 from benchmarks.rundir import Run
 from transfer.adapter import Transfer
 from transfer.export import export_finetuned
+from transfer.layer_decay import groups_around
 from transfer.references import Source
 from transfer.run import open_transfer
 from transfer.scores import metric_values
 from transfer.segmentation.data import Scenes
 from transfer.segmentation.evaluate import Evaluation, evaluate
-from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms, groups_of
+from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms
 from transfer.segmentation.plan import Pipeline
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.samples import Batch, EvaluationScenes, TrainingScenes
@@ -39,7 +40,9 @@ class Segmentation(Problem[Batch]):
         self.segmenter: Segmenter = build_segmenter(recipe, source, len(data.classes), seed)
         share = recipe.training.batch_size // ranks.world_size()
         self.model: Any = fit_batch_norms(self.segmenter.model, self.device, share).to(self.device)
-        self.parameter_groups = groups_of(self.model, recipe.training.weight_decay, recipe.layer_decay)
+        self.parameter_groups = groups_around(
+            self.model, self.segmenter.encoder, recipe.training.weight_decay, recipe.layer_decay
+        )
         self.unreadable = Unreadable(recipe.data.max_unreadable)
         """Among the test images; those among the training images are the loop's."""
         self.last: Evaluation | None = None

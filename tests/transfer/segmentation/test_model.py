@@ -14,9 +14,9 @@ from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 from tests.libraries import library
 from transfer.encoder import build_encoder
-from transfer.layer_decay import layers_of
-from transfer.segmentation.backbone import EncoderBackbone
-from transfer.segmentation.model import build_model, fit_batch_norms, groups_of, mmseg_scope, timm_model
+from transfer.head_maps import HeadMaps
+from transfer.layer_decay import groups_around, layers_of
+from transfer.segmentation.model import build_model, fit_batch_norms, mmseg_scope, timm_model
 from transfer.segmentation.plan import upernet
 from transfer.segmentation.recipe import SegmentationRecipe
 
@@ -31,12 +31,12 @@ def recipe(*overrides: str) -> SegmentationRecipe:
 def small_swin(recipe: SegmentationRecipe) -> Any:
     arguments = {"embed_dim": WIDTH, "depths": DEPTHS, "num_heads": HEADS}
     encoder = build_encoder(Architecture(name="swin_tiny_patch4_window7_224", arguments=arguments))
-    backbone = EncoderBackbone(encoder)
+    backbone = HeadMaps(encoder)
     model = build_model(upernet(recipe, backbone.channels, 11), backbone, NORMALISATION)
     return fit_batch_norms(model, torch.device("cpu"), 2)
 
 
-def copy_swin(ours: EncoderBackbone, theirs: Any) -> None:
+def copy_swin(ours: HeadMaps, theirs: Any) -> None:
     """Copy our weights, by module, into mmseg's Swin."""
     swin: Any = ours.encoder.backbone
 
@@ -98,13 +98,13 @@ def test_logits_are_those_of_mmsegs_own_swin(size: tuple[int, int]) -> None:
 def test_rates_and_decay_of_the_encoder_are_those_of_classification(name: str, depth: int) -> None:
     with torch.device("meta"):
         encoder = build_encoder(Architecture(name=name))
-        backbone = EncoderBackbone(encoder)
+        backbone = HeadMaps(encoder)
         model = build_model(upernet(recipe(), backbone.channels, 150), backbone, NORMALISATION)
     alone = timm_model(model)
     layers = layers_of(alone)
     assert layers.count == depth
     expected = settings(parameter_groups(alone, 0.05, layers.of, layers.count, 0.9))
-    found = settings(groups_of(model, 0.05, 0.9))
+    found = settings(groups_around(model, alone, 0.05, 0.9))
     names = {name for name, parameter in alone.named_parameters() if parameter.requires_grad}
     assert names == {name for name, _ in alone.named_parameters() if not name.startswith("norm.")}
     prefix = "backbone.encoder.backbone."
@@ -122,7 +122,7 @@ def settings(groups: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
 
 def test_swin_bases_head_has_mmsegs_channels() -> None:
     with torch.device("meta"):
-        backbone = EncoderBackbone(build_encoder(Architecture(name="swin_base_patch4_window7_224")))
+        backbone = HeadMaps(build_encoder(Architecture(name="swin_base_patch4_window7_224")))
     plan = upernet(
         load_recipe(SegmentationRecipe, "transfer", "ade20k_upernet_swin_base").config, backbone.channels, 150
     )
@@ -139,7 +139,7 @@ def test_nothing_is_registered() -> None:
     before = set(registry.module_dict)
     small_swin(recipe())
     assert set(registry.module_dict) == before
-    assert "EncoderBackbone" not in before
+    assert "HeadMaps" not in before
 
 
 def test_batch_norm_of_one_image_is_refused() -> None:

@@ -1,8 +1,7 @@
-"""An encoder as the backbone of an mmsegmentation model."""
+"""What the heads of dense tasks are given: an encoder's four maps, normalised."""
 
 from __future__ import annotations
 
-from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
@@ -10,15 +9,16 @@ from transfer.encoder import Encoder
 from transfer.pyramid import PyramidEncoder, with_four_levels
 
 
-class EncoderBackbone(BaseModule):  # type: ignore[misc]  # mmengine is not typed
-    """An encoder's four maps, normalised: Swin's by a LayerNorm each, as in its own segmentation code.
+class HeadMaps(nn.Module):
+    """An encoder's maps at strides 4, 8, 16 and 32: Swin's by a LayerNorm each, as in its own dense code.
 
     A ViT's pyramid ends in norms already. The encoder's last norm takes no part, and is not trained.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, pyramid_channels: int = 256) -> None:
+        """`pyramid_channels`: of a ViT's maps; a Swin's keep their own."""
         super().__init__()
-        levels = with_four_levels(encoder)
+        levels = with_four_levels(encoder, pyramid_channels)
         self.encoder = encoder
         self.pyramid = levels.pyramid if isinstance(levels, PyramidEncoder) else None
         self.norms = nn.ModuleList([] if self.pyramid else [LayerNorm2d(n, eps=1e-5) for n in encoder.channels])
@@ -26,9 +26,6 @@ class EncoderBackbone(BaseModule):  # type: ignore[misc]  # mmengine is not type
         for name in ("norm", "fc_norm"):
             if (norm := getattr(encoder.backbone, name, None)) is not None:
                 norm.requires_grad_(False)
-
-    def init_weights(self) -> None:
-        """Leave the encoder as it is: timm's initial values, or what is loaded later."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, 3, H, W], s = 4, 8, 16, 32."""

@@ -1,0 +1,57 @@
+"""Detection and instance segmentation as a kind of task."""
+
+from __future__ import annotations
+
+import importlib
+
+from benchmarks.environment import versions
+from benchmarks.errors import UserError
+from benchmarks.record import RunRecord
+from benchmarks.run_command import require_root
+from benchmarks.tasks import Task
+from transfer.adapter import Transfer
+from transfer.detection.data import CocoSets, read_coco
+from transfer.detection.recipe import DetectionRecipe
+
+PACKAGES = ("pycocotools",)
+"""faster-coco-eval, where it is there too, computes the same scores sooner."""
+
+
+class DetectionAdapter:
+    """Fine-tuning with Mask R-CNN or Cascade Mask R-CNN, on torchvision or detectron2."""
+
+    recipe = DetectionRecipe
+    config_field = None
+
+    def missing_requirements(self) -> list[str]:
+        return sorted(set(PACKAGES) - versions(PACKAGES).keys())
+
+    def find_data(self, task: Task, recipe: DetectionRecipe) -> CocoSets:
+        require_engine(recipe)
+        task.provide(require_root(recipe.data.root))
+        found = read_coco(recipe.data)
+        if task.num_classes not in (None, len(found.categories)):
+            rule = f"the {task.num_classes} categories of task {task.name}"
+            remedy = "give the data set's own annotations, or take task coco_format, which takes any categories"
+            raise UserError.about("data.train_annotations", f"{len(found.categories)} categories", rule, remedy)
+        return found
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        from transfer.detection.train import detect  # torch and the engine, only now that there is work
+
+        return detect(transfer)
+
+
+def require_engine(recipe: DetectionRecipe) -> None:
+    """Raise UserError where the engine's own library cannot be imported; detectron2 is on no package index."""
+    if recipe.engine != "detectron2":
+        return
+    try:
+        importlib.import_module("detectron2.modeling")
+    except ImportError as error:
+        rule = f"a library that can be imported ({type(error).__name__}: {error})"
+        remedy = (
+            "git clone https://github.com/facebookresearch/detectron2, put the folder on PYTHONPATH, and "
+            "pip install 'mimbench[detectron2]' for what it imports; `mimbench doctor` tells what is missing"
+        )
+        raise UserError.about("engine", recipe.engine, rule, remedy) from None

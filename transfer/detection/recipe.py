@@ -1,0 +1,134 @@
+"""What a detection recipe says: one vocabulary for every engine. Light to import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Tag, model_validator
+
+from benchmarks.config import Config, kind_or, placement
+from benchmarks.training import Count, NotNegative, Positive, Share, Training
+from transfer.detection.data_recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
+from transfer.recipe import EncoderSizes
+
+Engine = Literal["torchvision", "detectron2"]
+Norm = Literal["none", "BN", "SyncBN", "LN", "GN"]
+"""SyncBN shares its statistics between GPUs and is BN on one; GN has 32 groups."""
+LEVEL_STRIDES_PX = (4, 8, 16, 32, 64)
+"""Of the maps that the heads see; the last one is the one before it, subsampled."""
+
+
+class Norms(Config):
+    """Where convolutions are followed by a normalisation."""
+
+    fpn: Norm = "none"
+    """Of Swin's feature pyramid network; a ViT's simple feature pyramid has LayerNorms of its own."""
+    box_head: Norm = "none"
+    """Only with box_head=4conv1fc: fully connected layers have none."""
+    mask_head: Norm = "none"
+
+
+class Anchors(Config):
+    """Reference boxes of the region proposal network."""
+
+    sizes_px: tuple[Positive, Positive, Positive, Positive, Positive] = (32, 64, 128, 256, 512)
+    """Square root of the area, for the maps of strides 4, 8, 16, 32 and 64."""
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
+    """Height / width."""
+
+
+class Proposals(Config):
+    """What the region proposal network hands on. Source of the defaults: detectron2, mmdetection."""
+
+    before_nms_training: Count = 2000
+    """The best so many of every level go into non-maximum suppression."""
+    before_nms_testing: Count = 1000
+    kept_training: Count = 1000
+    """The best so many of an image remain."""
+    kept_testing: Count = 1000
+    nms_iou: Share = 0.7
+    anchors_per_image: Count = 256
+    """Drawn for the network's own loss, up to half of them positive."""
+    per_image: Count = 512
+    """Proposals drawn for the heads' losses, up to a quarter of them positive."""
+
+
+class SmoothL1(Config):
+    """Of a box's four offsets from its proposal."""
+
+    kind: Literal["smooth_l1"] = "smooth_l1"
+    beta: NotNegative = 0.0
+    """Where the loss turns from quadratic to linear; 0 is plain L1."""
+    weight: Positive = 1.0
+
+
+class GIoU(Config):
+    """One minus the generalised intersection over union (arXiv:1902.09630) of a box and its target."""
+
+    kind: Literal["giou"] = "giou"
+    weight: Positive = 10.0
+
+
+BoxLoss = Annotated[Annotated[SmoothL1, Tag("smooth_l1")] | Annotated[GIoU, Tag("giou")], kind_or("smooth_l1")]
+
+
+class Testing(TestResize):
+    """How the test images are searched. Scores are at each image's own resolution."""
+
+    score_threshold: Share = 0.05
+    nms_iou: Share = 0.5
+    """Of two detections of a class that overlap more, the lower one goes."""
+    detections_per_image: Count = 100
+    save_predictions: bool = placement(False)
+    """Write the last step's detections as predictions/box.json and mask.json, in COCO's format of results."""
+
+
+class DetectionRecipe(EncoderSizes):
+    """End-to-end fine-tuning on detection and, where the data set has masks, instance segmentation."""
+
+    engine: Engine = "torchvision"
+    heads: Literal["mask_rcnn", "cascade_mask_rcnn"] = "mask_rcnn"
+    """cascade_mask_rcnn, three box heads at IoU 0.5, 0.6 and 0.7, only with engine=detectron2."""
+    masks: bool = True
+    """false leaves the mask head out; without masks in the data set it is left out anyway."""
+    drop_path_rate: Share = 0.2
+    """Stochastic depth, growing linearly to this rate in the last block."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each of the encoder's layers learns at the next deeper one's rate times this; all others at the full rate."""
+    fpn_channels: Count = 256
+    """Of every map that the heads see, and of their convolutions."""
+    rpn_convs: Literal[1, 2] = 1
+    """3x3 convolutions of the region proposal network."""
+    box_head: Literal["2fc", "4conv1fc"] = "2fc"
+    box_head_channels: Count = 1024
+    """Of its fully connected layers."""
+    norm: Norms = Norms()
+    box_loss: BoxLoss = SmoothL1()
+    anchors: Anchors = Anchors()
+    proposals: Proposals = Proposals()
+    data: CocoData
+    augmentation: DetectionAugmentation = LargeScaleJitter()
+    testing: Testing = Testing()
+    evaluate_every_steps: Count = 10000
+    """The last step is always evaluated."""
+    training: Training
+
+    @model_validator(mode="after")
+    def _engine_has_the_heads(self) -> DetectionRecipe:
+        if self.heads == "cascade_mask_rcnn" and self.engine != "detectron2":
+            raise ValueError("heads=cascade_mask_rcnn needs engine=detectron2: torchvision has no cascade")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_divide_the_channels(self) -> DetectionRecipe:
+        if "GN" in (self.norm.fpn, self.norm.box_head, self.norm.mask_head) and self.fpn_channels % 32:
+            raise ValueError(f"fpn_channels ({self.fpn_channels}) must be a multiple of GN's 32 groups")
+        return self
+
+    @model_validator(mode="after")
+    def _one_training_size(self) -> DetectionRecipe:
+        augmentation = self.augmentation
+        if isinstance(augmentation, LargeScaleJitter) and augmentation.size_px != self.image_size_px:
+            told = f"image_size_px ({self.image_size_px}) must be augmentation.size_px ({augmentation.size_px})"
+            raise ValueError(f"{told}: the encoder is built for the images it is trained on")
+        return self
