@@ -31,7 +31,7 @@ class Norms(Config):
 class Anchors(Config):
     """Reference boxes of the region proposal network."""
 
-    sizes_px: tuple[Positive, Positive, Positive, Positive, Positive] = (32, 64, 128, 256, 512)
+    sizes_px: tuple[Positive, Positive, Positive, Positive, Positive] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Square root of the area, for the maps of strides 4, 8, 16, 32 and 64."""
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
     """Height / width."""
