@@ -11,7 +11,7 @@ PINS := pyproject.toml constraints.txt
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test libgl system scale test-fast test-detectron2 check format venv clean
+.PHONY: help demo test libgl system scale test-faults test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -20,8 +20,11 @@ help:  ## show this list
 demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
 	$(BIN)/mimbench demo
 
-test: check system  ## the static checks, then all tests
-	$(BIN)/python -m pytest $(PYTEST)
+test: check system  ## the static checks, then all tests but those of test-faults
+	$(BIN)/python -m pytest $(PYTEST) -m "not faults"
+
+test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
+	$(BIN)/python -m pytest $(PYTEST) -m faults
 
 # The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
 # browser. Where these packages cannot be installed, those tests are skipped with the reason.
@@ -46,7 +49,7 @@ scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records ta
 	$(BIN)/python -m tests.reports.scale
 
 test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
-	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest $(PYTEST) -m "not slow and not faults"
 
 test-detectron2: $(VENV)/test.stamp  ## the tests of the detectron2 engine, with the checkout DETECTRON2=FOLDER
 	@[ -d "$(DETECTRON2)/detectron2" ] || { echo "DETECTRON2=$(DETECTRON2) holds no detectron2"; \

@@ -26,7 +26,7 @@ from tests.slurm.conftest import open_slurm_bench, real_slurm
 from tests.slurm.test_slurm import jobs, queue, states
 from tests.slurm.throwaway_cluster import Cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"
 SAVED_AFTER_S = 8
 """slurmctld writes new jobs down after at most 5 s; those of the last seconds die with it."""

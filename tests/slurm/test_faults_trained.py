@@ -21,7 +21,7 @@ from tests.slurm.test_faults import slurm, wait_until_empty
 from tests.slurm.test_ranks import pipeline
 from tests.slurm.test_slurm import jobs, states
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"
 EPOCHS = 20
 

@@ -234,10 +234,11 @@ def test_the_demo_has_two_trainings_nine_transfers_to_each_task_and_a_report() -
         "pretrain.simmim",
         "finetune.supervised",
     ]
-    for task in ("digits", "digit_scenes"):
+    tasks = ("digits", "digit_boxes", "digit_scenes", "digit_motion")
+    for task in tasks:
         assert sum(stage.name.startswith(f"{task}.") for stage in stages) == 9
     assert stages[-1].name == "report"
-    assert len(stages) == 2 + 9 + 9 + 1
+    assert len(stages) == 2 + 9 * len(tasks) + 1
 
 
 def test_the_id_names_the_content_and_the_resolved_file_is_the_same_pipeline() -> None:
