@@ -88,11 +88,11 @@ def _found(root: Path, split: str, field: str, given: str | None, missing: list[
 
 def _refuse_missing(missing: list[str], limit: int) -> None:
     if len(missing) > limit:
-        more = f"\n    and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        shown = "\n    " + "\n    ".join(missing[:SHOWN]) + more
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        shown = ", ".join(missing[:SHOWN]) + more
         rule = f"at most data.max_missing ({limit}) of the listed videos are not on disk"
         remedy = f"complete the videos, or train and test without them: data.max_missing={len(missing)}"
-        raise UserError.about("data", f"{len(missing)} missing videos:{shown}", rule, remedy)
+        raise UserError.about("data", f"{len(missing)} missing videos: {shown}", rule, remedy)
 
 
 def _videos(images: LabelledImages) -> list[LabelledVideo]:

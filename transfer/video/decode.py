@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from benchmarks.errors import UserError
 from transfer.video import torchcodec
 from transfer.video.pyav import PyavVideo
-from transfer.video.reader import Reader
+from transfer.video.reader import Reader, VideoReader
 from transfer.video.settings import Decoder
+
+INDEXED = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
 
 
 def reader_of(decoder: Decoder) -> Reader:
@@ -17,4 +21,9 @@ def reader_of(decoder: Decoder) -> Reader:
         rule = "a decoder that loads: torchcodec needs its package and FFmpeg's shared libraries"
         remedy = "data.decoder=pyav; or pip install torchcodec, and FFmpeg (apt install ffmpeg)"
         raise UserError.about("data.decoder", decoder, rule, remedy)
-    return torchcodec.TorchcodecVideo
+    return by_torchcodec
+
+
+def by_torchcodec(path: Path) -> VideoReader:
+    """Open a video by torchcodec, but one without an index by PyAV: torchcodec seeks there to other frames."""
+    return torchcodec.TorchcodecVideo(path) if path.suffix.lower() in INDEXED else PyavVideo(path)

@@ -12,14 +12,14 @@ import pytest
 from benchmarks.errors import UserError
 from tests.transfer.video.videos import all_frames, write_sound, write_video
 from transfer.video import torchcodec
-from transfer.video.decode import reader_of
+from transfer.video.decode import by_torchcodec, reader_of
 from transfer.video.pyav import PyavVideo
 from transfer.video.reader import Reader, UnreadableVideo
 
 READERS = [
     PyavVideo,
     pytest.param(
-        torchcodec.TorchcodecVideo,
+        by_torchcodec,
         marks=pytest.mark.skipif(not torchcodec.loads(), reason="torchcodec needs FFmpeg's shared libraries"),
     ),
 ]
