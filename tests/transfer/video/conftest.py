@@ -46,6 +46,8 @@ def video_command(small_motion: Path) -> list[str]:
         f"data.root={small_motion}",
         "image_size_px=32",
         "sampling.frames=4",
+        "patch_frames=2",
+        "window_frames=2",
         "sampling.test_clips=2",
         "sampling.test_crops=3",
         "head_dropout=0.5",

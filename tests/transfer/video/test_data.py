@@ -70,9 +70,7 @@ def test_kinetics_own_csv(videos: Path) -> None:
 
 def test_missing_videos_are_counted_named_and_left_out_up_to_a_limit(videos: Path) -> None:
     files = listed(videos, "zumba/ztrain0.mp4 1\nzumba/gone.mp4 1\nair drumming/atrain0.mp4 0\nlost.mp4 0\n")
-    with pytest.raises(
-        UserError, match=r"2 missing videos: zumba/gone\.mp4: not there (?s:.*)data\.max_missing=2"
-    ):
+    with pytest.raises(UserError, match=r"2 missing videos: zumba/gone\.mp4: not there (?s:.*)data\.max_missing=2"):
         found(videos, **files, max_missing=1)
     sets = found(videos, **files, max_missing=2)
     assert len(sets.train) == 2

@@ -22,7 +22,8 @@ WITHOUT_3D = ["random:swinv2_tiny_window8_256", VIT, "random:simmim_vit_base"]
 
 
 def recipe(*overrides: str) -> VideoRecipe:
-    return load_recipe(VideoRecipe, "transfer", "digit_motion_finetune", overrides).config
+    sizes = ("patch_frames=2", "window_frames=4")
+    return load_recipe(VideoRecipe, "transfer", "digit_motion_finetune", (*sizes, *overrides)).config
 
 
 def build(reference: str, told: VideoRecipe) -> Any:
