@@ -215,9 +215,9 @@ TASKS = {
         ),
         Task(
             name="digit_motion",
-            version=1,
+            version=2,
             kind="video",
-            dataset="clips of moving UCI handwritten digits; the class is the motion",
+            dataset="clips of moving UCI handwritten digits; the class is where they move to",
             num_classes=None,
             metrics=(TOP1, TOP5),
             primary_metric="top1",

@@ -11,7 +11,7 @@ from tests.libraries import library
 
 library("pytorchvideo", "pytorchvideo")
 
-TRAIN_VIDEOS, TEST_VIDEOS = 4, 2
+TRAIN_VIDEOS, TEST_VIDEOS = 8, 4
 """Of each class in the small cut."""
 
 

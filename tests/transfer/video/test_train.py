@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import scipy.stats
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, log_loss
@@ -209,3 +210,17 @@ def test_a_vit_is_trained_on_frames(video_command: list[str], tmp_path: Path) ->
     more = ["sampling.frames=2", "training.epochs=2", "sampling.test_crops=1"]
     folder = train([*video_command, "--encoder", "random:vit_tiny_patch16_224"], tmp_path / "runs", *more)
     assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 2 * 2, 192)
+
+
+@pytest.mark.slow
+def test_the_motion_is_learned_from_clips_and_not_from_single_frames(motion: Path, tmp_path: Path) -> None:
+    """Bounds of binomial distributions: one frame of each video is no better than guessing."""
+    command = ["transfer", "digit_motion", *ENCODER, f"data.root={motion}"]
+    clips = train(command, tmp_path / "clips")
+    frames = train(command, tmp_path / "frames", "sampling.frames=1", "patch_frames=1")
+    tested, classes = len(rows_of(clips / "predictions.csv")), len(rows_of(clips / "per_class.csv"))
+    guessed = scipy.stats.binom(tested, 1 / classes)
+    correct = {run: round(record_of(run).metrics["top1"].last / 100 * tested) for run in (clips, frames)}
+    assert correct[frames] <= guessed.ppf(0.999), "what one guesser in a thousand exceeds"
+    axis = scipy.stats.binom(tested, 2 / classes)
+    assert correct[clips] > axis.ppf(0.999), "nor is it the axis alone, which gives half"
