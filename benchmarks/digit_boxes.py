@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.digit_canvas import STROKE, Group, groups, ink_of, pixels_of, save_picture, texture
+from benchmarks.digit_canvas import DARK, STROKE, Group, groups, ink_of, pixels_of, save_picture, texture
 from benchmarks.embedded import write_once
 from benchmarks.files import make_folder, write_atomically
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 VERSION = 1
-PICTURE_SIZE_PX = 96
+PICTURE_SIZE_PX = 64
 SPLITS = {"train": 300, "test": 60}
 """Pictures of each split."""
-DIGITS_PER_PICTURE = (1, 2, 3)
-DIGIT_SIZE_PX = (32, 56)
+DIGITS_PER_PICTURE = (1, 2)
+DIGIT_SIZE_PX = (30, 48)
 """Smallest and largest side of a digit's square."""
 LEAST_VISIBLE = 0.9
 """Share of its stroke that every digit keeps when others are drawn over it."""
@@ -81,10 +81,10 @@ def _pictures(split: str, count: int) -> Iterator[DigitPicture]:
 def _picture(group: Group) -> DigitPicture:
     """Place digits on a texture, each over those before it, where all of them stay visible enough."""
     draw = group.draw
-    canvas, drawn = texture(draw, PICTURE_SIZE_PX), list[DrawnDigit]()
+    canvas, drawn = texture(draw, PICTURE_SIZE_PX, DARK), list[DrawnDigit]()
     for digit, scan in group.scans:
         size = int(draw.randint(DIGIT_SIZE_PX[0], DIGIT_SIZE_PX[1] + 1))
-        colour, places = draw.uniform(0, 70, 3), draw.randint(0, PICTURE_SIZE_PX - size + 1, (20, 2))
+        colour, places = draw.uniform(185, 255, 3), draw.randint(0, PICTURE_SIZE_PX - size + 1, (20, 2))
         ink = ink_of(scan, size)
         for top, left in places:
             stroke = _placed(ink >= STROKE, top, left)

@@ -214,6 +214,17 @@ TASKS = {
             source="https://arxiv.org/abs/1705.06950",
         ),
         Task(
+            name="videofolder",
+            version=1,
+            kind="video",
+            dataset="any folder with one sub-folder of videos per class, or lists of videos",
+            num_classes=None,
+            metrics=(TOP1, TOP5),
+            primary_metric="top1",
+            recipe="kinetics400_swin_base",
+            source="the user's own data",
+        ),
+        Task(
             name="digit_motion",
             version=2,
             kind="video",

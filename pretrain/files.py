@@ -32,6 +32,10 @@ def find_files(recipe: PretrainRecipe, root: Path) -> Files:
     if validation is None:
         return Files(root, found, [], fingerprint(root, found))
     if validation.split is not None:
+        if not (root / validation.split).is_dir():
+            rule = f"a folder below {root}"
+            remedy = "name another, or set validation=null to measure no loss on held-out images"
+            raise UserError.about("validation.split", validation.split, rule, remedy)
         held_out = find_images(root / validation.split, suffixes)
         parts = {"validation": fingerprint(root, held_out).sha256}
         return Files(root, found, held_out, fingerprint(root, found, parts=parts))

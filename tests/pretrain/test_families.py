@@ -59,7 +59,7 @@ def arrays(tmp_path: Path) -> Path:
 SIX = [
     "encoder={name: swin_tiny_patch4_window7_224, arguments: "
     "{in_chans: 6, window_size: 4, embed_dim: 16, depths: [1, 1, 1, 1], num_heads: [1, 2, 4, 8]}}",
-    *("data.split=train", f"data.mean={[0.03] * 6}", f"data.std={[0.02] * 6}", "training.epochs=2"),
+    *("data.split=train", f"data.mean={[0.03] * 6}", f"data.std={[0.02] * 6}", "training.epochs=2", "validation=null"),
 ]
 
 

@@ -120,7 +120,7 @@ def test_an_unreadable_held_out_image_is_named_and_left_out(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("validation={split: nowhere}", "a folder that exists"),
+        ("validation={split: nowhere}", "or set validation=null"),
         ("validation={split: test, share: 0.1}", "exactly one of validation.split and validation.share"),
         ("validation={}", "exactly one of validation.split and validation.share"),
         ("validation.share=1.5", "less than 1"),

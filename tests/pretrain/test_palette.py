@@ -67,7 +67,7 @@ def test_the_command_writes_a_palette_and_a_recipe_trains_on_it(
     assert mimbench.main(command) == 0
     said = capsys.readouterr()
     assert "64 colours" in said.out
-    assert f"unreadable file skipped: {photos / 'broken.png'}" in said.err
+    assert f"unreadable image skipped: {photos / 'broken.png'}" in said.err
     first = out.read_bytes()
     assert mimbench.main(command) == 0
     assert out.read_bytes() == first, "the same seed, the same palette"

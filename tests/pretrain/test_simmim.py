@@ -38,6 +38,7 @@ def test_the_defaults_are_the_papers() -> None:
         "head": "linear",
         "target": "pixels",
         "validation": None,
+        "export_epochs": (),
     }
     assert defaults["masking"].model_dump() == {"kind": "random", "mask_patch_size_px": 32, "mask_ratio": 0.6}
     assert defaults["target"].model_dump() == {

@@ -45,7 +45,7 @@ def test_the_digits_are_read_as_pycocotools_reads_them(digit_boxes: CocoData) ->
     assert len(found.train) == len(witness.imgs) == 300
     for picture in found.train:
         rows = witness.imgToAnns[picture.id]
-        masks = [drawn(each.segmentation, 96, 96) for each in picture.annotations if each.segmentation is not None]
+        masks = [drawn(each.segmentation, 64, 64) for each in picture.annotations if each.segmentation is not None]
         assert (np.stack(masks) == np.stack([witness.annToMask(row) for row in rows])).all()
 
 

@@ -30,7 +30,8 @@ class Levels(nn.Module):
 
 def whole_model(ours: Any) -> MaskRCNN:
     """Return torchvision's model with our parts in it, told to leave images as they are."""
-    sizes = ((16,), (24,), (32,), (48,), (64,))
+    anchors, per_image = recipe().anchors, recipe().proposals.per_image
+    sizes = tuple((size,) for size in anchors.sizes_px)
     model = MaskRCNN(
         Levels(ours),
         CLASSES + 1,
@@ -38,7 +39,7 @@ def whole_model(ours: Any) -> MaskRCNN:
         max_size=192,
         image_mean=[0.0] * 3,
         image_std=[1.0] * 3,
-        rpn_anchor_generator=AnchorGenerator(sizes, ((1.0, 2.0),) * 5),
+        rpn_anchor_generator=AnchorGenerator(sizes, (anchors.ratios,) * 5),
         rpn_head=ours.rpn.head,
         rpn_pre_nms_top_n_train=200,
         rpn_pre_nms_top_n_test=100,
@@ -47,7 +48,7 @@ def whole_model(ours: Any) -> MaskRCNN:
         rpn_batch_size_per_image=64,
         box_head=ours.heads.box_head,
         mask_head=ours.heads.mask_head,
-        box_batch_size_per_image=32,
+        box_batch_size_per_image=per_image,
         box_detections_per_img=10,
     )
     model.roi_heads.box_predictor = ours.heads.box_predictor

@@ -210,7 +210,7 @@ def test_detectron2s_evaluator_gives_the_same_scores_for_the_same_detections(
     detections = [_jittered(picture) for picture in pictures]
     try:
         for each in detections:
-            found = Instances((96, 96), pred_boxes=Boxes(each.boxes), scores=each.scores, pred_classes=each.labels)
+            found = Instances((64, 64), pred_boxes=Boxes(each.boxes), scores=each.scores, pred_classes=each.labels)
             found.pred_masks = torch.from_numpy(np.stack([coco_masks.decode(mask) for mask in each.masks or []]))
             evaluator.process([{"image_id": each.image_id}], [{"instances": found}])
         expected = evaluator.evaluate()
@@ -230,6 +230,6 @@ def _jittered(picture: Picture) -> Detections:
     truth = truth or [picture.annotations[0]]
     boxes = torch.tensor([each.box_xyxy for each in truth]) + torch.from_numpy(draw.normal(0, 1.5, (len(truth), 4)))
     labels = torch.tensor([each.category if draw.rand() < 0.9 else 0 for each in truth])
-    masks = [drawn(each.segmentation, 96, 96) for each in truth if each.segmentation is not None]
+    masks = [drawn(each.segmentation, 64, 64) for each in truth if each.segmentation is not None]
     moved = [coco_masks.encode(np.asfortranarray(np.roll(mask, draw.randint(0, 2), axis=1))) for mask in masks]
     return Detections(picture.id, boxes.float(), torch.from_numpy(draw.rand(len(truth))).float(), labels, moved)

@@ -82,7 +82,7 @@ def test_from_a_simmim_run_to_the_next_transfer(
     )
 
     manifest = read_manifest(folder / "encoder")
-    assert (manifest.init_stage, manifest.image_size_px) == ("fine-tuned", 96)
+    assert (manifest.init_stage, manifest.image_size_px) == ("fine-tuned", 64)
     trained, exported = last_checkpoint(folder).part("model"), load_file(folder / "encoder" / "encoder.safetensors")
     prefix = "maps.encoder.backbone."
     assert exported.keys() == {name.removeprefix(prefix) for name in trained if name.startswith(prefix)}
@@ -191,7 +191,7 @@ def test_a_plain_vit_gets_a_pyramid(detect_command: list[str], tmp_path: Path) -
     more = ["training.steps=5", "layer_decay=0.65"]
     folder = detect([*detect_command, "--encoder", "random:vit_tiny_patch16_224"], tmp_path / "runs", *more)
     assert any(name.startswith("maps.pyramid.") for name in last_checkpoint(folder).part("model"))
-    assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 6 * 6, 192)
+    assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 4 * 4, 192)
 
 
 def test_unusable_images_are_named_skipped_and_counted(
