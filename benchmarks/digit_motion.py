@@ -2,8 +2,8 @@
 
 train/CLASS/NAME.mp4 and val/CLASS/NAME.mp4, as Kinetics lies on disk; H.264 with B-frames. A digit that leaves the
 picture comes back on the other side, and every clip begins with it anywhere: so its place is distributed alike in every
-frame of every class, and a single frame tells nothing of the class. Left is right played backwards, as up is down, so that order in
-time has to be seen. Training clips hold the 200 labelled training scans, the others those of the test set.
+frame of every class, and a single frame tells nothing of the class. Left is right played backwards, as up is down, so
+that order in time has to be seen. Training clips hold the 200 labelled training scans, the others the test set's.
 """
 
 from __future__ import annotations
