@@ -131,7 +131,9 @@ def _encoded(frames: np.ndarray) -> bytes:
 
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        options = {"crf": "12", "threads": "1", "g": "12", "bf": "2"}
+        # What libx264 sees ahead in so small pictures differs from process to process: it is told not to look.
+        no_lookahead = {"rc-lookahead": "0", "mbtree": "0"}
+        options = {"crf": "12", "threads": "1", "g": "12", "bf": "2", **no_lookahead}
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         for picture in frames:
