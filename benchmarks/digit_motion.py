@@ -23,7 +23,7 @@ from benchmarks.fingerprint import Fingerprint, find_videos, fingerprint
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 2
+VERSION = 1
 VIDEO_SIZE_PX = 32
 FRAMES = 12
 FRAMES_PER_SECOND = 12

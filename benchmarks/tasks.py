@@ -226,7 +226,7 @@ TASKS = {
         ),
         Task(
             name="digit_motion",
-            version=2,
+            version=1,
             kind="video",
             dataset="clips of moving UCI handwritten digits; the class is where they move to",
             num_classes=None,
