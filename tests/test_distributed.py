@@ -109,7 +109,8 @@ def test_a_stop_of_one_process_stops_all_after_the_same_step_and_any_number_goes
     assert f"SIGTERM after step {stopped_at} of 120" in main[2]
     assert 0 < stopped_at < 120
     assert mimbench.main(command) == 0, "one process goes on with what two have begun"
-    steps = [line["step"] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    steps = [line["step"] for line in lines if "loss" in line]
     assert steps == sorted(set(steps))
     assert steps[-1] == 120
 

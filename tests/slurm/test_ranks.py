@@ -144,7 +144,7 @@ def test_all_ranks_stop_after_the_same_step_and_the_next_launch_goes_on(trained:
     assert 0 < stopped_at < 45
     again = trained.submit("--cluster", "two.yaml")
     assert again.returncode == 0, again.stdout
-    steps = [line["step"] for line in numbers_of(run)]
+    steps = [line["step"] for line in numbers_of(run) if "loss" in line]
     assert steps == sorted(set(steps))
     assert steps[-1] == 45
     assert record_of(run).attempts == 2

@@ -140,7 +140,8 @@ def of_mmseg(size: Size, version: int = 1) -> Foreign:
 
 def of_mmpretrain(size: Size, version: int) -> Foreign:
     """SwinV2, or for version 1 the encoder that mmselfsup and mmpretrain pretrain by SimMIM."""
-    library("mmpretrain", "onedl-mmpretrain")
+    # Its language models, which it adds where pycocotools is installed, know no transformers of version 5.
+    library("mmpretrain.utils.dependency", "onedl-mmpretrain").WITH_MULTIMODAL = False
     from mmpretrain.models.backbones import SwinTransformerV2
     from mmpretrain.models.selfsup.simmim import SimMIMSwinTransformer
 
