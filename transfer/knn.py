@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from benchmarks import ranks
 from benchmarks.engine.device import autocast, choose_device, peak_memory_mb
 from benchmarks.engine.distributed import gathered, joined
+from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.images import Batch, ImageSamples
 from benchmarks.engine.loaders import evaluation_loader
 from benchmarks.engine.progress import ProgressReport
@@ -84,10 +85,12 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
     with joined():
         device = choose_device(recipe.inference)
         backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
-        with open_transfer(transfer, device, report) as run:
-            encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), recipe.image_size_px, plan.architecture.in_chans)
-            with StopRequest() as stop:
-                _measure(_Extraction(transfer, plan, encoder, stop), run)
+        side, channels = recipe.image_size_px, plan.architecture.in_chans
+        encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), side, channels)
+        image = torch.zeros(1, channels, side, side, device=device)
+        flops = forward_flops(encoder, lambda: encoder.tokens(image))
+        with open_transfer(transfer, device, report, flops) as run, StopRequest() as stop:
+            _measure(_Extraction(transfer, plan, encoder, stop), run)
         return run.record
 
 

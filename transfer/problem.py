@@ -6,11 +6,13 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.device import choose_device
+from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.images import Batch, ImageSamples
 from benchmarks.engine.loaders import evaluation_loader
 from benchmarks.engine.loop import Problem
@@ -62,6 +64,12 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
 
     def write_results(self, folder: RunFolder, final: Evaluation) -> None:
         """Write what this protocol measures beside every protocol's scores."""
+
+    def flops_per_image(self) -> float:
+        """Return the FLOPs of one prediction."""
+        side, channels = self.recipe.image_size_px, self.plan.architecture.in_chans
+        image = torch.zeros(1, channels, side, side, device=self.device)
+        return forward_flops(self.model, lambda: self.predict(image))
 
     def training_samples(self) -> ImageSamples:
         transform = training_transform(self.recipe, self.plan.normalisation.mean, self.plan.normalisation.std)

@@ -17,8 +17,12 @@ from transfer.recipe import EncoderSizes
 
 
 @contextlib.contextmanager
-def open_transfer(transfer: Transfer, device: torch.device, report: LoadReport) -> Iterator[Run]:
+def open_transfer(
+    transfer: Transfer, device: torch.device, report: LoadReport, flops_per_image: float | None = None
+) -> Iterator[Run]:
     """Open the run of a transfer whose encoder was loaded as `report` says.
+
+    `flops_per_image` is None for a model whose cost depends on what it finds on an image.
 
     Raises WorkFailed, noted in the record, unless the whole encoder came from the checkpoint.
     """
@@ -32,6 +36,7 @@ def open_transfer(transfer: Transfer, device: torch.device, report: LoadReport) 
         encoder=source.use,
         load_report=report,
         image_size_px=recipe.image_size_px,
+        flops_per_image=flops_per_image,
         parents=source.parents,
     )
     with open_run(work.folder, record, work.recipe.to_yaml()) as run:

@@ -24,7 +24,7 @@ def train_classifier(transfer: Transfer, problem_type: type[ClassificationProble
     steps_per_epoch(len(transfer.data.train.source), recipe.training.batch_size)  # refuses a batch larger than the data
     with joined():
         problem = problem_type(transfer)
-        with open_transfer(transfer, problem.device, problem.load_report) as run:
+        with open_transfer(transfer, problem.device, problem.load_report, problem.flops_per_image()) as run:
             _train(problem, run)
         return run.record
 

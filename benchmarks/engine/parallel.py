@@ -1,4 +1,7 @@
-"""A model over the processes of a run: copied to each of them (DDP), or divided between them (FSDP2)."""
+"""A model over the processes of a run: copied to each of them (DDP), or divided between them (FSDP2).
+
+torch's part for divided models takes a second to import, so it is only where there are several processes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks import ranks
@@ -40,15 +42,20 @@ def without_exchange(module: nn.Module, model: nn.Module, last: bool) -> Abstrac
     """Return the context of a backward pass; gradients are exchanged between ranks only in the `last` of a step."""
     if isinstance(module, DistributedDataParallel):
         return contextlib.nullcontext() if last else module.no_sync()
-    from torch.distributed.fsdp import FSDPModule
+    if ranks.world_size() > 1:
+        from torch.distributed.fsdp import FSDPModule
 
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(last)
+        if isinstance(model, FSDPModule):
+            model.set_requires_gradient_sync(last)
     return contextlib.nullcontext()
 
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor as one rank alone would have it; to be called on every rank."""
+    if ranks.world_size() == 1:
+        return tensor
+    from torch.distributed.tensor import DTensor
+
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -59,6 +66,10 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
 
 def divided_like(tensor: Tensor, own: Tensor) -> Tensor:
     """Return this rank's part of a whole tensor, where `own` is one of its parts; else the tensor."""
+    if ranks.world_size() == 1:
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
     if not isinstance(own, DTensor) or tensor.shape != own.shape:
         return tensor
     return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)

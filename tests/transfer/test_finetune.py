@@ -256,7 +256,10 @@ def test_an_unfinished_run_is_no_encoder(
     assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "failed"), *wild]) == mimbench.FAILED
     failed = only_run(tmp_path / "failed")
     assert mimbench.main([*transfer_command, "--encoder", str(failed)]) == mimbench.WRONG
-    assert "a completed run (this one is failed: WorkFailed: the loss or its gradient was not finite" in capsys.readouterr().err
+    assert (
+        "a completed run (this one is failed: WorkFailed: the loss or its gradient was not finite"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_changed_encoder_file_is_refused(

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from benchmarks import ranks
 from benchmarks.engine.device import choose_device
 from benchmarks.engine.distributed import joined
+from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
 from benchmarks.engine.unreadable import Unreadable
@@ -47,6 +49,12 @@ class Segmentation(Problem[Batch]):
         """Among the test images; those among the training images are the loop's."""
         self.last: Evaluation | None = None
 
+    def flops_per_image(self) -> float:
+        """Return the FLOPs of a prediction for one training crop."""
+        side = self.recipe.image_size_px
+        crop = torch.zeros(1, 3, side, side, device=self.device)
+        return forward_flops(self.model, lambda: self.model(crop, mode="tensor"))
+
     def training_samples(self) -> TrainingScenes:
         data, pipeline = self.data, self.segmenter.plan.train_pipeline
         return TrainingScenes(data.train, pipeline, len(data.classes), self.seed, self.recipe.data.max_unreadable)
@@ -79,7 +87,7 @@ def segment(transfer: Transfer) -> RunRecord:
         problem = Segmentation(recipe, transfer.source, transfer.data, transfer.work.seed)
         for note in problem.segmenter.plan.notes if ranks.is_main() else ():
             print(f"note: {note}", file=sys.stderr)
-        with open_transfer(transfer, problem.device, problem.segmenter.load_report) as run:
+        with open_transfer(transfer, problem.device, problem.segmenter.load_report, problem.flops_per_image()) as run:
             _train(problem, transfer, run)
         return run.record
 

@@ -15,6 +15,7 @@ from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.device import choose_device
 from benchmarks.engine.distributed import joined
+from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.images import Batch as TestBatch
 from benchmarks.engine.loaders import evaluation_loader, steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
@@ -55,6 +56,12 @@ class VideoTraining(Problem[Batch]):
         """The last evaluation with all views."""
         self._last_step = recipe.training.total_steps(steps_per_epoch(len(data.train), recipe.training.batch_size))
         self._at_the_end = False
+
+    def flops_per_clip(self) -> float:
+        """Return the FLOPs of a prediction for one view."""
+        side = self.recipe.image_size_px
+        clip = torch.zeros(1, 3, self.recipe.sampling.frames, side, side, device=self.device)
+        return forward_flops(self.model, lambda: self.model(clip))
 
     def training_samples(self) -> TrainingClips:
         recipe = self.recipe
@@ -138,7 +145,7 @@ def train_video(transfer: Transfer) -> RunRecord:
     """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
     with joined():
         problem = VideoTraining(transfer)
-        with open_transfer(transfer, problem.device, problem.loaded.report) as run:
+        with open_transfer(transfer, problem.device, problem.loaded.report, problem.flops_per_clip()) as run:
             _train(problem, run)
         return run.record
 

@@ -24,3 +24,13 @@ def test_flops_are_twice_the_published_multiply_adds(ours: str, theirs: object) 
     found = forward_flops(model, lambda: model(torch.zeros(1, 3, 224, 224)))
     assert found / 2e9 == pytest.approx(theirs.meta["_ops"], rel=0.01)  # type: ignore[attr-defined]
     assert model.training, "left as it was"
+
+
+def test_a_parameter_that_is_an_input_itself() -> None:
+    """The latent of attention pooling goes straight into a layer, and nothing of it is kept for gradients."""
+    pool = timm.layers.AttentionPoolLatent(32, num_heads=4, mlp_ratio=2, pool_type="token")
+    tokens, latent = 10 * 32 * 32, 32 * 32
+    matrices = 2 * tokens + 2 * latent + 2 * 2 * latent  # keys and values; query, projection; both layers of the MLP
+    found = forward_flops(pool, lambda: pool(torch.zeros(1, 10, 32)))
+    assert 2 * matrices <= found <= 2 * (matrices + 2 * 10 * 32), "besides them only attention itself"
+    assert all(parameter.requires_grad for parameter in pool.parameters())

@@ -179,4 +179,4 @@ def test_the_default_recipe_learns(scenes: Path, tmp_path: Path) -> None:
     command = ["transfer", "digit_scenes", *ENCODER, f"data.root={scenes}"]
     scores = record_of(segment(command, tmp_path / "runs")).metrics
     # A single class everywhere has an mIoU below 100 / 11 = 9.1 %.
-    assert scores["mIoU"].last > 40
+    assert scores["mIoU"].last > 20
