@@ -96,7 +96,7 @@ def _section_charts(
         curves = [score_curve(entry.row, metric.name) for entry in entries]
         lines = [Line(entry, styles[entry.name], curve) for entry, curve in zip(entries, curves, strict=True)]
         charts.append(_means(group, lines, metric, f"{name}-means"))
-        if any(line.curve for line in lines):
+        if any(line.curve and len(line.curve.epochs) > 1 for line in lines):  # one evaluation is no curve
             charts.append(_score_curves(group, lines, metric, f"{name}-curves"))
         charts += score_by_cost(group, entries, metric, styles, known, name)
     return charts + score_by_signal(section.verdicts, styles, number)
