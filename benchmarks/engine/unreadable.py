@@ -1,10 +1,33 @@
-"""Files that could not be read: each is named once, and too many end the run."""
+"""Files that could not be read: the next one takes the place, each is named once, and too many end the run."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from benchmarks.errors import WorkFailed
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class UnusableError(Exception):
+    """A sample that cannot be used, as `path: reason`."""
+
+
+def next_usable(items: Sequence[T], first: int, patience: int, read: Callable[[T], R], failed: list[str]) -> R | None:
+    """Return what `read` makes of the item at `first` or, in a ring, of one of the `patience` next ones.
+
+    What cannot be used is added to `failed`. None where all failed: the loop stops the run when it counts these files,
+    and until then the batch needs something blank.
+    """
+    for candidate in range(first, first + patience + 1):
+        try:
+            return read(items[candidate % len(items)])
+        except UnusableError as fault:
+            failed.append(str(fault))
+    return None
 
 
 class Unreadable:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from benchmarks.encoders import Normalisation
 from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
+from benchmarks.engine.unreadable import UnusableError, next_usable
 from benchmarks.errors import UserError
 from transfer.detection.augment import augment_of, resized_for_test
 from transfer.detection.data import Annotation, Picture
@@ -132,13 +133,11 @@ class TrainingPictures(Dataset[Sample]):
 
     def _readable(self, first: int, failed: list[str]) -> tuple[Picture, View]:
         """Return the picture at `first`, or the next one that can be read; what cannot is added to `failed`."""
-        for candidate in range(first, first + self.patience + 1):
-            picture = self.pictures[candidate % len(self.pictures)]
-            try:
-                return picture, read_view(picture, self.masks)
-            except UnusableError as fault:
-                failed.append(str(fault))
-        # The loop stops the run when it counts these files; until then the batch needs an image.
+        found = next_usable(
+            self.pictures, first, self.patience, lambda picture: (picture, read_view(picture, self.masks)), failed
+        )
+        if found is not None:
+            return found
         blank = self.pictures[first]._replace(annotations=())
         return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
 
@@ -162,10 +161,6 @@ class EvaluationPictures(Dataset[Sample]):
             return Sample(None, None, (str(fault),))
         view = resized_for_test(view, self.resize)
         return Sample(self.normalise(view.image), _target(view, picture), ())
-
-
-class UnusableError(Exception):
-    """An image that cannot be used, as `path: reason`."""
 
 
 def read_view(picture: Picture, masks: bool) -> View:

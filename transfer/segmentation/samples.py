@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
+from benchmarks.engine.unreadable import UnusableError, next_usable
 from transfer.segmentation.data import UNREADABLE, Pair, Scenes
 from transfer.segmentation.plan import IGNORED, Pipeline
 
@@ -66,16 +67,10 @@ class TrainingScenes(Dataset[Sample]):
 
     def _sample(self, first: int) -> Sample:
         failed: list[str] = []
-        for candidate in range(first, first + self.patience + 1):
-            try:
-                scene = read_scene(self.pairs[candidate % len(self.pairs)], self.num_classes)
-            except UnusableError as fault:
-                failed.append(str(fault))
-            else:
-                return self._packed(scene, failed)
-        # The loop stops the run when it counts these files; until then the batch needs an image.
-        blank = Scene(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8), self.pairs[first])
-        return self._packed(blank, failed)
+        scene = next_usable(self.pairs, first, self.patience, lambda pair: read_scene(pair, self.num_classes), failed)
+        if scene is None:
+            scene = Scene(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8), self.pairs[first])
+        return self._packed(scene, failed)
 
     def _packed(self, scene: Scene, failed: list[str]) -> Sample:
         packed = self.transform({**scene.results(), "gt_seg_map": scene.labels, "seg_fields": ["gt_seg_map"]})
@@ -122,10 +117,6 @@ class EvaluationScenes(Dataset[EvaluationSample]):
         with seeded(derive(0, "test", key.position)):
             views = [transform(scene.results()) for transform in self.transforms]
         return EvaluationSample(key.position, views, torch.from_numpy(scene.labels), [])
-
-
-class UnusableError(Exception):
-    """An image or mask that cannot be used, as `path: reason`."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
+from benchmarks.engine.unreadable import UnusableError
 
-class UnreadableVideo(Exception):
+
+class UnreadableVideo(UnusableError):
     """A video that cannot be used, as `path: reason`."""
 
 

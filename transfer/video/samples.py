@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.engine.loaders import SampleKey
 from benchmarks.engine.seeding import derive, seeded
+from benchmarks.engine.unreadable import next_usable
 from transfer.video.augment import Normalise, TrainingTransform, test_crops
 from transfer.video.clips import test_clips, training_clip
 from transfer.video.data import LabelledVideo
@@ -82,18 +83,17 @@ class TrainingClips(Dataset[Sample]):
 
     def _sample(self, first: int) -> Sample:
         failed: list[str] = []
-        for candidate in range(first, first + self.patience + 1):
-            video = self.videos[candidate % len(self.videos)]
-            try:
-                with self.open(video.path) as reader:
-                    frames = reader.frames(training_clip(reader.number_of_frames, self.sampling).tolist())
-            except UnreadableVideo as fault:
-                failed.append(str(fault))
-            else:
-                return Sample(_channels_first(self.transform(frames)), video.label, tuple(failed))
-        # The loop stops the run when it counts these files; until then the batch needs a clip.
-        blank = torch.zeros(3, self.sampling.frames, self.size, self.size, dtype=torch.uint8)
-        return Sample(blank, self.videos[first].label, tuple(failed))
+        found = next_usable(self.videos, first, self.patience, self._clip, failed)
+        if found is None:
+            blank = torch.zeros(3, self.sampling.frames, self.size, self.size, dtype=torch.uint8)
+            return Sample(blank, self.videos[first].label, tuple(failed))
+        frames, label = found
+        return Sample(_channels_first(self.transform(frames)), label, tuple(failed))
+
+    def _clip(self, video: LabelledVideo) -> tuple[Tensor, int]:
+        """Return the frames [T, C, H, W] of a clip of the video, and its label."""
+        with self.open(video.path) as reader:
+            return reader.frames(training_clip(reader.number_of_frames, self.sampling).tolist()), video.label
 
 
 class Views(NamedTuple):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.engine.unreadable import UnusableError
 from benchmarks.errors import UserError
 from transfer.segmentation.data import Scenes, class_names, read_scenes
-from transfer.segmentation.samples import UnusableError, read_scene
+from transfer.segmentation.samples import read_scene
 
 IMAGE, MASK = "images/training/0003.png", "annotations/training/0003.png"
 
