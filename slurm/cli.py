@@ -8,10 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import require_word
-from slurm.check import load_pipeline, require_encoder_files
-from slurm.cluster import load_cluster
 from slurm.folder import Places, find_pipeline
-from slurm.launcher import graph, previews, submit
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
 
@@ -82,10 +79,13 @@ def _plan(argv: list[str]) -> int:
     _add_cluster(parser)
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
-    cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    from slurm.check import load_pipeline
+    from slurm.cluster import load_cluster
+    from slurm.launcher import graph
     from slurm.plan import make_plan, mermaid, tell
 
+    cluster = load_cluster(arguments.cluster)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     plan = make_plan(
         file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
     )
@@ -106,6 +106,10 @@ def _submit(argv: list[str]) -> int:
     _add_cluster(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
     arguments = parser.parse_intermixed_args(argv)
+    from slurm.check import load_pipeline, require_encoder_files
+    from slurm.cluster import load_cluster
+    from slurm.launcher import previews, submit
+
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     require_encoder_files(file)
@@ -121,6 +125,10 @@ def _resume(argv: list[str]) -> int:
     parser = _id_parser("resume", text, "digits-demo")
     parser.add_argument("--cluster", metavar="NAME", help="local, slurm, or a YAML file (default: the last one)")
     arguments = parser.parse_args(argv)
+    from slurm.check import load_pipeline, require_encoder_files
+    from slurm.cluster import load_cluster
+    from slurm.launcher import submit
+
     folder = find_pipeline(arguments.pipelines, arguments.id)
     manifest = folder.read_manifest()
     cluster = load_cluster(arguments.cluster or str(folder.cluster))

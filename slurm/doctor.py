@@ -21,7 +21,8 @@ from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import make_folder, write_atomically
 from slurm.cluster import SlurmCluster, load_cluster
 from slurm.folder import PipelineFolder, read_as
-from slurm.sbatch import REFUSALS, cancel_jobs, job_state, last_line, parameters, python
+from slurm.queue import cancel_jobs, job_state
+from slurm.sbatch import REFUSALS, last_line, parameters, python
 from slurm.snapshot import take_snapshot
 from slurm.stages import Stage
 
@@ -80,7 +81,7 @@ def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[Node
     make_folder(folder.path)
     code, answers = take_snapshot(folder.path), folder.path / f"answers-{time.time_ns()}"
     make_folder(answers)
-    asked = parameters(folder, cluster.model_copy(update={"time_limit": "1m", "stop_notice_s": 30}), code, STAGE, [])
+    asked = parameters(folder, cluster.model_copy(update={"time_limit": "1m", "stop_notice_s": 30}), code, [STAGE], [])
     executor = submitit.SlurmExecutor(folder.logs(STAGE.name).resolve(), python=python(cluster))
     executor.update_parameters(**{**asked, "teardown": None})
     try:

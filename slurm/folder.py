@@ -106,13 +106,13 @@ class PipelineFolder:
 
     def newest_log(self, stage: str) -> Path | None:
         """Return the log of the last attempt, on its first node; None when there is none."""
-        logs = list(self.logs(stage).glob("*_0_log.out"))
+        logs = [log for log in self.logs(stage).glob("*_0_log.out") if log.is_file()]
         return max(logs, key=lambda log: log.stat().st_mtime_ns) if logs else None
 
     def other_nodes_logs(self, log: Path) -> list[Path]:
         """Return what the other nodes of the attempt with this log have written."""
         job = log.name.removesuffix("_0_log.out")
-        return sorted(other for other in log.parent.glob(f"{job}_*_log.out") if other != log)
+        return sorted(other for other in log.parent.glob(f"{job}_*_log.out") if other != log and other.is_file())
 
     def create(self) -> None:
         for name in ("stages", "attempts", "logs"):

@@ -27,6 +27,7 @@ from slurm.staging import with_local_data
 from slurm.state import BAD, announced_run, observe
 
 SHARED_FILES_S = 30
+"""How long a file may take to show on a shared file system, or somebody to submit again where it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Request:
 
 def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
     """Run a stage and end the process with its exit code, so that Slurm's `afterok` sees a failure."""
-    sys.exit(run_stage(pipeline_dir, stage, asked))
+    try:
+        sys.exit(run_stage(pipeline_dir, stage, asked))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(WRONG_CODE)
 
 
 def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
@@ -59,11 +64,12 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
 
     It does not run when a parent is not completed (Slurm's dependencies cannot be trusted alone), nor when another
     process is at work on it, nor when too many starts of its job in a row have got no further.
+    Raises UserError where the pipeline's manifest stays missing or damaged.
     """
     signal.signal(signal.SIGTERM, _stop_before_work)
     signal.signal(signal.SIGUSR2, _stop_before_work)
     folder = PipelineFolder(Path(pipeline_dir))
-    manifest = folder.read_manifest()
+    manifest = _read_manifest(folder)
     os.chdir(manifest.workdir)
     layout = team.layout_here(asked.ranks_per_node)
     if layout.node > 0:
@@ -77,6 +83,22 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
     except Held as error:
         print(error, file=sys.stderr)
         return BUSY_CODE
+
+
+def _read_manifest(folder: PipelineFolder) -> Manifest:
+    deadline = _deadline()
+    while True:
+        try:
+            return folder.read_manifest()
+        except UserError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(1)
+
+
+def _deadline() -> float:
+    """Return until when files are waited for."""
+    return time.monotonic() + (SHARED_FILES_S if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
 
 
 def _leave_to_the_first_node(_signal: int, _frame: FrameType | None) -> None:
@@ -120,7 +142,7 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
 
 def _unfit_parent(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
     """Return why the stage must not run, or None. On a cluster, give a shared file system time to show the records."""
-    deadline = time.monotonic() + (SHARED_FILES_S if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
+    deadline = _deadline()
     while True:
         states = {name: observe(folder, pipeline, pipeline.stage(name)).state for name in stage.needs}
         unfit = next((name for name, state in states.items() if state != "completed"), None)

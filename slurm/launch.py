@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,9 @@ def prepare(
     return manifest
 
 
-def set_entry(folder: PipelineFolder, manifest: Manifest, stage: str, **fields: Any) -> Manifest:
-    """Replace fields of one stage's entry, on disk too; return the new manifest."""
-    entries = tuple(
-        entry.model_copy(update=fields) if entry.stage.name == stage else entry for entry in manifest.entries
-    )
+def set_entries(folder: PipelineFolder, manifest: Manifest, changes: Mapping[str, Mapping[str, Any]]) -> Manifest:
+    """Replace fields of some stages' entries, on disk too; return the new manifest."""
+    entries = tuple(entry.model_copy(update=changes.get(entry.stage.name)) for entry in manifest.entries)
     manifest = manifest.model_copy(update={"entries": entries})
     folder.write_manifest(manifest)
     return manifest

@@ -105,9 +105,9 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
     folder, pipeline = graph(file, places)
     if isinstance(cluster, LocalCluster):
         return [shlex.join(stage.command) for stage in pipeline.stages]
-    from slurm.sbatch import preview
+    from slurm.sbatch import arrays, preview
 
-    return [f"### {stage.name}\n{preview(folder, cluster, stage)}" for stage in pipeline.stages]
+    return [preview(folder, cluster, stages) for stages in arrays(pipeline.stages, cluster.array_size)]
 
 
 def look(folder: PipelineFolder) -> tuple[Manifest, dict[str, View], str]:
@@ -115,7 +115,7 @@ def look(folder: PipelineFolder) -> tuple[Manifest, dict[str, View], str]:
     manifest = folder.read_manifest()
     if manifest.cluster != "slurm":
         return manifest, observe_all(folder, manifest), ""
-    from slurm.sbatch import queue_by_job, read_queue
+    from slurm.queue import queue_by_job, read_queue
 
     try:
         queue = queue_by_job(read_queue(folder.id))

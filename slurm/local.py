@@ -17,7 +17,7 @@ from slurm import job
 from slurm.cluster import LocalCluster
 from slurm.display import Display
 from slurm.folder import Job, Manifest, PipelineFolder, holder_pid
-from slurm.launch import forget_unfinished, set_entry
+from slurm.launch import forget_unfinished, set_entries
 from slurm.snapshot import variables
 from slurm.stages import Stage
 from slurm.state import BAD, LIVE, View, observe_all
@@ -75,7 +75,7 @@ class LocalLauncher:
             process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, job.Request(ranks))
         self.processes[stage.name] = process
         started = Job(executor="local", id=process.job_id, gpus=gpus)
-        self.manifest = set_entry(self.folder, self.manifest, stage.name, job=started, state="starting")
+        self.manifest = set_entries(self.folder, self.manifest, {stage.name: {"job": started, "state": "starting"}})
         return started
 
     def _look(self) -> dict[str, View]:
@@ -86,9 +86,10 @@ class LocalLauncher:
             if views[name].state == "waiting" and self.folder.read_attempt(name) is None:
                 log = self.folder.newest_log(name)
                 views[name] = View("failed", f"ended before it began: see {log}") if name in ended else View("starting")
-        for name, view in views.items():
-            if self.manifest.entry(name).state != view.state:
-                self.manifest = set_entry(self.folder, self.manifest, name, state=view.state)
+        before = {entry.stage.name: entry.state for entry in self.manifest.entries}
+        changed = {name: {"state": view.state} for name, view in views.items() if view.state != before[name]}
+        if changed:
+            self.manifest = set_entries(self.folder, self.manifest, changed)
         return views
 
     def _ready(self, views: Mapping[str, View]) -> list[Stage]:

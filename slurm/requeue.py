@@ -1,6 +1,6 @@
 """After a start of a stage: whether its Slurm job goes back into the queue, to go on under the same id.
 
-The last line of the batch script asks this: `python -m slurm.requeue FOLDER STAGE RESTARTS EXIT_CODE`. The script
+The last line of the batch script asks this: `python -m slurm.requeue FOLDER RESTARTS EXIT_CODE STAGE...`. The script
 outlives whatever kills the stage's own processes, so a stage that was killed, or never began, is judged as well. Where
 Slurm itself ends the job (scancel, preemption, a lost node), it decides what follows.
 """
@@ -46,9 +46,18 @@ def heard() -> Iterator[set[int]]:
         os.close(writer)
 
 
+def this_job() -> str:
+    """Return the id of the Slurm job around this process: `17`, in an array `17_2`.
+
+    SLURM_JOB_ID will not do: that of an array's last task is the id of the whole array.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array is not None else os.environ["SLURM_JOB_ID"]
+
+
 def this_start() -> str:
-    """Return the id of the Slurm job around this process and how often it was requeued: `17.2`."""
-    return f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    """Return the id of the Slurm job around this process and how often it was requeued: `17.2`, `17_2.0`."""
+    return f"{this_job()}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
 
 
 def new_attempt(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, start: str) -> Attempt:
@@ -71,8 +80,12 @@ def _job_of(start: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code."""
-    folder, name, restarts, code = PipelineFolder(Path(argv[0])), argv[1], int(argv[2]), int(argv[3])
+    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code.
+
+    Several stages are an array: the number of this job in it says which is meant.
+    """
+    folder, restarts, code, *stages = PipelineFolder(Path(argv[0])), int(argv[1]), int(argv[2]), *argv[3:]
+    name = stages[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(stages) > 1 else 0]
     try:
         manifest = folder.read_manifest()
     except UserError as error:
@@ -125,7 +138,7 @@ def _may_go_on(attempt: Attempt, code: int) -> bool:
 
 def _slurm_ends_it() -> bool:
     """Tell whether Slurm is already ending this job: cancelled jobs must not come back."""
-    command = ["squeue", "--noheader", "--format=%T", "--jobs", os.environ["SLURM_JOB_ID"]]
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", this_job()]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
         return asked.returncode == 0 and asked.stdout.strip() != "RUNNING"
@@ -138,7 +151,7 @@ def requeue_this_job() -> None:
     It kills the job at once, so everything must be saved and written down before. Says so where Slurm will not.
     """
     try:
-        command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
+        command = ["scontrol", "requeue", this_job()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"not requeued: {error}", file=sys.stderr)

@@ -1,11 +1,17 @@
-"""Launch a pipeline on Slurm: every stage is submitted at once as a job that depends on its parents' jobs."""
+"""Launch a pipeline on Slurm: every stage is submitted at once as a job that depends on its parents' jobs.
+
+The seeds of a stage are one array of jobs.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +24,12 @@ from benchmarks.errors import WorkFailed
 from slurm import job
 from slurm.cluster import SlurmCluster
 from slurm.folder import Job, Manifest, PipelineFolder
-from slurm.launch import forget_unfinished, set_entry
+from slurm.launch import forget_unfinished, set_entries
+from slurm.queue import cancel_jobs, job_name, read_queue
 from slurm.snapshot import exports, snapshot_path
 from slurm.stages import Stage
-from slurm.state import QueueEntry, observe
+from slurm.state import observe
 
-SEPARATOR = "|"
 REFUSALS = (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError)
 """What submitting raises where Slurm does not take a job."""
 
@@ -53,67 +59,107 @@ class SlurmLauncher:
         forget_unfinished(self.folder, self.manifest.pipeline, live)
         done: list[Submitted] = []
         fresh: set[str] = set()
-        for stage in self.manifest.pipeline.stages:
-            outcome = self._place(stage, live, fresh)
-            done.append(outcome)
+        for stages in arrays(self.manifest.pipeline.stages, self.cluster.array_size):
+            done += self._place(stages, live, fresh)
         return done
 
-    def _place(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> Submitted:
-        """Submit one stage unless it is completed or live, and depends on nothing that was just submitted."""
+    def _place(self, stages: Sequence[Stage], live: dict[str, str], fresh: set[str]) -> Iterator[Submitted]:
+        """Submit those stages of an array that are neither completed nor live."""
+        missing = []
+        for stage in stages:
+            if (kept := self._keep(stage, live, fresh)) is not None:
+                yield kept
+            else:
+                missing.append(stage)
+        if not missing:
+            return
+        parents = [live[parent] for parent in missing[0].needs if parent in live]
+        for stage, submitted in zip(missing, self.submit(missing, parents), strict=True):
+            live[stage.name] = submitted.id
+            fresh.add(stage.name)
+            yield Submitted(stage.name, submitted.id, "submitted")
+
+    def _keep(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> Submitted | None:
+        """Return what stands for a stage already, unless it depends on something that was just submitted."""
         behind_fresh = any(parent in fresh for parent in stage.needs)
         if not behind_fresh and observe(self.folder, self.manifest.pipeline, stage).state == "completed":
             return Submitted(stage.name, None, "completed already")
         if stage.name in live and not behind_fresh and self._is_whole(stage, live[stage.name]):
-            return self._adopt(stage, live[stage.name])
+            self._note({stage: live[stage.name]})
+            return Submitted(stage.name, live[stage.name], "live already")
         if stage.name in live:  # it waits for an earlier attempt of its parents, or for a file that will never come
             cancel_jobs([live.pop(stage.name)])
-        submitted = self.submit(stage, [live[parent] for parent in stage.needs if parent in live])
-        live[stage.name] = submitted.id
-        fresh.add(stage.name)
-        return Submitted(stage.name, submitted.id, "submitted")
+        return None
 
     def _is_whole(self, stage: Stage, job_id: str) -> bool:
         """Tell whether what a job loads is there: it is not where its launcher was killed just after submitting."""
-        return JobPaths(self.folder.logs(stage.name).resolve(), job_id).submitted_pickle.is_file()
+        return self._paths(stage, job_id).submitted_pickle.is_file()
 
-    def _adopt(self, stage: Stage, job_id: str) -> Submitted:
-        adopted = Job(executor="slurm", id=job_id)
-        self.manifest = set_entry(self.folder, self.manifest, stage.name, job=adopted, state="queued")
-        return Submitted(stage.name, job_id, "live already")
+    def _paths(self, stage: Stage, job_id: str, node: int = 0) -> JobPaths:
+        return JobPaths(_files(self.folder, stage, in_array="_" in job_id), job_id, node)
 
-    def submit(self, stage: Stage, parent_jobs: Iterable[str]) -> Job:
-        """Submit one stage behind its parents' live jobs. Raises WorkFailed when Slurm refuses it."""
-        self.folder.forget_attempt(stage.name)
-        executor = submitit.SlurmExecutor(self.folder.logs(stage.name).resolve(), python=python(self.cluster))
+    def submit(self, stages: Sequence[Stage], parent_jobs: Iterable[str]) -> list[Job]:
+        """Submit stages, all behind the same live jobs of their parents. Raises WorkFailed when Slurm refuses them."""
+        for stage in stages:
+            self.folder.forget_attempt(stage.name)
+        files = _files(self.folder, stages[0], in_array=len(stages) > 1)
+        executor = submitit.SlurmExecutor(files, python=python(self.cluster))
         code = Path(self.manifest.code)
-        executor.update_parameters(**parameters(self.folder, self.cluster, code, stage, parent_jobs))
+        executor.update_parameters(**parameters(self.folder, self.cluster, code, stages, parent_jobs))
+        ranks = self.cluster.ranks_per_node if stages[0].trains else 1
+        asked = job.Request(ranks, self.cluster.fruitless_restarts, self.cluster.stage_data)
+        calls = [functools.partial(job.enter, str(self.folder.path.resolve()), stage.name, asked) for stage in stages]
         try:
-            ranks = self.cluster.ranks_per_node if stage.trains else 1
-            asked = job.Request(ranks, self.cluster.fruitless_restarts, self.cluster.stage_data)
-            found = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, asked)
+            found = executor.submit_array(calls)
         except REFUSALS as error:
             raise WorkFailed(
-                f"Slurm did not take stage {stage.name}: {last_line(error)}\n"
+                f"Slurm did not take stage {stages[0].name}: {last_line(error)}\n"
                 "  Jobs that were submitted before it are kept.\n"
                 "  remedy: mend the cluster file (--cluster) or wait for the controller; run the same command again."
             ) from error
-        submitted = Job(executor="slurm", id=str(found.job_id))
-        self.manifest = set_entry(self.folder, self.manifest, stage.name, job=submitted, state="queued")
-        return submitted
+        return self._note({stage: str(given.job_id) for stage, given in zip(stages, found, strict=True)})
+
+    def _note(self, jobs: Mapping[Stage, str]) -> list[Job]:
+        """Write down which jobs stand for stages, and show what an array writes in each stage's own folder."""
+        noted = {stage.name: Job(executor="slurm", id=job_id) for stage, job_id in jobs.items()}
+        changes = {name: {"job": submitted, "state": "queued"} for name, submitted in noted.items()}
+        self.manifest = set_entries(self.folder, self.manifest, changes)
+        for stage, job_id in jobs.items():
+            for node in range(self.cluster.nodes if "_" in job_id else 0):
+                log = self._paths(stage, job_id, node).stdout
+                link = self.folder.logs(stage.name) / log.name
+                link.parent.mkdir(exist_ok=True)
+                if not link.is_symlink():
+                    link.symlink_to(os.path.relpath(log, link.parent.resolve()))
+        return list(noted.values())
+
+
+def arrays(stages: Iterable[Stage], size: int) -> Iterator[list[Stage]]:
+    """Yield the stages in their order, those together that differ in nothing but the seed, at most `size`."""
+    for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
+        while some := list(itertools.islice(alike, size)):
+            yield some
+
+
+def _files(folder: PipelineFolder, stage: Stage, in_array: bool) -> Path:
+    """Return where submitit's files and the logs of a stage's job lie; those of an array lie together."""
+    return folder.logs(stage.seeds_of if in_array and stage.seeds_of else stage.name).resolve()
 
 
 def parameters(
-    folder: PipelineFolder, cluster: SlurmCluster, code: Path, stage: Stage, parent_jobs: Iterable[str]
+    folder: PipelineFolder, cluster: SlurmCluster, code: Path, stages: Sequence[Stage], parent_jobs: Iterable[str]
 ) -> dict[str, Any]:
-    """Return submitit's parameters for one stage: one task on each node, started by srun so that its signals arrive.
+    """Return submitit's parameters for a stage: one task on each node, started by srun so that its signals arrive.
 
-    The task starts the node's ranks. A report has one process and needs no GPU.
+    The task starts the node's ranks. A report has one process and needs no GPU. Several stages are an array, and all
+    run at once if there is room.
     """
-    parents = list(parent_jobs)
+    stage, parents = stages[0], list(parent_jobs)
     cpus = cluster.cpus_per_process * (cluster.ranks_per_node if stage.trains else 1)
     condition = "afterany" if stage.after == "any" else "afterok"
     return {
-        "job_name": job_name(folder.id, stage.name),
+        "job_name": job_name(folder.id, [stage.name for stage in stages]),
+        "array_parallelism": len(stages),
         "partition": cluster.partition,
         "account": cluster.account,
         "qos": cluster.qos,
@@ -128,7 +174,7 @@ def parameters(
         "stderr_to_stdout": True,
         "wckey": None,
         "setup": [*cluster.setup, *exports(code)],
-        "teardown": [_afterwards(folder, cluster, stage)],
+        "teardown": [_afterwards(folder, cluster, stages)],
         "dependency": ":".join([condition, *parents]) if parents else None,
         "additional_parameters": {
             "kill-on-invalid-dep": "yes",
@@ -151,81 +197,25 @@ def python(cluster: SlurmCluster) -> str:
     return shlex.quote(cluster.python or sys.executable)
 
 
-def _afterwards(folder: PipelineFolder, cluster: SlurmCluster, stage: Stage) -> str:
+def _afterwards(folder: PipelineFolder, cluster: SlurmCluster, stages: Sequence[Stage]) -> str:
     """Return the script's last line: it is given the exit code of srun, and its own is the job's."""
-    asked = [str(folder.path.resolve()), stage.name, str(cluster.fruitless_restarts)]
-    return f"exec {shlex.join([sys.executable, '-m', 'slurm.requeue', *asked])} $?"
+    asked = [str(folder.path.resolve()), str(cluster.fruitless_restarts)]
+    names = shlex.join(stage.name for stage in stages)
+    return f"exec {shlex.join([sys.executable, '-m', 'slurm.requeue', *asked])} $? {names}"
 
 
-def preview(folder: PipelineFolder, cluster: SlurmCluster, stage: Stage) -> str:
-    """Return the sbatch script of a stage, with its parents' names where their job ids will stand."""
-    logs = folder.logs(stage.name).resolve()
-    command = f"{python(cluster)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
+def preview(folder: PipelineFolder, cluster: SlurmCluster, stages: Sequence[Stage]) -> str:
+    """Return the sbatch script of a stage or an array, with its parents' names where their job ids will stand."""
+    files = _files(folder, stages[0], in_array=len(stages) > 1)
+    command = f"{python(cluster)} -u -m submitit.core._submit {shlex.quote(str(files))}"
+    parents = [f"<{name}>" for name in stages[0].needs]
     text: str = _make_sbatch_string(
         command=command,
-        folder=logs,
-        **parameters(folder, cluster, snapshot_path(folder.path), stage, [f"<{name}>" for name in stage.needs]),
+        folder=files,
+        map_count=len(stages) if len(stages) > 1 else None,
+        **parameters(folder, cluster, snapshot_path(folder.path), stages, parents),
     )
-    return text
-
-
-def job_name(pipeline_id: str, stage: str) -> str:
-    return f"{pipeline_id}/{stage}"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A live job of a pipeline."""
-
-    id: str
-    entry: QueueEntry
-
-
-def read_queue(pipeline_id: str) -> dict[str, Found]:
-    """Return the live jobs of a pipeline by stage, found by name: also one whose id was never written down.
-
-    Raises WorkFailed when Slurm does not answer.
-    """
-    form = SEPARATOR.join(["%i", "%T", "%r", "%j"])
-    # Whoever submitted them: two people may work on one pipeline.
-    lines = _ask(["squeue", "--noheader", "--format", form]).splitlines()
-    found: dict[str, Found] = {}
-    for line in lines:
-        number, state, reason, name = line.split(SEPARATOR, 3)
-        pipeline, _, stage = name.partition("/")
-        if pipeline == pipeline_id:
-            found[stage] = Found(number, QueueEntry(state, reason))
-    return found
-
-
-def queue_by_job(found: Mapping[str, Found]) -> dict[str, QueueEntry]:
-    return {job.id: job.entry for job in found.values()}
-
-
-def job_state(job: str) -> str | None:
-    """Return a job's state and, while it waits, the reason: `PENDING (Resources)`; None when it has left the queue."""
-    asked = subprocess.run(
-        ["squeue", "--noheader", "--jobs", job, "--format=%T (%r)"], capture_output=True, text=True, timeout=60
-    )
-    return asked.stdout.strip().removesuffix(" (None)") or None
-
-
-def cancel_jobs(jobs: list[str]) -> None:
-    """Cancel jobs by id. Raises WorkFailed when Slurm does not answer."""
-    if jobs:
-        _ask(["scancel", *jobs])
-
-
-def _ask(command: list[str]) -> str:
-    remedy = "  remedy: run this on a login node of the cluster, when its controller answers."
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    except FileNotFoundError:
-        raise WorkFailed(f"Slurm is not on this machine: no `{command[0]}`\n{remedy}") from None
-    except subprocess.CalledProcessError as error:
-        raise WorkFailed(f"`{command[0]}` failed: {error.stderr.strip()}\n{remedy}") from None
-    except subprocess.TimeoutExpired:
-        raise WorkFailed(f"`{command[0]}` did not answer within a minute\n{remedy}") from None
+    return f"### {', '.join(stage.name for stage in stages)}\n{text}"
 
 
 def last_line(error: Exception) -> str:

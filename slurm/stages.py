@@ -33,6 +33,8 @@ class Stage(Config):
     """A file that the command leaves behind, relative to the pipeline's folder."""
     recipe_file: str | None = None
     """The recipe it reads: where that was edited, the stage is not done. The program's own are relative to them."""
+    seeds_of: str | None = None
+    """What stages that differ in nothing but the seed have in common, and their names begin with."""
 
     @property
     def trains(self) -> bool:
@@ -66,7 +68,9 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     first = [build.pretrain(name, entry, file.export_epochs(name)) for name, entry in file.pretrain.items()]
     first += [build.finetune(name, file.finetune[name]) for name in _chain_order(file)]
     transfers = [
-        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed)
+        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed).model_copy(
+            update={"seeds_of": f"{name}.{label}"}
+        )
         for name, work in file.tasks.items()
         for label, source in file.encoders.items()
         for seed in file.seeds

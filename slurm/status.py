@@ -14,7 +14,7 @@ from rich.live import Live
 from benchmarks.errors import UserError, WorkFailed, did_you_mean
 from slurm.display import console_for_tables, describe, stage_table
 from slurm.folder import Manifest, PipelineFolder, hold, holder_pid, is_held, list_pipelines, read_holder
-from slurm.launch import set_entry
+from slurm.launch import set_entries
 from slurm.launcher import look
 from slurm.state import LIVE, View
 
@@ -136,14 +136,12 @@ def cancel(folder: PipelineFolder) -> int:
 
 
 def _cancel_jobs(folder: PipelineFolder) -> None:
-    from slurm.sbatch import cancel_jobs, read_queue
+    from slurm.queue import cancel_jobs, read_queue
 
     with hold(folder.lock_file, f"pipeline {folder.id}"):
         found = read_queue(folder.id)
         cancel_jobs([job.id for job in found.values()])
-        manifest = folder.read_manifest()
-        for stage in found:
-            manifest = set_entry(folder, manifest, stage, state="cancelled")
+        set_entries(folder, folder.read_manifest(), {stage: {"state": "cancelled"} for stage in found})
 
 
 def _stop_here(folder: PipelineFolder, live: list[str]) -> bool:

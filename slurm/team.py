@@ -152,7 +152,7 @@ def _address(layout: Layout) -> str:
 
 def free_port(job: str) -> int:
     """Return a port that nothing listens on here: the one that belongs to the job's id, or else the next."""
-    first = int(job.partition(".")[0]) % len(PORTS)
+    first = sum(map(int, job.partition(".")[0].split("_"))) % len(PORTS)
     for port in itertools.chain(PORTS[first:], PORTS[:first]):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

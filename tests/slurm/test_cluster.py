@@ -114,7 +114,7 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     )
     folder = PipelineFolder(tmp_path / "study-1")
     stage = Stage(name="digits.a.seed0", argv=("transfer",), needs=("pretrain.a",), announces=True)
-    lines = preview(folder, cluster, stage).splitlines()
+    lines = preview(folder, cluster, [stage]).splitlines()
     for option in (
         *("partition=gpu", "account=lab", "qos=long", "constraint='a100|h100'", "gpus-per-node=2", "mem=64GB"),
         *("nodes=4", "cpus-per-task=24", "time=4320", "exclude=n7", "ntasks-per-node=1", "signal=USR2@120"),
@@ -126,7 +126,7 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     assert "--kill-on-bad-exit=1" in srun
     assert lines.index("module load cuda") < lines.index(srun)
     report = Stage(name="report", argv=("report",), needs=("a", "b"), after="any")
-    lines = preview(folder, cluster, report).splitlines()
+    lines = preview(folder, cluster, [report]).splitlines()
     assert "#SBATCH --dependency='afterany:<a>:<b>'" in lines
     assert "#SBATCH --nodes=1" in lines
     assert "#SBATCH --cpus-per-task=12" in lines
@@ -142,7 +142,7 @@ def test_a_container_and_its_interpreter_run_the_stage(tmp_path: Path) -> None:
         python="/usr/bin/python3",
     )
     lines = preview(
-        PipelineFolder(tmp_path / "study-1"), cluster, Stage(name="a", argv=(), announces=True)
+        PipelineFolder(tmp_path / "study-1"), cluster, [Stage(name="a", argv=(), announces=True)]
     ).splitlines()
     (srun,) = (line for line in lines if line.startswith("srun "))
     assert " --container-image=/images/torch.sqsh --container-mounts=/data:/data,/home/me:/home/me " in srun

@@ -23,7 +23,7 @@ from slurm.snapshot import PARTS
 from tests.command import ROOT
 from tests.slurm.bench import STUB, Bench, alive
 from tests.slurm.conftest import open_slurm_bench, real_slurm
-from tests.slurm.test_slurm import jobs, queue, states
+from tests.slurm.test_slurm import jobs, queue, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 
 pytestmark = pytest.mark.faults
@@ -47,13 +47,16 @@ def bench(tmp_path: Path, cluster: Cluster) -> Iterator[Bench]:
 
 def launch(bench: Bench, *options: str) -> str:
     """Submit the pipeline with one seed; return the job id of the pretraining."""
-    (bench.path / "cluster.yaml").write_text(
-        f"{{executor: slurm, gpus_per_node: 0, time_limit: 10m, {', '.join(['cpus_per_process: 1', *options])}}}"
-    )
+    write_cluster(bench, *options)
     submitted = bench.submit("--cluster", "cluster.yaml", "seeds=[0]")
     assert submitted.returncode == 0, submitted.stdout
     found: str = jobs(bench)[STAGE]["id"]
     return found
+
+
+def write_cluster(bench: Bench, *options: str) -> None:
+    told = ", ".join(["executor: slurm", "gpus_per_node: 0", "time_limit: 10m", "cpus_per_process: 1", *options])
+    (bench.path / "cluster.yaml").write_text(f"{{{told}}}")
 
 
 def slurm(bench: Bench, *command: str) -> str:
@@ -66,11 +69,6 @@ def queue_or_none(bench: Bench) -> list[str]:
         return queue(bench)
     except subprocess.CalledProcessError:
         return []
-
-
-def wait_until_empty(bench: Bench) -> dict[str, str]:
-    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.5)
-    return states(bench)
 
 
 def assert_done_by(bench: Bench, job: str, beginnings: int) -> None:
@@ -214,14 +212,20 @@ def test_scancel_is_final(bench: Bench) -> None:
 
 
 def test_a_submit_killed_between_two_stages_is_finished_by_the_next(bench: Bench) -> None:
-    (bench.path / "cluster.yaml").write_text(
-        "{executor: slurm, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
+    """At its second call of sbatch, which is lost with it."""
+    shim = bench.path / "bin" / "sbatch"
+    shim.parent.mkdir()
+    shim.write_text(
+        '#!/bin/sh\n[ -e calls ] && kill -KILL $PPID && exit\ntouch calls\nPATH="${PATH#*:}" exec sbatch "$@"\n'
     )
+    shim.chmod(0o755)
+    path = bench.environment["PATH"]
+    bench.environment["PATH"] = f"{shim.parent}:{path}"
     bench.hold(STAGE)
-    first = bench.start("pipeline", "submit", "pipeline.yaml", "--cluster", "cluster.yaml", "seeds=[0]")
-    bench.wait_for(lambda: len(queue(bench)) == 1, "the first job is in the queue")
-    first.kill()
-    first.wait()
+    write_cluster(bench)
+    assert bench.submit("--cluster", "cluster.yaml", "seeds=[0]").returncode == -signal.SIGKILL
+    assert len(queue(bench)) == 1
+    bench.environment["PATH"] = path
     job = launch(bench)
     bench.let_go(STAGE)
     assert_done_by(bench, job, beginnings=1)
@@ -241,9 +245,7 @@ def test_a_job_whose_submit_was_killed_before_it_was_whole_is_replaced(bench: Be
 
 
 def test_two_submits_at_once_submit_every_stage_once(bench: Bench) -> None:
-    (bench.path / "cluster.yaml").write_text(
-        "{executor: slurm, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
-    )
+    write_cluster(bench)
     bench.hold(STAGE)
     both = [
         bench.start("pipeline", "submit", "pipeline.yaml", "--cluster", "cluster.yaml", "seeds=[0]") for _ in range(2)
@@ -277,7 +279,7 @@ def test_a_child_whose_failed_parent_slurm_has_forgotten_does_not_run(bench: Ben
         for name, value in bench.environment.items():
             patch.setenv(name, value)
         launcher = SlurmLauncher(bench.folder, manifest, load_cluster(str(bench.path / "cluster.yaml")))
-        launcher.submit(child, [job])
+        launcher.submit([child], [job])
     found = wait_until_empty(bench)
     assert found[child.name] == "skipped"
     assert child.name not in bench.begun()

@@ -17,9 +17,9 @@ from benchmarks.rundir import follow
 from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.test_faults import slurm, wait_until_empty
+from tests.slurm.test_faults import slurm
 from tests.slurm.test_ranks import pipeline
-from tests.slurm.test_slurm import jobs, states
+from tests.slurm.test_slurm import jobs, states, wait_until_empty
 
 pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"

@@ -16,7 +16,7 @@ def states(bench: Bench) -> dict[str, str]:
     """Return the state of each stage as `pipeline status` tells it, without its reason."""
     lines = bench.mimbench("pipeline", "status", bench.folder.id).stdout.splitlines()
     words = [line.split() for line in lines]
-    return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in STAGES}
+    return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in jobs(bench)}
 
 
 def wait_until_ended(bench: Bench) -> dict[str, str]:
@@ -33,6 +33,12 @@ def wait_until_ended(bench: Bench) -> dict[str, str]:
 def queue(bench: Bench) -> list[str]:
     command = ["squeue", "--noheader", "--format=%i"]
     return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def wait_until_empty(bench: Bench) -> dict[str, str]:
+    """Wait until Slurm has no job any more; return the state of each stage."""
+    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.5)
+    return states(bench)
 
 
 def jobs(bench: Bench) -> dict[str, Any]:
