@@ -6,7 +6,6 @@ The seeds of a stage are one array of jobs.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import shlex
 import subprocess
@@ -27,7 +26,7 @@ from slurm.folder import Job, Manifest, PipelineFolder
 from slurm.launch import forget_unfinished, set_entries
 from slurm.queue import cancel_jobs, job_name, read_queue
 from slurm.snapshot import exports, snapshot_path
-from slurm.stages import Stage
+from slurm.stages import Stage, arrays
 from slurm.state import observe
 
 REFUSALS = (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError)
@@ -132,13 +131,6 @@ class SlurmLauncher:
                 if not link.is_symlink():
                     link.symlink_to(os.path.relpath(log, link.parent.resolve()))
         return list(noted.values())
-
-
-def arrays(stages: Iterable[Stage], size: int) -> Iterator[list[Stage]]:
-    """Yield the stages in their order, those together that differ in nothing but the seed, at most `size`."""
-    for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
-        while some := list(itertools.islice(alike, size)):
-            yield some
 
 
 def _files(folder: PipelineFolder, stage: Stage, in_array: bool) -> Path:
