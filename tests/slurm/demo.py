@@ -1,4 +1,4 @@
-"""The demo on a throwaway Slurm of two nodes and on this machine: `python -m tests.slurm.demo`. The scores are the same.
+"""The demo on a throwaway Slurm of two nodes and on this machine has the same scores: `python -m tests.slurm.demo`.
 
 Not among the tests: it takes about 20 minutes on two cores.
 """
