@@ -25,7 +25,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_digits(digits: Path, tmp_path: Path) -> Path:
     """48 unlabelled scans, 4 training and 2 test scans per class; a copy that a test may damage."""
-    root = tmp_path / "small_digits"
+    return cut(digits, tmp_path / "small_digits")
+
+
+def cut(digits: Path, root: Path) -> Path:
+    """Copy to `root` what `small_digits` has; return it."""
     _copy(sorted((digits / "unlabelled").iterdir())[:48], root / "unlabelled")
     for label in range(10):
         _copy(sorted((digits / "train" / str(label)).iterdir())[:4], root / "train" / str(label))

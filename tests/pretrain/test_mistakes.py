@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 import mimbench
+from tests.disk import grow, small_disk
 from tests.runs import only_run, record_of, start
 
 
@@ -125,15 +124,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run(
     assert "a lower training.schedule.base_lr" in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_loses_nothing(pretrain_command: list[str], tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"mount is not allowed here: {mounted.stderr.decode().strip()}")
-    try:
-        # One state of this model is 37 MB: two fit, and the third is written before the oldest goes.
+    # One state of this model is 37 MB: two fit, and the third is written before the oldest goes.
+    with small_disk(tmp_path / "disk", size_mb=90) as disk:
         process = start([*pretrain_command, "--runs", str(disk / "runs")])
         output, _ = process.communicate(timeout=120)
         assert process.returncode == mimbench.FAILED, output
@@ -142,10 +135,8 @@ def test_a_full_disk_loses_nothing(pretrain_command: list[str], tmp_path: Path) 
         folder = only_run(disk / "runs")
         assert len(list((folder / "checkpoints").glob("step_*"))) == 2, "the good ones survive"
         assert not list((folder / "checkpoints").glob(".*")), "the broken one is gone"
-        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        grow(disk, size_mb=200)
         assert mimbench.main([*pretrain_command, "--runs", str(disk / "runs")]) == 0
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_print_shows_a_recipe_that_can_be_passed_back(

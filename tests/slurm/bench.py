@@ -18,6 +18,7 @@ from slurm.progress import read_progress
 from tests.command import ROOT
 
 STUB = Path(__file__).parent / "stub"
+HELD = Path(__file__).parent / "held"
 PATIENCE_S = 120.0
 
 PIPELINE = """
@@ -43,8 +44,8 @@ TRAINED = STAGES[:-1]
 class Bench:
     """One test's working folder."""
 
-    def __init__(self, path: Path, environment: dict[str, str] | None = None, stub: bool = True) -> None:
-        """Without the stub, stages really train."""
+    def __init__(self, path: Path, environment: dict[str, str] | None = None, stub: Path | None = STUB) -> None:
+        """With the stub HELD, the pretraining really trains; without any, every stage does."""
         self.path = path
         self.desk = path / "desk"
         self.desk.mkdir()
@@ -52,7 +53,7 @@ class Bench:
         (path / "pipeline.yaml").write_text(PIPELINE)
         self.environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([*([str(STUB)] if stub else []), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([*([str(stub)] if stub else []), str(ROOT)]),
             "CHEAP_STAGES": str(self.desk),
             "COLUMNS": "160",
             **(environment or {}),

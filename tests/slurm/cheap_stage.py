@@ -45,7 +45,7 @@ def work_on(
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
     with open_run(work.folder, record, recipe.to_yaml()) as run, StopRequest() as stop:
-        _note(desk, stage, "begins")
+        note(desk, stage, "begins")
         if (desk / f"{stage}.fail").exists():
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
@@ -60,15 +60,16 @@ def work_on(
                 raise ZeroDivisionError("a bug")
             if stop.requested:
                 run.update(steps=step)
-                _note(desk, stage, f"stops on {stop.requested}")
+                note(desk, stage, f"stops on {stop.requested}")
                 raise Stopped(f"{stop.requested} after step {step}; the state is saved")
-        _note(desk, stage, "ends")
+        note(desk, stage, "ends")
         digest = hashlib.sha256(work.folder.path.name.encode()).hexdigest()
         run.complete(steps=STEPS, exported_sha256=digest)
     return 0
 
 
-def _note(desk: Path, stage: str, event: str) -> None:
+def note(desk: Path, stage: str, event: str) -> None:
+    """Add a line to the diary of the test."""
     threads = os.environ.get("OMP_NUM_THREADS")
     who = {"stage": stage, "pid": os.getpid(), "rank": ranks.rank()}
     line = {**who, "event": event, "at": time.time(), "threads": threads}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.bench import Bench
+from tests.slurm.bench import STUB, Bench
 from tests.slurm.throwaway_cluster import Cluster, throwaway_cluster, why_not
 
 
@@ -39,9 +39,19 @@ def slurm_environment() -> Iterator[dict[str, str]]:
         yield cluster.environment
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes, whose parts a test may kill."""
+    with real_slurm(nodes=3) as found:
+        yield found
+
+
 @contextlib.contextmanager
 def open_slurm_bench(
-    path: Path, environment: dict[str, str], options: str = "cpus_per_process: 1, time_limit: 10m", stub: bool = True
+    path: Path,
+    environment: dict[str, str],
+    options: str = "cpus_per_process: 1, time_limit: 10m",
+    stub: Path | None = STUB,
 ) -> Iterator[Bench]:
     """Yield a bench whose `--cluster slurm.yaml` is the throwaway cluster. Its jobs are cancelled at the end."""
     found = Bench(path, environment, stub)
@@ -62,5 +72,5 @@ def two_nodes(tmp_path: Path, small_digits: Path, slurm_environment: dict[str, s
     """As `slurm_bench`, for stages that really train in one process on each of the two nodes."""
     assert small_digits.parent == tmp_path
     options = "nodes: 2, cpus_per_process: 1, time_limit: 20m"
-    with open_slurm_bench(tmp_path, slurm_environment, options, stub=False) as found:
+    with open_slurm_bench(tmp_path, slurm_environment, options, stub=None) as found:
         yield found

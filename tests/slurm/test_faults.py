@@ -22,7 +22,7 @@ from slurm.sbatch import SlurmLauncher
 from slurm.snapshot import PARTS
 from tests.command import ROOT
 from tests.slurm.bench import STUB, Bench, alive
-from tests.slurm.conftest import open_slurm_bench, real_slurm
+from tests.slurm.conftest import open_slurm_bench
 from tests.slurm.test_slurm import jobs, queue, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 
@@ -31,12 +31,6 @@ STAGE = "pretrain.simmim"
 SAVED_AFTER_S = 8
 """slurmctld writes new jobs down after at most 5 s; those of the last seconds die with it."""
 DONE = {STAGE: "completed", "digits.simmim.seed0": "completed", "digits.scratch.seed0": "completed"}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with real_slurm(nodes=3) as found:
-        yield found
 
 
 @pytest.fixture

@@ -1,123 +1,140 @@
-"""Real trainings through what a cluster does to them: the numbers are those of an undisturbed run, to the bit."""
+"""Real trainings through what a cluster does to them: the numbers are those of an undisturbed run, to the bit.
+
+A fault finds the training in a step that waits for it, so it never comes too late; what is measured of the encoder
+afterwards is cheap (tests.slurm.held). The first test alone trains everything.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from benchmarks.rundir import follow
+from tests.conftest import cut
+from tests.disk import grow, small_disk
 from tests.runs import assert_same_training, only_run, record_of
-from tests.slurm.bench import Bench
+from tests.slurm.bench import HELD, Bench
 from tests.slurm.conftest import open_slurm_bench
+from tests.slurm.held_pretrain import HELD_AFTER
 from tests.slurm.test_faults import slurm
 from tests.slurm.test_ranks import pipeline
 from tests.slurm.test_slurm import jobs, states, wait_until_empty
+from tests.slurm.throwaway_cluster import Cluster
+from tests.test_distributed import finished
+from tests.test_distributed import launch as start_ranks
 
 pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"
-EPOCHS = 20
+EPOCHS = 3
+"""Of three steps each; every second one is saved."""
+SAVED = HELD_AFTER - 1
+"""The last step in a checkpoint while the training is held."""
+
+Undisturbed = Callable[[int], Path]
+"""Returns the run folder of the same training in so many ranks, without Slurm and without any fault."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    data = cut(digits, folder / "small_digits")
+    stage = yaml.safe_load(pipeline(EPOCHS))["pretrain"]["simmim"]
+    command = ["pretrain", stage["recipe"], *stage["overrides"], f"data.root={data}"]
+
+    @functools.cache
+    def train(ranks: int) -> Path:
+        runs = folder / f"{ranks} ranks"
+        ends = finished(start_ranks([*command, "--runs", str(runs)], ranks))
+        assert [code for code, *_ in ends] == [0] * ranks, ends
+        return only_run(runs)
+
+    return train
 
 
 @pytest.fixture
-def bench(small_digits: Path, slurm_environment: dict[str, str]) -> Iterator[Bench]:
-    with open_slurm_bench(small_digits.parent, slurm_environment, stub=False) as found:
+def bench(small_digits: Path, cluster: Cluster) -> Iterator[Bench]:
+    with open_slurm_bench(small_digits.parent, cluster.environment, stub=HELD) as found:
         yield found
 
 
-def launch(
-    bench: Bench, *options: str, cluster: str = "cpus_per_process: 1, time_limit: 10m", epochs: int = EPOCHS
-) -> Path:
-    """Submit a pretraining and what follows from it; return its run folder when it has begun to train."""
-    submit(bench, cluster, epochs, *options)
-    bench.wait_for(lambda: bench.step_of(STAGE) > 2, "it trains")
-    return follow(bench.folder.announcement(STAGE))
-
-
-def submit(bench: Bench, cluster: str, epochs: int, *options: str) -> None:
-    (bench.path / "pipeline.yaml").write_text(pipeline(epochs))
-    (bench.path / "cluster.yaml").write_text(f"{{executor: slurm, gpus_per_node: 0, {cluster}}}")
+def submit(bench: Bench, *options: str, cluster: str = "cpus_per_process: 1") -> None:
+    (bench.path / "pipeline.yaml").write_text(pipeline(EPOCHS))
+    (bench.path / "cluster.yaml").write_text(f"{{executor: slurm, gpus_per_node: 0, time_limit: 10m, {cluster}}}")
     submitted = bench.submit("--cluster", "cluster.yaml", *options)
     assert submitted.returncode == 0, submitted.stdout
 
 
-def undisturbed(bench: Bench, run: Path, ranks: int = 1) -> Path:
-    """Train the same on this machine, beside the cluster, without any fault."""
-    variables = {**bench.environment, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29631"}
-    command = [*record_of(run).command[1:]]
-    for option in ("--runs", "--announce"):
-        at = command.index(option)
-        command[at + 1] = str(bench.path / f"undisturbed{option}")
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "mimbench", *command],
-            cwd=bench.path,
-            env={**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(ranks)
-    ]
-    assert [process.wait(120) for process in started] == [0] * ranks
-    return only_run(bench.path / "undisturbed--runs")
+def launch(bench: Bench, *options: str, cluster: str = "cpus_per_process: 1", ranks: int = 1) -> Path:
+    """Submit a pretraining and what follows from it; return its run folder when all ranks wait after a step."""
+    bench.hold(STAGE)
+    submit(bench, *options, cluster=cluster)
+    bench.wait_for(lambda: held(bench).keys() == {*range(ranks)}, "all ranks wait after the same step")
+    return follow(bench.folder.announcement(STAGE))
 
 
-def assert_nothing_lost(bench: Bench, run: Path, attempts: int, ranks: int = 1) -> None:
-    reference = undisturbed(bench, run, ranks)
+def held(bench: Bench) -> dict[int, int]:
+    """Return the process ids of the ranks that wait, by rank."""
+    return {found["rank"]: found["pid"] for found in bench.diary("held")}
+
+
+def assert_nothing_lost(bench: Bench, run: Path, reference: Path, *went_on_from: int) -> None:
+    """All stages are done; the pretraining was begun once more from each of these steps, and nobody can tell."""
     found = wait_until_empty(bench)
     assert set(found.values()) == {"completed"}, found
-    assert record_of(run).attempts == attempts
+    assert record_of(run).attempts == 1 + len(went_on_from)
+    steps = re.findall(r"^continuing from step (\d+) of", log_of(bench), re.MULTILINE)
+    assert [int(step) for step in steps] == [*went_on_from]
+    assert_as_undisturbed(run, reference)
+
+
+def assert_as_undisturbed(run: Path, reference: Path) -> None:
+    assert run.name == reference.name  # the same request: recipe, data and seed
     assert_same_training(run, reference)
+    assert record_of(run).metrics == record_of(reference).metrics
     assert record_of(run).exported_sha256 == record_of(reference).exported_sha256
 
 
-def trainer(bench: Bench, rank: int = 0) -> int:
-    """Return the process id of a rank of the pretraining."""
-    attempt = bench.folder.read_attempt(STAGE)
-    assert attempt is not None
-    if attempt.meeting is None:
-        return attempt.pid
-    name = f"\0RANK={rank}\0"
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = str(bench.path) in os.readlink(process / "cwd") and "slurm.rank" in (process / "cmdline").read_text()
-            if ours and name in (process / "environ").read_text():
-                return int(process.name)
-        except OSError:
-            continue
-    raise AssertionError(f"no rank {rank}")
+def log_of(bench: Bench) -> str:
+    """Return the log of all starts of the pretraining's last job."""
+    return bench.mimbench("pipeline", "logs", "trained", STAGE).stdout
 
 
-def test_without_any_fault_the_table_is_that_of_this_machine(bench: Bench) -> None:
-    launch(bench, epochs=3)
-    assert set(wait_until_empty(bench).values()) == {"completed"}
-    here = bench.submit("--runs", "here", "--pipelines", "local")
-    assert here.returncode == 0, here.stdout
-    (local,) = (bench.path / "local").glob("*/report/leaderboard.txt")
-    there, here_too = (bench.folder.report / "leaderboard.txt").read_text(), local.read_text()
-    assert "top1" in there.split("Start")[0]  # the scores; below them stand times, which differ
-    assert there.split("Start")[0] == here_too.split("Start")[0]
+def test_without_any_fault_the_table_is_that_of_this_machine(small_digits: Path, cluster: Cluster) -> None:
+    with open_slurm_bench(small_digits.parent, cluster.environment, stub=None) as bench:
+        submit(bench)
+        assert set(wait_until_empty(bench).values()) == {"completed"}
+        here = bench.submit("--runs", "here", "--pipelines", "local")
+        assert here.returncode == 0, here.stdout
+        (local,) = (bench.path / "local").glob("*/report/leaderboard.txt")
+        there, here_too = (bench.folder.report / "leaderboard.txt").read_text(), local.read_text()
+        assert "top1" in there.split("Start")[0]  # the scores; below them stand times, which differ
+        assert there.split("Start")[0] == here_too.split("Start")[0]
 
 
-def test_a_killed_training(bench: Bench) -> None:
+def test_a_killed_training(bench: Bench, undisturbed: Undisturbed) -> None:
     run = launch(bench)
-    os.kill(trainer(bench), signal.SIGKILL)
-    assert_nothing_lost(bench, run, attempts=2)
+    os.kill(held(bench)[0], signal.SIGKILL)
+    bench.let_go(STAGE)
+    assert_nothing_lost(bench, run, undisturbed(1), SAVED)
 
 
-def test_a_killed_loader_process(bench: Bench) -> None:
+def test_a_killed_loader_process(bench: Bench, undisturbed: Undisturbed) -> None:
     run = launch(bench, "pretrain.simmim.overrides=" + with_workers())
-    pid = trainer(bench)
+    pid = held(bench)[0]
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     loader = next(pid for pid in children if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text())
     os.kill(int(loader), signal.SIGKILL)
-    assert_nothing_lost(bench, run, attempts=2)
+    bench.wait_for(lambda: record_of(run).status == "failed", "the training finds out")
+    bench.let_go(STAGE)
+    assert_nothing_lost(bench, run, undisturbed(1), SAVED)
 
 
 def with_workers() -> str:
@@ -125,41 +142,84 @@ def with_workers() -> str:
     return json.dumps([*overrides, "training.workers=1"])
 
 
-def test_a_rank_that_hangs(bench: Bench) -> None:
+def test_a_rank_that_hangs(bench: Bench, undisturbed: Undisturbed) -> None:
     """SIGSTOP: its process lives, and answers nothing. The other rank waits for it as long as it is told to."""
-    cluster = "nodes: 2, cpus_per_process: 1, time_limit: 10m, setup: [export MIMBENCH_PEER_TIMEOUT_S=8]"
-    run = launch(bench, cluster=cluster)
-    stuck = trainer(bench, rank=1)
-    os.kill(stuck, signal.SIGSTOP)
-    assert_nothing_lost(bench, run, attempts=2, ranks=2)
+    cluster = "nodes: 2, cpus_per_process: 1, setup: [export MIMBENCH_PEER_TIMEOUT_S=8]"
+    run = launch(bench, cluster=cluster, ranks=2)
+    os.kill(held(bench)[1], signal.SIGSTOP)
+    bench.let_go(STAGE)
+    assert_nothing_lost(bench, run, undisturbed(2), SAVED)
 
 
-def test_a_real_time_limit(bench: Bench) -> None:
-    """One minute, told 30 s before: longer than the training can take in one go."""
-    cluster = "cpus_per_process: 1, time_limit: 1m, stop_notice_s: 30"
-    run = launch(bench, cluster=cluster, epochs=400)
-    bench.wait_for(lambda: record_of(run).attempts == 2, "it goes on after the limit")
-    log = bench.mimbench("pipeline", "logs", "trained", STAGE).stdout
-    assert "SIGUSR2: saving after this step" in log
-    slurm(bench, "scancel", jobs(bench)[STAGE]["id"])
+def test_a_lost_node(bench: Bench, cluster: Cluster, undisturbed: Undisturbed) -> None:
+    """It has one of the two ranks, and not the batch script; the third node is spare."""
+    run = launch(bench, cluster="nodes: 2, cpus_per_process: 1", ranks=2)
+    job = jobs(bench)[STAGE]["id"]
+    nodes = slurm(bench, "scontrol", "show", "hostnames", slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip())
+    name = nodes.split()[-1]
+    cluster.lose_node(name)
+    bench.let_go(STAGE)
+    try:
+        assert_nothing_lost(bench, run, undisturbed(2), SAVED)
+        assert jobs(bench)[STAGE]["id"] == job
+    finally:
+        cluster.start_node(name)
+        cluster.wait_for_nodes()
 
 
-def test_a_disk_that_is_full_while_a_checkpoint_is_written(bench: Bench) -> None:
-    """A limit on the size of files stands for the disk: the kernel refuses the write all the same."""
-    submit(bench, "cpus_per_process: 1, time_limit: 10m, setup: [ulimit -f 64]", EPOCHS)
-    assert wait_until_empty(bench)[STAGE] == "failed"
-    assert "no room to write" in bench.mimbench("pipeline", "status", "trained").stdout
-    run = launch(bench)
-    assert_nothing_lost(bench, run, attempts=2)
+@pytest.mark.parametrize("how", ["preempted", "requeued"])
+def test_a_training_that_must_give_way(bench: Bench, undisturbed: Undisturbed, how: str) -> None:
+    run = launch(bench, cluster="partition: main, cpus_per_process: 1")
+    if how == "preempted":
+        slurm(bench, *["sbatch", "--partition=high", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=true"])
+    else:
+        slurm(bench, "scontrol", "requeue", jobs(bench)[STAGE]["id"])
+    assert_saved_and_went_on(bench, run, "SIGTERM", undisturbed(1))
 
 
-def test_a_truncated_record_of_a_finished_run(bench: Bench) -> None:
-    run = launch(bench)
+def test_a_real_time_limit(bench: Bench, undisturbed: Undisturbed) -> None:
+    """Slurm looks every 30 s who is near the limit: one of a minute, told 30 s before, may end as soon as it begins.
+
+    So the limit is set when the training has begun, and lifted when that has stopped.
+    """
+    run = launch(bench, cluster="cpus_per_process: 1, stop_notice_s: 30")
+    limited = ["scontrol", "update", f"JobId={jobs(bench)[STAGE]['id']}"]
+    slurm(bench, *limited, "TimeLimit=1")
+    bench.wait_for(lambda: record_of(run).status == "preempted", "Slurm has told that the limit is near")
+    slurm(bench, *limited, "TimeLimit=10")
+    assert_saved_and_went_on(bench, run, "SIGUSR2", undisturbed(1))
+
+
+def assert_saved_and_went_on(bench: Bench, run: Path, notice: str, reference: Path) -> None:
+    """It stopped on a signal of Slurm's in the step where it was held, and no step was done twice."""
+    bench.wait_for(lambda: record_of(run).attempts == 2, "it begins again")
+    bench.let_go(STAGE)
+    assert_nothing_lost(bench, run, reference, HELD_AFTER)
+    log = log_of(bench)
+    assert f"{notice}: saving after this step" in log
+    assert f"stopped: {notice} after step {HELD_AFTER} of" in log
+
+
+def test_a_disk_that_is_full_while_a_checkpoint_is_written(bench: Bench, undisturbed: Undisturbed) -> None:
+    # One state of this model is 37 MB: two fit, and the third is written before the oldest goes.
+    with small_disk(bench.path / "runs", size_mb=90) as disk:
+        submit(bench)
+        assert wait_until_empty(bench)[STAGE] == "failed"
+        run = follow(bench.folder.announcement(STAGE))
+        said = "".join(bench.mimbench("pipeline", "status", "trained").stdout.split())
+        assert f"noroomtowrite{run.relative_to(bench.path)}/checkpoints/step_000000004" in said
+        grow(disk, size_mb=200)
+        assert bench.mimbench("pipeline", "resume", "trained").returncode == 0
+        assert_nothing_lost(bench, run, undisturbed(1), SAVED)
+
+
+def test_a_truncated_record_of_a_finished_run(bench: Bench, undisturbed: Undisturbed) -> None:
+    submit(bench)
     assert set(wait_until_empty(bench).values()) == {"completed"}
-    reference = undisturbed(bench, run)
+    run = follow(bench.folder.announcement(STAGE))
+    assert_as_undisturbed(run, undisturbed(1))
     os.truncate(run / "record.json", (run / "record.json").stat().st_size // 2)
     assert states(bench)[STAGE] == "failed"
     assert bench.mimbench("pipeline", "resume", "trained").returncode == 0
     assert set(wait_until_empty(bench).values()) == {"completed"}
-    assert_same_training(run, reference)
-    assert record_of(run).exported_sha256 == record_of(reference).exported_sha256
+    assert_as_undisturbed(run, undisturbed(1))

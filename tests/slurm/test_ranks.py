@@ -49,7 +49,7 @@ def pipeline(epochs: int) -> str:
 @pytest.fixture
 def trained(tmp_path: Path, small_digits: Path) -> Iterator[Bench]:
     assert small_digits == tmp_path / "small_digits"
-    found = Bench(tmp_path, stub=False)
+    found = Bench(tmp_path, stub=None)
     (tmp_path / "one.yaml").write_text("{executor: local, stages_at_once: 1}")
     (tmp_path / "two.yaml").write_text("{executor: local, stages_at_once: 1, processes_per_stage: 2}")
     yield found

@@ -1,0 +1,42 @@
+"""The real `mimbench pretrain`, which a test can hold: a fault then finds it after the same step on any machine.
+
+While the file `<stage>.hold` lies in the folder CHEAP_STAGES, every rank waits after step HELD_AFTER, until the file is
+gone or a stop is requested. `diary.jsonl` there has a line for each rank that begins to wait.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.engine.stop import StopRequest
+from pretrain import cli
+from pretrain.train import MaskedImageModelling
+from tests.slurm.cheap_stage import note
+
+HELD_AFTER = 3
+
+
+def main(argv: Sequence[str]) -> int:
+    desk, stage = Path(os.environ["CHEAP_STAGES"]), Path(argv[argv.index("--announce") + 1]).stem
+    really = MaskedImageModelling.after_step
+
+    def after_step(problem: MaskedImageModelling, step: int) -> None:
+        really(problem, step)
+        if step != HELD_AFTER:
+            return
+        note(desk, stage, "held")
+        while (desk / f"{stage}.hold").exists() and not _is_asked_to_stop():
+            time.sleep(0.02)
+
+    MaskedImageModelling.after_step = after_step  # type: ignore[method-assign]
+    return cli.main(argv)
+
+
+def _is_asked_to_stop() -> bool:
+    """Tell what the training loop will see after this step: its own handler of signals knows."""
+    request = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return isinstance(request, StopRequest) and request.number != 0
