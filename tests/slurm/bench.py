@@ -45,7 +45,7 @@ class Bench:
     """One test's working folder."""
 
     def __init__(self, path: Path, environment: dict[str, str] | None = None, stub: Path | None = STUB) -> None:
-        """With the stub HELD, the pretraining really trains; without any, every stage does."""
+        """Without STUB, stages really train; HELD lets a test hold a pretraining."""
         self.path = path
         self.desk = path / "desk"
         self.desk.mkdir()

@@ -142,14 +142,19 @@ def test_a_rank_killed_on_the_other_node_begins_again_with_all_others(bench: Ben
     assert_done_by(bench, job, beginnings=2)
 
 
-@pytest.mark.parametrize("lost", ["first", "last"])
-def test_a_lost_node_is_replaced(bench: Bench, cluster: Cluster, lost: str) -> None:
-    """The node with the batch script, or one that only has ranks; the third node is spare."""
+def nodes_of(bench: Bench, job: str) -> list[str]:
+    """Return the nodes on which a job runs; the first has its batch script."""
+    return slurm(
+        bench, "scontrol", "show", "hostnames", slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip()
+    ).split()
+
+
+def test_a_lost_node_is_replaced(bench: Bench, cluster: Cluster) -> None:
+    """The one with the batch script; the third is spare. One that only has ranks is lost in test_faults_trained.py."""
     bench.hold(STAGE)
     job = launch(bench, "nodes: 2")
     bench.wait_for(lambda: bench.begun().count(STAGE) == 2, "both ranks are at work")
-    nodes = slurm(bench, "scontrol", "show", "hostnames", slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip())
-    name = nodes.split()[0 if lost == "first" else -1]
+    name = nodes_of(bench, job)[0]
     cluster.lose_node(name)
     try:
         bench.wait_for(lambda: bench.begun().count(STAGE) >= 4, "both begin again")
