@@ -42,7 +42,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
-KillWait=3
+KillWait=10
 SlurmdTimeout=10
 ReturnToService=2
 MinJobAge=4
