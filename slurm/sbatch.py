@@ -103,7 +103,8 @@ class SlurmLauncher:
         code = Path(self.manifest.code)
         executor.update_parameters(**parameters(self.folder, self.cluster, code, stages, parent_jobs))
         ranks = self.cluster.ranks_per_node if stages[0].trains else 1
-        asked = job.Request(ranks, self.cluster.fruitless_restarts, self.cluster.stage_data)
+        cluster = self.cluster
+        asked = job.Request(ranks, cluster.fruitless_restarts, cluster.stage_data, cluster.stop_notice_s)
         calls = [functools.partial(job.enter, str(self.folder.path.resolve()), stage.name, asked) for stage in stages]
         try:
             found = executor.submit_array(calls)
