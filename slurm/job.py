@@ -21,7 +21,7 @@ from benchmarks.rundir import completed
 from slurm import team
 from slurm.attempt import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, RankEnd
 from slurm.folder import Held, Manifest, PipelineFolder, hold, is_held
-from slurm.requeue import NOTICE, heard, new_attempt
+from slurm.requeue import NOTICE, REQUEUE_S, heard, new_attempt
 from slurm.stages import Pipeline, Stage
 from slurm.staging import with_local_data
 from slurm.state import BAD, announced_run, observe
@@ -48,6 +48,13 @@ class Request:
     """How many starts of its job in a row may get no further; None where jobs are not started again."""
     stage_data: Mapping[str, str] = field(default_factory=dict)
     """Where the node's own copy of a data folder lies."""
+    stop_notice_s: float | None = None
+    """How long before the time limit Slurm tells; None where there is no limit."""
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long a stage may take to stop after that."""
+        return None if self.stop_notice_s is None else self.stop_notice_s - REQUEUE_S
 
 
 def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
@@ -130,7 +137,7 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
         first = team.lead(folder, stage.name, attempt, layout, argv)
         return Outcome(0) if first is None else Outcome(first.stage_code, first if first.failed else None)
 
-    with heard() as signals:
+    with heard(asked.patience_s) as signals:
         call = in_ranks if layout.world_size > 1 else _in_this_process
         outcome = _run_verb(folder, stage, lambda argv: call(with_local_data(argv, asked.stage_data)))
     if outcome.cause is not None:

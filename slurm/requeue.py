@@ -8,11 +8,13 @@ Slurm itself ends the job (scancel, preemption, a lost node), it decides what fo
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,23 +27,40 @@ from slurm.state import inputs_digest, saved_step
 
 NOTICE = signal.SIGUSR2
 """What Slurm sends before the time limit, and submitit's name for it."""
+NO_SIGNAL = 0
+REQUEUE_S = 20.0
+"""How long before the time limit a stage must have ended, so that its job can be requeued."""
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[set[int]]:
+def heard(patience_s: float | None) -> Iterator[set[int]]:
     """Yield a set that holds, after the block, the numbers of the signals that this process handled in it.
 
-    Whoever handles them: the interpreter itself writes them down (signal.set_wakeup_fd).
+    Whoever handles them, and even where nothing is handled any more: the interpreter itself writes them down
+    (signal.set_wakeup_fd). When the block is not left within `patience_s` of NOTICE, it hangs: the process says where
+    (faulthandler) and ends with exit code 1, while there is time to requeue its job.
     """
     numbers: set[int] = set()
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        while NO_SIGNAL not in numbers:
+            new = os.read(reader, 4096)
+            numbers.update(new)
+            if NOTICE in new and patience_s is not None:
+                faulthandler.dump_traceback_later(patience_s, exit=True)
+
+    listener = threading.Thread(target=listen, daemon=True)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    listener.start()
     try:
         yield numbers
     finally:
         signal.set_wakeup_fd(before)
-        with contextlib.suppress(BlockingIOError):
-            numbers |= set(os.read(reader, 65_536))
+        os.write(writer, bytes([NO_SIGNAL]))
+        listener.join()
+        faulthandler.cancel_dump_traceback_later()
         os.close(reader)
         os.close(writer)
 
@@ -118,7 +137,9 @@ def _as_it_ended(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, code:
         attempt = new_attempt(folder, pipeline, stage, this_start())
     if attempt.finished_at is not None or attempt.skipped is not None:
         return attempt
-    ended = {"finished_at": time.time(), "exit_code": code or CRASHED_CODE, "cause": _killed(attempt, code)}
+    # A stage that names its failure (FATAL_CODES) has also written it: this one hung, or something around it broke.
+    exit_code = CRASHED_CODE if code in (0, *FATAL_CODES) else code
+    ended = {"finished_at": time.time(), "exit_code": exit_code, "cause": _killed(attempt, code)}
     attempt = attempt.model_copy(update=ended)
     folder.write_attempt(stage.name, attempt)
     return attempt

@@ -1,19 +1,31 @@
-"""Stop requests: the first signal asks the loop to save and stop, a second Ctrl-C stops at once."""
+"""Stop requests: the first signal asks to save and stop, a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.errors import Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
+class Interrupted(Stopped):
+    """A stop was requested while something was measured."""
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(f"{signal_name} during an evaluation: the same command begins it again")
+        self.signal_name = signal_name
+
+
 class StopRequest:
     """While entered, Ctrl-C, SIGTERM and SIGUSR2 (Slurm's warning) only set `number`."""
+
+    _entered: ClassVar[StopRequest | None] = None
 
     def __init__(self) -> None:
         self.number = 0
@@ -25,13 +37,22 @@ class StopRequest:
         """The signal's name."""
         return signal.Signals(self.number).name if self.number else None
 
+    @classmethod
+    @contextlib.contextmanager
+    def entered(cls) -> Iterator[StopRequest]:
+        """Yield the request that is entered already, or else one for the block."""
+        with contextlib.nullcontext(cls._entered) if cls._entered is not None else cls() as request:
+            yield request
+
     def __enter__(self) -> StopRequest:
+        StopRequest._entered = self
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        StopRequest._entered = None
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

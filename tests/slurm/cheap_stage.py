@@ -2,7 +2,8 @@
 
 A test steers a stage by files in the folder CHEAP_STAGES: `<stage>.fail` makes it fail in words, `<stage>.crash` by a
 bug in its first step (which it saves, if the file says `saves`), `<stage>.hold` keeps it at work from step 3 on until
-the file is gone or a stop is requested. `diary.jsonl` there has a line for each beginning and each end.
+the file is gone or a stop is requested, `<stage>.hang` makes it deaf in step 3 and never go on. `diary.jsonl` there has
+a line for each beginning and each end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,8 +52,11 @@ def work_on(
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
             line = {"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}
-            with open(work.folder.metrics, "a") as metrics:
-                metrics.write(json.dumps(line) + "\n")
+            if ranks.is_main():  # which has made the folder
+                with open(work.folder.metrics, "a") as metrics:
+                    metrics.write(json.dumps(line) + "\n")
+            if step == 3 and (desk / f"{stage}.hang").exists():
+                _hang()
             while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
                 time.sleep(0.02)
             if (desk / f"{stage}.crash").exists():
@@ -66,6 +71,13 @@ def work_on(
         digest = hashlib.sha256(work.folder.path.name.encode()).hexdigest()
         run.complete(steps=STEPS, exported_sha256=digest)
     return 0
+
+
+def _hang() -> None:
+    """Be deaf to all signals, as code that waits for a device."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    while True:
+        signal.pause()
 
 
 def note(desk: Path, stage: str, event: str) -> None:

@@ -56,9 +56,11 @@ def open_slurm_bench(
     """Yield a bench whose `--cluster slurm.yaml` is the throwaway cluster. Its jobs are cancelled at the end."""
     found = Bench(path, environment, stub)
     (path / "slurm.yaml").write_text(f"{{executor: slurm, partition: main, gpus_per_node: 0, {options}}}")
-    yield found
-    found.close()
-    subprocess.run(["scancel", "--user", getpass.getuser()], env={**os.environ, **environment}, check=True)
+    try:
+        yield found
+    finally:
+        found.close()
+        subprocess.run(["scancel", "--user", getpass.getuser()], env={**os.environ, **environment}, check=True)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ gone or a stop is requested. `diary.jsonl` there has a line for each rank that b
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,17 +25,11 @@ def main(argv: Sequence[str]) -> int:
 
     def after_step(problem: MaskedImageModelling, step: int) -> None:
         really(problem, step)
-        if step != HELD_AFTER:
-            return
-        note(desk, stage, "held")
-        while (desk / f"{stage}.hold").exists() and not _is_asked_to_stop():
-            time.sleep(0.02)
+        if step == HELD_AFTER:
+            note(desk, stage, "held")
+            with StopRequest.entered() as stop:  # the training loop's own
+                while (desk / f"{stage}.hold").exists() and not stop.requested:
+                    time.sleep(0.02)
 
     MaskedImageModelling.after_step = after_step  # type: ignore[method-assign]
     return cli.main(argv)
-
-
-def _is_asked_to_stop() -> bool:
-    """Tell what the training loop will see after this step: its own handler of signals knows."""
-    request = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return isinstance(request, StopRequest) and request.number != 0

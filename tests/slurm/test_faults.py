@@ -49,8 +49,9 @@ def launch(bench: Bench, *options: str) -> str:
 
 
 def write_cluster(bench: Bench, *options: str) -> None:
-    told = ", ".join(["executor: slurm", "gpus_per_node: 0", "time_limit: 10m", "cpus_per_process: 1", *options])
-    (bench.path / "cluster.yaml").write_text(f"{{{told}}}")
+    limit = [] if any(option.startswith("time_limit") for option in options) else ["time_limit: 10m"]
+    told = ["executor: slurm", "gpus_per_node: 0", "cpus_per_process: 1", *limit, *options]
+    (bench.path / "cluster.yaml").write_text("\n".join(told))
 
 
 def slurm(bench: Bench, *command: str) -> str:
@@ -128,6 +129,18 @@ def test_a_killed_stage_begins_again_in_the_same_job(bench: Bench) -> None:
     assert_done_by(bench, job, beginnings=2)
 
 
+def test_a_stage_that_hangs_ends_before_the_time_limit_and_begins_again(bench: Bench) -> None:
+    """It is deaf to the notice, and says where it hung."""
+    (bench.desk / f"{STAGE}.hang").touch()
+    job = launch(bench, "time_limit: 1m", "stop_notice_s: 30")
+    bench.wait_for(lambda: bench.step_of(STAGE) == 3, "it hangs in step 3")
+    (bench.desk / f"{STAGE}.hang").unlink()
+    assert_done_by(bench, job, beginnings=2)
+    log = bench.mimbench("pipeline", "logs", "small", STAGE).stdout
+    assert re.search(r'^  File ".*cheap_stage.py", line \d+ in _hang$', log, re.MULTILINE)
+    assert "TIME LIMIT" not in log
+
+
 def test_a_rank_killed_on_the_other_node_begins_again_with_all_others(bench: Bench) -> None:
     bench.hold(STAGE)
     job = launch(bench, "nodes: 2")
@@ -144,9 +157,8 @@ def test_a_rank_killed_on_the_other_node_begins_again_with_all_others(bench: Ben
 
 def nodes_of(bench: Bench, job: str) -> list[str]:
     """Return the nodes on which a job runs; the first has its batch script."""
-    return slurm(
-        bench, "scontrol", "show", "hostnames", slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip()
-    ).split()
+    listed = slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip()
+    return slurm(bench, "scontrol", "show", "hostnames", listed).split()
 
 
 def test_a_lost_node_is_replaced(bench: Bench, cluster: Cluster) -> None:
