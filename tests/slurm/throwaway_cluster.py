@@ -138,6 +138,7 @@ C = TypeVar("C", bound=Cluster)
 def throwaway_cluster(kind: type[C], nodes: int = 2) -> Iterator[C]:
     """Start a cluster; stop it by process id at the end."""
     folder = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))  # short: a socket's path has at most 107 bytes
+    folder.chmod(0o755)  # for users other than this one
     cluster = kind(folder, nodes)
     try:
         cluster.start()
