@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,7 +91,7 @@ class HeldOut:
         method.model.eval()
         total = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad(), autocast(device, training):
-            for batch in self._as_many_on_every_rank(loader, len(loader)):
+            for batch in loader.padded(MaskedBatch(torch.empty(0), torch.empty(0), [])):
                 self.unreadable.note(batch.unreadable)
                 ours = (batch if len(batch.images) else self.samples.blank).to(device)
                 loss = method.loss(ours.images, ours.hidden)
@@ -105,9 +104,3 @@ class HeldOut:
                 "none of the held-out images could be read\n  remedy: mend or remove the files named above"
             )
         return float(summed[0] / summed[1])
-
-    def _as_many_on_every_rank(self, batches: Iterable[MaskedBatch], count: int) -> Iterator[MaskedBatch]:
-        """Yield the batches, then empty ones: a sharded model waits for all ranks at every forward pass."""
-        yield from batches
-        for _ in range(count, max(distributed.gathered(count))):
-            yield MaskedBatch(torch.empty(0), torch.empty(0), [])

@@ -97,7 +97,7 @@ class Attempt(Config):
     saved_step: int = 0
     """The step of the run's last checkpoint when this start began."""
     fruitless: int = 0
-    """How many starts of the job in a row, just before this one, have got no further."""
+    """How many starts of the job in a row, just before this one, have got no further; those that gave way left out."""
     noticed: bool = False
     """Slurm has told that the time limit is near."""
     given_up_after: int | None = None
@@ -106,6 +106,14 @@ class Attempt(Config):
     cause: RankEnd | None = None
     """Which of several processes made it fail."""
 
+    @property
+    def gave_way(self) -> bool:
+        """Tell whether it was asked to stop long before the time limit: preempted, requeued, cancelled."""
+        return self.exit_code == STOPPED_CODE and not self.noticed
+
     def fruitless_after(self, saved_step: int) -> int:
-        """Return how many starts in a row have got no further when this one left its last checkpoint at a step."""
-        return 0 if saved_step > self.saved_step else self.fruitless + 1
+        """Return how many starts in a row have got no further when this one left its last checkpoint at a step.
+
+        One that gave way is no reason to give up: it does not count.
+        """
+        return 0 if saved_step > self.saved_step else self.fruitless + (not self.gave_way)

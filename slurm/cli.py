@@ -79,18 +79,22 @@ def _plan(argv: list[str]) -> int:
     text = "Show the stages of a pipeline file and what they will cost, without starting any."
     parser = _file_parser("plan", text, "pipeline.yaml --cluster my_cluster.yaml")
     _add_cluster(parser)
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the graph, too: .svg, .png or .pdf")
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
     from slurm.check import load_pipeline
     from slurm.cluster import load_cluster
     from slurm.launcher import graph
-    from slurm.plan import make_plan, mermaid, tell
+    from slurm.picture import draw, mermaid
+    from slurm.plan import make_plan, tell
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     plan = make_plan(
         file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
     )
+    if arguments.picture is not None:
+        draw(plan, arguments.picture)
     for line in [mermaid(plan)] if arguments.mermaid else tell(plan):
         print(line)
     return 0

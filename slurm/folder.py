@@ -6,7 +6,7 @@ pipelines/<id>/code/<digest>/         the program as it was when stages were sub
 pipelines/<id>/manifest.json          stages with command, needs, job and last known state
 pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
 pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
-pipelines/<id>/logs/<stage>/          submitit's files and the log of every attempt
+pipelines/<id>/logs/<stage>/          submitit's files and the log of every attempt; of an array's task, links to them
 pipelines/<id>/report/                the comparison
 """
 

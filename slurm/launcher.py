@@ -16,7 +16,7 @@ from slurm.display import clock, describe, open_display
 from slurm.folder import Manifest, PipelineFolder, Places, hold
 from slurm.launch import prepare
 from slurm.pipeline import PipelineFile
-from slurm.stages import REPORT, Pipeline, expand
+from slurm.stages import REPORT, Pipeline, arrays, expand
 from slurm.state import View, observe_all
 
 DONE, FAILED = 0, 1
@@ -105,7 +105,7 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
     folder, pipeline = graph(file, places)
     if isinstance(cluster, LocalCluster):
         return [shlex.join(stage.command) for stage in pipeline.stages]
-    from slurm.sbatch import arrays, preview
+    from slurm.sbatch import preview
 
     return [preview(folder, cluster, stages) for stages in arrays(pipeline.stages, cluster.array_size)]
 

@@ -124,16 +124,3 @@ def _sources(plan: Plan) -> Iterator[str]:
         yield f"{UNKNOWN} nothing tells {missing}: {', '.join(_short(tuple(stages), 3))}"
     if any(found.speed is None for found in rest.values()):
         yield "  remedy: let a short run of the same recipe finish, or state images_per_second in the cluster file"
-
-
-def mermaid(plan: Plan) -> str:
-    """Return the graph as a Mermaid flowchart, which GitHub, GitLab and many editors draw."""
-    number = {stage.name: f"s{index}" for index, stage in enumerate(plan.pipeline.stages)}
-    lines = ["flowchart LR"]
-    for stage in plan.pipeline.stages:
-        forecast = plan.forecasts.get(stage.name)
-        wall = forecast.seconds if forecast is not None and stage.name not in plan.done else None
-        cost = f"<br>{clock(wall)}" if wall is not None else ""
-        lines.append(f'  {number[stage.name]}["{stage.name}{cost}"]{":::done" if stage.name in plan.done else ""}')
-        lines += [f"  {number[parent]} --> {number[stage.name]}" for parent in stage.needs]
-    return "\n".join([*lines, "  classDef done fill:#cfc"])

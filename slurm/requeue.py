@@ -99,6 +99,9 @@ def main(argv: list[str]) -> int:
     attempt = _as_it_ended(folder, pipeline, stage, code)
     if not _may_go_on(attempt, code) or _slurm_ends_it():
         return code
+    if attempt.gave_way:  # srun asked it to, because another node's task was lost: that has its code
+        attempt = attempt.model_copy(update={"exit_code": code})
+        folder.write_attempt(name, attempt)
     fruitless = attempt.fruitless_after(saved_step(folder, stage))
     if fruitless <= restarts:
         requeue_this_job()
@@ -132,8 +135,7 @@ def _may_go_on(attempt: Attempt, code: int) -> bool:
     """Tell whether another start could end better than this one."""
     if code == 0 or attempt.exit_code in FATAL_CODES or attempt.skipped is not None:
         return False
-    # Without a notice, a person asked it to stop; or srun did, because another node's task was lost: that has its code.
-    return attempt.exit_code != STOPPED_CODE or attempt.noticed or code != STOPPED_CODE
+    return not attempt.gave_way or code != STOPPED_CODE
 
 
 def _slurm_ends_it() -> bool:

@@ -6,7 +6,6 @@ The seeds of a stage are one array of jobs.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
@@ -27,11 +26,14 @@ from slurm.folder import Job, Manifest, PipelineFolder
 from slurm.launch import forget_unfinished, set_entries
 from slurm.queue import cancel_jobs, job_name, read_queue
 from slurm.snapshot import exports, snapshot_path
-from slurm.stages import Stage
+from slurm.stages import Stage, arrays
 from slurm.state import observe
 
 REFUSALS = (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError)
 """What submitting raises where Slurm does not take a job."""
+
+
+What = Literal["submitted", "live already", "completed already"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class Submitted:
 
     stage: str
     job: str | None
-    what: str
-    """`submitted`, `live already`, `completed already`."""
+    what: What
 
 
 class SlurmLauncher:
@@ -65,31 +66,26 @@ class SlurmLauncher:
 
     def _place(self, stages: Sequence[Stage], live: dict[str, str], fresh: set[str]) -> Iterator[Submitted]:
         """Submit those stages of an array that are neither completed nor live."""
-        missing = []
+        what = {stage: self._judge(stage, live, fresh) for stage in stages}
+        self._note({stage: live[stage.name] for stage in stages if what[stage] == "live already"})
+        missing = [stage for stage in stages if what[stage] == "submitted"]
+        if missing:
+            # What waits for an earlier attempt of its parents, or for a file that will never come.
+            cancel_jobs([live.pop(stage.name) for stage in missing if stage.name in live])
+            parents = [live[parent] for parent in missing[0].needs if parent in live]
+            jobs = self.submit(missing, parents)
+            live |= {stage.name: submitted.id for stage, submitted in zip(missing, jobs, strict=True)}
+            fresh |= {stage.name for stage in missing}
         for stage in stages:
-            if (kept := self._keep(stage, live, fresh)) is not None:
-                yield kept
-            else:
-                missing.append(stage)
-        if not missing:
-            return
-        parents = [live[parent] for parent in missing[0].needs if parent in live]
-        for stage, submitted in zip(missing, self.submit(missing, parents), strict=True):
-            live[stage.name] = submitted.id
-            fresh.add(stage.name)
-            yield Submitted(stage.name, submitted.id, "submitted")
+            yield Submitted(stage.name, None if what[stage] == "completed already" else live[stage.name], what[stage])
 
-    def _keep(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> Submitted | None:
-        """Return what stands for a stage already, unless it depends on something that was just submitted."""
-        behind_fresh = any(parent in fresh for parent in stage.needs)
-        if not behind_fresh and observe(self.folder, self.manifest.pipeline, stage).state == "completed":
-            return Submitted(stage.name, None, "completed already")
-        if stage.name in live and not behind_fresh and self._is_whole(stage, live[stage.name]):
-            self._note({stage: live[stage.name]})
-            return Submitted(stage.name, live[stage.name], "live already")
-        if stage.name in live:  # it waits for an earlier attempt of its parents, or for a file that will never come
-            cancel_jobs([live.pop(stage.name)])
-        return None
+    def _judge(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> What:
+        """Say what becomes of a stage: only one that depends on nothing new can stay as it is."""
+        if any(parent in fresh for parent in stage.needs):
+            return "submitted"
+        if observe(self.folder, self.manifest.pipeline, stage).state == "completed":
+            return "completed already"
+        return "live already" if stage.name in live and self._is_whole(stage, live[stage.name]) else "submitted"
 
     def _is_whole(self, stage: Stage, job_id: str) -> bool:
         """Tell whether what a job loads is there: it is not where its launcher was killed just after submitting."""
@@ -122,25 +118,25 @@ class SlurmLauncher:
         return self._note({stage: str(given.job_id) for stage, given in zip(stages, found, strict=True)})
 
     def _note(self, jobs: Mapping[Stage, str]) -> list[Job]:
-        """Write down which jobs stand for stages, and show what an array writes in each stage's own folder."""
+        """Write down which jobs stand for stages."""
         noted = {stage.name: Job(executor="slurm", id=job_id) for stage, job_id in jobs.items()}
-        changes = {name: {"job": submitted, "state": "queued"} for name, submitted in noted.items()}
-        self.manifest = set_entries(self.folder, self.manifest, changes)
+        if noted:
+            changes = {name: {"job": submitted, "state": "queued"} for name, submitted in noted.items()}
+            self.manifest = set_entries(self.folder, self.manifest, changes)
         for stage, job_id in jobs.items():
-            for node in range(self.cluster.nodes if "_" in job_id else 0):
-                log = self._paths(stage, job_id, node).stdout
-                link = self.folder.logs(stage.name) / log.name
-                link.parent.mkdir(exist_ok=True)
-                if not link.is_symlink():
-                    link.symlink_to(os.path.relpath(log, link.parent.resolve()))
+            if "_" in job_id:
+                self._link_logs(stage, job_id)
         return list(noted.values())
 
-
-def arrays(stages: Iterable[Stage], size: int) -> Iterator[list[Stage]]:
-    """Yield the stages in their order, those together that differ in nothing but the seed, at most `size`."""
-    for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
-        while some := list(itertools.islice(alike, size)):
-            yield some
+    def _link_logs(self, stage: Stage, job_id: str) -> None:
+        """Show in a stage's own folder what its task of an array will write in another."""
+        own = self.folder.logs(stage.name).resolve()
+        own.mkdir(exist_ok=True)
+        for node in range(self.cluster.nodes):
+            log = self._paths(stage, job_id, node).stdout
+            link = own / log.name
+            if not link.is_symlink():
+                link.symlink_to(os.path.relpath(log, own))
 
 
 def _files(folder: PipelineFolder, stage: Stage, in_array: bool) -> Path:

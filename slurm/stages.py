@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -77,6 +79,13 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])
     return Pipeline(id=file.id, stages=(*_same_work_in_turn([*first, *transfers]), report))
+
+
+def arrays(stages: Iterable[Stage], size: int = sys.maxsize) -> Iterator[list[Stage]]:
+    """Yield stages in their order, those together that differ in nothing but the seed, at most `size`."""
+    for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
+        while some := list(itertools.islice(alike, size)):
+            yield some
 
 
 def _same_work_in_turn(stages: list[Stage]) -> Iterator[Stage]:

@@ -20,13 +20,17 @@ UNMIXED = [*PLAIN, "augmentation.mixup=0", "augmentation.cutmix=0"]
 
 
 def launch(command: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
-    """Start the ranks of one run, as a launcher does."""
+    """Start the ranks of one run of `mimbench`, as a launcher does."""
+    return launch_python(["-m", "mimbench", *command], processes, **environment)
+
+
+def launch_python(arguments: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "mimbench", *command],
+            [sys.executable, *arguments],
             cwd=REPOSITORY,
             env={
                 **os.environ,
@@ -113,6 +117,44 @@ def test_a_stop_of_one_process_stops_all_after_the_same_step_and_any_number_goes
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == sorted(set(steps))
     assert steps[-1] == 120
+
+
+EVALUATION = """
+import os, signal, sys
+from benchmarks import ranks
+from benchmarks.engine.distributed import joined
+from benchmarks.engine.loaders import evaluation_loader
+from benchmarks.engine.stop import Interrupted, StopRequest
+
+class Samples(list):
+    collate = staticmethod(list)
+    def __getitem__(self, key):
+        return key.position
+
+samples, seen = Samples(range(int(sys.argv[1]))), []
+with joined(), StopRequest():
+    try:
+        for (position,) in evaluation_loader(samples, 2, 0, False):
+            seen.append(position)
+            if ranks.rank() == 1 and len(seen) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+    except Interrupted as asked:
+        print(asked.signal_name, end=" ")
+print(*seen)
+"""
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [
+        (9, ["0 2 4 6 8", "1 3 5 7"]),  # over before they ask each other
+        (15, ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13"]),  # the second has no eighth batch
+        (40, ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13 15"]),
+    ],
+)
+def test_all_processes_leave_an_evaluation_after_the_same_batch(samples: int, told: list[str]) -> None:
+    ranks = finished(launch_python(["-c", EVALUATION, str(samples)]))
+    assert [said.strip() for _, said, _ in ranks] == told, ranks
 
 
 def test_mistakes_of_the_launcher_are_explained(

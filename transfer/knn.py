@@ -22,7 +22,7 @@ from benchmarks.engine.loaders import evaluation_loader
 from benchmarks.engine.progress import ProgressReport
 from benchmarks.engine.stop import StopRequest
 from benchmarks.engine.unreadable import Unreadable
-from benchmarks.errors import Stopped, UserError, WorkFailed
+from benchmarks.errors import UserError, WorkFailed
 from benchmarks.record import RunRecord
 from benchmarks.rundir import Run
 from transfer.adapted import Plan
@@ -89,8 +89,8 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
         encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), side, channels)
         image = torch.zeros(1, channels, side, side, device=device)
         flops = forward_flops(encoder, lambda: encoder.tokens(image))
-        with open_transfer(transfer, device, report, flops) as run, StopRequest() as stop:
-            _measure(_Extraction(transfer, plan, encoder, stop), run)
+        with open_transfer(transfer, device, report, flops) as run, StopRequest():
+            _measure(_Extraction(transfer, plan, encoder), run)
         return run.record
 
 
@@ -118,14 +118,14 @@ def _joined(parts: Sequence[_Features]) -> _Features:
 class _Extraction:
     """Features of images, by one frozen encoder."""
 
-    def __init__(self, transfer: Transfer, plan: Plan, encoder: FrozenEncoder, stop: StopRequest) -> None:
-        self.transfer, self.plan, self.encoder, self._stop = transfer, plan, encoder, stop
+    def __init__(self, transfer: Transfer, plan: Plan, encoder: FrozenEncoder) -> None:
+        self.transfer, self.plan, self.encoder = transfer, plan, encoder
         self.recipe: KnnRecipe = transfer.work.config
         self.device = choose_device(self.recipe.inference)
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
 
     def stream(self, images: LabelledImages, title: str) -> Iterator[_Features]:
-        """Yield the features of this rank's readable images, batch by batch. Raises Stopped when asked to stop."""
+        """Yield the features of this rank's readable images, batch by batch."""
         inference, normalisation = self.recipe.inference, self.plan.normalisation
         transform = test_transform(self.recipe, normalisation.mean, normalisation.std)
         channels = self.plan.architecture.in_chans
@@ -137,8 +137,6 @@ class _Extraction:
                 if len(batch.labels):
                     yield self._features(batch)
                 progress.show(done)
-                if self._stop.requested:
-                    raise Stopped(f"{self._stop.requested}; nothing was trained: the same command begins again")
 
     @torch.inference_mode()
     def _features(self, batch: Batch) -> _Features:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
+from signal import Signals
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from benchmarks import ranks
+from benchmarks.engine import distributed
 from benchmarks.engine.seeding import generator
+from benchmarks.engine.stop import Interrupted, StopRequest
 from benchmarks.errors import UserError
+
+AGREE_EVERY = 8
+"""After how many batches of an evaluation several ranks ask each other whether to stop."""
 
 
 class SampleKey(NamedTuple):
@@ -31,6 +38,7 @@ class AnyBatch(Protocol):
     def to(self, device: torch.device) -> Self: ...
 
 
+B = TypeVar("B", bound=AnyBatch)
 B_co = TypeVar("B_co", bound=AnyBatch, covariant=True)
 
 
@@ -93,12 +101,45 @@ def training_loader(samples: Samples[B_co], batches: StepBatches, workers: int, 
     return _loader(samples, batches, workers, pin)
 
 
-def evaluation_loader(samples: Samples[B_co], batch_size: int, workers: int, pin: bool) -> DataLoader[B_co]:
-    """Return a loader that yields every sample of this rank's share once, in order. `batch_size` is over all ranks."""
-    keys = [SampleKey(position, 0) for position in range(ranks.rank(), len(samples), ranks.world_size())]
-    size = max(1, batch_size // ranks.world_size())
+class EvaluationLoader(Generic[B]):
+    """Yields every sample of this rank's share once, in order. After a stop request, every rank raises Interrupted."""
+
+    def __init__(self, batches: DataLoader[B], most: int) -> None:
+        """`most`: how many batches the rank with the most has."""
+        self._batches, self._most = batches, most
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[B]:
+        return self._until_stopped(self._batches)
+
+    def padded(self, blank: B) -> Iterator[B]:
+        """Yield as many batches on every rank, `blank` where one has no more: a divided model needs all of them."""
+        return self._until_stopped(chain(self._batches, repeat(blank, self._most - len(self))))
+
+    def _until_stopped(self, batches: Iterable[B]) -> Iterator[B]:
+        done = 0
+        for done, batch in enumerate(batches, start=1):
+            yield batch
+            self._agree_to_go_on(done)
+        for number in range(done + 1, self._most + 1):  # those who have no more are asked too
+            self._agree_to_go_on(number)
+
+    def _agree_to_go_on(self, done: int) -> None:
+        alone = ranks.world_size() == 1
+        if (alone or done % AGREE_EVERY == 0) and (number := distributed.any_rank(StopRequest.asked())):
+            raise Interrupted(Signals(number).name)
+
+
+def evaluation_loader(samples: Samples[B], batch_size: int, workers: int, pin: bool) -> EvaluationLoader[B]:
+    """Return a loader for what is measured. `batch_size` is over all ranks."""
+    world_size = ranks.world_size()
+    keys = [SampleKey(position, 0) for position in range(ranks.rank(), len(samples), world_size)]
+    size = max(1, batch_size // world_size)
     batches = [keys[first : first + size] for first in range(0, len(keys), size)]
-    return _loader(samples, batches, workers, pin)
+    most = -(-len(range(0, len(samples), world_size)) // size)
+    return EvaluationLoader(_loader(samples, batches, workers, pin), most)
 
 
 def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) -> DataLoader[B_co]:

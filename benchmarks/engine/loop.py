@@ -6,9 +6,8 @@ import contextlib
 import math
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -24,12 +23,13 @@ from benchmarks.engine.parallel import copied, without_exchange
 from benchmarks.engine.problem import LossOf
 from benchmarks.engine.problem import Problem as Problem  # for those who define one
 from benchmarks.engine.progress import ProgressReport
+from benchmarks.engine.resources import resources_in_words
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.engine.step_numbers import StepNumbers
-from benchmarks.engine.stop import StopRequest
+from benchmarks.engine.stop import Interrupted, StopRequest
 from benchmarks.engine.stopwatch import Stopwatch
 from benchmarks.engine.unreadable import Unreadable
-from benchmarks.errors import MachineFailed, Stopped, UserError, WorkFailed
+from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.rundir import Run
 from benchmarks.training import Training
 
@@ -83,6 +83,8 @@ class Loop(Generic[B]):
         self.log = MetricsLog(run.folder.metrics, run.folder.tensorboard if training.tensorboard else None)
         self.progress = Progress()
         self.step = 0
+        self._saved: int | None = None
+        """The step of the last checkpoint."""
         loss = LossOf(problem)
         self._loss: nn.Module = loss if problem.divided else copied(loss)
         self._numbers = StepNumbers()
@@ -108,12 +110,13 @@ class Loop(Generic[B]):
             if self.step == 0:
                 self._save()  # what a first step that is not finite goes back to
             with resources_in_words(self.training), contextlib.closing(self.log):
+                self._make_up_evaluation()
                 while self.step < self.total_steps:
                     try:
                         self._train_on(stop)
                     except _NotFinite as found:
                         self._roll_back(found.step)
-        if self.step % self.training.checkpoint_every_steps:
+        if self._saved != self.step:
             self._save()
         self._note_progress()
         if ranks.is_main():
@@ -149,7 +152,7 @@ class Loop(Generic[B]):
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None:
             restore(checkpoint, self.problem.state, self.optimizer)
-            self.step = checkpoint.step
+            self.step = self._saved = checkpoint.step
             self.progress = Progress(**checkpoint.data["progress"])
             self.unreadable.names += [name for name in self.progress.unreadable if name not in self.unreadable.names]
             self._numbers.clear(before=self.progress.losses)
@@ -211,9 +214,8 @@ class Loop(Generic[B]):
         self._numbers.note(self.step, torch.stack(losses).mean(), norm)
 
     def _after_step(self) -> None:
-        every, last = self.evaluate_every_steps, self.step == self.total_steps
-        log = last or self.step % self.training.log_every_steps == 0
-        evaluate = every is not None and (last or self.step % every == 0)
+        evaluate = self._evaluation_is_due()
+        log = self.step == self.total_steps or self.step % self.training.log_every_steps == 0
         save = self.step % self.training.checkpoint_every_steps == 0
         if log or evaluate or save:
             self._require_finite()
@@ -253,9 +255,22 @@ class Loop(Generic[B]):
         text = f"loss {loss:.4f}  lr {rate:.2e}  {per_second:.0f} images/s  eta {eta:.0f} s"
         self._bar.show(self.step, text)
 
+    def _evaluation_is_due(self) -> bool:
+        every, last = self.evaluate_every_steps, self.step == self.total_steps
+        return every is not None and self.step > 0 and (last or self.step % every == 0)
+
+    def _make_up_evaluation(self) -> None:
+        """Evaluate where the run was stopped before it could."""
+        if self._evaluation_is_due() and not any(line["step"] == self.step for line in self.progress.evaluations):
+            self._evaluate()
+            self._save()
+
     def _evaluate(self) -> None:
-        with self._watch.paused():
-            found = self.problem.evaluate()
+        try:
+            with self._watch.paused():
+                found = self.problem.evaluate()
+        except Interrupted as asked:
+            self._stop(asked.signal_name)
         if found:
             line = {"step": self.step, "epoch": self.step / self.per_epoch, **found}
             self.progress.evaluations.append(line)
@@ -268,6 +283,7 @@ class Loop(Generic[B]):
         if ranks.is_main():
             self.checkpoints.save(state, self.step, vars(self.progress))
             self._run.update(steps=self.step)
+        self._saved = self.step
 
     def _note_progress(self) -> None:
         for names in distributed.gathered(list(self.unreadable.names)):
@@ -276,31 +292,11 @@ class Loop(Generic[B]):
         self.progress.unreadable = self.unreadable.names
         self.progress.losses = self._numbers.losses()
 
-    def _stop(self, signal_name: str) -> None:
-        if self.step % self.training.checkpoint_every_steps:
+    def _stop(self, signal_name: str) -> NoReturn:
+        if self._saved != self.step:
             self._require_finite()
             self._save()
         raise Stopped(
             f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "
             f"{self._run.folder.path}. Run the same command again to continue."
         )
-
-
-@contextlib.contextmanager
-def resources_in_words(training: Training) -> Iterator[None]:
-    """Word the two ways in which a machine is too small: a GPU without memory, a loader process that was killed."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise WorkFailed(
-            f"the GPU has no memory left: {str(error).splitlines()[0]}\n"
-            f"  remedy: a smaller training.batch_size than {training.batch_size}, or a smaller image_size_px"
-        ) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error) or isinstance(error, WorkFailed | Stopped):
-            raise
-        raise MachineFailed(
-            f"a loader process died: {str(error).splitlines()[0]}\n"
-            "  The last checkpoint is kept; the same command goes on from there.\n"
-            f"  remedy: usually memory: fewer than training.workers={training.workers}, or more memory for the job"
-        ) from error

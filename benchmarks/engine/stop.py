@@ -1,19 +1,29 @@
-"""Stop requests: the first signal asks the loop to save and stop, a second Ctrl-C stops at once."""
+"""Stop requests: the first signal asks to save and stop, a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.errors import Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
+class Interrupted(Stopped):
+    """A stop was requested while something was measured."""
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(f"{signal_name} during an evaluation: the same command begins it again")
+        self.signal_name = signal_name
+
+
 class StopRequest:
     """While entered, Ctrl-C, SIGTERM and SIGUSR2 (Slurm's warning) only set `number`."""
+
+    _entered: ClassVar[StopRequest | None] = None
 
     def __init__(self) -> None:
         self.number = 0
@@ -25,13 +35,20 @@ class StopRequest:
         """The signal's name."""
         return signal.Signals(self.number).name if self.number else None
 
+    @classmethod
+    def asked(cls) -> int:
+        """Return the `number` of the request that is entered; 0 where none is."""
+        return 0 if cls._entered is None else cls._entered.number
+
     def __enter__(self) -> StopRequest:
+        StopRequest._entered = self
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        StopRequest._entered = None
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

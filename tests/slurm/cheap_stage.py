@@ -50,8 +50,9 @@ def work_on(
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
             line = {"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}
-            with open(work.folder.metrics, "a") as metrics:
-                metrics.write(json.dumps(line) + "\n")
+            if ranks.is_main():  # which has made the folder
+                with open(work.folder.metrics, "a") as metrics:
+                    metrics.write(json.dumps(line) + "\n")
             while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
                 time.sleep(0.02)
             if (desk / f"{stage}.crash").exists():

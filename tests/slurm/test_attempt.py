@@ -1,8 +1,10 @@
-"""Which of several dead ranks is the cause."""
+"""Which of several dead ranks is the cause, and which starts of a stage were in vain."""
 
 from __future__ import annotations
 
-from slurm.attempt import RankEnd, first_cause
+import pytest
+
+from slurm.attempt import STOPPED_CODE, Attempt, RankEnd, first_cause
 
 
 def end(rank: int, exit_code: int, at: float) -> RankEnd:
@@ -25,3 +27,20 @@ def test_a_death_by_signal_has_the_exit_code_that_a_shell_gives_it() -> None:
     killed = end(1, -9, 3.0)
     assert killed.stage_code == 137
     assert killed.tell() == "rank 1 on n1 was killed by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "noticed", "saved_step", "fruitless"),
+    [
+        (70, False, 100, 2),
+        (70, False, 101, 0),
+        (None, False, 100, 2),  # its node was lost
+        (STOPPED_CODE, True, 100, 2),  # the time limit is too short for one checkpoint
+        (STOPPED_CODE, False, 100, 1),  # preempted, however often: the next start may have more time
+    ],
+)
+def test_a_start_is_fruitless_that_ended_of_itself_and_left_no_new_checkpoint(
+    exit_code: int | None, noticed: bool, saved_step: int, fruitless: int
+) -> None:
+    start = Attempt(inputs_digest="", host="n1", pid=1, started_at=0.0, saved_step=100, fruitless=1, noticed=noticed)
+    assert start.model_copy(update={"exit_code": exit_code}).fruitless_after(saved_step) == fruitless

@@ -15,7 +15,7 @@ from slurm.check import load_pipeline
 from slurm.cluster import LocalCluster, SlurmCluster
 from slurm.cost import makespan_s
 from slurm.folder import PipelineFolder
-from slurm.plan import Plan, make_plan, mermaid, tell
+from slurm.plan import Plan, make_plan, tell
 from slurm.stages import Pipeline, Stage, expand
 from slurm.state import saved_step
 
@@ -32,7 +32,7 @@ EIGHT_GPUS = SlurmCluster(executor="slurm", nodes=2, gpus_per_node=4, time_limit
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("study.yaml").write_text(yaml.safe_dump(STUDY))
@@ -131,9 +131,3 @@ def test_what_was_saved_between_two_log_lines_counts_as_progress() -> None:
     announce(folder.announcement("a"), Path("runs/one"))
     assert saved_step(folder, Stage(name="a", argv=(), announces=True)) == 40
     assert saved_step(folder, Stage(name="b", argv=(), announces=True)) == 0
-
-
-def test_the_graph_is_a_flowchart() -> None:
-    lines = [line.strip() for line in mermaid(plan(EIGHT_GPUS)).splitlines()]
-    assert lines[0] == "flowchart LR"
-    assert {'s0["pretrain.simmim"]', 's1["digits.simmim.seed0"]', 's2["report"]', "s0 --> s1", "s1 --> s2"} <= {*lines}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -18,6 +20,8 @@ from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
+from transfer import problem as transfer_problem
+from transfer.evaluate import Evaluation, evaluate
 from transfer.references import resolve
 
 
@@ -86,6 +90,37 @@ def test_a_stopped_transfer_continues_to_the_same_bits(
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == mimbench.INTERRUPTED, output
+    folder = transfer(transfer_command, "random:digits_swin", runs)
+    assert_same_training(folder, undisturbed)
+    assert record_of(folder).metrics == record_of(undisturbed).metrics
+    assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("which", [1, 2], ids=["in the middle", "after the last step"])
+def test_a_stop_during_an_evaluation_does_not_wait_for_its_end_and_loses_no_step(
+    transfer_command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    which: int,
+) -> None:
+    undisturbed = transfer(transfer_command, "random:digits_swin", tmp_path / "undisturbed")
+    begun = []
+
+    def stopped(*arguments: Any) -> Evaluation:
+        begun.append(arguments)
+        if len(begun) == which:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(transfer_problem, "evaluate", stopped)
+    runs = tmp_path / "stopped"
+    command = [*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)]
+    assert mimbench.main(command) == mimbench.INTERRUPTED
+    at = {1: 4, 2: 8}[which]
+    assert f"SIGTERM after step {at} of 8; the state is saved" in capfd.readouterr().err
+    assert last_checkpoint(only_run(runs)).step == at
+    assert len([line for line in numbers_of(only_run(runs)) if "top1" in line]) == which - 1
     folder = transfer(transfer_command, "random:digits_swin", runs)
     assert_same_training(folder, undisturbed)
     assert record_of(folder).metrics == record_of(undisturbed).metrics

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest
@@ -114,7 +113,7 @@ class VideoTraining(Problem[Batch]):
         self.unreadable.note(found.unreadable)
         return found
 
-    def _videos(self, loader: DataLoader[Views]) -> Iterator[TestBatch]:
+    def _videos(self, loader: Iterable[Views]) -> Iterator[TestBatch]:
         """Yield each video as a batch of its own, its views in the place of images; tell how far the test is."""
         for count, video in enumerate(loader, start=1):
             readable = len(video.views) > 0

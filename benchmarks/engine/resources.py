@@ -1,0 +1,31 @@
+"""What a training says where the machine is too small for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.errors import MachineFailed, Stopped, WorkFailed
+from benchmarks.training import Training
+
+
+@contextlib.contextmanager
+def resources_in_words(training: Training) -> Iterator[None]:
+    """Word the two ways in which a machine is too small: a GPU without memory, a loader process that was killed."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise WorkFailed(
+            f"the GPU has no memory left: {str(error).splitlines()[0]}\n"
+            f"  remedy: a smaller training.batch_size than {training.batch_size}, or a smaller image_size_px"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or isinstance(error, WorkFailed | Stopped):
+            raise
+        raise MachineFailed(
+            f"a loader process died: {str(error).splitlines()[0]}\n"
+            "  The last checkpoint is kept; the same command goes on from there.\n"
+            f"  remedy: usually memory: fewer than training.workers={training.workers}, or more memory for the job"
+        ) from error

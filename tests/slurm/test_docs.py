@@ -1,0 +1,35 @@
+"""The files that docs/pipelines.md shows are valid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slurm.check import load_pipeline
+from slurm.cluster import load_cluster
+from tests.command import ROOT
+
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)
+STUDY, SWEEP = (block for block in BLOCKS if "executor:" not in block)
+CLUSTERS = [block for block in BLOCKS if "executor:" in block]
+
+
+def test_the_pipeline_and_its_sweep_pass_the_check(tmp_path: Path) -> None:
+    for name in ("imagenet", "inaturalist"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "their_swin.pth").touch()
+    study, sweep = (yaml.safe_load(re.sub("/(data|models)/", f"{tmp_path}/", block)) for block in (STUDY, SWEEP))
+    for section, entries in sweep.items():
+        study[section] |= entries
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    file = load_pipeline(tmp_path / "study.yaml")
+    assert {*file.pretrain} == {"simmim", "ratio"}
+
+
+@pytest.mark.parametrize("block", CLUSTERS, ids=["slurm", "local"])
+def test_the_cluster_files_are_valid(tmp_path: Path, block: str) -> None:
+    (tmp_path / "mine.yaml").write_text(block)
+    load_cluster(str(tmp_path / "mine.yaml"))
