@@ -27,6 +27,20 @@ StoragePort={database_port}
 StorageUser=root
 StorageLoc=accounts
 """
+DATABASE_CONFIG = """
+[mariadbd]
+user={user}
+datadir={folder}/database
+socket={folder}/mariadbd.socket
+pid-file={folder}/mariadbd.pid
+bind-address=127.0.0.1
+port={database_port}
+innodb-log-file-size=4M
+innodb-flush-method=nosync
+innodb-doublewrite=0
+sync-frm=0
+"""
+"""Nothing waits for the disk: what is written outlives the database's death, though not the machine's."""
 
 
 class AccountedCluster(Cluster):
@@ -36,32 +50,30 @@ class AccountedCluster(Cluster):
     PACKAGES = (*Cluster.PACKAGES, "slurmdbd", "mariadb-server")
 
     def configure_accounting(self) -> str:
-        port, self.database_port = free_ports(2)
+        port, database_port = free_ports(2)
         host = socket.gethostname().split(".")[0]
-        found = {"folder": self.folder, "port": port, "host": host, "user": this_user()}
+        own = {"folder": self.folder, "user": this_user(), "host": host, "port": port, "database_port": database_port}
         config = self.folder / "slurmdbd.conf"  # found by its place beside slurm.conf
         config.touch(mode=0o600)  # slurmdbd refuses one that others can read
-        config.write_text(DAEMON_CONFIG.format(**found, database_port=self.database_port))
-        return CLUSTER_LINES.format(**found)
+        config.write_text(DAEMON_CONFIG.format(**own))
+        (self.folder / "my.cnf").write_text(DATABASE_CONFIG.format(**own))
+        return CLUSTER_LINES.format(**own)
 
     def start_accounting(self) -> None:
-        made = self.ask(
-            "mariadb-install-db", *self._database(), "--auth-root-authentication-method=normal", "--skip-test-db"
-        )
+        root = "--auth-root-authentication-method=normal"
+        made = self.ask("mariadb-install-db", self._database(), root, "--skip-test-db")
         assert made.returncode == 0, made.stdout + made.stderr
         self.start_mariadbd()
         self.start_slurmdbd()
         added = self.ask("sacctmgr", "--immediate", "--quiet", "add", "cluster", "throwaway")
         assert added.returncode == 0, added.stdout + added.stderr
 
-    def _database(self) -> list[str]:
-        return ["--no-defaults", f"--user={this_user()}", f"--datadir={self.folder}/database"]
+    def _database(self) -> str:
+        return f"--defaults-file={self.folder}/my.cnf"
 
     def start_mariadbd(self) -> None:
-        files = [f"--socket={self.folder}/mariadbd.socket", f"--pid-file={self.folder}/mariadbd.pid"]
-        port = f"--port={self.database_port}"
-        self._start("mariadbd", ["mariadbd", *self._database(), *files, port, "--bind-address=127.0.0.1"])
-        self._wait_for("mariadb-admin", "--no-defaults", port, "--host=127.0.0.1", "ping")
+        self._start("mariadbd", ["mariadbd", self._database()])
+        self._wait_for("mariadb-admin", "--no-defaults", f"--socket={self.folder}/mariadbd.socket", "ping")
 
     def start_slurmdbd(self) -> None:
         self._start("slurmdbd", ["slurmdbd", "-D"])
