@@ -124,7 +124,7 @@ import os, signal, sys
 from benchmarks import ranks
 from benchmarks.engine.distributed import joined
 from benchmarks.engine.loaders import evaluation_loader
-from benchmarks.engine.stop import Interrupted, StopRequest
+from benchmarks.engine.stop import Interrupted
 
 class Samples(list):
     collate = staticmethod(list)
@@ -132,7 +132,7 @@ class Samples(list):
         return key.position
 
 samples, seen = Samples(range(int(sys.argv[1]))), []
-with joined(), StopRequest():
+with joined():
     try:
         for (position,) in evaluation_loader(samples, 2, 0, False):
             seen.append(position)

@@ -120,15 +120,16 @@ class EvaluationLoader(Generic[B]):
 
     def _until_stopped(self, batches: Iterable[B]) -> Iterator[B]:
         done = 0
-        for done, batch in enumerate(batches, start=1):
-            yield batch
-            self._agree_to_go_on(done)
-        for number in range(done + 1, self._most + 1):  # those who have no more are asked too
-            self._agree_to_go_on(number)
+        with StopRequest.entered() as stop:
+            for done, batch in enumerate(batches, start=1):
+                yield batch
+                self._agree_to_go_on(done, stop)
+            for number in range(done + 1, self._most + 1):  # those who have no more are asked too
+                self._agree_to_go_on(number, stop)
 
-    def _agree_to_go_on(self, done: int) -> None:
+    def _agree_to_go_on(self, done: int, stop: StopRequest) -> None:
         alone = ranks.world_size() == 1
-        if (alone or done % AGREE_EVERY == 0) and (number := distributed.any_rank(StopRequest.asked())):
+        if (alone or done % AGREE_EVERY == 0) and (number := distributed.any_rank(stop.number)):
             raise Interrupted(Signals(number).name)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
 
@@ -36,9 +38,11 @@ class StopRequest:
         return signal.Signals(self.number).name if self.number else None
 
     @classmethod
-    def asked(cls) -> int:
-        """Return the `number` of the request that is entered; 0 where none is."""
-        return 0 if cls._entered is None else cls._entered.number
+    @contextlib.contextmanager
+    def entered(cls) -> Iterator[StopRequest]:
+        """Yield the request that is entered already, or else one for the block."""
+        with contextlib.nullcontext(cls._entered) if cls._entered is not None else cls() as request:
+            yield request
 
     def __enter__(self) -> StopRequest:
         StopRequest._entered = self
