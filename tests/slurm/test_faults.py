@@ -35,7 +35,7 @@ DONE = {STAGE: "completed", "digits.simmim.seed0": "completed", "digits.scratch.
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with real_slurm(nodes=3) as found:
+    with real_slurm(Cluster, nodes=3) as found:
         yield found
 
 
