@@ -28,7 +28,7 @@ test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a S
 
 # The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
 # browser. Where these packages cannot be installed, those tests are skipped with the reason.
-SYSTEM := slurmctld slurmd slurm-client munge libgl1 chromium
+SYSTEM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server libgl1 chromium
 
 libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	@if ! ldconfig -p | grep -q 'libGL\.so\.1' && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -36,7 +36,7 @@ libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libgl1 >/dev/null || true; fi
 
 system:
-	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch chromium; do \
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
 	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.errors import UserError, WorkFailed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_PLACE = (
-    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),
-    *(errno.EROFS, errno.EACCES, errno.EPERM),
-)
+NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EROFS)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -50,7 +49,7 @@ def open_lock(path: Path) -> int:
     """Open the file of a lock and return its handle; file and folder are made. Raises as `make_folder` does."""
     make_folder(path.parent)
     try:
-        return os.open(path, os.O_CREAT | os.O_RDWR)
+        return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)  # less the umask
     except OSError as error:
         raise disk_error(error, path, 0) from error
 
@@ -66,6 +65,8 @@ def sync_folder(folder: Path) -> None:
 
 def disk_error(error: OSError, path: Path, needed_bytes: int) -> Exception:
     """Word a full disk, an exhausted quota, or a place that cannot be written; return any other OSError as it is."""
+    if isinstance(error, PermissionError):
+        return _denied(path)
     if error.errno in NO_PLACE:
         rule = "a place where this program can write"
         return UserError.about(str(path), _obstacle(error, path), rule, "name another place, or change what is there")
@@ -78,6 +79,35 @@ def disk_error(error: OSError, path: Path, needed_bytes: int) -> Exception:
         "  Nothing that was saved before is lost.\n"
         "  remedy: free some space and run the same command again; it continues from the last checkpoint."
     )
+
+
+@contextlib.contextmanager
+def denials_told() -> Iterator[None]:
+    """Raise UserError, which tells whose it is, where a file or folder may not be read or written in the block."""
+    try:
+        yield
+    except PermissionError as error:
+        if error.filename is None:  # it is not about a file
+            raise
+        raise _denied(Path(os.fsdecode(error.filename))) from error
+
+
+def _denied(path: Path) -> UserError:
+    """Word a place that its owner has not opened to us."""
+    place = next(there for there in (path, *path.absolute().parents) if os.path.lexists(there))
+    owner, what = owner_of(place), "it" if place == path else place
+    rule = f"a place that you may {'write' if os.access(place, os.R_OK, effective_ids=True) else 'read'}"
+    remedy = f"name another place, or have {owner} open this one (chmod)"
+    return UserError.about(str(path), f"permission denied: {what} belongs to {owner}", rule, remedy)
+
+
+def owner_of(path: Path) -> str:
+    """Return the name of the user to whom a file belongs; `user 1234` where the system knows none."""
+    number = path.lstat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _obstacle(error: OSError, path: Path) -> str:

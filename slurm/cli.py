@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import require_word
+from benchmarks.files import denials_told
 from slurm.folder import Places, find_pipeline
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
@@ -41,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE, end="")
         return 0 if argv else 2
     require_word("command", argv[0], COMMANDS, "a command of `mimbench pipeline`")
-    return COMMANDS[argv[0]](list(argv[1:]))
+    with denials_told():  # what another person launched may be closed to us, here or there
+        return COMMANDS[argv[0]](list(argv[1:]))
 
 
 def _parser(command: str, text: str, example: str) -> argparse.ArgumentParser:

@@ -147,9 +147,11 @@ T = TypeVar("T", bound=Config)
 
 
 def read_as(schema: type[T], path: Path) -> T | None:
-    """Return what a JSON file holds; None when it is missing or damaged."""
+    """Return what a JSON file holds; None when it is missing or damaged. Raises PermissionError as it is."""
     try:
         return schema.model_validate_json(path.read_bytes())
+    except PermissionError:
+        raise
     except (OSError, ValidationError):
         return None
 
@@ -221,6 +223,17 @@ def holder_pid(path: Path) -> int | None:
     words = read_holder(path).split()
     here = len(words) == 4 and words[3] == socket.gethostname()
     return int(words[1]) if here and is_held(path) else None
+
+
+def signal_process(pid: int, number: int) -> bool:
+    """Send a signal to a process, which may have ended; return False where it is another person's."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def find_pipeline(root: Path, text: str) -> PipelineFolder:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.errors import UserError, WorkFailed
+from benchmarks.files import denials_told
 from benchmarks.rundir import completed
 from slurm import team
 from slurm.attempt import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, RankEnd
@@ -60,7 +61,8 @@ class Request:
 def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
     """Run a stage and end the process with its exit code, so that Slurm's `afterok` sees a failure."""
     try:
-        sys.exit(run_stage(pipeline_dir, stage, asked))
+        with denials_told():
+            sys.exit(run_stage(pipeline_dir, stage, asked))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_CODE)

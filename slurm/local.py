@@ -16,7 +16,7 @@ import submitit
 from slurm import job
 from slurm.cluster import LocalCluster
 from slurm.display import Display
-from slurm.folder import Job, Manifest, PipelineFolder, holder_pid
+from slurm.folder import Job, Manifest, PipelineFolder, holder_pid, signal_process
 from slurm.launch import forget_unfinished, set_entries
 from slurm.snapshot import variables
 from slurm.stages import Stage
@@ -118,8 +118,14 @@ class LocalLauncher:
                 signal.signal(number, handler)
 
     def _stop(self) -> dict[str, View]:
-        """Ask every running stage to save and stop, wait for it, and kill what does not listen."""
+        """Ask every running stage to save and stop, wait for it, and kill what does not listen.
+
+        A stage that another person's launcher left behind, or one on another host, is out of reach and runs on.
+        """
         live = [name for name, view in self._look().items() if view.state in LIVE or self._has_process(name)]
+        if beyond := [name for name in live if not self._signal(name, 0) and not self._has_process(name)]:
+            self.display.say(f"left running, to be stopped by whoever started it: {', '.join(beyond)}")
+            live = [name for name in live if name not in beyond]
         self.display.say(f"stopping: {', '.join(live) or 'nothing runs'} (again to kill without saving)")
         asked: set[str] = set()
         deadline, first_requests = time.monotonic() + GRACE_S, self.stop_requests
@@ -139,19 +145,15 @@ class LocalLauncher:
     def _has_process(self, name: str) -> bool:
         return name in self.processes and not self.processes[name].done()
 
-    def _signal(self, name: str, number: signal.Signals) -> bool:
-        """Send a signal to a stage's own process; return whether there was one to send it to.
+    def _signal(self, name: str, number: int) -> bool:
+        """Send a signal (0: none, just try) to a stage's own process; return whether there was one to send it to.
 
         Not to submitit's controller above it: on SIGINT that one kills a stage after a second, saved or not.
         """
         pid = holder_pid(self.folder.lock(name))
         if number == signal.SIGKILL and self._has_process(name):
             os.kill(int(self.processes[name].job_id), signal.SIGKILL)
-        if pid is None:
-            return False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        return True
+        return pid is not None and signal_process(pid, number)
 
 
 def _may_start(stage: Stage, views: Mapping[str, View]) -> bool:

@@ -10,6 +10,7 @@ from benchmarks.errors import WorkFailed
 from slurm.state import QueueEntry
 
 SEPARATOR = "|"
+REMEDY = "run this on a login node of the cluster, when its controller answers."
 
 
 def job_name(pipeline_id: str, stages: Sequence[str]) -> str:
@@ -73,14 +74,14 @@ def job_state(job: str) -> str | None:
 def cancel_jobs(jobs: list[str]) -> None:
     """Cancel jobs by id. Raises WorkFailed when Slurm does not answer."""
     if jobs:
-        _ask(["scancel", *jobs])
+        _ask(["scancel", *jobs], f"have whoever submitted them cancel what is not yours; otherwise {REMEDY}")
 
 
-def _ask(command: list[str]) -> str:
-    remedy = "  remedy: run this on a login node of the cluster, when its controller answers."
+def _ask(command: list[str], remedy: str = REMEDY) -> str:
+    remedy = f"  remedy: {remedy}"
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the second, where a folder of PATH is closed to us
         raise WorkFailed(f"Slurm is not on this machine: no `{command[0]}`\n{remedy}") from None
     except subprocess.CalledProcessError as error:
         raise WorkFailed(f"`{command[0]}` failed: {error.stderr.strip()}\n{remedy}") from None

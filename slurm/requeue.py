@@ -107,7 +107,7 @@ def main(argv: list[str]) -> int:
     name = stages[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(stages) > 1 else 0]
     try:
         manifest = folder.read_manifest()
-    except UserError as error:
+    except (UserError, PermissionError) as error:
         print(error, file=sys.stderr)
         return code or CRASHED_CODE
     os.chdir(manifest.workdir)

@@ -108,6 +108,8 @@ class SlurmLauncher:
         calls = [functools.partial(job.enter, str(self.folder.path.resolve()), stage.name, asked) for stage in stages]
         try:
             found = executor.submit_array(calls)
+        except PermissionError:  # of a folder; Slurm's own refusals are other errors
+            raise
         except REFUSALS as error:
             raise WorkFailed(
                 f"Slurm did not take stage {stages[0].name}: {last_line(error)}\n"

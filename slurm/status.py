@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from pathlib import Path
@@ -12,8 +11,18 @@ from rich.console import Console
 from rich.live import Live
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean
+from benchmarks.files import owner_of
 from slurm.display import console_for_tables, describe, stage_table
-from slurm.folder import Manifest, PipelineFolder, hold, holder_pid, is_held, list_pipelines, read_holder
+from slurm.folder import (
+    Manifest,
+    PipelineFolder,
+    hold,
+    holder_pid,
+    is_held,
+    list_pipelines,
+    read_holder,
+    signal_process,
+)
 from slurm.launch import set_entries
 from slurm.launcher import look
 from slurm.state import LIVE, View
@@ -73,6 +82,9 @@ def show_list(root: Path) -> int:
             manifest, views, _ = look(folder)
         except UserError:
             print(f"{folder.id}  (its manifest is damaged: submit its pipeline.yaml again)")
+            continue
+        except PermissionError as error:
+            print(f"{folder.id}  (you may not read {error.filename})")
             continue
         print(f"{folder.id}  {manifest.cluster}  {_summary(views)}")
     return 0
@@ -145,13 +157,17 @@ def _cancel_jobs(folder: PipelineFolder) -> None:
 
 
 def _stop_here(folder: PipelineFolder, live: list[str]) -> bool:
-    """Ask the launcher to stop, or else the stages that an earlier one left behind; return whether all have ended."""
+    """Ask the launcher to stop, or else the stages that an earlier one left behind; return whether all have ended.
+
+    Raises WorkFailed where one of them is another person's.
+    """
     locks = [folder.lock(stage) for stage in live]
     launcher = holder_pid(folder.lock_file)
     for pid in [launcher] if launcher is not None else [holder_pid(lock) for lock in locks]:
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        if pid is not None and not signal_process(pid, signal.SIGTERM):
+            owner = owner_of(Path(f"/proc/{pid}"))
+            told = f"{folder.id} is not yours to stop: process {pid} belongs to {owner}"
+            raise WorkFailed(f"{told}\n  remedy: have {owner} run `mimbench pipeline cancel {folder.id}`")
     deadline = time.monotonic() + CANCEL_PATIENCE_S
     while any(is_held(lock) for lock in [folder.lock_file, *locks]):
         if time.monotonic() > deadline:

@@ -58,6 +58,10 @@ class Bench:
             "COLUMNS": "160",
             **(environment or {}),
         }
+        self.prefix: list[str] = []
+        """What the command is started by; nothing, or what makes it another user's."""
+        self.umask = -1
+        """Of the command; -1: as it is here."""
         self.started: list[subprocess.Popen[bytes]] = []
 
     def mimbench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -73,9 +77,10 @@ class Bench:
         """Start the command as a shell would: leader of a process group of its own."""
         with open(self.path / f"output{len(self.started)}.txt", "wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mimbench", *arguments],
+                [*self.prefix, sys.executable, "-m", "mimbench", *arguments],
                 cwd=self.path,
                 env=self.environment,
+                umask=self.umask,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

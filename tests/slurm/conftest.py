@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.bench import STUB, Bench
-from tests.slurm.throwaway_cluster import Cluster, throwaway_cluster, why_not
+from tests.slurm.throwaway_cluster import C, Cluster, throwaway_cluster
 
 
 @pytest.fixture
@@ -23,26 +23,26 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 @contextlib.contextmanager
-def real_slurm(nodes: int = 2) -> Iterator[Cluster]:
+def real_slurm(kind: type[C], nodes: int = 2) -> Iterator[C]:
     """A real Slurm. Skips where it is not installed, except in CI as root, where it can be and must be."""
-    if (reason := why_not()) is not None:
+    if (reason := kind.why_not()) is not None:
         if os.environ.get("CI") == "true" and os.geteuid() == 0:
             pytest.fail(reason)
         pytest.skip(reason)
-    with throwaway_cluster(nodes) as cluster:
+    with throwaway_cluster(kind, nodes) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def slurm_environment() -> Iterator[dict[str, str]]:
-    with real_slurm() as cluster:
+    with real_slurm(Cluster) as cluster:
         yield cluster.environment
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Three nodes, whose parts a test may kill."""
-    with real_slurm(nodes=3) as found:
+    with real_slurm(Cluster, nodes=3) as found:
         yield found
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.slurm.bench import Bench
-from tests.slurm.throwaway_cluster import throwaway_cluster
+from tests.slurm.throwaway_cluster import Cluster, throwaway_cluster
 
 CLUSTER = "{executor: slurm, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
 
@@ -18,7 +18,7 @@ ROOM = 8
 
 
 def main() -> None:
-    with throwaway_cluster() as cluster:
+    with throwaway_cluster(Cluster) as cluster:
         for seeds in (9, 99):
             measure(Path(tempfile.mkdtemp()), cluster.environment, seeds)
 

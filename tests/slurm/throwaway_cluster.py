@@ -1,4 +1,4 @@
-"""A real Slurm of virtual nodes on this machine, for one test session: no accounting, no privileges, own ports."""
+"""A real Slurm of virtual nodes on this machine, for one test session: no privileges, own ports."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
-INSTALL = "apt-get install -y slurmctld slurmd slurm-client munge"
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 PATIENCE_S = 30.0
 MARK = "THROWAWAY_NODE"
@@ -47,7 +46,7 @@ SlurmdTimeout=10
 ReturnToService=2
 MinJobAge=4
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {nodes}
@@ -57,27 +56,34 @@ PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=1000"
 
 
-def why_not() -> str | None:
-    """Return why there can be no cluster here, with the command that mends it; None when there can."""
-    missing = [name for name in PROGRAMS if _find(name) is None]
-    return f"{', '.join(missing)} not installed: {INSTALL}" if missing else None
-
-
-def _find(program: str) -> str | None:
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}")
-
-
 class Cluster:
-    """A running cluster, whose parts a test may kill and start again."""
+    """A running cluster, whose parts a test may kill and start again. It keeps no accounts."""
+
+    PROGRAMS: tuple[str, ...] = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
+    PACKAGES: tuple[str, ...] = ("slurmctld", "slurmd", "slurm-client", "munge")
 
     def __init__(self, folder: Path, nodes: int) -> None:
         self.folder, self.nodes = folder, [f"n{number + 1}" for number in range(nodes)]
-        self.environment = {"SLURM_CONF": str(_configure(folder, self.nodes))}
+        self.environment = {"SLURM_CONF": str(_configure(folder, self.nodes, self.configure_accounting()))}
         """The variables that lead to it."""
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
+    @classmethod
+    def why_not(cls) -> str | None:
+        """Return why there can be no such cluster here, with the command that mends it; None when there can."""
+        missing = [name for name in cls.PROGRAMS if _find(name) is None]
+        return f"{', '.join(missing)} not installed: apt-get install -y {' '.join(cls.PACKAGES)}" if missing else None
+
+    def configure_accounting(self) -> str:
+        """Return the lines of slurm.conf about accounting."""
+        return "AccountingStorageType=accounting_storage/none"
+
+    def start_accounting(self) -> None:
+        """Start what the controller writes accounts to: nothing."""
+
     def start(self) -> None:
         self._daemons["munged"] = _start_munge(self.folder)
+        self.start_accounting()
         self.start_controller()
         for name in self.nodes:
             self.start_node(name)
@@ -90,7 +96,7 @@ class Cluster:
         self._start(name, ["slurmd", "-D", "-N", name], {MARK: name})
 
     def kill(self, daemon: str) -> None:
-        """Kill one daemon, `slurmctld` or a node's slurmd, as a crash would. Jobs live on."""
+        """Kill one daemon, such as `slurmctld` or a node's slurmd, as a crash would. Jobs live on."""
         self._daemons[daemon].kill()
         self._daemons[daemon].wait()
 
@@ -106,12 +112,15 @@ class Cluster:
 
     def wait_for_nodes(self) -> None:
         def all_idle() -> bool:
-            command = [_path("sinfo"), "--noheader", "--Node", "--format=%N %T"]
-            environment = {**os.environ, **self.environment}
-            lines = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split("\n")
+            lines = self.ask("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.split("\n")
             return {line.strip() for line in lines if line} == {f"{name} idle" for name in self.nodes}
 
-        _wait(all_idle, self.folder, "all nodes are idle")
+        wait_until(all_idle, self.folder, "all nodes are idle")
+
+    def ask(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a client of the cluster to its end, however it ends."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.run([path_of(program), *arguments], env=environment, capture_output=True, text=True)
 
     def stop(self) -> None:
         for daemon in reversed(self._daemons.values()):
@@ -119,14 +128,18 @@ class Cluster:
 
     def _start(self, name: str, command: list[str], marks: dict[str, str] | None = None) -> None:
         environment = {**os.environ, **self.environment, **(marks or {})}
-        self._daemons[name] = _start([_path(command[0]), *command[1:]], self.folder, name, environment)
+        self._daemons[name] = _start([path_of(command[0]), *command[1:]], self.folder, name, environment)
+
+
+C = TypeVar("C", bound=Cluster)
 
 
 @contextlib.contextmanager
-def throwaway_cluster(nodes: int = 2) -> Iterator[Cluster]:
+def throwaway_cluster(kind: type[C], nodes: int = 2) -> Iterator[C]:
     """Start a cluster; stop it by process id at the end."""
     folder = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))  # short: a socket's path has at most 107 bytes
-    cluster = Cluster(folder, nodes)
+    folder.chmod(0o755)  # for users other than this one
+    cluster = kind(folder, nodes)
     try:
         cluster.start()
         yield cluster
@@ -135,21 +148,23 @@ def throwaway_cluster(nodes: int = 2) -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _configure(folder: Path, names: list[str]) -> Path:
+def _configure(folder: Path, names: list[str], accounting: str) -> Path:
     for name in ("munge", "state", "spool", *(f"spool/{node}" for node in names)):
         (folder / name).mkdir(mode=0o755)
     host = socket.gethostname().split(".")[0]
-    ports = _free_ports(1 + len(names))
+    ports = free_ports(1 + len(names))
     nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(names, ports[1:], strict=True)]
     config = folder / "slurm.conf"
-    user = pwd.getpwuid(os.getuid()).pw_name
-    config.write_text(
-        CONFIG.format(folder=folder, host=host, user=user, controller_port=ports[0], nodes="\n".join(nodes))
-    )
+    found = {"folder": folder, "host": host, "user": this_user(), "accounting": accounting}
+    config.write_text(CONFIG.format(**found, controller_port=ports[0], nodes="\n".join(nodes)))
     return config
 
 
-def _free_ports(count: int) -> list[int]:
+def this_user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for found in sockets:
@@ -162,10 +177,10 @@ def _start_munge(folder: Path) -> subprocess.Popen[bytes]:
     key = own / "key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
-    command = [_path("munged"), "--foreground", "--force", f"--socket={own}/socket", f"--key-file={key}"]
+    command = [path_of("munged"), "--foreground", "--force", f"--socket={own}/socket", f"--key-file={key}"]
     files = [f"--pid-file={own}/pid", f"--log-file={own}/log", f"--seed-file={own}/seed"]
     daemon = _start([*command, *files], folder, "munged", dict(os.environ))
-    _wait(lambda: (own / "socket").exists(), folder, "munged opens its socket")
+    wait_until(lambda: (own / "socket").exists(), folder, "munged opens its socket")
     return daemon
 
 
@@ -174,14 +189,17 @@ def _start(command: list[str], folder: Path, name: str, environment: dict[str, s
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
 
 
-def _path(program: str) -> str:
+def _find(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}")
+
+
+def path_of(program: str) -> str:
     found = _find(program)
     assert found is not None
     return found
 
 
-def _wait(condition: object, folder: Path, what: str) -> None:
-    assert callable(condition)
+def wait_until(condition: Callable[[], bool], folder: Path, what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
