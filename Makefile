@@ -24,7 +24,7 @@ test: check system  ## the static checks, then all tests but those of test-fault
 	$(BIN)/python -m pytest $(PYTEST) -m "not faults"
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
-	$(BIN)/python -m pytest $(PYTEST) -m faults
+	$(BIN)/python -m pytest $(PYTEST) -m faults -n 2 --dist loadfile  # most of their time is Slurm's, waiting
 
 # The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
 # browser. Where these packages cannot be installed, those tests are skipped with the reason.
