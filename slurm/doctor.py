@@ -83,7 +83,9 @@ def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[Node
     make_folder(answers)
     asked = parameters(folder, cluster.model_copy(update={"time_limit": "1m", "stop_notice_s": 30}), code, [STAGE], [])
     executor = submitit.SlurmExecutor(folder.logs(STAGE.name).resolve(), python=python(cluster))
-    executor.update_parameters(**{**asked, "teardown": None})
+    # The notice before the time limit may come as soon as so short a job begins, and would end it.
+    harmless = {**asked["additional_parameters"], "signal": "CONT@1"}
+    executor.update_parameters(**{**asked, "teardown": None, "additional_parameters": harmless})
     try:
         job = str(executor.submit(probe, str(answers.resolve()), list(cluster.stage_data.values())).job_id)
     except REFUSALS as error:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
+
 from tests.slurm.bench import Bench
 
 
@@ -15,6 +19,17 @@ def test_a_cluster_that_works_is_told_with_what_its_nodes_have(slurm_bench: Benc
     names = [line.split()[1:3] for line in asked.stdout.splitlines() if line.lstrip().startswith("wrong")]
     assert names in ([], [["n1", "name"], ["n2", "name"]])  # virtual nodes have no address of their own
     assert asked.returncode == (1 if names else 0)
+
+
+@pytest.mark.faults
+def test_the_notice_before_the_time_limit_does_not_end_the_job(slurm_bench: Bench) -> None:
+    """Slurm looks every 30 s whose limit is near. A job of one minute whose interpreter is slow to start has it near."""
+    python = slurm_bench.path / "slow_python"
+    python.write_text(f'#!/bin/sh\nsleep 31\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", f", python: {python}}}")
+    (slurm_bench.path / "slurm.yaml").write_text(text)
+    assert "1 of 1 nodes answered" in slurm_bench.mimbench("doctor", "--cluster", "slurm.yaml").stdout
 
 
 def test_a_cluster_that_refuses_or_breaks_the_job_is_told(slurm_bench: Bench) -> None:
