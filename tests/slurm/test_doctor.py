@@ -23,7 +23,7 @@ def test_a_cluster_that_works_is_told_with_what_its_nodes_have(slurm_bench: Benc
 
 @pytest.mark.faults
 def test_the_notice_before_the_time_limit_does_not_end_the_job(slurm_bench: Bench) -> None:
-    """Slurm looks every 30 s whose limit is near. A job of one minute whose interpreter is slow to start has it near."""
+    """Slurm looks every 30 s whose limit is near: within its minute, a job that is slow to start is told."""
     python = slurm_bench.path / "slow_python"
     python.write_text(f'#!/bin/sh\nsleep 31\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
