@@ -148,8 +148,9 @@ class SlurmCluster(AnyCluster):
     """Interpreter that runs the stages, where it is not the one that submits them: that of the container, say."""
     stage_data: dict[str, str] = Field(default_factory=dict)
     """Data folders that are copied to each node once, and read from there: `{/data/imagenet: /local/imagenet}`."""
-    array_size: Count = 100
-    """How many seeds of a stage are one array of jobs, at most; 1 for a site without arrays."""
+    array_size: Count = 50
+    """How many seeds of a stage are one array of jobs, at most; 1 for a site without arrays. The array's name lists
+    them, and Slurm takes 1023 letters."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     """Any other sbatch option, without its dashes: `{exclude: node7, requeue: true}`."""
 

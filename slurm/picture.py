@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.errors import UserError
 from benchmarks.files import make_folder, write_atomically
 from slurm.display import clock
-from slurm.plan import Plan
+from slurm.plan import Plan, hours_told
 from slurm.stages import Stage, arrays
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _words(plan: Plan, stages: Sequence[Stage]) -> list[str]:
     hours = [cost.device_hours for cost in costs if cost.device_hours is not None]
     if costs and len(seconds) == len(costs):
         unit = "GPU h" if plan.cluster.has_gpus else "process h"
-        lines.append(f"{clock(max(seconds))}, {sum(hours):,.1f} {unit}")
+        lines.append(f"{clock(max(seconds))}, {hours_told(sum(hours))} {unit}")
     return lines
 
 

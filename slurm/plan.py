@@ -87,11 +87,16 @@ def _row(plan: Plan, stage: Stage) -> list[str]:
         f"{speed.images_per_second * forecast.processes:,.0f}" if speed is not None else UNKNOWN,
         clock(forecast.seconds) if forecast.seconds is not None else UNKNOWN,
         took,
-        f"{forecast.device_hours:,.1f}" if forecast.device_hours is not None else UNKNOWN,
+        hours_told(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
         str(forecast.requeues) if forecast.requeues is not None else UNKNOWN,
         f"{forecast.memory_mb / 1000:,.1f} GB" if forecast.memory_mb is not None else UNKNOWN,
         f"{forecast.disk_mb / 1000:,.2f} GB" if forecast.disk_mb is not None else UNKNOWN,
     ]
+
+
+def hours_told(hours: float) -> str:
+    """Return GPU hours or the like: two digits below one hour, tenths above."""
+    return f"{hours:,.1f}" if hours >= 1 or not hours else f"{hours:.2g}"
 
 
 def _short(needs: tuple[str, ...], most: int = 2) -> list[str]:
@@ -110,7 +115,7 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     wall = clock(makespan_s(plan.pipeline, known, plan.cluster.places))
     disk = sum(found.disk_mb or 0.0 for found in rest.values()) / 1000
     left_out = f"; {len(rest) - len(known)} of unknown cost not counted" if len(known) < len(rest) else ""
-    yield f"still to do: {len(rest)} trainings, {spent:,.1f} {hours}, {disk:,.1f} GB{left_out}"
+    yield f"still to do: {len(rest)} trainings, {hours_told(spent)} {hours}, {disk:,.1f} GB{left_out}"
     side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
     yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
 
