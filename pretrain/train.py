@@ -82,7 +82,7 @@ class MaskedImageModelling(Problem[Batch]):
         hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
         return self.method.loss(batch.images, hidden[self.rows])
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
         """Return the loss on the images that are held out."""
         held_out = self.held_out
         return {} if held_out is None else {MASKED_LOSS: held_out.loss(self.method, self.recipe, self.device)}

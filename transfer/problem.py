@@ -89,7 +89,7 @@ class ClassificationProblem(Problem[Batch], Generic[R]):
         losses: list[Tensor] = [self._criterion(logits.float(), targets) for logits in self.outputs(images)]
         return sum(losses[1:], start=losses[0])
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
         """Return the test metrics, and the loss there."""
         self.last = self.measure(self.data.test)
         return {**scores_of(self.last, self.transfer), "eval_loss": self.last.loss}

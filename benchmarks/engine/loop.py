@@ -268,7 +268,7 @@ class Loop(Generic[B]):
     def _evaluate(self) -> None:
         try:
             with self._watch.paused():
-                found = self.problem.evaluate()
+                found = self.problem.evaluate(last=self.step == self.total_steps)
         except Interrupted as asked:
             self._stop(asked.signal_name)
         if found:

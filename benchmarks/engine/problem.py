@@ -29,8 +29,8 @@ class Problem(ABC, Generic[B]):
     def loss(self, batch: B, step: int) -> Tensor:
         """Return the scalar loss of a batch that is on the device: the mean over its samples."""
 
-    def evaluate(self) -> dict[str, float]:
-        """Return what is measured now, on every rank; empty where nothing is."""
+    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002
+        """Return what is measured now, on every rank; empty where nothing is. `last`: after the last step."""
         return {}
 
     def after_step(self, step: int) -> None:

@@ -69,7 +69,7 @@ class Detection(Problem[Batch]):
         """Return the sum of the losses, each a mean over what is drawn of this rank's images."""
         return self.detector.loss(batch)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
         """Return average precisions on the test set."""
         return self.measure().metrics
 

@@ -66,7 +66,7 @@ class Segmentation(Problem[Batch]):
         total: Tensor = self.model.parse_losses(losses)[0]
         return total
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
         """Return the test metrics at a single scale."""
         self.last = self.measure([self.segmenter.plan.test_pipeline])
         return self.last.confusion.metrics()

@@ -53,8 +53,6 @@ class VideoTraining(Problem[Batch]):
         """Among the test videos; those among the training videos are the loop's."""
         self.last: Evaluation | None = None
         """The last evaluation with all views."""
-        self._last_step = recipe.training.total_steps(steps_per_epoch(len(data.train), recipe.training.batch_size))
-        self._at_the_end = False
 
     def flops_per_clip(self) -> float:
         """Return the FLOPs of a prediction for one view."""
@@ -79,12 +77,9 @@ class VideoTraining(Problem[Batch]):
         """Return the mean cross-entropy of a batch of clips."""
         return functional.cross_entropy(self.model(batch.clips).float(), batch.labels)
 
-    def after_step(self, step: int) -> None:
-        self._at_the_end = step == self._last_step
-
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, last: bool) -> dict[str, float]:
         """Return the test metrics: of one view along the way where the recipe says so, of all views at the end."""
-        if self._at_the_end or self.recipe.views_along_the_way == "all":
+        if last or self.recipe.views_along_the_way == "all":
             self.last = self.measure()
             return {**scores_of(self.last, self.transfer), "eval_loss": self.last.loss}
         found = self.measure("one")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scipy.stats
@@ -20,7 +22,9 @@ from benchmarks.engine.loaders import SampleKey
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
 from tests.test_distributed import assert_close_training, finished, launch
+from transfer.evaluate import Evaluation, evaluate
 from transfer.references import resolve
+from transfer.video import train as video_train
 from transfer.video.augment import Normalise
 from transfer.video.data import read_videos
 from transfer.video.model import build_video_model
@@ -137,6 +141,27 @@ def test_a_stopped_training_continues_to_the_same_bits(video_command: list[str],
     assert record_of(folder).metrics == record_of(undisturbed).metrics
     for name in ("predictions.csv", "per_class.csv"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_a_stop_during_the_last_evaluation_is_made_up_for_with_all_views(
+    video_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*video_command, *ENCODER, "views_along_the_way=one"]
+    undisturbed = train(command, tmp_path / "undisturbed")
+    evaluations = [line for line in numbers_of(undisturbed) if "top1" in line or "top1_one_view" in line]
+    begun = []
+
+    def stopped(*arguments: Any) -> Evaluation:
+        begun.append(arguments)
+        if len(begun) == len(evaluations):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(video_train, "evaluate", stopped)
+    assert mimbench.main([*command, "--runs", str(tmp_path / "stopped")]) == mimbench.INTERRUPTED
+    folder = train(command, tmp_path / "stopped")
+    assert_same_training(folder, undisturbed)
+    assert record_of(folder).metrics == record_of(undisturbed).metrics
 
 
 def test_each_video_is_scored_once_whatever_processes_and_workers(
