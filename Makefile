@@ -2,7 +2,8 @@
 # .venv belongs to this file: it is updated when pyproject.toml or constraints.txt change.
 
 PYTHON ?= python3
-PYTEST ?= --durations=10
+# Two tests at a time, those of a file one after the other.
+PYTEST ?= --durations=10 -n 2 --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ test: check system  ## the static checks, then all tests but those of test-fault
 	$(BIN)/python -m pytest $(PYTEST) -m "not faults"
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
-	$(BIN)/python -m pytest $(PYTEST) -m faults -n 2 --dist loadfile  # most of their time is Slurm's, waiting
+	$(BIN)/python -m pytest $(PYTEST) -m faults
 
 # The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
 # browser. Where these packages cannot be installed, those tests are skipped with the reason.

@@ -24,6 +24,7 @@ CONFIG = """
 ClusterName=throwaway
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
+FirstJobId={controller_port}  # the ports of a job's ranks follow from its id: another cluster here has others
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
