@@ -98,12 +98,11 @@ class SlurmLauncher:
         """Submit stages, all behind the same live jobs of their parents. Raises WorkFailed when Slurm refuses them."""
         for stage in stages:
             self.folder.forget_attempt(stage.name)
+        cluster, code = self.cluster, Path(self.manifest.code)
         files = _files(self.folder, stages[0], in_array=len(stages) > 1)
-        executor = submitit.SlurmExecutor(files, python=python(self.cluster))
-        code = Path(self.manifest.code)
-        executor.update_parameters(**parameters(self.folder, self.cluster, code, stages, parent_jobs))
-        ranks = self.cluster.ranks_per_node if stages[0].trains else 1
-        cluster = self.cluster
+        executor = submitit.SlurmExecutor(files, python=python(cluster))
+        executor.update_parameters(**parameters(self.folder, cluster, code, stages, parent_jobs))
+        ranks = cluster.ranks_per_node if stages[0].trains else 1
         asked = job.Request(ranks, cluster.fruitless_restarts, cluster.stage_data, cluster.stop_notice_s)
         calls = [functools.partial(job.enter, str(self.folder.path.resolve()), stage.name, asked) for stage in stages]
         try:

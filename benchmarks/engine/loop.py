@@ -25,7 +25,7 @@ from benchmarks.engine.problem import Problem as Problem  # for those who define
 from benchmarks.engine.progress import ProgressReport
 from benchmarks.engine.resources import resources_in_words
 from benchmarks.engine.seeding import derive, seed_all
-from benchmarks.engine.step_numbers import StepNumbers
+from benchmarks.engine.step_numbers import NotFinite, StepNumbers
 from benchmarks.engine.stop import Interrupted, StopRequest
 from benchmarks.engine.stopwatch import Stopwatch
 from benchmarks.engine.unreadable import Unreadable
@@ -48,14 +48,6 @@ class Progress:
     """Of the steps since the last log line."""
     skipped: list[int] = field(default_factory=list)
     """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
-
-
-class _NotFinite(Exception):
-    """The loss or the gradient of a step (0-based) is not finite."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        super().__init__(step)
 
 
 class Loop(Generic[B]):
@@ -114,7 +106,7 @@ class Loop(Generic[B]):
                 while self.step < self.total_steps:
                     try:
                         self._train_on(stop)
-                    except _NotFinite as found:
+                    except NotFinite as found:
                         self._roll_back(found.step)
         if self._saved != self.step:
             self._save()
@@ -124,7 +116,7 @@ class Loop(Generic[B]):
         return self.progress
 
     def _train_on(self, stop: StopRequest) -> None:
-        """Train from the current step to the last one. Raises _NotFinite, on every rank at the same step."""
+        """Train from the current step to the last one. Raises NotFinite, on every rank at the same step."""
         batches = iter(self._loader())
         while self.step < self.total_steps:
             self._train_step([next(batches) for _ in range(self.training.accumulate)])
@@ -218,18 +210,13 @@ class Loop(Generic[B]):
         log = self.step == self.total_steps or self.step % self.training.log_every_steps == 0
         save = self.step % self.training.checkpoint_every_steps == 0
         if log or evaluate or save:
-            self._require_finite()
+            self._numbers.require_finite()
         if log:
             self._log()
         if evaluate:
             self._evaluate()
         if save:
             self._save()
-
-    def _require_finite(self) -> None:
-        """Raise _NotFinite, on every rank, unless every step since the last line was finite on all of them."""
-        if (bad := self._numbers.first_not_finite()) is not None:
-            raise _NotFinite(bad)
 
     def _log(self) -> None:
         """Write one line; the only place, beside a checkpoint, where the host waits for the device."""
@@ -294,7 +281,7 @@ class Loop(Generic[B]):
 
     def _stop(self, signal_name: str) -> NoReturn:
         if self._saved != self.step:
-            self._require_finite()
+            self._numbers.require_finite()
             self._save()
         raise Stopped(
             f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "

@@ -8,6 +8,14 @@ from benchmarks.engine import distributed
 from benchmarks.engine.parallel import whole
 
 
+class NotFinite(Exception):
+    """The loss or the gradient of a step (0-based) is not finite."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(step)
+
+
 class StepNumbers:
     """Loss and gradient norm of every step since the last log line; every rank asks at the same step."""
 
@@ -43,11 +51,12 @@ class StepNumbers:
         """Return the last step's gradient norm; 0 where there was none since a resume."""
         return float(whole(self._norms[-1])) if self._norms else 0.0
 
-    def first_not_finite(self) -> int | None:
-        """Return the first step whose loss or gradient is not finite on some rank; None where all are."""
+    def require_finite(self) -> None:
+        """Raise NotFinite, on every rank, unless every step was finite on all of them."""
         if not self._losses:
-            return None
+            return
         norms = [float(whole(norm)) for norm in self._norms]
         numbers = distributed.mean(stack([stack(self._losses).float().cpu(), tensor(norms)]))
         bad = (~numbers.isfinite()).any(dim=0).nonzero().flatten().tolist()
-        return self._steps[bad[0]] if bad else None
+        if bad:
+            raise NotFinite(self._steps[bad[0]])

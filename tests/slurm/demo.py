@@ -1,6 +1,6 @@
 """The demo on a throwaway Slurm of two nodes and on this machine has the same scores: `python -m tests.slurm.demo`.
 
-Not among the tests: it takes about 20 minutes on two cores, and a third of that with `seeds=[0]`, which goes to the demo.
+Not among the tests: it takes about 20 minutes on two cores; `seeds=[0]`, passed on to the demo, makes it shorter.
 """
 
 from __future__ import annotations

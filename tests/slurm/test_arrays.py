@@ -22,6 +22,10 @@ def launch(bench: Bench, options: str = "cpus_per_process: 1") -> dict[str, str]
     (bench.path / "cluster.yaml").write_text(f"{{executor: slurm, gpus_per_node: 0, time_limit: 10m, {options}}}")
     submitted = bench.submit("--cluster", "cluster.yaml", f"seeds={list(SEEDS)}")
     assert submitted.returncode == 0, submitted.stdout
+    return job_ids(bench)
+
+
+def job_ids(bench: Bench) -> dict[str, str]:
     return {name: job["id"] for name, job in jobs(bench).items()}
 
 
@@ -83,7 +87,7 @@ def test_a_killed_seed_begins_again_and_no_other(slurm_bench: Bench, task: int) 
         slurm_bench.let_go(stage)
     assert set(wait_until_empty(slurm_bench).values()) == {"completed"}
     assert len(slurm_bench.begun()) == 7 + 1
-    assert {name: job["id"] for name, job in jobs(slurm_bench).items()} == submitted
+    assert job_ids(slurm_bench) == submitted
 
 
 @pytest.mark.faults
@@ -104,4 +108,4 @@ def test_one_seed_is_cancelled_or_crashes_and_is_resumed_alone(slurm_bench: Benc
     assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
     assert set(wait_until_empty(slurm_bench).values()) == {"completed"}
     assert slurm_bench.begun().count(SCRATCH[0]) == 1
-    assert len(set(ids_of({name: job["id"] for name, job in jobs(slurm_bench).items()}, SCRATCH[1:]))) == 1
+    assert len(set(ids_of(job_ids(slurm_bench), SCRATCH[1:]))) == 1

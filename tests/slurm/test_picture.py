@@ -39,9 +39,8 @@ def test_a_drawing_has_every_box_and_arrow(tmp_path: Path) -> None:
     words = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert {"pretrain.simmim", "digits.simmim", "3 seeds", "report"} <= {*words}
     groups = [element.get("id", "") for element in drawn.iter("{http://www.w3.org/2000/svg}g")]
-    assert (
-        len([group for group in groups if re.fullmatch(r"patch_\d+", group)]) == 1 + 3 + 2
-    )  # the paper, boxes, arrows
+    paper, stages, arrows = 1, 3, 2
+    assert len([group for group in groups if re.fullmatch(r"patch_\d+", group)]) == paper + stages + arrows
 
 
 def test_a_picture_is_of_a_kind_that_its_name_says(tmp_path: Path) -> None:
