@@ -11,20 +11,20 @@ from collections.abc import Sequence
 VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
-    "palette": ("pretrain.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
-    "reconstruct": ("pretrain.reconstruct_cli", "draw what a pretraining run predicts for hidden patches"),
-    "transfer": ("transfer.cli", "fine-tune an encoder on a task and measure it"),
+    "palette": ("pretrain.show.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
+    "reconstruct": ("pretrain.show.reconstruct_cli", "draw what a pretraining run predicts for hidden patches"),
+    "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
-    "checkpoint": ("transfer.checkpoint.cli", "look into any checkpoint; carry encoders into other tools"),
+    "checkpoint": ("transfer.commands.checkpoint", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards from run records; how far masks hide pixels"),
-    "list": ("benchmarks.catalogue", "tasks, recipes, encoders, checkpoint formats and published references"),
+    "list": ("benchmarks.catalogue.listing", "tasks, recipes, encoders, checkpoint formats and published references"),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that mends it"),
 }
 
 # Words after a verb that belong to another room than the verb's own, which may not import it.
 ELSEWHERE: dict[tuple[str, ...], str] = {
-    ("list", "formats"): "transfer.checkpoint.formats",
-    ("report", "masking"): "pretrain.masking_report",
+    ("list", "formats"): "transfer.commands.formats",
+    ("report", "masking"): "pretrain.show.masking_cli",
     ("doctor", "--cluster"): "slurm.doctor",
 }
 

@@ -1,4 +1,4 @@
-"""Which of the processes of one run this is, as its launcher says; `benchmarks.engine.distributed` joins them.
+"""Which of the processes of one run this is, as its launcher says; `benchmarks.engine.processes.exchange` joins them.
 
 The environment variables are those of torchrun, so that it can launch a verb too.
 """

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
-from benchmarks.run_command import RECIPE_HELP, add_run_arguments, claim, require_root
-from pretrain.files import find_files
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim, require_root
 from pretrain.recipe import PretrainRecipe
+from pretrain.run.image_files import find_files
 
 EPILOG = """example:
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet training.epochs=800
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     work = claim("pretrain", argv, args, recipe, root, files.fingerprint, f"pretrain-{recipe.name}", **what)
     if work is None:
         return 0
-    from pretrain.train import pretrain  # torch, only now that there is work
+    from pretrain.run.train import pretrain  # torch, only now that there is work
 
     record = pretrain(work, files)
     print(f"done: {work.folder.path} ({record.steps} steps, {record.seconds:.0f} s); encoder in {work.folder.encoder}")

@@ -9,9 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from benchmarks.config import Config, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
 from benchmarks.training import Count, Positive, Share, ShareSpan, Span, Training
-from pretrain.heads import Heads, LinearHead
-from pretrain.masking import Masking, RandomMask
-from pretrain.targets import Pixels, Targets
+from pretrain.method.heads import Heads, LinearHead
+from pretrain.method.masking import Masking, RandomMask
+from pretrain.method.targets import Pixels, Targets
 
 
 class PretrainData(Config):

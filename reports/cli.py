@@ -116,7 +116,7 @@ def leaderboard(arguments: argparse.Namespace) -> int:
 
     Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
     """
-    from benchmarks.tasks import find_task
+    from benchmarks.catalogue.tasks import find_task
     from reports.formats import rendered
     from reports.leaderboard import Request, make
     from reports.notes import words
@@ -143,9 +143,9 @@ def leaderboard(arguments: argparse.Namespace) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Print two sides next to each other. Raises WorkFailed when they have no task in common."""
-    from reports.contrast import to_json, to_text
-    from reports.contrast_page import to_html
-    from reports.sidebyside import side_by_side
+    from reports.compare.side_by_side import side_by_side
+    from reports.compare.side_by_side_page import to_html
+    from reports.compare.side_by_side_text import to_json, to_text
 
     both = side_by_side(arguments.a, arguments.b, arguments.within)
     _say(to_text(both))
@@ -161,9 +161,9 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def verdict(arguments: argparse.Namespace) -> int:
     """Print the rank correlations over the runs at hand, and over the published runs."""
+    from reports.compare.verdict import published
     from reports.leaderboard import Request, make
     from reports.text import one_line
-    from reports.verdict import published
 
     if arguments.runs:
         board = make(Request(tuple(arguments.runs)))

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.tasks import TASKS, Task
-from reports.cells import architecture_name
-from reports.columns import NONE, Block, Column, columns_for
-from reports.compare import Comparison, compare
-from reports.find import FoundRun, LeftOut, find_runs
-from reports.lines import Entry, Line, Quoted, Shown, backbone, quotes
-from reports.rows import Collected, Conditions, Row, collect, origins, parents_nearby
+from reports.compare.differences import Comparison, compare
+from reports.compare.verdict import Verdict, probes_by_weights, verdicts
+from reports.records.find import FoundRun, LeftOut, find_runs
+from reports.records.rows import Collected, Conditions, Row, collect, origins, parents_nearby
+from reports.tables.cells import architecture_name
+from reports.tables.columns import NONE, Block, Column, columns_for
+from reports.tables.lines import Entry, Line, Quoted, Shown, backbone, quotes
 from reports.text import tally
-from reports.verdict import Verdict, probes_by_weights, verdicts
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.compare import EXACT_LIMIT, RESAMPLES, RNG_SEED
+from reports.compare.differences import EXACT_LIMIT, RESAMPLES, RNG_SEED
 from reports.leaderboard import Leaderboard, Section
-from reports.rows import Collected
+from reports.records.rows import Collected
 from reports.text import count, tally
 
 

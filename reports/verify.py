@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.errors import UserError
 from reports.formats import FORMATS, rendered
 from reports.leaderboard import Leaderboard, Request, make
-from reports.page import REQUEST
+from reports.page.page import REQUEST
 from reports.text import one_line
 
 MOST_DIFFERENCES = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.errors import require_word
 from benchmarks.files import denials_told
-from slurm.folder import Places, find_pipeline
+from slurm.state.folder import Places, find_pipeline
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
 
@@ -82,11 +82,11 @@ def _plan(argv: list[str]) -> int:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the graph, too: .svg, .png or .pdf")
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
-    from slurm.check import load_pipeline
-    from slurm.cluster import load_cluster
-    from slurm.launcher import graph
-    from slurm.picture import draw, mermaid
-    from slurm.plan import make_plan, tell
+    from slurm.graph.check import load_pipeline
+    from slurm.graph.cluster import load_cluster
+    from slurm.launch.executors import graph
+    from slurm.plan.picture import draw, mermaid
+    from slurm.plan.plan import make_plan, tell
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
@@ -112,9 +112,9 @@ def _submit(argv: list[str]) -> int:
     _add_cluster(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
     arguments = parser.parse_intermixed_args(argv)
-    from slurm.check import load_pipeline, require_encoder_files
-    from slurm.cluster import load_cluster
-    from slurm.launcher import previews, submit
+    from slurm.graph.check import load_pipeline, require_encoder_files
+    from slurm.graph.cluster import load_cluster
+    from slurm.launch.executors import previews, submit
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
@@ -131,9 +131,9 @@ def _resume(argv: list[str]) -> int:
     parser = _id_parser("resume", text, "digits-demo")
     parser.add_argument("--cluster", metavar="NAME", help="local, slurm, or a YAML file (default: the last one)")
     arguments = parser.parse_args(argv)
-    from slurm.check import load_pipeline, require_encoder_files
-    from slurm.cluster import load_cluster
-    from slurm.launcher import submit
+    from slurm.graph.check import load_pipeline, require_encoder_files
+    from slurm.graph.cluster import load_cluster
+    from slurm.launch.executors import submit
 
     folder = find_pipeline(arguments.pipelines, arguments.id)
     manifest = folder.read_manifest()
@@ -149,7 +149,7 @@ def _status(argv: list[str]) -> int:
     parser = _id_parser("status", "Show the state of every stage.", "digits-demo")
     parser.add_argument("--watch", action="store_true", help="draw it again every two seconds, until nothing runs")
     arguments = parser.parse_args(argv)
-    from slurm.status import show_status, watch_status
+    from slurm.answers import show_status, watch_status
 
     show = watch_status if arguments.watch else show_status
     return show(find_pipeline(arguments.pipelines, arguments.id))
@@ -157,7 +157,7 @@ def _status(argv: list[str]) -> int:
 
 def _list(argv: list[str]) -> int:
     arguments = _parser("list", "List pipelines, the last launched first.", "").parse_args(argv)
-    from slurm.status import show_list
+    from slurm.answers import show_list
 
     return show_list(arguments.pipelines)
 
@@ -169,7 +169,7 @@ def _logs(argv: list[str]) -> int:
     )
     parser.add_argument("--follow", action="store_true", help="go on until the stage has ended")
     arguments = parser.parse_args(argv)
-    from slurm.status import show_log
+    from slurm.answers import show_log
 
     return show_log(find_pipeline(arguments.pipelines, arguments.id), arguments.stage, arguments.follow)
 
@@ -177,7 +177,7 @@ def _logs(argv: list[str]) -> int:
 def _cancel(argv: list[str]) -> int:
     text = "Stop a pipeline: running stages save their state, waiting ones are withdrawn."
     arguments = _id_parser("cancel", text, "digits-demo").parse_args(argv)
-    from slurm.status import cancel
+    from slurm.answers import cancel
 
     return cancel(find_pipeline(arguments.pipelines, arguments.id))
 

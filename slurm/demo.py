@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.digits import write_digits
-from benchmarks.tasks import find_task
-from slurm.check import load_pipeline, load_work
-from slurm.cluster import load_cluster
-from slurm.folder import Places
-from slurm.launcher import submit
-from slurm.pipeline import PipelineFile, read_pipeline
+from benchmarks.catalogue.tasks import find_task
+from benchmarks.digits.folders import write_digits
+from slurm.graph.check import load_pipeline, load_work
+from slurm.graph.cluster import load_cluster
+from slurm.graph.pipeline import PipelineFile, read_pipeline
+from slurm.launch.executors import submit
+from slurm.state.folder import Places
 from transfer.adapter import missing_requirements
 
 PIPELINE = Path(__file__).parent / "pipelines" / "demo.yaml"

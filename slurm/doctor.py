@@ -19,12 +19,12 @@ from benchmarks.config import Config
 from benchmarks.doctor import PROBE, Finding, show
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import make_folder, write_atomically
-from slurm.cluster import SlurmCluster, load_cluster
-from slurm.folder import PipelineFolder, read_as
-from slurm.queue import cancel_jobs, job_state
-from slurm.sbatch import REFUSALS, last_line, parameters, python
-from slurm.snapshot import take_snapshot
-from slurm.stages import Stage
+from slurm.graph.cluster import SlurmCluster, load_cluster
+from slurm.graph.stages import Stage
+from slurm.launch.queue import cancel_jobs, job_state
+from slurm.launch.sbatch import REFUSALS, last_line, parameters, python
+from slurm.launch.snapshot import take_snapshot
+from slurm.state.folder import PipelineFolder, read_as
 
 STAGE = Stage(name="check", argv=(), announces=True)
 LOOK_EVERY_S = 1.0

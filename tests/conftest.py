@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.digits import write_digits
+from benchmarks.digits.folders import write_digits
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).parent.parent

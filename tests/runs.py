@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine.checkpoint import Checkpoint, Checkpoints
-from benchmarks.record import RunRecord
-from benchmarks.rundir import read_record
+from benchmarks.runs.folder import read_record
+from benchmarks.runs.record import RunRecord
 
 REPOSITORY = Path(__file__).parent.parent
 TIMINGS = ("images_per_second", "eta_seconds")

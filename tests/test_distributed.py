@@ -122,9 +122,9 @@ def test_a_stop_of_one_process_stops_all_after_the_same_step_and_any_number_goes
 EVALUATION = """
 import os, signal, sys
 from benchmarks import ranks
-from benchmarks.engine.distributed import joined
-from benchmarks.engine.loaders import evaluation_loader
-from benchmarks.engine.stop import Interrupted
+from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.samples.loaders import evaluation_loader
+from benchmarks.engine.watch.stop import Interrupted
 
 class Samples(list):
     collate = staticmethod(list)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
-from benchmarks.fingerprint import Fingerprint
-from benchmarks.record import RunRecord
-from benchmarks.run_command import Work
-from benchmarks.tasks import Task
-from transfer.references import Source
+from benchmarks.runs.command import Work
+from benchmarks.runs.fingerprint import Fingerprint
+from benchmarks.runs.record import RunRecord
+from transfer.encoder.references import Source
 
 
 class Data(Protocol):
@@ -57,7 +57,7 @@ class Adapter(Protocol):
 
 
 ADAPTERS = {
-    "classification": "transfer.classification:ClassificationAdapter",
+    "classification": "transfer.classification.adapter:ClassificationAdapter",
     "detection": "transfer.detection.adapter:DetectionAdapter",
     "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
     "video": "transfer.video.adapter:VideoAdapter",

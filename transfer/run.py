@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.engine.device import device_name
-from benchmarks.record import LoadReport, TaskUse
-from benchmarks.run_command import first_record
-from benchmarks.rundir import Run, open_run
+from benchmarks.runs.command import first_record
+from benchmarks.runs.folder import Run, open_run
+from benchmarks.runs.record import LoadReport, TaskUse
 from transfer.adapter import Transfer
-from transfer.loading import require_complete
-from transfer.recipe import EncoderSizes
+from transfer.classification.recipe import EncoderSizes
+from transfer.encoder.loading import require_complete
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from benchmarks.record import MetricValue
-from benchmarks.tasks import Task
+from benchmarks.catalogue.tasks import Task
+from benchmarks.runs.record import MetricValue
 
 
 def metric_values(

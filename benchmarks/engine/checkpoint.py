@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmarks import ranks
-from benchmarks.engine.parallel import divided_like, whole
+from benchmarks.engine.processes.parallel import divided_like, whole
 from benchmarks.files import disk_error, make_folder, sync_folder
 
 TENSORS, DATA = "state.safetensors", "state.json"

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import torch
 
-from benchmarks import environment
 from benchmarks.errors import UserError
+from benchmarks.runs import environment
 
 
 class Compute(Protocol):

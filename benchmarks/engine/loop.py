@@ -13,24 +13,24 @@ import torch
 from torch import nn
 
 from benchmarks import ranks
-from benchmarks.engine import distributed
 from benchmarks.engine.checkpoint import Checkpoints, captured, restore
 from benchmarks.engine.device import autocast, peak_memory_mb
-from benchmarks.engine.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
-from benchmarks.engine.metrics_log import MetricsLog
 from benchmarks.engine.optim import build_optimizer
-from benchmarks.engine.parallel import copied, without_exchange
 from benchmarks.engine.problem import LossOf
 from benchmarks.engine.problem import Problem as Problem  # for those who define one
-from benchmarks.engine.progress import ProgressReport
-from benchmarks.engine.resources import resources_in_words
+from benchmarks.engine.processes import exchange as distributed
+from benchmarks.engine.processes.parallel import copied, without_exchange
+from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
+from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
-from benchmarks.engine.step_numbers import NotFinite, StepNumbers
-from benchmarks.engine.stop import Interrupted, StopRequest
-from benchmarks.engine.stopwatch import Stopwatch
-from benchmarks.engine.unreadable import Unreadable
+from benchmarks.engine.watch.metrics_log import MetricsLog
+from benchmarks.engine.watch.progress import ProgressReport
+from benchmarks.engine.watch.resources import resources_in_words
+from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
+from benchmarks.engine.watch.stop import Interrupted, StopRequest
+from benchmarks.engine.watch.stopwatch import Stopwatch
 from benchmarks.errors import Stopped, UserError, WorkFailed
-from benchmarks.rundir import Run
+from benchmarks.runs.folder import Run
 from benchmarks.training import Training
 
 B = TypeVar("B", bound=AnyBatch)

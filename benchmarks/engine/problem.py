@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchmarks.engine.loaders import AnyBatch
+from benchmarks.engine.samples.loaders import AnyBatch
 
 B = TypeVar("B", bound=AnyBatch)
 
@@ -21,7 +21,7 @@ class Problem(ABC, Generic[B]):
     parameter_groups: list[dict[str, Any]]
     """As `benchmarks.engine.optim.parameter_groups` returns them; all trainable parameters of `model`."""
     divided: bool = False
-    """`model` is divided between ranks already (`benchmarks.engine.parallel.divide`), so it is not copied to each."""
+    """`model` is divided between ranks already (`processes.parallel.divide`), so it is not copied to each of them."""
     rows: slice = slice(0, None)
     """Rows of the global batch that the next `loss` is of; the loop sets it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.encoders import Architecture
-from benchmarks.record import DataUse, Environment, RecipeUse, RunRecord
+from benchmarks.runs.record import DataUse, Environment, RecipeUse, RunRecord
 
 MANIFEST: dict[str, Any] = {
     "architecture": Architecture(

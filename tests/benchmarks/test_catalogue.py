@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.catalogue import describe
+from benchmarks.catalogue.listing import describe
+from benchmarks.catalogue.published import load_references
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import RECIPES
-from benchmarks.references import load_references
 from benchmarks.tables import aligned
-from benchmarks.tasks import TASKS
 from tests.command import mimbench
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.digit_boxes import SPLITS, _pictures, write_digit_boxes
-from benchmarks.digits import labelled_scans
+from benchmarks.digits.boxes import SPLITS, _pictures, write_digit_boxes
+from benchmarks.digits.folders import labelled_scans
 from tests.libraries import library
 
 coco_masks = library("pycocotools.mask", "pycocotools")

@@ -11,7 +11,7 @@ from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks.digit_motion import MOTIONS, TEST_VIDEOS, VIDEO_SIZE_PX, _placed, clips, write_digit_motion
+from benchmarks.digits.motion import MOTIONS, TEST_VIDEOS, VIDEO_SIZE_PX, _placed, clips, write_digit_motion
 from tests.libraries import library
 
 library("av", "av")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from benchmarks.digit_scenes import MARK, _scenes, write_digit_scenes
-from benchmarks.digits import labelled_scans
+from benchmarks.catalogue.tasks import find_task
+from benchmarks.digits.folders import labelled_scans
+from benchmarks.digits.scenes import MARK, _scenes, write_digit_scenes
 from benchmarks.errors import UserError
-from benchmarks.tasks import find_task
 
 
 @pytest.fixture(scope="module")

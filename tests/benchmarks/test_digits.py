@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from benchmarks.digits import write_digits
+from benchmarks.digits.folders import write_digits
 from benchmarks.errors import UserError
 
 SCANS, LABELS = load_digits(return_X_y=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.digits import write_digits
+from benchmarks.digits.folders import write_digits
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import disk_error, make_folder, write_atomically
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.fingerprint
+import benchmarks.runs.fingerprint
 from benchmarks.errors import UserError
-from benchmarks.fingerprint import find_images, fingerprint
+from benchmarks.runs.fingerprint import find_images, fingerprint
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_changed_copy_has_another_fingerprint(images: Path, change: str) -> None
 
 
 def test_large_sets_are_told_apart_by_sizes(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks.fingerprint, "CONTENT_LIMIT_BYTES", 10)  # the two files hold 11 bytes
+    monkeypatch.setattr(benchmarks.runs.fingerprint, "CONTENT_LIMIT_BYTES", 10)  # the two files hold 11 bytes
     found = fingerprint(images, find_images(images))
     assert found.method == "sizes"
     assert found.sha256 == hashlib.sha256(b"a.JPEG\x005\ncat/b.png\x006\n").hexdigest()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalogue.published import load_references
 from benchmarks.errors import UserError
-from benchmarks.references import load_references
 
 HEADER = "task,protocol,method,backbone,pretrain_epochs,image_size_px,init_stage,variant,metric,value,source,locator,"
 HEADER += "verified"

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import Stopped, UserError, WorkFailed
-from benchmarks.record import MetricValue
-from benchmarks.rundir import RunFolder, announce, completed, follow, open_run, read_record, run_id
+from benchmarks.runs.folder import RunFolder, announce, completed, follow, open_run, read_record, run_id
+from benchmarks.runs.record import MetricValue
 from tests.benchmarks.examples import record
 from tests.command import ROOT
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from benchmarks.rundir import RunFolder, open_run
+from benchmarks.runs.folder import RunFolder, open_run
 from tests.benchmarks.examples import record
 
 with open_run(RunFolder(Path(sys.argv[1])), record(), "recipe"):

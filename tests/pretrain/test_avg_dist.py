@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import mimbench
-from pretrain.avg_dist import avg_dist
-from pretrain.masking import BlockwiseMask, PatchMask, RandomMask, SquareMask
+from pretrain.method.avg_dist import avg_dist
+from pretrain.method.masking import BlockwiseMask, PatchMask, RandomMask, SquareMask
 
 
 def brute_force(hidden: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.errors import UserError
-from pretrain.encoders import MaskedConvNet, MaskedEncoder, build_masked_encoder
+from pretrain.method.masked_encoders import MaskedConvNet, MaskedEncoder, build_masked_encoder
 
 SMALL_VIT: dict[str, Any] = {"embed_dim": 64, "depth": 3, "num_heads": 2}
 SMALL_V2: dict[str, Any] = {"window_size": 4, "embed_dim": 32, "depths": [2, 2, 2, 2], "num_heads": [2, 4, 8, 16]}

@@ -81,7 +81,7 @@ def test_images_of_six_channels(pretrain_command: list[str], arrays: Path, tmp_p
 
 
 def test_samples_of_arrays_are_on_a_scale_of_0_to_1(arrays: Path) -> None:
-    from benchmarks.engine.images import read_image
+    from benchmarks.engine.samples.images import read_image
 
     image = read_image(arrays / "0.npy", 6)
     assert isinstance(image, torch.Tensor)

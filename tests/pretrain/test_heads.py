@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks.encoders import find_architecture
-from pretrain.encoders import build_masked_encoder
-from pretrain.frame import Frame
-from pretrain.heads import Head, InverseSwinHead, LinearHead, MlpHead
+from pretrain.method.frame import Frame
+from pretrain.method.heads import Head, InverseSwinHead, LinearHead, MlpHead
+from pretrain.method.masked_encoders import build_masked_encoder
 
 
 def frame(features: int, grid: int) -> Frame:

@@ -13,12 +13,12 @@ from PIL import Image
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
-from benchmarks.engine.loaders import SampleKey
+from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.image_source import ImageFiles
-from pretrain.files import find_files
-from pretrain.held_out import MaskedSamples
-from pretrain.pretrained import open_pretrained
 from pretrain.recipe import PretrainRecipe
+from pretrain.run.held_out import MaskedSamples
+from pretrain.run.image_files import find_files
+from pretrain.run.pretrained import open_pretrained
 from tests.runs import only_run, record_of
 
 EVERY = "validation={split: test, every_epochs: 1}"

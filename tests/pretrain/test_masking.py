@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.errors import UserError
-from pretrain.avg_dist import avg_dist
-from pretrain.masking import BlockwiseMask, PatchMask, RandomMask, SquareMask
+from pretrain.method.avg_dist import avg_dist
+from pretrain.method.masking import BlockwiseMask, PatchMask, RandomMask, SquareMask
 
 
 def sample(mask: PatchMask, batch: int, seed: int = 0) -> torch.Tensor:

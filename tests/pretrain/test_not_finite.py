@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mimbench
-from benchmarks.engine.loaders import StepBatches
+from benchmarks.engine.samples.loaders import StepBatches
 from tests.runs import last_checkpoint, only_run, record_of
 from tests.test_distributed import finished, launch
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
 from benchmarks.errors import UserError
-from pretrain.frame import Frame
-from pretrain.masking import BlockwiseMask, RandomMask
-from pretrain.objectives import (
+from pretrain.method.frame import Frame
+from pretrain.method.masking import BlockwiseMask, RandomMask
+from pretrain.method.objectives import (
     BinObjective,
     ClusterObjective,
     Denormalise,
@@ -23,7 +23,7 @@ from pretrain.objectives import (
     at_resolution,
     locally_normalised,
 )
-from pretrain.targets import ColourBins, Pixels
+from pretrain.method.targets import ColourBins, Pixels
 
 CPU = torch.device("cpu")
 FRAME = Frame(192, 3, IMAGENET_MEAN, IMAGENET_STD, mask_patch_size_px=32, stride_px=32, features=8)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import mimbench
 from benchmarks.errors import UserError
-from pretrain.palette import draw_pixels, fit_colours, read_palette
+from pretrain.method.palette import draw_pixels, fit_colours, read_palette
 from tests.runs import only_run, record_of
 
 

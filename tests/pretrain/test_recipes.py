@@ -12,10 +12,10 @@ import slurm
 from benchmarks.config import load_recipe
 from benchmarks.engine.backbone import window_size
 from benchmarks.engine.optim import build_optimizer
+from pretrain.method.simmim import build_method
 from pretrain.recipe import PretrainRecipe
-from pretrain.simmim import build_method
-from slurm.pipeline import read_pipeline
-from slurm.sweep import without_sweeps
+from slurm.graph.pipeline import read_pipeline
+from slurm.graph.sweep import without_sweeps
 
 PIPELINES = Path(slurm.__file__).parent / "pipelines"
 STEPS = 625

@@ -17,9 +17,9 @@ from torch.nn import functional
 import mimbench
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
 from benchmarks.errors import UserError
-from pretrain.objectives import BinObjective, ClusterObjective, Denormalise, PixelObjective
-from pretrain.pretrained import open_pretrained
-from pretrain.reconstruct import Box, load, object_masks, random_masks, rows_of
+from pretrain.method.objectives import BinObjective, ClusterObjective, Denormalise, PixelObjective
+from pretrain.run.pretrained import open_pretrained
+from pretrain.show.reconstruct import Box, load, object_masks, random_masks, rows_of
 from tests.runs import last_checkpoint, only_run
 
 CPU = torch.device("cpu")

@@ -13,11 +13,11 @@ from benchmarks.config import load_recipe
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.flops import forward_flops
 from benchmarks.errors import UserError
-from benchmarks.fingerprint import Fingerprint
-from pretrain.files import Files
+from benchmarks.runs.fingerprint import Fingerprint
+from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
-from pretrain.simmim import Method, build_method
-from pretrain.train import MaskedImageModelling
+from pretrain.run.image_files import Files
+from pretrain.run.train import MaskedImageModelling
 
 CPU = torch.device("cpu")
 

@@ -12,9 +12,9 @@ import torch
 import mimbench
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
 from benchmarks.errors import UserError
-from pretrain.frame import Frame
-from pretrain.targets import Tokens
-from pretrain.tokenizer import Tokenizer, TokenizerShape, read_shape
+from pretrain.method.frame import Frame
+from pretrain.method.targets import Tokens
+from pretrain.method.tokenizer import Tokenizer, TokenizerShape, read_shape
 from tests.libraries import library
 from tests.runs import only_run, record_of
 

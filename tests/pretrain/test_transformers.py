@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from benchmarks.encoders import Architecture, find_architecture
-from pretrain.encoders import build_masked_encoder
-from pretrain.frame import Frame
-from pretrain.heads import LinearHead
-from pretrain.masking import RandomMask
-from pretrain.simmim import Method, SimMIM
-from pretrain.targets import Pixels
+from pretrain.method.frame import Frame
+from pretrain.method.heads import LinearHead
+from pretrain.method.masked_encoders import build_masked_encoder
+from pretrain.method.masking import RandomMask
+from pretrain.method.simmim import Method, SimMIM
+from pretrain.method.targets import Pixels
 from tests.libraries import library
 from tests.transfer.witnesses import (
     copy,

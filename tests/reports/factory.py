@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoders import find_architecture
-from benchmarks.record import (
+from benchmarks.runs.folder import announce
+from benchmarks.runs.record import (
     DataUse,
     EncoderUse,
     Environment,
@@ -21,7 +22,6 @@ from benchmarks.record import (
     RunRecord,
     TaskUse,
 )
-from benchmarks.rundir import announce
 
 STAGES = {"scratch": "random", "simmim": "self-supervised", "supervised": "supervised"}
 ENVIRONMENT = Environment(

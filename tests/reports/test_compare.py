@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.compare import Comparison, bootstrap, changes, compare, difference
-from reports.rows import Row, TransferRun
+from reports.compare.differences import Comparison, bootstrap, changes, compare, difference
+from reports.records.rows import Row, TransferRun
 from tests.reports import factory
 
 THREE = {0: 93.5, 1: 94.0, 2: 92.75}

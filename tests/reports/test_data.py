@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.data import table, to_csv, to_json, to_parquet
-from reports.latex import to_latex
 from reports.leaderboard import Leaderboard, Request, make
+from reports.tables.data import table, to_csv, to_json, to_parquet
+from reports.tables.latex import to_latex
 from reports.text import one_line
 from tests.libraries import library
 from tests.reports import factory

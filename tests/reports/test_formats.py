@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from reports.data import to_csv
 from reports.leaderboard import Leaderboard, Request, make
-from reports.page import to_html
-from reports.render import to_markdown, to_text
+from reports.page.page import to_html
+from reports.tables.data import to_csv
+from reports.tables.render import to_markdown, to_text
 from reports.text import one_line, spreadsheet, width
 from tests.reports import factory
 from tests.reports.hostile import NAMES as HOSTILE

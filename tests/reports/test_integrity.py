@@ -9,9 +9,9 @@ import pytest
 
 import mimbench
 from benchmarks.encoders import find_architecture
-from reports.data import table
-from reports.integrity import altered
 from reports.leaderboard import Request, make
+from reports.records.integrity import altered
+from reports.tables.data import table
 from tests.reports import factory
 from tests.reports.test_rows import collected, reasons
 from tests.runs import only_run, record_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.latex import BEYOND_LATIN, to_latex
 from reports.leaderboard import Request, make
+from reports.tables.latex import BEYOND_LATIN, to_latex
 from tests.reports import factory
 from tests.reports.hostile import NAMES, hostile_runs
 

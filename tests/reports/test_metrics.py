@@ -6,14 +6,14 @@ import csv
 import io
 from pathlib import Path
 
-from benchmarks.record import MetricValue, TaskUse
-from reports.columns import NONE
-from reports.data import to_csv
-from reports.find import find_runs
+from benchmarks.runs.record import MetricValue, TaskUse
 from reports.leaderboard import Leaderboard, Request, build
-from reports.page import to_html
-from reports.render import to_markdown, to_text
-from reports.rows import collect
+from reports.page.page import to_html
+from reports.records.find import find_runs
+from reports.records.rows import collect
+from reports.tables.columns import NONE
+from reports.tables.data import to_csv
+from reports.tables.render import to_markdown, to_text
 from tests.reports import factory
 
 ONCE = {"top1": MetricValue(last=71.5), "top5": MetricValue(last=90.25), "ece": MetricValue(last=3.125)}

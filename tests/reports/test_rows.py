@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.rundir import announce
-from reports.find import find_runs
+from benchmarks.runs.folder import announce
 from reports.notes import account
-from reports.rows import Collected, collect, parents_nearby, spread
+from reports.records.find import find_runs
+from reports.records.rows import Collected, collect, parents_nearby, spread
 from tests.reports import factory
 
 
@@ -229,7 +229,7 @@ def test_an_argument_that_leads_nowhere_is_a_user_error(
 
 
 def test_curves_span_the_seeds_and_a_resumed_epoch_counts_once(tmp_path: Path) -> None:
-    from reports.curves import loss_curve, score_curve
+    from reports.charts.curves import loss_curve, score_curve
 
     again = [{"epoch": 1.0, "top1": 10.0}, {"epoch": 1.0, "top1": 20.0}, {"epoch": 2.0, "top1": 50.0}]
     factory.write(tmp_path, factory.transfer(seed=0, top1=50.0), again)

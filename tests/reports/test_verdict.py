@@ -9,10 +9,10 @@ import pytest
 import scipy.stats
 
 import mimbench
-from benchmarks.record import MetricValue
-from reports.correlation import spearman
+from benchmarks.runs.record import MetricValue
+from reports.compare.correlation import spearman
+from reports.compare.verdict import published
 from reports.leaderboard import Request, make
-from reports.verdict import published
 from tests.reports import factory
 
 

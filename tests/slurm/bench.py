@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rundir import RunFolder, follow
-from slurm.folder import PipelineFolder, list_pipelines
-from slurm.progress import read_progress
+from benchmarks.runs.folder import RunFolder, follow
+from slurm.state.folder import PipelineFolder, list_pipelines
+from slurm.state.progress import read_progress
 from tests.command import ROOT
 
 STUB = Path(__file__).parent / "stub"

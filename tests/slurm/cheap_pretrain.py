@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
-from benchmarks.run_command import add_run_arguments
+from benchmarks.runs.command import add_run_arguments
 from pretrain.recipe import PretrainRecipe
 from tests.slurm.cheap_stage import work_on
 

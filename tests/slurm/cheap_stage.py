@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from benchmarks import ranks
 from benchmarks.config import Recipe
-from benchmarks.engine.stop import StopRequest
+from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import Stopped, WorkFailed
-from benchmarks.fingerprint import Fingerprint
-from benchmarks.run_command import claim, first_record
-from benchmarks.rundir import open_run
+from benchmarks.runs.command import claim, first_record
+from benchmarks.runs.fingerprint import Fingerprint
+from benchmarks.runs.folder import open_run
 
 STEPS = 5
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.config import load_recipe
 from benchmarks.encoders import find_architecture
-from benchmarks.record import EncoderUse, LoadReport, MetricValue, TaskUse
-from benchmarks.run_command import add_run_arguments
-from benchmarks.rundir import completed, follow
+from benchmarks.runs.command import add_run_arguments
+from benchmarks.runs.folder import completed, follow
+from benchmarks.runs.record import EncoderUse, LoadReport, MetricValue, TaskUse
 from tests.slurm.cheap_stage import work_on
-from transfer.recipe import FinetuneRecipe
+from transfer.classification.recipe import FinetuneRecipe
 
 
 def main(argv: Sequence[str]) -> int:

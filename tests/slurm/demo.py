@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from subprocess import check_output, run
 
-from slurm.folder import list_pipelines
+from slurm.state.folder import list_pipelines
 from tests.command import ROOT
 from tests.slurm.throwaway_cluster import Cluster, throwaway_cluster
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.engine.stop import StopRequest
+from benchmarks.engine.watch.stop import StopRequest
 from pretrain import cli
-from pretrain.train import MaskedImageModelling
+from pretrain.run.train import MaskedImageModelling
 from tests.slurm.cheap_stage import note
 
 HELD_AFTER = 3

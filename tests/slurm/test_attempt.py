@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurm.attempt import STOPPED_CODE, Attempt, RankEnd, first_cause
+from slurm.state.attempt import STOPPED_CODE, Attempt, RankEnd, first_cause
 
 
 def end(rank: int, exit_code: int, at: float) -> RankEnd:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
-from slurm.cluster import LocalCluster, SlurmCluster, load_cluster, parse_time_limit
-from slurm.folder import PipelineFolder
-from slurm.sbatch import preview
-from slurm.stages import Stage
+from slurm.graph.cluster import LocalCluster, SlurmCluster, load_cluster, parse_time_limit
+from slurm.graph.stages import Stage
+from slurm.launch.sbatch import preview
+from slurm.state.folder import PipelineFolder
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_a_container_and_its_interpreter_run_the_stage(tmp_path: Path) -> None:
     (srun,) = (line for line in lines if line.startswith("srun "))
     assert " --container-image=/images/torch.sqsh --container-mounts=/data:/data,/home/me:/home/me " in srun
     assert " /usr/bin/python3 -u -m submitit" in srun
-    assert lines[-1].startswith(f"exec {sys.executable} -m slurm.requeue")  # outside: there is Slurm
+    assert lines[-1].startswith(f"exec {sys.executable} -m slurm.stage.requeue")  # outside: there is Slurm
     code = next(line for line in lines if line.startswith("export PYTHONPATH="))
     assert f"{tmp_path}/study-1/code/" in code

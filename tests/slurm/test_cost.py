@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from benchmarks.config import load_recipe
-from benchmarks.record import DataUse, Environment, RecipeUse, RunRecord
-from benchmarks.rundir import announce
+from benchmarks.runs.folder import announce
+from benchmarks.runs.record import DataUse, Environment, RecipeUse, RunRecord
 from pretrain.recipe import PretrainRecipe
-from slurm.check import load_pipeline
-from slurm.cluster import LocalCluster, SlurmCluster
-from slurm.cost import makespan_s
-from slurm.folder import PipelineFolder
-from slurm.plan import Plan, make_plan, tell
-from slurm.stages import Pipeline, Stage, expand
-from slurm.state import saved_step
+from slurm.graph.check import load_pipeline
+from slurm.graph.cluster import LocalCluster, SlurmCluster
+from slurm.graph.stages import Pipeline, Stage, expand
+from slurm.plan.cost import makespan_s
+from slurm.plan.plan import Plan, make_plan, tell
+from slurm.state.folder import PipelineFolder
+from slurm.state.observe import saved_step
 
 OVERRIDES = ["training.epochs=null", "training.steps=1000", "training.batch_size=320"]
 STUDY = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slurm.check import load_pipeline
-from slurm.cluster import load_cluster
+from slurm.graph.check import load_pipeline
+from slurm.graph.cluster import load_cluster
 from tests.command import ROOT
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.config import find_recipe
-from slurm.cluster import load_cluster
-from slurm.sbatch import SlurmLauncher
-from slurm.snapshot import PARTS
+from slurm.graph.cluster import load_cluster
+from slurm.launch.sbatch import SlurmLauncher
+from slurm.launch.snapshot import PARTS
 from tests.command import ROOT
 from tests.slurm.bench import STUB, Bench, alive
 from tests.slurm.conftest import open_slurm_bench

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.rundir import follow
+from benchmarks.runs.folder import follow
 from tests.conftest import cut
 from tests.disk import grow, small_disk
 from tests.runs import assert_same_training, only_run, record_of

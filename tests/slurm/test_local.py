@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.config import find_recipe
-from benchmarks.rundir import follow, read_record
+from benchmarks.runs.folder import follow, read_record
 from tests.slurm.bench import STAGES, TRAINED, Bench, alive, members
 
 

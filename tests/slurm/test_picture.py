@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.errors import UserError
-from slurm.picture import boxes, draw, mermaid
+from slurm.plan.picture import boxes, draw, mermaid
 from tests.slurm.test_cost import EIGHT_GPUS, leave_run, plan, study_folder
 
 __all__ = ["study_folder"]

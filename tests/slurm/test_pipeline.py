@@ -11,10 +11,10 @@ import yaml
 
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
-from slurm.check import load_pipeline, require_encoder_files
 from slurm.demo import PIPELINE
-from slurm.pipeline import PipelineFile, read_pipeline
-from slurm.stages import Pipeline, expand
+from slurm.graph.check import load_pipeline, require_encoder_files
+from slurm.graph.pipeline import PipelineFile, read_pipeline
+from slurm.graph.stages import Pipeline, expand
 
 STUDY: dict[str, Any] = {
     "name": "study",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.progress import Progress, read_progress
+from slurm.state.progress import Progress, read_progress
 
 GOOD = b'{"step": 3, "total_steps": 9, "loss": 0.5, "eta_seconds": 2.0}\n'
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.rundir import follow
+from benchmarks.runs.folder import follow
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, record_of
 from tests.slurm.bench import Bench, alive, members
 from tests.test_distributed import assert_close_training

@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.environment import git_commit
-from slurm.snapshot import PARTS, exports, snapshot_path, take_snapshot, variables
+from benchmarks.runs.environment import git_commit
+from slurm.launch.snapshot import PARTS, exports, snapshot_path, take_snapshot, variables
 from tests.command import ROOT
 
 ASK = """
-import json, mimbench, slurm.job
-from benchmarks.environment import git_commit
+import json, mimbench, slurm.stage.job
+from benchmarks.runs.environment import git_commit
 from benchmarks.config import recipe_names
-print(json.dumps([mimbench.__file__, slurm.job.__file__, git_commit(), recipe_names("pretrain")]))
+print(json.dumps([mimbench.__file__, slurm.stage.job.__file__, git_commit(), recipe_names("pretrain")]))
 """
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError, WorkFailed
-from slurm import staging
-from slurm.staging import PROOF, staged, with_local_data
+from slurm.stage import staging
+from slurm.stage.staging import PROOF, staged, with_local_data
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def test_a_whole_copy_is_not_made_again_and_an_unfinished_one_is_completed(sourc
 
 
 def test_stages_that_come_at_once_copy_once(source: Path, tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from slurm.staging import staged; staged(Path({str(source)!r}), Path('copy'))"
+    code = (
+        f"from pathlib import Path; from slurm.stage.staging import staged; staged(Path({str(source)!r}), Path('copy'))"
+    )
     started = [
         subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 import mimbench
 from benchmarks.encoders import Architecture, Normalisation, read_manifest
-from benchmarks.record import RunRecord
+from benchmarks.runs.record import RunRecord
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint.test_foreign import SMALL, randomised
-from transfer.adapted import adapted
 from transfer.checkpoint.foreign import read_foreign
-from transfer.encoder import build_encoder
-from transfer.recipe import FinetuneRecipe
+from transfer.classification.recipe import FinetuneRecipe
+from transfer.encoder.adapted import adapted
+from transfer.encoder.dense import build_encoder
 
 TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 

@@ -19,9 +19,9 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer,
 from benchmarks.encoders import resized
 from tests.libraries import library
 from tests.transfer.witnesses import difference, images, randomise, torchvision_maps, whole_patches
-from transfer.encoder import Encoder, build_encoder
-from transfer.loading import load_encoder, require_complete
-from transfer.references import resolve
+from transfer.encoder.dense import Encoder, build_encoder
+from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.references import resolve
 
 WIDTH, DEPTHS, HEADS = 16, [1, 2, 1, 1], [1, 2, 4, 8]
 LIMIT = 1e-5

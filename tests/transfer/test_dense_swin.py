@@ -28,7 +28,7 @@ from tests.transfer.witnesses import (
     randomise,
     torchvision_maps,
 )
-from transfer.encoder import Encoder, build_encoder
+from transfer.encoder.dense import Encoder, build_encoder
 
 SMALL = {"embed_dim": WIDTH, "depths": DEPTHS, "num_heads": HEADS}
 SWIN = Architecture(name="swin_tiny_patch4_window7_224", arguments=SMALL)

@@ -14,9 +14,9 @@ from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from tests.libraries import library
 from tests.transfer.witnesses import SIZES, copy_transformers_vit, difference, images, randomise, whole_patches
-from transfer.checkpoint.resize import fit_weights
-from transfer.encoder import Encoder, build_encoder
-from transfer.pyramid import PyramidEncoder, SimpleFeaturePyramid, with_four_levels
+from transfer.checkpoint.fit.resize import fit_weights
+from transfer.encoder.dense import Encoder, build_encoder
+from transfer.encoder.pyramid import PyramidEncoder, SimpleFeaturePyramid, with_four_levels
 
 SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}
 VIT = Architecture(name="vit_tiny_patch16_224", arguments=SMALL)

@@ -10,8 +10,8 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score, top_k_accuracy_score
 from torch import Tensor
 
-from transfer.evaluate import Evaluation
-from transfer.metrics import by_frequency, calibration_error, per_class, top1_accepted, top_k
+from transfer.classification.evaluate import Evaluation
+from transfer.classification.metrics import by_frequency, calibration_error, per_class, top1_accepted, top_k
 
 
 def predictions(classes: int, images: int = 500, scale: float = 1.0) -> tuple[Tensor, Tensor]:

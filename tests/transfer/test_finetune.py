@@ -20,9 +20,9 @@ from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
-from transfer import problem as transfer_problem
-from transfer.evaluate import Evaluation, evaluate
-from transfer.references import resolve
+from transfer.classification import problem as transfer_problem
+from transfer.classification.evaluate import Evaluation, evaluate
+from transfer.encoder.references import resolve
 
 
 def transfer(command: list[str], encoder: object, runs: Path, *more: str) -> Path:
@@ -234,7 +234,7 @@ def test_from_timms_hub_through_its_cache(
 def test_stage_of_a_timm_model(
     monkeypatch: pytest.MonkeyPatch, name: str, given: InitStage | None, stage: InitStage | None
 ) -> None:
-    monkeypatch.setattr("transfer.hub._pretrained", lambda _name: {"weight": torch.zeros(1)})
+    monkeypatch.setattr("transfer.encoder.hub._pretrained", lambda _name: {"weight": torch.zeros(1)})
     if stage is None:
         with pytest.raises(UserError, match="add --stage self-supervised"):
             resolve(f"timm:{name}", None, given)

@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 import mimbench
 from tests.runs import only_run, record_of
 from tests.test_distributed import finished, launch
-from transfer import knn
-from transfer.knn import Neighbours
+from transfer.classification import knn
+from transfer.classification.knn import Neighbours
 
 CLASSES, TEMPERATURE = 7, 0.07
 

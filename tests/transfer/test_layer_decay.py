@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
-from transfer.layer_decay import layers_of
+from transfer.encoder.layer_decay import layers_of
 
 DEPTHS = (2, 2, 18, 2)
 

@@ -15,12 +15,12 @@ from sklearn.preprocessing import StandardScaler
 import mimbench
 from benchmarks.config import load_recipe
 from tests.runs import assert_same_training, last_checkpoint, only_run, record_of
-from transfer.augment import test_transform as evaluation_transform
-from transfer.features import OUTPUT, FrozenEncoder
+from transfer.classification.augment import test_transform as evaluation_transform
+from transfer.classification.recipe import LinearRecipe
+from transfer.encoder.features import OUTPUT, FrozenEncoder
+from transfer.encoder.model import build_model
+from transfer.encoder.references import resolve
 from transfer.images.read import read_classification_data
-from transfer.model import build_model
-from transfer.recipe import LinearRecipe
-from transfer.references import resolve
 
 ENCODER = "random:digits_swin"
 SHORT = ["training.epochs=4", "training.batch_size=20", "training.schedule.warmup_epochs=1"]

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.config import RECIPES, Config, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
-from transfer.classification import ClassificationAdapter
+from transfer.classification.adapter import ClassificationAdapter
+from transfer.classification.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.detection.recipe import DetectionRecipe
-from transfer.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.video.recipe import VideoRecipe
 

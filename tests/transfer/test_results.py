@@ -12,12 +12,12 @@ import torch
 from sklearn.metrics import accuracy_score
 
 import mimbench
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.image_source import ImageFiles
-from benchmarks.tasks import TASKS
 from tests.runs import only_run, record_of
-from transfer.evaluate import Evaluation
+from transfer.classification.evaluate import Evaluation
+from transfer.classification.results import declared, further_scores
 from transfer.images.labelled import LabelledImages, TestSet
-from transfer.results import declared, further_scores
 from transfer.scores import metric_values
 
 NOTHING = LabelledImages((), ImageFiles(Path(), []), [])

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
 from benchmarks.engine.optim import parameter_groups
-from transfer.layer_decay import layers_of
-from transfer.recipe import FinetuneRecipe
+from transfer.classification.recipe import FinetuneRecipe
+from transfer.encoder.layer_decay import layers_of
 
 DEPTHS = (2, 2, 18, 2)
 BLOCK_BIAS = {"use_rel_pos_bias": True, "use_abs_pos_emb": False, "init_values": 0.1}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.environment import versions
+from benchmarks.catalogue.tasks import Task
 from benchmarks.errors import UserError
-from benchmarks.record import RunRecord
-from benchmarks.run_command import require_root
-from benchmarks.tasks import Task
+from benchmarks.runs.command import require_root
+from benchmarks.runs.environment import versions
+from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.detection.data import CocoSets, read_coco
+from transfer.detection.data.coco import CocoSets, read_coco
 from transfer.detection.recipe import DetectionRecipe
 
 PACKAGES = ("pycocotools",)

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transfer.detection.data import Category, Picture
-from transfer.detection.outlines import encoded
-from transfer.detection.samples import Detections
+from transfer.detection.data.coco import Category, Picture
+from transfer.detection.data.outlines import encoded
+from transfer.detection.data.samples import Detections
 
 Kind = Literal["box", "mask"]
 MOST_DETECTIONS = 100

@@ -9,12 +9,12 @@ import torch
 
 from benchmarks import ranks
 from benchmarks.engine.device import autocast
-from benchmarks.engine.distributed import gathered, share_buffers
-from benchmarks.engine.loaders import evaluation_loader
+from benchmarks.engine.processes.exchange import gathered, share_buffers
+from benchmarks.engine.samples.loaders import evaluation_loader
 from benchmarks.errors import WorkFailed
 from benchmarks.training import Training
-from transfer.detection.detector import Detector
-from transfer.detection.samples import Detections, EvaluationPictures
+from transfer.detection.data.samples import Detections, EvaluationPictures
+from transfer.detection.models.detector import Detector
 
 LINE_EVERY_IMAGES = 250
 

@@ -11,23 +11,23 @@ from torch import Tensor
 
 from benchmarks import ranks
 from benchmarks.engine.device import choose_device
-from benchmarks.engine.distributed import gathered, joined
-from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
-from benchmarks.engine.unreadable import Unreadable
+from benchmarks.engine.processes.exchange import gathered, joined
+from benchmarks.engine.samples.loaders import steps_per_epoch
+from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.files import make_folder, write_atomically
-from benchmarks.record import RunRecord
-from benchmarks.rundir import Run
+from benchmarks.runs.folder import Run
+from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind, average_precision, class_table, coco_results
-from transfer.detection.data import CocoSets
+from transfer.detection.data.coco import CocoSets
+from transfer.detection.data.samples import Batch, Detections, EvaluationPictures, TrainingPictures
 from transfer.detection.evaluate import search
-from transfer.detection.model import build_detector
+from transfer.detection.models.build import build_detector
 from transfer.detection.recipe import DetectionRecipe
-from transfer.detection.samples import Batch, Detections, EvaluationPictures, TrainingPictures
-from transfer.export import export_finetuned
-from transfer.layer_decay import groups_around
-from transfer.references import Source
+from transfer.encoder.export import export_finetuned
+from transfer.encoder.layer_decay import groups_around
+from transfer.encoder.references import Source
 from transfer.run import open_transfer
 from transfer.scores import metric_values
 

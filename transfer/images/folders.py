@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.fingerprint import find_images
 from benchmarks.image_source import ImageFiles
+from benchmarks.runs.fingerprint import find_images
 from transfer.images.labelled import Found
 
 IMAGE_LISTS = "data.test_labels=FILE (train_labels for training images, test_sets.NAME.labels for a further test set)"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.fingerprint import Fingerprint
 from benchmarks.image_source import ImageSource
+from benchmarks.runs.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)

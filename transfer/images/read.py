@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.fingerprint import fingerprint
-from benchmarks.run_command import require_root
+from benchmarks.runs.command import require_root
+from benchmarks.runs.fingerprint import fingerprint
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.forms import Place, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet

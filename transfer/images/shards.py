@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from benchmarks.engine.progress import ProgressReport
+from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import make_folder, write_atomically
 from transfer.images.labelled import Found

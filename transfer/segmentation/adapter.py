@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.environment import versions
+from benchmarks.catalogue.tasks import Task
 from benchmarks.errors import UserError
-from benchmarks.record import RunRecord
-from benchmarks.run_command import require_root
-from benchmarks.tasks import Task
+from benchmarks.runs.command import require_root
+from benchmarks.runs.environment import versions
+from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.segmentation.data import Scenes, read_scenes
 from transfer.segmentation.recipe import SegmentationRecipe

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.errors import UserError
-from benchmarks.fingerprint import Fingerprint, find_images, fingerprint
+from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no whole image."""

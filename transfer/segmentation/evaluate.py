@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks import ranks
 from benchmarks.engine.device import autocast
-from benchmarks.engine.distributed import gathered, share_buffers
-from benchmarks.engine.loaders import evaluation_loader
+from benchmarks.engine.processes.exchange import gathered, share_buffers
+from benchmarks.engine.samples.loaders import evaluation_loader
 from benchmarks.errors import WorkFailed
 from benchmarks.files import make_folder
 from benchmarks.training import Training

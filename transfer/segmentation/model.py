@@ -15,11 +15,11 @@ from torch import nn
 from benchmarks import ranks
 from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
-from benchmarks.record import LoadReport
-from transfer import adapted
-from transfer.head_maps import HeadMaps
-from transfer.model import build_dense_encoder
-from transfer.references import Source
+from benchmarks.runs.record import LoadReport
+from transfer.encoder import adapted
+from transfer.encoder.head_maps import HeadMaps
+from transfer.encoder.model import build_dense_encoder
+from transfer.encoder.references import Source
 from transfer.segmentation.plan import Plan, plan_of
 from transfer.segmentation.recipe import SegmentationRecipe
 

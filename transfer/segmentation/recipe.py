@@ -8,7 +8,7 @@ from pydantic import Field
 
 from benchmarks.config import Config, placement
 from benchmarks.training import Count, NotNegative, Positive, Share, Span, Training
-from transfer.recipe import EncoderSizes
+from transfer.classification.recipe import EncoderSizes
 
 
 class SegmentationData(Config):

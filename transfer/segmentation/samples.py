@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from benchmarks.engine.loaders import SampleKey
+from benchmarks.engine.samples.loaders import SampleKey
+from benchmarks.engine.samples.unreadable import UnusableError, next_usable
 from benchmarks.engine.seeding import derive, seeded
-from benchmarks.engine.unreadable import UnusableError, next_usable
 from transfer.segmentation.data import UNREADABLE, Pair, Scenes
 from transfer.segmentation.plan import IGNORED, Pipeline
 

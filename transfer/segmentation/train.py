@@ -11,18 +11,18 @@ from torch import Tensor
 
 from benchmarks import ranks
 from benchmarks.engine.device import choose_device
-from benchmarks.engine.distributed import joined
 from benchmarks.engine.flops import forward_flops
-from benchmarks.engine.loaders import steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
-from benchmarks.engine.unreadable import Unreadable
+from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.samples.loaders import steps_per_epoch
+from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.files import write_atomically
-from benchmarks.record import MetricValue, RunRecord
-from benchmarks.rundir import Run
+from benchmarks.runs.folder import Run
+from benchmarks.runs.record import MetricValue, RunRecord
 from transfer.adapter import Transfer
-from transfer.export import export_finetuned
-from transfer.layer_decay import groups_around
-from transfer.references import Source
+from transfer.encoder.export import export_finetuned
+from transfer.encoder.layer_decay import groups_around
+from transfer.encoder.references import Source
 from transfer.run import open_transfer
 from transfer.scores import metric_values
 from transfer.segmentation.data import Scenes

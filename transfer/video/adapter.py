@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.environment import versions
-from benchmarks.record import RunRecord
-from benchmarks.run_command import require_root
-from benchmarks.tasks import Task
+from benchmarks.catalogue.tasks import Task
+from benchmarks.runs.command import require_root
+from benchmarks.runs.environment import versions
+from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.video.data import VideoSets, read_videos
+from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
 
 PACKAGES = ("pytorchvideo", "av")

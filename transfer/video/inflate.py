@@ -20,9 +20,9 @@ from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, SwinTransformer3d
 
 from benchmarks.engine.backbone import stage_windows
-from benchmarks.record import Resized
-from transfer.checkpoint.renaming import Rule, to_theirs
-from transfer.checkpoint.resize import TABLE
+from benchmarks.runs.record import Resized
+from transfer.checkpoint.fit.resize import TABLE
+from transfer.checkpoint.layouts.renaming import Rule, to_theirs
 
 KERNEL = "patch_embed.proj.weight"
 RULES = (

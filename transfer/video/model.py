@@ -14,12 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
-from benchmarks.record import LoadReport
-from transfer.adapted import Plan, plan_encoder
-from transfer.layer_decay import Layers, layers_of
-from transfer.loading import load_encoder
-from transfer.model import build_model
-from transfer.references import Source
+from benchmarks.runs.record import LoadReport
+from transfer.encoder.adapted import Plan, plan_encoder
+from transfer.encoder.layer_decay import Layers, layers_of
+from transfer.encoder.loading import load_encoder
+from transfer.encoder.model import build_model
+from transfer.encoder.references import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe
 

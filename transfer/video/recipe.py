@@ -8,8 +8,8 @@ from pydantic import Field
 
 from benchmarks.config import placement
 from benchmarks.training import Count, Share, Training
-from transfer.recipe import EncoderSizes
-from transfer.video.settings import ClipSampling, VideoAugmentation, VideoData
+from transfer.classification.recipe import EncoderSizes
+from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 
 
 class VideoRecipe(EncoderSizes):

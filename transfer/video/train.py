@@ -13,26 +13,26 @@ from torch.nn import functional
 from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.device import choose_device
-from benchmarks.engine.distributed import joined
 from benchmarks.engine.flops import forward_flops
-from benchmarks.engine.images import Batch as TestBatch
-from benchmarks.engine.loaders import evaluation_loader, steps_per_epoch
 from benchmarks.engine.loop import Loop, Problem
-from benchmarks.engine.unreadable import Unreadable
+from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.samples.images import Batch as TestBatch
+from benchmarks.engine.samples.loaders import evaluation_loader, steps_per_epoch
+from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.errors import UserError
-from benchmarks.record import RunRecord
-from benchmarks.rundir import Run
+from benchmarks.runs.folder import Run
+from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.evaluate import Evaluation, Predictions, evaluate
-from transfer.export import export_finetuned
-from transfer.results import scores_of, write_results
+from transfer.classification.evaluate import Evaluation, Predictions, evaluate
+from transfer.classification.results import scores_of, write_results
+from transfer.encoder.export import export_finetuned
 from transfer.run import open_transfer
 from transfer.scores import metric_values
-from transfer.video.augment import Normalise
-from transfer.video.data import VideoSets
+from transfer.video.data.augment import Normalise
+from transfer.video.data.samples import Batch, TestViews, TrainingClips, Views
+from transfer.video.data.videos import VideoSets
 from transfer.video.model import Loaded, build_video_model, groups_of
 from transfer.video.recipe import VideoRecipe
-from transfer.video.samples import Batch, TestViews, TrainingClips, Views
 
 LINE_EVERY_VIDEOS = 250
 

@@ -11,9 +11,15 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmarks.engine.images import Batch, ImageSamples, Sample
-from benchmarks.engine.loaders import SampleKey, StepBatches, evaluation_loader, steps_per_epoch, training_loader
-from benchmarks.engine.resources import resources_in_words
+from benchmarks.engine.samples.images import Batch, ImageSamples, Sample
+from benchmarks.engine.samples.loaders import (
+    SampleKey,
+    StepBatches,
+    evaluation_loader,
+    steps_per_epoch,
+    training_loader,
+)
+from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.image_source import ImageFiles
 from benchmarks.training import Cosine, Training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.engine.loaders import SampleKey, StepBatches
+from benchmarks.engine.samples.loaders import SampleKey, StepBatches
 
 IMAGES, BATCH, STEPS = 26, 8, 7
 """Three full batches an epoch, so that seven steps reach into the third."""

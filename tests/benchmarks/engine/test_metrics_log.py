@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.engine.metrics_log import MetricsLog
+from benchmarks.engine.watch.metrics_log import MetricsLog
 from benchmarks.errors import UserError
 
 

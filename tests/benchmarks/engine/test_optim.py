@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.optim import build_optimizer, parameter_groups
 from benchmarks.training import Cosine, Lars, MultiStep, Poly, Training
-from pretrain.encoders import MaskedSwin, build_masked_encoder
+from pretrain.method.masked_encoders import MaskedSwin, build_masked_encoder
 
 
 def training(**changes: object) -> Training:

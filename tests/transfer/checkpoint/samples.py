@@ -15,8 +15,8 @@ from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture
 from tests.transfer.checkpoint import swin_zoo, vit_files
-from transfer.checkpoint.layout import Family, Layout, Weights
-from transfer.checkpoint.layouts import LAYOUTS
+from transfer.checkpoint.layouts.known import LAYOUTS
+from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
 SMALL_SWIN: dict[str, JsonValue] = {

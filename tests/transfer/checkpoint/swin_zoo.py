@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.libraries import library
-from transfer.checkpoint.layout import Layout, Shapes, Weights
-from transfer.checkpoint.swin import SWIN_LAYOUTS
-from transfer.checkpoint.swinv2 import SWINV2_LAYOUTS
+from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
+from transfer.checkpoint.layouts.swin import SWIN_LAYOUTS
+from transfer.checkpoint.layouts.swinv2 import SWINV2_LAYOUTS
 
 LAYOUTS = {layout.name: layout for layout in (*SWIN_LAYOUTS, *SWINV2_LAYOUTS)}
 FIXTURES = Path(__file__).parent / "fixtures"

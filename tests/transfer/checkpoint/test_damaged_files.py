@@ -18,9 +18,9 @@ from benchmarks.errors import UserError, WorkFailed
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint.samples import BY_NAME, SAMPLES, Sample, sample
 from transfer.checkpoint.foreign import read_foreign
-from transfer.checkpoint.layout import Weights
-from transfer.checkpoint.layouts import LAYOUTS
-from transfer.loading import load_encoder, require_complete
+from transfer.checkpoint.layouts.known import LAYOUTS
+from transfer.checkpoint.layouts.layout import Weights
+from transfer.encoder.loading import load_encoder, require_complete
 
 # Heads, decoders, mask tokens, and buffers that follow from sizes: no part of an encoder.
 BESIDE = re.compile(

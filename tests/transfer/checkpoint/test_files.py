@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.files import Limits, read_checkpoint_file
-from transfer.checkpoint.pickle_names import Inert, Name
-from transfer.checkpoint.rebuild import with_swapped_bytes
+from transfer.checkpoint.files.checkpoint_file import Limits, read_checkpoint_file
+from transfer.checkpoint.pickles.pickle_names import Inert, Name
+from transfer.checkpoint.pickles.rebuild import with_swapped_bytes
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 

@@ -21,12 +21,12 @@ from benchmarks.errors import UserError
 from tests.libraries import library
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint import swin_zoo, vit_files
-from transfer.checkpoint.convert import TARGETS
 from transfer.checkpoint.foreign import read_foreign
-from transfer.checkpoint.layouts import LAYOUTS
-from transfer.checkpoint.opened import open_encoder
-from transfer.hub import download
-from transfer.loading import load_encoder, require_complete
+from transfer.checkpoint.layouts.known import LAYOUTS
+from transfer.commands.convert import TARGETS
+from transfer.encoder.hub import download
+from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.opened import open_encoder
 
 SMALL = {
     "swin": find_architecture("digits_swin"),
@@ -284,7 +284,7 @@ def test_what_is_fetched_from_a_hub_is_enough(tmp_path: Path, monkeypatch: pytes
                 shutil.copy(file, tmp_path / "fetched")
         return str(tmp_path / "fetched")
 
-    monkeypatch.setattr("transfer.hub.snapshot_download", fetch)
+    monkeypatch.setattr("transfer.encoder.hub.snapshot_download", fetch)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = theirs(images).last_hidden_state

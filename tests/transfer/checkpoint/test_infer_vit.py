@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from transfer.checkpoint.infer_vit import infer_vit
-from transfer.checkpoint.layout import Weights
-from transfer.checkpoint.vit_known import BEIT, SWIGLU, VIT, Known
+from transfer.checkpoint.architecture.infer_vit import infer_vit
+from transfer.checkpoint.architecture.vit_known import BEIT, SWIGLU, VIT, Known
+from transfer.checkpoint.layouts.layout import Weights
 
 
 def _meta(name: str, **arguments: object) -> Weights:

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.errors import UserError, WorkFailed
 from tests.transfer.checkpoint import swin_zoo
-from transfer.checkpoint.convert import convert
 from transfer.checkpoint.foreign import read_foreign
-from transfer.checkpoint.opened import open_encoder
-from transfer.loading import load_encoder, percent, require_complete
+from transfer.commands.convert import convert
+from transfer.encoder.loading import load_encoder, percent, require_complete
+from transfer.encoder.opened import open_encoder
 
 
 def told(weights: dict[str, torch.Tensor], folder: Path) -> str:

@@ -13,9 +13,9 @@ from torch import Tensor
 from benchmarks.encoders import InitStage
 from tests.libraries import library
 from tests.transfer.checkpoint.vit_files import moco_positions
-from transfer.checkpoint.layouts import identify
-from transfer.checkpoint.stage import infer_stage
-from transfer.checkpoint.state_dict import find_weights
+from transfer.checkpoint.content.stage import infer_stage
+from transfer.checkpoint.content.state_dict import find_weights
+from transfer.checkpoint.layouts.known import identify
 
 Tensors = dict[str, Tensor]
 VIT = {"embed_dim": 64, "depth": 1, "num_heads": 1, "img_size": 48}

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.files import read_checkpoint_file
-from transfer.checkpoint.pickle_names import Inert
-from transfer.checkpoint.state_dict import find_weights
+from transfer.checkpoint.content.state_dict import find_weights
+from transfer.checkpoint.files.checkpoint_file import read_checkpoint_file
+from transfer.checkpoint.pickles.pickle_names import Inert
 
 SWIN = (
     "patch_embed.proj.weight",

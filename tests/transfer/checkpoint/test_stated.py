@@ -18,8 +18,8 @@ from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint.test_foreign import SMALL, export, features, loaded, randomised
+from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.foreign import read_foreign
-from transfer.checkpoint.stated import state
 
 WIDTHS = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 SWIN_T = "swin_tiny_patch4_window7_224"

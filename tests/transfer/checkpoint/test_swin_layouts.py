@@ -15,10 +15,10 @@ from torch import Tensor
 from benchmarks.errors import UserError, WorkFailed
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import LAYOUTS, LISTINGS, TINY
-from transfer.checkpoint.infer_swin import infer_swin
-from transfer.checkpoint.layout import Layout, Weights
-from transfer.checkpoint.swin import from_unfold, to_unfold
-from transfer.loading import load_encoder, require_complete
+from transfer.checkpoint.architecture.infer_swin import infer_swin
+from transfer.checkpoint.layouts.layout import Layout, Weights
+from transfer.checkpoint.layouts.swin import from_unfold, to_unfold
+from transfer.encoder.loading import load_encoder, require_complete
 
 
 @pytest.mark.parametrize("name", LISTINGS)

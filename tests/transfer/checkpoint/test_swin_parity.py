@@ -12,7 +12,7 @@ import torch
 from tests.libraries import library
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import BASE, CLIPPED, LAYOUTS, TINY, Foreign, Size
-from transfer.checkpoint.infer_swin import infer_swin
+from transfer.checkpoint.architecture.infer_swin import infer_swin
 
 TOLERANCE = 1e-5
 MODELS: dict[str, Callable[[Size, int, Path], Foreign]] = {

@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.errors import UserError
 from tests.transfer.checkpoint.hostile import PROTO2, archive, hostile_pickles, legacy, tensor, text
-from transfer.checkpoint.files import Limits, read_checkpoint_file
-from transfer.checkpoint.pickle_names import Inert
-from transfer.checkpoint.rebuild import Rebuilder
-from transfer.checkpoint.unpickle import Unpickler
+from transfer.checkpoint.files.checkpoint_file import Limits, read_checkpoint_file
+from transfer.checkpoint.pickles.pickle_names import Inert
+from transfer.checkpoint.pickles.rebuild import Rebuilder
+from transfer.checkpoint.pickles.unpickle import Unpickler
 
 HOSTILE = sorted(hostile_pickles(Path("marker")))
 

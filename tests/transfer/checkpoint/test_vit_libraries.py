@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.errors import UserError
 from tests.libraries import library
 from tests.transfer.checkpoint.vit_files import LAYOUTS, build, complaint, randomise, recognised
-from transfer.checkpoint.layout import Weights
+from transfer.checkpoint.layouts.layout import Weights
 
 transformers = library("transformers", "transformers")
 SIZE: dict[str, Any] = {

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.digit_boxes import write_digit_boxes
+from benchmarks.digits.boxes import write_digit_boxes
 from tests.libraries import library
-from transfer.detection.data_recipe import CocoData
+from transfer.detection.data.recipe import CocoData
 
 library("pycocotools", "pycocotools")
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
 from tests.transfer.witnesses import randomise
-from transfer.detection.detector import Detector
-from transfer.detection.model import engine_of
+from transfer.detection.data.samples import Batch, Target
+from transfer.detection.models.build import engine_of
+from transfer.detection.models.detector import Detector
 from transfer.detection.recipe import DetectionRecipe
-from transfer.detection.samples import Batch, Target
-from transfer.encoder import build_encoder
-from transfer.head_maps import HeadMaps
+from transfer.encoder.dense import build_encoder
+from transfer.encoder.head_maps import HeadMaps
 
 SWIN = Architecture(
     name="swin_tiny_patch4_window7_224", arguments={"embed_dim": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}

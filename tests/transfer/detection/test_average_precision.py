@@ -25,9 +25,9 @@ from transfer.detection.average_precision import (
     coco_tools,
     pycocotools,
 )
-from transfer.detection.data import Annotation, Category, Picture, read_coco
-from transfer.detection.data_recipe import CocoData
-from transfer.detection.samples import Detections, read_view
+from transfer.detection.data.coco import Annotation, Category, Picture, read_coco
+from transfer.detection.data.recipe import CocoData
+from transfer.detection.data.samples import Detections, read_view
 
 faster = library("faster_coco_eval", "faster-coco-eval")
 

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.errors import UserError
 from tests.transfer.detection.conftest import RECTANGLE, SmallCoco, annotation
-from transfer.detection.coco_file import _run_lengths
-from transfer.detection.data import Category, read_coco
-from transfer.detection.data_recipe import CocoData
-from transfer.detection.outlines import drawn
+from transfer.detection.data.coco import Category, read_coco
+from transfer.detection.data.coco_file import _run_lengths
+from transfer.detection.data.outlines import drawn
+from transfer.detection.data.recipe import CocoData
 
 Told = dict[str, Any]
 

@@ -13,8 +13,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from benchmarks.errors import UserError
 from tests.transfer.detection.detectors import CLASSES, SWIN, VIT, batch, detector, recipe, target
-from transfer.detection.detector import Found, Images, at_own_size
-from transfer.detection.torchvision_model import Anchors
+from transfer.detection.models.detector import Found, Images, at_own_size
+from transfer.detection.models.torchvision import Anchors
 
 
 class Levels(nn.Module):

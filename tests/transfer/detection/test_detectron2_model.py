@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tests.transfer.detection.detectors import CLASSES, SWIN, VIT, batch, detector, recipe, require_detectron2, target
 from tests.transfer.witnesses import SIZES, copy, images
 from transfer.detection.average_precision import average_precision
-from transfer.detection.box_masks import SharedMasks, encoded_masks
-from transfer.detection.data import Picture, read_coco
-from transfer.detection.data_recipe import CocoData
-from transfer.detection.detector import Images, at_own_size
-from transfer.detection.outlines import drawn
-from transfer.detection.samples import Detections
+from transfer.detection.data.coco import Picture, read_coco
+from transfer.detection.data.outlines import drawn
+from transfer.detection.data.recipe import CocoData
+from transfer.detection.data.samples import Detections
+from transfer.detection.models.box_masks import SharedMasks, encoded_masks
+from transfer.detection.models.detector import Images, at_own_size
 
 require_detectron2()
 

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Normalisation
-from benchmarks.engine.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
+from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
 from benchmarks.errors import UserError
 from tests.transfer.detection.conftest import SmallCoco, annotation
-from transfer.detection import data_recipe
-from transfer.detection.data import Picture, read_coco
-from transfer.detection.data_recipe import CocoData, DetectionAugmentation, LargeScaleJitter, MultiScale
-from transfer.detection.samples import Batch, EvaluationPictures, TrainingPictures, read_view
+from transfer.detection.data import recipe as data_recipe
+from transfer.detection.data.coco import Picture, read_coco
+from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, MultiScale
+from transfer.detection.data.samples import Batch, EvaluationPictures, TrainingPictures, read_view
 
 NORMALISATION = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
 JITTER = LargeScaleJitter(size_px=64, copy_paste=0.5)

@@ -17,7 +17,7 @@ from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
 from tests.test_distributed import finished, launch
 from tests.transfer.detection.detectors import require_detectron2
-from transfer.detection.data_recipe import CocoData
+from transfer.detection.data.recipe import CocoData
 
 ENCODER = ["--encoder", "random:digits_swin"]
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from transfer.detection.augment import augment_of, fitted
-from transfer.detection.data_recipe import DetectionAugmentation, LargeScaleJitter, MultiScale
-from transfer.detection.view import View
+from transfer.detection.data.augment import augment_of, fitted
+from transfer.detection.data.recipe import DetectionAugmentation, LargeScaleJitter, MultiScale
+from transfer.detection.data.view import View
 
 COLOURS = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255]])
 GREY, FILL = 60, (99, 99, 99)

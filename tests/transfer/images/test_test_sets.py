@@ -11,10 +11,10 @@ import pytest
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
 from tests.transfer.images.forms import as_shards, scans
+from transfer.classification.recipe import FinetuneRecipe
 from transfer.images.labelled import ClassificationSets
 from transfer.images.read import read_classification_data
 from transfer.images.recipe import ClassificationData, TestImages
-from transfer.recipe import FinetuneRecipe
 
 CLASSES = 12
 """More than ten, so that alphabetical and numerical order of folders differ."""

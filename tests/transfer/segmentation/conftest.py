@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.digit_scenes import write_digit_scenes
+from benchmarks.digits.scenes import write_digit_scenes
 from tests.libraries import library
 
 library("mmseg", "onedl-mmsegmentation")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.engine.unreadable import UnusableError
+from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.samples import read_scene

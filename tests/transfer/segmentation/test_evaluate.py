@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks.config import load_recipe
-from benchmarks.engine.loaders import SampleKey
+from benchmarks.engine.samples.loaders import SampleKey
 from tests.libraries import library
-from transfer.references import resolve
+from transfer.encoder.references import resolve
 from transfer.segmentation.data import Scenes, read_scenes
 from transfer.segmentation.evaluate import predict
 from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms

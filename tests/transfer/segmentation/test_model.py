@@ -13,9 +13,9 @@ from benchmarks.encoders import Architecture, Normalisation
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 from tests.libraries import library
-from transfer.encoder import build_encoder
-from transfer.head_maps import HeadMaps
-from transfer.layer_decay import groups_around, layers_of
+from transfer.encoder.dense import build_encoder
+from transfer.encoder.head_maps import HeadMaps
+from transfer.encoder.layer_decay import groups_around, layers_of
 from transfer.segmentation.model import build_model, fit_batch_norms, mmseg_scope, timm_model
 from transfer.segmentation.plan import upernet
 from transfer.segmentation.recipe import SegmentationRecipe

@@ -17,7 +17,7 @@ TRAIN_VIDEOS, TEST_VIDEOS = 8, 4
 
 @pytest.fixture(scope="session")
 def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from benchmarks.digit_motion import write_digit_motion
+    from benchmarks.digits.motion import write_digit_motion
 
     root = tmp_path_factory.mktemp("digit_motion")
     write_digit_motion(root)

@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from transfer.video.clips import test_clips as clips_of_test
-from transfer.video.clips import training_clip
-from transfer.video.settings import ClipSampling
+from transfer.video.data.clips import test_clips as clips_of_test
+from transfer.video.data.clips import training_clip
+from transfer.video.data.recipe import ClipSampling
 
 
 def mmaction2(frames_in_video: int, clip_len: int, interval: int, num_clips: int) -> np.ndarray:

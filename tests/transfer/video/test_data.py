@@ -8,8 +8,8 @@ import pytest
 from pytorchvideo.data.labeled_video_paths import LabeledVideoPaths
 
 from benchmarks.errors import UserError
-from transfer.video.data import VideoSets, read_videos
-from transfer.video.settings import VideoData
+from transfer.video.data.recipe import VideoData
+from transfer.video.data.videos import VideoSets, read_videos
 
 
 def found(root: Path, **settings: object) -> VideoSets:

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.errors import UserError
 from tests.transfer.video.videos import all_frames, write_sound, write_video
-from transfer.video import torchcodec
-from transfer.video.decode import by_torchcodec, reader_of
-from transfer.video.pyav import PyavVideo
-from transfer.video.reader import Reader, UnreadableVideo
+from transfer.video.data import torchcodec
+from transfer.video.data.decode import by_torchcodec, reader_of
+from transfer.video.data.pyav import PyavVideo
+from transfer.video.data.reader import Reader, UnreadableVideo
 
 READERS = [
     PyavVideo,

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
 from tests.libraries import library
-from transfer.references import resolve
+from transfer.encoder.references import resolve
 from transfer.video.model import Swin3d, VideoClassifier, build_video_model, groups_of
 from transfer.video.recipe import VideoRecipe
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from benchmarks.engine.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
-from transfer.video.augment import Normalise
-from transfer.video.augment import test_crops as crops_of_test
-from transfer.video.data import VideoSets, read_videos
-from transfer.video.pyav import PyavVideo
-from transfer.video.samples import TestViews, TrainingClips
-from transfer.video.settings import ClipSampling, ResizedCrop, ShortSideCrop, VideoAugmentation, VideoData
+from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
+from transfer.video.data.augment import Normalise
+from transfer.video.data.augment import test_crops as crops_of_test
+from transfer.video.data.pyav import PyavVideo
+from transfer.video.data.recipe import ClipSampling, ResizedCrop, ShortSideCrop, VideoAugmentation, VideoData
+from transfer.video.data.samples import TestViews, TrainingClips
+from transfer.video.data.videos import VideoSets, read_videos
 
 NORMALISE = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SAMPLING = ClipSampling(frames=4, stride=2, test_clips=2)
@@ -45,7 +45,7 @@ def test_batches_are_the_same_with_and_without_workers(videos: Path) -> None:
 
 @pytest.mark.parametrize("crop", [ResizedCrop(), ShortSideCrop(shorter_side_px=(36, 40))])
 def test_all_frames_of_a_clip_are_cropped_and_flipped_alike(crop: ResizedCrop | ShortSideCrop) -> None:
-    from transfer.video.augment import TrainingTransform
+    from transfer.video.data.augment import TrainingTransform
 
     still = torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8).expand(5, -1, -1, -1)
     changed = TrainingTransform(VideoAugmentation(crop=crop), 32)(still)

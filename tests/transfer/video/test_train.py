@@ -18,18 +18,18 @@ from sklearn.metrics import accuracy_score, log_loss
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import read_manifest
-from benchmarks.engine.loaders import SampleKey
+from benchmarks.engine.samples.loaders import SampleKey
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
 from tests.test_distributed import assert_close_training, finished, launch
-from transfer.evaluate import Evaluation, evaluate
-from transfer.references import resolve
+from transfer.classification.evaluate import Evaluation, evaluate
+from transfer.encoder.references import resolve
 from transfer.video import train as video_train
-from transfer.video.augment import Normalise
-from transfer.video.data import read_videos
+from transfer.video.data.augment import Normalise
+from transfer.video.data.samples import TestViews
+from transfer.video.data.videos import read_videos
 from transfer.video.model import build_video_model
 from transfer.video.recipe import VideoRecipe
-from transfer.video.samples import TestViews
 
 ENCODER = ["--encoder", "random:digits_swin"]
 POOLED = ["temporal=frame_pooling", "sampling.frames=2"]

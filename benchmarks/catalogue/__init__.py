@@ -1,0 +1,1 @@
+"""What is known by name: tasks, published numbers, and the lists that `mimbench list` prints."""

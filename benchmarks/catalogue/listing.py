@@ -1,0 +1,122 @@
+"""`mimbench list`: what there is to run, and the published numbers it can be held against."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.catalogue.published import Reference, load_references, metrics_of
+from benchmarks.catalogue.tasks import TASKS, find_task
+from benchmarks.config import RECIPES
+from benchmarks.encoders import find_architecture
+from benchmarks.errors import UserError, require_word
+from benchmarks.tables import aligned
+
+KINDS = {
+    "tasks": "what is measured: mimbench transfer TASK --encoder REF",
+    "recipes": "how it is trained: mimbench pretrain RECIPE, mimbench transfer TASK --recipe RECIPE",
+    "encoders": "architectures with a name of their own; any timm model name works too: --encoder random:NAME",
+    "formats": "checkpoints that can be read, and written with mimbench checkpoint convert",
+    "references": "published numbers, each with the place where it stands",
+}
+
+
+REFERENCE_COLUMNS = (
+    *("task", "protocol", "method", "backbone", "epochs", "image px", "started from"),
+    *("number", "verified", "variant", "source"),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print one list; return the exit code. Raises UserError for an unknown list or task."""
+    arguments = _parser().parse_args(argv)
+    require_word("list", arguments.what, KINDS, "one of the lists")
+    if arguments.unverified and arguments.what != "references":
+        raise UserError.about("--unverified", "(given)", f"for references, not for {arguments.what}", "leave it out")
+    if arguments.task is not None:
+        if arguments.what not in ("tasks", "references"):
+            raise UserError.about("--task", arguments.task, "for the lists tasks and references", "leave it out")
+        find_task(arguments.task)
+    print(f"{arguments.what}: {KINDS[arguments.what]}\n")
+    print(LISTS[arguments.what](arguments))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    lists = "\n".join(f"  {kind:10}  {text}" for kind, text in KINDS.items())
+    parser = argparse.ArgumentParser(
+        prog="mimbench list",
+        description=f"List what there is.\n\nlists:\n{lists}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", metavar="LIST", help="one of the lists above")
+    parser.add_argument("--task", metavar="TASK", help="only this task (tasks, references)")
+    parser.add_argument("--unverified", action="store_true", help="also references that were not read in their source")
+    return parser
+
+
+def _tasks(arguments: argparse.Namespace) -> str:
+    rows = [("task", "version", "kind", "score", "default recipe", "data set")]
+    for task in TASKS.values():
+        if arguments.task in (None, task.name):
+            score = f"{task.primary_metric} {task.metric(task.primary_metric).unit}"
+            old = f" (superseded by {task.superseded_by})" if task.superseded_by else ""
+            rows.append((task.name, str(task.version), task.kind, score, task.recipe, task.dataset + old))
+    return aligned(rows)
+
+
+def _recipes(_: argparse.Namespace) -> str:
+    rows = [("verb", "recipe", "what it is")]
+    for verb in ("pretrain", "transfer"):
+        rows += [(verb, path.stem, describe(path)) for path in sorted((RECIPES / verb).glob("*.yaml"))]
+    return aligned(rows)
+
+
+def _encoders(_: argparse.Namespace) -> str:
+    rows = [("encoder", "timm model", "what it is")]
+    for path in sorted((RECIPES / "encoders").glob("*.yaml")):
+        rows.append((path.stem, find_architecture(path.stem).name, describe(path)))
+    return aligned(rows)
+
+
+def _references(arguments: argparse.Namespace) -> str:
+    known = [each for each in load_references() if arguments.task in (None, each.task)]
+    shown = [each for each in known if each.verified or arguments.unverified]
+    text = aligned([REFERENCE_COLUMNS, *map(_reference_row, shown)])
+    hidden = len(known) - len(shown)
+    return text + (f"\n\n{hidden} more were not read in their source: add --unverified." if hidden else "")
+
+
+def _reference_row(reference: Reference) -> tuple[str, ...]:
+    return (
+        reference.task,
+        reference.protocol,
+        reference.method,
+        reference.backbone,
+        "-" if reference.pretrain_epochs is None else str(reference.pretrain_epochs),
+        "-" if reference.image_size_px is None else str(reference.image_size_px),
+        reference.init_stage or "-",
+        f"{reference.metric} {reference.value} {metrics_of(reference.task)[reference.metric].unit}".rstrip(),
+        "yes" if reference.verified else "no",
+        reference.variant or "-",
+        f"{reference.source} ({reference.locator})",
+    )
+
+
+def describe(recipe: Path) -> str:
+    """Return the comment that a recipe file begins with, as one line; empty when there is none."""
+    words = []
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        words += line.lstrip("#").split()
+    return " ".join(words)
+
+
+LISTS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "tasks": _tasks,
+    "recipes": _recipes,
+    "encoders": _encoders,
+    "references": _references,
+}

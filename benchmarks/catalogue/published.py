@@ -1,0 +1,148 @@
+"""Published numbers, one CSV per paper or repository, every row with the place where it stands."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from benchmarks.catalogue.tasks import TASKS, Metric
+from benchmarks.config import Config
+from benchmarks.encoders import InitStage
+from benchmarks.errors import UserError, did_you_mean
+
+REFERENCES = Path(__file__).parent.parent / "references"
+
+BESIDE = (
+    Metric(name="masked_loss", unit="", higher_is_better=False),
+    Metric(name="parameters_millions", unit="M", higher_is_better=False),
+    Metric(name="training_cost", unit="x", higher_is_better=False),
+)
+"""What sources state beside a task's own metrics: the loss on held-out masked images, sizes, relative costs."""
+
+GOOD_AVG_DIST_PX = (10, 20)
+"""How far masks of SimMIM's good settings hide pixels, on images of 192 px: arXiv:2111.09886, figure 3."""
+
+
+def metrics_of(task: str) -> dict[str, Metric]:
+    """Return what numbers may be published about a task, by name."""
+    return {metric.name: metric for metric in (*BESIDE, *TASKS[task].metrics)}
+
+
+class Reference(Config):
+    """A published number. Reports mark it `reported` and never average it with what was measured."""
+
+    task: str
+    protocol: Literal["pretrain", "finetune", "linear"]
+    """What was trained for this number: a self-supervised encoder, all of it for the task, or a linear head."""
+    method: str
+    backbone: str
+    pretrain_epochs: Annotated[int, Field(ge=1)] | None = None
+    """None (an empty cell): there was no pretraining, or the source does not say."""
+    image_size_px: Annotated[int, Field(ge=1)] | None = None
+    """Of the task's images, not of the pretraining. None: several, or the source does not say."""
+    init_stage: InitStage | None = None
+    """What the encoder was when this task began: `random` where the task's own training is all it had.
+
+    None: the source does not say.
+    """
+    variant: str = ""
+    """What sets the row apart from others of its method and backbone: the head, the data, the ablated choice."""
+    metric: str
+    value: Decimal
+    """In the metric's unit, with the digits that the source shows."""
+    source: str
+    """An https address."""
+    locator: Annotated[str, Field(min_length=1)]
+    """Where in the source it stands, in words."""
+    verified: bool
+    """True: read in the source itself. False: quoted from a summary; it may not be shown as `reported`."""
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"a task of the catalogue. {did_you_mean(task, TASKS)}")
+        return task
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_of_the_task(cls, metric: str, info: ValidationInfo) -> str:
+        known = list(metrics_of(info.data["task"])) if "task" in info.data else [metric]
+        if metric not in known:
+            raise ValueError(f"a metric of task {info.data['task']}: {', '.join(known)}")
+        return metric
+
+    @field_validator("value")
+    @classmethod
+    def _within_the_unit(cls, value: Decimal, info: ValidationInfo) -> Decimal:
+        if {"task", "metric"} <= info.data.keys():
+            unit = metrics_of(info.data["task"])[info.data["metric"]].unit
+            if unit == "%" and not 0 <= value <= 100:
+                raise ValueError("a percentage, 0 to 100")
+        return value
+
+    @field_validator("source")
+    @classmethod
+    def _an_address(cls, source: str) -> str:
+        if not source.startswith("https://"):
+            raise ValueError("an address that starts with https://")
+        return source
+
+
+def load_references(folder: Path = REFERENCES) -> list[Reference]:
+    """Return every reference below `folder`, in the order of file names and lines.
+
+    Raises UserError with file, line, field and rule for a row that breaks one, and for a row given twice.
+    """
+    return [reference for path in sorted(folder.glob("*.csv")) for reference in _read(path)]
+
+
+def _read(path: Path) -> list[Reference]:
+    first_line: dict[Reference, int] = {}
+    for line, row in _rows(path):
+        reference = _check_row(path, line, row)
+        earlier = first_line.setdefault(reference, line)
+        if earlier != line:
+            rule = f"given once (line {earlier} says the same)"
+            raise UserError.about(f"{path}, line {line}", "a row given twice", rule, "remove one of the two")
+    return list(first_line)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """Yield (line number, cells) of every row below the header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            _check_header(path, list(reader.fieldnames or ()))
+            for row in reader:
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            line = reader.line_num + 1
+            raise UserError.about(f"{path}, line {line}", "(unreadable)", "CSV in UTF-8", f"mend it: {error}") from None
+
+
+def _check_header(path: Path, found: list[str]) -> None:
+    expected = list(Reference.model_fields)
+    if found != expected:
+        rule = f"the columns {','.join(Reference.model_fields)}"
+        raise UserError.about(f"{path}, line 1", ",".join(found) or "(empty)", rule, "copy the header of another file")
+
+
+def _check_row(path: Path, line: int, row: dict[Any, Any]) -> Reference:
+    """Check one row; empty cells count as not given. `row` has the key None where there are cells too many."""
+    where = f"{path}, line {line}"
+    if None in row or None in row.values():
+        rule = f"{len(Reference.model_fields)} cells"
+        raise UserError.about(where, "another number of cells", rule, 'put cells that hold a comma in "quotes"')
+    try:
+        return Reference.model_validate_strings({name: text for name, text in row.items() if text})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        rule = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        raise UserError.about(f"{where}, {field}", row.get(field) or "(empty)", rule, "correct the cell") from None

@@ -1,0 +1,247 @@
+"""The catalogue of tasks: what is measured, on what, in which unit. Adding a task is one entry here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.config import Config
+from benchmarks.digits.embedded import provide
+from benchmarks.errors import UserError, did_you_mean
+
+
+class Metric(Config):
+    """One number's meaning."""
+
+    name: str
+    unit: str
+    higher_is_better: bool = True
+    optional: bool = False
+    """Not every run measures it; the record names those that it did."""
+    in_tables: bool = True
+    """Whether tables have a column for it; CSV files and the details of a row always do."""
+
+
+class Task(Config):
+    """What is measured. A changed protocol gets a new version; results of two versions are never compared."""
+
+    name: str
+    version: int
+    kind: Literal["classification", "detection", "segmentation", "video"]
+    dataset: str
+    num_classes: int | None
+    """None: as many as the data set has."""
+    metrics: tuple[Metric, ...]
+    primary_metric: str
+    recipe: str
+    """The transfer recipe used when none is named."""
+    source: str
+    superseded_by: str | None = None
+    written_by: str | None = None
+    """`module:function` that writes the data set to a folder, for those that this program holds itself; the module's
+    MARK and VERSION tell which one lies there."""
+
+    @property
+    def writer(self) -> Callable[[Path], str] | None:
+        """What writes an embedded data set to a folder, once and whole, and returns its fingerprint."""
+        if self.written_by is None:
+            return None
+        module, _, name = self.written_by.partition(":")
+        found: Callable[[Path], str] = getattr(importlib.import_module(module), name)
+        return found
+
+    def provide(self, root: Path) -> None:
+        """Write an embedded data set to `root` unless something is there; leave all others to the user.
+
+        Raises UserError for an embedded one of another version.
+        """
+        if self.written_by is not None and (writer := self.writer) is not None:
+            module = importlib.import_module(self.written_by.partition(":")[0])
+            provide(root, module.MARK, module.VERSION, writer)
+
+    def metric(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics if metric.name == name)
+
+
+TOP1 = Metric(name="top1", unit="%")
+TOP5 = Metric(name="top5", unit="%")
+ECE = Metric(name="ece", unit="%", higher_is_better=False, optional=True, in_tables=False)
+"""Expected calibration error."""
+OTHER_TEST_SETS = (
+    Metric(name="imagenet_v2_top1", unit="%", optional=True),
+    Metric(name="imagenet_v2_top5", unit="%", optional=True, in_tables=False),
+    Metric(name="imagenet_real_top1", unit="%", optional=True),
+)
+"""Of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`."""
+FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
+"""Accuracy over classes with more than 100, 20 to 100, and fewer than 20 training images."""
+MIOU = Metric(name="mIoU", unit="%")
+MACC = Metric(name="mAcc", unit="%")
+AACC = Metric(name="aAcc", unit="%")
+MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
+"""Several scales, each also mirrored; only where the recipe asks for them."""
+
+BOX_AP = Metric(name="box_ap", unit="%")
+MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
+"""Average precision, the mean over IoU 0.5 to 0.95; of masks only where the data set has some."""
+DETECTION = (
+    BOX_AP,
+    MASK_AP,
+    *(
+        Metric(name=f"{of}_ap{part}", unit="%", optional=True, in_tables=False)
+        for of in ("box", "mask")
+        for part in ("50", "75", "_small", "_medium", "_large")
+    ),
+)
+"""At IoU 0.5 and 0.75; of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            name="imagenet1k",
+            version=1,
+            kind="classification",
+            dataset="ImageNet-1K (ILSVRC 2012)",
+            num_classes=1000,
+            metrics=(TOP1, TOP5, ECE, *OTHER_TEST_SETS),
+            primary_metric="top1",
+            recipe="imagenet1k_swin_base_192_after_100ep",
+            source="https://www.image-net.org/challenges/LSVRC/2012/",
+        ),
+        Task(
+            name="imagefolder",
+            version=1,
+            kind="classification",
+            dataset="any folder with one sub-folder of images per class",
+            num_classes=None,
+            metrics=(TOP1, TOP5, ECE),
+            primary_metric="top1",
+            recipe="imagenet1k_swin_base_192_after_100ep",
+            source="the user's own data",
+        ),
+        Task(
+            name="inaturalist2018",
+            version=1,
+            kind="classification",
+            dataset="iNaturalist 2018: 8,142 species, a long tail of training images",
+            num_classes=8142,
+            metrics=(TOP1, TOP5, ECE, *FREQUENCY_GROUPS),
+            primary_metric="top1",
+            recipe="imagenet1k_swin_base_224",
+            source="https://github.com/visipedia/inat_comp/tree/master/2018",
+        ),
+        Task(
+            name="digits",
+            version=1,
+            kind="classification",
+            dataset="UCI handwritten digits (scikit-learn's copy), 20 labelled scans per class",
+            num_classes=10,
+            metrics=(TOP1, TOP5, ECE),
+            primary_metric="top1",
+            recipe="digits_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.folders:write_digits",
+        ),
+        Task(
+            name="ade20k",
+            version=1,
+            kind="segmentation",
+            dataset="ADE20K, the SceneParsing challenge (ADEChallengeData2016)",
+            num_classes=150,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="ade20k_upernet_swin_base",
+            source="http://sceneparsing.csail.mit.edu/",
+        ),
+        Task(
+            name="digit_scenes",
+            version=2,
+            kind="segmentation",
+            dataset="scenes of UCI handwritten digits on textures, 200 to train and 100 to test",
+            num_classes=11,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="digit_scenes_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.scenes:write_digit_scenes",
+        ),
+        Task(
+            name="coco",
+            version=1,
+            kind="detection",
+            dataset="COCO 2017: objects of 80 categories with boxes and masks",
+            num_classes=80,
+            metrics=DETECTION,
+            primary_metric="box_ap",
+            recipe="coco_mask_rcnn_swin_base",
+            source="https://cocodataset.org/#detection-2017",
+        ),
+        Task(
+            name="coco_format",
+            version=1,
+            kind="detection",
+            dataset="any images with annotations in COCO's format",
+            num_classes=None,
+            metrics=DETECTION,
+            primary_metric="box_ap",
+            recipe="coco_mask_rcnn_swin_base",
+            source="the user's own data",
+        ),
+        Task(
+            name="digit_boxes",
+            version=1,
+            kind="detection",
+            dataset="UCI handwritten digits on textures with boxes and masks, 300 pictures to train and 60 to test",
+            num_classes=10,
+            metrics=DETECTION,
+            primary_metric="box_ap",
+            recipe="digit_boxes_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.boxes:write_digit_boxes",
+        ),
+        Task(
+            name="kinetics400",
+            version=1,
+            kind="video",
+            dataset="Kinetics-400: 10 s clips of human actions",
+            num_classes=400,
+            metrics=(TOP1, TOP5),
+            primary_metric="top1",
+            recipe="kinetics400_swin_base",
+            source="https://arxiv.org/abs/1705.06950",
+        ),
+        Task(
+            name="videofolder",
+            version=1,
+            kind="video",
+            dataset="any folder with one sub-folder of videos per class, or lists of videos",
+            num_classes=None,
+            metrics=(TOP1, TOP5),
+            primary_metric="top1",
+            recipe="kinetics400_swin_base",
+            source="the user's own data",
+        ),
+        Task(
+            name="digit_motion",
+            version=1,
+            kind="video",
+            dataset="clips of moving UCI handwritten digits; the class is where they move to",
+            num_classes=None,
+            metrics=(TOP1, TOP5),
+            primary_metric="top1",
+            recipe="digit_motion_finetune",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.motion:write_digit_motion",
+        ),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """Return the task called `name`. Raises UserError with the nearest name when there is none."""
+    if name not in TASKS:
+        raise UserError.about("task", name, "a task of the catalogue", did_you_mean(name, TASKS))
+    return TASKS[name]

@@ -1,0 +1,100 @@
+"""Data sets that this program writes itself: written once, checked when used again, never over someone else's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.errors import UserError
+from benchmarks.files import make_folder, write_atomically
+from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
+
+
+def images_below(root: Path) -> Fingerprint:
+    return fingerprint(root, find_images(root))
+
+
+def write_once(
+    root: Path,
+    mark: str,
+    version: int,
+    folders: Sequence[str],
+    write: Callable[[Path], None],
+    fingerprint_of: Callable[[Path], Fingerprint] = images_below,
+) -> str:
+    """Have `write` fill the `folders` below `root` unless they are there and whole; return their fingerprint.
+
+    `mark` is the file that says so; `fingerprint_of` covers what was written. Raises UserError when `root` holds such
+    folders without a mark: they are left alone; or when `root` cannot be written.
+    """
+    if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
+        return known
+    _claim(root, mark, version, folders)
+    for folder in folders:
+        shutil.rmtree(root / folder, ignore_errors=True)
+    write(root)
+    found = str(fingerprint_of(root))
+    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
+    return found
+
+
+def _claim(root: Path, mark: str, version: int, folders: Sequence[str]) -> None:
+    """Mark `root` as ours before anything in it is replaced, so that an interrupted writing can be taken up again."""
+    theirs = [folder for folder in folders if (root / folder).exists()]
+    if theirs and not (root / mark).exists():
+        rule = f"without {' or '.join(theirs)}, or written by this program (then it has {mark})"
+        raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
+    make_folder(root)
+    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
+
+
+def _fingerprint_if_whole(
+    root: Path, mark: str, version: int, fingerprint_of: Callable[[Path], Fingerprint]
+) -> str | None:
+    said = _said(root / mark)
+    if said is None or said.get("version") != version:
+        return None
+    try:
+        found = str(fingerprint_of(root))
+    except (OSError, ValueError):  # no image left (UserError is a ValueError)
+        return None
+    return found if found == said.get("fingerprint") else None
+
+
+def _said(mark: Path) -> dict[str, object] | None:
+    """Return what a mark says; None where there is none, or a damaged one."""
+    try:
+        said = json.loads(mark.read_text())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _refuse_other_version(root: Path, mark: str, version: int) -> None:
+    found = (_said(root / mark) or {}).get("version", version)
+    if found != version:
+        rule = f"version {version} of this data set, which this program writes ({mark} there says {found})"
+        raise UserError.about(
+            "data.root", str(root), rule, "remove that folder, or name a new one: it is written again"
+        )
+
+
+def provide(root: Path, mark: str, version: int, write: Callable[[Path], object]) -> None:
+    """Have `write` make the data set at `root` unless something is there: whole or not at all, as often as started.
+
+    Raises UserError when what is there was written by this program in another version: scores would be of another task.
+    """
+    if root.exists():
+        _refuse_other_version(root, mark, version)
+        return
+    unfinished = root.with_name(f".{root.name}.{os.getpid()}")
+    write(unfinished)
+    try:
+        unfinished.rename(root)
+    except OSError:  # another process of this run was faster
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not root.is_dir():
+            raise

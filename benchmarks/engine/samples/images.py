@@ -1,0 +1,125 @@
+"""Images as samples: seeded transforms, and unreadable images named and replaced instead of fatal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from benchmarks.engine.samples.loaders import SampleKey
+from benchmarks.engine.seeding import derive, seeded
+from benchmarks.image_source import ImageSource
+
+Transform = Callable[[Any], Tensor]
+"""Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
+MODES = {1: "L", 3: "RGB"}
+
+
+class Sample(NamedTuple):
+    """One image [C, H, W] float, its class (0 without labels), and the images that failed on the way to it."""
+
+    image: Tensor | None
+    label: int
+    unreadable: tuple[str, ...]
+
+
+class Batch(NamedTuple):
+    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files met, positions [B] of the samples."""
+
+    images: Tensor
+    labels: Tensor
+    unreadable: list[str]
+    positions: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with images and labels on the device."""
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels))
+        return self._replace(images=images, labels=labels)
+
+
+def collate(samples: list[tuple[int, Sample]]) -> Batch:
+    """Stack samples; those without an image are dropped and their files named."""
+    good = [(position, sample.image, sample.label) for position, sample in samples if sample.image is not None]
+    return Batch(
+        images=torch.stack([image for _, image, _ in good]) if good else torch.empty(0),
+        labels=torch.tensor([label for _, _, label in good], dtype=torch.int64),
+        unreadable=[text for _, sample in samples for text in sample.unreadable],
+        positions=torch.tensor([position for position, _, _ in good], dtype=torch.int64),
+    )
+
+
+class ImageSamples(Dataset[tuple[int, Sample]]):
+    """Images of a source. With `replace`, an unreadable one gives the next readable one; without, no image."""
+
+    collate = staticmethod(collate)
+
+    def __init__(
+        self,
+        source: ImageSource,
+        labels: Sequence[int] | None,
+        transform: Transform,
+        *,
+        channels: int = 3,
+        seed: int = 0,
+        replace: bool = True,
+        patience: int = 0,
+    ) -> None:
+        """`patience`: how many unreadable images in a row are skipped before a blank image is returned."""
+        self.source, self.labels, self.transform = source, labels, transform
+        self.channels, self.seed, self.replace, self.patience = channels, seed, replace, patience
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: SampleKey) -> tuple[int, Sample]:
+        with seeded(derive(self.seed, "sample", *key)):
+            return key.position, self._sample(key.position)
+
+    def _sample(self, first: int) -> Sample:
+        failed: list[str] = []
+        for candidate in range(first, first + self.patience + 1):
+            position = candidate % len(self.source)
+            label = self.labels[position] if self.labels is not None else 0
+            try:
+                with self.source.open(position) as stream:
+                    image = read_image(stream, self.channels)
+            except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                failed.append(f"{self.source.where(position)}: {_words(error)}")
+            else:
+                return Sample(self.transform(image), label, tuple(failed))
+            if not self.replace:
+                return Sample(None, label, tuple(failed))
+        # The loop stops the run when it counts these files; until then the batch needs an image.
+        return Sample(self.transform(blank_image(self.channels)), 0, tuple(failed))
+
+
+def _words(error: Exception) -> str:
+    # Pillow's own words name the stream's address in memory, which differs from run to run.
+    return f"{type(error).__name__}: {'no image format' if isinstance(error, UnidentifiedImageError) else error}"
+
+
+def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
+    """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
+
+    Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
+    of another shape, and what Pillow and NumPy raise for damaged files.
+    """
+    if channels in MODES:
+        with Image.open(file) as image:
+            return image.convert(MODES[channels])
+    array = np.load(file, allow_pickle=False)
+    if array.ndim != 3 or array.shape[2] != channels:
+        raise ValueError(f"an array {list(array.shape)} where [H, W, {channels}] belongs")
+    largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)
+
+
+def blank_image(channels: int) -> Image.Image | Tensor:
+    """Return a black image as `read_image` would."""
+    return Image.new(MODES[channels], (64, 64)) if channels in MODES else torch.zeros(channels, 64, 64)

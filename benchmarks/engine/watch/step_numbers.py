@@ -1,0 +1,62 @@
+"""What the steps since the last log line said, left on the device until someone asks."""
+
+from __future__ import annotations
+
+from torch import Tensor, stack, tensor
+
+from benchmarks.engine.processes import exchange as distributed
+from benchmarks.engine.processes.parallel import whole
+
+
+class NotFinite(Exception):
+    """The loss or the gradient of a step (0-based) is not finite."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(step)
+
+
+class StepNumbers:
+    """Loss and gradient norm of every step since the last log line; every rank asks at the same step."""
+
+    def __init__(self) -> None:
+        self._before: list[float] = []
+        """Losses of steps before a resume, which were found finite."""
+        self._steps: list[int] = []
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._before) + len(self._losses)
+
+    def note(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Add one step (0-based); nothing waits for the device."""
+        self._steps.append(step)
+        self._losses.append(loss.detach())
+        self._norms.append(norm.detach())
+
+    def clear(self, before: list[float] | None = None) -> None:
+        """Forget all steps but those `before` a resume."""
+        self._before = list(before or [])
+        self._steps, self._losses, self._norms = [], [], []
+
+    def losses(self) -> list[float]:
+        """Return the loss of every step, the mean over ranks."""
+        if not self._losses:
+            return self._before
+        values: list[float] = distributed.mean(stack(self._losses).float().cpu()).tolist()
+        return self._before + values
+
+    def last_norm(self) -> float:
+        """Return the last step's gradient norm; 0 where there was none since a resume."""
+        return float(whole(self._norms[-1])) if self._norms else 0.0
+
+    def require_finite(self) -> None:
+        """Raise NotFinite, on every rank, unless every step was finite on all of them."""
+        if not self._losses:
+            return
+        norms = [float(whole(norm)) for norm in self._norms]
+        numbers = distributed.mean(stack([stack(self._losses).float().cpu(), tensor(norms)]))
+        bad = (~numbers.isfinite()).any(dim=0).nonzero().flatten().tolist()
+        if bad:
+            raise NotFinite(self._steps[bad[0]])

@@ -1,0 +1,104 @@
+"""What every verb that makes a run shares: its arguments, claiming the run's folder, the first record."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal
+
+from benchmarks.config import C_co, Recipe
+from benchmarks.errors import UserError
+from benchmarks.ranks import world_size
+from benchmarks.runs.environment import describe
+from benchmarks.runs.fingerprint import Fingerprint
+from benchmarks.runs.folder import RunFolder, announce, completed, run_id
+from benchmarks.runs.record import DataUse, RecipeUse, RunRecord, now
+
+RECIPE_HELP = "a recipe's name (`mimbench list recipes`) or the path of a YAML file"
+
+
+@dataclass(frozen=True)
+class Work(Generic[C_co]):
+    """A run that is to be done: what, on which data, where its files go, and the command that asked for it."""
+
+    recipe: Recipe[C_co]
+    seed: int
+    root: Path
+    fingerprint: Fingerprint
+    folder: RunFolder
+    command: tuple[str, ...]
+
+    @property
+    def config(self) -> C_co:
+        return self.recipe.config
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add seed, folders, --print and the `key=value` overrides."""
+    # A default keeps argparse from telling that overrides are required too, where the recipe is missing.
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe: a.b=c"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order, masks, augmentation (default 0)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
+    parser.add_argument("--print", action="store_true", help="print the resolved recipe and stop")
+    parser.add_argument(
+        "--announce", type=Path, metavar="FILE", help="write where the run lies to FILE (used between stages)"
+    )
+
+
+def require_root(root: str | None) -> Path:
+    """Return the data folder. Raises UserError when the recipe names none."""
+    if root is None:
+        raise UserError.about("data.root", "(not given)", "the folder of the data set", "add data.root=FOLDER")
+    return Path(root)
+
+
+def claim(
+    verb: str,
+    argv: Sequence[str],
+    args: argparse.Namespace,
+    recipe: Recipe[C_co],
+    root: Path,
+    fingerprint: Fingerprint,
+    name: str,
+    **what: str | int | None,
+) -> Work[C_co] | None:
+    """Return the work that recipe, data, seed and `what` identify, announced; None when it is already done."""
+    digest = recipe.config.identity_digest()
+    identity = run_id(name, recipe=digest, data=str(fingerprint), seed=args.seed, **what)
+    folder = RunFolder(args.runs / identity)
+    announce(args.announce, folder.path, getattr(args, "label", None))
+    if completed(folder.path) is not None:
+        print(f"already done: {folder.path} (delete the folder to run it again)")
+        return None
+    return Work(recipe, args.seed, root, fingerprint, folder, ("mimbench", verb, *argv))
+
+
+def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device: str, **fields: Any) -> RunRecord:
+    """Return the `started` record of a run; `fields` are those that differ from verb to verb."""
+    return RunRecord(
+        run_id=work.folder.path.name,
+        kind=kind,
+        status="started",
+        seed=work.seed,
+        recipe=RecipeUse(
+            name=work.recipe.name,
+            overrides=work.recipe.overrides,
+            digest=work.config.identity_digest(),
+            resolved=work.config.model_dump(mode="json"),
+        ),
+        data=DataUse(
+            root=str(work.root),
+            fingerprint=str(work.fingerprint),
+            images=work.fingerprint.images,
+            parts=dict(work.fingerprint.parts),
+        ),
+        environment=describe(device),
+        processes=world_size(),
+        command=work.command,
+        started_at=now(),
+        **fields,
+    )

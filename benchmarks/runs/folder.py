@@ -1,0 +1,199 @@
+"""Run ids, the folder of a run, and the life of its record: started -> completed | failed | preempted."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmarks import ranks
+from benchmarks.config import digest_of
+from benchmarks.errors import Stopped, UserError, WorkFailed
+from benchmarks.files import make_folder, open_lock, write_atomically
+from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
+
+RECORD = "record.json"
+
+
+def run_id(name: str, **what: Any) -> str:
+    """Return a readable id derived from what the run is: the same work has the same id, so it is done once."""
+    return f"{name}-{digest_of(what)[:12]}"
+
+
+class RunFolder:
+    """The paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / RECORD
+        self.recipe = path / "recipe.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
+        self.encoder = path / "encoder"
+        self.encoders = path / "encoders"
+        self.predictions = path / "predictions.csv"
+        self.per_class = path / "per_class.csv"
+        self.test_sets = path / "test_sets.csv"
+        self.layers = path / "layers.csv"
+        self.neighbours = path / "neighbours.csv"
+
+    def encoder_after(self, epochs: int) -> Path:
+        """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
+        return self.encoders / f"epoch_{epochs}"
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Return the record of a run folder, or None when there is none. Raises UserError when damaged or unreadable."""
+    path = folder / RECORD
+    try:
+        return parse_record(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise UserError.about(str(path), what, "a run record, a readable file", "mend or remove it") from None
+    except NewerSchema as error:
+        remedy = "read it with the mimbench that wrote it"
+        raise UserError.about(str(path), "(newer)", f"a run record that this version knows ({error})", remedy) from None
+    except ValidationError as error:
+        first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        remedy = f"delete the file and run again ({first})"
+        raise UserError.about(str(path), "(damaged)", "a run record", remedy) from None
+
+
+def completed(folder: Path) -> RunRecord | None:
+    """Return the record when the run in `folder` is completed. A damaged record counts as not completed."""
+    try:
+        record = read_record(folder)
+    except UserError:
+        return None
+    return record if record is not None and record.status == "completed" else None
+
+
+def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
+    """Write where a run lies, for whoever waits for it (the stages of a pipeline).
+
+    `label` is what the encoder is called by whoever asked for this run: a run that two pipelines share has two names.
+    """
+    if path is not None and ranks.is_main():
+        make_folder(path.parent)
+        write_atomically(path, json.dumps({"run_dir": str(folder.resolve()), "label": label}).encode())
+
+
+def is_announcement(path: Path) -> bool:
+    """Tell whether `path` was written by `announce`; a stage's that has not started yet counts by its place."""
+    try:
+        return "run_dir" in json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return path.parent.name == "stages"
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def follow(path: Path) -> Path:
+    """Return the run folder that an announcement file names."""
+    try:
+        return Path(json.loads(path.read_text(encoding="utf-8"))["run_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        rule = "a file written by --announce"
+        raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None
+
+
+def announced_label(path: Path) -> str | None:
+    """Return the name that an announcement gives the run's encoder; None where it gives none."""
+    try:
+        label = json.loads(path.read_text(encoding="utf-8"))["label"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return label if isinstance(label, str) else None
+
+
+class Run:
+    """A run in progress: its folder and its record."""
+
+    def __init__(self, folder: RunFolder, record: RunRecord) -> None:
+        self.folder = folder
+        self.record = record
+        self._seconds_before = record.seconds
+        self._started = time.monotonic()
+
+    def update(self, **fields: Any) -> None:
+        """Replace fields of the record, in memory and on disk."""
+        seconds = self._seconds_before + time.monotonic() - self._started
+        self.record = self.record.model_copy(update={"seconds": seconds, **fields})
+        if ranks.is_main():
+            write_atomically(self.folder.record, self.record.model_dump_json(indent=2).encode())
+
+    def complete(self, **fields: Any) -> None:
+        """Mark the run completed; call it last."""
+        self.update(status="completed", finished_at=now(), error=None, **fields)
+
+
+@contextlib.contextmanager
+def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator[Run]:
+    """Hold the run's lock, write its `started` record and, whatever happens, how it ended; only the main rank writes.
+
+    Raises UserError when another process is working on the same run, or when the folder cannot be written.
+    """
+    with _locked(folder.path) if ranks.is_main() else contextlib.nullcontext():
+        run = Run(folder, _continued(folder, record))
+        run.update()
+        if ranks.is_main():
+            write_atomically(folder.recipe, recipe_yaml.encode())
+        try:
+            yield run
+        except (Stopped, KeyboardInterrupt) as error:
+            run.update(status="preempted", error=str(error) or "interrupted", finished_at=now())
+            raise
+        except Exception as error:
+            _note_failure(run, error)
+            raise
+
+
+def _note_failure(run: Run, error: Exception) -> None:
+    # On a disk that is full or gone the record goes on saying `started`; the error itself is about to be shown.
+    with contextlib.suppress(OSError, WorkFailed, UserError):
+        run.update(status="failed", error=f"{type(error).__name__}: {error}", finished_at=now())
+
+
+def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Carry attempts and seconds over from an earlier, unfinished attempt."""
+    try:
+        earlier = read_record(folder.path)
+    except UserError:
+        earlier = None
+    if earlier is None:
+        return record
+    return record.model_copy(
+        update={
+            "attempts": earlier.attempts + 1,
+            "steps": earlier.steps,
+            "seconds": earlier.seconds,
+            "started_at": earlier.started_at,
+            "data": record.data.model_copy(update={"unreadable": earlier.data.unreadable}),
+        }
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    # lockf, not flock: a lock of flock's kind passes to forked loader workers, which outlive a killed run by seconds.
+    handle = open_lock(folder / ".lock")
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(handle)
+        rule = "worked on by one process at a time"
+        raise UserError.about("run", str(folder), rule, "wait for the other process, or stop it") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

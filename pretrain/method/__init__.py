@@ -1,0 +1,1 @@
+"""The method of SimMIM: masking, masked encoders, heads, targets and objectives."""

@@ -1,0 +1,41 @@
+"""The trained encoder out: timm's key layout, without mask token and head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import ranks
+from benchmarks.config import Recipe
+from benchmarks.encoders import EncoderManifest, write_encoder
+from benchmarks.engine.backbone import sized, window_size
+from benchmarks.engine.processes.parallel import whole_state
+from pretrain.method.masked_encoders import MaskedEncoder
+from pretrain.recipe import PretrainRecipe
+
+
+def export_encoder(
+    encoder: MaskedEncoder, recipe: Recipe[PretrainRecipe], epochs: int, folder: Path, run_id: str
+) -> EncoderManifest | None:
+    """Write `encoder`, trained for `epochs`, to `folder`; the manifest is enough to rebuild it.
+
+    To be called on every rank; the main one writes, the others return None.
+    """
+    config, weights = recipe.config, whole_state(encoder.backbone)
+    if not ranks.is_main():
+        return None
+    return write_encoder(
+        folder,
+        weights,
+        architecture=sized(config.encoder, config.image_size_px),
+        image_size_px=config.image_size_px,
+        patch_size_px=encoder.patch_size_px,
+        window_size=window_size(encoder.backbone),
+        mean=config.data.mean,
+        std=config.data.std,
+        method="simmim",
+        init_stage="self-supervised",
+        epochs=epochs,
+        recipe=recipe.name,
+        recipe_digest=config.identity_digest(),
+        parents=(run_id,),
+    )

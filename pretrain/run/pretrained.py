@@ -1,0 +1,51 @@
+"""A finished or unfinished pretraining run with its head, opened again from its recipe and last checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.config import Recipe, load_recipe
+from benchmarks.engine.checkpoint import Checkpoints
+from benchmarks.errors import UserError
+from benchmarks.runs.folder import RunFolder, read_record
+from pretrain.method.simmim import Method, build_method
+from pretrain.recipe import PretrainRecipe
+
+RULE = "a run of `mimbench pretrain` with a checkpoint, which holds the encoder and its head"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a run has trained so far."""
+
+    folder: Path
+    recipe: Recipe[PretrainRecipe]
+    method: Method
+    step: int
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def open_pretrained(reference: Path, device: torch.device) -> Pretrained:
+    """Open a run by its folder or by the `encoder` folder in it. Raises UserError where there is no head to be had."""
+    given = reference.resolve()
+    path = given if (given / "record.json").is_file() else given.parent
+    record = read_record(path)
+    if record is None or record.kind != "pretrain":
+        remedy = "pass runs/RUN_ID; an encoder alone predicts no pixels"
+        raise UserError.about("run", str(reference), RULE, remedy)
+    folder = RunFolder(path)
+    checkpoint = Checkpoints(folder.checkpoints).latest()
+    if checkpoint is None:
+        remedy = f"run it again: its {folder.checkpoints.name}/ was removed, and the exported encoder has no head"
+        raise UserError.about("run", str(reference), RULE, remedy)
+    recipe = load_recipe(PretrainRecipe, "pretrain", str(folder.recipe))
+    method = build_method(recipe.config, device)
+    method.model.load_state_dict(checkpoint.part("model"))
+    method.model.eval()
+    return Pretrained(path, recipe, method, checkpoint.step)

@@ -1,0 +1,173 @@
+"""Charts of one quantity against another: gain by model size, score by cost, score by a cheap signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
+from benchmarks.catalogue.tasks import Metric
+from benchmarks.runs.record import RunRecord
+from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, said, short
+from reports.charts.svg import INK, Chart, inline
+from reports.compare.verdict import Verdict
+from reports.leaderboard import Group, Section
+from reports.records.find import FoundRun
+from reports.tables.cells import fixed, gpu_hours
+from reports.tables.lines import Entry
+from reports.text import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RING = Look(INK, "o", "-")
+BAR: dict[str, Any] = {"ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6, "linestyle": "none", "zorder": 4}
+
+
+class Point(NamedTuple):
+    """A difference to the baseline, at the size of the model."""
+
+    entry: Entry
+    parameters_millions: float
+    delta: float
+    below: float
+    above: float
+
+
+def gain_by_size(sections: Sequence[Section], baseline: str | None) -> list[Chart]:
+    """Return the chart of differences to the baseline by model size, a series for each task and encoder."""
+    series: dict[str, list[Point]] = {}
+    for section in sections:
+        for entry in section.entries:
+            if (point := _gain(entry)) is not None:
+                series.setdefault(f"{short(entry.row.encoder.label)}, {section.task.name}", []).append(point)
+    shown = {name: points for name, points in series.items() if len({p.parameters_millions for p in points}) > 1}
+    if not shown:
+        return []
+    figure, axes = new_axes(height_under_legend(list(shown)) + 0.2)
+    for (name, points), look in zip(shown.items(), looks(), strict=False):
+        _gain_series(axes, name, points, look)
+    axes.axhline(0, color=INK, linewidth=0.9, dashes=(3, 3), alpha=0.6, zorder=1)
+    axes.set_xscale("log")
+    ticks = sorted({point.parameters_millions for points in shown.values() for point in points})
+    axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("parameters of the encoder (M)")
+    axes.set_ylabel(f"gain over {short(baseline or '')} (points)")
+    add_legend(figure, list(shown))
+    title = one_line(f"Gain over {baseline} by model size")
+    told = "; ".join(
+        f"{name} {point.parameters_millions:.0f} M {point.delta:+.2f}"
+        for name, points in shown.items()
+        for point in points
+    )
+    caption = "Mean difference over seeds, like for like; bars are its 95 % interval where seeds allow one."
+    return [Chart(title, caption, inline(figure, "chart-gain", title, one_line(told)))]
+
+
+def _gain(entry: Entry) -> Point | None:
+    comparison, reports = entry.comparison, [record.load_report for record in entry.row.records]
+    parameters = reports[0].parameters if reports and reports[0] else None
+    if comparison.delta is None or parameters is None:
+        return None
+    low, high = comparison.interval[:2] if comparison.interval else (comparison.delta, comparison.delta)
+    return Point(entry, parameters / 1e6, comparison.delta, comparison.delta - low, high - comparison.delta)
+
+
+def _gain_series(axes: Axes, name: str, points: Sequence[Point], look: Look) -> None:
+    ordered = sorted(points, key=lambda point: point.parameters_millions)
+    x, y = [point.parameters_millions for point in ordered], [point.delta for point in ordered]
+    bars = [[point.below for point in ordered], [point.above for point in ordered]]
+    axes.plot(x, y, color=look.colour, linestyle=look.dash, linewidth=1.2, zorder=2)
+    axes.errorbar(x, y, yerr=bars, fmt=look.marker, color=look.colour, label=name, **BAR)
+
+
+def score_by_cost(
+    group: Group,
+    entries: Sequence[Entry],
+    metric: Metric,
+    styles: Mapping[str, Look],
+    known: Mapping[str, FoundRun],
+    name: str,
+) -> list[Chart]:
+    """Return the chart of score against cost, pretraining included; none for a single row."""
+    on_gpu = all(gpu_hours(record) is not None for entry in entries for record in entry.row.records)
+    costs = [(entry, _hours(entry, known, on_gpu)) for entry in entries]
+    if len({round(cost, 6) for _, cost in costs}) < 2:
+        return []
+    names = [entry.name for entry in entries]
+    figure, axes = new_axes(height_under_legend(names))
+    for entry, cost in costs:
+        spread, look = entry.row.last(metric.name), styles[entry.name]
+        assert spread is not None, "a row without its primary metric is left out before"
+        axes.errorbar(
+            cost, spread.mean, yerr=spread.std, fmt=look.marker, color=look.colour, label=short(entry.name), **BAR
+        )
+    axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # from zero, with room for a marker that stands there
+    unit = "GPU hours" if on_gpu else "hours"
+    axes.set_xlabel(f"{unit} of one run, with its pretraining where that is known")
+    axes.set_ylabel(f"{metric.name} ({metric.unit})")
+    add_legend(figure, names)
+    title = one_line(f"{metric.name} against cost, recipe {group.recipe}")
+    told = "; ".join(f"{entry.name} {said(entry, metric)} at {fixed(cost, 2)} {unit}" for entry, cost in costs)
+    caption = "Mean, with one sample standard deviation to each side. Time counts all attempts, set-up included."
+    return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(told)))]
+
+
+def _hours(entry: Entry, known: Mapping[str, FoundRun], on_gpu: bool) -> float:
+    """Return the hours of a run on average, with those of every pretraining and training that led to its encoder."""
+    records = entry.row.records
+    names = {entry.row.encoder.sha256 or "", *(name for record in records for name in record.parents)}
+    before = {known[name].record.run_id: known[name].record for name in names if name in known}
+    mean = sum(_cost(record, on_gpu) for record in records) / len(records)
+    return mean + sum(_cost(record, on_gpu) for record in before.values())
+
+
+def _cost(record: RunRecord, on_gpu: bool) -> float:
+    hours = gpu_hours(record) if on_gpu else None
+    return record.seconds / 3600 if hours is None else hours
+
+
+SIGNALS = {"masked_loss": "held-out masked loss of the pretraining", "avg_dist_px": "AvgDist of the pretraining (px)"}
+"""Signals that have a question of their own, and how their axis is labelled; others are labelled by their words."""
+PAIRS_DRAWN = 3
+"""A chart needs so many encoders with both numbers."""
+
+
+def score_by_signal(verdicts: Sequence[Verdict], styles: Mapping[str, Look], number: int) -> list[Chart]:
+    """Return a chart for every cheap signal that enough encoders have."""
+    drawn = (verdict for verdict in verdicts if len(verdict.pairs) >= PAIRS_DRAWN)
+    return [_signal_chart(verdict, styles, f"chart-{number}-signal-{place}") for place, verdict in enumerate(drawn)]
+
+
+def _signal_chart(verdict: Verdict, styles: Mapping[str, Look], name: str) -> Chart:
+    label = SIGNALS.get(verdict.signal.kind, verdict.signal.words)
+    names = [pair.name for pair in verdict.pairs] if len(verdict.pairs) <= MOST_ROWS else []
+    figure, axes = new_axes(height_under_legend(names))
+    for pair in verdict.pairs:
+        look = styles[pair.name] if names else RING
+        bar = {**BAR, "ms": 6, "mfc": "none" if look is RING else look.colour}
+        marker, known = look.marker, short(pair.name) if names else None
+        axes.errorbar(pair.signal, pair.score, yerr=pair.deviation, fmt=marker, color=look.colour, label=known, **bar)
+    axes.set_xlabel(one_line(label))
+    axes.set_ylabel(verdict.score)
+    caption = f"{'One marker' if names else 'One ring'} per encoder, its mean over seeds; bars are one deviation."
+    if verdict.signal.kind == "avg_dist_px":
+        caption += _ridge(axes)
+    if names:
+        add_legend(figure, names)
+    title = one_line(f"{verdict.score.split()[0]} against {label}, {verdict.among}")
+    told = "; ".join(f"{pair.name} {pair.signal:g} {pair.score:.2f}" for pair in verdict.pairs)
+    return Chart(title, one_line(f"{caption} {verdict.words}."), inline(figure, name, title, one_line(told)))
+
+
+def _ridge(axes: Axes) -> str:
+    """Shade what of the paper's good distances lies in view; return the words for it."""
+    left, right = axes.get_xlim()
+    low, high = max(left, GOOD_AVG_DIST_PX[0]), min(right, GOOD_AVG_DIST_PX[1])
+    told = f"SimMIM did best at {GOOD_AVG_DIST_PX[0]} to {GOOD_AVG_DIST_PX[1]} px, on images of 192 px"
+    if low >= high:
+        return f" {told}, outside this chart."
+    axes.axvspan(low, high, color=INK, alpha=0.08, linewidth=0)
+    axes.set_xlim(left, right)
+    return f" Shaded: {told}."

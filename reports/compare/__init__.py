@@ -1,0 +1,1 @@
+"""Like for like: differences with their intervals, two sides next to each other, verdicts."""

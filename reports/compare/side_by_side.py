@@ -1,0 +1,181 @@
+"""Two encoders, or two pipelines, side by side: what differs in them, what that changes, and whether it is real."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.catalogue.tasks import TASKS
+from benchmarks.errors import UserError, did_you_mean
+from benchmarks.runs.record import RecipeUse
+from reports.compare.classes import ByClass, by_class
+from reports.compare.differences import Change, Comparison, changes, difference, differences
+from reports.compare.predictions import Disagreement, on_images
+from reports.records.find import FoundRun, find_runs
+from reports.records.rows import Collected, Row, collect, origins, parents_nearby, pretraining_of
+
+NOT_COMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of both rows, and their difference."""
+
+    metric: str
+    ours: Row
+    theirs: Row
+    comparison: Comparison
+    p: float | None
+    """Exact two-sided sign-flip test of the differences paired by seed; None without three seeds in common."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two rows of one task."""
+
+    ours: Row
+    theirs: Row
+    unfair: tuple[str, ...]
+    """Why no difference may be taken; empty where it may."""
+    recipe: tuple[Change, ...]
+    encoder: tuple[Change, ...]
+    pretraining: tuple[Change, ...] | None
+    """None where not both pretrainings are at hand."""
+    environment: tuple[Change, ...]
+    scores: tuple[Score, ...]
+    classes: ByClass | str
+    """Or why there is no comparison by class; likewise for images."""
+    images: tuple[Disagreement, ...] | str
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Everything that could be paired, and what could not."""
+
+    names: tuple[str, str]
+    """Of A and B, as they were asked for."""
+    pairings: tuple[Pairing, ...]
+    alone: tuple[str, ...]
+    """Rows of one side that have no partner, in words."""
+    sides: tuple[Collected, Collected]
+
+
+def side_by_side(ours: str, theirs: str, within: Sequence[str]) -> SideBySide:
+    """Compare two places with runs or, `within` some runs, two labels of encoders.
+
+    Raises UserError for a place or a label that is not there.
+    """
+    if within:
+        everything = collect(find_runs(within))
+        sides = (_labelled(everything, ours, "A"), _labelled(everything, theirs, "B"))
+    else:
+        sides = (collect(find_runs([ours])), collect(find_runs([theirs])))
+    pairs, alone = _paired(sides[0].rows, sides[1].rows)
+    known = origins(run for side in sides for run in (*side.pretrainings, *parents_nearby(side)))
+    return SideBySide((ours, theirs), tuple(_pairing(a, b, known) for a, b in pairs), tuple(alone), sides)
+
+
+def _labelled(everything: Collected, label: str, argument: str) -> Collected:
+    labels = {row.encoder.label for row in everything.rows}
+    rows = tuple(row for row in everything.rows if row.encoder.label == label)
+    if not rows:
+        raise UserError.about(argument, label, "the label of an encoder in --in RUNS", did_you_mean(label, labels))
+    known = origins(everything.pretrainings)
+    own = {run.record.run_id: run for row in rows if (run := _pretrained(row, known)) is not None}
+    left_out = tuple(one for one in everything.left_out if one.label in (label, None))
+    return Collected(rows, tuple(own.values()), left_out)
+
+
+def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row, Row]], list[str]]:
+    """Pair the rows of each task: equal conditions and label first, then one of them equal, then what is left alone."""
+    pairs, left = [], {"A": list(ours), "B": list(theirs)}
+    keys = (
+        lambda row: (row.task, row.encoder.label, row.conditions),
+        lambda row: (row.task, row.encoder.label),
+        lambda row: (row.task, row.conditions),
+        lambda row: row.task,
+    )
+    for key in keys:
+        groups: dict[Any, dict[str, list[Row]]] = defaultdict(lambda: {"A": [], "B": []})
+        for side, rows in left.items():
+            for row in rows:
+                groups[key(row)][side].append(row)
+        found = [(one["A"][0], one["B"][0]) for one in groups.values() if len(one["A"]) == len(one["B"]) == 1]
+        pairs += found
+        for place, side in enumerate(("A", "B")):
+            taken = {id(pair[place]) for pair in found}
+            left[side] = [row for row in left[side] if id(row) not in taken]
+    alone = [
+        f"only in {side}: {row.encoder.label} on {row.task}, recipe {row.recipe.name}"
+        for side, rows in left.items()
+        for row in rows
+    ]
+    return pairs, alone
+
+
+def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
+    unfair = tuple(why.replace("baseline", "B") for why in differences(ours, theirs))
+    return Pairing(
+        ours,
+        theirs,
+        unfair,
+        _recipe_changes(ours.recipe, theirs.recipe),
+        tuple(changes(_encoder(ours), _encoder(theirs))),
+        _pretraining(ours, theirs, known),
+        tuple(changes(_environment(ours), _environment(theirs))),
+        tuple(_scores(ours, theirs, comparable=not unfair)),
+        NOT_COMPARABLE if unfair else by_class(ours, theirs),
+        NOT_COMPARABLE if unfair else on_images(ours, theirs),
+    )
+
+
+def _encoder(row: Row) -> dict[str, Any]:
+    return row.encoder.model_dump(mode="json")
+
+
+def _environment(row: Row) -> dict[str, Any]:
+    return row.first.record.environment.model_dump(mode="json")
+
+
+def _pretraining(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> tuple[Change, ...] | None:
+    mine, other = _pretrained(ours, known), _pretrained(theirs, known)
+    return None if mine is None or other is None else _recipe_changes(mine.record.recipe, other.record.recipe)
+
+
+def _pretrained(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
+    """Return the pretraining at the root of the row's encoder, whatever was trained in between."""
+    first = (known[name] for name in row.first.record.parents if name in known)
+    return next(first, None) or pretraining_of(row, known)
+
+
+def _recipe_changes(ours: RecipeUse, theirs: RecipeUse) -> tuple[Change, ...]:
+    """Return what differs; recipes of one digest differ at most in where they ran, which is no difference."""
+    return () if ours.digest == theirs.digest else tuple(changes(ours.resolved, theirs.resolved))
+
+
+def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:
+    for metric in TASKS[ours.task].metrics:
+        mine, other = ours.scores(metric.name), theirs.scores(metric.name)
+        if mine and other:
+            comparison = difference(mine, other) if comparable else Comparison(note=NOT_COMPARABLE)
+            p = sign_flip_p(mine, other) if comparison.interval is not None else None
+            yield Score(metric.name, ours, theirs, comparison, p)
+
+
+def sign_flip_p(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
+    """Return the exact two-sided p of the mean difference over common seeds, under exchange of the two in each pair."""
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    common = sorted(ours.keys() & theirs.keys())
+    pairs = ([ours[seed] for seed in common], [theirs[seed] for seed in common])
+    found = permutation_test(
+        pairs,
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)

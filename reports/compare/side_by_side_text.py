@@ -1,0 +1,160 @@
+"""Two sides in words and numbers: as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from benchmarks.catalogue.tasks import TASKS
+from benchmarks.tables import aligned
+from reports.compare.classes import ByClass, ClassGain, extremes
+from reports.compare.differences import Change
+from reports.compare.predictions import Disagreement
+from reports.compare.side_by_side import Pairing, Score, SideBySide
+from reports.notes import account
+from reports.tables.cells import fixed, join_spread, spread_parts
+from reports.text import one_line
+
+MOST_CLASSES = 10
+"""Gains, and as many losses, in the text; the JSON has every class."""
+
+
+def to_text(both: SideBySide) -> str:
+    """Return the comparison as text."""
+    lines: list[str] = []
+    for pairing in both.pairings:
+        lines += [*_pairing(pairing), ""]
+    lines += [one_line(words) for words in both.alone]
+    for side, collected in zip("AB", both.sides, strict=True):
+        lines.append(f"{side}: {account(collected)}")
+        lines += [f"  left out: {one_line(f'{left.where}: {left.reason}')}" for left in collected.left_out]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _pairing(pairing: Pairing) -> Iterator[str]:
+    ours, theirs = pairing.ours, pairing.theirs
+    yield f"{ours.task}: A {one_line(ours.encoder.label)}, B {one_line(theirs.encoder.label)}"
+    if pairing.unfair:
+        yield "  not comparable:"
+        yield from (f"    {one_line(why)}" for why in pairing.unfair)
+    yield from _indented([("score", "A", "B", "A - B, 95 % interval", "p"), *map(score_cells, pairing.scores)])
+    for what, changed in diffs(pairing).items():
+        yield from _changes(what, changed)
+    yield from _classes(pairing.classes)
+    yield from _images(pairing.images)
+
+
+def metric_words(score: Score) -> str:
+    """Name a metric, and say so where less of it is better."""
+    metric = TASKS[score.ours.task].metric(score.metric)
+    return metric.name if metric.higher_is_better else f"{metric.name}, lower is better"
+
+
+def score_cells(score: Score) -> tuple[str, ...]:
+    both = [join_spread(*spread_parts(row.last(score.metric))) for row in (score.ours, score.theirs)]
+    return (metric_words(score), *both, _delta(score), "-" if score.p is None else p_value(score.p))
+
+
+def p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else fixed(value, 3)
+
+
+def _delta(score: Score) -> str:
+    found = score.comparison
+    if found.delta is None:
+        return found.note
+    interval = f" [{fixed(found.interval.low, 2, '+')}, {fixed(found.interval.high, 2, '+')}]" if found.interval else ""
+    note = f", {found.note}" if found.note else ""
+    return f"{fixed(found.delta, 2, '+')}{interval}{note}"
+
+
+def diffs(pairing: Pairing) -> dict[str, tuple[Change, ...] | None]:
+    """Return what differs, by where; None where it is not at hand for both."""
+    return {
+        "transfer recipe": pairing.recipe,
+        "encoder": pairing.encoder,
+        "pretraining recipe": pairing.pretraining,
+        "environment": pairing.environment,
+    }
+
+
+def _changes(what: str, changed: Sequence[Change] | None) -> Iterator[str]:
+    if not changed:
+        yield f"  {what}: {'not at hand for both' if changed is None else 'no difference'}"
+        return
+    yield f"  {what}:"
+    rows = [(one.field, f"A {shown_value(one.ours)}", f"B {shown_value(one.theirs)}") for one in changed]
+    yield from (f"  {line}" for line in _indented(rows))
+
+
+def shown_value(value: object) -> str:
+    return "(none)" if value is None else one_line(str(value))
+
+
+def _images(found: tuple[Disagreement, ...] | str) -> Iterator[str]:
+    if isinstance(found, str):
+        yield f"  by image: {found}"
+        return
+    yield "  by image (McNemar's exact test):"
+    yield from _indented([("", "only A right", "only B right", "p"), *map(disagreement_cells, found)])
+
+
+def disagreement_cells(one: Disagreement) -> tuple[str, ...]:
+    return (f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), p_value(one.p))
+
+
+def _classes(found: ByClass | str) -> Iterator[str]:
+    if isinstance(found, str):
+        yield f"  by class: {found}"
+        return
+    yield f"  by class ({by_class_words(found)}):"
+    shown = [class_cells(one) for one in extremes(found, MOST_CLASSES)]
+    yield from _indented([("class", found.counted, "A", "B", "A - B", "by seed"), *shown])
+
+
+def by_class_words(found: ByClass) -> str:
+    """Say what the numbers of the classes are."""
+    same = sum(one.gain == 0 for one in found.gains)
+    told = f"{found.measure} in %, mean over seeds; {len(found.gains)} classes, {same} without a difference"
+    return told + (f"; without a score: {', '.join(map(one_line, found.without))}" if found.without else "")
+
+
+def class_cells(one: ClassGain) -> tuple[str, ...]:
+    numbers = (fixed(one.ours, 2), fixed(one.theirs, 2), fixed(one.gain, 2, "+"))
+    spanned = f"{fixed(min(one.by_seed), 2, '+')} to {fixed(max(one.by_seed), 2, '+')}"
+    return (one_line(one.name), str(one.size), *numbers, spanned if len(one.by_seed) > 1 else "-")
+
+
+def _indented(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"    {line}" for line in aligned(rows).splitlines()]
+
+
+def to_json(both: SideBySide) -> str:
+    """Return the comparison with every class and every difference."""
+    document = {
+        "schema_version": 1,
+        "pairings": [_document(pairing) for pairing in both.pairings],
+        "alone": list(both.alone),
+        "accounts": {side: account(collected) for side, collected in zip("AB", both.sides, strict=True)},
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _document(pairing: Pairing) -> dict[str, object]:
+    parts = {"recipe": pairing.recipe, "encoder": pairing.encoder, "pretraining": pairing.pretraining}
+    fields = ("class", "size", "a", "b", "gain", "by_seed")
+    gains = () if isinstance(pairing.classes, str) else pairing.classes.gains
+    return {
+        "task": pairing.ours.task,
+        "a": pairing.ours.encoder.label,
+        "b": pairing.theirs.encoder.label,
+        "not_comparable": list(pairing.unfair),
+        "scores": [
+            dict(zip(("metric", "a", "b", "difference", "p"), score_cells(score), strict=True))
+            for score in pairing.scores
+        ],
+        "differences": {
+            name: None if changed is None else [one._asdict() for one in changed] for name, changed in parts.items()
+        },
+        "classes": [dict(zip(fields, class_cells(one), strict=True)) for one in gains],
+    }

@@ -1,0 +1,153 @@
+"""Early verdict: do cheap signals of an encoder rank it as the final transfer does?
+
+Signals are what an encoder's pretraining measured (held-out masked loss, AvgDist, ...) and what other protocols on the
+same task say of the same weights (k-NN, probes).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from benchmarks.catalogue.published import Reference, load_references
+from benchmarks.catalogue.tasks import Task
+from benchmarks.config import digest_of
+from benchmarks.runs.record import RunRecord
+from reports.compare.correlation import PAIRS_NEEDED, Correlation, spearman
+from reports.records.find import FoundRun
+from reports.records.rows import Row, pretraining_of
+from reports.tables.lines import Entry
+
+NO_PART_OF_A_LOSS = ("encoder", "drop_path_rate", "training", "data")
+"""Parts of a pretraining recipe that may differ between losses on the same images."""
+TARGET = "finetune"
+"""The protocol whose score is the final transfer."""
+
+
+class Signal(NamedTuple):
+    """What is cheap to know of an encoder."""
+
+    kind: str
+    """The metric's name in the pretraining's record, or the protocol of a probe."""
+    words: str
+    """With what values must share to be compared."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One encoder: its cheap signal and its score."""
+
+    name: str
+    signal: float
+    score: float
+    deviation: float | None = None
+    """Of the score over seeds; None for one, and where it was not published."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A signal against the score, over encoders whose scores are comparable."""
+
+    signal: Signal
+    score: str
+    among: str
+    """What the encoders share."""
+    pairs: tuple[Pair, ...]
+
+    @cached_property
+    def correlation(self) -> Correlation | None:
+        return spearman([pair.signal for pair in self.pairs], [pair.score for pair in self.pairs])
+
+    @property
+    def words(self) -> str:
+        """Say what was found, in one sentence."""
+        found = self.correlation
+        told = f"{self.signal.words} against {self.score} ({self.among})"
+        if found is None:
+            why = f"{len(self.pairs)} encoders" if len(self.pairs) < PAIRS_NEEDED else "one of the two never varies"
+            return f"{told}: no rank correlation ({why}; {PAIRS_NEEDED} that differ are needed)"
+        return f"{told}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
+
+
+def protocol(row: Row) -> str:
+    """Return what the recipe trains; recipes from before there was a choice fine-tune."""
+    named = row.recipe.resolved.get("protocol", TARGET)
+    return str(named)
+
+
+def probes_by_weights(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of cheap protocols by the sha256 of their encoder."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.encoder.sha256 is not None and protocol(row) != TARGET:
+            found[row.encoder.sha256].append(row)
+    return found
+
+
+def verdicts(
+    task: Task,
+    among: str,
+    entries: Sequence[Entry],
+    probes: Mapping[str, Sequence[Row]],
+    known: Mapping[str, FoundRun],
+) -> list[Verdict]:
+    """Return every signal that two or more of `entries`, rows of one group, have."""
+    fine_tuned = [entry for entry in entries if protocol(entry.row) == TARGET]
+    by_signal: dict[Signal, list[Pair]] = defaultdict(list)
+    for entry in fine_tuned:
+        score = entry.row.last(task.primary_metric)
+        assert score is not None, "a row without its primary metric is left out before"
+        for signal, value in {**_of_pretraining(entry.row, known), **_of_probes(task, entry.row, probes)}.items():
+            by_signal[signal].append(Pair(entry.name, value, score.mean, score.std))
+    unit = task.metric(task.primary_metric).unit
+    score_name = f"{task.primary_metric} ({unit})"
+    return [Verdict(signal, score_name, among, tuple(pairs)) for signal, pairs in by_signal.items() if len(pairs) > 1]
+
+
+def _of_pretraining(row: Row, known: Mapping[str, FoundRun]) -> dict[Signal, float]:
+    """Return the metrics of the pretraining that made the row's encoder.
+
+    A loss means the same only on the same images under the same masks and targets: its name has a mark of these.
+    """
+    if (parent := pretraining_of(row, known)) is None:
+        return {}
+    return {_signal(name, parent.record): value.last for name, value in parent.record.metrics.items()}
+
+
+def _signal(name: str, record: RunRecord) -> Signal:
+    if "loss" not in name:
+        return Signal(name, f"{name} of pretraining")
+    conditions = {key: value for key, value in record.recipe.resolved.items() if key not in NO_PART_OF_A_LOSS}
+    mark = digest_of([conditions, record.data.fingerprint, record.image_size_px])
+    return Signal(name, f"{name} of pretraining (measured as {mark[:6]})")
+
+
+def _of_probes(task: Task, row: Row, probes: Mapping[str, Sequence[Row]]) -> dict[Signal, float]:
+    """Return the scores of the same weights by other protocols; several recipes of one protocol each count alone."""
+    found = {}
+    for other in probes.get(row.encoder.sha256 or "", ()):
+        if score := other.last(task.primary_metric):
+            mark = f"{other.recipe.name}, {other.conditions.recipe_digest[:8]}"
+            told = f"{task.primary_metric} by {protocol(other)} ({mark})"
+            found[Signal(protocol(other), told)] = score.mean
+    return found
+
+
+def published() -> Iterator[Verdict]:
+    """Yield, per model size, the held-out masked loss against fine-tuned accuracy of the published SwinV2 runs."""
+    runs: dict[tuple[str, str, str], dict[str, Reference]] = defaultdict(dict)
+    for each in load_references():
+        if each.verified and each.variant:
+            runs[each.source, each.backbone, each.variant][each.metric] = each
+    sizes: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for (source, backbone, variant), numbers in runs.items():
+        if {"masked_loss", "top1"} <= numbers.keys():
+            loss, top1 = float(numbers["masked_loss"].value), float(numbers["top1"].value)
+            sizes[source, backbone].append(Pair(variant, loss, top1))
+    for (source, backbone), pairs in sizes.items():
+        yield Verdict(
+            Signal("masked_loss", "masked_loss"), "top1 (%)", f"{backbone}, published by {source}", tuple(pairs)
+        )

@@ -1,0 +1,175 @@
+"""Find run records: in run folders, folders of runs, globs, announcement files and folders of those.
+
+Whatever is found is accounted for: it is a record, or it is left out with the reason in words.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmarks.errors import UserError
+from benchmarks.runs.folder import RECORD, announced_label, follow, read_record
+from benchmarks.runs.record import NewerSchema, RunRecord
+
+REMNANTS = (".lock", "metrics.jsonl")
+"""What a run writes beside its record: a folder with these and no record is a run that lost it."""
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A readable record and the folder it lies in."""
+
+    folder: Path
+    record: RunRecord
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lies, and what the announcement that led there calls its encoder."""
+
+    folder: Path
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record that is in no table, and why."""
+
+    where: str
+    kind: str
+    """The short reason that is counted: failed, damaged, ..."""
+    detail: str
+    label: str | None = None
+    """The encoder's name, where the record could be read."""
+
+    @property
+    def reason(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+@dataclass
+class Findings:
+    """Everything that the arguments led to, each run once under each name."""
+
+    runs: list[FoundRun] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def find_runs(arguments: Sequence[str]) -> Findings:
+    """Return every record that `arguments` lead to. Raises UserError for an argument that leads nowhere."""
+    findings = Findings()
+    seen: set[tuple[Path, str | None]] = set()
+    for argument in arguments:
+        for path in _expand(argument):
+            for candidate in _candidates(path, given=True):
+                _take(candidate, findings, seen)
+    return findings
+
+
+def _expand(argument: str) -> list[Path]:
+    if Path(argument).exists():
+        return [Path(argument)]
+    paths = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+    if not paths:
+        rule = "a run folder, a folder of runs, an announcement file, or a glob that matches some"
+        raise UserError.about("RUNS", argument, rule, "check the path; `mimbench pipeline status` shows where runs lie")
+    return paths
+
+
+def _candidates(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
+    """Yield run folders below `path`. A .json file that is no announcement is a mistake only when it was `given`."""
+    if path.is_file():
+        yield from _announced(path, given=given)
+    elif (path / RECORD).exists() or any((path / name).exists() for name in REMNANTS):
+        yield Place(path)
+    elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
+        try:
+            children = sorted(path.iterdir())
+        except OSError as error:
+            yield LeftOut(str(path), "unreadable", error.strerror or str(error))
+            return
+        for child in children:
+            if not child.name.startswith(".") and (child.is_dir() or child.suffix == ".json"):
+                yield from _candidates(child, given=False)
+
+
+def _announced(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
+    if path.name == RECORD and given:
+        yield Place(path.parent)
+        return
+    try:
+        folder = follow(path)
+    except UserError:
+        if given:
+            raise
+        if not _is_json(path):
+            yield LeftOut(str(path), "damaged", "neither a record nor an announcement: not valid JSON")
+        return
+    if (folder / RECORD).exists():
+        yield Place(folder, announced_label(path))
+    else:
+        yield LeftOut(str(path), "no record", f"it announces {folder}, where no {RECORD} lies")
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _take(candidate: Place | LeftOut, findings: Findings, seen: set[tuple[Path, str | None]]) -> None:
+    if isinstance(candidate, LeftOut):
+        findings.left_out.append(candidate)
+        return
+    found = _read(candidate.folder)
+    if isinstance(found, FoundRun):
+        found = _named(found, candidate.label)
+    encoder = found.record.encoder if isinstance(found, FoundRun) else None
+    key = (candidate.folder.resolve(), encoder.label if encoder else None)
+    if key in seen:  # reached twice, for instance through runs/ and through an announcement
+        return
+    seen.add(key)
+    if isinstance(found, FoundRun):
+        findings.runs.append(found)
+    else:
+        findings.left_out.append(found)
+
+
+def _named(found: FoundRun, label: str | None) -> FoundRun:
+    """Return the run under the name its announcement gives the encoder: a shared run has one for each pipeline."""
+    if label is None or found.record.encoder is None:
+        return found
+    encoder = found.record.encoder.model_copy(update={"label": label})
+    return FoundRun(found.folder, found.record.model_copy(update={"encoder": encoder}))
+
+
+def _read(folder: Path) -> FoundRun | LeftOut:
+    where = str(folder / RECORD)
+    try:
+        record = read_record(folder)
+    except UserError as error:
+        return _unreadable(where, error)
+    if record is None:
+        return LeftOut(str(folder), "no record", f"a run folder without {RECORD}")
+    return FoundRun(folder, record)
+
+
+def _unreadable(where: str, error: UserError) -> LeftOut:
+    match error.__context__:
+        case OSError() as cause:
+            return LeftOut(where, "unreadable", cause.strerror or str(cause))
+        case NewerSchema() as cause:
+            return LeftOut(where, "newer schema", str(cause))
+        case ValidationError() as cause if any(detail["loc"] for detail in cause.errors()):
+            faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in cause.errors()[:3]]
+            return LeftOut(where, "damaged", "; ".join(faults))
+        case _:
+            return LeftOut(where, "damaged", "not a whole JSON object")

@@ -1,0 +1,1 @@
+"""Rows as tables: columns, cells, and the formats without pictures."""

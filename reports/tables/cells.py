@@ -1,0 +1,134 @@
+"""What stands in a cell: every number is formatted here, once, for all formats."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+
+from benchmarks.config import digest_of, recipe_names
+from benchmarks.encoders import Architecture, find_architecture
+from benchmarks.runs.record import LoadReport, RunRecord
+from reports.records.rows import Row, Spread
+from reports.text import count
+
+Parts = tuple[str, ...]
+
+
+def fixed(value: float | None, decimals: int, sign: str = "") -> str:
+    """Format a number with `decimals` places; None is empty, and minus zero is zero."""
+    return "" if value is None else f"{value:{sign}z.{decimals}f}"
+
+
+def spread_parts(spread: Spread | None) -> Parts:
+    if spread is None:
+        return ("", "", "")
+    return (fixed(spread.mean, 2), fixed(spread.std, 2), str(spread.n))
+
+
+def join_spread(mean: str, std: str, n: str) -> str:
+    """Write mean, deviation and n: `93.52 ± 0.41 (n = 3)`; one run has no deviation, a published number no n."""
+    if not n:
+        return mean
+    return f"{mean} ± {std} (n = {n})" if std else f"{mean} (n = {n})"
+
+
+def join_delta(delta: str, low: str, high: str, note: str, _: str) -> str:
+    interval = f"{delta} [{low}, {high}]" if low else delta
+    return ", ".join(part for part in (interval, note) if part)
+
+
+@cache
+def _named_architectures() -> dict[str, str]:
+    return {digest_of(find_architecture(name)): name for name in recipe_names("encoders")}
+
+
+def architecture_name(architecture: Architecture) -> str:
+    """Return our own name for an architecture where we have one, else timm's with a mark of its arguments.
+
+    The image size has a column of its own and does not make another architecture.
+    """
+    others = {name: value for name, value in architecture.arguments.items() if name != "img_size"}
+    architecture = architecture.model_copy(update={"arguments": others})
+    digest = digest_of(architecture)
+    if digest in _named_architectures():
+        return _named_architectures()[digest]
+    changed = len(others) + (architecture.norm_eps is not None)
+    return f"{architecture.name} ({count(changed, 'argument')}, {digest[:6]})" if changed else architecture.name
+
+
+def coverage(row: Row) -> str:
+    """Return the least share of the encoder that a run loaded; random weights are loaded from nowhere."""
+    reports = [record.load_report for record in row.records if record.load_report]
+    if row.encoder.init_stage == "random" or not reports:
+        return ""
+    return fixed(min(report.coverage_percent for report in reports), 2)
+
+
+def parameters_millions(row: Row) -> str:
+    known = [record.load_report.parameters for record in row.records if record.load_report]
+    return fixed(known[0] / 1e6, 1) if known and known[0] is not None else ""
+
+
+def mean(values: Iterable[float | None], decimals: int) -> str:
+    """Format the mean of what is known."""
+    known = [value for value in values if value is not None]
+    return fixed(statistics.fmean(known), decimals) if known else ""
+
+
+def gpu_hours(record: RunRecord) -> float | None:
+    """Return the hours of all GPUs together, over all attempts; None for a run on the CPU."""
+    on_cpu = record.environment.device.startswith("cpu")
+    return None if on_cpu else record.seconds * record.processes / 3600
+
+
+def step_milliseconds(record: RunRecord) -> float | None:
+    """Return the time of an optimiser step; None where it was not measured."""
+    return None if record.seconds_per_step is None else 1000 * record.seconds_per_step
+
+
+def gflops_per_image(record: RunRecord) -> float | None:
+    """Return 1e9 operations of a forward pass on one image or clip; None where they were not counted."""
+    return None if record.flops_per_image is None else record.flops_per_image / 1e9
+
+
+def each(value: Callable[[RunRecord], str]) -> Callable[[Row], str]:
+    """Return the runs' values, each named once; where they differ, all of them in the order of the seeds."""
+
+    def joined(row: Row) -> str:
+        return "; ".join(dict.fromkeys(filter(None, map(value, row.records))))
+
+    return joined
+
+
+def load(report: LoadReport | None) -> str:
+    """Write a load report in one line."""
+    if report is None:
+        return ""
+    words = f"{report.source_format}: {report.loaded} of {report.expected} tensors"
+    words += f", {fixed(report.coverage_percent, 2)} % of the parameters"
+    resized = [f"{one.name} {one.from_shape} to {one.to_shape} ({one.mode})" for one in report.resized]
+    return words + (f", resized: {', '.join(resized)}" if resized else "") + "".join(f"; {n}" for n in report.notes)
+
+
+def software(record: RunRecord) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in record.environment.packages.items())
+    return f"Python {record.environment.python}, {packages}"
+
+
+def command(record: RunRecord) -> str:
+    """Return what to type for the same run: the command that made it, without telling a pipeline where it lies."""
+    return shlex.join(_without(record.command, "--announce"))
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    kept = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == option:
+            del words[:1]
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept

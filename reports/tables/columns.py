@@ -1,0 +1,298 @@
+"""The table's columns. Adding one is one entry here: title, fields, values, block.
+
+`parts` formats every number once; all formats are made of these very strings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from benchmarks.catalogue.tasks import Metric, Task
+from benchmarks.runs.record import RunRecord
+from reports.records.rows import Row
+from reports.tables import cells
+from reports.tables.cells import Parts, each, fixed
+from reports.tables.lines import Cell, Entry, Line, Quoted
+from reports.text import one_line
+
+NONE = "–"  # noqa: RUF001 (an en dash: nothing to show)
+Block = Literal["scores", "settings", "provenance"]
+Value = str | float | int | None
+
+
+class Field(NamedTuple):
+    """One value of a row in the formats that programs read."""
+
+    name: str
+    type: type[str] | type[float] | type[int] = str
+
+    def value(self, part: str) -> Value:
+        """Return what a part says; numbers have the digits that people see, and what is not there is None."""
+        if self.type is str:
+            return part
+        return self.type(part) if part else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `fields` name each of `parts`; people see `join(*parts)`."""
+
+    title: str
+    fields: tuple[Field, ...]
+    parts: Callable[[Entry], Parts]
+    block: Block
+    join: Callable[..., str] = lambda text: text
+    quoted: Callable[[Quoted], Parts] | None = None
+    """The parts of a published result; None: it has none."""
+    numeric: bool = False
+    """Whether the cell is a number, set flush right."""
+    optional: bool = False
+    """Whether people are spared it in a table where no line has it."""
+
+    def cell(self, parts: Parts) -> Cell:
+        """Return what is shown for `parts`: one line, never empty for people."""
+        lines = tuple(map(one_line, parts))
+        return Cell(lines, self.join(*lines) or NONE)
+
+    def text(self, line: Line) -> str:
+        """Return the cell of a line as people read it."""
+        return line.cell(self).text
+
+
+def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> list[Column]:
+    """Return the columns of a task's table; the delta is there when a baseline was named.
+
+    Of the optional metrics only those `measured` have columns.
+    """
+    primary = task.metric(task.primary_metric)
+    others = [metric for metric in task.metrics if metric.name != primary.name]
+    shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
+    scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
+    deltas = [_delta_column(primary, baseline)] if baseline is not None else []
+    return [KIND, TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
+
+
+def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
+    """Return last and best epoch; tables have room for the best of the `leading` metric alone."""
+    name, unit = metric.name, metric.unit
+    lower = "" if metric.higher_is_better else ", lower is better"
+    last: Block = "scores" if metric.in_tables else "provenance"
+    best: Block = "scores" if leading else "provenance"
+    return [
+        Column(
+            f"{name} last epoch ({unit}{lower})",
+            (Field(f"{name}_last_mean", float), Field(f"{name}_last_std", float), Field(f"{name}_last_n", int)),
+            lambda entry: cells.spread_parts(entry.row.last(name)),
+            last,
+            cells.join_spread,
+            quoted=lambda quote: (quote.value(name), "", ""),
+            numeric=True,
+        ),
+        Column(
+            f"{name} best epoch ({unit})",
+            (Field(f"{name}_best_mean", float),),
+            lambda entry: cells.spread_parts(entry.row.best(name))[:1],
+            best,
+            numeric=True,
+            optional=True,
+        ),
+    ]
+
+
+def _delta_column(metric: Metric, baseline: str) -> Column:
+    def parts(entry: Entry) -> Parts:
+        comparison = entry.comparison
+        low, high = comparison.interval[:2] if comparison.interval else (None, None)
+        numbers = (fixed(number, 2, "+") for number in (comparison.delta, low, high))
+        return (*numbers, comparison.note, baseline)
+
+    unit = "points" if metric.unit == "%" else metric.unit
+    numbers = (f"{metric.name}_delta", f"{metric.name}_delta_low", f"{metric.name}_delta_high")
+    fields = (*(Field(name, float) for name in numbers), Field("delta_note"), Field("baseline"))
+    title = f"Δ {metric.name} to {baseline} ({unit}), 95 % interval"
+    return Column(
+        title, fields, parts, "scores", cells.join_delta, quoted=lambda quote: ("", "", "", quote.comparison.note, "")
+    )
+
+
+def _column(
+    title: str,
+    field: Field,
+    block: Block,
+    value: Callable[[Row], str],
+    quoted: Callable[[Quoted], object] | None = None,
+    *,
+    optional: bool = False,
+) -> Column:
+    """Return a column of one field; `quoted` takes it from a published result, None where it is not told."""
+
+    def of_quote(quote: Quoted) -> Parts:
+        found = quoted(quote) if quoted else None
+        return ("" if found is None else str(found),)
+
+    number = field.type is not str
+    return Column(
+        title,
+        (field,),
+        lambda entry: (value(entry.row),),
+        block,
+        quoted=of_quote,
+        numeric=number,
+        optional=optional,
+    )
+
+
+KIND = Column("Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", quoted=lambda quote: (quote.kind,))
+
+TASK = Column(
+    "Task",
+    (Field("task"), Field("task_version", int)),
+    lambda entry: (entry.row.task, str(entry.row.conditions.task_version)),
+    "provenance",
+    lambda name, version: f"{name}, version {version}" if version else name,
+    quoted=lambda quote: (quote.first.task, ""),
+)
+
+ENCODER = Column(
+    "Encoder", (Field("encoder"),), lambda entry: (entry.name,), "scores", quoted=lambda quote: (quote.name,)
+)
+
+
+def _join_start(method: str, stage: str) -> str:
+    if not stage:
+        return f"{method} (start not told)"
+    return stage if method == stage else f"{method} ({stage})"
+
+
+SETTINGS = [
+    Column(
+        "Start",
+        (Field("method"), Field("init_stage")),
+        lambda entry: (entry.row.encoder.method, entry.row.encoder.init_stage),
+        "settings",
+        _join_start,
+        quoted=lambda quote: (quote.first.method, quote.first.init_stage or ""),
+    ),
+    _column("Loaded (%)", Field("load_coverage_percent", float), "settings", cells.coverage),
+    _column(
+        "Architecture",
+        Field("architecture"),
+        "settings",
+        lambda row: cells.architecture_name(row.architecture),
+        lambda quote: quote.first.backbone,
+    ),
+    _column(
+        "Parameters (M)",
+        Field("parameters_millions", float),
+        "settings",
+        cells.parameters_millions,
+        optional=True,
+    ),
+    _column(
+        "Pretraining (epochs)",
+        Field("pretrain_epochs", int),
+        "settings",
+        lambda row: "" if row.encoder.epochs is None else str(row.encoder.epochs),
+        lambda quote: quote.first.pretrain_epochs,
+    ),
+    _column(
+        "Image (px)",
+        Field("image_size_px", int),
+        "settings",
+        lambda row: str(row.conditions.image_size_px),
+        lambda quote: quote.first.image_size_px,
+    ),
+    _column(
+        "Recipe",
+        Field("recipe"),
+        "settings",
+        lambda row: row.recipe.name,
+        lambda quote: quote.first.variant or quote.first.protocol,
+    ),
+    _column(
+        "GPU hours per run",
+        Field("gpu_hours_per_run", float),
+        "settings",
+        lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
+        optional=True,
+    ),
+    _column(
+        "Time per run (s)",
+        Field("seconds_per_run", float),
+        "settings",
+        lambda row: cells.mean((record.seconds for record in row.records), 1),
+    ),
+    _column(
+        "Images/s",
+        Field("images_per_second", float),
+        "settings",
+        lambda row: cells.mean((record.images_per_second for record in row.records), 1),
+    ),
+    _column(
+        "Time per step (ms)",
+        Field("step_milliseconds", float),
+        "settings",
+        lambda row: cells.mean(map(cells.step_milliseconds, row.records), 1),
+        optional=True,
+    ),
+    _column(
+        "GFLOPs per image",
+        Field("gflops_per_image", float),
+        "settings",
+        lambda row: cells.mean(map(cells.gflops_per_image, row.records), 3),
+        optional=True,
+    ),
+    _column("Runs", Field("runs", int), "settings", lambda row: str(len(row.runs))),
+]
+
+
+def _peak(record: RunRecord) -> str:
+    return "" if record.peak_memory_mb is None else fixed(record.peak_memory_mb, 0)
+
+
+def _unreadable(record: RunRecord) -> str:
+    return str(len(record.data.unreadable)) if record.data.unreadable else ""
+
+
+def _arguments(row: Row) -> str:
+    arguments = row.architecture.arguments
+    return json.dumps(arguments, ensure_ascii=False) if arguments else ""
+
+
+def _told(title: str, field: str, value: Callable[[Row], str]) -> Column:
+    return _column(title, Field(field), "provenance", value)
+
+
+PROVENANCE = [
+    _told("Runs, by seed", "run_ids", each(lambda record: f"{record.run_id} (seed {record.seed})")),
+    _told("Reproduce", "reproduce", each(cells.command)),
+    _told("Parents", "parents", each(lambda record: ", ".join(record.parents))),
+    _told("Encoder reference", "encoder_reference", lambda row: row.encoder.reference),
+    _told("Encoder sha256", "encoder_sha256", lambda row: row.encoder.sha256 or ""),
+    _told("timm model", "timm_model", lambda row: row.architecture.name),
+    _told("timm arguments", "timm_arguments", _arguments),
+    _told("Load report", "load_report", each(lambda record: cells.load(record.load_report))),
+    _told("Recipe digest", "recipe_digest", lambda row: row.recipe.digest),
+    _told("Overrides", "overrides", each(lambda record: " ".join(record.recipe.overrides))),
+    _told("Data", "data_fingerprint", lambda row: row.conditions.fingerprint),
+    _told("Unreadable images skipped", "unreadable_images", each(_unreadable)),
+    _told("Commit", "git_commit", each(lambda record: record.environment.git_commit or "")),
+    _told("Software", "software", each(cells.software)),
+    _told("Device", "device", each(lambda record: record.environment.device)),
+    _told("Processes", "processes", each(lambda record: str(record.processes))),
+    _told("Host", "host", each(lambda record: record.environment.host)),
+    _told("Peak memory (MB)", "peak_memory_mb", each(_peak)),
+    _told("Attempts", "attempts", each(lambda record: str(record.attempts))),
+    _told("Finished", "finished_at", each(lambda record: record.finished_at or "")),
+    _column("Source", Field("source"), "provenance", lambda _: "", lambda quote: quote.source),
+    _column(
+        "Read in the source",
+        Field("verified"),
+        "provenance",
+        lambda _: "",
+        lambda quote: "yes" if all(one.verified for one in quote.references) else "no",
+    ),
+]

@@ -1,0 +1,194 @@
+"""The leaderboard as LaTeX: booktabs tables as wide as the text, whose cells break rather than run off the paper."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reports.leaderboard import Leaderboard, Section
+from reports.notes import words
+from reports.tables.columns import NONE, Column
+from reports.tables.lines import Line
+from reports.tables.render import headed
+from reports.text import one_line, width
+
+HEAD = r"""% Made by mimbench. The tables hold the digits of every other format. They need:
+% \usepackage{array,booktabs,longtable}
+"""
+BEYOND_LATIN = "% Some names go beyond Latin letters: compile with LuaLaTeX or XeLaTeX, and a font that has them."
+MOST_LINES = 50
+"""Of text, in a table that floats; a longer one is a longtable, which goes on over pages."""
+LINE = 80
+"""So many characters of script size stand on a line of LaTeX's own text width, 345 pt; a gap counts for GAP of them."""
+GAP = 1.5
+LONGEST_PIECE = 12
+"""So many characters of a word may stand without a place to break it."""
+SMALL = r"\scriptsize\setlength{\tabcolsep}{3pt}"
+ACROSS = r"@{}>{\raggedright\arraybackslash}p{\linewidth}@{}"
+TIE = "\N{NO-BREAK SPACE}"
+ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\ensuremath{<}",
+        ">": r"\ensuremath{>}",
+        "|": r"\ensuremath{|}",
+        '"': "''",  # a straight quote is a command in some languages
+        "[": "{[}",  # after the end of a row, a bracket or an asterisk would be taken for its option
+        "]": "{]}",
+        "*": "{*}",
+        "±": r"\ensuremath{\pm}",
+        "Δ": r"\ensuremath{\Delta}",
+        NONE: r"\textendash{}",
+    }
+)
+
+
+def latex(text: str) -> str:
+    """Return `text` so that LaTeX sets these characters, quotes as curly ones."""
+    return re.sub("-(?=-)", "-{}", one_line(text).translate(ESCAPES))
+
+
+def breakable(text: str) -> str:
+    """Return a cell's text as LaTeX that breaks at spaces and inside long words, but not inside a number's parts."""
+    return " ".join(_word(word) for word in _tied(one_line(text)).split(" "))
+
+
+def _word(word: str) -> str:
+    if TIE in word:
+        return "~".join(map(latex, word.split(TIE)))
+    return r"\allowbreak{}".join(map(latex, _pieces(word)))
+
+
+def _pieces(word: str) -> list[str]:
+    """Cut a word where a line may end: behind punctuation, and at the latest after LONGEST_PIECE characters."""
+    parts = re.findall(r"[^_/.,:;)]*[_/.,:;)]*", word) if len(word) > LONGEST_PIECE else [word]
+    return [part[at : at + LONGEST_PIECE] for part in parts for at in range(0, len(part), LONGEST_PIECE)] or [""]
+
+
+def to_latex(board: Leaderboard) -> str:
+    """Return two tables per task, scores and settings, with the reported rows below a rule of their own."""
+    told = words(board)
+    lines = [f"% {one_line(told.account)}"]
+    for section in board.sections:
+        scores = section.in_blocks("scores")
+        settings = [scores[0], *section.in_blocks("settings")]
+        lines += _table(section, scores, "scores") + _table(section, settings, "settings")
+    lines += [f"% {one_line(note)}" for note in told.notes]
+    body = "\n".join(lines) + "\n"
+    beyond = any(char > "\u024f" and char.isalpha() for char in body)
+    return HEAD + (f"{BEYOND_LATIN}\n" if beyond else "") + body
+
+
+def _table(section: Section, columns: Sequence[Column], what: str) -> list[str]:
+    """Return a table, or several with the first column in common where one would be too wide for the paper."""
+    parts = _parted([_Width.of(column, section.lines) for column in columns])
+    lines = []
+    for number, widths in enumerate(parts, start=1):
+        told = f"{what} ({number} of {len(parts)})" if len(parts) > 1 else what
+        label = f"tab:{section.task.name}-{what}" + (f"-{number}" if number > 1 else "")
+        lines += _one_table(section, widths, f"{section.task.name}, {told}: {section.task.dataset}", label)
+    return lines
+
+
+def _one_table(section: Section, widths: Sequence[_Width], words: str, label: str) -> list[str]:
+    columns = [one.column for one in widths]
+    caption = rf"\caption{{{latex(words)}}}\label{{{label}}}"
+    head = [r"\toprule", _row([column.title for column in columns])]
+    body = []
+    for heading, members in headed(section):
+        told = rf"\emph{{{breakable(heading)}}}"
+        body += [r"\midrule", rf"\multicolumn{{{len(columns)}}}{{{ACROSS}}}{{{told}}} \\"]
+        body += [_row([column.text(line) for column in columns]) for line in members]
+    if _height(section, widths) > MOST_LINES:
+        opening = [rf"\begingroup{SMALL}", rf"\begin{{longtable}}{{{_alignment(widths)}}}"]
+        closing = [r"\bottomrule", r"\end{longtable}", r"\endgroup", ""]
+        return [*opening, rf"{caption}\\", *head, r"\endfirsthead", *head, r"\endhead", *body, *closing]
+    opening = [r"\begin{table}", rf"{SMALL}{caption}\medskip", "", rf"\begin{{tabular}}{{{_alignment(widths)}}}"]
+    return [*opening, *head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+
+
+class _Width(NamedTuple):
+    """How many characters a column must have room for, and how many it would like."""
+
+    column: Column
+    needed: float
+    wanted: float
+
+    @classmethod
+    def of(cls, column: Column, lines: Sequence[Line]) -> _Width:
+        texts = [column.text(line) for line in lines]
+        needed = max(_room(piece) for text in (column.title, *texts) for piece in _unbroken(text))
+        return cls(column, needed, max(needed, min(LINE / 3, *map(_room, texts))))
+
+
+def _parted(widths: Sequence[_Width]) -> list[list[_Width]]:
+    """Return the columns of each table: as many as fit beside the first, which all have."""
+    first, *others = widths
+    parts, room = [[first]], LINE - first.needed
+    for other in others:
+        if other.needed + GAP > room and len(parts[-1]) > 1:
+            parts.append([first])
+            room = LINE - first.needed
+        parts[-1].append(other)
+        room -= other.needed + GAP
+    return parts
+
+
+def _sizes(widths: Sequence[_Width]) -> list[float]:
+    """Return the columns' widths in characters: what they need, and of the rest of a line as they would like."""
+    needed, wanted = sum(one.needed for one in widths), sum(one.wanted for one in widths)
+    spare = max(0.0, min(1.0, (LINE - GAP * (len(widths) - 1) - needed) / max(1.0, wanted - needed)))
+    return [one.needed + spare * (one.wanted - one.needed) for one in widths]
+
+
+def _height(section: Section, widths: Sequence[_Width]) -> int:
+    """Return about how many lines of text the table takes."""
+    sizes = _sizes(widths)
+    texts = [[one.column.text(line) for one in widths] for line in section.lines]
+    rows = [max(math.ceil(_room(text) / size) for text, size in zip(row, sizes, strict=True)) for row in texts]
+    return sum(rows) + sum(math.ceil(len(heading) / LINE) for heading, _ in headed(section))
+
+
+def _alignment(widths: Sequence[_Width]) -> str:
+    """Return the columns as shares of the text's width."""
+    sizes = _sizes(widths)
+    room = rf"\dimexpr\linewidth-{2 * len(widths) - 2}\tabcolsep\relax"
+    sides = [r"\raggedleft" if one.column.numeric else r"\raggedright" for one in widths]
+    shares = [f"{size / sum(sizes):.4f}{room}" for size in sizes]
+    columns = (rf">{{{side}\arraybackslash}}p{{{share}}}" for side, share in zip(sides, shares, strict=True))
+    return f"@{{}}{''.join(columns)}@{{}}"
+
+
+def _room(text: str) -> float:
+    """Return how many characters of usual width take the place of `text`."""
+    return width(text) + 0.5 * sum(char.isupper() or char in "mw@+=%<>" for char in text)
+
+
+def _unbroken(text: str) -> list[str]:
+    """Return what has to stand on one line."""
+    return [piece for word in _tied(text).split(" ") for piece in ([word] if TIE in word else _pieces(word))]
+
+
+def _tied(text: str) -> str:
+    """Tie what belongs to a number to it: a deviation to its mean, the two ends of an interval to each other."""
+    return re.sub(r"(?<=\d) (±) (?=\d)|(?<=n) (=) (?=\d)|(?<=\d)(,) (?=[-+]\d)", _tie, text)
+
+
+def _tie(found: re.Match[str]) -> str:
+    mark = found[1] or found[2] or found[3]
+    return f"{mark}{TIE}" if mark == "," else f"{TIE}{mark}{TIE}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return " & ".join(map(breakable, cells)) + r" \\"

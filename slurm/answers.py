@@ -1,0 +1,176 @@
+"""Answers about pipelines that were launched: status, list, logs, cancel. They read the folder, and squeue if there."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from benchmarks.errors import UserError, WorkFailed, did_you_mean
+from benchmarks.files import owner_of
+from slurm.launch.executors import look
+from slurm.launch.prepare import set_entries
+from slurm.state.display import console_for_tables, describe, stage_table
+from slurm.state.folder import (
+    Manifest,
+    PipelineFolder,
+    hold,
+    holder_pid,
+    is_held,
+    list_pipelines,
+    read_holder,
+    signal_process,
+)
+from slurm.state.observe import LIVE, View
+
+CANCEL_PATIENCE_S = 30.0
+WATCH_EVERY_S = 2.0
+
+
+def show_status(folder: PipelineFolder) -> int:
+    """Print one row for each stage."""
+    manifest, views, remark = look(folder)
+    launcher = f", launcher: {read_holder(folder.lock_file)}" if is_held(folder.lock_file) else ""
+    console = console_for_tables()
+    console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", _jobs(folder, manifest)))
+    if remark:
+        console.print(remark, markup=False)
+    if all(view.state == "completed" for view in views.values()):
+        for page in sorted(folder.report.glob("*.html")):
+            print(f"page: {page}")
+    return 0
+
+
+def watch_status(folder: PipelineFolder) -> int:
+    """Show the status, drawn again every few seconds, until nothing is live any more or Ctrl-C; return 0."""
+    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as screen:
+        while True:
+            manifest, views, _ = look(folder)
+            screen.update(stage_table(views, f"{folder.id} ({_summary(views)})", _jobs(folder, manifest)), refresh=True)
+            if not any(view.state in LIVE for view in views.values()):
+                break
+            time.sleep(WATCH_EVERY_S)
+    return 0
+
+
+def _jobs(folder: PipelineFolder, manifest: Manifest) -> dict[str, str]:
+    """Return each stage's job: its id, where it runs or ran last, how often it was requeued."""
+    found: dict[str, str] = {}
+    for entry in manifest.entries:
+        if entry.job is None:
+            continue
+        words, attempt = [entry.job.id], folder.read_attempt(entry.stage.name)
+        if attempt is not None:
+            job, _, restarts = (attempt.job or "").partition(".")
+            words += [f"on {attempt.host}"]
+            words += [f"requeued {restarts}x"] if job == entry.job.id and restarts not in ("", "0") else []
+        found[entry.stage.name] = " ".join(words)
+    return found
+
+
+def show_list(root: Path) -> int:
+    """Print one line for each pipeline below `root`, the last launched first."""
+    folders = list_pipelines(root)
+    if not folders:
+        print(f"no pipelines in {root}")
+    for folder in folders:
+        try:
+            manifest, views, _ = look(folder)
+        except UserError:
+            print(f"{folder.id}  (its manifest is damaged: submit its pipeline.yaml again)")
+            continue
+        except PermissionError as error:
+            print(f"{folder.id}  (you may not read {error.filename})")
+            continue
+        print(f"{folder.id}  {manifest.cluster}  {_summary(views)}")
+    return 0
+
+
+def _summary(views: dict[str, View]) -> str:
+    counts: dict[str, int] = {}
+    for view in views.values():
+        counts[view.state] = counts.get(view.state, 0) + 1
+    return ", ".join(f"{number} {state}" for state, number in counts.items())
+
+
+def show_log(folder: PipelineFolder, stage: str | None, follow: bool = False) -> int:
+    """Print the log of a stage's last job, all of its starts in turn; `follow`: go on until the stage has ended.
+
+    None is the stage that failed first. Raises UserError when there is no such stage, or no log yet.
+    """
+    names = [entry.stage.name for entry in folder.read_manifest().entries]
+    stage = stage or _failed_first(folder)
+    if stage not in names:
+        raise UserError.about("stage", stage, f"a stage of {folder.id}", did_you_mean(stage, names))
+    log = folder.newest_log(stage)
+    if log is None:
+        state = look(folder)[1][stage]
+        raise UserError.about("stage", stage, "a stage that has begun", f"wait for it; it is {describe(state)}")
+    print(f"# {log}", flush=True)
+    for other in folder.other_nodes_logs(log):
+        print(f"# of another node: {other}", flush=True)
+    with open(log, errors="replace") as lines, contextlib.suppress(KeyboardInterrupt):
+        print(lines.read(), end="", flush=True)
+        while follow and look(folder)[1][stage].state in LIVE:
+            time.sleep(WATCH_EVERY_S)
+            print(lines.read(), end="", flush=True)
+    return 0
+
+
+def _failed_first(folder: PipelineFolder) -> str:
+    """Return the stage that failed before all others. Raises UserError where none has."""
+    _, views, _ = look(folder)
+    attempts = {name: folder.read_attempt(name) for name, view in views.items() if view.state == "failed"}
+    ends = {name: attempt.finished_at or attempt.started_at for name, attempt in attempts.items() if attempt}
+    if not ends:
+        rule = f"named: no stage of {folder.id} has failed"
+        raise UserError.about("stage", "(not given)", rule, f"add one of {', '.join(views)}")
+    return min(ends, key=lambda name: ends[name])
+
+
+def cancel(folder: PipelineFolder) -> int:
+    """Stop a pipeline: stages save their state and end, jobs are cancelled. What is done stays done."""
+    manifest, views, remark = look(folder)
+    live = [name for name, view in views.items() if view.state in LIVE]
+    if manifest.cluster == "slurm":
+        if remark:
+            raise WorkFailed(remark)
+        _cancel_jobs(folder)
+    elif not _stop_here(folder, live):
+        remote = read_holder(folder.lock_file) or "another host"
+        raise WorkFailed(f"{folder.id} does not stop from here: it is run by {remote}; cancel it there")
+    print(f"cancelled {folder.id}: {', '.join(live) or 'nothing was running'}; submitting it again continues")
+    return 0
+
+
+def _cancel_jobs(folder: PipelineFolder) -> None:
+    from slurm.launch.queue import cancel_jobs, read_queue
+
+    with hold(folder.lock_file, f"pipeline {folder.id}"):
+        found = read_queue(folder.id)
+        cancel_jobs([job.id for job in found.values()])
+        set_entries(folder, folder.read_manifest(), {stage: {"state": "cancelled"} for stage in found})
+
+
+def _stop_here(folder: PipelineFolder, live: list[str]) -> bool:
+    """Ask the launcher to stop, or else the stages that an earlier one left behind; return whether all have ended.
+
+    Raises WorkFailed where one of them is another person's.
+    """
+    locks = [folder.lock(stage) for stage in live]
+    launcher = holder_pid(folder.lock_file)
+    for pid in [launcher] if launcher is not None else [holder_pid(lock) for lock in locks]:
+        if pid is not None and not signal_process(pid, signal.SIGTERM):
+            owner = owner_of(Path(f"/proc/{pid}"))
+            told = f"{folder.id} is not yours to stop: process {pid} belongs to {owner}"
+            raise WorkFailed(f"{told}\n  remedy: have {owner} run `mimbench pipeline cancel {folder.id}`")
+    deadline = time.monotonic() + CANCEL_PATIENCE_S
+    while any(is_held(lock) for lock in [folder.lock_file, *locks]):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

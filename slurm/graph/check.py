@@ -1,0 +1,180 @@
+"""What is wrong with a well-formed pipeline file: every mistake is found before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.catalogue.tasks import find_task
+from benchmarks.config import Recipe, load_recipe, recipe_names
+from benchmarks.encoders import MANIFEST, unknown_architecture
+from benchmarks.errors import UserError, did_you_mean, four_parts
+from benchmarks.runs.folder import read_record
+from pretrain.recipe import PretrainRecipe
+from slurm.graph.pipeline import PipelineFile, Source, Work, read_pipeline
+from slurm.graph.sweep import without_sweeps
+from transfer.adapter import adapter_for
+from transfer.encoder.references import resolve
+
+HUBS = ("timm:", "hf-hub:", "random:")
+
+
+def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:
+    """Read, override and check a pipeline file whose stages will have `ranks` processes each.
+
+    Raises one UserError that names every mistake.
+    """
+    file = read_pipeline(path, overrides)
+    mistakes = list(find_mistakes(file, ranks))
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
+    return file
+
+
+def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
+    """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
+    sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
+    for name, pretrain in file.pretrain.items():
+        yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
+    for name, finetune in file.finetune.items():
+        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks)
+        if finetune.encoder.from_ in sweeps:
+            rule = "one encoder: this is a sweep, which has several"
+            members = [f"pretrain.{member}" for member in file.pretrain]
+            remedy = did_you_mean(finetune.encoder.from_, members)
+            yield four_parts(f"finetune.{name}.encoder.from", finetune.encoder.from_, rule, remedy)
+        else:
+            yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
+    yield from _cycles(file)
+    for name, source in file.encoders.items():
+        yield from _source_mistakes(file, f"encoders.{name}", source)
+    for name, work in file.tasks.items():
+        yield from _work_mistakes(f"tasks.{name}", work, file.task(name), ranks)
+    if len(set(file.seeds)) < len(file.seeds):
+        yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
+    if file.baseline not in file.encoders:
+        rule = "one of this file's encoders"
+        yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
+
+
+def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
+    """Load the recipe as the stage will, overrides and all; look for its data folder, and at its batch."""
+    try:
+        recipe: Any = load_work(work, task).config
+    except UserError as error:
+        yield f"{field}: {error}"
+        return
+    root, training = recipe.data.root, getattr(recipe, "training", None)  # some protocols train nothing
+    remedy = f"set {field}.data=FOLDER to where the images are"
+    if root is None:
+        yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
+    elif not Path(root).is_dir():
+        yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
+    if training is not None and training.batch_size % ranks:
+        rule = f"a multiple of the processes of a stage on this cluster ({ranks})"
+        yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
+
+
+def load_work(work: Work, task: str | None) -> Recipe[Any]:
+    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining."""
+    if task is None:
+        assert work.recipe is not None
+        return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides)
+    found = find_task(task)
+    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides)
+
+
+def require_encoder_files(file: PipelineFile) -> None:
+    """Open every encoder that the file names by a path. Raises one UserError that names every one that is none.
+
+    Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
+    """
+    mistakes: list[str] = []
+    named = [(f"finetune.{name}.encoder", entry.encoder) for name, entry in file.finetune.items()]
+    named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
+    for field, source in named:
+        if source.ref is None or source.ref.startswith(HUBS):
+            continue
+        try:
+            resolve(source.ref, stage=source.stage, architecture=source.architecture)
+        except UserError as error:
+            mistakes.append(f"{field}.ref: {error}")
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
+    if source.stage is not None and (own := _tells_its_stage(source)):
+        rule = f"left out: {own}"
+        yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
+    if source.architecture is not None and source.from_ is not None:
+        rule = f"left out: `from: {source.from_}` is trained here, and its record tells the architecture"
+        yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")
+    if source.epoch is not None and (ends := _ends_before(file, source)) is not None:
+        rule = f"an epoch of {source.from_}, which ends after {ends}"
+        yield four_parts(f"{field}.epoch", source.epoch, rule, "an earlier epoch, or a longer pretraining")
+    if source.from_ is not None:
+        known = [f"pretrain.{name}" for name in file.pretrain] + [f"finetune.{name}" for name in file.finetune]
+        if source.from_ not in known:
+            rule = "an entry of pretrain or finetune in this file"
+            yield four_parts(f"{field}.from", source.from_, rule, did_you_mean(source.from_, known))
+    elif source.ref is not None and not source.ref.startswith(HUBS) and not Path(source.ref).exists():
+        rule = "timm:NAME, hf-hub:NAME, random:NAME, or the path of a run, an export or a checkpoint that exists"
+        scheme, separator, _ = source.ref.partition(":")
+        remedy = did_you_mean(scheme, [hub.rstrip(":") for hub in HUBS]) if separator else "check the path"
+        yield four_parts(f"{field}.ref", source.ref, rule, remedy)
+    elif source.ref is not None and (unknown := _unknown_model(source.ref)):
+        yield f"{field}.ref: {unknown}"
+
+
+def _ends_before(file: PipelineFile, source: Source) -> int | None:
+    """Return the length in epochs of the pretraining that `source.epoch` is not an epoch of; None where it is one."""
+    entry = file.pretrain.get((source.from_ or "").removeprefix("pretrain."))
+    if entry is None or source.epoch is None:
+        return None
+    try:
+        epochs: int | None = load_work(entry, None).config.training.epochs
+    except UserError:  # told where the pretraining is checked
+        return None
+    return epochs if epochs is not None and epochs < source.epoch else None
+
+
+def _tells_its_stage(source: Source) -> str | None:
+    """Say why an encoder cannot be given a stage; None for those that others trained."""
+    if source.from_ is not None:
+        return f"`from: {source.from_}` is trained here, and its record tells the stage"
+    assert source.ref is not None
+    if source.ref.startswith("random:"):
+        return f"`ref: {source.ref}` is not trained at all"
+    if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
+        return f"`ref: {source.ref}` is a run or an export of mimbench, which tells the stage itself"
+    return None
+
+
+def _unknown_model(ref: str) -> str | None:
+    """Say why `random:NAME` or `timm:NAME` names no model. Names that are not our own need timm, which is slow."""
+    scheme, _, name = ref.partition(":")
+    if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
+        return None
+    import timm
+
+    known = timm.is_model(name) if scheme == "random" else timm.is_model(name) and timm.is_model_pretrained(name)
+    return None if known else str(unknown_architecture(name, timm.list_models(pretrained=scheme == "timm")))
+
+
+def _cycles(file: PipelineFile) -> Iterator[str]:
+    """Yield one mistake for each ring of finetune entries, named from its alphabetically first member."""
+    parent_of = {f"finetune.{name}": entry.encoder.from_ for name, entry in file.finetune.items()}
+    found: set[frozenset[str]] = set()
+    for start in sorted(parent_of):
+        chain = [start]
+        while (parent := parent_of.get(chain[-1])) is not None and parent not in chain:
+            chain.append(parent)
+        if parent == start and frozenset(chain) not in found:
+            found.add(frozenset(chain))
+            remedy = "let one of them start from a `pretrain` entry or a `ref`"
+            yield four_parts(
+                f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain that begins somewhere", remedy
+            )

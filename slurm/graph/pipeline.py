@@ -1,0 +1,145 @@
+"""A pipeline file: which encoders are compared on which tasks. Checked whole before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from benchmarks.config import Config, apply_overrides, digest_of, read_yaml, validate
+from benchmarks.encoders import TrainedStage
+from benchmarks.errors import UserError
+from benchmarks.training import Count
+
+# Names become parts of file names, of job names and of `a.b=c` overrides.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
+
+
+class Source(Config):
+    """Where an encoder comes from: an earlier entry of this file, or a reference that the transfer verb knows."""
+
+    from_: str | None = Field(default=None, alias="from")
+    """`pretrain.NAME` or `finetune.NAME`."""
+    ref: str | None = None
+    """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
+    stage: TrainedStage | None = None
+    """How far the encoder that `ref` names was trained, where its file or tag does not tell."""
+    architecture: str | None = None
+    """What the encoder that `ref` names is, where its tensors do not tell: `--architecture` of `mimbench transfer`."""
+    epoch: Count | None = None
+    """Of a pretraining in this file: the encoder after so many epochs instead of the last."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        if (self.from_ is None) == (self.ref is None):
+            raise ValueError("exactly one of `from` and `ref`")
+        if self.epoch is not None and not (self.from_ or "").startswith("pretrain."):
+            raise ValueError("`epoch` only with `from: pretrain.NAME`")
+        return self
+
+
+class Work(Config):
+    """A recipe, its data and its overrides."""
+
+    recipe: str | None = None
+    data: str | None = None
+    """Becomes the override `data.root=...`."""
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
+
+
+class Pretrain(Work):
+    """An encoder to pretrain."""
+
+    recipe: str
+    seed: int = 0
+    sweep: Sweep | None = None
+    """Fields of the recipe, each with the values it takes; there is one pretraining for each combination."""
+
+    @field_validator("sweep")
+    @classmethod
+    def _each_value_once(cls, sweep: Sweep | None) -> Sweep | None:
+        for field, values in (sweep or {}).items():
+            if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+                raise ValueError(f"each value of {field} once")
+        return sweep
+
+
+class Finetune(Work):
+    """An encoder to train on a task before the comparison: a supervised baseline, a link of a chain."""
+
+    encoder: Source
+    task: str
+    """Its recipe is the task's own where none is named."""
+    seed: int = 0
+
+
+class Measurement(Work):
+    """A task that every encoder is measured on."""
+
+    task: str | None = None
+    """Of the catalogue, where the entry has another name: one task by two recipes has two entries."""
+
+
+class PipelineFile(Config):
+    """Encoders x tasks x seeds, and what must be trained first."""
+
+    name: Name
+    pretrain: dict[Name, Pretrain] = Field(default_factory=dict)
+    finetune: dict[Name, Finetune] = Field(default_factory=dict)
+    encoders: dict[Name, Source] = Field(min_length=1)
+    tasks: dict[Name, Measurement] = Field(min_length=1)
+    """Names of the catalogue, or names of your own with a `task`; a plain list takes every task's own recipe."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    baseline: str
+    """The encoder that the others are compared with."""
+
+    def task(self, name: str) -> str:
+        """Return what an entry of `tasks` is called in the catalogue."""
+        return self.tasks[name].task or name
+
+    def export_epochs(self, pretraining: str) -> list[int]:
+        """Return after which epochs a pretraining's encoder is wanted, besides at its end."""
+        sources = [*self.encoders.values(), *(entry.encoder for entry in self.finetune.values())]
+        wanted = {source.epoch for source in sources if source.from_ == f"pretrain.{pretraining}"}
+        return sorted(epoch for epoch in wanted if epoch is not None)
+
+    def resolved(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{digest_of(self.resolved())[:8]}"
+
+    def to_yaml(self) -> str:
+        """Return the resolved file; the text can be submitted again and has the same id."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False)
+
+
+def read_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
+    """Read, override and validate a pipeline file's form; `load_pipeline` also checks what it names."""
+    if not path.is_file():
+        rule = "a pipeline file that exists"
+        raise UserError.about("pipeline", str(path), rule, "check the path; README.md shows the shortest one")
+    where = f"pipeline {path}"
+    data = apply_overrides(_tasks_as_mapping(read_yaml(path)), overrides)
+    return validate(PipelineFile, _tasks_as_mapping(data), where, overrides)
+
+
+def _tasks_as_mapping(data: dict[str, Any]) -> dict[str, Any]:
+    tasks = data.get("tasks")
+    if not isinstance(tasks, list):
+        return data
+    names = [str(task) for task in tasks]
+    if len(set(names)) < len(names):
+        raise UserError.about("tasks", names, "each task once", "remove the repetition")
+    return {**data, "tasks": {name: {} for name in names}}

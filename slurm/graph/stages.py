@@ -1,0 +1,180 @@
+"""A pipeline file becomes a graph of stages; each stage is one command line of mimbench."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.catalogue.tasks import find_task
+from benchmarks.config import RECIPES, Config, find_recipe
+from slurm.graph.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
+from slurm.graph.sweep import without_sweeps
+
+REPORT = "report"
+PRODUCT = "report/leaderboard.txt"
+
+
+class Stage(Config):
+    """One command, what it needs first, and what proves that it is done.
+
+    A stage that announces a run is done when that run's record says `completed`; one that does not is done when it
+    ended with exit code 0 and its product exists.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    after: Literal["success", "any"] = "success"
+    """`success`: starts when all its needs are completed. `any`: starts when they have ended, however they did."""
+    announces: bool = False
+    """Its verb writes the file `PipelineFolder.announcement`, which names its run folder."""
+    product: str | None = None
+    """A file that the command leaves behind, relative to the pipeline's folder."""
+    recipe_file: str | None = None
+    """The recipe it reads: where that was edited, the stage is not done. The program's own are relative to them."""
+    seeds_of: str | None = None
+    """What stages that differ in nothing but the seed have in common, and their names begin with."""
+
+    @property
+    def trains(self) -> bool:
+        """Tell whether it is work for several processes and GPUs: what makes a run, as opposed to a report."""
+        return self.announces
+
+    @property
+    def command(self) -> list[str]:
+        return ["mimbench", *self.argv]
+
+
+class Pipeline(Config):
+    """The graph: stages in an order in which every stage comes after what it needs."""
+
+    id: str
+    stages: tuple[Stage, ...]
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def children(self, name: str) -> list[Stage]:
+        return [stage for stage in self.stages if name in stage.needs]
+
+
+def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
+    """Return the graph of `file`: what is trained first, then encoders x tasks x seeds, then the report.
+
+    `folder` is the pipeline's folder, `runs` where runs lie; the file must have passed `find_mistakes`.
+    """
+    file, build = without_sweeps(file), _Builder(folder, runs)
+    first = [build.pretrain(name, entry, file.export_epochs(name)) for name, entry in file.pretrain.items()]
+    first += [build.finetune(name, file.finetune[name]) for name in _chain_order(file)]
+    transfers = [
+        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed).model_copy(
+            update={"seeds_of": f"{name}.{label}"}
+        )
+        for name, work in file.tasks.items()
+        for label, source in file.encoders.items()
+        for seed in file.seeds
+    ]
+    report = build.report(file.baseline, [stage.name for stage in transfers])
+    return Pipeline(id=file.id, stages=(*_same_work_in_turn([*first, *transfers]), report))
+
+
+def arrays(stages: Iterable[Stage], size: int = sys.maxsize) -> Iterator[list[Stage]]:
+    """Yield stages in their order, those together that differ in nothing but the seed, at most `size`."""
+    for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
+        while some := list(itertools.islice(alike, size)):
+            yield some
+
+
+def _same_work_in_turn(stages: list[Stage]) -> Iterator[Stage]:
+    """Yield the stages, letting one that repeats another's work wait for it: a run has one process at a time.
+
+    Training a supervised baseline is the same run as measuring that encoder on the same task.
+    """
+    first_with: dict[tuple[str, ...], str] = {}
+    for stage in stages:
+        first = first_with.setdefault(_work(stage), stage.name)
+        yield stage if first == stage.name else stage.model_copy(update={"needs": (*stage.needs, first)})
+
+
+def _work(stage: Stage) -> tuple[str, ...]:
+    """Return the command without the options that only name it."""
+    argv = list(stage.argv)
+    for option in ("--label", "--announce"):
+        if option in argv:
+            at = argv.index(option)
+            del argv[at : at + 2]
+    return tuple(argv)
+
+
+def _chain_order(file: PipelineFile) -> list[str]:
+    """Return the finetune entries, each after the entry it starts from."""
+    order: list[str] = []
+
+    def place(name: str) -> None:
+        section, _, parent = (file.finetune[name].encoder.from_ or "").partition(".")
+        if section == "finetune" and parent not in order:
+            place(parent)
+        if name not in order:
+            order.append(name)
+
+    for name in file.finetune:
+        place(name)
+    return order
+
+
+class _Builder:
+    """Writes command lines for one pipeline folder."""
+
+    def __init__(self, folder: Path, runs: Path) -> None:
+        self.folder = folder
+        self.runs = runs
+
+    def pretrain(self, name: str, entry: Pretrain, export_epochs: list[int]) -> Stage:
+        if export_epochs:
+            entry = entry.model_copy(update={"overrides": (*entry.overrides, f"export_epochs={export_epochs}")})
+        head = ["pretrain", entry.recipe]
+        return self._stage(f"pretrain.{name}", head, "pretrain", entry.recipe, entry, entry.seed, ())
+
+    def finetune(self, name: str, entry: Finetune) -> Stage:
+        return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
+
+    def transfer(self, name: str, label: str, source: Source, task: str, work: Work, seed: int) -> Stage:
+        recipe = work.recipe or find_task(task).recipe
+        encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
+        assert encoder is not None
+        told = [] if source.stage is None else ["--stage", source.stage]
+        told += [] if source.architecture is None else ["--architecture", source.architecture]
+        told += [] if source.epoch is None else ["--epoch", str(source.epoch)]
+        head = ["transfer", task, "--encoder", encoder, *told, "--recipe", recipe]
+        needs = () if source.from_ is None else (source.from_,)
+        return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
+
+    def report(self, baseline: str, needs: Iterable[str]) -> Stage:
+        out = self.folder / REPORT
+        argv = [
+            *["report", "leaderboard", str(self.folder / "stages")],
+            *["--baseline", baseline, "--out", str(out)],
+        ]
+        return Stage(name=REPORT, argv=tuple(argv), needs=tuple(needs), after="any", product=PRODUCT)
+
+    def _announcement(self, stage: str) -> Path:
+        return self.folder / "stages" / f"{stage}.json"
+
+    def _stage(
+        self,
+        name: str,
+        head: list[str],
+        recipes: str,
+        recipe: str,
+        work: Work,
+        seed: int,
+        needs: tuple[str, ...],
+    ) -> Stage:
+        announce = str(self._announcement(name))
+        argv = [*head, "--seed", str(seed), "--runs", str(self.runs), "--announce", announce]
+        found = find_recipe(recipes, recipe).resolve()
+        recipe_file = str(found.relative_to(RECIPES) if found.is_relative_to(RECIPES) else found)
+        return Stage(name=name, argv=(*argv, *work.all_overrides), needs=needs, announces=True, recipe_file=recipe_file)

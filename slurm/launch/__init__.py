@@ -1,0 +1,1 @@
+"""How stages are started, on this machine and on Slurm."""

@@ -1,0 +1,124 @@
+"""One way to launch a pipeline, wherever it runs."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.errors import WorkFailed
+from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
+from slurm.graph.pipeline import PipelineFile
+from slurm.graph.stages import REPORT, Pipeline, arrays, expand
+from slurm.launch.prepare import prepare
+from slurm.state.attempt import STOPPED_CODE
+from slurm.state.display import clock, describe, open_display
+from slurm.state.folder import Manifest, PipelineFolder, Places, hold
+from slurm.state.observe import View, observe_all
+
+DONE, FAILED = 0, 1
+
+
+def graph(file: PipelineFile, places: Places) -> tuple[PipelineFolder, Pipeline]:
+    """Return the folder and the stages of a checked pipeline file; writes nothing."""
+    folder = PipelineFolder(places.pipelines / file.id)
+    return folder, expand(file, folder.path, places.runs)
+
+
+def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
+    """Launch a pipeline, or go on with one that was launched before; return the exit code.
+
+    Locally it stays until everything has ended; on Slurm it returns when all jobs are submitted.
+    Raises UserError when another launcher is at work on it.
+    """
+    folder, pipeline = graph(file, places)
+    with hold(folder.lock_file, f"pipeline {file.id}"):
+        manifest = prepare(folder, file, pipeline, cluster, places)
+        if isinstance(cluster, LocalCluster):
+            return _run_here(folder, manifest, cluster)
+        return _submit_there(folder, manifest, cluster)
+
+
+def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster) -> int:
+    from slurm.launch.local import LocalLauncher
+
+    started = time.monotonic()
+    console = Console()
+    print(f"pipeline {folder.id}: {len(manifest.entries)} stages, at most {cluster.places} at once", flush=True)
+    display = open_display(console)
+    launcher = LocalLauncher(folder, manifest, cluster, display)
+    try:
+        views = launcher.launch()
+    finally:
+        display.close()
+    if launcher.stop_requests:
+        return _say_stopped(views)
+    spent = f"wall time {clock(time.monotonic() - started)}" if launcher.processes else "nothing was left to do"
+    return _say_ended(folder, views, spent)
+
+
+def _say_stopped(views: Mapping[str, View]) -> int:
+    done = sum(view.state == "completed" for view in views.values())
+    print(f"stopped: {done}/{len(views)} stages are done and kept.")
+    for name, view in views.items():
+        if view.state in ("stopped", "failed"):
+            print(f"  {name} {describe(view)}")
+    print("The same command continues from here.")
+    return STOPPED_CODE
+
+
+def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) -> int:
+    bad = {name: view for name, view in views.items() if view.state != "completed"}
+    if views[REPORT].state == "completed":
+        print(f"\n{(folder.report / 'leaderboard.txt').read_text().rstrip()}\n")
+        for page in sorted(folder.report.glob("*.html")):
+            print(f"page: {page}")
+    print(f"{len(views) - len(bad)}/{len(views)} stages done, {spent}")
+    for name, view in bad.items():
+        print(f"  {name} {describe(view)}")
+        if view.state == "failed" and (log := folder.newest_log(name)) is not None:
+            print(f"    log: {log}\n{_tail(log)}")
+    if bad:
+        print("Launching again keeps what is done and runs the rest.")
+    return FAILED if bad else DONE
+
+
+def _tail(log: Path, lines: int = 6) -> str:
+    text = log.read_text(errors="replace").splitlines()
+    return "\n".join(f"    | {line}" for line in text[-lines:] if "submitit" not in line)
+
+
+def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> int:
+    from slurm.launch.sbatch import SlurmLauncher
+
+    for outcome in SlurmLauncher(folder, manifest, cluster).launch():
+        print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
+    print(f"state: mimbench pipeline status {folder.id}")
+    return DONE
+
+
+def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[str]:
+    """Return what `submit` would run: commands here, sbatch scripts on Slurm."""
+    folder, pipeline = graph(file, places)
+    if isinstance(cluster, LocalCluster):
+        return [shlex.join(stage.command) for stage in pipeline.stages]
+    from slurm.launch.sbatch import preview
+
+    return [preview(folder, cluster, stages) for stages in arrays(pipeline.stages, cluster.array_size)]
+
+
+def look(folder: PipelineFolder) -> tuple[Manifest, dict[str, View], str]:
+    """Return a launched pipeline's manifest and views, and a remark where Slurm could not be asked."""
+    manifest = folder.read_manifest()
+    if manifest.cluster != "slurm":
+        return manifest, observe_all(folder, manifest), ""
+    from slurm.launch.queue import queue_by_job, read_queue
+
+    try:
+        queue = queue_by_job(read_queue(folder.id))
+    except WorkFailed as error:
+        return manifest, observe_all(folder, manifest), f"from files alone: {str(error).splitlines()[0]}"
+    return manifest, observe_all(folder, manifest, queue), ""

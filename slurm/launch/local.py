@@ -1,0 +1,191 @@
+"""Launch a pipeline on this machine: a loop in the foreground that starts stages as processes when they are ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import submitit
+
+from slurm.graph.cluster import LocalCluster
+from slurm.graph.stages import Stage
+from slurm.launch.prepare import forget_unfinished, set_entries
+from slurm.launch.snapshot import variables
+from slurm.stage import job
+from slurm.state.display import Display
+from slurm.state.folder import Job, Manifest, PipelineFolder, holder_pid, signal_process
+from slurm.state.observe import BAD, LIVE, View, observe_all
+
+TICK_S = 0.4
+GRACE_S = 20.0
+"""How long a stage may take to save its state before it is killed."""
+NO_TIME_LIMIT_MIN = 10 * 365 * 24 * 60
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class LocalLauncher:
+    """Starts at most `cluster.places` stages at once and watches them. Holding the pipeline's lock is the caller's."""
+
+    def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster, display: Display) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.cluster = cluster
+        self.display = display
+        self.processes: dict[str, submitit.Job[Any]] = {}
+        """Stages this launcher started; one that an earlier launcher left running is known by its lock alone."""
+        self.stop_requests = 0
+
+    def launch(self) -> dict[str, View]:
+        """Run every stage that is not completed; return how all of them stand when nothing runs any more."""
+        forget_unfinished(self.folder, self.manifest.pipeline)
+        with self._stop_signals():
+            views = self._look()
+            while not self.stop_requests:
+                for stage in self._ready(views):
+                    self.submit(stage)
+                    views[stage.name] = View("starting")
+                self.display.update(views)
+                if not any(view.state in LIVE or self._has_process(name) for name, view in views.items()):
+                    return views
+                time.sleep(TICK_S)
+                views = self._look()
+            return self._stop()
+
+    def submit(self, stage: Stage) -> Job:
+        """Start one stage as a process of its own."""
+        self.folder.forget_attempt(stage.name)
+        ranks = self.cluster.ranks_per_stage if stage.trains else 1
+        gpus = self._free_gpus() if stage.trains else ()
+        executor = submitit.LocalExecutor(self.folder.logs(stage.name).resolve())
+        executor.update_parameters(
+            timeout_min=NO_TIME_LIMIT_MIN,
+            stderr_to_stdout=True,
+            **({"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}),
+        )
+        threads = str(max(1, self.cluster.cpus_per_stage // ranks))
+        own = {**dict.fromkeys(THREAD_VARIABLES, threads), **variables(Path(self.manifest.code))}
+        with _environment(own), _terminal_signals_held():
+            process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, job.Request(ranks))
+        self.processes[stage.name] = process
+        started = Job(executor="local", id=process.job_id, gpus=gpus)
+        self.manifest = set_entries(self.folder, self.manifest, {stage.name: {"job": started, "state": "starting"}})
+        return started
+
+    def _look(self) -> dict[str, View]:
+        """Return every stage's view, and note changes of state in the manifest."""
+        ended = {name for name, process in self.processes.items() if process.done()}  # before looking at their files
+        views = observe_all(self.folder, self.manifest)
+        for name in self.processes:
+            if views[name].state == "waiting" and self.folder.read_attempt(name) is None:
+                log = self.folder.newest_log(name)
+                views[name] = View("failed", f"ended before it began: see {log}") if name in ended else View("starting")
+        before = {entry.stage.name: entry.state for entry in self.manifest.entries}
+        changed = {name: {"state": view.state} for name, view in views.items() if view.state != before[name]}
+        if changed:
+            self.manifest = set_entries(self.folder, self.manifest, changed)
+        return views
+
+    def _ready(self, views: Mapping[str, View]) -> list[Stage]:
+        room = self.cluster.places - sum(view.state in LIVE for view in views.values())
+        stages = self.manifest.pipeline.stages
+        ready = [stage for stage in stages if views[stage.name].state == "waiting" and _may_start(stage, views)]
+        return ready[: max(0, room)]
+
+    def _free_gpus(self) -> tuple[int, ...]:
+        jobs = [entry.job for entry in self.manifest.entries if entry.state in LIVE]
+        taken = {gpu for job in jobs if job is not None for gpu in job.gpus}
+        return tuple(gpu for gpu in self.cluster.gpus if gpu not in taken)[: self.cluster.gpus_per_stage]
+
+    @contextlib.contextmanager
+    def _stop_signals(self) -> Iterator[None]:
+        """Turn Ctrl-C and its like into a request that the loop reads: no moment of starting a stage is interrupted."""
+
+        def request(_signal: int, _frame: FrameType | None) -> None:
+            self.stop_requests += 1
+
+        before = {number: signal.signal(number, request) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> dict[str, View]:
+        """Ask every running stage to save and stop, wait for it, and kill what does not listen.
+
+        A stage that another person's launcher left behind, or one on another host, is out of reach and runs on.
+        """
+        live = [name for name, view in self._look().items() if view.state in LIVE or self._has_process(name)]
+        if beyond := [name for name in live if not self._signal(name, 0) and not self._has_process(name)]:
+            self.display.say(f"left running, to be stopped by whoever started it: {', '.join(beyond)}")
+            live = [name for name in live if name not in beyond]
+        self.display.say(f"stopping: {', '.join(live) or 'nothing runs'} (again to kill without saving)")
+        asked: set[str] = set()
+        deadline, first_requests = time.monotonic() + GRACE_S, self.stop_requests
+        while live:
+            impatient = self.stop_requests > first_requests or time.monotonic() > deadline
+            for name in live:
+                if impatient:
+                    self._signal(name, signal.SIGKILL)
+                elif name not in asked and self._signal(name, signal.SIGTERM):
+                    asked.add(name)
+            time.sleep(0.1)
+            views = self._look()
+            self.display.update(views)
+            live = [name for name in live if views[name].state in LIVE or self._has_process(name)]
+        return self._look()
+
+    def _has_process(self, name: str) -> bool:
+        return name in self.processes and not self.processes[name].done()
+
+    def _signal(self, name: str, number: int) -> bool:
+        """Send a signal (0: none, just try) to a stage's own process; return whether there was one to send it to.
+
+        Not to submitit's controller above it: on SIGINT that one kills a stage after a second, saved or not.
+        """
+        pid = holder_pid(self.folder.lock(name))
+        if number == signal.SIGKILL and self._has_process(name):
+            os.kill(int(self.processes[name].job_id), signal.SIGKILL)
+        return pid is not None and signal_process(pid, number)
+
+
+def _may_start(stage: Stage, views: Mapping[str, View]) -> bool:
+    states = [views[name].state for name in stage.needs]
+    if stage.after == "any":
+        return all(state == "completed" or state in BAD for state in states)
+    return all(state == "completed" for state in states)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _terminal_signals_held() -> Iterator[None]:
+    """Start processes that a terminal's Ctrl-C and hang-up do not reach (a blocked signal is inherited).
+
+    They are stopped by SIGTERM, after they saved; the terminal's SIGINT would make submitit kill them first.
+    """
+    held = (signal.SIGINT, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

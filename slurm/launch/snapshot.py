@@ -1,0 +1,69 @@
+"""The code that a pipeline's stages run: a copy of this program, taken when they are submitted.
+
+A stage may wait in a queue for days, and the checkout it was submitted from goes on changing. The copy holds what an
+installation would: the packages and their data files, no tests, no caches, no git history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mimbench
+from benchmarks.files import make_folder
+from benchmarks.runs.environment import COMMIT, git_commit
+
+PARTS = ("mimbench.py", "benchmarks", "pretrain", "transfer", "reports", "slurm")
+
+
+def snapshot_path(folder: Path) -> Path:
+    """Return where in the pipeline's folder a snapshot of today's code lies: its name is a digest of the code."""
+    digest = hashlib.sha256()
+    for path in _files():
+        content = (_root() / path).read_bytes()
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return folder.resolve() / "code" / digest.hexdigest()[:12]
+
+
+def take_snapshot(folder: Path) -> Path:
+    """Copy the running program into the pipeline's folder, unless the same code is there already; return where."""
+    place = snapshot_path(folder)
+    if place.is_dir():
+        return place
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    for path in _files():
+        make_folder((temporary / path).parent)
+        shutil.copyfile(_root() / path, temporary / path)
+    (temporary / COMMIT.name).write_text(git_commit() or "")
+    temporary.rename(place)
+    return place
+
+
+def variables(snapshot: Path) -> dict[str, str]:
+    """Return the environment in which Python takes the program from the snapshot, wherever it is started."""
+    paths = [str(snapshot), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}  # safe: not from the working directory
+
+
+def exports(snapshot: Path) -> list[str]:
+    """Return the same as lines of a batch script, for whatever PYTHONPATH it has by then."""
+    return [f"export PYTHONPATH={shlex.quote(str(snapshot))}${{PYTHONPATH:+:$PYTHONPATH}}", "export PYTHONSAFEPATH=1"]
+
+
+def _root() -> Path:
+    return Path(mimbench.__file__).parent
+
+
+def _files() -> Iterator[Path]:
+    """Yield the program's files, relative to its root, in a fixed order."""
+    for part in PARTS:
+        found = sorted((_root() / part).rglob("*")) if (_root() / part).is_dir() else [_root() / part]
+        for path in found:
+            relative = path.relative_to(_root())
+            hidden = any(name.startswith(".") or name == "__pycache__" for name in relative.parts)
+            if path.is_file() and not hidden:
+                yield relative

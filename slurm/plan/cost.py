@@ -1,0 +1,147 @@
+"""What a pipeline will cost, told before it is submitted: from what earlier runs measured, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.encoders import Architecture, find_architecture
+from slurm.graph.check import load_work
+from slurm.graph.cluster import Cluster
+from slurm.graph.pipeline import PipelineFile, Source, Work
+from slurm.graph.stages import Pipeline
+from slurm.graph.sweep import without_sweeps
+from slurm.plan.speed import Measured, Speed, Training, find_speed, finished_runs, images_per_epoch
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one stage will take. None: not known."""
+
+    processes: int
+    images: int | None
+    speed: Speed | None
+    memory_mb: float | None
+    """Of each process, as the measured run needed it with the same share of the batch."""
+    disk_mb: float | None
+    """As the measured run has left behind."""
+    longest_attempt_s: float
+
+    @property
+    def seconds(self) -> float | None:
+        """images / (images per second of one process x processes): start-up and evaluation come on top."""
+        if self.images is None or self.speed is None:
+            return None
+        return self.images / (self.speed.images_per_second * self.processes)
+
+    @property
+    def device_hours(self) -> float | None:
+        return self.seconds * self.processes / 3600 if self.seconds is not None else None
+
+    @property
+    def requeues(self) -> int | None:
+        """How often the time limit is reached before the end."""
+        return max(0, math.ceil(self.seconds / self.longest_attempt_s) - 1) if self.seconds is not None else None
+
+    @property
+    def unknown(self) -> str | None:
+        """Say what is missing for a forecast."""
+        if self.images is None:
+            return "how many images an epoch has"
+        return "how fast it is" if self.speed is None else None
+
+
+def forecasts(
+    file: PipelineFile, pipeline: Pipeline, cluster: Cluster, runs: Path, done: Mapping[str, Path]
+) -> dict[str, Forecast]:
+    """Return a forecast for every stage that trains, by name. `file` is a checked one, `pipeline` its graph.
+
+    `done` has the run folders of stages that are finished: their own run is not asked, so that what comes out can be
+    compared with it.
+    """
+    known, found = finished_runs(runs), {}
+    trainings = dict(_trainings(without_sweeps(file), cluster.ranks_per_stage))
+    epochs: dict[tuple[str, str], int | None] = {}
+    for stage in pipeline.stages:
+        if (training := trainings.get(stage.name)) is None:
+            continue
+        where = (training.kind, str(training.recipe.data.root))
+        if where not in epochs:
+            epochs[where] = images_per_epoch(training, known)
+        own = done.get(stage.name)
+        others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
+        found[stage.name] = _forecast(training, epochs[where], cluster, others)
+    return found
+
+
+def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs: Sequence[Measured]) -> Forecast:
+    speed = find_speed(training, cluster, runs)
+    measured = speed.measured if speed is not None else None
+    memory = None
+    if measured is not None:
+        told: Any = measured.record.recipe.resolved["training"]
+        if training.recipe.training.batch_size * measured.record.processes == told["batch_size"] * training.processes:
+            memory = measured.record.peak_memory_mb
+    return Forecast(
+        processes=training.processes,
+        images=training.images(per_epoch),
+        speed=speed,
+        memory_mb=memory,
+        disk_mb=measured.disk_bytes() / 1e6 if measured is not None else None,
+        longest_attempt_s=cluster.longest_attempt_s,
+    )
+
+
+def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]:
+    """Return what each stage that trains does, by the stage's name; protocols that train nothing are left out."""
+    works: list[tuple[str, str, Work, Source | None]] = []
+    works += [(f"pretrain.{name}", "pretrain", entry, None) for name, entry in file.pretrain.items()]
+    works += [(f"finetune.{name}", entry.task, entry, entry.encoder) for name, entry in file.finetune.items()]
+    works += [
+        (f"{name}.{label}.seed{seed}", file.task(name), work, source)
+        for name, work in file.tasks.items()
+        for label, source in file.encoders.items()
+        for seed in file.seeds
+    ]
+    trainings = []
+    for stage, kind, work, source in works:
+        recipe = load_work(work, None if source is None else kind)
+        if getattr(recipe.config, "training", None) is not None:
+            encoder = None if source is None else _encoder(file, source)
+            trainings.append((stage, Training(kind, recipe.config, recipe.name, encoder, processes)))
+    return trainings
+
+
+def _encoder(file: PipelineFile, source: Source) -> str | Architecture:
+    """Return what an encoder is built like, or its `ref` where only timm or its own file tells that."""
+    if source.from_ is not None:
+        section, _, name = source.from_.partition(".")
+        if section == "finetune":
+            return _encoder(file, file.finetune[name].encoder)
+        encoder: Architecture = load_work(file.pretrain[name], None).config.encoder
+        return encoder
+    assert source.ref is not None
+    scheme, _, name = source.ref.partition(":")
+    return find_architecture(name) if scheme == "random" else source.ref
+
+
+def makespan_s(pipeline: Pipeline, seconds: Mapping[str, float], places: float) -> float:
+    """Return how long the stages take together with `places` of them side by side, those not in `seconds` taking none.
+
+    A stage starts as soon as its parents have ended and there is room, in the order of the pipeline.
+    """
+    ends: dict[str, float] = {}
+    busy: list[float] = []
+    """When each place that was ever taken gets free."""
+    for stage in pipeline.stages:
+        ready = max((ends[parent] for parent in stage.needs), default=0.0)
+        length = seconds.get(stage.name, 0.0)
+        if length:
+            if len(busy) >= places:
+                ready = max(ready, busy.pop(busy.index(min(busy))))
+            busy.append(ready + length)
+        ends[stage.name] = ready + length
+    return max(ends.values(), default=0.0)

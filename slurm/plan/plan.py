@@ -1,0 +1,131 @@
+"""`mimbench pipeline plan`: the graph, what is done already, and what the rest will cost."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.runs.folder import completed
+from benchmarks.runs.record import RunRecord
+from benchmarks.tables import aligned
+from slurm.graph.cluster import Cluster
+from slurm.graph.pipeline import PipelineFile
+from slurm.graph.stages import Pipeline, Stage
+from slurm.plan.cost import Forecast, forecasts, makespan_s
+from slurm.state.display import clock
+from slurm.state.folder import PipelineFolder
+from slurm.state.observe import announced_run, is_completed
+
+UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline, what of it is done, and what is known about the rest."""
+
+    file: PipelineFile
+    pipeline: Pipeline
+    cluster: Cluster
+    done: frozenset[str]
+    records: dict[str, RunRecord]
+    """Of the stages that are done and made a run."""
+    forecasts: dict[str, Forecast]
+
+    @property
+    def rest(self) -> list[Stage]:
+        return [stage for stage in self.pipeline.stages if stage.name not in self.done]
+
+
+def make_plan(file: PipelineFile, folder: PipelineFolder, pipeline: Pipeline, cluster: Cluster, runs: Path) -> Plan:
+    """Return the plan of a checked pipeline file; writes nothing."""
+    done = frozenset(stage.name for stage in pipeline.stages if is_completed(folder, pipeline, stage))
+    folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
+    records = {name: record for name, run in folders.items() if (record := completed(run)) is not None}
+    found = forecasts(file, pipeline, cluster, runs, folders)
+    return Plan(file, pipeline, cluster, done, records, found)
+
+
+def tell(plan: Plan) -> Iterator[str]:
+    """Yield the plan as text: the graph, the cost of each stage and of all, where the figures come from, commands."""
+    total = len(plan.pipeline.stages)
+    yield f"pipeline {plan.file.id}: {total} stages, {len(plan.done)} done already\n"
+    hours = "GPU hours" if plan.cluster.has_gpus else "process hours"
+    head = [
+        "stage",
+        "after",
+        "processes",
+        "images",
+        "images/s",
+        "wall time",
+        "took",
+        hours,
+        "requeues",
+        "memory",
+        "disk",
+    ]
+    yield aligned([head, *(_row(plan, stage) for stage in plan.pipeline.stages)])
+    yield ""
+    yield from _sums(plan, hours)
+    yield from _sources(plan)
+    yield "\ncommands:"
+    yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in plan.rest)
+
+
+def _row(plan: Plan, stage: Stage) -> list[str]:
+    forecast, record = plan.forecasts.get(stage.name), plan.records.get(stage.name)
+    after = ", ".join(_short(stage.needs)) or "-"
+    took = clock(record.seconds) if record is not None else "done" if stage.name in plan.done else "-"
+    if forecast is None:
+        return [stage.name, after, "1", "-", "-", "-", took, "-", "-", "-", "-"]
+    speed = forecast.speed
+    return [
+        *[stage.name, after, str(forecast.processes)],
+        f"{forecast.images:,}" if forecast.images is not None else UNKNOWN,
+        f"{speed.images_per_second * forecast.processes:,.0f}" if speed is not None else UNKNOWN,
+        clock(forecast.seconds) if forecast.seconds is not None else UNKNOWN,
+        took,
+        hours_told(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
+        str(forecast.requeues) if forecast.requeues is not None else UNKNOWN,
+        f"{forecast.memory_mb / 1000:,.1f} GB" if forecast.memory_mb is not None else UNKNOWN,
+        f"{forecast.disk_mb / 1000:,.2f} GB" if forecast.disk_mb is not None else UNKNOWN,
+    ]
+
+
+def hours_told(hours: float) -> str:
+    """Return GPU hours or the like: two digits below one hour, tenths above."""
+    return f"{hours:,.1f}" if hours >= 1 or not hours else f"{hours:.2g}"
+
+
+def _short(needs: tuple[str, ...], most: int = 2) -> list[str]:
+    return list(needs) if len(needs) <= most else [needs[0], f"{len(needs) - 1} more"]
+
+
+def _sums(plan: Plan, hours: str) -> Iterator[str]:
+    rest = {stage.name: plan.forecasts[stage.name] for stage in plan.rest if stage.name in plan.forecasts}
+    known = {name: seconds for name, found in rest.items() if (seconds := found.seconds) is not None}
+    if not rest:
+        return
+    if not known:
+        yield f"still to do: {len(rest)} trainings, whose cost is unknown"
+        return
+    spent = sum(found.device_hours or 0.0 for found in rest.values())
+    wall = clock(makespan_s(plan.pipeline, known, plan.cluster.places))
+    disk = sum(found.disk_mb or 0.0 for found in rest.values()) / 1000
+    left_out = f"; {len(rest) - len(known)} of unknown cost not counted" if len(known) < len(rest) else ""
+    yield f"still to do: {len(rest)} trainings, {hours_told(spent)} {hours}, {disk:,.1f} GB{left_out}"
+    side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
+    yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    speeds = {found.speed.source for found in plan.forecasts.values() if found.speed is not None}
+    yield from (f"images/s {source}" for source in sorted(speeds))
+    rest = {stage.name: plan.forecasts[stage.name] for stage in plan.rest if stage.name in plan.forecasts}
+    for missing in sorted({found.unknown for found in rest.values() if found.unknown is not None}):
+        stages = [name for name, found in rest.items() if found.unknown == missing]
+        yield f"{UNKNOWN} nothing tells {missing}: {', '.join(_short(tuple(stages), 3))}"
+    if any(found.speed is None for found in rest.values()):
+        yield "  remedy: let a short run of the same recipe finish, or state images_per_second in the cluster file"

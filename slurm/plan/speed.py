@@ -1,0 +1,119 @@
+"""How fast a training is, how much memory and disk it takes: measured by an earlier run, or stated; never guessed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.encoders import Architecture
+from benchmarks.errors import UserError
+from benchmarks.runs.folder import RECORD, completed
+from benchmarks.runs.record import RunRecord
+from slurm.graph.cluster import Cluster
+
+NO_MATTER = ("data", "masking", "layer_decay", "training")
+"""Fields of a recipe that do not change how fast an image is trained; `training.precision` does."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What decides a stage's speed."""
+
+    kind: str
+    """`pretrain`, or the task of a transfer."""
+    recipe: Any
+    recipe_name: str
+    encoder: str | Architecture | None
+    """Of a transfer: what its encoder is built like, or, where only timm or its file tells that, its `ref`."""
+    processes: int
+
+    def images(self, per_epoch: int | None) -> int | None:
+        """Return how many images the whole training takes; None where it is told in epochs of unknown length."""
+        training = self.recipe.training
+        if training.steps is not None:
+            return int(training.steps * training.batch_size)
+        if per_epoch is None:
+            return None
+        return int(training.total_steps(per_epoch // training.batch_size) * training.batch_size)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run on disk."""
+
+    folder: Path
+    record: RunRecord
+
+    @property
+    def kind(self) -> str:
+        return "pretrain" if self.record.task is None else self.record.task.name
+
+    def disk_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second of one process, and where that is known from."""
+
+    images_per_second: float
+    source: str
+    measured: Measured | None = None
+
+
+def finished_runs(runs: Path) -> list[Measured]:
+    """Return the completed runs below `runs`, the newest first."""
+    found = [Measured(path.parent, record) for path in runs.glob(f"*/{RECORD}") if (record := completed(path.parent))]
+    return sorted(found, key=lambda run: run.record.finished_at or "", reverse=True)
+
+
+def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -> Speed | None:
+    """Return the speed that the newest run of the same work has measured, or else what the cluster file states."""
+    for run in runs:
+        rate = run.record.images_per_second
+        if rate is not None and _same_work(training, run) and _same_device(cluster, run.record):
+            source = f"measured by {run.folder.name} on {run.record.environment.device}"
+            return Speed(rate / run.record.processes, source, run)
+    stated = cluster.images_per_second.get(training.recipe_name)
+    return Speed(stated, "stated in the cluster file") if stated is not None else None
+
+
+def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None:
+    """Return what an epoch has trained on in an earlier run with the same data folder; else count the image files.
+
+    None where the data is no folder of images: then only a run can tell.
+    """
+    from benchmarks.runs.fingerprint import find_images
+
+    for run in runs:
+        told: Any = run.record.recipe.resolved.get("training")
+        same = run.kind == training.kind and run.record.data.root == training.recipe.data.root
+        if same and isinstance(told, dict) and told.get("epochs"):
+            return int(run.record.steps * told["batch_size"] / told["epochs"])
+    data = training.recipe.data
+    split = getattr(data, "split", None) or getattr(data, "train_split", None)
+    if isinstance(split, str):
+        with contextlib.suppress(UserError):
+            return len(find_images(Path(data.root) / split))
+    return None
+
+
+def _same_work(training: Training, run: Measured) -> bool:
+    use = run.record.encoder
+    same_encoder = use is None or training.encoder in (use.architecture, use.reference)
+    ours = _essence(training.recipe.model_dump(mode="json"))
+    return training.kind == run.kind and same_encoder and ours == _essence(run.record.recipe.resolved)
+
+
+def _essence(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a recipe's values decides how fast an image is trained."""
+    told = values.get("training")
+    precision = told.get("precision") if isinstance(told, dict) else None
+    return {"precision": precision, **{name: value for name, value in values.items() if name not in NO_MATTER}}
+
+
+def _same_device(cluster: Cluster, record: RunRecord) -> bool:
+    return cluster.device is None or cluster.device.lower() in record.environment.device.lower()

@@ -1,0 +1,1 @@
+"""What runs inside a job: one stage, on each of its nodes."""

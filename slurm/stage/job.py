@@ -1,0 +1,195 @@
+"""What submitit runs: one stage, on this machine or once on every node of a job.
+
+Only the pipeline's folder, the stage's name and what the cluster asks of it are pickled; all else is read from files.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from benchmarks.errors import UserError, WorkFailed
+from benchmarks.files import denials_told
+from benchmarks.runs.folder import completed
+from slurm.graph.stages import Pipeline, Stage
+from slurm.stage import team
+from slurm.stage.requeue import NOTICE, REQUEUE_S, heard, new_attempt
+from slurm.stage.staging import with_local_data
+from slurm.state.attempt import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, RankEnd
+from slurm.state.folder import Held, Manifest, PipelineFolder, hold, is_held
+from slurm.state.observe import BAD, announced_run, observe
+
+SHARED_FILES_S = 30
+"""How long a file may take to show on a shared file system, or somebody to submit again where it is damaged."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage's command ended."""
+
+    code: int
+    cause: RankEnd | None = None
+    """Which of several ranks failed first."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the cluster's file asks of a stage."""
+
+    ranks_per_node: int = 1
+    restarts: int | None = None
+    """How many starts of its job in a row may get no further; None where jobs are not started again."""
+    stage_data: Mapping[str, str] = field(default_factory=dict)
+    """Where the node's own copy of a data folder lies."""
+    stop_notice_s: float | None = None
+    """How long before the time limit Slurm tells; None where there is no limit."""
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long a stage may take to stop after that."""
+        return None if self.stop_notice_s is None else self.stop_notice_s - REQUEUE_S
+
+
+def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
+    """Run a stage and end the process with its exit code, so that Slurm's `afterok` sees a failure."""
+    try:
+        with denials_told():
+            sys.exit(run_stage(pipeline_dir, stage, asked))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(WRONG_CODE)
+
+
+def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
+    """Run the stage's command, in this process or in one process for each rank; return its exit code.
+
+    It does not run when a parent is not completed (Slurm's dependencies cannot be trusted alone), nor when another
+    process is at work on it, nor when too many starts of its job in a row have got no further.
+    Raises UserError where the pipeline's manifest stays missing or damaged.
+    """
+    signal.signal(signal.SIGTERM, _stop_before_work)
+    signal.signal(signal.SIGUSR2, _stop_before_work)
+    folder = PipelineFolder(Path(pipeline_dir))
+    manifest = _read_manifest(folder)
+    os.chdir(manifest.workdir)
+    layout = team.layout_here(asked.ranks_per_node)
+    if layout.node > 0:
+        signal.signal(signal.SIGTERM, _leave_to_the_first_node)
+        signal.signal(signal.SIGUSR2, _leave_to_the_first_node)
+        team.follow(folder, stage, layout, with_local_data(manifest.entry(stage).stage.argv, asked.stage_data))
+        return 0
+    try:
+        with hold(folder.lock(stage), f"stage {stage}"):
+            return _run_held(folder, manifest, manifest.entry(stage).stage, layout, asked)
+    except Held as error:
+        print(error, file=sys.stderr)
+        return BUSY_CODE
+
+
+def _read_manifest(folder: PipelineFolder) -> Manifest:
+    deadline = _deadline()
+    while True:
+        try:
+            return folder.read_manifest()
+        except UserError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(1)
+
+
+def _deadline() -> float:
+    """Return until when files are waited for."""
+    return time.monotonic() + (SHARED_FILES_S if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
+
+
+def _leave_to_the_first_node(_signal: int, _frame: FrameType | None) -> None:
+    pass  # every node gets the signal; while no rank runs here, what follows from it is decided there
+
+
+def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
+    # submitit ignores SIGTERM and requeues on SIGUSR2; while a verb is still being imported there is nothing to save,
+    # and stopping is right. A training loop replaces this by its own handler, which saves first.
+    raise KeyboardInterrupt
+
+
+def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout, asked: Request) -> int:
+    pipeline = manifest.pipeline
+    why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
+    attempt = new_attempt(folder, pipeline, stage, layout.job).model_copy(update={"skipped": why_not})
+    if asked.restarts is not None and attempt.fruitless > asked.restarts:
+        # Its node was lost each time, so that nobody could judge the start before.
+        given_up = {"finished_at": time.time(), "exit_code": FAILED_CODE, "given_up_after": attempt.fruitless}
+        folder.write_attempt(stage.name, attempt.model_copy(update=given_up))
+        return FAILED_CODE
+    folder.write_attempt(stage.name, attempt)
+    if why_not is not None:
+        print(f"skipped: {why_not}", file=sys.stderr)
+        return FAILED_CODE
+    print("$ " + shlex.join(stage.command), flush=True)
+
+    def in_ranks(argv: Sequence[str]) -> Outcome:
+        first = team.lead(folder, stage.name, attempt, layout, argv)
+        return Outcome(0) if first is None else Outcome(first.stage_code, first if first.failed else None)
+
+    with heard(asked.patience_s) as signals:
+        call = in_ranks if layout.world_size > 1 else _in_this_process
+        outcome = _run_verb(folder, stage, lambda argv: call(with_local_data(argv, asked.stage_data)))
+    if outcome.cause is not None:
+        print(outcome.cause.tell(), file=sys.stderr)
+    ended = {"exit_code": outcome.code, "cause": outcome.cause, "noticed": NOTICE in signals}
+    folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
+    return outcome.code
+
+
+def _unfit_parent(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
+    """Return why the stage must not run, or None. On a cluster, give a shared file system time to show the records."""
+    deadline = _deadline()
+    while True:
+        states = {name: observe(folder, pipeline, pipeline.stage(name)).state for name in stage.needs}
+        unfit = next((name for name, state in states.items() if state != "completed"), None)
+        if unfit is None:
+            return None
+        if time.monotonic() >= deadline:
+            return f"parent {unfit} {states[unfit] if states[unfit] in BAD else 'is not completed'}"
+        time.sleep(1)
+
+
+def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str]], Outcome]) -> Outcome:
+    """Run the stage's verb; when another pipeline is at work on the same run, wait for it and take what it made."""
+    try:
+        while (outcome := call(stage.argv)).code == WRONG_CODE and (run := announced_run(folder, stage)):
+            if not is_held(run / ".lock") and completed(run) is None:  # it may have ended since our ranks were refused
+                break
+            print(f"waiting for the other process that is at work on {run}", flush=True)
+            while is_held(run / ".lock"):
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return Outcome(STOPPED_CODE)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Outcome(WRONG_CODE)
+    except WorkFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return Outcome(FAILED_CODE)
+    return outcome
+
+
+def _in_this_process(argv: Sequence[str]) -> Outcome:
+    """Run a verb in this process. A bug's traceback goes to the log; argparse's SystemExit is an exit code too."""
+    import mimbench
+
+    try:
+        return Outcome(mimbench.main(argv))
+    except SystemExit as error:
+        return Outcome(error.code if isinstance(error.code, int) else FAILED_CODE)
+    except Exception:
+        traceback.print_exc()
+        return Outcome(CRASHED_CODE)

@@ -1,0 +1,47 @@
+"""One rank of a stage as a process of its own, a child of the stage's job: `python -m slurm.stage.rank VERB ...`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+
+from slurm.state.attempt import CRASHED_CODE
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str], parent: int) -> int:
+    """Run a verb as a rank of the job whose process id is `parent`; return its exit code.
+
+    A traceback has one of its own: unlike a failure that the verb words itself, it may be worth another start.
+    """
+    die_with(parent)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _stop_before_work)
+    try:
+        import mimbench
+
+        return mimbench.main(argv)
+    except Exception:
+        traceback.print_exc()
+        return CRASHED_CODE
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (prctl(2), Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        sys.exit(1)
+
+
+def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
+    # While a verb is being imported there is nothing to save; the training loop replaces this by its own handler.
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[2:], int(sys.argv[1])))

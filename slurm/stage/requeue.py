@@ -1,0 +1,187 @@
+"""After a start of a stage: whether its Slurm job goes back into the queue, to go on under the same id.
+
+The last line of the batch script asks this: `python -m slurm.stage.requeue FOLDER RESTARTS EXIT_CODE STAGE...`. The
+script outlives whatever kills the stage's own processes, so a stage that was killed, or never began, is judged as well.
+Where Slurm itself ends the job (scancel, preemption, a lost node), it decides what follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.errors import UserError
+from slurm.graph.stages import Pipeline, Stage
+from slurm.state.attempt import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, Attempt, RankEnd
+from slurm.state.folder import PipelineFolder
+from slurm.state.observe import inputs_digest, saved_step
+
+NOTICE = signal.SIGUSR2
+"""What Slurm sends before the time limit, and submitit's name for it."""
+NO_SIGNAL = 0
+REQUEUE_S = 20.0
+"""How long before the time limit a stage must have ended, so that its job can be requeued."""
+
+
+@contextlib.contextmanager
+def heard(patience_s: float | None) -> Iterator[set[int]]:
+    """Yield a set that holds, after the block, the numbers of the signals that this process handled in it.
+
+    Whoever handles them, and even where nothing is handled any more: the interpreter itself writes them down
+    (signal.set_wakeup_fd). When the block is not left within `patience_s` of NOTICE, it hangs: the process says where
+    (faulthandler) and ends with exit code 1, while there is time to requeue its job.
+    """
+    numbers: set[int] = set()
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        while NO_SIGNAL not in numbers:
+            new = os.read(reader, 4096)
+            numbers.update(new)
+            if NOTICE in new and patience_s is not None:
+                faulthandler.dump_traceback_later(patience_s, exit=True)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    listener.start()
+    try:
+        yield numbers
+    finally:
+        signal.set_wakeup_fd(before)
+        os.write(writer, bytes([NO_SIGNAL]))
+        listener.join()
+        faulthandler.cancel_dump_traceback_later()
+        os.close(reader)
+        os.close(writer)
+
+
+def this_job() -> str:
+    """Return the id of the Slurm job around this process: `17`, in an array `17_2`.
+
+    SLURM_JOB_ID will not do: that of an array's last task is the id of the whole array.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array is not None else os.environ["SLURM_JOB_ID"]
+
+
+def this_start() -> str:
+    """Return the id of the Slurm job around this process and how often it was requeued: `17.2`, `17_2.0`."""
+    return f"{this_job()}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+
+
+def new_attempt(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, start: str) -> Attempt:
+    """Return an attempt that begins now, and knows how many starts of the same job before it were in vain."""
+    saved, last = saved_step(folder, stage), folder.read_attempt(stage.name)
+    same_job = last is not None and last.job is not None and _job_of(last.job) == _job_of(start)
+    return Attempt(
+        inputs_digest=inputs_digest(folder, pipeline, stage),
+        host=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        pid=os.getpid(),
+        started_at=time.time(),
+        job=start,
+        saved_step=saved,
+        fruitless=last.fruitless_after(saved) if last is not None and same_job else 0,
+    )
+
+
+def _job_of(start: str) -> str:
+    return start.partition(".")[0]
+
+
+def main(argv: list[str]) -> int:
+    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code.
+
+    Several stages are an array: the number of this job in it says which is meant.
+    """
+    folder, restarts, code, *stages = PipelineFolder(Path(argv[0])), int(argv[1]), int(argv[2]), *argv[3:]
+    name = stages[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(stages) > 1 else 0]
+    try:
+        manifest = folder.read_manifest()
+    except (UserError, PermissionError) as error:
+        print(error, file=sys.stderr)
+        return code or CRASHED_CODE
+    os.chdir(manifest.workdir)
+    if code == BUSY_CODE:  # the attempt is that of another process
+        return code
+    pipeline = manifest.pipeline
+    stage = pipeline.stage(name)
+    attempt = _as_it_ended(folder, pipeline, stage, code)
+    if not _may_go_on(attempt, code) or _slurm_ends_it():
+        return code
+    if attempt.gave_way:  # srun asked it to, because another node's task was lost: that has its code
+        attempt = attempt.model_copy(update={"exit_code": code})
+        folder.write_attempt(name, attempt)
+    fruitless = attempt.fruitless_after(saved_step(folder, stage))
+    if fruitless <= restarts:
+        requeue_this_job()
+        return code
+    folder.write_attempt(name, attempt.model_copy(update={"given_up_after": fruitless}))
+    print(f"given up: {fruitless} starts in a row have left no new checkpoint", file=sys.stderr)
+    return code
+
+
+def _as_it_ended(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, code: int) -> Attempt:
+    """Return this start's attempt; how it ended is added where its process could not write that any more."""
+    attempt = folder.read_attempt(stage.name)
+    if attempt is None or attempt.job != this_start():
+        attempt = new_attempt(folder, pipeline, stage, this_start())
+    if attempt.finished_at is not None or attempt.skipped is not None:
+        return attempt
+    # A stage that names its failure (FATAL_CODES) has also written it: this one hung, or something around it broke.
+    exit_code = CRASHED_CODE if code in (0, *FATAL_CODES) else code
+    ended = {"finished_at": time.time(), "exit_code": exit_code, "cause": _killed(attempt, code)}
+    attempt = attempt.model_copy(update=ended)
+    folder.write_attempt(stage.name, attempt)
+    return attempt
+
+
+def _killed(attempt: Attempt, code: int) -> RankEnd | None:
+    """Return what srun's exit code tells of a process that was killed: 128 + signal."""
+    if code - 128 not in set(signal.Signals):
+        return None
+    return RankEnd(rank=0, host=attempt.host, exit_code=128 - code, at=time.time())
+
+
+def _may_go_on(attempt: Attempt, code: int) -> bool:
+    """Tell whether another start could end better than this one."""
+    if code == 0 or attempt.exit_code in FATAL_CODES or attempt.skipped is not None:
+        return False
+    return not attempt.gave_way or code != STOPPED_CODE
+
+
+def _slurm_ends_it() -> bool:
+    """Tell whether Slurm is already ending this job: cancelled jobs must not come back."""
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", this_job()]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return asked.returncode == 0 and asked.stdout.strip() != "RUNNING"
+    return False
+
+
+def requeue_this_job() -> None:
+    """Have Slurm end this job and start it again under the same id, with its children still waiting for it.
+
+    It kills the job at once, so everything must be saved and written down before. Says so where Slurm will not.
+    """
+    try:
+        command = ["scontrol", "requeue", this_job()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"not requeued: {error}", file=sys.stderr)
+        return
+    if done.returncode:
+        print(f"not requeued: {done.stderr.strip()}\n  `mimbench pipeline resume` goes on", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

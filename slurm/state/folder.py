@@ -1,0 +1,254 @@
+"""The folder of a pipeline: its file, its manifest, and what each stage's last attempt left behind.
+
+pipelines/<id>/pipeline.yaml          the file, resolved
+pipelines/<id>/cluster.yaml           where it was launched last
+pipelines/<id>/code/<digest>/         the program as it was when stages were submitted
+pipelines/<id>/manifest.json          stages with command, needs, job and last known state
+pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
+pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
+pipelines/<id>/logs/<stage>/          submitit's files and the log of every attempt; of an array's task, links to them
+pipelines/<id>/report/                the comparison
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from benchmarks.config import Config
+from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files import make_folder, open_lock, write_atomically
+from slurm.graph.stages import Pipeline, Stage
+from slurm.state.attempt import Attempt
+
+LOOKING_S = 0.3
+
+
+class Job(Config):
+    """A submitted stage: a Slurm job, or the process that submitit's local executor started."""
+
+    executor: Literal["local", "slurm"]
+    id: str
+    gpus: tuple[int, ...] = ()
+    """The GPUs that a local stage was given."""
+
+
+class Entry(Config):
+    """One stage in the manifest."""
+
+    stage: Stage
+    job: Job | None = None
+    state: str = "waiting"
+    """As the launcher or the stage's end last saw it; the truth is `slurm.state.observe.observe`."""
+
+
+class Places(Config):
+    """Where pipelines and runs lie, as they were named: relative to the working directory, or absolute."""
+
+    pipelines: Path = Path("pipelines")
+    runs: Path = Path("runs")
+
+
+class Manifest(Config):
+    """What was launched, from which working directory."""
+
+    schema_version: Literal[1] = 1
+    id: str
+    cluster: str
+    workdir: str
+    """Relative paths in the commands start here."""
+    places: Places = Places()
+    code: str
+    """The snapshot of the program that newly submitted stages run."""
+    entries: tuple[Entry, ...]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return Pipeline(id=self.id, stages=tuple(entry.stage for entry in self.entries))
+
+    def entry(self, stage: str) -> Entry:
+        return next(entry for entry in self.entries if entry.stage.name == stage)
+
+
+class PipelineFolder:
+    """The paths of one pipeline, and how its files are read and written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.resolve().name
+        self.file = path / "pipeline.yaml"
+        self.cluster = path / "cluster.yaml"
+        self.manifest = path / "manifest.json"
+        self.report = path / "report"
+        self.lock_file = path / ".lock"
+        """Held by the launcher, and by it alone."""
+
+    def announcement(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.json"
+
+    def attempt(self, stage: str) -> Path:
+        return self.path / "attempts" / f"{stage}.json"
+
+    def lock(self, stage: str) -> Path:
+        return self.path / "attempts" / f"{stage}.lock"
+
+    def logs(self, stage: str) -> Path:
+        return self.path / "logs" / stage
+
+    def newest_log(self, stage: str) -> Path | None:
+        """Return the log of the last attempt, on its first node; None when there is none."""
+        logs = [log for log in self.logs(stage).glob("*_0_log.out") if log.is_file()]
+        return max(logs, key=lambda log: log.stat().st_mtime_ns) if logs else None
+
+    def other_nodes_logs(self, log: Path) -> list[Path]:
+        """Return what the other nodes of the attempt with this log have written."""
+        job = log.name.removesuffix("_0_log.out")
+        return sorted(other for other in log.parent.glob(f"{job}_*_log.out") if other != log and other.is_file())
+
+    def create(self) -> None:
+        for name in ("stages", "attempts", "logs"):
+            make_folder(self.path / name)
+
+    def read_manifest(self) -> Manifest:
+        found = read_as(Manifest, self.manifest)
+        if found is None:
+            remedy = "submit the pipeline again; finished stages are kept"
+            raise UserError.about(str(self.manifest), "(missing or damaged)", "a manifest of schema version 1", remedy)
+        return found
+
+    def find_manifest(self) -> Manifest | None:
+        return read_as(Manifest, self.manifest)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        write_atomically(self.manifest, manifest.model_dump_json(indent=2).encode())
+
+    def read_attempt(self, stage: str) -> Attempt | None:
+        return read_as(Attempt, self.attempt(stage))
+
+    def write_attempt(self, stage: str, attempt: Attempt) -> None:
+        write_atomically(self.attempt(stage), attempt.model_dump_json(indent=2).encode())
+
+    def forget_attempt(self, stage: str) -> None:
+        """Clear what the last attempt left, so that whatever is found later is the next one's."""
+        self.attempt(stage).unlink(missing_ok=True)
+        self.announcement(stage).unlink(missing_ok=True)
+
+
+T = TypeVar("T", bound=Config)
+
+
+def read_as(schema: type[T], path: Path) -> T | None:
+    """Return what a JSON file holds; None when it is missing or damaged. Raises PermissionError as it is."""
+    try:
+        return schema.model_validate_json(path.read_bytes())
+    except PermissionError:
+        raise
+    except (OSError, ValidationError):
+        return None
+
+
+class Held(UserError):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def hold(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`, with our process id and host written in it. Raises Held when another process does.
+
+    The kernel lets go of it when the process ends, however it ends. It is a lock of lockf's kind: not inherited by
+    loader workers, which outlive a killed stage by seconds; lost when this process opens and closes the file again.
+    """
+    handle = open_lock(path)
+    try:
+        if not _take(handle):
+            rule = f"worked on by one process at a time, now by {read_holder(path) or 'an unknown one'}"
+            raise Held.about(what, str(path.parent), rule, "wait for it, or stop it: `mimbench pipeline cancel`")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    """Take the lock; try for a moment, because `is_held` takes it for an instant when it looks."""
+    deadline = time.monotonic() + LOOKING_S
+    while True:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a living process holds the lock file."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return True
+        raise
+    finally:
+        os.close(handle)
+    return False
+
+
+def read_holder(path: Path) -> str:
+    """Return `process PID on HOST` of the last holder, or an empty text."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def holder_pid(path: Path) -> int | None:
+    """Return the process id of a living holder on this host; None when there is none here."""
+    words = read_holder(path).split()
+    here = len(words) == 4 and words[3] == socket.gethostname()
+    return int(words[1]) if here and is_held(path) else None
+
+
+def signal_process(pid: int, number: int) -> bool:
+    """Send a signal to a process, which may have ended; return False where it is another person's."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
+
+
+def find_pipeline(root: Path, text: str) -> PipelineFolder:
+    """Return the pipeline folder named by its path, its id, or any beginning that only one id has."""
+    if (Path(text) / "manifest.json").is_file():
+        return PipelineFolder(Path(text))
+    known = list_pipelines(root)
+    found = [folder for folder in known if folder.id == text] or [f for f in known if f.id.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    rule = f"the id of one pipeline in {root}/" + (f" ({len(found)} begin so)" if found else "")
+    raise UserError.about("pipeline", text, rule, did_you_mean(text, [folder.id for folder in known]))
+
+
+def list_pipelines(root: Path) -> list[PipelineFolder]:
+    """Return the launched pipelines below `root`, the last launched first."""
+    manifests = sorted(root.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [PipelineFolder(path.parent) for path in manifests]

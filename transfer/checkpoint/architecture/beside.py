@@ -1,0 +1,120 @@
+"""What lies beside a checkpoint and describes it: `FILE.json` of `checkpoint convert`, and timm's config.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from pydantic import ValidationError
+
+from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
+from benchmarks.engine.backbone import build_backbone, window_size
+from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.files.checkpoint_file import CheckpointFile
+
+# Arguments of timm.create_model itself: they fetch weights or change what is returned, and describe no encoder.
+_NOT_THE_ENCODERS = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "pretrained_filter_fn"),
+    *("checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only", "out_indices"),
+    "num_classes",
+}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a description says of the checkpoint it lies beside."""
+
+    inferred: Inferred
+    stage: InitStage | None = None
+    epochs: int | None = None
+    normalisation: Normalisation | None = None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object; empty where there is no such file, or none that is one."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
+    """Return what is written beside `file`; None where nothing is, or what is there belongs to other weights.
+
+    Raises UserError where the description names an encoder that timm cannot build.
+    """
+    about = read_json(file.path.with_name(file.path.name + ".json"))
+    if about.get("sha256") == file.sha256 and "architecture" in about:
+        named = {key: about.get(key) for key in ("arguments", "norm_eps")}
+        stage, epochs = about.get("stage"), about.get("epochs")
+        inferred = _built(f"{file.path.name}.json", about["architecture"], named, about.get("image_size_px"))
+        return Described(
+            inferred,
+            stage if stage in get_args(TrainedStage) else None,
+            epochs if type(epochs) is int else None,
+            _normalisation(f"{file.path.name}.json", about, inferred),
+        )
+    config = read_json(file.path.with_name("config.json"))
+    if in_timm_layout and "architecture" in config and "model_type" not in config:
+        arguments = config.get("model_args") or {}
+        inferred = _built("config.json", config["architecture"], {"arguments": arguments}, _size(config))
+        return Described(inferred, normalisation=_normalisation("config.json", _cfg(config), inferred))
+    return None
+
+
+def _size(config: Mapping[str, Any]) -> int | None:
+    """Return the image size of timm's config: in `pretrained_cfg`, or at the top in older ones."""
+    size = _cfg(config).get("input_size")
+    return size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else None
+
+
+def _cfg(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    cfg = config.get("pretrained_cfg", config)
+    return cfg if isinstance(cfg, dict) else {}
+
+
+def _normalisation(source: str, told: Mapping[str, Any], inferred: Inferred) -> Normalisation | None:
+    """Return the mean and std that are told; None where they are not. Raises UserError where they cannot be meant."""
+    mean, std = told.get("mean"), told.get("std")
+    if mean is None or std is None:
+        return None
+    channels = inferred.architecture.in_chans
+    for name, values, least in (("mean", mean, 0.0), ("std", std, 1e-6)):
+        sound = isinstance(values, list) and all(type(value) in (int, float) and value >= least for value in values)
+        if not sound or len(values) != channels:
+            rule = f"{channels} numbers, one for each channel, {'above' if least else 'not below'} 0"
+            raise UserError.about(f"{name} in {source}", values, rule, "mend the file, or move it away")
+    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -> Inferred:
+    """Build the model that is described, without its memory, and return what it is."""
+    remedy = "mend the file, or move it away: the tensors then tell what they can"
+    try:
+        given = Architecture(name=name, **fields)
+    except ValidationError as error:
+        rule = f"a description ({str(error).splitlines()[0]})"
+        raise UserError.about(source, "(damaged)", rule, remedy) from None
+    arguments = {key: value for key, value in given.arguments.items() if key not in _NOT_THE_ENCODERS}
+    if image_size_px is not None:
+        arguments.setdefault("img_size", image_size_px)
+    architecture = given.model_copy(update={"arguments": arguments})
+    try:
+        return inferred_from(architecture)
+    except UserError as error:
+        raise UserError.about(source, name, f"an encoder that timm builds ({error})", remedy) from None
+
+
+def inferred_from(architecture: Architecture) -> Inferred:
+    """Return sizes and window as timm builds them. Raises UserError where it cannot."""
+    with torch.device("meta"):
+        model: Any = build_backbone(architecture, None, whole_windows=False)
+    embed = model.patch_embed
+    size = getattr(embed, "img_size", None)
+    return Inferred(architecture, size[0] if size else None, embed.patch_size[0], window_size(model))

@@ -1,0 +1,48 @@
+"""What Hugging Face's config.json says beside weights, where the tensors cannot tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.beside import read_json
+from transfer.checkpoint.layouts.layout import Family
+
+TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
+
+
+def read_config(checkpoint: Path) -> dict[str, Any]:
+    """Return the config.json beside a checkpoint file; empty where there is none, or none that is JSON."""
+    data = read_json(checkpoint.parent / "config.json")
+    return data if "model_type" in data else {}
+
+
+def heads(config: Mapping[str, Any]) -> int | None:
+    """Return a ViT's number of heads; Swin's stand in its tensors."""
+    found = config.get("num_attention_heads")
+    return found if isinstance(found, int) else None
+
+
+def norm_eps(config: Mapping[str, Any], family: Family) -> float | None:
+    """Return the LayerNorms' eps where it is not timm's own; None where it is, or is not told."""
+    found = config.get("layer_norm_eps")
+    return found if isinstance(found, float) and found != TIMM_EPS[family] else None
+
+
+def check_registers(config: Mapping[str, Any], found: int) -> None:
+    """Raise UserError where DINOv2's config tells another number of register tokens than the weights hold."""
+    told = config.get("num_register_tokens", found)
+    if told != found:
+        rule = f"{told}, the num_register_tokens of config.json"
+        raise UserError.about("register_tokens", found, rule, "the checkpoint is incomplete: get it again")
+
+
+def swinv2_arguments(config: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Return SwinV2's image size and windows, which its tensors do not hold."""
+    same = ("window_size", "pretrained_window_sizes")
+    names = {"image_size": "img_size", **dict(zip(same, same, strict=True))}
+    return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}

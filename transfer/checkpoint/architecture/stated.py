@@ -1,0 +1,214 @@
+"""The architecture that a person states, against the one that a file tells.
+
+What no tensor tells (SwinV2's windows, a plain ViT's heads, an image size) the statement settles. What tensors do tell
+must agree, down to names and shapes. Windows, and a ViT's image size, are what a name like
+`swin_base_patch4_window7_224` was first trained at, and what every fine-tuning may change: there the file counts, and
+the difference is noted. Sizes that an entry of ours spells out among its arguments are meant, and must agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models.beit import Beit
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from benchmarks.encoders import Architecture, find_architecture, plain_window, windows_as_json
+from benchmarks.engine.backbone import build_backbone, stage_windows
+from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.beside import inferred_from
+from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.swin_windows import window_argument
+from transfer.checkpoint.layouts.layout import Shapes
+
+_FAMILIES = {SwinTransformer: "Swin", SwinTransformerV2: "SwinV2", Beit: "BEiT", VisionTransformer: "ViT"}
+_SIZES = ("img_size", "window_size", "pretrained_window_sizes")
+"""Arguments that the same weights can have other values of, resized."""
+_SIZED = ("relative_position_bias_table", "pos_embed")
+"""Tensors whose shape follows from them."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """An architecture as a person names it."""
+
+    name: str
+    architecture: Architecture
+
+
+def state(name: str) -> Stated:
+    """Return the architecture named on the command line: an encoder of ours, a YAML file of that form, or timm's.
+
+    Raises UserError for anything else, and for families that are not read from files.
+    """
+    architecture = find_architecture(name)
+    architecture = architecture.model_copy(update={"name": architecture.name.split(".")[0]})  # timm's tag: weights
+    _family(_on_meta(architecture), name)
+    return Stated(Path(name).stem if name.endswith((".yaml", ".yml")) else name, architecture)
+
+
+def settle(stated: Stated, told: Inferred, found: Shapes) -> Inferred:
+    """Return the stated architecture with the sizes that the file tells.
+
+    `told` is what the file tells, `found` its tensors' shapes in timm's layout. Raises UserError that names each
+    property that differs.
+    """
+    theirs = _on_meta(told.architecture)
+    size = told.image_size_px
+    ours = _on_meta(stated.architecture)
+    if stage_windows(ours) and "img_size" not in stated.architecture.arguments:
+        ours = _on_meta(stated.architecture, size)  # windows as they are clipped at the file's image size
+    differences = _differences(_properties(theirs), _properties(ours), stated, told)
+    if not differences.wrong:
+        differences = replace(differences, wrong=_unlike(theirs, ours, found))
+    if differences.wrong:
+        raise _disagreement(stated, differences.wrong)
+    architecture = stated.architecture if size is None else stated.architecture.at_size(size)
+    if differences.sizes:
+        architecture = architecture.with_arguments(**_sizes_of(theirs, differences.sizes))
+    settled = inferred_from(architecture)
+    remarks = tuple(f"{name}: as in the file; {ours} in {stated.name}" for name, (_, ours) in differences.sizes.items())
+    untold = {"img_size": told.assumed["img_size"]} if differences.sizes and "img_size" in told.assumed else {}
+    return replace(settled, remarks=remarks, assumed=untold, image_size_px=None if untold else settled.image_size_px)
+
+
+def settle_unclear(stated: Stated, found: Shapes, unclear: UserError) -> Inferred:
+    """Return the stated architecture of a file whose tensors leave it open, as `unclear` says: all of them must fit.
+
+    Raises UserError that names each tensor that does not.
+    """
+    wants = {name: tuple(tensor.shape) for name, tensor in _on_meta(stated.architecture).state_dict().items()}
+    wrong: dict[str, Values] = {
+        name: (found.get(name, "no such tensor"), shape) for name, shape in wants.items() if found.get(name) != shape
+    }
+    if wrong:
+        raise _disagreement(stated, wrong) from unclear
+    return inferred_from(stated.architecture)
+
+
+def check_stated(stated: Stated, architecture: Architecture) -> None:
+    """Check a statement against an encoder whose architecture is on record, which stays as it is."""
+    told = inferred_from(architecture)
+    settle(stated, told, {name: tuple(t.shape) for name, t in _on_meta(architecture).state_dict().items()})
+
+
+Values = tuple[object, object]
+"""The file's, and that of the stated architecture."""
+
+
+@dataclass(frozen=True)
+class _Differences:
+    wrong: Mapping[str, Values]
+    sizes: Mapping[str, Values]
+    """Legitimate: the same weights, resized."""
+
+
+def _on_meta(architecture: Architecture, image_size_px: int | None = None) -> Any:
+    with torch.device("meta"):
+        return build_backbone(architecture, image_size_px, whole_windows=False)
+
+
+def _family(model: nn.Module, name: str) -> str:
+    for kind, family in _FAMILIES.items():
+        if isinstance(model, kind):
+            return family
+    rule = f"one of the families that are read from files: {', '.join(_FAMILIES.values())}"
+    raise UserError.about("--architecture", f"{name} ({type(model).__name__})", rule, "name the encoder's own")
+
+
+def _properties(model: Any) -> dict[str, object]:
+    """Return what makes two encoders differ, under the names of timm's arguments."""
+    embed, windows = model.patch_embed, stage_windows(model)
+    stages = [layer.blocks for layer in model.layers] if windows else [model.blocks]
+    attentions = [blocks[0].attn for blocks in stages]
+    several = _values if windows else lambda values: values[0]
+    found: dict[str, object] = {
+        "family": _family(model, type(model).__name__),
+        "in_chans": embed.proj.in_channels,
+        "patch_size": plain_window(embed.patch_size),
+        "embed_dim": embed.proj.out_channels,
+        "depths" if windows else "depth": several([len(blocks) for blocks in stages]),
+        "num_heads": several([attention.num_heads for attention in attentions]),
+        "mlp_width": stages[0][0].mlp.fc1.out_features,
+        "img_size": plain_window(embed.img_size),
+    }
+    if windows:
+        found["window_size"] = _values([plain_window(window) for window in windows])
+    if windows and hasattr(attentions[0], "pretrained_window_size"):
+        found["pretrained_window_sizes"] = _values([plain_window(a.pretrained_window_size) for a in attentions])
+    return found
+
+
+def _values(values: list[Any]) -> object:
+    """Return the stages' values, so that it can be read: `(2, 2, 6, 2)`."""
+    return tuple(values)
+
+
+def _differences(
+    theirs: Mapping[str, object], ours: Mapping[str, object], stated: Stated, told: Inferred
+) -> _Differences:
+    if theirs["family"] != ours["family"]:  # everything else would differ as well, and say less
+        return _Differences({"family": (theirs["family"], ours["family"])}, {})
+    wrong: dict[str, Values] = {}
+    sizes: dict[str, Values] = {}
+    for name in theirs:
+        spelled_out = name in stated.architecture.arguments
+        if theirs[name] == ours[name] or _is_untold(name, told):
+            continue
+        if name not in _SIZES or spelled_out:
+            wrong[name] = theirs[name], ours[name]
+        elif name != "img_size" or "window_size" not in theirs:  # a Swin's tensors depend on its windows alone
+            sizes[name] = theirs[name], ours[name]
+    return _Differences(wrong, sizes)
+
+
+def _is_untold(name: str, told: Inferred) -> bool:
+    return name in told.assumed or (name == "img_size" and told.image_size_px is None)
+
+
+def _unlike(theirs: nn.Module, ours: nn.Module, found: Shapes) -> dict[str, Values]:
+    """Return the tensors that only one of them has, or that have another shape; those of many blocks once.
+
+    What the file lacks of both is its own damage, and is reported when it is loaded.
+    """
+    has, wants = (
+        {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} for model in (theirs, ours)
+    )
+    has = {name: shape for name, shape in has.items() if name in found or name in wants}
+    has |= {name: found[name] for name in wants if name in found and name not in has}
+    unlike: dict[str, Values] = {}
+    for name in {**has, **wants}:
+        if has.get(name) != wants.get(name) and not (name in has and name in wants and name.endswith(_SIZED)):
+            shown = re.sub(r"\.\d+\.", ".*.", name)
+            unlike.setdefault(shown, (has.get(name, "no such tensor"), wants.get(name, "no such tensor")))
+    return unlike
+
+
+def _disagreement(stated: Stated, wrong: Mapping[str, Values], limit: int = 8) -> UserError:
+    lines = [f"{name}: the file has {theirs}, {stated.name} has {ours}" for name, (theirs, ours) in wrong.items()]
+    more = f"; and {len(lines) - limit} more" if len(lines) > limit else ""
+    rule = f"the architecture that the file's tensors tell: {'; '.join(lines[:limit])}{more}"
+    remedy = "leave --architecture out, state the one it was trained with, or take the file that was meant"
+    return UserError.about("--architecture", stated.name, rule, remedy)
+
+
+def _sizes_of(theirs: Any, differing: Mapping[str, Values]) -> dict[str, Any]:
+    """Return the file's sizes as timm's arguments."""
+    windows = stage_windows(theirs)
+    if not windows:
+        return {}  # the image size is set already
+    side = theirs.patch_embed.img_size[0]
+    stage_px = [theirs.patch_embed.patch_size[0] * 2**stage for stage in range(len(windows))]
+    sizes: dict[str, Any] = {"img_size": side, "window_size": window_argument(windows, side, stage_px)}
+    if "pretrained_window_sizes" in differing:
+        attentions = [layer.blocks[0].attn for layer in theirs.layers]
+        sizes["pretrained_window_sizes"] = windows_as_json(a.pretrained_window_size for a in attentions)
+    return sizes

@@ -1,0 +1,1 @@
+"""A file as tensors: containers, shards, recognition by content, refusals in words."""

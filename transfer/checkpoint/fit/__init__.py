@@ -1,0 +1,1 @@
+"""Tensors of another size: resized, never dropped."""

@@ -1,0 +1,167 @@
+"""What a tensor is called in the user's own file, wrappers included: people never see timm's names in theirs.
+
+Which of the file's tensors one of timm's is made of is observed, by reading the file's names once more with tensors
+that remember what they came from. So renaming, joining and splitting need no second table, and any spelling is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.errors import UserError, printable
+from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
+
+_NUMBER = re.compile(r"\d+")
+# A tensor of timm's, among the words of a message.
+_TENSOR = re.compile(
+    r"(?:(?:patch_embed|layers|blocks|norm|rel_pos_bias)\.[\w.]*\w*[a-z]|(?:cls_token|pos_embed|reg_token))(?![\w.*])"
+)
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """The names of one file's encoder."""
+
+    layout: Layout
+    prefix: str
+    """What wraps every name in the file, e.g. `module.backbone.`."""
+    shapes: Shapes
+    """Of the encoder's tensors, under the layout's names."""
+
+    def told(self, name: str) -> str:
+        """Return ` (in the file: NAMES)` for timm's name of a tensor, nothing where the file has the same name."""
+        found = self.of(name)
+        if found == (name,):
+            return ""
+        return f" (in the file: {', '.join(found)})" if found else " (timm's name)"
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Return the file's own names of what is wrong with timm's `name`; none where the layout cannot tell.
+
+        For a tensor that the file keeps in parts, these are the parts that are missing, else those of another shape
+        than the rest, else all.
+        """
+        parts = self._made_of.get(name) or self._would_be_made_of(name)
+        missing = [part for part in parts if part not in self.shapes]
+        return tuple(self.prefix + part for part in sorted(missing or self._odd(parts)))
+
+    def explain(self, error: UserError) -> UserError:
+        """Return the same complaint, with the file's own names of the tensors in it."""
+        own = [name for tensor in _TENSOR.findall(str(error)) for name in self.of(tensor) if name != tensor]
+        return UserError(f"{error}\n  in the file: {printable(', '.join(own))}") if own else error
+
+    @cached_property
+    def _made_of(self) -> dict[str, frozenset[str]]:
+        """For each of timm's names the names that it is read from."""
+        return self._read(self.shapes)
+
+    def _read(self, shapes: Shapes) -> dict[str, frozenset[str]]:
+        read = self.layout.to_timm({name: _traced(name, shape) for name, shape in shapes.items()})
+        return {name: _origins(tensor) for name, tensor in read.items()}
+
+    def _odd(self, parts: Iterable[str]) -> list[str]:
+        shapes = Counter(self.shapes[part] for part in parts)
+        usual = shapes.most_common(1)[0][0] if len(shapes) > 1 else None
+        return [part for part in parts if self.shapes[part] != usual]
+
+    def _would_be_made_of(self, name: str) -> frozenset[str]:
+        """Return the first guess at the names of a tensor that is missing from which it would indeed be read."""
+        for guess in self._guesses(name):
+            mended = dict.fromkeys(guess, (12,))  # of one shape, that can be cut in three, or in four
+            try:
+                if self._read({**self.shapes, **mended}).get(name) == guess:
+                    return guess
+            except UserError:  # two tensors would have become one
+                continue
+        return frozenset()
+
+    def _guesses(self, name: str) -> Iterable[frozenset[str]]:
+        """Yield names as other blocks have them, as the layout writes them, as the nearest relatives are spelt."""
+        kind, numbers = _kind(name), _NUMBER.findall(name)
+        for relative, parts in self._made_of.items():
+            if _kind(relative) == kind and all(_NUMBER.findall(part) == _NUMBER.findall(relative) for part in parts):
+                yield frozenset(_renumbered(part, numbers) for part in parts)
+                break
+        written = self._as_written(name)
+        if {_kind(part) for part in written} <= set(map(_kind, self.shapes)):
+            yield written
+        for relative, parts in sorted(self._made_of.items(), key=lambda item: -_shared(name, item[0])):
+            if (shared := _shared(name, relative)) and all(part.endswith(relative[shared:]) for part in parts):
+                yield frozenset(part[: len(part) - len(relative) + shared] + name[shared:] for part in parts)
+                break
+        yield written
+
+    def _as_written(self, name: str) -> frozenset[str]:
+        """Return what the layout writes `name` as, among the names that a whole encoder has."""
+        numbers = _NUMBER.findall(name)
+        block = {_renumbered(other, numbers) for other in self._made_of if len(_NUMBER.findall(other)) == len(numbers)}
+        whole: Weights = {other: _traced(other, (12,)) for other in (*self._made_of, *block, name)}
+        written = self.layout.named_back(whole)
+        return frozenset(part for part, tensor in written.items() if name in _origins(tensor))
+
+
+def differing(names: FileNames | None, timm: Iterable[str]) -> dict[str, list[str]]:
+    """Return, by timm's name, the file's own names of the tensors that it calls otherwise."""
+    if names is None:
+        return {}
+    found: Mapping[str, tuple[str, ...]] = {name: names.of(name) for name in timm}
+    return {name: list(own) for name, own in found.items() if own and own != (name,)}
+
+
+class _Traced(Tensor):
+    """A tensor without values that remembers the names it was made of, through whatever a layout does to it."""
+
+    origins: frozenset[str] = frozenset()
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+        origins = frozenset().union(*(tensor.origins for tensor in _tensors(args)))
+        for tensor in _tensors((made,)):
+            tensor.origins = origins
+        return made
+
+
+def _tensors(values: Any) -> Iterable[_Traced]:
+    for value in values:
+        if isinstance(value, _Traced):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _traced(name: str, shape: tuple[int, ...]) -> _Traced:
+    tensor = torch.empty(shape, device="meta").as_subclass(_Traced)
+    tensor.origins = frozenset({name})
+    return tensor
+
+
+def _origins(tensor: Tensor) -> frozenset[str]:
+    return tensor.origins if isinstance(tensor, _Traced) else frozenset()
+
+
+def _shared(name: str, other: str) -> int:
+    """Return how many letters two names share, up to the last dot among them; 0 for the same name."""
+    shared = 0
+    for at, (one, two) in enumerate(zip(name, other, strict=False)):
+        if one != two:
+            break
+        shared = at + 1 if one == "." else shared
+    return shared if name != other else 0
+
+
+def _kind(name: str) -> str:
+    return _NUMBER.sub("#", name)
+
+
+def _renumbered(name: str, numbers: list[str]) -> str:
+    left = iter(numbers)
+    return _NUMBER.sub(lambda _: next(left), name)

@@ -1,0 +1,1 @@
+"""Pickles carried out without running code."""

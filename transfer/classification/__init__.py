@@ -1,0 +1,1 @@
+"""Image classification: fine-tuning, linear and attentive probes, nearest neighbours."""

@@ -1,0 +1,48 @@
+"""Image classification: fine-tuning, linear and attentive probes, nearest neighbours."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from benchmarks.catalogue.tasks import Task
+from benchmarks.config import Family
+from benchmarks.runs.record import RunRecord
+from transfer.adapter import Transfer
+from transfer.classification.recipe import (
+    AttentiveRecipe,
+    ClassificationRecipe,
+    FinetuneRecipe,
+    KnnRecipe,
+    LinearRecipe,
+)
+from transfer.images.labelled import ClassificationSets
+from transfer.images.read import read_classification_data
+
+PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
+    "finetune": (FinetuneRecipe, "transfer.classification.finetune:finetune"),
+    "linear": (LinearRecipe, "transfer.classification.linear:linear_probe"),
+    "attentive": (AttentiveRecipe, "transfer.classification.attentive:attentive_probe"),
+    "knn": (KnnRecipe, "transfer.classification.knn:nearest_neighbours"),
+}
+"""The recipe of each protocol, and the function that carries it out."""
+
+
+class ClassificationAdapter:
+    """One data set, several protocols: the recipe names its own."""
+
+    recipe = Family("protocol", {name: recipe for name, (recipe, _) in PROTOCOLS.items()}, default="finetune")
+    config_field = None
+
+    def missing_requirements(self) -> list[str]:
+        return []
+
+    def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
+        if recipe.data.root is not None:
+            task.provide(Path(recipe.data.root))
+        return read_classification_data(recipe.data, task.num_classes)
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        module, _, name = PROTOCOLS[transfer.work.config.protocol][1].partition(":")
+        record: RunRecord = getattr(importlib.import_module(module), name)(transfer)  # torch, only now
+        return record

@@ -1,0 +1,89 @@
+"""The attentive probe: a learned query pools the patch tokens of a frozen encoder, a linear classifier follows.
+
+Source: V-JEPA (Bardes et al. 2024, facebookresearch/jepa `attentive_pooler.py`): norm, cross-attention of one query,
+an MLP with a residual, a linear layer. The layer is timm's. V-JEPA adds the query itself to what it has pooled; here
+the bias of the output projection holds that constant.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from timm.layers import AttentionPoolLatent
+from torch import Tensor, nn
+
+from benchmarks.engine.optim import parameter_groups
+from benchmarks.errors import UserError
+from benchmarks.runs.record import RunRecord
+from transfer.adapter import Transfer
+from transfer.classification.evaluate import Predictions
+from transfer.classification.problem import ClassificationProblem
+from transfer.classification.recipe import AttentiveRecipe
+from transfer.classification.trained import train_classifier
+from transfer.encoder.features import FrozenEncoder, chosen_layers
+from transfer.encoder.model import build_model
+
+
+def attentive_probe(transfer: Transfer) -> RunRecord:
+    """Train an attentive probe on a frozen encoder and return the completed record."""
+    return train_classifier(transfer, AttentiveProbing)
+
+
+class AttentiveProbing(ClassificationProblem[AttentiveRecipe]):
+    """An attentive probe as a problem for the training loop."""
+
+    model: AttentiveProbe
+
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer)
+        recipe = self.recipe
+        backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
+        layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
+        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
+        self.model = AttentiveProbe(frozen, recipe, self.classes).to(self.device)
+        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+
+    @property
+    def state(self) -> nn.Module:
+        """The probe alone: the encoder does not change."""
+        return self.model.head
+
+    def outputs(self, images: Tensor) -> list[Tensor]:
+        return [self.model(images)]
+
+    def predict(self, images: Tensor) -> Predictions:
+        return Predictions(self.model(images))
+
+
+class AttentiveProbe(nn.Module):
+    """A frozen encoder, attention pooling of its patch tokens, and a linear classifier."""
+
+    def __init__(self, encoder: FrozenEncoder, recipe: AttentiveRecipe, classes: int) -> None:
+        super().__init__()
+        (width,) = encoder.widths
+        if width % recipe.heads:
+            rule = f"a divisor of the width of the encoder's tokens ({width})"
+            raise UserError.about("heads", recipe.heads, rule, "set heads=N")
+        self.encoder = encoder
+        pool = AttentionPoolLatent(
+            width, num_heads=recipe.heads, mlp_ratio=recipe.mlp_ratio, norm_layer=nn.LayerNorm, pool_type="token"
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), pool, nn.Linear(width, classes))
+        self.head.apply(lambda module: _init(module, recipe.init_std))
+        nn.init.trunc_normal_(pool.latent, std=recipe.init_std)
+        with torch.no_grad():  # as V-JEPA does in the first block of a pooler
+            pool.proj.weight.div_(math.sqrt(2))
+            pool.mlp.fc2.weight.div_(math.sqrt(2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, classes]."""
+        (tokens,) = self.encoder.patches(images)
+        logits: Tensor = self.head(tokens.float())
+        return logits
+
+
+def _init(module: nn.Module, std: float) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=std)
+        nn.init.zeros_(module.bias)

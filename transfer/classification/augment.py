@@ -1,0 +1,60 @@
+"""Images for classification: timm's training augmentation, SimMIM's test crop, mixup and cutmix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.data import Mixup, create_transform
+from torchvision.transforms import InterpolationMode, v2
+
+from benchmarks.engine.samples.images import Transform
+from transfer.classification.recipe import Augmentation, ClassificationRecipe, TrainedRecipe
+
+
+def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """Return random crop, flip, RandAugment, normalisation and erasing, in timm's order."""
+    augmentation = recipe.augmentation
+    transform: Transform = create_transform(
+        recipe.image_size_px,
+        is_training=True,
+        scale=augmentation.crop_scale,
+        ratio=augmentation.crop_ratio,
+        hflip=augmentation.horizontal_flip,
+        color_jitter=augmentation.color_jitter or None,
+        auto_augment=augmentation.auto_augment,
+        interpolation="bicubic",
+        mean=tuple(mean),
+        std=tuple(std),
+        re_prob=augmentation.erase_probability,
+        re_mode=augmentation.erase_mode,
+    )
+    return transform
+
+
+def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """Return resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
+    shorter = int(recipe.image_size_px / recipe.data.test_crop)
+    transform: Transform = v2.Compose(
+        [
+            v2.Resize(shorter, interpolation=InterpolationMode.BICUBIC),
+            v2.CenterCrop(recipe.image_size_px),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(mean), list(std)),
+        ]
+    )
+    return transform
+
+
+def mixing(augmentation: Augmentation, num_classes: int) -> Mixup | None:
+    """Return timm's batch mixer, which also smooths labels; None when neither mixup nor cutmix is on."""
+    if not augmentation.mixes:
+        return None
+    return Mixup(
+        mixup_alpha=augmentation.mixup,
+        cutmix_alpha=augmentation.cutmix,
+        switch_prob=augmentation.mix_switch_probability,
+        label_smoothing=augmentation.label_smoothing,
+        num_classes=num_classes,
+    )

@@ -1,0 +1,76 @@
+"""Fine-tuning: the whole encoder is trained, and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from benchmarks.encoders import EncoderManifest
+from benchmarks.engine.optim import parameter_groups
+from benchmarks.runs.record import RunRecord
+from transfer.adapter import Transfer
+from transfer.classification.evaluate import Predictions
+from transfer.classification.problem import ClassificationProblem
+from transfer.classification.recipe import FinetuneRecipe
+from transfer.classification.trained import train_classifier
+from transfer.encoder.export import export_finetuned
+from transfer.encoder.layer_decay import layers_of
+from transfer.encoder.model import build_model
+
+
+def finetune(transfer: Transfer) -> RunRecord:
+    """Fine-tune an encoder and return the completed record."""
+    return train_classifier(transfer, Finetuning)
+
+
+class Finetuning(ClassificationProblem[FinetuneRecipe]):
+    """Fine-tuning as a problem for the training loop."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer)
+        recipe = self.recipe
+        self.model, self.load_report, self.plan = build_model(
+            recipe,
+            self.source,
+            self.seed,
+            num_classes=self.classes,
+            drop_path_rate=recipe.drop_path_rate,
+            bias_per_block=recipe.bias_per_block,
+        )
+        self.model.to(self.device)
+        self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
+        self.parameter_groups = self._groups()
+
+    def _groups(self) -> list[dict[str, object]]:
+        decay, weight_decay = self.recipe.layer_decay, self.recipe.training.weight_decay
+        if decay == 1.0:
+            return parameter_groups(self.model, weight_decay)
+        layers = layers_of(self.model)
+        return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
+
+    def outputs(self, images: Tensor) -> list[Tensor]:
+        return [self.model(images)]
+
+    def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)
+        if self._average is not None:
+            self._average.update(self.model)
+
+    @property
+    def state(self) -> nn.Module:
+        """The weights and, where there is one, their moving average."""
+        if self._average is None:
+            return self.model
+        return nn.ModuleDict({"model": self.model, "average": self._average.module})
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the moving average where there is one."""
+        return self.model if self._average is None else self._average.module
+
+    def predict(self, images: Tensor) -> Predictions:
+        return Predictions(self.evaluated(images))
+
+    def export(self, folder: Path, run_id: str, epochs: int) -> EncoderManifest:
+        return export_finetuned(self.evaluated, self.plan, self.transfer, epochs, folder, run_id)

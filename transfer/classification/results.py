@@ -1,0 +1,109 @@
+"""What a finished transfer leaves behind besides its record: predictions, accuracy of every class; and the scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+
+from benchmarks.catalogue.tasks import Task
+from benchmarks.files import write_atomically
+from benchmarks.runs.folder import RunFolder
+from transfer.adapter import Transfer
+from transfer.classification.evaluate import Evaluation
+from transfer.classification.metrics import (
+    ClassAccuracy,
+    by_frequency,
+    calibration_error,
+    per_class,
+    top1_accepted,
+    top_k,
+)
+from transfer.images.labelled import TestSet
+
+
+class Labelled(Protocol):
+    """Training and test files with their classes, as results name them."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def train_labels(self) -> Sequence[int]: ...
+    @property
+    def files(self) -> str:
+        """What they are: images, videos."""
+        ...
+
+    def test_name(self, position: int) -> str:
+        """Return a test file's path below the root."""
+        ...
+
+
+def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
+    """Return those metrics of the task that the test set gives."""
+    measured = {
+        "top1": top_k(found.logits, found.labels, 1),
+        "top5": top_k(found.logits, found.labels, 5),
+        "ece": calibration_error(found.logits, found.labels),
+        **by_frequency(_classes(found, transfer.data)),
+    }
+    return {metric.name: measured[metric.name] for metric in transfer.task.metrics if metric.name in measured}
+
+
+def further_scores(found: Evaluation, test_set: TestSet) -> dict[str, float]:
+    """Return what a further test set gives: its top-1 and, where one label is right, its top-5 accuracy (%)."""
+    if test_set.accepted is None:
+        return {"top1": top_k(found.logits, found.labels, 1), "top5": top_k(found.logits, found.labels, 5)}
+    accepted = [test_set.accepted[position] for position in found.positions.tolist()]
+    return {"top1": top1_accepted(found.logits, accepted)} if any(accepted) else {}
+
+
+def declared(further: Mapping[str, Mapping[str, float]], task: Task) -> dict[str, float]:
+    """Return those scores of further test sets that are metrics of the task, called `NAME_METRIC`."""
+    named = {f"{name}_{metric}": value for name, scores in further.items() for metric, value in scores.items()}
+    return {metric.name: named[metric.name] for metric in task.metrics if metric.name in named}
+
+
+def _classes(found: Evaluation, data: Labelled) -> list[ClassAccuracy]:
+    counts = Counter(data.train_labels)
+    return per_class(found.logits, found.labels, [counts[label] for label in range(len(data.classes))])
+
+
+def write_results(
+    folder: RunFolder,
+    found: Evaluation,
+    data: Labelled,
+    further: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> None:
+    """Write a line for every test file (its path below the root), class and further test set."""
+    rows = torch.stack([found.positions, found.labels, found.predicted], dim=1).tolist()
+    named = (
+        (data.test_name(position), data.classes[label], data.classes[predicted]) for position, label, predicted in rows
+    )
+    write_csv(folder.predictions, ("path", "label", "predicted"), named)
+    classes = (
+        (data.classes[each.label], each.train_images, each.test_images, f"{each.top1:.4f}")
+        for each in _classes(found, data)
+    )
+    write_csv(folder.per_class, ("class", f"train_{data.files}", f"test_{data.files}", "top1"), classes)
+    if further:
+        rows_of_sets = (
+            (name, *(f"{scores[metric]:.4f}" if metric in scores else "" for metric in ("top1", "top5")))
+            for name, scores in further.items()
+        )
+        write_csv(folder.test_sets, ("test_set", "top1", "top5"), rows_of_sets)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

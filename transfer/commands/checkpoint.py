@@ -1,0 +1,184 @@
+"""`mimbench checkpoint`: look into any checkpoint, and carry encoders into other tools."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import printable, require_word
+from benchmarks.tables import aligned
+from transfer.encoder.references import ARCHITECTURE_HELP
+
+EXAMPLES = """examples:
+  mimbench checkpoint inspect simmim_pretrain__swin_base.pth
+  mimbench checkpoint inspect runs/RUN_ID --json
+  mimbench checkpoint convert runs/RUN_ID --to mmseg --out swin_for_mmseg.pth
+
+The format is found by content, never by the file's name, and no code in a file ever runs.
+"""
+ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
+ACTIONS = {
+    "inspect": "format, architecture, stage, statistics, what each task would load",
+    "convert": "write the encoder in another tool's layout",
+}
+TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; return the exit code."""
+    if argv and not argv[0].startswith("-"):
+        require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
+    args = _parser().parse_args(argv)
+    if args.action == "convert":
+        return _convert(args.encoder, args.architecture, args.to, args.out)
+    return _inspect(args.encoder, args.architecture, args.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="mimbench checkpoint",
+        description="Look into a checkpoint, or write its encoder in another tool's layout.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    inspect = actions.add_parser("inspect", help=ACTIONS["inspect"])
+    inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
+    inspect.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    inspect.add_argument("--json", action="store_true", help="print everything as JSON")
+    convert = actions.add_parser("convert", help=ACTIONS["convert"])
+    convert.add_argument("encoder", metavar="ENCODER", help=ENCODER)
+    convert.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    convert.add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
+    convert.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
+    )
+    return parser
+
+
+def _convert(reference: str, architecture: str | None, target: str, out: Path) -> int:
+    from transfer.commands.convert import convert
+    from transfer.commands.destination import check_destination
+    from transfer.encoder.opened import open_encoder
+
+    check_destination(out, Path(reference))
+    about = convert(open_encoder(reference, architecture), target, out)
+    print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
+    return 0
+
+
+def _inspect(reference: str, architecture: str | None, as_json: bool) -> int:
+    from transfer.commands.inspection import inspect
+    from transfer.encoder.opened import open_encoder
+
+    found = inspect(open_encoder(reference, architecture))
+    print(json.dumps(found, indent=2) if as_json else describe(found))
+    return 0
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Return an inspection as text for people."""
+    arguments = ", ".join(f"{name}={value}" for name, value in found["arguments"].items())
+    head = [
+        ("format", f"{found['format']} ({found['container']})"),
+        ("architecture", f"{found['architecture']}{f' with {arguments}' if arguments else ''}"),
+        (
+            "image, patch, window",
+            f"{_px(found['image_size_px'])}, {found['patch_size_px']} px, {_window(found['window_size'])}",
+        ),
+        ("stage", found["stage"] or "unknown: nothing in the file tells it"),
+        ("epochs", found["epochs"] if found["epochs"] is not None else "unknown"),
+        ("normalisation", _normalisation(found["mean"], found["std"])),
+        ("tensors", f"{found['tensors']} ({found['parameters'] / 1e6:.1f} M parameters)"),
+        ("sha256", found["sha256"]),
+        *(("note", note) for note in found["remarks"]),
+        *(("assumed", note) for note in found["assumed"].values()),
+    ]
+    lines = [f"{title:22}{value}" for title, value in head]
+    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found)]
+    lines += ["", "layers:", _layers(found["layers"], found["in_the_file"])]
+    return "\n".join(lines)
+
+
+def _px(size: int | None) -> str:
+    return f"{size} px" if size is not None else "any size"
+
+
+def _window(window: int | Sequence[int] | None) -> str:
+    if window is None:
+        return "no windows"
+    return str(window) if isinstance(window, int) else f"{window[0]} x {window[1]}"
+
+
+def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:
+    if mean is None or std is None:
+        return "unknown"
+    first, second = (", ".join(f"{value:.3f}" for value in values) for values in (mean, std))
+    return f"mean {first}; std {second}"
+
+
+def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
+    from transfer.encoder.loading import percent
+
+    rows = [("task", "recipe", "loaded", "how")]
+    for name, report in tasks.items():
+        if "error" in report:
+            rows.append((name, report["recipe"], "nothing", report["error"]))
+            continue
+        faults = [f"{len(report[kind])} {kind}" for kind in ("resized", "missing", "mismatched", "unexpected")]
+        words = ", ".join(fault for fault in faults if not fault.startswith("0 "))
+        rows.append((name, report["recipe"], percent(report["coverage_percent"]), words or "as it is"))
+    return aligned(rows)
+
+
+def _faults(found: dict[str, Any], limit: int = 8) -> list[str]:
+    """Name, once for all tasks, what a damaged file lacks or has too much."""
+    from transfer.commands.inspection import FAULTS
+
+    lines = []
+    for kind in FAULTS:
+        names = list(dict.fromkeys(name for report in found["tasks"].values() for name in report.get(kind, ())))
+        own = [found["in_the_file"].get(name.split(":")[0], ()) for name in names[:limit]]
+        told = [f"{name} (in the file: {', '.join(o)})" if o else name for name, o in zip(names, own, strict=False)]
+        more = f" and {len(names) - limit} more" if len(names) > limit else ""
+        lines += [printable(f"{kind}: {'; '.join(told)}{more}")] if names else []
+    return lines
+
+
+def _layers(layers: dict[str, dict[str, Any]], in_the_file: dict[str, list[str]]) -> str:
+    own = _own_layers(in_the_file)
+    rows = [("layer", *(["in the file"] if own else []), "parameters", "mean", "std", "largest", "not finite")]
+    rows += [
+        (
+            printable(name),
+            *([printable(own.get(name, name))] if own else []),
+            f"{layer['parameters']:,}",
+            f"{layer['mean']:+.4f}",
+            f"{layer['std']:.4f}",
+            f"{layer['max_abs']:.3f}",
+            str(layer["not_finite"] or ""),
+        )
+        for name, layer in layers.items()
+    ]
+    return aligned(rows)
+
+
+def _own_layers(in_the_file: dict[str, list[str]]) -> dict[str, str]:
+    """Return by layer what the file's own names of its tensors have in common."""
+    from transfer.commands.inspection import layer_of
+
+    parts: dict[str, list[list[str]]] = defaultdict(list)
+    for name, own in in_the_file.items():
+        parts[layer_of(name)] += [each.split(".")[: None if layer_of(name) == name else -1] for each in own]
+    return {layer: ".".join(_common_beginning(names)) or "(several)" for layer, names in parts.items()}
+
+
+def _common_beginning(names: list[list[str]]) -> list[str]:
+    levels = zip(*names, strict=False)
+    return [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]

@@ -1,0 +1,101 @@
+"""Everything that can be told of a checkpoint before it is used."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.catalogue.tasks import TASKS, Task
+from benchmarks.config import find_recipe, read_yaml, schema_for, validate
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.errors import UserError
+from transfer.adapter import adapter_for
+from transfer.checkpoint.layouts.names import differing
+from transfer.encoder.adapted import adapted
+from transfer.encoder.loading import is_head, is_ignored, load_encoder
+from transfer.encoder.opened import OpenedEncoder
+
+FAULTS = ("missing", "mismatched", "unexpected")
+_LAYER = re.compile(r"(patch_embed|layers\.\d+\.blocks\.\d+|layers\.\d+\.downsample|blocks\.\d+)\.")
+
+
+def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
+    """Return what is known as JSON data: identity, contents, statistics, and what each task would load."""
+    tensors = {name: t for name, t in encoder.weights.items() if not is_head(name) and not is_ignored(name)}
+    tasks = _tasks(encoder)
+    faults = [fault.split(":")[0] for report in tasks.values() for kind in FAULTS for fault in report.get(kind, ())]
+    return {
+        "format": encoder.layout,
+        "container": encoder.container,
+        "architecture": encoder.architecture.name,
+        "arguments": encoder.architecture.arguments,
+        "image_size_px": encoder.image_size_px,
+        "patch_size_px": encoder.patch_size_px,
+        "window_size": encoder.window_size,
+        "stage": encoder.stage,
+        "epochs": encoder.epochs,
+        "sha256": encoder.sha256,
+        "tensors": len(tensors),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "mean": encoder.normalisation and list(encoder.normalisation.mean),
+        "std": encoder.normalisation and list(encoder.normalisation.std),
+        "remarks": list(encoder.remarks),
+        "assumed": dict(encoder.assumed),
+        "facts": encoder.facts,
+        "layers": layer_statistics(tensors),
+        "in_the_file": differing(encoder.names, dict.fromkeys([*tensors, *faults])),
+        "tasks": tasks,
+    }
+
+
+def _tasks(encoder: OpenedEncoder) -> dict[str, dict[str, Any]]:
+    """Return what each task would load; tasks that share a recipe load the same."""
+    recipes = {(task.kind, task.recipe): task for task in TASKS.values()}
+    reports = {key: would_load(encoder, task) for key, task in recipes.items()}
+    return {task.name: reports[task.kind, task.recipe] for task in TASKS.values()}
+
+
+def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | int]]:
+    """Return, by layer, the number of parameters, their mean and standard deviation, the largest, and bad values."""
+    layers: dict[str, list[Tensor]] = defaultdict(list)
+    for name, tensor in tensors.items():
+        layers[layer_of(name)].append(tensor)
+    return {name: _statistics(torch.cat([t.flatten().double() for t in parts])) for name, parts in layers.items()}
+
+
+def layer_of(name: str) -> str:
+    """Return the layer that a tensor is listed under."""
+    match = _LAYER.match(name)
+    return match[1] if match else name.rsplit(".", 1)[0]
+
+
+def _statistics(values: Tensor) -> dict[str, float | int]:
+    good = values[values.isfinite()]
+    return {
+        "parameters": values.numel(),
+        "mean": good.mean().item() if len(good) else 0.0,
+        "std": good.std(correction=0).item() if len(good) else 0.0,
+        "max_abs": good.abs().max().item() if len(good) else 0.0,
+        "not_finite": int(values.numel() - good.numel()),
+    }
+
+
+def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
+    """Return what the task's own recipe would load of this encoder, or why it would not.
+
+    Only shapes are built: initialising a model that is filled at once takes longer than all else here.
+    """
+    try:
+        data = read_yaml(find_recipe("transfer", task.recipe))
+        recipe: Any = validate(schema_for(adapter_for(task).recipe, data), data, task.recipe)
+        architecture = adapted(encoder.architecture, recipe, window_assumed="window_size" in encoder.assumed)
+        with torch.device("meta"):
+            model = build_backbone(architecture, recipe.image_size_px, num_classes=1)
+    except UserError as error:
+        return {"recipe": task.recipe, "error": " ".join(str(error).split())}
+    report = load_encoder(model, encoder.weights, encoder.layout, recipe.table_resize, assign=True)
+    return {"recipe": task.recipe, **report.model_dump(mode="json")}

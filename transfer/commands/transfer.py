@@ -1,0 +1,109 @@
+"""`mimbench transfer`: one encoder into one task, measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from benchmarks import ranks
+from benchmarks.catalogue.tasks import Task, find_task
+from benchmarks.config import load_recipe
+from benchmarks.encoders import TrainedStage
+from benchmarks.errors import UserError
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
+from transfer.adapter import Adapter, Transfer, adapter_for
+from transfer.classification.recipe import given_by
+from transfer.encoder.references import ARCHITECTURE_HELP, resolve
+
+EPILOG = """examples:
+  mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
+  mimbench transfer imagenet1k --encoder simmim_pretrain__swin_base.pth data.root=/data/imagenet
+  mimbench transfer imagefolder --encoder timm:swin_base_patch4_window7_224.ms_in1k \\
+      --recipe imagenet1k_swin_base_224 data.root=/data/flowers training.batch_size=256
+  mimbench transfer imagenet1k --recipe imagenet1k_knn --encoder runs/RUN_ID data.root=/data/imagenet
+
+A recipe's protocol is fine-tuning, a linear or attentive probe, or nearest neighbours.
+The whole encoder must come from the checkpoint, or the run fails before training. The fine-tuned encoder is exported
+and can be the --encoder of the next transfer. The same command again continues an unfinished run.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; return the exit code."""
+    args = _parser().parse_intermixed_args(argv)
+    task = find_task(args.task)
+    adapter = adapter_for(task)
+    overrides = [*args.overrides, *_config_override(task, adapter, args.config)]
+    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or task.recipe, overrides)
+    if args.print:
+        print(recipe.to_yaml(), end="")
+        return 0
+    source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch)
+    data = adapter.find_data(task, recipe.config)
+    work = claim(
+        "transfer",
+        argv,
+        args,
+        recipe,
+        data.root,
+        data.fingerprint,
+        f"{task.name}-{recipe.name}",
+        task=task.name,
+        version=task.version,
+        encoder=source.use.sha256 or source.use.reference,
+        architecture=source.use.architecture.identity_digest(),
+    )
+    if work is None:
+        return 0
+    for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():
+        print(f"note: {note}", file=sys.stderr)
+    record = adapter.run(Transfer(task, source, work, data))
+    scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
+    print(f"done: {work.folder.path}: {scores} ({record.seconds:.0f} s)")
+    return 0
+
+
+def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:
+    """Return `--config` as an override of the recipe. Raises UserError where the task's engine has no configs."""
+    if config is None:
+        return []
+    if adapter.config_field is None:
+        rule = f"for tasks whose engine has config files ({task.name} has none)"
+        raise UserError.about("--config", str(config), rule, "leave it out; `key=value` sets any field of the recipe")
+    return [f"{adapter.config_field}={json.dumps(str(config.resolve()))}"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mimbench transfer",
+        description="Fine-tune or probe an encoder on a task and evaluate it; a fine-tuned one is exported.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", metavar="TASK", help="a task of the catalogue (`mimbench list tasks`)")
+    parser.add_argument(
+        "--encoder",
+        required=True,
+        metavar="REF",
+        help="run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME",
+    )
+    parser.add_argument(
+        "--stage",
+        choices=get_args(TrainedStage),
+        help="how far a foreign checkpoint or timm: model was trained, where it does not tell",
+    )
+    parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    parser.add_argument(
+        "--epoch", type=int, metavar="N", help="a pretraining run's encoder after N epochs (its export_epochs)"
+    )
+    parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="your own mmsegmentation config: its heads, losses and pipelines"
+    )
+    parser.add_argument("--label", metavar="NAME", help="the encoder's name in tables")
+    add_run_arguments(parser)
+    return parser

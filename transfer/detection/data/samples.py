@@ -1,0 +1,212 @@
+"""Images with objects as samples: read strictly, augmented from a seed of their own. What detectors take and give."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from benchmarks.encoders import Normalisation
+from benchmarks.engine.samples.loaders import SampleKey
+from benchmarks.engine.samples.unreadable import UnusableError, next_usable
+from benchmarks.engine.seeding import derive, seeded
+from benchmarks.errors import UserError
+from transfer.detection.data.augment import augment_of, resized_for_test
+from transfer.detection.data.coco import Annotation, Picture
+from transfer.detection.data.outlines import Rle, drawn
+from transfer.detection.data.recipe import DetectionAugmentation, LargeScaleJitter, TestResize
+from transfer.detection.data.view import View
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is no whole image."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is on an image, in pixels of the image as the model gets it; crowds are left out."""
+
+    boxes: Tensor
+    """[N, 4] float32: left, top, right, bottom."""
+    labels: Tensor
+    """[N] int64, from 0."""
+    masks: Tensor | None
+    """[N, h, w] bool; None where the data set has no masks, or they are not wanted."""
+    image_id: int
+    original_size: tuple[int, int]
+    """Height and width of the image file."""
+
+    def to(self, device: torch.device) -> Target:
+        masks = None if self.masks is None else self.masks.to(device, non_blocking=True)
+        boxes, labels = (tensor.to(device, non_blocking=True) for tensor in (self.boxes, self.labels))
+        return dataclasses.replace(self, boxes=boxes, labels=labels, masks=masks)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector finds on one image, in pixels of the image file."""
+
+    image_id: int
+    boxes: Tensor
+    """[N, 4] float: left, top, right, bottom."""
+    scores: Tensor
+    """[N]."""
+    labels: Tensor
+    """[N] int64, from 0."""
+    masks: list[Rle] | None
+    """One of the file's size for each box; None from a model without masks."""
+
+
+class Sample(NamedTuple):
+    """A normalised image [3, h, w] float32 with its target, and the files that failed on the way to it."""
+
+    image: Tensor | None
+    target: Target | None
+    unreadable: tuple[str, ...]
+
+
+class Batch(NamedTuple):
+    """Normalised images [3, h, w] float32 of any sizes with their targets, and names of unreadable files met."""
+
+    images: list[Tensor]
+    targets: list[Target]
+    unreadable: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with images and targets on the device."""
+        images = [image.to(device, non_blocking=True) for image in self.images]
+        return self._replace(images=images, targets=[target.to(device) for target in self.targets])
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Put samples into one batch; those without an image are dropped and their files named."""
+    return Batch(
+        [sample.image for sample in samples if sample.image is not None],
+        [sample.target for sample in samples if sample.target is not None],
+        [text for sample in samples for text in sample.unreadable],
+    )
+
+
+class TrainingPictures(Dataset[Sample]):
+    """Augmented training images; one that cannot be used gives the next one that can, and is named."""
+
+    collate = staticmethod(collate)
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        augmentation: DetectionAugmentation,
+        normalisation: Normalisation,
+        seed: int,
+        patience: int,
+        masks: bool,
+    ) -> None:
+        """`patience`: how many unusable images in a row are skipped before a blank one is returned.
+
+        `masks`: whether targets have them; every object must. Raises UserError for copy-paste without masks.
+        """
+        self.pictures, self.seed, self.patience = list(pictures), seed, patience
+        self.masks, self.normalise = masks, Normalise(normalisation)
+        self.augment = augment_of(augmentation, self.normalise.mean_colour())
+        if isinstance(augmentation, LargeScaleJitter) and augmentation.copy_paste and not masks:
+            rule, remedy = "0 without masks: objects are cut out along them", "set augmentation.copy_paste=0"
+            raise UserError.about("augmentation.copy_paste", augmentation.copy_paste, rule, remedy)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        with seeded(derive(self.seed, "sample", *key)):
+            return self._sample(key.position)
+
+    def _sample(self, first: int) -> Sample:
+        failed: list[str] = []
+        picture, view = self._readable(first, failed)
+        view = self.augment(view, lambda: self._readable(int(torch.randint(len(self), ())), failed)[1])
+        return Sample(self.normalise(view.image), _target(view, picture), tuple(failed))
+
+    def _readable(self, first: int, failed: list[str]) -> tuple[Picture, View]:
+        """Return the picture at `first`, or the next one that can be read; what cannot is added to `failed`."""
+        found = next_usable(
+            self.pictures, first, self.patience, lambda picture: (picture, read_view(picture, self.masks)), failed
+        )
+        if found is not None:
+            return found
+        blank = self.pictures[first]._replace(annotations=())
+        return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
+
+
+class EvaluationPictures(Dataset[Sample]):
+    """Test images at their own shape; one that cannot be used is left out of its batch, and named."""
+
+    collate = staticmethod(collate)
+
+    def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
+        self.pictures, self.resize, self.normalise = list(pictures), resize, Normalise(normalisation)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        picture = self.pictures[key.position]
+        try:
+            view = read_view(picture, masks=False)
+        except UnusableError as fault:
+            return Sample(None, None, (str(fault),))
+        view = resized_for_test(view, self.resize)
+        return Sample(self.normalise(view.image), _target(view, picture), ())
+
+
+def read_view(picture: Picture, masks: bool) -> View:
+    """Read an image whole, with its objects and no crowds. Raises UnusableError for damage and another size."""
+    try:
+        with Image.open(picture.path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except UNREADABLE as error:
+        raise UnusableError(f"{picture.path}: {type(error).__name__}: {error}") from None
+    if (height_width := pixels.shape[:2]) != (picture.height, picture.width):
+        found = f"{height_width[1]}x{height_width[0]}"
+        raise UnusableError(f"{picture.path}: {found}, its annotations say {picture.width}x{picture.height}")
+    return _view(pixels, picture, masks).sound().visible()
+
+
+def _view(pixels: np.ndarray, picture: Picture, masks: bool) -> View:
+    objects = [each for each in picture.annotations if not each.crowd]
+    boxes = torch.tensor([each.box_xyxy for each in objects], dtype=torch.float32).reshape(-1, 4)
+    labels = torch.tensor([each.category for each in objects], dtype=torch.int64)
+    image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return View(image, boxes, labels, _masks(objects, picture) if masks else None)
+
+
+def _masks(objects: Sequence[Annotation], picture: Picture) -> Tensor:
+    masks = np.zeros((len(objects), picture.height, picture.width), bool)
+    for mask, each in zip(masks, objects, strict=True):
+        assert each.segmentation is not None
+        mask[:] = drawn(each.segmentation, picture.height, picture.width)
+    return torch.from_numpy(masks)
+
+
+def _target(view: View, picture: Picture) -> Target:
+    size = (picture.height, picture.width)
+    masks = None if view.masks is None else view.masks.as_subclass(Tensor)
+    return Target(view.boxes.as_subclass(Tensor), view.labels, masks, picture.id, size)
+
+
+class Normalise:
+    """From uint8 [3, H, W] to float32 of the mean and standard deviation that the encoder knows."""
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        told = normalisation.for_channels(3)
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (told.mean, told.std))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return (image / 255 - self.mean) / self.std
+
+    def mean_colour(self) -> tuple[int, ...]:
+        return tuple(round(255 * value) for value in self.mean.flatten().tolist())

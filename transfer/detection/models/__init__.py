@@ -1,0 +1,1 @@
+"""Detectors around an encoder, by the engine that a recipe names."""

@@ -1,0 +1,101 @@
+"""What a detector is, whatever the engine: losses of a batch, and what is found on images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from transfer.detection.data.samples import Batch, Detections, Target
+from transfer.detection.models.box_masks import encoded_masks
+from transfer.encoder.head_maps import HeadMaps
+
+Size = tuple[int, int]
+"""Height and width."""
+PAD_TO_PX = 32
+"""The coarsest stride of an encoder: maps of both engines then have the same sizes, each twice the next one's."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one batch, padded with zeros (the mean colour) at the bottom and the right to one size."""
+
+    tensor: Tensor
+    """[B, 3, H, W], H and W multiples of PAD_TO_PX."""
+    sizes: list[Size]
+    """Of the images themselves."""
+
+    @classmethod
+    def padded(cls, images: list[Tensor]) -> Images:
+        """Put normalised images [3, h, w] of any sizes into one tensor."""
+        sizes: list[Size] = [(image.shape[1], image.shape[2]) for image in images]
+        height, width = (-(-max(sides) // PAD_TO_PX) * PAD_TO_PX for sides in zip(*sizes, strict=True))
+        tensor = images[0].new_zeros(len(images), 3, height, width)
+        for row, image in zip(tensor, images, strict=True):
+            row[:, : image.shape[1], : image.shape[2]] = image
+        return cls(tensor, sizes)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an engine finds on one image, at the size at which the image was given; best first."""
+
+    boxes: Tensor
+    """[N, 4] xyxy, px."""
+    scores: Tensor
+    """[N], 0 to 1."""
+    labels: Tensor
+    """[N] int64, from 0."""
+    masks: Tensor | None
+    """Probabilities [N, M, M] over each box; None without a mask head."""
+
+
+class Detector(nn.Module, ABC):
+    """An encoder's maps with one engine's heads."""
+
+    maps: HeadMaps
+
+    @abstractmethod
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Return what the heads see of images [B, 3, H, W]: maps [B, C, ceil(H/s), ceil(W/s)], s = 4 to 64."""
+
+    @abstractmethod
+    def losses(self, images: Images, targets: list[Target]) -> dict[str, Tensor]:
+        """Return the losses, to be summed, in training mode. What is drawn for them comes from torch's random state."""
+
+    @abstractmethod
+    def find(self, images: Images) -> list[Found]:
+        """Return what is found on each image, in evaluation mode."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder as the timm model it is."""
+        return self.maps.encoder.backbone
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the sum of all losses of a batch."""
+        found = self.losses(Images.padded(batch.images), batch.targets)
+        return torch.stack([loss.float() for loss in found.values()]).sum()
+
+    def predict(self, batch: Batch) -> list[Detections]:
+        """Return what is found on a batch, in pixels of the images' own sizes."""
+        images = Images.padded(batch.images)
+        found = self.find(images)
+        return [
+            at_own_size(each, size, target)
+            for each, size, target in zip(found, images.sizes, batch.targets, strict=True)
+        ]
+
+
+def at_own_size(found: Found, size: Size, target: Target) -> Detections:
+    """Scale what was found on an image of `size` to the image's own size; boxes that vanish there are left out."""
+    height, width = target.original_size
+    scale = found.boxes.new_tensor([width / size[1], height / size[0]] * 2)
+    limit = found.boxes.new_tensor([width, height] * 2)
+    boxes = (found.boxes * scale).clamp(min=0).minimum(limit)
+    there = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    boxes = boxes[there].cpu()
+    masks = None if found.masks is None else encoded_masks(found.masks[there].float().cpu(), boxes, (height, width))
+    return Detections(target.image_id, boxes, found.scores[there].cpu(), found.labels[there].cpu(), masks)

@@ -1,0 +1,74 @@
+"""An encoder as a recipe wants it: with another window, patch size or number of channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from benchmarks.encoders import Architecture, Normalisation, WindowSize, resized, windows_as_json
+from benchmarks.engine.backbone import build_backbone, stage_windows
+from benchmarks.engine.samples.images import MODES
+from benchmarks.errors import UserError
+from transfer.encoder.references import Source
+
+
+class Sizes(Protocol):
+    """What a recipe says of the encoder; null keeps the encoder's own."""
+
+    @property
+    def image_size_px(self) -> int: ...
+    @property
+    def window_size(self) -> WindowSize | None: ...
+    @property
+    def patch_size_px(self) -> int | None: ...
+    @property
+    def in_chans(self) -> int | None: ...
+
+
+def adapted(architecture: Architecture, sizes: Sizes, *, window_assumed: bool = False) -> Architecture:
+    """Return the architecture that a recipe trains.
+
+    SwinV2's biases are functions of offsets, measured in the windows it was pretrained with: where a stage gets another
+    window, `pretrained_window_sizes` keeps the former one, as in microsoft's configurations (12to16: 12, 12, 12, 6).
+    Where the former one was only assumed, the recipe's is taken for it.
+    """
+    wanted = resized(
+        architecture, window_size=sizes.window_size, patch_size_px=sizes.patch_size_px, in_chans=sizes.in_chans
+    )
+    if not architecture.name.startswith("swinv2") or window_assumed:
+        return wanted
+    with torch.device("meta"):
+        before = build_backbone(architecture, None, whole_windows=False)
+        after = build_backbone(wanted, sizes.image_size_px, whole_windows=False)
+    if stage_windows(before) == stage_windows(after):
+        return wanted
+    return wanted.with_arguments(pretrained_window_sizes=windows_as_json(_measured_in(before)))
+
+
+def _measured_in(swinv2: Any) -> list[tuple[int, int]]:
+    """Return, by stage, the window that offsets are measured in: that of pretraining where one is set."""
+    attentions = [layer.blocks[0].attn for layer in swinv2.layers]
+    return [a.pretrained_window_size if any(a.pretrained_window_size) else a.window_size for a in attentions]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The encoder that a recipe makes of a source, and the normalisation of its images."""
+
+    architecture: Architecture
+    normalisation: Normalisation
+
+
+def plan_encoder(source: Source, sizes: Sizes) -> Plan:
+    """Return what a recipe makes of a source. Raises UserError where nothing tells the window, or for odd channels."""
+    if source.window_assumed and sizes.window_size is None:
+        rule = "a known window (SwinV2's tensors do not tell it)"
+        remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
+        raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
+    architecture = adapted(source.use.architecture, sizes, window_assumed=source.window_assumed or source.read is None)
+    if architecture.in_chans not in MODES:
+        rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
+        raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
+    return Plan(architecture, source.normalisation.for_channels(architecture.in_chans))

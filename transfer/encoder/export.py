@@ -1,0 +1,43 @@
+"""The fine-tuned encoder out, so that it can be the start of another transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
+from benchmarks.engine.backbone import patch_size, sized, window_size
+from transfer.adapter import Transfer
+from transfer.classification.recipe import EncoderSizes
+from transfer.encoder.adapted import Plan
+from transfer.encoder.loading import is_head
+
+
+def export_finetuned(
+    model: nn.Module, plan: Plan, transfer: Transfer, epochs: int, folder: Path, run_id: str
+) -> EncoderManifest:
+    """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
+
+    Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
+    """
+    use, work = transfer.source.use, transfer.work
+    recipe: EncoderSizes = work.config
+    scratch = use.init_stage == "random"
+    stage: InitStage = "supervised" if scratch else "fine-tuned"
+    return write_encoder(
+        folder,
+        {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
+        architecture=sized(plan.architecture, recipe.image_size_px),
+        image_size_px=recipe.image_size_px,
+        patch_size_px=patch_size(model),
+        window_size=window_size(model),
+        mean=plan.normalisation.mean,
+        std=plan.normalisation.std,
+        method="supervised" if scratch else f"{use.method} + {transfer.task.name}",
+        init_stage=stage,
+        epochs=epochs,
+        recipe=work.recipe.name,
+        recipe_digest=recipe.identity_digest(),
+        parents=(*transfer.source.parents, run_id),
+    )

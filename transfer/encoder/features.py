@@ -1,0 +1,110 @@
+"""Features of a frozen encoder: of its own output, or of the blocks inside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.models.beit import Beit
+from timm.models.eva import Eva
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from benchmarks.errors import UserError
+from transfer.classification.recipe import Pooling
+
+OUTPUT = 0
+"""The number of the encoder's own output, after its last norm; blocks count from 1."""
+STAGED, FLAT = (SwinTransformer, SwinTransformerV2), (VisionTransformer, Beit, Eva)
+
+
+class FrozenEncoder(nn.Module):
+    """A timm model without a head that never changes: no gradients, always in evaluation mode.
+
+    Its `layers` are OUTPUT or numbers of blocks, counted through all stages of a Swin.
+    """
+
+    def __init__(self, backbone: nn.Module, layers: tuple[int, ...], image_size_px: int, channels: int) -> None:
+        super().__init__()
+        self.backbone: Any = backbone.requires_grad_(False)
+        self.layers = layers
+        self._found: dict[int, Tensor] = {}
+        self._prefix = int(getattr(backbone, "num_prefix_tokens", 0))  # class token and registers
+        self._has_class_token = getattr(backbone, "cls_token", None) is not None
+        for number, block in enumerate(blocks_of(backbone), start=1):
+            if number in layers:
+                block.register_forward_hook(self._keep(number))
+        self.eval()
+        image = torch.zeros(1, channels, image_size_px, image_size_px, device=next(backbone.parameters()).device)
+        self.widths = [int(tokens.shape[2]) for tokens in self.tokens(image)]
+        """Of the tokens of each layer."""
+
+    def _keep(self, number: int) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self._found[number] = output
+
+        return hook
+
+    def train(self, mode: bool = True) -> FrozenEncoder:  # noqa: ARG002 (nn.Module's signature)
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def tokens(self, images: Tensor) -> list[Tensor]:
+        """Return the tokens [B, N, D] of every layer, class token first where there is one."""
+        self._found.clear()
+        self._found[OUTPUT] = self.backbone.forward_features(images)  # the hooks add the blocks
+        found = [self._found[layer] for layer in self.layers]
+        self._found.clear()
+        return [each.flatten(1, -2) if each.ndim == 4 else each for each in found]  # Swin's blocks give [B, H, W, D]
+
+    @torch.no_grad()
+    def patches(self, images: Tensor) -> list[Tensor]:
+        """Return the tokens [B, N, D] of every layer without class and register tokens."""
+        return [tokens[:, self._prefix :] for tokens in self.tokens(images)]
+
+    @torch.no_grad()
+    def pooled(self, images: Tensor, pooling: Pooling) -> list[Tensor]:
+        """Return one vector [B, D] (twice as wide for class-token-and-mean) of every layer."""
+        found = []
+        for layer, tokens in zip(self.layers, self.tokens(images), strict=True):
+            norm = getattr(self.backbone, "fc_norm", None) if layer == OUTPUT else None  # a norm after pooling
+            mean = tokens[:, self._prefix :].mean(dim=1)
+            parts = [tokens[:, 0]] * self._with_token(pooling) + [mean] * self._with_mean(pooling)
+            found.append(torch.cat([part if norm is None else norm(part) for part in parts], dim=1))
+        return found
+
+    def pooled_widths(self, pooling: Pooling) -> list[int]:
+        """Return the widths of `pooled`."""
+        return [width * (self._with_token(pooling) + self._with_mean(pooling)) for width in self.widths]
+
+    def _with_token(self, pooling: Pooling) -> bool:
+        return self._has_class_token and pooling != "mean"
+
+    def _with_mean(self, pooling: Pooling) -> bool:
+        return not self._has_class_token or pooling != "class-token"
+
+
+def blocks_of(backbone: Any) -> list[nn.Module]:
+    """Return the transformer blocks in order. Raises UserError for a model whose tokens we do not know."""
+    if isinstance(backbone, FLAT):
+        return list(backbone.blocks)
+    if isinstance(backbone, STAGED):
+        return [block for stage in backbone.layers for block in stage.blocks]
+    rule = "a Swin, SwinV2, ViT, BEiT or EVA for probes and nearest neighbours"
+    raise UserError.about("encoder", type(backbone).__name__, rule, "another encoder, or protocol=finetune")
+
+
+def chosen_layers(layers: tuple[int, ...] | None, backbone: nn.Module) -> tuple[int, ...]:
+    """Return the numbers of a recipe's layers, in order; None is the encoder's own output.
+
+    Raises UserError for a block that the encoder does not have.
+    """
+    count = len(blocks_of(backbone))
+    if layers is None:
+        return (OUTPUT,)
+    if max(layers) > count:
+        raise UserError.about("layer", max(layers), f"at most {count}, the encoder's blocks", "choose another layer")
+    return tuple(sorted(set(layers)))

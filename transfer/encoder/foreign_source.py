@@ -1,0 +1,42 @@
+"""A checkpoint that others trained as the source of a transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.encoders import InitStage, assumed_normalisation
+from benchmarks.runs.record import EncoderUse
+from transfer.checkpoint.architecture.stated import Stated
+from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.encoder.references import Source, known_stage
+
+
+def foreign_source(
+    reference: str, path: Path, label: str | None, stage: InitStage | None, stated: Stated | None
+) -> Source:
+    """Read a checkpoint of any known layout.
+
+    Where nothing beside it tells its normalisation, it is taken to be ImageNet's (0.5 for other than three channels).
+    Raises UserError when the file cannot be read, is not what is stated, or does not tell its stage and `stage` is not
+    given.
+    """
+    encoder = read_foreign(path, stated)
+    architecture = encoder.inferred.architecture
+    use = EncoderUse(
+        label=label or path.stem,
+        reference=reference,
+        method=encoder.layout.name,
+        init_stage=known_stage(stage or encoder.stage, reference),
+        epochs=encoder.epochs,
+        architecture=architecture,
+        sha256=weights_sha256(encoder.weights),
+    )
+    return Source(
+        use,
+        encoder.layout.name,
+        encoder.normalisation or assumed_normalisation(architecture.in_chans),
+        lambda: encoder.weights,
+        remarks=encoder.inferred.remarks,
+        assumed=encoder.inferred.assumed,
+        names=encoder.names,
+    )

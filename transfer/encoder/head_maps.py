@@ -1,0 +1,36 @@
+"""What the heads of dense tasks are given: an encoder's four maps, normalised."""
+
+from __future__ import annotations
+
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from transfer.encoder.dense import Encoder
+from transfer.encoder.pyramid import PyramidEncoder, with_four_levels
+
+
+class HeadMaps(nn.Module):
+    """An encoder's maps at strides 4, 8, 16 and 32: Swin's by a LayerNorm each, as in its own dense code.
+
+    A ViT's pyramid ends in norms already. The encoder's last norm takes no part, and is not trained.
+    """
+
+    def __init__(self, encoder: Encoder, pyramid_channels: int = 256) -> None:
+        """`pyramid_channels`: of a ViT's maps; a Swin's keep their own."""
+        super().__init__()
+        levels = with_four_levels(encoder, pyramid_channels)
+        self.encoder = encoder
+        self.pyramid = levels.pyramid if isinstance(levels, PyramidEncoder) else None
+        self.norms = nn.ModuleList([] if self.pyramid else [LayerNorm2d(n, eps=1e-5) for n in encoder.channels])
+        self.channels = levels.channels
+        for name in ("norm", "fc_norm"):
+            if (norm := getattr(encoder.backbone, name, None)) is not None:
+                norm.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, 3, H, W], s = 4, 8, 16, 32."""
+        maps = self.encoder.features(images)
+        if self.pyramid is not None:
+            found: list[Tensor] = self.pyramid(*maps, *images.shape[2:])
+            return found
+        return [norm(each) for norm, each in zip(self.norms, maps, strict=True)]

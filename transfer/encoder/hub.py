@@ -1,0 +1,93 @@
+"""Encoders from hubs: `timm:swin_base_patch4_window7_224.ms_in1k`, `hf-hub:microsoft/swin-tiny-patch4-window7-224`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import timm
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+from torch import Tensor
+
+from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_architecture
+from benchmarks.errors import UserError, WorkFailed
+from benchmarks.runs.record import EncoderUse
+from transfer.checkpoint.foreign import weights_sha256
+from transfer.encoder.references import Source, known_stage
+
+# config.json tells what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
+WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")
+# Methods, and the data sets of DINOv2 (lvd142m) and DINOv3 (lvd1689m, sat493m), by which timm calls their weights.
+_WITHOUT_LABELS = re.compile(r"dino|(fc)?mae|(\w+_)?ijepa|mim_\w+|lvd142m|lvd1689m|sat493m")
+_IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
+
+
+def timm_source(reference: str, name: str, label: str | None, stage: InitStage | None = None) -> Source:
+    """Load a pretrained timm model, from the local cache or the hub, without its classifier.
+
+    Raises UserError for a name that timm does not know, or that does not tell its stage and `stage` is not given;
+    WorkFailed when the weights cannot be had.
+    """
+    if not timm.is_model(name) or not timm.is_model_pretrained(name):
+        raise unknown_architecture(name, timm.list_pretrained())
+    config: Any = timm.get_pretrained_cfg(name)
+    init_stage = known_stage(stage or _stage(name, config.tag, config.num_classes), reference)
+    weights = _pretrained(name)
+    use = EncoderUse(
+        label=label or name,
+        reference=reference,
+        method=config.tag or "timm",
+        init_stage=init_stage,
+        epochs=None,
+        architecture=Architecture(name=name.split(".")[0]),
+        sha256=weights_sha256(weights),
+    )
+    return Source(use, "timm", Normalisation(tuple(config.mean), tuple(config.std)), lambda: weights)
+
+
+def download(name: str) -> Path:
+    """Return the local folder of a repository's weights and configuration, fetched where the cache lacks them.
+
+    Raises UserError for what cannot be a repository's name, WorkFailed when the files cannot be had.
+    """
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(WEIGHT_FILES)))
+    except HFValidationError:
+        rule = "a repository of the hub: OWNER/NAME of letters, digits, -, _ and ."
+        remedy = "copy it from the model's page, e.g. hf-hub:microsoft/swin-tiny-patch4-window7-224"
+        raise UserError.about("hf-hub", name or "(empty)", rule, remedy) from None
+    except Exception as error:  # hub clients raise many kinds; each means the same
+        raise _unreachable(name, error) from error
+
+
+def _pretrained(name: str) -> dict[str, Tensor]:
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # as above
+        raise _unreachable(name, error) from error
+    return {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+
+
+def _unreachable(name: str, error: Exception) -> WorkFailed:
+    return WorkFailed(
+        f"the weights of {name} cannot be had: {type(error).__name__}: {str(error).splitlines()[0]}\n"
+        "  remedy: go online, or fill the cache elsewhere and set HF_HOME to it and HF_HUB_OFFLINE=1"
+    )
+
+
+def _stage(name: str, tag: str, num_classes: int) -> InitStage | None:
+    """Tell the stage from timm's tag: `_ft_` marks a second training, classes a training with labels.
+
+    None for encoders of image-text training, which is none of the stages (their classes are an embedding's width), and
+    for those without classes whose tag names no method: some lost the classifier of a supervised training
+    (`orig_in21k`), some learnt from several teachers (`c_radio`).
+    """
+    if "_ft_" in tag:
+        return "fine-tuned"
+    if _IMAGE_TEXT.search(f"{name}.{tag}"):
+        return None
+    if num_classes:
+        return "supervised"
+    return "self-supervised" if _WITHOUT_LABELS.fullmatch(tag) else None

@@ -1,0 +1,124 @@
+"""Weights into a model, with proof: what was loaded, what was missing, what was left over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.errors import WorkFailed, printable
+from benchmarks.runs.record import LoadReport
+from transfer.checkpoint.fit.position_tables import TableMode
+from transfer.checkpoint.fit.resize import fit_weights
+from transfer.checkpoint.layouts.names import FileNames
+
+# A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
+HEAD = ("head.", "fc.", "classifier.")
+IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "attn_mask")
+
+
+def load_encoder(
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    source_format: str,
+    mode: TableMode = "geometric-cubic",
+    *,
+    assign: bool = False,
+) -> LoadReport:
+    """Copy `weights` into the encoder part of `model` and report what is, afterwards, equal to the source.
+
+    What has another shape is resized first where a rule exists, position tables by `mode`. The head keeps its initial
+    values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
+    model's: one built on the meta device then tells what would be loaded, without memory of its own.
+    """
+    fitted = fit_weights(weights, model, mode)
+    weights = fitted.weights
+    state = model.state_dict()
+    expected = {name: tensor for name, tensor in state.items() if _is_expected(name)}
+    offered = {name: tensor for name, tensor in weights.items() if not is_head(name) and not is_ignored(name)}
+    fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
+    model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
+    after = model.state_dict()
+    loaded = [name for name, tensor in fitting.items() if torch.equal(after[name].cpu(), tensor.to(after[name].dtype))]
+    return LoadReport(
+        source_format=source_format,
+        loaded=len(loaded),
+        expected=len(expected),
+        parameters=_encoder_parameters(model),
+        coverage_percent=100 * _elements(expected, loaded) / _elements(expected, expected),
+        resized=fitted.resized,
+        missing=tuple(sorted(set(expected) - set(offered))),
+        unexpected=tuple(sorted(set(offered) - set(expected))),
+        mismatched=tuple(
+            f"{name}: found {list(offered[name].shape)}, expected {list(expected[name].shape)}"
+            for name in sorted(set(offered) & set(expected) - set(fitting))
+        ),
+    )
+
+
+def random_report(model: nn.Module) -> LoadReport:
+    """Return the report of an encoder that starts from random weights: nothing to load, nothing missing."""
+    expected = sum(map(_is_expected, model.state_dict()))
+    return LoadReport(
+        source_format="random",
+        loaded=0,
+        expected=expected,
+        parameters=_encoder_parameters(model),
+        coverage_percent=0.0,
+    )
+
+
+def _encoder_parameters(model: nn.Module) -> int:
+    return sum(tensor.numel() for name, tensor in model.named_parameters() if not is_head(name))
+
+
+def require_complete(report: LoadReport, reference: str, names: FileNames | None = None) -> None:
+    """Raise WorkFailed, naming the tensors, unless the whole encoder came from the checkpoint.
+
+    With the checkpoint's own `names` they are told as they stand in it, too.
+    """
+    if report.complete and report.loaded == report.expected:
+        return
+    lines = [
+        f"{reference}: only {report.loaded} of {report.expected} tensors of the encoder were loaded "
+        f"({percent(report.coverage_percent)} of its parameters); a score from it would mean nothing"
+    ]
+    for title, faults in (
+        ("missing from the checkpoint", report.missing),
+        ("of another shape", report.mismatched),
+        ("without a place in the encoder", report.unexpected),
+    ):
+        lines += [f"  {title}: {_some(faults, names)}"] if faults else []
+    lines.append("  remedy: use the architecture the encoder was trained with, or another encoder")
+    raise WorkFailed("\n".join(lines))
+
+
+def is_head(name: str) -> bool:
+    """Tell whether a tensor belongs to a classifier rather than to the encoder."""
+    return name.startswith(HEAD)
+
+
+def is_ignored(name: str) -> bool:
+    """Tell whether a tensor is derived from others, or belongs to pretraining alone: it need not be, or be loaded."""
+    return name.rsplit(".", 1)[-1] in IGNORED
+
+
+def _is_expected(name: str) -> bool:
+    return not is_head(name) and not is_ignored(name)
+
+
+def _elements(tensors: dict[str, Tensor], names: Iterable[str]) -> int:
+    return sum(tensors[name].numel() for name in names)
+
+
+def percent(value: float) -> str:
+    """Return a percentage with one decimal, rounded down: only what is whole reads 100.0 %."""
+    return f"{math.floor(value * 10) / 10:.1f} %"
+
+
+def _some(faults: tuple[str, ...], names: FileNames | None, limit: int = 8) -> str:
+    more = f" and {len(faults) - limit} more" if len(faults) > limit else ""
+    told = [fault + (names.told(fault.split(":")[0]) if names else "") for fault in faults[:limit]]
+    return printable("; ".join(told)) + more

@@ -1,0 +1,94 @@
+"""The model of a transfer: an encoder of any source, with or without a fresh head, and the proof of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import nn
+
+from benchmarks.encoders import Architecture
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.errors import UserError
+from benchmarks.runs.record import LoadReport
+from transfer.classification.recipe import EncoderSizes, given_by
+from transfer.encoder.adapted import Plan, plan_encoder
+from transfer.encoder.dense import Encoder, build_encoder
+from transfer.encoder.loading import load_encoder, random_report
+from transfer.encoder.references import Source
+
+
+class Loaded(NamedTuple):
+    """A model, what of its encoder came from the source, and what the encoder has become."""
+
+    model: nn.Module
+    report: LoadReport
+    plan: Plan
+
+
+def build_model(
+    recipe: EncoderSizes,
+    source: Source,
+    seed: int,
+    *,
+    num_classes: int = 0,
+    drop_path_rate: float = 0.0,
+    bias_per_block: bool = False,
+    whole_windows: bool = True,
+) -> Loaded:
+    """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it.
+
+    `whole_windows` is `build_backbone`'s: False where timm's own forward will not be run.
+    """
+    plan = plan_encoder(source, recipe)
+    if bias_per_block:
+        plan = replace(plan, architecture=_with_own_bias(plan.architecture))
+    seed_all(derive(seed, "weights"))
+    model = build_backbone(
+        plan.architecture,
+        recipe.image_size_px,
+        num_classes=num_classes,
+        drop_path_rate=drop_path_rate,
+        whole_windows=whole_windows,
+    )
+    return Loaded(model, _load(model, source, recipe), plan)
+
+
+class LoadedEncoder(NamedTuple):
+    """An encoder for a dense task, what of it came from the source, and what it has become."""
+
+    encoder: Encoder
+    report: LoadReport
+    plan: Plan
+
+
+def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: float, seed: int) -> LoadedEncoder:
+    """Return the encoder for feature maps of any image, and the proof of what was loaded into it.
+
+    It is built for `image_size_px`: position embeddings and tables are resized once, by a named mode. Heads that are
+    built next have the seed's initial weights. Raises UserError for images in grey, which dense tasks do not read.
+    """
+    plan = plan_encoder(source, recipe)
+    if plan.architecture.in_chans != 3:
+        raise UserError.about("in_chans", plan.architecture.in_chans, "3 (images are read as RGB)", "add in_chans=3")
+    seed_all(derive(seed, "weights"))
+    encoder = build_encoder(
+        plan.architecture, recipe.image_size_px, drop_path_rate=drop_path_rate, table_mode=recipe.table_resize
+    )
+    return LoadedEncoder(encoder, _load(encoder.backbone, source, recipe), plan)
+
+
+def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
+    """Fill the encoder part of a model from a source, where that has weights."""
+    if source.read is None:
+        return random_report(model)
+    report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
+    return report.model_copy(update={"notes": source.notes(given_by(recipe))})
+
+
+def _with_own_bias(architecture: Architecture) -> Architecture:
+    """Return a BEiT whose blocks each have a position table; one that shares none stays as it is."""
+    if not architecture.arguments.get("use_shared_rel_pos_bias"):
+        return architecture
+    return architecture.with_arguments(use_shared_rel_pos_bias=False, use_rel_pos_bias=True)

@@ -1,0 +1,147 @@
+"""Any encoder on disk, ours or others', opened for inspection and conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation, WindowSize, read_encoder
+from transfer.checkpoint.architecture.stated import Stated, check_stated, state
+from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.checkpoint.layouts.known import identify, infer
+from transfer.checkpoint.layouts.layout import Family, Weights
+from transfer.checkpoint.layouts.names import FileNames
+
+
+@dataclass(frozen=True)
+class OpenedEncoder:
+    """An encoder's tensors in timm's layout, and what is known about it."""
+
+    layout: str
+    family: Family
+    container: str
+    architecture: Architecture
+    image_size_px: int | None
+    patch_size_px: int
+    window_size: WindowSize | None
+    weights: Weights
+    stage: InitStage | None
+    epochs: int | None
+    normalisation: Normalisation | None
+    """None where nothing tells it."""
+    facts: dict[str, JsonValue]
+    """Whatever else is known: where the tensors lay, what wrapped them, what was left out, configuration."""
+    remarks: tuple[str, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    """As in `Inferred`."""
+    names: FileNames | None = None
+    """What the file calls its tensors; None where they are timm's names."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the tensors, the same whatever container and layout they came in."""
+        return weights_sha256(self.weights)
+
+
+def open_encoder(reference: str | Path, architecture: str | None = None) -> OpenedEncoder:
+    """Open an exported encoder, a run's folder, a foreign checkpoint, `timm:NAME` or `hf-hub:NAME`.
+
+    Raises UserError for anything else, and where it is not of the stated `architecture`; WorkFailed where a hub cannot
+    be reached.
+    """
+    stated = None if architecture is None else state(architecture)
+    scheme, _, name = str(reference).partition(":")
+    if scheme == "timm":
+        return _on_record(_timm(str(reference), name), stated)
+    if scheme == "hf-hub":
+        from transfer.encoder.hub import download  # it imports this package
+
+        return _foreign(download(name), stated)
+    path = Path(reference)
+    for folder in (path, path / "encoder"):
+        if (folder / MANIFEST).is_file():
+            return _on_record(_own(folder), stated)
+    return _foreign(path, stated)
+
+
+def _on_record(encoder: OpenedEncoder, stated: Stated | None) -> OpenedEncoder:
+    """Return an encoder whose architecture is on record. Raises UserError where that is not what is stated."""
+    if stated is not None:
+        check_stated(stated, encoder.architecture)
+    return encoder
+
+
+def _own(folder: Path) -> OpenedEncoder:
+    manifest, weights = read_encoder(folder)
+    layout = identify(weights)
+    return OpenedEncoder(
+        layout="mimbench",
+        family=layout.family,
+        container="safetensors",
+        architecture=manifest.architecture,
+        image_size_px=manifest.image_size_px,
+        patch_size_px=manifest.patch_size_px,
+        window_size=manifest.window_size,
+        weights=weights,
+        stage=manifest.init_stage,
+        epochs=manifest.epochs,
+        normalisation=Normalisation(manifest.mean, manifest.std),
+        facts={"manifest": manifest.model_dump(mode="json")},
+    )
+
+
+def _timm(reference: str, name: str) -> OpenedEncoder:
+    from transfer.encoder.hub import timm_source  # it imports this package
+
+    source = timm_source(reference, name, None)
+    assert source.read is not None
+    weights = source.read()
+    layout = identify(weights)
+    inferred = infer(layout, weights, {})
+    return OpenedEncoder(
+        layout=layout.name,
+        family=layout.family,
+        container="timm",
+        architecture=source.use.architecture,
+        image_size_px=inferred.image_size_px,
+        patch_size_px=inferred.patch_size_px,
+        window_size=inferred.window_size,
+        weights=weights,
+        stage=source.use.init_stage,
+        epochs=None,
+        normalisation=source.normalisation,
+        facts={"reference": reference},
+        remarks=inferred.remarks,
+        assumed=inferred.assumed,
+    )
+
+
+def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
+    encoder = read_foreign(path, stated)
+    inferred, found = encoder.inferred, encoder.found
+    return OpenedEncoder(
+        layout=encoder.layout.name,
+        family=encoder.layout.family,
+        container=encoder.file.container,
+        architecture=inferred.architecture,
+        image_size_px=inferred.image_size_px,
+        patch_size_px=inferred.patch_size_px,
+        window_size=inferred.window_size,
+        weights=encoder.weights,
+        stage=encoder.stage,
+        epochs=encoder.epochs,
+        normalisation=encoder.normalisation,
+        facts={
+            "file_sha256": encoder.file.sha256,
+            "where": ".".join(found.where),
+            "prefix": found.prefix,
+            "inert_classes": list(encoder.file.inert),
+            **found.facts,
+        },
+        remarks=inferred.remarks,
+        assumed=inferred.assumed,
+        names=encoder.names,
+    )

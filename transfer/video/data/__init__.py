@@ -1,0 +1,1 @@
+"""Videos: which there are, decoding, clips, augmentation, samples."""

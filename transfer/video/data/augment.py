@@ -1,0 +1,62 @@
+"""Changes of clips on torchvision's transforms, the same for all frames: training crops, test crops, normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from transfer.video.data.recipe import ResizedCrop, ShortSideCrop, VideoAugmentation
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """From uint8 to the values that an encoder expects."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Return clips [..., C, T, H, W] float32."""
+        mean, std = (clips.new_tensor(list(value), dtype=torch.float32) for value in (self.mean, self.std))
+        scale, shift = (value[:, None, None, None] for value in (1 / (255 * std), mean / std))
+        return clips * scale - shift
+
+
+class TrainingTransform:
+    """Crop, resize and flip of a clip, drawn from torch's global generator."""
+
+    def __init__(self, augmentation: VideoAugmentation, image_size_px: int) -> None:
+        flip = v2.RandomHorizontalFlip(augmentation.horizontal_flip)
+        self.change = v2.Compose([*_crop(augmentation.crop, image_size_px), flip])
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return [T, C, size, size] of frames [T, C, H, W] uint8, all changed in the same way."""
+        changed: Tensor = self.change(tv_tensors.Video(frames)).as_subclass(Tensor)
+        return changed
+
+
+def _crop(crop: ResizedCrop | ShortSideCrop, size: int) -> list[v2.Transform]:
+    # Bilinear without antialiasing, as Video-Swin's OpenCV.
+    if isinstance(crop, ResizedCrop):
+        return [v2.RandomResizedCrop(size, crop.scale, crop.ratio, antialias=False)]
+    least, most = crop.shorter_side_px
+    return [v2.RandomShortestSize(list(range(least, most + 1)), antialias=False), v2.RandomCrop(size)]
+
+
+def test_crops(frames: Tensor, image_size_px: int, crops: int) -> list[Tensor]:
+    """Return 1 or 3 squares [T, C, size, size] of frames [T, C, H, W] uint8, shorter side resized to the square's.
+
+    Three are the two ends of the longer side and its centre, in this order: beginning, centre, end.
+    """
+    size = image_size_px
+    resized = functional.resize_video(frames, [size], antialias=False)
+    height, width = resized.shape[-2:]
+    across, down = (width - size) // 2, (height - size) // 2
+    steps = (0, 1, 2) if crops == 3 else (1,)
+    return [resized[..., step * down : step * down + size, step * across : step * across + size] for step in steps]

@@ -1,0 +1,29 @@
+"""Which decoder opens videos: torchcodec where it loads, else PyAV. Their frames are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.errors import UserError
+from transfer.video.data import torchcodec
+from transfer.video.data.pyav import PyavVideo
+from transfer.video.data.reader import Reader, VideoReader
+from transfer.video.data.recipe import Decoder
+
+INDEXED = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
+
+
+def reader_of(decoder: Decoder) -> Reader:
+    """Return what opens videos here. Raises UserError where torchcodec is wanted and does not load."""
+    if decoder == "pyav" or (decoder == "auto" and not torchcodec.loads()):
+        return PyavVideo
+    if not torchcodec.loads():
+        rule = "a decoder that loads: torchcodec needs its package and FFmpeg's shared libraries"
+        remedy = "data.decoder=pyav; or pip install torchcodec, and FFmpeg (apt install ffmpeg)"
+        raise UserError.about("data.decoder", decoder, rule, remedy)
+    return by_torchcodec
+
+
+def by_torchcodec(path: Path) -> VideoReader:
+    """Open a video by torchcodec, but one without an index by PyAV: torchcodec seeks there to other frames."""
+    return torchcodec.TorchcodecVideo(path) if path.suffix.lower() in INDEXED else PyavVideo(path)

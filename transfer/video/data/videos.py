@@ -1,0 +1,99 @@
+"""Videos with their classes: in folders of classes, or listed with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.errors import UserError
+from benchmarks.runs.command import require_root
+from benchmarks.runs.fingerprint import Fingerprint, find_videos, fingerprint
+from transfer.images.classes import in_classes, read_class_list, require_every_class, training_classes
+from transfer.images.folders import read_folders
+from transfer.images.labelled import Found, LabelledImages
+from transfer.images.named_files import find_file
+from transfer.video.data.lists import base_of, read_video_list
+from transfer.video.data.recipe import VideoData
+
+SHOWN = 20
+LISTS = "data.train_list=FILE and data.test_list=FILE"
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """A video file; `label` is a position in the classes."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class VideoSets:
+    """Training and test videos over the same classes."""
+
+    root: Path
+    train: list[LabelledVideo]
+    test: list[LabelledVideo]
+    classes: tuple[str, ...]
+    fingerprint: Fingerprint
+    missing: tuple[str, ...]
+    """Listed videos that are not on disk, as `name: not there`; for the record."""
+
+    @property
+    def train_labels(self) -> list[int]:
+        return [video.label for video in self.train]
+
+    @property
+    def files(self) -> str:
+        return "videos"
+
+    def test_name(self, position: int) -> str:
+        """Return a test video's path below the root; its whole path where a list named one elsewhere."""
+        path = self.test[position].path
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+
+def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
+    """Find the videos of both splits and their classes, and check that they fit each other and the task.
+
+    Nothing is decoded: a video that is damaged is found when it is read. Raises UserError that names the file for
+    whatever is missing (beyond data.max_missing), unknown, out of range, listed twice or empty.
+    """
+    root = require_root(data.root)
+    classes = find_file(root, "data.classes", data.classes)
+    listed = None if classes is None else read_class_list(classes)
+    missing: list[str] = []
+    in_train = _found(root, data.train, "data.train_list", data.train_list, missing)
+    in_test = _found(root, data.test, "data.test_list", data.test_list, missing)
+    _refuse_missing(missing, data.max_missing)
+    train = training_classes(in_train, listed, data.first_label, num_classes)
+    test = in_classes(in_test, train.classes, listed, data.first_label)
+    require_every_class(test, in_test.told_by, "video")
+    files = [*train.source.files, *test.source.files]
+    splits = {"train labels": (in_train, train), "test labels": (in_test, test)}
+    parts = {name: images.sha256() for name, (found, images) in splits.items() if not found.labels_in_names}
+    mark = fingerprint(base_of(root, files), files, parts=parts, noun="video")
+    return VideoSets(root, _videos(train), _videos(test), train.classes, mark, tuple(missing))
+
+
+def _found(root: Path, split: str, field: str, given: str | None, missing: list[str]) -> Found:
+    """Read one split; names of listed videos that are not there are added to `missing`."""
+    file = find_file(root, field, given)
+    if file is None:
+        return read_folders(root, root / split, find_videos, "video", LISTS)
+    listed = read_video_list(root, root / split, file)
+    missing += [f"{name}: not there (listed in {file.name})" for name in listed.missing]
+    return listed.found
+
+
+def _refuse_missing(missing: list[str], limit: int) -> None:
+    if len(missing) > limit:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        shown = ", ".join(missing[:SHOWN]) + more
+        rule = f"at most data.max_missing ({limit}) of the listed videos are not on disk"
+        remedy = f"complete the videos, or train and test without them: data.max_missing={len(missing)}"
+        raise UserError.about("data", f"{len(missing)} missing videos: {shown}", rule, remedy)
+
+
+def _videos(images: LabelledImages) -> list[LabelledVideo]:
+    return [LabelledVideo(path, label) for path, label in zip(images.source.files, images.labels, strict=True)]
