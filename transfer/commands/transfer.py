@@ -16,8 +16,8 @@ from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
 from transfer.adapter import Adapter, Transfer, adapter_for
-from transfer.classification.recipe import given_by
 from transfer.encoder.references import ARCHITECTURE_HELP, resolve
+from transfer.encoder.sizes import given_by
 
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
