@@ -82,11 +82,11 @@ class Detection(TransferProblem[Batch, Scored]):
     def write_results(self, folder: RunFolder) -> None:
         """Write the last evaluation's table and, where they are wanted, its detections in COCO's format of results."""
         final = self.final()
-        write_atomically(folder.path / "classes.csv", final.table.encode())
+        write_atomically(folder.classes, final.table.encode())
         for kind in self.kinds if self.recipe.testing.save_predictions else ():
             rows = coco_results(final.detections, self.data.categories, kind)
-            make_folder(folder.path / "predictions")
-            write_atomically(folder.path / "predictions" / f"{kind}.json", json.dumps(rows).encode())
+            make_folder(folder.predicted)
+            write_atomically(folder.predicted / f"{kind}.json", json.dumps(rows).encode())
 
     def trained_encoder(self) -> nn.Module:
         return self.detector.encoder

@@ -94,12 +94,12 @@ class Segmentation(TransferProblem[Batch, Confusion]):
             print(f"testing at {len(testing.multi_scale)} scales, mirrored too", file=sys.stderr)
             once["mIoU_ms"] = self.measure(scales).metrics()["mIoU"]
         if testing.save_predictions:
-            self.last = self.measure(predictions=folder.path / "predictions")
+            self.last = self.measure(predictions=folder.predicted)
         self.final()
         return once
 
     def write_results(self, folder: RunFolder) -> None:
-        write_atomically(folder.path / "classes.csv", self.final().table(self.data.classes).encode())
+        write_atomically(folder.classes, self.final().table(self.data.classes).encode())
 
     def trained_encoder(self) -> nn.Module:
         return self.segmenter.encoder
