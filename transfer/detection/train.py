@@ -14,7 +14,7 @@ from benchmarks.files import make_folder, write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind, average_precision, class_table, coco_results
-from transfer.detection.data.samples import Batch, Detections, EvaluationPictures, TrainingPictures
+from transfer.detection.data.samples import Detections, EvaluationPictures, PictureBatch, TrainingPictures
 from transfer.detection.models.build import build_detector
 from transfer.detection.recipe import DetectionRecipe
 from transfer.encoder.layer_decay import groups_around
@@ -32,7 +32,7 @@ class Scored:
     """A line for every category, as CSV."""
 
 
-class Detection(TransferProblem[Batch, Scored]):
+class Detection(TransferProblem[PictureBatch, Scored]):
     """Detection as a problem for the training loop."""
 
     recipe: DetectionRecipe
@@ -53,7 +53,7 @@ class Detection(TransferProblem[Batch, Scored]):
         masks, normalisation = "mask" in self.kinds, self.plan.normalisation
         return TrainingPictures(self.data.train, augmentation, normalisation, self.seed, patience, masks)
 
-    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
+    def loss(self, batch: PictureBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the sum of the losses, each a mean over what is drawn of this rank's images."""
         return self.detector.loss(batch)
 

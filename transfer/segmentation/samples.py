@@ -21,7 +21,7 @@ from transfer.segmentation.plan import IGNORED, Pipeline
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Sample(NamedTuple):
+class SceneSample(NamedTuple):
     """A training image [3, h, w] uint8 BGR with its SegDataSample, and the files that failed on the way to it."""
 
     image: Tensor
@@ -29,14 +29,14 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...]
 
 
-class Batch(NamedTuple):
+class SceneBatch(NamedTuple):
     """Images and SegDataSamples as mmseg's data preprocessor takes them, and names of unreadable files met."""
 
     inputs: list[Tensor]
     data_samples: list[Any]
     unreadable: list[str]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> SceneBatch:
         """Return the batch with images and masks on the device."""
         images = [image.to(device, non_blocking=True) for image in self.inputs]
         return self._replace(inputs=images, data_samples=[each.to(device) for each in self.data_samples])
@@ -51,28 +51,28 @@ class _Scenes(SeededSamples[Pair, "Scene", S]):
         return read_scene(item, self.num_classes)
 
 
-class TrainingScenes(_Scenes[Sample]):
+class TrainingScenes(_Scenes[SceneSample]):
     """Augmented training images; one that cannot be used gives the next one that can, and is named."""
 
     @staticmethod
-    def collate(samples: list[Sample]) -> Batch:
+    def collate(samples: list[SceneSample]) -> SceneBatch:
         """Put samples into one batch; they are stacked on the device."""
         failed = [text for sample in samples for text in sample.unreadable]
-        return Batch([sample.image for sample in samples], [sample.target for sample in samples], failed)
+        return SceneBatch([sample.image for sample in samples], [sample.target for sample in samples], failed)
 
     def __init__(self, pairs: Sequence[Pair], pipeline: Pipeline, num_classes: int, seed: int, patience: int) -> None:
         """`patience`: how many unusable images in a row are skipped before a blank one is returned."""
         super().__init__(pairs, seed, patience)
         self.num_classes, self.transform = num_classes, built(pipeline)
 
-    def sample(self, position: int, found: Scene | None, failed: list[str]) -> Sample:
+    def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneSample:
         black, unlabelled = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8)
         scene = found or Scene(black, unlabelled, self.items[position])
         packed = self.transform({**scene.results(), "gt_seg_map": scene.labels, "seg_fields": ["gt_seg_map"]})
-        return Sample(packed["inputs"], packed["data_samples"], tuple(failed))
+        return SceneSample(packed["inputs"], packed["data_samples"], tuple(failed))
 
 
-class EvaluationSample(NamedTuple):
+class SceneViews(NamedTuple):
     """A test image as each pipeline gives it, its labels [H, W] uint8 at their own size; no views where unusable."""
 
     position: int
@@ -80,12 +80,12 @@ class EvaluationSample(NamedTuple):
     labels: Tensor
     unreadable: list[str]
 
-    def to(self, device: torch.device) -> EvaluationSample:
+    def to(self, device: torch.device) -> SceneViews:
         """Return the sample with its labels on the device; views follow in mmseg's data preprocessor."""
         return self._replace(labels=self.labels.to(device, non_blocking=True))
 
 
-class EvaluationScenes(_Scenes[EvaluationSample]):
+class EvaluationScenes(_Scenes[SceneViews]):
     """Test images, each by one pipeline or by several. Their sizes differ, so that they do not stack."""
 
     collate = staticmethod(the_one)
@@ -100,11 +100,11 @@ class EvaluationScenes(_Scenes[EvaluationSample]):
     def seed_of(self, key: SampleKey) -> int:
         return derive(0, "test", key.position)
 
-    def sample(self, position: int, found: Scene | None, failed: list[str]) -> EvaluationSample:
+    def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneViews:
         if found is None:
-            return EvaluationSample(position, [], torch.empty(0, 0, dtype=torch.uint8), failed)
+            return SceneViews(position, [], torch.empty(0, 0, dtype=torch.uint8), failed)
         views = [transform(found.results()) for transform in self.transforms]
-        return EvaluationSample(position, views, torch.from_numpy(found.labels), failed)
+        return SceneViews(position, views, torch.from_numpy(found.labels), failed)
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from transfer.run import TransferProblem
 from transfer.segmentation.model import build_segmenter, fit_batch_norms
 from transfer.segmentation.plan import Pipeline
 from transfer.segmentation.recipe import SegmentationRecipe
-from transfer.segmentation.samples import Batch, EvaluationSample, EvaluationScenes, TrainingScenes
+from transfer.segmentation.samples import EvaluationScenes, SceneBatch, SceneViews, TrainingScenes
 from transfer.segmentation.scores import Confusion
 
 
-class Segmentation(TransferProblem[Batch, Confusion]):
+class Segmentation(TransferProblem[SceneBatch, Confusion]):
     """Semantic segmentation as a problem for the training loop."""
 
     recipe: SegmentationRecipe
@@ -55,7 +55,7 @@ class Segmentation(TransferProblem[Batch, Confusion]):
         data, pipeline = self.data, self.segmenter.plan.train_pipeline
         return TrainingScenes(data.train, pipeline, len(data.classes), self.seed, self.recipe.data.max_unreadable)
 
-    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
+    def loss(self, batch: SceneBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the weighted sum of all heads' losses, each the mean over the crops' pixels."""
         data = {"inputs": batch.inputs, "data_samples": batch.data_samples}
         losses = self.model.loss(**self.model.data_preprocessor(data, True))
@@ -70,7 +70,7 @@ class Segmentation(TransferProblem[Batch, Confusion]):
         scenes = EvaluationScenes(self.data, pipelines or [self.segmenter.plan.test_pipeline])
         mine = Confusion.empty(scenes.num_classes, self.device)
 
-        def count(sample: EvaluationSample) -> None:
+        def count(sample: SceneViews) -> None:
             predicted = predict(self.model, sample.views)
             mine.add(sample.labels, predicted)
             if predictions is not None:

@@ -21,12 +21,12 @@ from transfer.predictions.classifying import Classifying
 from transfer.predictions.evaluation import Evaluation, Predictions
 from transfer.predictions.results import scores_of
 from transfer.video.data.augment import Normalise
-from transfer.video.data.samples import Batch, ClipForm, TestViews, TrainingClips, Views
+from transfer.video.data.samples import ClipBatch, ClipForm, TestViews, TrainingClips, Views
 from transfer.video.model import build_video_model, groups_of
 from transfer.video.recipe import VideoRecipe
 
 
-class VideoClassifying(Classifying[Batch]):
+class VideoClassifying(Classifying[ClipBatch]):
     """Video classification as a problem for the training loop."""
 
     recipe: VideoRecipe
@@ -53,7 +53,7 @@ class VideoClassifying(Classifying[Batch]):
         augmentation, patience = self.recipe.augmentation, self.recipe.data.max_unreadable
         return TrainingClips(self.data.train, self.form, augmentation, self.seed, patience)
 
-    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
+    def loss(self, batch: ClipBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the mean cross-entropy of a batch of clips."""
         return functional.cross_entropy(self.model(batch.clips).float(), batch.labels)
 
@@ -81,7 +81,7 @@ class VideoClassifying(Classifying[Batch]):
     def conclude(self, folder: RunFolder) -> Mapping[str, float]:  # noqa: ARG002 (every rank's part of the files)
         return scores_of(self.final(), self.transfer)
 
-    def evaluations(self, loop: Loop[Batch]) -> Sequence[Mapping[str, float]]:
+    def evaluations(self, loop: Loop[ClipBatch]) -> Sequence[Mapping[str, float]]:
         """Return those of all views: a score of one view is no better or worse than one of all."""
         return loop.progress.evaluations if self.recipe.views_along_the_way == "all" else ()
 

@@ -58,7 +58,7 @@ class Detections:
     """One of the file's size for each box; None from a model without masks."""
 
 
-class Sample(NamedTuple):
+class PictureSample(NamedTuple):
     """A normalised image [3, h, w] float32 with its target, and the files that failed on the way to it."""
 
     image: Tensor | None
@@ -66,20 +66,20 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...]
 
 
-class Batch(NamedTuple):
+class PictureBatch(NamedTuple):
     """Normalised images [3, h, w] float32 of any sizes with their targets, and names of unreadable files met."""
 
     images: list[Tensor]
     targets: list[Target]
     unreadable: list[str]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> PictureBatch:
         """Return the batch with images and targets on the device."""
         images = [image.to(device, non_blocking=True) for image in self.images]
         return self._replace(images=images, targets=[target.to(device) for target in self.targets])
 
 
-class _Pictures(SeededSamples[Picture, tuple[Picture, View], Sample]):
+class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
     """Images with their objects."""
 
     masks = False
@@ -87,9 +87,9 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], Sample]):
     normalise: Normalise
 
     @staticmethod
-    def collate(samples: list[Sample]) -> Batch:
+    def collate(samples: list[PictureSample]) -> PictureBatch:
         """Put samples into one batch; those without an image are dropped and their files named."""
-        return Batch(
+        return PictureBatch(
             [sample.image for sample in samples if sample.image is not None],
             [sample.target for sample in samples if sample.target is not None],
             [text for sample in samples for text in sample.unreadable],
@@ -98,8 +98,8 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], Sample]):
     def read(self, item: Picture) -> tuple[Picture, View]:
         return item, read_view(item, self.masks)
 
-    def _sample(self, view: View, picture: Picture, failed: list[str]) -> Sample:
-        return Sample(self.normalise(view.image), _target(view, picture), tuple(failed))
+    def _sample(self, view: View, picture: Picture, failed: list[str]) -> PictureSample:
+        return PictureSample(self.normalise(view.image), _target(view, picture), tuple(failed))
 
 
 class TrainingPictures(_Pictures):
@@ -125,7 +125,7 @@ class TrainingPictures(_Pictures):
             rule, remedy = "0 without masks: objects are cut out along them", "set augmentation.copy_paste=0"
             raise UserError.about("augmentation.copy_paste", augmentation.copy_paste, rule, remedy)
 
-    def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> Sample:
+    def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:
         picture, view = found or self._blank(position)
         view = self.augment(view, lambda: self._another(failed))
         return self._sample(view, picture, failed)
@@ -147,9 +147,9 @@ class EvaluationPictures(_Pictures):
         super().__init__(pictures)
         self.resize, self.normalise = resize, Normalise(normalisation)
 
-    def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> Sample:  # noqa: ARG002
+    def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:  # noqa: ARG002
         if found is None:
-            return Sample(None, None, tuple(failed))
+            return PictureSample(None, None, tuple(failed))
         return self._sample(resized_for_test(found[1], self.resize), found[0], failed)
 
 

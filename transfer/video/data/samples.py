@@ -34,7 +34,7 @@ class ClipForm:
         return torch.zeros(clips, 3, self.sampling.frames, self.image_size_px, self.image_size_px, dtype=torch.uint8)
 
 
-class Sample(NamedTuple):
+class ClipSample(NamedTuple):
     """A clip [C, T, H, W] uint8 with its label, and the videos that failed on the way to it."""
 
     clip: Tensor
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...]
 
 
-class Batch(NamedTuple):
+class ClipBatch(NamedTuple):
     """Clips [B, C, T, H, W], uint8 as loaded and float32 after `to`; labels [B] int64; unreadable videos met."""
 
     clips: Tensor
@@ -50,13 +50,13 @@ class Batch(NamedTuple):
     unreadable: list[str]
     normalise: Normalise
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> ClipBatch:
         """Return the batch on the device, normalised there: bytes are a quarter of what floats would move."""
         clips, labels = (tensor.to(device, non_blocking=True) for tensor in (self.clips, self.labels))
         return self._replace(clips=self.normalise(clips), labels=labels)
 
 
-class TrainingClips(SeededSamples[LabelledVideo, tuple[Tensor, int], Sample]):
+class TrainingClips(SeededSamples[LabelledVideo, tuple[Tensor, int], ClipSample]):
     """One clip of each training video; a video that cannot be read gives the next one that can, and is named."""
 
     def __init__(
@@ -67,22 +67,22 @@ class TrainingClips(SeededSamples[LabelledVideo, tuple[Tensor, int], Sample]):
         self.form, self.open = form, reader_of(form.decoder)
         self.transform = TrainingTransform(augmentation, form.image_size_px)
 
-    def collate(self, samples: list[Sample]) -> Batch:
+    def collate(self, samples: list[ClipSample]) -> ClipBatch:
         """Stack samples."""
         labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
         failed = [text for sample in samples for text in sample.unreadable]
-        return Batch(torch.stack([sample.clip for sample in samples]), labels, failed, self.form.normalise)
+        return ClipBatch(torch.stack([sample.clip for sample in samples]), labels, failed, self.form.normalise)
 
     def read(self, item: LabelledVideo) -> tuple[Tensor, int]:
         """Return the frames [T, C, H, W] of a clip of the video, and its label."""
         with self.open(item.path) as reader:
             return reader.frames(training_clip(reader.number_of_frames, self.form.sampling).tolist()), item.label
 
-    def sample(self, position: int, found: tuple[Tensor, int] | None, failed: list[str]) -> Sample:
+    def sample(self, position: int, found: tuple[Tensor, int] | None, failed: list[str]) -> ClipSample:
         if found is None:
-            return Sample(self.form.blank(1)[0], self.items[position].label, tuple(failed))
+            return ClipSample(self.form.blank(1)[0], self.items[position].label, tuple(failed))
         frames, label = found
-        return Sample(_channels_first(self.transform(frames)), label, tuple(failed))
+        return ClipSample(_channels_first(self.transform(frames)), label, tuple(failed))
 
 
 class Views(NamedTuple):
