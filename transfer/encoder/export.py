@@ -9,9 +9,9 @@ from torch import nn
 from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import patch_size, sized, window_size
 from transfer.adapter import Transfer
-from transfer.classification.recipe import EncoderSizes
 from transfer.encoder.adapted import Plan
 from transfer.encoder.loading import is_head
+from transfer.encoder.sizes import EncoderSizes
 
 
 def export_finetuned(

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
-from transfer.classification.recipe import Pooling
+from transfer.encoder.sizes import Pooling
 
 OUTPUT = 0
 """The number of the encoder's own output, after its last norm; blocks count from 1."""
