@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.catalogue.tasks import Metric
 from reports.charts.svg import SERIES
+from reports.leaderboard.lines import Measured
 from reports.tables.cells import join_spread, spread_parts
-from reports.tables.lines import Entry
 from reports.text import one_line
 
 if TYPE_CHECKING:
@@ -68,6 +68,6 @@ def _legend_columns(names: Sequence[str]) -> int:
     return 2 if max(map(len, map(short, names)), default=0) <= LONGEST_IN_TWO_COLUMNS else 1
 
 
-def said(entry: Entry, metric: Metric) -> str:
+def said(entry: Measured, metric: Metric) -> str:
     """Return the score as the table has it."""
     return join_spread(*spread_parts(entry.row.last(metric.name)))

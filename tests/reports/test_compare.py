@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.compare.differences import Comparison, bootstrap, changes, compare, difference
+from reports.compare.like_for_like import changes, compare
+from reports.compare.score_difference import Comparison, bootstrap, difference
 from reports.records.rows import Row, TransferRun
 from tests.reports import factory
 
