@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from benchmarks.runs.folder import RunFolder
-from reports.records.logs import read_values
+from benchmarks.runs.metrics_log import read_values
 from reports.records.rows import Row
 
 MOST_POINTS = 300

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.runs.folder import RunFolder
 from reports.compare.by_image import read_predictions, read_text_csv
 from reports.records.rows import Row
-
-CLASSES = "classes.csv"
-"""Of tasks other than classification: `class`, a first `MEASURE_percent`, and the count of its size as last column."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,12 @@ def by_class(ours: Row, theirs: Row) -> ByClass | str:
 
 
 def _read_classes(folder: Path) -> pd.DataFrame:
-    """Return a run's score in percent and size by class, under their names; empty where it tells nothing of classes."""
+    """Return a run's score in percent and size by class, under their names; empty where it tells nothing of classes.
+
+    classes.csv of tasks other than classification has `class`, a first `MEASURE_percent`, and the size as last column.
+    """
     try:
-        found = read_text_csv(folder / CLASSES).set_index("class")
+        found = read_text_csv(RunFolder(folder).classes).set_index("class")
         measure = next(name for name in found if name.endswith("_percent"))
         percent, size = found[measure].replace("", "nan").astype(float), found.iloc[:, -1].astype(int)
     except (OSError, ValueError, KeyError, StopIteration):

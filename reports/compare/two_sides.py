@@ -12,7 +12,7 @@ from benchmarks.errors import UserError, did_you_mean
 from benchmarks.runs.record import RecipeUse
 from reports.compare.by_class import ByClass, by_class
 from reports.compare.by_image import Disagreement, by_image
-from reports.compare.like_for_like import Change, changes, unfair_because
+from reports.compare.like_for_like import Change, changes, recipe_changes, unfair_because
 from reports.compare.score_difference import Comparison, difference
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, find_runs
@@ -155,7 +155,7 @@ def _pretrained(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
 
 def _recipe_changes(ours: RecipeUse, theirs: RecipeUse) -> tuple[Change, ...]:
     """Return what differs; recipes of one digest differ at most in where they ran, which is no difference."""
-    return () if ours.digest == theirs.digest else tuple(changes(ours.resolved, theirs.resolved))
+    return () if ours.digest == theirs.digest else tuple(recipe_changes(ours, theirs))
 
 
 def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:

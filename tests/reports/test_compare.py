@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.compare.like_for_like import changes, compare
+from benchmarks.runs.record import RecipeUse, parse_record
+from reports.compare.like_for_like import compare, recipe_changes
 from reports.compare.score_difference import Comparison, bootstrap, difference
 from reports.records.rows import Row, TransferRun
 from tests.reports import factory
@@ -158,6 +159,10 @@ def test_two_baselines_that_agree_are_not_chosen_between() -> None:
         ("data.subset.list", False),
         ("data.label_field", False),
         ("testing.save_predictions", False),
+        ("data.decoder", False),
+        ("views_at_once", False),
+        ("training.sharded", False),
+        ("target.palette", False),
         ("training.epochs", True),
         ("data.subset.fraction", True),
         ("list", True),
@@ -170,4 +175,10 @@ def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: s
             found = {part: found}
         return dict(found)
 
-    assert changes(nested(1), nested(2)) == ([(field, 1, 2)] if told else [])
+    def used(value: int) -> RecipeUse:
+        record = factory.transfer(recipe=RecipeUse(name="any", overrides=(), digest="0", resolved=nested(value)))
+        return parse_record(
+            record.model_dump_json().replace('"schema_version":4', '"schema_version":3').encode()
+        ).recipe
+
+    assert recipe_changes(used(1), used(2)) == ([(field, 1, 2)] if told else [])
