@@ -14,7 +14,7 @@ from reports.tables.comparison_text import metric_words
 from reports.text import one_line
 
 MOST_BARS = 10
-"""Gains, and as many losses, in the chart; the table has every class."""
+"""How many gains, and how many losses, the chart shows at most; the table has every class."""
 
 
 def draw(pairing: Pairing, name: str) -> Iterator[Chart]:

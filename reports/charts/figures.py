@@ -23,9 +23,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.4, 1.2)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 LONGEST_IN_TWO_COLUMNS = 20
 MOST_ROWS = 12
-"""In one chart; more could not be told apart."""
+"""How many rows one chart shows at most; more could not be told apart."""
 MOST_GROUPS = 4
-"""Of one task that get charts."""
+"""How many groups of one task get charts of their own."""
 
 
 class Look(NamedTuple):

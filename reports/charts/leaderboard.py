@@ -44,7 +44,7 @@ class Charts:
 
 
 class Series(NamedTuple):
-    """A row in a chart."""
+    """A row as a chart draws it: its look, and its learning curve where one was logged."""
 
     entry: Measured
     look: Look

@@ -33,7 +33,7 @@ class Signal(NamedTuple):
     kind: str
     """The metric's name in the pretraining's record, or the protocol of a probe."""
     words: str
-    """With what values must share to be compared."""
+    """The signal in words, with what two values of it must share to be compared."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SignalAndScore:
     signal: float
     score: float
     deviation: float | None = None
-    """Of the score over seeds; None for one, and where it was not published."""
+    """The score's standard deviation over seeds; None for one seed, and where it was not published."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Pairing:
     ours: Row
     theirs: Row
     unfair: tuple[str, ...]
-    """Why no difference may be taken; empty where it may."""
+    """The reasons why no difference may be taken; empty where it may."""
     recipe: tuple[Change, ...]
     encoder: tuple[Change, ...]
     pretraining: tuple[Change, ...] | None
@@ -49,7 +49,7 @@ class Pairing:
     environment: tuple[Change, ...]
     scores: tuple[Score, ...]
     classes: ByClass | str
-    """Or why there is no comparison by class; likewise for images."""
+    """The comparison by class, or the reason in words why there is none; likewise for images."""
     images: tuple[Disagreement, ...] | str
 
 
@@ -58,7 +58,7 @@ class SideBySide:
     """Everything that could be paired, and what could not."""
 
     names: tuple[str, str]
-    """Of A and B, as they were asked for."""
+    """The names of A and B, as they were asked for."""
     pairings: tuple[Pairing, ...]
     alone: tuple[str, ...]
     """Rows of one side that have no partner, in words."""

@@ -61,7 +61,7 @@ class Section:
     published: tuple[Published, ...]
     """Published results, which nothing here is compared with."""
     verdicts: tuple[Verdict, ...]
-    """Cheap signals against the score, group by group."""
+    """What cheap signals say of the score, one after another for each group."""
 
     @property
     def entries(self) -> list[Measured]:

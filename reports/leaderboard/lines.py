@@ -19,7 +19,7 @@ Shown = Literal["none", "same", "all"]
 
 @dataclass(frozen=True)
 class Measured:
-    """A row as a table shows it: with its name and its comparison."""
+    """A row that was measured here, with the name a table gives it and its comparison with the baseline."""
 
     row: Row
     name: str

@@ -37,7 +37,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row comes from: titles and texts."""
+    """Where a row comes from: the titles of the provenance columns, and their texts."""
 
     name: str
     told: list[tuple[str, str]]
@@ -45,7 +45,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The table of classes."""
+    """The table of classes: the words above it, its head and its rows."""
 
     words: str
     head: tuple[str, ...]

@@ -31,7 +31,7 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Where a run lies, and what the announcement that led there calls its encoder."""
+    """A folder that may hold a run, and what the announcement that led there calls its encoder."""
 
     folder: Path
     label: str | None = None
@@ -43,7 +43,7 @@ class LeftOut:
 
     where: str
     kind: str
-    """The short reason that is counted: failed, damaged, ..."""
+    """The short reason by which such records are counted, such as `failed` or `damaged`."""
     detail: str
     label: str | None = None
     """The encoder's name, where the record could be read."""

@@ -127,28 +127,23 @@ def _delta_column(metric: Metric, baseline: str) -> Column:
 def _column(
     title: str,
     field: Field,
-    block: Block,
     value: Callable[[Row], str],
     published: Callable[[Published], object] | None = None,
     *,
+    block: Block = "settings",
     optional: bool = False,
 ) -> Column:
     """Return a column of one field; `published` takes it from a published result, None where it is not told."""
+
+    def of_row(entry: Measured) -> Parts:
+        return (value(entry.row),)
 
     def of_published(result: Published) -> Parts:
         found = published(result) if published else None
         return ("" if found is None else str(found),)
 
     number = field.type is not str
-    return Column(
-        title,
-        (field,),
-        lambda entry: (value(entry.row),),
-        block,
-        published=of_published,
-        numeric=number,
-        optional=optional,
-    )
+    return Column(title, (field,), of_row, block, published=of_published, numeric=number, optional=optional)
 
 
 KIND = Column(
@@ -184,76 +179,61 @@ SETTINGS = [
         _join_start,
         published=lambda result: (result.first.method, result.first.init_stage or ""),
     ),
-    _column("Loaded (%)", Field("load_coverage_percent", float), "settings", cells.coverage),
+    _column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
     _column(
         "Architecture",
         Field("architecture"),
-        "settings",
         lambda row: architecture_name(row.architecture),
         lambda result: result.first.backbone,
     ),
-    _column(
-        "Parameters (M)",
-        Field("parameters_millions", float),
-        "settings",
-        cells.parameters_millions,
-        optional=True,
-    ),
+    _column("Parameters (M)", Field("parameters_millions", float), cells.parameters_millions, optional=True),
     _column(
         "Pretraining (epochs)",
         Field("pretrain_epochs", int),
-        "settings",
         lambda row: "" if row.encoder.epochs is None else str(row.encoder.epochs),
         lambda result: result.first.pretrain_epochs,
     ),
     _column(
         "Image (px)",
         Field("image_size_px", int),
-        "settings",
         lambda row: str(row.conditions.image_size_px),
         lambda result: result.first.image_size_px,
     ),
     _column(
         "Recipe",
         Field("recipe"),
-        "settings",
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
     _column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
-        "settings",
         lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
         optional=True,
     ),
     _column(
         "Time per run (s)",
         Field("seconds_per_run", float),
-        "settings",
         lambda row: cells.mean((record.seconds for record in row.records), 1),
     ),
     _column(
         "Images/s",
         Field("images_per_second", float),
-        "settings",
         lambda row: cells.mean((record.images_per_second for record in row.records), 1),
     ),
     _column(
         "Time per step (ms)",
         Field("step_milliseconds", float),
-        "settings",
         lambda row: cells.mean(map(cells.step_milliseconds, row.records), 1),
         optional=True,
     ),
     _column(
         "GFLOPs per image",
         Field("gflops_per_image", float),
-        "settings",
         lambda row: cells.mean(map(cells.gflops_per_image, row.records), 3),
         optional=True,
     ),
-    _column("Runs", Field("runs", int), "settings", lambda row: str(len(row.runs))),
+    _column("Runs", Field("runs", int), lambda row: str(len(row.runs))),
 ]
 
 
@@ -271,7 +251,7 @@ def _arguments(row: Row) -> str:
 
 
 def _told(title: str, field: str, value: Callable[[Row], str]) -> Column:
-    return _column(title, Field(field), "provenance", value)
+    return _column(title, Field(field), value, block="provenance")
 
 
 PROVENANCE = [
@@ -295,12 +275,12 @@ PROVENANCE = [
     _told("Peak memory (MB)", "peak_memory_mb", each(_peak)),
     _told("Attempts", "attempts", each(lambda record: str(record.attempts))),
     _told("Finished", "finished_at", each(lambda record: record.finished_at or "")),
-    _column("Source", Field("source"), "provenance", lambda _: "", lambda result: result.source),
+    _column("Source", Field("source"), lambda _: "", lambda result: result.source, block="provenance"),
     _column(
         "Read in the source",
         Field("verified"),
-        "provenance",
         lambda _: "",
         lambda result: "yes" if all(one.verified for one in result.references) else "no",
+        block="provenance",
     ),
 ]

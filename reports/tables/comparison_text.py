@@ -15,7 +15,7 @@ from reports.tables.cells import fixed, join_spread, spread_parts
 from reports.text import one_line
 
 MOST_CLASSES = 10
-"""Gains, and as many losses, in the text; the JSON has every class."""
+"""How many gains, and how many losses, the text shows at most; the JSON has every class."""
 
 
 def to_text(both: SideBySide) -> str:

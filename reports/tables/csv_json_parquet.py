@@ -19,7 +19,7 @@ from reports.tables.table import tables_of
 from reports.text import one_line, spreadsheet
 
 SCHEMA_VERSION = 1
-"""Of the JSON document."""
+"""The version of the JSON document's fields."""
 
 
 def to_csv(board: Leaderboard) -> str:

@@ -21,12 +21,13 @@ HEAD = r"""% Made by mimbench. The tables hold the digits of every other format.
 """
 BEYOND_LATIN = "% Some names go beyond Latin letters: compile with LuaLaTeX or XeLaTeX, and a font that has them."
 MOST_LINES = 50
-"""Of text, in a table that floats; a longer one is a longtable, which goes on over pages."""
+"""A table with more lines of text than this does not float: it is a longtable, which goes on over pages."""
 LINE = 80
-"""So many characters of script size stand on a line of LaTeX's own text width, 345 pt; a gap counts for GAP of them."""
+"""How many characters of script size stand on a line of LaTeX's own text width, 345 pt."""
 GAP = 1.5
+"""How many characters the gap between two columns takes."""
 LONGEST_PIECE = 12
-"""So many characters of a word may stand without a place to break it."""
+"""A word with more characters than this gets places where a line may break it."""
 SMALL = r"\scriptsize\setlength{\tabcolsep}{3pt}"
 ACROSS = r"@{}>{\raggedright\arraybackslash}p{\linewidth}@{}"
 TIE = "\N{NO-BREAK SPACE}"
