@@ -11,8 +11,8 @@ import torch
 
 import mimbench
 from benchmarks.encoders import read_encoder
+from tests.processes import finished, launch
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of
-from tests.test_distributed import finished, launch
 
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "training.schedule.base_lr=0.5", "training.batch_size=16"]
 

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start
+from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start, wait_for_step
 
 
 @pytest.fixture
 def undisturbed(pretrain_command: list[str], tmp_path: Path) -> Path:
     assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "undisturbed")]) == 0
     return only_run(tmp_path / "undisturbed")
-
-
-def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
-    """Wait until a checkpoint of at least `step` steps is there."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if any(int(path.name[5:]) >= step for path in folder.glob("*/checkpoints/step_*")):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no checkpoint of step {step} within {seconds} s")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])

@@ -11,8 +11,8 @@ import pytest
 from reports.compare.side_by_side import side_by_side
 from reports.compare.side_by_side_page import to_html
 from tests.reports import browser, factory
+from tests.reports.factory import predict
 from tests.reports.hostile import NAMES, hostile_runs
-from tests.reports.test_sidebyside import predict
 
 
 @pytest.fixture(scope="module")

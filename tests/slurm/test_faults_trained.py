@@ -20,16 +20,16 @@ import yaml
 from benchmarks.runs.folder import follow
 from tests.conftest import cut
 from tests.disk import grow, small_disk
+from tests.processes import finished
+from tests.processes import launch as start_ranks
 from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import HELD, Bench
 from tests.slurm.conftest import open_slurm_bench
+from tests.slurm.faults import nodes_of, slurm
 from tests.slurm.held_pretrain import HELD_AFTER
-from tests.slurm.test_faults import nodes_of, slurm
-from tests.slurm.test_ranks import pipeline
-from tests.slurm.test_slurm import jobs, states, wait_until_empty
+from tests.slurm.jobs import jobs, states, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
-from tests.test_distributed import finished
-from tests.test_distributed import launch as start_ranks
+from tests.slurm.trained import pipeline
 
 pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"

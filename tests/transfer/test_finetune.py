@@ -18,8 +18,7 @@ import mimbench
 from benchmarks.encoders import InitStage, read_manifest
 from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
-from tests.pretrain.test_resume import wait_for_step
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
+from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start, wait_for_step
 from transfer.classification import problem as transfer_problem
 from transfer.classification.evaluate import Evaluation, evaluate
 from transfer.encoder.references import resolve

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
-from tests.transfer.witnesses import randomise
+from tests.random_weights import randomise
 from transfer.detection.data.samples import Batch, Target
 from transfer.detection.models.build import engine_of
 from transfer.detection.models.detector import Detector

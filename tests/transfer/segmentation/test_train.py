@@ -15,9 +15,8 @@ from sklearn.metrics import confusion_matrix
 
 import mimbench
 from benchmarks.encoders import read_manifest
-from tests.pretrain.test_resume import wait_for_step
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
-from tests.test_distributed import finished, launch
+from tests.processes import finished, launch
+from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start, wait_for_step
 
 ENCODER = ["--encoder", "random:digits_swin"]
 

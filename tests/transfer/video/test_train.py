@@ -19,9 +19,17 @@ import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import read_manifest
 from benchmarks.engine.samples.loaders import SampleKey
-from tests.pretrain.test_resume import wait_for_step
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
-from tests.test_distributed import assert_close_training, finished, launch
+from tests.processes import finished, launch
+from tests.runs import (
+    assert_close_training,
+    assert_same_training,
+    last_checkpoint,
+    numbers_of,
+    only_run,
+    record_of,
+    start,
+    wait_for_step,
+)
 from transfer.classification.evaluate import Evaluation, evaluate
 from transfer.encoder.references import resolve
 from transfer.video import train as video_train
