@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.engine.checkpoint import Checkpoint, Checkpoints
+import mimbench
+from benchmarks.engine.checkpoint import Checkpoint, Checkpoints, State
 from benchmarks.runs.folder import read_record
 from benchmarks.runs.record import RunRecord
 
@@ -87,3 +89,36 @@ def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"no checkpoint of step {step} within {seconds} s")
+
+
+def trained(command: list[str], runs: Path, *more: str) -> Path:
+    """Run `mimbench` here to its end; return the only folder below `runs`."""
+    assert mimbench.main([*command, "--runs", str(runs), *more]) == 0
+    return only_run(runs)
+
+
+def stop_after(command: list[str], runs: Path, step: int) -> Path:
+    """Run `mimbench` here, with a real SIGTERM as soon as `step` steps are saved; return the stopped run's folder."""
+    save, sent = Checkpoints.save, []
+
+    def saving(self: Checkpoints, state: State, at: int, progress: dict[str, Any]) -> Path:
+        path = save(self, state, at, progress)
+        if at >= step and not sent:
+            sent.append(at)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", saving)
+        assert mimbench.main([*command, "--runs", str(runs)]) == mimbench.INTERRUPTED
+    folder = only_run(runs)
+    assert record_of(folder).status == "preempted"
+    return folder
+
+
+def assert_same_end(one: Path, other: Path, files: tuple[str, ...]) -> None:
+    """Two runs ended with the same bits, the same scores and the same result files."""
+    assert_same_training(one, other)
+    assert record_of(one).metrics == record_of(other).metrics
+    for name in files:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name

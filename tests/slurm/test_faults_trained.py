@@ -18,7 +18,6 @@ import pytest
 import yaml
 
 from benchmarks.runs.folder import follow
-from tests.conftest import cut
 from tests.disk import grow, small_disk
 from tests.processes import finished
 from tests.processes import launch as start_ranks
@@ -30,6 +29,7 @@ from tests.slurm.held_pretrain import HELD_AFTER
 from tests.slurm.jobs import jobs, states, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 from tests.slurm.trained import pipeline
+from tests.small import cut_digits
 
 pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"
@@ -46,7 +46,7 @@ Undisturbed = Callable[[int], Path]
 @pytest.fixture(scope="module")
 def undisturbed(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    data = cut(digits, folder / "small_digits")
+    data = cut_digits(digits, folder / "small_digits")
     stage = yaml.safe_load(pipeline(EPOCHS))["pretrain"]["simmim"]
     command = ["pretrain", stage["recipe"], *stage["overrides"], f"data.root={data}"]
 
