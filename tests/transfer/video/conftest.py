@@ -10,7 +10,7 @@ import pytest
 from tests.libraries import library
 from tests.transfer import kinds
 
-library("pytorchvideo", "pytorchvideo")
+library("av", "av")
 
 
 @pytest.fixture
