@@ -25,7 +25,7 @@ CLASSES = 5
 
 def require_detectron2() -> None:
     """Skip, with the reason, where detectron2's sources are not on the path: no package index has them."""
-    reason = "needs detectron2's sources: make test-detectron2 DETECTRON2=FOLDER"
+    reason = "needs detectron2's sources: make test DETECTRON2=FOLDER"
     pytest.importorskip("detectron2.modeling", reason=reason, exc_type=ImportError)
 
 

@@ -1,6 +1,6 @@
 """The detectron2 engine against detectron2's own models and tools, and against the torchvision engine.
 
-Run them with `make test-detectron2 DETECTRON2=FOLDER`; elsewhere they are skipped.
+They run where detectron2's sources are: `make test DETECTRON2=FOLDER`; elsewhere they are skipped.
 """
 
 from __future__ import annotations
