@@ -31,9 +31,9 @@ test: check system sources  ## the static checks, then all tests but those of te
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
 	$(BIN)/python -m pytest $(PYTEST) -m faults
 
-# The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
-# browser. Where these packages cannot be installed, those tests are skipped with the reason.
-SYSTEM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server libgl1 chromium
+# The tests start a throwaway Slurm of their own, compare with libraries that need libGL, open reports in a real
+# browser, and read videos by torchcodec, which needs the shared libraries of FFmpeg. Where these packages cannot be installed, those tests are skipped with the reason.
+SYSTEM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server libgl1 chromium ffmpeg
 
 libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	@if ! ldconfig -p | grep -q 'libGL\.so\.1' && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -41,7 +41,7 @@ libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libgl1 >/dev/null || true; fi
 
 system:
-	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium; do \
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium ffmpeg; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
 	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

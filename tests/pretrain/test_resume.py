@@ -9,13 +9,20 @@ import pytest
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start, wait_for_step
+from tests import small
+from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start, trained, wait_for_step
 
 
-@pytest.fixture
-def undisturbed(pretrain_command: list[str], tmp_path: Path) -> Path:
-    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "undisturbed")]) == 0
-    return only_run(tmp_path / "undisturbed")
+@pytest.fixture(scope="module")
+def pretrain_command(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A real pretraining of 9 steps on data that no test may change; add --runs."""
+    return small.pretraining(small.cut_digits(digits, tmp_path_factory.mktemp("data") / "cut"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pretrain_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed; no test may change it."""
+    return trained(pretrain_command, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import timm
 import torch
@@ -72,6 +73,7 @@ class Sample:
         return {**self.without(name), self.prefix + name: longer}
 
 
+@cache
 def sample(name: str) -> Sample:
     torch.manual_seed(0)
     return SAMPLES[name]()
