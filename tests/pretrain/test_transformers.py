@@ -18,7 +18,12 @@ from pretrain.method.simmim import Method, SimMIM
 from pretrain.method.targets import Pixels
 from tests.libraries import library
 from tests.random_weights import randomise
-from tests.transfer.witnesses import copy, copy_transformers_swin, copy_transformers_swinv2, copy_transformers_vit
+from tests.transfer.encoder.witnesses import (
+    copy,
+    copy_transformers_swin,
+    copy_transformers_swinv2,
+    copy_transformers_vit,
+)
 
 transformers: Any = library("transformers", "transformers")
 SHAPE: dict[str, Any] = {"embed_dim": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8], "window_size": 4}

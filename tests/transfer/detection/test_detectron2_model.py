@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tests.transfer.detection.coco import places
 from tests.transfer.detection.detectors import CLASSES, SWIN, VIT, batch, detector, recipe, require_detectron2, target
-from tests.transfer.witnesses import SIZES, copy, images
+from tests.transfer.encoder.witnesses import SIZES, copy, images
 from transfer.detection.average_precision import average_precision
 from transfer.detection.data.coco import Picture, read_coco
 from transfer.detection.data.outlines import drawn

@@ -15,7 +15,7 @@ from torchvision.models.swin_transformer import (
 from benchmarks.encoders import Architecture
 from tests.libraries import library
 from tests.random_weights import randomise
-from tests.transfer.witnesses import (
+from tests.transfer.encoder.witnesses import (
     DEPTHS,
     HEADS,
     SIZES,
