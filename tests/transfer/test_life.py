@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -48,9 +49,11 @@ def command(kind: Kind, whole: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a run that nothing disturbed; no test may change it."""
-    return trained([*command, *RANDOM], tmp_path_factory.mktemp("undisturbed"))
+    runs = tmp_path_factory.mktemp("undisturbed")
+    yield trained([*command, *RANDOM], runs)
+    shutil.rmtree(runs)  # some hundred megabytes
 
 
 def evaluations_of(kind: Kind, folder: Path) -> list[dict[str, Any]]:
