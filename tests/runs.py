@@ -97,15 +97,15 @@ def trained(command: list[str], runs: Path, *more: str) -> Path:
     return only_run(runs)
 
 
-def stop_after(command: list[str], runs: Path, step: int) -> Path:
-    """Run `mimbench` here, with a real SIGTERM as soon as `step` steps are saved; return the stopped run's folder."""
+def stop_after(command: list[str], runs: Path, step: int, number: signal.Signals = signal.SIGTERM) -> Path:
+    """Run `mimbench` here, with a real signal as soon as `step` steps are saved; return the stopped run's folder."""
     save, sent = Checkpoints.save, []
 
     def saving(self: Checkpoints, state: State, at: int, progress: dict[str, Any]) -> Path:
         path = save(self, state, at, progress)
         if at >= step and not sent:
             sent.append(at)
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return path
 
     with pytest.MonkeyPatch.context() as patch:

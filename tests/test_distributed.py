@@ -78,30 +78,28 @@ class Samples(list):
     def __getitem__(self, key):
         return key.position
 
-samples, seen = Samples(range(int(sys.argv[1]))), []
 with joined():
-    try:
-        for (position,) in evaluation_loader(samples, 2, 0, False):
-            seen.append(position)
-            if ranks.rank() == 1 and len(seen) == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-    except Interrupted as asked:
-        print(asked.signal_name, end=" ")
-print(*seen)
+    for count in sys.argv[1:]:
+        samples, seen = Samples(range(int(count))), []
+        try:
+            for (position,) in evaluation_loader(samples, 2, 0, False):
+                seen.append(position)
+                if ranks.rank() == 1 and len(seen) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted as asked:
+            print(asked.signal_name, end=" ")
+        print(*seen)
 """
 
 
-@pytest.mark.parametrize(
-    ("samples", "told"),
-    [
-        (9, ["0 2 4 6 8", "1 3 5 7"]),  # over before they ask each other
-        (15, ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13"]),  # the second has no eighth batch
-        (40, ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13 15"]),
-    ],
-)
-def test_all_processes_leave_an_evaluation_after_the_same_batch(samples: int, told: list[str]) -> None:
-    ranks = finished(launch_python(["-c", EVALUATION, str(samples)]))
-    assert [said.strip() for _, said, _ in ranks] == told, ranks
+def test_all_processes_leave_an_evaluation_after_the_same_batch() -> None:
+    told = {
+        9: ["0 2 4 6 8", "1 3 5 7"],  # over before they ask each other
+        15: ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13"],  # the second has no eighth batch
+        40: ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13 15"],
+    }
+    ranks = finished(launch_python(["-c", EVALUATION, *map(str, told)]))
+    assert [tuple(said.splitlines()) for _, said, _ in ranks] == list(zip(*told.values(), strict=True)), ranks
 
 
 def test_mistakes_of_the_launcher_are_explained(

@@ -10,7 +10,16 @@ import pytest
 import mimbench
 from benchmarks.encoders import read_encoder
 from tests import small
-from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start, trained, wait_for_step
+from tests.runs import (
+    assert_same_training,
+    last_checkpoint,
+    only_run,
+    record_of,
+    start,
+    stop_after,
+    trained,
+    wait_for_step,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +34,7 @@ def undisturbed(pretrain_command: list[str], tmp_path_factory: pytest.TempPathFa
     return trained(pretrain_command, tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     pretrain_command: list[str], undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -51,6 +60,20 @@ def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     assert record_of(folder).attempts == 2
     assert_same_training(folder, undisturbed)
     assert record_of(folder).exported_sha256 == record_of(undisturbed).exported_sha256
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGINT])
+def test_other_signals_stop_a_run_as_well(
+    pretrain_command: list[str],
+    undisturbed: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    folder = stop_after(pretrain_command, tmp_path, 2, number)
+    assert "the state is saved" in capfd.readouterr().err
+    assert 2 <= last_checkpoint(folder).step < 9
+    assert_same_training(trained(pretrain_command, tmp_path), undisturbed)
 
 
 @pytest.mark.parametrize("part", ["state.safetensors", "state.json"])
