@@ -32,8 +32,11 @@ test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a S
 	$(BIN)/python -m pytest $(PYTEST) -m faults
 
 # The tests start a throwaway Slurm of their own, compare with libraries that need libGL, open reports in a real
-# browser, and read videos by torchcodec, which needs the shared libraries of FFmpeg. Where these packages cannot be installed, those tests are skipped with the reason.
-SYSTEM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server libgl1 chromium ffmpeg
+# browser, set tables by TeX, and read videos by torchcodec, which needs FFmpeg's shared libraries. Where these packages
+# cannot be installed, those tests are skipped with the reason.
+SYSTEM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server libgl1 chromium
+# Installed without what Debian recommends beside them, which would make TeX 241 MB to download instead of about 80.
+BARE := ffmpeg texlive-xetex texlive-latex-recommended lmodern
 
 libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	@if ! ldconfig -p | grep -q 'libGL\.so\.1' && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -41,14 +44,15 @@ libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libgl1 >/dev/null || true; fi
 
 system:
-	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium ffmpeg; do \
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium ffmpeg xelatex; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
 	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing for the tests: $(SYSTEM)"; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SYSTEM) >/dev/null; \
-	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM)"; fi
+	  echo "Installing for the tests: $(SYSTEM) $(BARE)"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y -qq $(SYSTEM) >/dev/null \
+	  && apt-get install -y -qq --no-install-recommends $(BARE) >/dev/null; \
+	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM) $(BARE)"; fi
 
 scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records takes, and its first sort
 	$(BIN)/python -m tests.reports.scale
