@@ -2,17 +2,21 @@
 # .venv belongs to this file: it is updated when pyproject.toml or constraints.txt change.
 
 PYTHON ?= python3
-# Two tests at a time, those of a file one after the other.
-PYTEST ?= --durations=10 -n 2 --dist loadfile
+# Two tests at a time; who has done all of theirs takes over from the other, so that neither waits at the end.
+PYTEST ?= --durations=10 -n 2 --dist worksteal
+# detectron2 is on no package index: where its sources lie, the tests of its engine run with them.
+DETECTRON2 ?= ../shared/detectron2
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 PINS := pyproject.toml constraints.txt
+SOURCES := $(if $(wildcard $(DETECTRON2)/detectron2/__init__.py),$(abspath $(DETECTRON2)))
+RUN_TESTS := $(if $(SOURCES),PYTHONPATH="$(SOURCES)") $(BIN)/python -m pytest $(PYTEST)
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test libgl system scale test-faults test-fast test-detectron2 check format venv clean
+.PHONY: help demo test libgl system sources scale test-faults test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -21,15 +25,18 @@ help:  ## show this list
 demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
 	$(BIN)/mimbench demo
 
-test: check system  ## the static checks, then all tests but those of test-faults
-	$(BIN)/python -m pytest $(PYTEST) -m "not faults"
+test: check system sources  ## the static checks, then all tests but those of test-faults
+	$(RUN_TESTS) -m "not faults"
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
 	$(BIN)/python -m pytest $(PYTEST) -m faults
 
-# The tests start a throwaway Slurm of their own, compare with libraries that need libGL, and open reports in a real
-# browser. Where these packages cannot be installed, those tests are skipped with the reason.
+# The tests start a throwaway Slurm of their own, compare with libraries that need libGL, open reports in a real
+# browser, set tables by TeX, and read videos by torchcodec, which needs FFmpeg's shared libraries. Where these packages
+# cannot be installed, those tests are skipped with the reason.
 SYSTEM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server libgl1 chromium
+# Installed without what Debian recommends beside them, which would make TeX 241 MB to download instead of about 80.
+BARE := ffmpeg texlive-xetex texlive-latex-recommended lmodern
 
 libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	@if ! ldconfig -p | grep -q 'libGL\.so\.1' && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -37,26 +44,30 @@ libgl:  # OpenCV, on which mmsegmentation stands, is linked to it
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libgl1 >/dev/null || true; fi
 
 system:
-	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium; do \
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in munged slurmctld slurmd sbatch slurmdbd mariadbd chromium ffmpeg xelatex; do \
 	  command -v $$program >/dev/null || missing=yes; done; \
 	ldconfig -p | grep -q 'libGL\.so\.1' || missing=yes; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing for the tests: $(SYSTEM)"; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SYSTEM) >/dev/null; \
-	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM)"; fi
+	  echo "Installing for the tests: $(SYSTEM) $(BARE)"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y -qq $(SYSTEM) >/dev/null \
+	  && apt-get install -y -qq --no-install-recommends $(BARE) >/dev/null; \
+	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM) $(BARE)"; fi
 
 scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records takes, and its first sort
 	$(BIN)/python -m tests.reports.scale
 
-test-fast: $(VENV)/test.stamp  ## the tests that are not marked slow, nothing else
-	$(BIN)/python -m pytest $(PYTEST) -m "not slow and not faults"
+test-fast: $(VENV)/test.stamp sources  ## the tests that are not marked slow, nothing else
+	$(RUN_TESTS) -m "not slow and not faults"
 
-test-detectron2: $(VENV)/test.stamp  ## the tests of the detectron2 engine, with the checkout DETECTRON2=FOLDER
-	@[ -d "$(DETECTRON2)/detectron2" ] || { echo "DETECTRON2=$(DETECTRON2) holds no detectron2"; \
-	  echo "  remedy: git clone https://github.com/facebookresearch/detectron2, then make test-detectron2 DETECTRON2=detectron2"; exit 1; }
-	$(PIP) -e '.[test,detectron2]'
-	PYTHONPATH="$(abspath $(DETECTRON2))" $(BIN)/python -m pytest $(PYTEST) -m "not slow" tests/transfer/detection
+test-detectron2: $(VENV)/test.stamp sources  ## the tests of detection alone, with the sources DETECTRON2=FOLDER
+	@[ -n "$(SOURCES)" ]
+	$(RUN_TESTS) -m "not slow" tests/transfer/detection
+
+sources:
+	@if [ -n "$(SOURCES)" ]; then echo "detectron2: its tests run with the sources at $(SOURCES)"; \
+	else echo "detectron2: no sources at $(DETECTRON2), so that the tests of its engine are skipped."; \
+	  echo "  remedy: git clone https://github.com/facebookresearch/detectron2, then make $(MAKECMDGOALS) DETECTRON2=detectron2"; fi
 
 check: $(VENV)/test.stamp  ## format, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

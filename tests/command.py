@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import mimbench as entry
+
 ROOT = Path(__file__).parent.parent
+
+
+def here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `mimbench ARGUMENTS` in this process: for what it says, not for how a process starts and ends."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code = entry.main(arguments)
+        except SystemExit as left:  # argparse's way
+            code = int(left.code or 0)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def mimbench(*arguments: str, cwd: Path | None = None, path: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks.digits.folders import write_digits
+from tests import small
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -25,53 +24,25 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_digits(digits: Path, tmp_path: Path) -> Path:
     """48 unlabelled scans, 4 training and 2 test scans per class; a copy that a test may damage."""
-    return cut(digits, tmp_path / "small_digits")
-
-
-def cut(digits: Path, root: Path) -> Path:
-    """Copy to `root` what `small_digits` has; return it."""
-    _copy(sorted((digits / "unlabelled").iterdir())[:48], root / "unlabelled")
-    for label in range(10):
-        _copy(sorted((digits / "train" / str(label)).iterdir())[:4], root / "train" / str(label))
-        _copy(sorted((digits / "test" / str(label)).iterdir())[:2], root / "test" / str(label))
-    return root
-
-
-def _copy(files: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for file in files:
-        shutil.copy(file, folder)
+    return small.cut_digits(digits, tmp_path / "small_digits")
 
 
 @pytest.fixture
 def pretrain_command(small_digits: Path) -> list[str]:
     """A real pretraining of 9 steps; add --runs."""
-    return [
-        "pretrain",
-        "digits_simmim",
-        f"data.root={small_digits}",
-        "image_size_px=32",
-        "masking.mask_patch_size_px=8",
-        "training.epochs=3",
-        "training.batch_size=16",
-        "training.schedule.warmup_epochs=1",
-        "training.log_every_steps=2",
-        "training.checkpoint_every_steps=2",
-    ]
+    return small.pretraining(small_digits)
 
 
 @pytest.fixture
 def transfer_command(small_digits: Path) -> list[str]:
     """A real fine-tuning of 8 steps; add --encoder and --runs."""
-    return [
-        "transfer",
-        "digits",
-        f"data.root={small_digits}",
-        "image_size_px=32",
-        "training.epochs=4",
-        "training.batch_size=20",
-        "training.schedule.warmup_epochs=1",
-        "training.log_every_steps=2",
-        "training.checkpoint_every_steps=3",
-        "evaluate_every_epochs=2",
-    ]
+    return small.classification(small_digits)
+
+
+@pytest.fixture(scope="session")
+def simmim_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pretraining of 9 steps, for all tests that only read it."""
+    from tests.runs import trained
+
+    folder = tmp_path_factory.mktemp("pretrained")
+    return trained(small.pretraining(small.cut_digits(digits, folder / "data")), folder / "runs")

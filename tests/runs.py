@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine.checkpoint import Checkpoint, Checkpoints
+import pytest
+
+import mimbench
+from benchmarks.engine.checkpoint import Checkpoint, Checkpoints, State
 from benchmarks.runs.folder import read_record
 from benchmarks.runs.record import RunRecord
 
@@ -61,3 +66,59 @@ def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def assert_close_training(one: Path, other: Path) -> None:
+    """Two runs ended alike but for the order of sums."""
+    a, b = last_checkpoint(one), last_checkpoint(other)
+    assert a.step == b.step
+    for name, tensor in a.part("model").items():
+        # AdamW's first steps are +-lr whatever the gradient's size, so a rounding at zero can show at that scale.
+        assert (tensor - b.part("model")[name]).abs().max() < 2e-4, name
+    for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
+        assert here.keys() == there.keys()
+        assert here["step"] == there["step"]
+        assert all(here[key] == pytest.approx(there[key], rel=2e-3, abs=1e-6) for key in here)
+
+
+def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
+    """Wait until a checkpoint of at least `step` steps is there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(int(path.name[5:]) >= step for path in folder.glob("*/checkpoints/step_*")):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no checkpoint of step {step} within {seconds} s")
+
+
+def trained(command: list[str], runs: Path, *more: str) -> Path:
+    """Run `mimbench` here to its end; return the only folder below `runs`."""
+    assert mimbench.main([*command, "--runs", str(runs), *more]) == 0
+    return only_run(runs)
+
+
+def stop_after(command: list[str], runs: Path, step: int, number: signal.Signals = signal.SIGTERM) -> Path:
+    """Run `mimbench` here, with a real signal as soon as `step` steps are saved; return the stopped run's folder."""
+    save, sent = Checkpoints.save, []
+
+    def saving(self: Checkpoints, state: State, at: int, progress: dict[str, Any]) -> Path:
+        path = save(self, state, at, progress)
+        if at >= step and not sent:
+            sent.append(at)
+            os.kill(os.getpid(), number)
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", saving)
+        assert mimbench.main([*command, "--runs", str(runs)]) == mimbench.INTERRUPTED
+    folder = only_run(runs)
+    assert record_of(folder).status == "preempted"
+    return folder
+
+
+def assert_same_end(one: Path, other: Path, files: tuple[str, ...]) -> None:
+    """Two runs ended with the same bits, the same scores and the same result files."""
+    assert_same_training(one, other)
+    assert record_of(one).metrics == record_of(other).metrics
+    for name in files:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name

@@ -3,70 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import mimbench
-from tests.runs import REPOSITORY, last_checkpoint, numbers_of, only_run, record_of
+from tests.processes import finished, launch, launch_python
+from tests.runs import assert_close_training, last_checkpoint, only_run, record_of
 
 PLAIN = ["drop_path_rate=0.0"]
 # Without mixing and stochastic depth nothing is drawn per process, so that the number of processes changes no sample.
 UNMIXED = [*PLAIN, "augmentation.mixup=0", "augmentation.cutmix=0"]
-
-
-def launch(command: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
-    """Start the ranks of one run of `mimbench`, as a launcher does."""
-    return launch_python(["-m", "mimbench", *command], processes, **environment)
-
-
-def launch_python(arguments: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=REPOSITORY,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "WORLD_SIZE": str(processes),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-
-
-def finished(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Return exit code, output and messages of every rank."""
-    found = [process.communicate(timeout=120) for process in ranks]
-    return [(process.returncode, *texts) for process, texts in zip(ranks, found, strict=True)]
-
-
-def assert_close_training(one: Path, other: Path) -> None:
-    """Two runs ended alike but for the order of sums."""
-    a, b = last_checkpoint(one), last_checkpoint(other)
-    assert a.step == b.step
-    for name, tensor in a.part("model").items():
-        # AdamW's first steps are +-lr whatever the gradient's size, so a rounding at zero can show at that scale.
-        assert (tensor - b.part("model")[name]).abs().max() < 2e-4, name
-    for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
-        assert here.keys() == there.keys()
-        assert here["step"] == there["step"]
-        assert all(here[key] == pytest.approx(there[key], rel=2e-3, abs=1e-6) for key in here)
 
 
 def test_two_processes_pretrain_as_one(pretrain_command: list[str], tmp_path: Path) -> None:
@@ -131,30 +78,28 @@ class Samples(list):
     def __getitem__(self, key):
         return key.position
 
-samples, seen = Samples(range(int(sys.argv[1]))), []
 with joined():
-    try:
-        for (position,) in evaluation_loader(samples, 2, 0, False):
-            seen.append(position)
-            if ranks.rank() == 1 and len(seen) == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-    except Interrupted as asked:
-        print(asked.signal_name, end=" ")
-print(*seen)
+    for count in sys.argv[1:]:
+        samples, seen = Samples(range(int(count))), []
+        try:
+            for (position,) in evaluation_loader(samples, 2, 0, False):
+                seen.append(position)
+                if ranks.rank() == 1 and len(seen) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted as asked:
+            print(asked.signal_name, end=" ")
+        print(*seen)
 """
 
 
-@pytest.mark.parametrize(
-    ("samples", "told"),
-    [
-        (9, ["0 2 4 6 8", "1 3 5 7"]),  # over before they ask each other
-        (15, ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13"]),  # the second has no eighth batch
-        (40, ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13 15"]),
-    ],
-)
-def test_all_processes_leave_an_evaluation_after_the_same_batch(samples: int, told: list[str]) -> None:
-    ranks = finished(launch_python(["-c", EVALUATION, str(samples)]))
-    assert [said.strip() for _, said, _ in ranks] == told, ranks
+def test_all_processes_leave_an_evaluation_after_the_same_batch() -> None:
+    told = {
+        9: ["0 2 4 6 8", "1 3 5 7"],  # over before they ask each other
+        15: ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13"],  # the second has no eighth batch
+        40: ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13 15"],
+    }
+    ranks = finished(launch_python(["-c", EVALUATION, *map(str, told)]))
+    assert [tuple(said.splitlines()) for _, said, _ in ranks] == list(zip(*told.values(), strict=True)), ranks
 
 
 def test_mistakes_of_the_launcher_are_explained(

@@ -11,11 +11,11 @@ from benchmarks.catalogue.published import load_references
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import RECIPES
 from benchmarks.tables import aligned
-from tests.command import mimbench
+from tests.command import here, mimbench
 
 
 def rows(*arguments: str) -> list[str]:
-    done = mimbench("list", *arguments)
+    done = here("list", *arguments)
     assert done.returncode == 0
     assert done.stderr == ""
     return done.stdout.splitlines()[3:]  # below the heading, an empty line and the columns' names
@@ -50,15 +50,15 @@ def test_encoders_are_listed_with_their_timm_model() -> None:
 
 
 def test_piped_lines_are_neither_cut_off_nor_wrapped() -> None:
-    [line] = [line for line in rows("references") if "Swin_B_Weights" in line]
+    [line] = [line for line in mimbench("list", "references").stdout.splitlines() if "Swin_B_Weights" in line]
     assert len(line) > 80
     assert line.split()[:4] == ["imagenet1k", "finetune", "supervised", "Swin-B"]
     assert line.endswith("(Swin_B_Weights.IMAGENET1K_V1, acc@1)")
 
 
 def test_unverified_references_are_shown_only_on_request() -> None:
-    hidden = mimbench("list", "references").stdout
-    shown = mimbench("list", "references", "--unverified").stdout
+    hidden = here("list", "references").stdout
+    shown = here("list", "references", "--unverified").stdout
     assert "mocov3" not in hidden
     assert " no " not in "\n".join(rows("references"))
     unread = sum(not each.verified for each in load_references())
@@ -91,7 +91,7 @@ def test_one_task_alone() -> None:
     ],
 )
 def test_wrong_request_gets_four_parts(arguments: list[str], lines: list[str]) -> None:
-    done = mimbench("list", *arguments)
+    done = here("list", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 3
@@ -100,7 +100,7 @@ def test_wrong_request_gets_four_parts(arguments: list[str], lines: list[str]) -
 
 
 def test_without_a_list_the_usage_is_shown() -> None:
-    done = mimbench("list")
+    done = here("list")
     assert done.returncode == 2
     assert "usage: mimbench list" in done.stderr
 

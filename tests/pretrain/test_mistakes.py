@@ -9,7 +9,7 @@ import torch
 
 import mimbench
 from tests.disk import grow, small_disk
-from tests.runs import only_run, record_of, start
+from tests.runs import only_run, record_of
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,13 @@ def test_a_loss_that_is_not_a_number_stops_the_run(
     assert "a lower training.schedule.base_lr" in said
 
 
-def test_a_full_disk_loses_nothing(pretrain_command: list[str], tmp_path: Path) -> None:
+def test_a_full_disk_loses_nothing(
+    pretrain_command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     # One state of this model is 37 MB: two fit, and the third is written before the oldest goes.
     with small_disk(tmp_path / "disk", size_mb=90) as disk:
-        process = start([*pretrain_command, "--runs", str(disk / "runs")])
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == mimbench.FAILED, output
+        assert mimbench.main([*pretrain_command, "--runs", str(disk / "runs")]) == mimbench.FAILED
+        output = capfd.readouterr().err
         assert "no room to write" in output
         assert "Traceback" not in output
         folder = only_run(disk / "runs")

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests.runs import assert_same_training, last_checkpoint, only_run, record_of, start
+from tests import small
+from tests.runs import (
+    assert_same_training,
+    last_checkpoint,
+    only_run,
+    record_of,
+    start,
+    stop_after,
+    trained,
+    wait_for_step,
+)
 
 
-@pytest.fixture
-def undisturbed(pretrain_command: list[str], tmp_path: Path) -> Path:
-    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "undisturbed")]) == 0
-    return only_run(tmp_path / "undisturbed")
+@pytest.fixture(scope="module")
+def pretrain_command(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A real pretraining of 9 steps on data that no test may change; add --runs."""
+    return small.pretraining(small.cut_digits(digits, tmp_path_factory.mktemp("data") / "cut"))
 
 
-def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
-    """Wait until a checkpoint of at least `step` steps is there."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if any(int(path.name[5:]) >= step for path in folder.glob("*/checkpoints/step_*")):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no checkpoint of step {step} within {seconds} s")
+@pytest.fixture(scope="module")
+def undisturbed(pretrain_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed; no test may change it."""
+    return trained(pretrain_command, tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     pretrain_command: list[str], undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -55,6 +60,20 @@ def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     assert record_of(folder).attempts == 2
     assert_same_training(folder, undisturbed)
     assert record_of(folder).exported_sha256 == record_of(undisturbed).exported_sha256
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGINT])
+def test_other_signals_stop_a_run_as_well(
+    pretrain_command: list[str],
+    undisturbed: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    folder = stop_after(pretrain_command, tmp_path, 2, number)
+    assert "the state is saved" in capfd.readouterr().err
+    assert 2 <= last_checkpoint(folder).step < 9
+    assert_same_training(trained(pretrain_command, tmp_path), undisturbed)
 
 
 @pytest.mark.parametrize("part", ["state.safetensors", "state.json"])

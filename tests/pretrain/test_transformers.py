@@ -17,12 +17,12 @@ from pretrain.method.masking import RandomMask
 from pretrain.method.simmim import Method, SimMIM
 from pretrain.method.targets import Pixels
 from tests.libraries import library
-from tests.transfer.witnesses import (
+from tests.random_weights import randomise
+from tests.transfer.encoder.witnesses import (
     copy,
     copy_transformers_swin,
     copy_transformers_swinv2,
     copy_transformers_vit,
-    randomise,
 )
 
 transformers: Any = library("transformers", "transformers")

@@ -23,6 +23,8 @@ from benchmarks.runs.record import (
     RunRecord,
     TaskUse,
 )
+from reports.records.collect import Collected, collect
+from reports.records.find import find_runs
 
 STAGES = {"scratch": "random", "simmim": "self-supervised", "supervised": "supervised"}
 ENVIRONMENT = Environment(
@@ -225,3 +227,23 @@ def zoo(root: Path) -> Path:
                 )
                 write(runs, record, score_lines(score, 40.0, 30, seed))
     return runs
+
+
+def collected(*paths: Path | str, task: str | None = None) -> Collected:
+    return collect(find_runs([str(path) for path in paths]), task)
+
+
+def reasons(*paths: Path | str, task: str | None = None) -> list[str]:
+    return [left.reason for left in collected(*paths, task=task).left_out]
+
+
+IMAGES = [(f"test/{label}/{number}.png", label) for label in ("cat", "dog", "owl") for number in range(10)]
+
+
+def predict(folder: Path, wrong: dict[str, int]) -> None:
+    """Write predictions: of each class the first `wrong` images are taken for something else."""
+    lines = ["path,label,predicted"]
+    for path, label in IMAGES:
+        number = int(Path(path).stem)
+        lines.append(f"{path},{label},{'other' if number < wrong.get(label, 0) else label}")
+    (folder / "predictions.csv").write_text("\n".join(lines) + "\n")

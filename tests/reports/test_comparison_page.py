@@ -11,8 +11,8 @@ import pytest
 from reports.compare.two_sides import side_by_side
 from reports.page.comparison import to_html
 from tests.reports import browser, factory
+from tests.reports.factory import predict
 from tests.reports.hostile import NAMES, hostile_runs
-from tests.reports.test_sidebyside import predict
 
 
 @pytest.fixture(scope="module")

@@ -56,14 +56,14 @@ def board(runs: Path, baseline: str | None = "supervised") -> Leaderboard:
     return make(Request((str(runs),), baseline))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study(runs: Path) -> Leaderboard:
     return board(runs)
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Leaderboard:
-    return board(hostile_runs(tmp_path), HOSTILE[0])
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
+    return board(hostile_runs(tmp_path_factory.mktemp("hostile")), HOSTILE[0])
 
 
 def visible(text: str) -> str:

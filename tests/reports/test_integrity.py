@@ -13,7 +13,7 @@ from reports.leaderboard.board import Request, make
 from reports.records.integrity import altered
 from reports.tables.csv_json_parquet import typed_rows
 from tests.reports import factory
-from tests.reports.test_rows import collected, reasons
+from tests.reports.factory import collected, reasons
 from tests.runs import only_run, record_of
 
 WIDER = find_architecture("digits_swin").with_arguments(embed_dim=64)

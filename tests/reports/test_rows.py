@@ -12,19 +12,11 @@ import pytest
 
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import announce
-from reports.records.collect import Collected, collect
 from reports.records.find import find_runs
 from reports.records.pretrainings import parents_nearby
 from reports.records.rows import spread
 from tests.reports import factory
-
-
-def collected(*paths: Path | str, task: str | None = None) -> Collected:
-    return collect(find_runs([str(path) for path in paths]), task)
-
-
-def reasons(*paths: Path | str, task: str | None = None) -> list[str]:
-    return [left.reason for left in collected(*paths, task=task).left_out]
+from tests.reports.factory import collected, reasons
 
 
 def test_the_study_of_13_runs_adds_up(runs: Path) -> None:

@@ -15,17 +15,7 @@ from reports.compare.by_class import ByClass
 from reports.compare.two_sides import side_by_side, sign_flip_p
 from reports.tables.comparison_text import to_text
 from tests.reports import factory
-
-IMAGES = [(f"test/{label}/{number}.png", label) for label in ("cat", "dog", "owl") for number in range(10)]
-
-
-def predict(folder: Path, wrong: dict[str, int]) -> None:
-    """Write predictions: of each class the first `wrong` images are taken for something else."""
-    lines = ["path,label,predicted"]
-    for path, label in IMAGES:
-        number = int(Path(path).stem)
-        lines.append(f"{path},{label},{'other' if number < wrong.get(label, 0) else label}")
-    (folder / "predictions.csv").write_text("\n".join(lines) + "\n")
+from tests.reports.factory import predict
 
 
 @pytest.fixture

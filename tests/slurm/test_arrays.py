@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.slurm.bench import Bench
-from tests.slurm.test_slurm import jobs, wait_until_empty
+from tests.slurm.jobs import jobs, wait_until_empty
 
 SEEDS = (0, 1, 5)
 SIMMIM = [f"digits.simmim.seed{seed}" for seed in SEEDS]

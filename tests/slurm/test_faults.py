@@ -23,14 +23,13 @@ from slurm.launch.snapshot import PARTS
 from tests.command import ROOT
 from tests.slurm.bench import STUB, Bench, alive
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.test_slurm import jobs, queue, wait_until_empty
+from tests.slurm.faults import STAGE, assert_done_by, launch, nodes_of, slurm, write_cluster
+from tests.slurm.jobs import jobs, queue, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 
 pytestmark = pytest.mark.faults
-STAGE = "pretrain.simmim"
 SAVED_AFTER_S = 8
 """slurmctld writes new jobs down after at most 5 s; those of the last seconds die with it."""
-DONE = {STAGE: "completed", "digits.simmim.seed0": "completed", "digits.scratch.seed0": "completed"}
 
 
 @pytest.fixture
@@ -39,42 +38,12 @@ def bench(tmp_path: Path, cluster: Cluster) -> Iterator[Bench]:
         yield found
 
 
-def launch(bench: Bench, *options: str) -> str:
-    """Submit the pipeline with one seed; return the job id of the pretraining."""
-    write_cluster(bench, *options)
-    submitted = bench.submit("--cluster", "cluster.yaml", "seeds=[0]")
-    assert submitted.returncode == 0, submitted.stdout
-    found: str = jobs(bench)[STAGE]["id"]
-    return found
-
-
-def write_cluster(bench: Bench, *options: str) -> None:
-    limit = [] if any(option.startswith("time_limit") for option in options) else ["time_limit: 10m"]
-    told = ["executor: slurm", "gpus_per_node: 0", "cpus_per_process: 1", *limit, *options]
-    (bench.path / "cluster.yaml").write_text("\n".join(told))
-
-
-def slurm(bench: Bench, *command: str) -> str:
-    return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout
-
-
 def queue_or_none(bench: Bench) -> list[str]:
     """Return the queue; empty while Slurm does not answer."""
     try:
         return queue(bench)
     except subprocess.CalledProcessError:
         return []
-
-
-def assert_done_by(bench: Bench, job: str, beginnings: int) -> None:
-    """The pretraining, by the job it was submitted as, and all that depends on it."""
-    found = wait_until_empty(bench)
-    assert DONE.items() <= found.items(), found
-    assert found["report"] == "completed"
-    assert jobs(bench)[STAGE]["id"] == job
-    begun = [line for line in bench.diary("begins") if line["rank"] == 0]
-    assert [line["stage"] for line in begun].count(STAGE) == beginnings
-    assert len(begun) == len(DONE) - 1 + beginnings
 
 
 def test_a_stage_that_always_crashes_is_started_again_a_bounded_number_of_times(bench: Bench) -> None:
@@ -153,12 +122,6 @@ def test_a_rank_killed_on_the_other_node_begins_again_with_all_others(bench: Ben
     assert re.search(r"^rank 1 on n\d was killed by SIGKILL$", log, re.MULTILINE)
     bench.let_go(STAGE)
     assert_done_by(bench, job, beginnings=2)
-
-
-def nodes_of(bench: Bench, job: str) -> list[str]:
-    """Return the nodes on which a job runs; the first has its batch script."""
-    listed = slurm(bench, "squeue", "-h", "-o%N", "-j", job).strip()
-    return slurm(bench, "scontrol", "show", "hostnames", listed).split()
 
 
 def test_a_lost_node_is_replaced(bench: Bench, cluster: Cluster) -> None:

@@ -18,18 +18,18 @@ import pytest
 import yaml
 
 from benchmarks.runs.folder import follow
-from tests.conftest import cut
 from tests.disk import grow, small_disk
+from tests.processes import finished
+from tests.processes import launch as start_ranks
 from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import HELD, Bench
 from tests.slurm.conftest import open_slurm_bench
+from tests.slurm.faults import nodes_of, slurm
 from tests.slurm.held_pretrain import HELD_AFTER
-from tests.slurm.test_faults import nodes_of, slurm
-from tests.slurm.test_ranks import pipeline
-from tests.slurm.test_slurm import jobs, states, wait_until_empty
+from tests.slurm.jobs import jobs, states, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
-from tests.test_distributed import finished
-from tests.test_distributed import launch as start_ranks
+from tests.slurm.trained import pipeline
+from tests.small import cut_digits
 
 pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"
@@ -46,7 +46,7 @@ Undisturbed = Callable[[int], Path]
 @pytest.fixture(scope="module")
 def undisturbed(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    data = cut(digits, folder / "small_digits")
+    data = cut_digits(digits, folder / "small_digits")
     stage = yaml.safe_load(pipeline(EPOCHS))["pretrain"]["simmim"]
     command = ["pretrain", stage["recipe"], *stage["overrides"], f"data.root={data}"]
 

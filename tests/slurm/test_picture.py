@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.errors import UserError
 from slurm.plan.picture import boxes, draw, mermaid
-from tests.slurm.test_cost import EIGHT_GPUS, leave_run, plan, study_folder
+from tests.slurm.studies import EIGHT_GPUS, leave_run, plan, study_folder
 
 __all__ = ["study_folder"]
 

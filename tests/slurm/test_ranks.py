@@ -10,40 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.runs.folder import follow
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, record_of
+from tests.runs import assert_close_training, assert_same_training, last_checkpoint, numbers_of, record_of
 from tests.slurm.bench import Bench, alive, members
-from tests.test_distributed import assert_close_training
-
-PRETRAIN = [
-    *["image_size_px=32", "masking.mask_patch_size_px=8", "drop_path_rate=0.0", "training.batch_size=16"],
-    *["training.schedule.warmup_epochs=1", "training.log_every_steps=2", "training.checkpoint_every_steps=2"],
-]
-TRANSFER = [
-    *["image_size_px=32", "drop_path_rate=0.0", "augmentation.mixup=0", "augmentation.cutmix=0"],
-    *["training.epochs=2", "training.batch_size=20", "training.schedule.warmup_epochs=1"],
-]
-
-
-def pipeline(epochs: int) -> str:
-    return yaml.safe_dump(
-        {
-            "name": "trained",
-            "pretrain": {
-                "simmim": {
-                    "recipe": "digits_simmim",
-                    "data": "small_digits",
-                    "overrides": [*PRETRAIN, f"training.epochs={epochs}"],
-                }
-            },
-            "encoders": {"simmim": {"from": "pretrain.simmim"}},
-            "tasks": {"digits": {"recipe": "digits_finetune", "data": "small_digits", "overrides": TRANSFER}},
-            "seeds": [0],
-            "baseline": "simmim",
-        }
-    )
+from tests.slurm.trained import pipeline
 
 
 @pytest.fixture

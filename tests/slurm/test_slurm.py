@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-from typing import Any
 
 from tests.slurm.bench import STAGES, TRAINED, Bench
+from tests.slurm.jobs import jobs, queue, states
 
 TWO_NODES = "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
-
-
-def states(bench: Bench) -> dict[str, str]:
-    """Return the state of each stage as `pipeline status` tells it, without its reason."""
-    lines = bench.mimbench("pipeline", "status", bench.folder.id).stdout.splitlines()
-    words = [line.split() for line in lines]
-    return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in jobs(bench)}
 
 
 def wait_until_ended(bench: Bench) -> dict[str, str]:
@@ -28,22 +20,6 @@ def wait_until_ended(bench: Bench) -> dict[str, str]:
 
     bench.wait_for(ended, "all stages have ended")
     return found
-
-
-def queue(bench: Bench) -> list[str]:
-    command = ["squeue", "--noheader", "--format=%i"]
-    return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout.split()
-
-
-def wait_until_empty(bench: Bench) -> dict[str, str]:
-    """Wait until Slurm has no job any more; return the state of each stage."""
-    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.5)
-    return states(bench)
-
-
-def jobs(bench: Bench) -> dict[str, Any]:
-    manifest = json.loads(bench.folder.manifest.read_text())
-    return {entry["stage"]["name"]: entry["job"] for entry in manifest["entries"]}
 
 
 def test_jobs_keep_their_order_and_a_second_submit_runs_nothing(slurm_bench: Bench) -> None:

@@ -22,7 +22,7 @@ from slurm import cli
 from tests.command import ROOT
 from tests.slurm.bench import Bench, alive
 from tests.slurm.conftest import real_slurm
-from tests.slurm.test_slurm import queue
+from tests.slurm.jobs import queue
 from tests.slurm.throwaway_cluster import Cluster
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as two other users")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import timm
 import torch
 from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture
-from tests.transfer.checkpoint import swin_zoo, vit_files
+from tests.random_weights import randomise
+from tests.transfer.checkpoint import vit_files
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 
@@ -71,6 +73,7 @@ class Sample:
         return {**self.without(name), self.prefix + name: longer}
 
 
+@cache
 def sample(name: str) -> Sample:
     torch.manual_seed(0)
     return SAMPLES[name]()
@@ -84,7 +87,7 @@ def _listed(name: str) -> Sample:
 def _written(layout: Layout) -> Sample:
     architecture = SMALL[layout.family]
     model = timm.create_model(architecture.name, num_classes=0, **architecture.arguments)
-    swin_zoo.randomise(model)
+    randomise(model)
     assert layout.from_timm is not None, f"{layout.name} needs the list of a real file's keys as fixture"
     return Sample(layout.name, WRAPPERS.get(layout.name, "module."), layout.from_timm(dict(model.state_dict())))
 
@@ -94,7 +97,7 @@ def _dinov2_of_transformers() -> Sample:
 
     size = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
     model = transformers.Dinov2Model(transformers.Dinov2Config(**size))
-    vit_files.randomise(model)
+    randomise(model)
     return Sample("huggingface-dinov2", "dinov2.", dict(model.state_dict()))
 
 

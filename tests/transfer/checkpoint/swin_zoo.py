@@ -10,10 +10,10 @@ from pathlib import Path
 
 import safetensors.torch
 import timm
-import torch
 from torch import Tensor, nn
 
 from tests.libraries import library
+from tests.random_weights import randomise
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.swin import SWIN_LAYOUTS
 from transfer.checkpoint.layouts.swinv2 import SWINV2_LAYOUTS
@@ -67,18 +67,6 @@ class Foreign:
     model: nn.Module
     saved: Weights
     features: Callable[[Tensor], Tensor]
-
-
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter its own random values: initial zeros and ones would hide swapped tensors."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            values = 0.1 * torch.randn(parameter.shape, generator=generator)
-            is_scale = parameter.ndim == 1 and name.endswith("weight")
-            parameter.copy_(values + (1 if is_scale else 2 if "logit_scale" in name else 0))
-    model.train(False)
-    return model
 
 
 def of_timm(size: Size, version: int) -> Foreign:

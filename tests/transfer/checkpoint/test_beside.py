@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import mimbench
 from benchmarks.encoders import read_manifest
 from tests.runs import only_run, record_of
-from tests.transfer.checkpoint.test_foreign import SMALL, export, randomised
+from tests.transfer.checkpoint.encoders import SMALL, export, randomised
 
 
 def test_what_is_known_of_a_training_goes_with_the_converted_file(

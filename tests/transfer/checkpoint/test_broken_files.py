@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from benchmarks.errors import UserError
 from tests.transfer.checkpoint.hostile import archive, legacy
-from tests.transfer.checkpoint.test_files import content_of, refusal, save, shards
+from tests.transfer.checkpoint.written import content_of, refusal, save, shards
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 
 

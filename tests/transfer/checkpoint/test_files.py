@@ -6,7 +6,6 @@ import argparse
 import collections
 import contextlib
 import hashlib
-import json
 import pathlib
 import pickle
 import random
@@ -21,59 +20,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.errors import UserError
-from transfer.checkpoint.files.checkpoint_file import Limits, read_checkpoint_file
+from tests.transfer.checkpoint.written import content_of, refusal, same, save, shards, weights
+from transfer.checkpoint.files.checkpoint_file import read_checkpoint_file
 from transfer.checkpoint.pickles.pickle_names import Inert, Name
 from transfer.checkpoint.pickles.rebuild import with_swapped_bytes
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-
-
-def weights() -> dict[str, object]:
-    """Every element type, a shared storage, a view, an expansion, a parameter, an empty and a scalar tensor."""
-    generator = torch.Generator().manual_seed(0)
-    table = torch.randn(4, 6, generator=generator)
-    result: dict[str, object] = {
-        "table": table,
-        "transposed": table.t(),
-        "part": table[1:3, 2:5],
-        "expanded": torch.ones(1).expand(5),
-        "parameter": torch.nn.Parameter(torch.randn(3, generator=generator)),
-        "empty": torch.empty(0, 7),
-        "scalar": torch.tensor(3.5),
-        "conjugate": torch.randn(3, dtype=torch.complex64, generator=generator).conj(),
-        "negative": torch.randn(3, dtype=torch.complex64, generator=generator).conj().imag,
-    }
-    for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.complex128, torch.bool, torch.uint8, torch.int8):
-        result[str(dtype)] = (torch.arange(5) % 2).to(dtype)
-    return result | {str(dtype): torch.arange(-2, 3, dtype=dtype) for dtype in (torch.int16, torch.int32, torch.int64)}
-
-
-def save(content: object, path: Path, zipped: bool = True) -> Path:
-    torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    return path
-
-
-def content_of(path: Path) -> dict[str, torch.Tensor]:
-    content = read_checkpoint_file(path).content
-    assert isinstance(content, dict)
-    return content
-
-
-def refusal(path: Path, limits: Limits | None = None) -> str:
-    with pytest.raises(UserError) as caught:
-        read_checkpoint_file(path, limits or Limits())
-    message = str(caught.value)
-    assert message.startswith(f"checkpoint = {path}: ")
-    assert message.splitlines()[1].startswith("  rule:   ")
-    assert message.splitlines()[2].startswith("  remedy: ")
-    return message
-
-
-def same(first: object, second: object) -> bool:
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        return first.dtype is second.dtype and torch.equal(first, second)
-    return first == second
 
 
 # Sound files
@@ -248,16 +200,6 @@ def test_safetensors_equal_those_of_their_library(tmp_path: Path) -> None:
     assert content.pop("__metadata__") == {"format": "pt"}
     assert content.keys() == expected.keys()
     assert all(same(content[name], tensor) for name, tensor in expected.items())
-
-
-def shards(folder: Path, safe: bool = True) -> Path:
-    parts = {"model-1-of-2": {"a": torch.ones(2)}, "model-2-of-2": {"b": torch.zeros(3)}}
-    for name, part in parts.items():
-        save_file(part, folder / name) if safe else save(part, folder / name)
-    index = folder / "model.index.json"
-    shard_of = {"a": "model-1-of-2", "b": "model-2-of-2"}
-    index.write_text(json.dumps({"metadata": {"total_size": 20}, "weight_map": shard_of}))
-    return index
 
 
 @pytest.mark.parametrize("safe", [True, False])

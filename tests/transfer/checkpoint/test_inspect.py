@@ -10,7 +10,7 @@ import torch
 
 import mimbench
 from tests.transfer.checkpoint import swin_zoo
-from tests.transfer.checkpoint.test_foreign import SMALL, export, randomised
+from tests.transfer.checkpoint.encoders import SMALL, export, randomised
 
 
 def test_inspect_tells_what_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,14 +10,14 @@ import pytest
 import timm
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import mimbench
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from tests.runs import only_run, record_of
-from tests.transfer.checkpoint.test_foreign import SMALL, export, features, loaded, randomised
+from tests.transfer.checkpoint.encoders import SMALL, export, features, loaded, randomised
 from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.foreign import read_foreign
 
@@ -33,9 +33,11 @@ def entry(folder: Path, name: str, **arguments: Any) -> str:
 
 
 def saved(folder: Path, name: str, **arguments: Any) -> Path:
+    """Save a file of a model's names and shapes, which is all that a statement is held against."""
     path = folder / "theirs.safetensors"
-    torch.manual_seed(0)
-    save_file(timm.create_model(name, num_classes=0, **arguments).state_dict(), path)
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=0, **arguments)
+    save_file({name: torch.zeros(tensor.shape) for name, tensor in model.state_dict().items()}, path)
     return path
 
 
@@ -173,7 +175,8 @@ def test_a_vit_of_another_image_size_keeps_its_own(tmp_path: Path, capsys: pytes
 
 def test_agreement_is_silent_and_leaves_our_own_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As SimMIM's file: 192 px is told by the mask of a shifted block, the window of 6 by its tables."""
-    weights = timm.create_model("swin_base_patch4_window7_224", num_classes=0, img_size=192, window_size=6).state_dict()
+    saved(tmp_path, "swin_base_patch4_window7_224", img_size=192, window_size=6)
+    weights = load_file(tmp_path / "theirs.safetensors")
     path = tmp_path / "simmim.safetensors"
     save_file({**weights, "layers.0.blocks.1.attn_mask": torch.zeros(64, 36, 36)}, path)
     found = inspected(capsys, path, "swin_base_window6")

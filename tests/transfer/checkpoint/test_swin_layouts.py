@@ -13,6 +13,7 @@ from timm.models.swin_transformer_v2 import checkpoint_filter_fn as checkpoint_f
 from torch import Tensor
 
 from benchmarks.errors import UserError, WorkFailed
+from tests.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import LAYOUTS, LISTINGS, TINY
 from transfer.checkpoint.architecture.infer_swin import infer_swin
@@ -104,7 +105,7 @@ def test_the_load_report_names_what_a_layout_could_not_fill(layout_name: str) ->
 
 @pytest.mark.parametrize("family", ["swin", "swinv2"])
 def test_microsoft_is_read_as_timm_itself_reads_it(family: str) -> None:
-    model = zoo.randomise(zoo.timm_model(TINY, 2 if family == "swinv2" else 1))
+    model = randomise(zoo.timm_model(TINY, 2 if family == "swinv2" else 1))
     original = _as_microsoft(dict(model.state_dict()))
     theirs = (checkpoint_filter_fn_v2 if family == "swinv2" else checkpoint_filter_fn)(dict(original), model)
     ours = LAYOUTS[f"microsoft-{family}"].to_timm(original)
@@ -211,7 +212,7 @@ def _one_of_each_kind(weights: Weights) -> Iterator[str]:
 
 
 def _random_timm(family: str) -> Weights:
-    return dict(zoo.randomise(zoo.timm_model(TINY, 2 if family == "swinv2" else 1)).state_dict())
+    return dict(randomise(zoo.timm_model(TINY, 2 if family == "swinv2" else 1)).state_dict())
 
 
 def _as_microsoft(weights: Weights) -> Weights:

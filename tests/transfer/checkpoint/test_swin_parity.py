@@ -10,6 +10,7 @@ import timm
 import torch
 
 from tests.libraries import library
+from tests.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import BASE, CLIPPED, LAYOUTS, TINY, Foreign, Size
 from transfer.checkpoint.architecture.infer_swin import infer_swin
@@ -70,7 +71,7 @@ def test_exported_by_us_an_encoder_gives_the_same_features_in_the_other_library(
     library: str, size: Size, version: int, tmp_path: Path
 ) -> None:
     foreign = MODELS[library](size, version, tmp_path)
-    ours = zoo.randomise(zoo.timm_model(size, version), seed=7)
+    ours = randomise(zoo.timm_model(size, version), seed=7)
     write = LAYOUTS[foreign.layout].from_timm
     assert write is not None
     exported = write(dict(ours.state_dict()))
@@ -90,7 +91,7 @@ def test_exported_by_us_an_encoder_gives_the_same_features_in_the_other_library(
 
 def test_the_order_of_patches_in_a_merging_matters() -> None:
     """Without OpenMMLab's permutation, features are far apart: the parity above can fail."""
-    model = zoo.randomise(zoo.timm_model(TINY, 1))
+    model = randomise(zoo.timm_model(TINY, 1))
     weights = dict(model.state_dict())
     images = torch.randn(1, 3, TINY.image_size_px, TINY.image_size_px, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -106,7 +107,7 @@ def test_names_of_transformers_in_memory_are_read_too() -> None:
     """transformers 5 has other names in `state_dict()` than in its files."""
     transformers = library("transformers", "transformers")
     widths = {"embed_dim": 24, "depths": [2, 2], "num_heads": [3, 6]}
-    model = zoo.randomise(transformers.SwinModel(transformers.SwinConfig(image_size=64, window_size=4, **widths)))
+    model = randomise(transformers.SwinModel(transformers.SwinConfig(image_size=64, window_size=4, **widths)))
     weights = zoo.recognise(model.state_dict()).to_timm(dict(model.state_dict()))
     architecture = infer_swin(weights).architecture
     twin = timm.create_model(architecture.name, num_classes=0, **{**architecture.arguments, "img_size": 64}).eval()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from benchmarks.errors import UserError
 from tests.libraries import library
-from tests.transfer.checkpoint.vit_files import LAYOUTS, build, complaint, randomise, recognised
+from tests.random_weights import randomise
+from tests.transfer.checkpoint.vit_files import LAYOUTS, build, complaint, recognised
 from transfer.checkpoint.layouts.layout import Weights
 
 transformers = library("transformers", "transformers")

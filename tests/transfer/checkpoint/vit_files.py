@@ -80,12 +80,6 @@ def random_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape) * 0.5 + (1 if re.search(r"(norm|ln)[^.]*\.weight", name) else 0)
 
 
-def randomise(model: nn.Module) -> None:
-    """Give every parameter of a library's model random values: default norms, scales and tables hide swaps."""
-    for name, parameter in model.named_parameters():
-        parameter.data = random_tensor(name, tuple(parameter.shape))
-
-
 def relative_positions(side: int) -> Tensor:
     """Return the row of BEiT's table for each pair of tokens: offsets, then from, to and among the class token."""
     rows = (2 * side - 1) ** 2

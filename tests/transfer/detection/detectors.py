@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from torch import Tensor
 
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
-from tests.transfer.witnesses import randomise
+from tests.random_weights import randomise
 from transfer.detection.data.samples import PictureBatch, Target
 from transfer.detection.models.build import engine_of
 from transfer.detection.models.detector import Detector
@@ -25,8 +27,10 @@ CLASSES = 5
 
 def require_detectron2() -> None:
     """Skip, with the reason, where detectron2's sources are not on the path: no package index has them."""
-    reason = "needs detectron2's sources: make test-detectron2 DETECTRON2=FOLDER"
-    pytest.importorskip("detectron2.modeling", reason=reason, exc_type=ImportError)
+    if importlib.util.find_spec("detectron2") is None:
+        reason = "needs detectron2's sources: make test DETECTRON2=FOLDER"
+        pytest.skip(reason, allow_module_level=True)
+    importlib.import_module("detectron2.modeling")
 
 
 def recipe(*overrides: str) -> DetectionRecipe:

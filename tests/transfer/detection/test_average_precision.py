@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.libraries import library
-from tests.transfer.detection.conftest import SmallCoco
+from tests.transfer.detection.coco import SmallCoco, places
 from transfer.detection.average_precision import (
     Kind,
     Scores,
@@ -26,7 +26,6 @@ from transfer.detection.average_precision import (
     pycocotools,
 )
 from transfer.detection.data.coco import Annotation, Category, Picture, read_coco
-from transfer.detection.data.recipe import CocoData
 from transfer.detection.data.samples import Detections, read_view
 
 faster = library("faster_coco_eval", "faster-coco-eval")
@@ -191,12 +190,12 @@ def published(file: Path, rows: list[dict[str, object]], kind: Kind) -> list[flo
 
 @tools
 @pytest.mark.parametrize("kind", ["box", "mask"])
-def test_scores_are_those_that_pycocotools_publishes(digit_boxes: CocoData, kind: Kind, tools: Tools) -> None:
-    data = read_coco(digit_boxes)
+def test_scores_are_those_that_pycocotools_publishes(digit_boxes: Path, kind: Kind, tools: Tools) -> None:
+    data = read_coco(places(digit_boxes))
     detections = guesses(data.test, masks=True)
     scores = average_precision(data.test, data.categories, detections, kind, tools)
     rows = json.loads(json.dumps(coco_results(detections, data.categories, kind)))
-    expected = published(Path(str(digit_boxes.root), digit_boxes.test_annotations), rows, kind)
+    expected = published(digit_boxes / "annotations" / "instances_test.json", rows, kind)
     told = [scores.ap, scores.ap50, scores.ap75, scores.ap_small, scores.ap_medium, scores.ap_large]
     assert [-1 if value is None else value for value in told] == pytest.approx(expected, abs=1e-9)
     assert 0.2 < expected[0] < 0.9

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.errors import UserError
-from tests.transfer.detection.conftest import RECTANGLE, SmallCoco, annotation
+from tests.transfer.detection.coco import RECTANGLE, SmallCoco, annotation, places
 from transfer.detection.data.coco import Category, read_coco
 from transfer.detection.data.coco_file import _run_lengths
 from transfer.detection.data.outlines import drawn
-from transfer.detection.data.recipe import CocoData
 
 Told = dict[str, Any]
 
@@ -37,11 +37,11 @@ def test_annotations_are_those_that_torchvision_and_pycocotools_read(small_coco:
             assert (drawn(each.segmentation, 60, 80) == witness.coco.annToMask(row)).all()
 
 
-def test_the_digits_are_read_as_pycocotools_reads_them(digit_boxes: CocoData) -> None:
+def test_the_digits_are_read_as_pycocotools_reads_them(digit_boxes: Path) -> None:
     from pycocotools.coco import COCO
 
-    found = read_coco(digit_boxes)
-    witness = COCO(f"{digit_boxes.root}/{digit_boxes.train_annotations}")
+    found = read_coco(places(digit_boxes))
+    witness = COCO(f"{digit_boxes}/annotations/instances_train.json")
     assert len(found.train) == len(witness.imgs) == 300
     for picture in found.train:
         rows = witness.imgToAnns[picture.id]

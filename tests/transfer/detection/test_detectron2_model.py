@@ -1,6 +1,6 @@
 """The detectron2 engine against detectron2's own models and tools, and against the torchvision engine.
 
-Run them with `make test-detectron2 DETECTRON2=FOLDER`; elsewhere they are skipped.
+They run where detectron2's sources are: `make test DETECTRON2=FOLDER`; elsewhere they are skipped.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.transfer.detection.coco import places
 from tests.transfer.detection.detectors import CLASSES, SWIN, VIT, batch, detector, recipe, require_detectron2, target
-from tests.transfer.witnesses import SIZES, copy, images
+from tests.transfer.encoder.witnesses import SIZES, copy, images
 from transfer.detection.average_precision import average_precision
 from transfer.detection.data.coco import Picture, read_coco
 from transfer.detection.data.outlines import drawn
-from transfer.detection.data.recipe import CocoData
 from transfer.detection.data.samples import Detections
 from transfer.detection.models.box_masks import SharedMasks, encoded_masks
 from transfer.detection.models.detector import Images, at_own_size
@@ -188,17 +188,15 @@ def test_shared_masks_are_cut_as_detectron2s_own() -> None:
     assert 0 < found.float().mean() < 1
 
 
-def test_detectron2s_evaluator_gives_the_same_scores_for_the_same_detections(
-    digit_boxes: CocoData, tmp_path: Path
-) -> None:
+def test_detectron2s_evaluator_gives_the_same_scores_for_the_same_detections(digit_boxes: Path, tmp_path: Path) -> None:
     """Jittered truth, with some objects missed, some doubled and some of another class."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from detectron2.data.datasets import register_coco_instances
     from detectron2.evaluation import COCOEvaluator
 
-    sets = read_coco(digit_boxes)
+    sets = read_coco(places(digit_boxes))
     pictures = sets.test[:20]
-    told = json.loads((sets.root / digit_boxes.test_annotations).read_text())
+    told = json.loads((digit_boxes / "annotations" / "instances_test.json").read_text())
     kept = {picture.id for picture in pictures}
     told["images"] = [each for each in told["images"] if each["id"] in kept]
     told["annotations"] = [each for each in told["annotations"] if each["image_id"] in kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from PIL import Image
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
 from benchmarks.errors import UserError
-from tests.transfer.detection.conftest import SmallCoco, annotation
+from tests.transfer.detection.coco import SmallCoco, annotation, places
 from transfer.detection.data import recipe as data_recipe
 from transfer.detection.data.coco import Picture, read_coco
-from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, MultiScale
+from transfer.detection.data.recipe import DetectionAugmentation, LargeScaleJitter, MultiScale
 from transfer.detection.data.samples import EvaluationPictures, PictureBatch, TrainingPictures, read_view
 
 NORMALISATION = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
@@ -39,10 +40,8 @@ def same(one: PictureBatch, other: PictureBatch) -> bool:
 
 
 @pytest.mark.parametrize("augmentation", [JITTER, SCALES])
-def test_workers_and_the_order_of_asking_change_nothing(
-    digit_boxes: CocoData, augmentation: DetectionAugmentation
-) -> None:
-    pictures = read_coco(digit_boxes).train[:12]
+def test_workers_and_the_order_of_asking_change_nothing(digit_boxes: Path, augmentation: DetectionAugmentation) -> None:
+    pictures = read_coco(places(digit_boxes)).train[:12]
     alone, helped = (
         list(training_loader(samples(pictures, augmentation), StepBatches(12, 4, 6, 0, 5), workers, False))
         for workers in (0, 2)
@@ -94,8 +93,8 @@ def test_copy_paste_needs_masks(small_coco: SmallCoco) -> None:
         samples(read_coco(small_coco.data).train, JITTER, masks=False)
 
 
-def test_unusable_images_are_named_and_replaced(digit_boxes: CocoData, small_coco: SmallCoco) -> None:
-    good = read_coco(digit_boxes).train[:2]
+def test_unusable_images_are_named_and_replaced(digit_boxes: Path, small_coco: SmallCoco) -> None:
+    good = read_coco(places(digit_boxes)).train[:2]
     (picture,) = read_coco(small_coco.data).train
     file = small_coco.image("train", 1)
     whole = file.read_bytes()

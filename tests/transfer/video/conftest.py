@@ -8,58 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.libraries import library
+from tests.transfer import kinds
 
 library("av", "av")
-
-TRAIN_VIDEOS, TEST_VIDEOS = 8, 4
-"""Of each class in the small cut."""
-
-
-@pytest.fixture(scope="session")
-def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from benchmarks.digits.motion import write_digit_motion
-
-    root = tmp_path_factory.mktemp("digit_motion")
-    write_digit_motion(root)
-    return root
 
 
 @pytest.fixture
 def small_motion(motion: Path, tmp_path: Path) -> Path:
     """The first videos of each class."""
-    root = tmp_path / "small_motion"
-    for split, count in (("train", TRAIN_VIDEOS), ("val", TEST_VIDEOS)):
-        for folder in sorted(each for each in (motion / split).iterdir() if each.is_dir()):
-            kept = root / split / folder.name
-            kept.mkdir(parents=True)
-            for file in sorted(folder.iterdir())[:count]:
-                shutil.copy(file, kept)
-    return root
+    return kinds.cut_motion(motion, tmp_path / "small_motion")
 
 
 @pytest.fixture
 def video_command(small_motion: Path) -> list[str]:
     """A real training of a few steps over 3 epochs; add --encoder and --runs."""
-    return [
-        "transfer",
-        "digit_motion",
-        f"data.root={small_motion}",
-        "image_size_px=32",
-        "sampling.frames=4",
-        "patch_frames=2",
-        "window_frames=2",
-        "sampling.test_clips=2",
-        "sampling.test_crops=3",
-        "head_dropout=0.5",
-        "drop_path_rate=0.1",
-        "views_along_the_way=one",
-        "evaluate_every_epochs=2",
-        "training.epochs=3",
-        "training.batch_size=10",
-        "training.schedule.warmup_epochs=1",
-        "training.log_every_steps=1",
-        "training.checkpoint_every_steps=2",
-    ]
+    return kinds.video(small_motion)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from tests.transfer.witnesses import randomise
+from tests.random_weights import randomise
 from transfer.encoder.dense import build_encoder
 from transfer.encoder.loading import load_encoder
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import scipy.stats
@@ -17,14 +13,19 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import mimbench
 from benchmarks.config import load_recipe
-from benchmarks.encoders import read_manifest
 from benchmarks.engine.samples.loaders import SampleKey
-from tests.pretrain.test_resume import wait_for_step
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
-from tests.test_distributed import assert_close_training, finished, launch
+from tests.processes import finished, launch
+from tests.runs import (
+    assert_close_training,
+    assert_same_training,
+    last_checkpoint,
+    numbers_of,
+    only_run,
+    record_of,
+    trained,
+)
+from tests.transfer.kinds import rows_of
 from transfer.encoder.references import resolve
-from transfer.predictions import classifying
-from transfer.predictions.evaluation import Evaluation, evaluate
 from transfer.video.data.augment import Normalise
 from transfer.video.data.samples import ClipForm, TestViews
 from transfer.video.data.videos import read_videos
@@ -32,35 +33,18 @@ from transfer.video.model import build_video_model
 from transfer.video.recipe import VideoRecipe
 
 ENCODER = ["--encoder", "random:digits_swin"]
-POOLED = ["temporal=frame_pooling", "sampling.frames=2"]
 PLAIN = ["head_dropout=0", "drop_path_rate=0"]
 """Nothing is drawn per process."""
-
-
-def train(command: list[str], runs: Path, *more: str) -> Path:
-    assert mimbench.main([*command, "--runs", str(runs), *more]) == 0
-    return only_run(runs)
-
-
-def rows_of(file: Path) -> list[dict[str, str]]:
-    with file.open() as lines:
-        return list(csv.DictReader(lines))
 
 
 def videos_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder.parent).as_posix() for path in folder.rglob("*.mp4"))
 
 
-@pytest.fixture
-def simmim_run(pretrain_command: list[str], tmp_path: Path) -> Path:
-    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "pretrained")]) == 0
-    return only_run(tmp_path / "pretrained")
-
-
 def test_a_simmim_encoder_is_inflated_with_proof(
     video_command: list[str], simmim_run: Path, small_motion: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = train([*video_command, "--encoder", str(simmim_run)], tmp_path / "runs")
+    folder = trained([*video_command, "--encoder", str(simmim_run)], tmp_path / "runs")
     record = record_of(folder)
     assert record.task is not None
     assert (record.task.name, record.status) == ("digit_motion", "completed")
@@ -88,7 +72,7 @@ def test_a_simmim_encoder_is_inflated_with_proof(
 
 def test_the_score_is_of_the_mean_probabilities_of_all_views(video_command: list[str], tmp_path: Path) -> None:
     """The last checkpoint, one view after the other."""
-    folder = train([*video_command, *ENCODER], tmp_path / "runs", "views_at_once=4")
+    folder = trained([*video_command, *ENCODER], tmp_path / "runs", "views_at_once=4")
     resolved = record_of(folder).recipe.resolved
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps(resolved))
@@ -113,57 +97,6 @@ def test_the_score_is_of_the_mean_probabilities_of_all_views(video_command: list
     assert [row["predicted"] for row in rows_of(folder / "predictions.csv")] == predicted
 
 
-def test_pooled_frames_leave_an_encoder_of_images(video_command: list[str], simmim_run: Path, tmp_path: Path) -> None:
-    folder = train([*video_command, "--encoder", str(simmim_run)], tmp_path / "runs", *POOLED)
-    manifest = read_manifest(folder / "encoder")
-    assert (manifest.init_stage, manifest.image_size_px) == ("fine-tuned", 32)
-    assert manifest.sha256 == record_of(folder).exported_sha256
-    trained, exported = last_checkpoint(folder).part("model"), load_file(folder / "encoder" / "encoder.safetensors")
-    prefix = "encoder.backbone."
-    assert exported.keys() == {name.removeprefix(prefix) for name in trained if name.startswith(prefix)}
-    assert all(tensor.equal(trained[prefix + name]) for name, tensor in exported.items())
-    again = train([*video_command, "--encoder", str(folder)], tmp_path / "again", "training.epochs=2")
-    assert record_of(again).parents[-1] == folder.name
-
-
-def test_a_stopped_training_continues_to_the_same_bits(video_command: list[str], tmp_path: Path) -> None:
-    command = [*video_command, *ENCODER]
-    undisturbed = train(command, tmp_path / "undisturbed")
-    runs = tmp_path / "disturbed"
-    process = start([*command, "--runs", str(runs)])
-    wait_for_step(runs, 2)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == mimbench.INTERRUPTED, output
-    folder = train(command, runs)
-    assert record_of(folder).attempts == 2
-    assert_same_training(folder, undisturbed)
-    assert record_of(folder).metrics == record_of(undisturbed).metrics
-    for name in ("predictions.csv", "per_class.csv"):
-        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
-
-
-def test_a_stop_during_the_last_evaluation_is_made_up_for_with_all_views(
-    video_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = [*video_command, *ENCODER, "views_along_the_way=one"]
-    undisturbed = train(command, tmp_path / "undisturbed")
-    evaluations = [line for line in numbers_of(undisturbed) if "top1" in line or "top1_one_view" in line]
-    begun = []
-
-    def stopped(*arguments: Any) -> Evaluation:
-        begun.append(arguments)
-        if len(begun) == len(evaluations):
-            os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*arguments)
-
-    monkeypatch.setattr(classifying, "evaluate", stopped)
-    assert mimbench.main([*command, "--runs", str(tmp_path / "stopped")]) == mimbench.INTERRUPTED
-    folder = train(command, tmp_path / "stopped")
-    assert_same_training(folder, undisturbed)
-    assert record_of(folder).metrics == record_of(undisturbed).metrics
-
-
 def test_each_video_is_scored_once_whatever_processes_and_workers(
     video_command: list[str], small_motion: Path, tmp_path: Path
 ) -> None:
@@ -174,7 +107,7 @@ def test_each_video_is_scored_once_whatever_processes_and_workers(
     command, found = [*video_command, *ENCODER, *PLAIN, *short], {}
     for workers in (0, 2):
         more = f"training.workers={workers}"
-        found[1, workers] = train(command, tmp_path / f"one_{workers}", more)
+        found[1, workers] = trained(command, tmp_path / f"one_{workers}", more)
         ranks = finished(launch([*command, more, "--runs", str(tmp_path / f"two_{workers}")]))
         assert [code for code, _, _ in ranks] == [0, 0], ranks
         found[2, workers] = only_run(tmp_path / f"two_{workers}")
@@ -202,7 +135,7 @@ def test_missing_and_broken_videos_are_named_skipped_and_counted(
         told = small_motion / f"{split}.txt"
         told.write_text("".join(f"{name} {classes.index(Path(name).parent.name)}\n" for name in names))
         command.append(f"data.{split.replace('val', 'test')}_list={told}")
-    folder = train(command, tmp_path / "runs", "data.max_missing=2")
+    folder = trained(command, tmp_path / "runs", "data.max_missing=2")
     named = sorted(text.split(":")[0] for text in record_of(folder).data.unreadable)
     assert named == sorted([*map(str, broken), *gone])
     tested = {row["path"] for row in rows_of(folder / "predictions.csv")}
@@ -213,19 +146,6 @@ def test_missing_and_broken_videos_are_named_skipped_and_counted(
     assert record_of(only_run(tmp_path / "strict")).status == "failed"
 
 
-def test_an_incomplete_encoder_fails_before_training(
-    video_command: list[str], simmim_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    weights = load_file(simmim_run / "encoder" / "encoder.safetensors")
-    del weights["layers.2.blocks.1.norm2.bias"]
-    damaged = tmp_path / "damaged.pth"
-    torch.save({"model": {f"encoder.{name}": tensor for name, tensor in weights.items()}}, damaged)
-    command = [*video_command, "--encoder", str(damaged), "--stage", "self-supervised"]
-    assert mimbench.main([*command, "--runs", str(tmp_path / "runs")]) == mimbench.FAILED
-    assert "missing from the checkpoint: layers.2.blocks.1.norm2.bias" in capfd.readouterr().err
-    assert record_of(only_run(tmp_path / "runs")).steps == 0
-
-
 def test_grey_encoders_are_refused(video_command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main([*video_command, *ENCODER, "in_chans=1", "--runs", str(tmp_path)]) == mimbench.WRONG
     assert "3 (videos are read as RGB)" in capfd.readouterr().err
@@ -233,7 +153,7 @@ def test_grey_encoders_are_refused(video_command: list[str], tmp_path: Path, cap
 
 def test_a_vit_is_trained_on_frames(video_command: list[str], tmp_path: Path) -> None:
     more = ["sampling.frames=2", "training.epochs=2", "sampling.test_crops=1"]
-    folder = train([*video_command, "--encoder", "random:vit_tiny_patch16_224"], tmp_path / "runs", *more)
+    folder = trained([*video_command, "--encoder", "random:vit_tiny_patch16_224"], tmp_path / "runs", *more)
     assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 2 * 2, 192)
 
 
@@ -241,8 +161,8 @@ def test_a_vit_is_trained_on_frames(video_command: list[str], tmp_path: Path) ->
 def test_the_motion_is_learned_from_clips_and_not_from_single_frames(motion: Path, tmp_path: Path) -> None:
     """Bounds of binomial distributions: one frame of each video is no better than guessing."""
     command = ["transfer", "digit_motion", *ENCODER, f"data.root={motion}"]
-    clips = train(command, tmp_path / "clips")
-    frames = train(command, tmp_path / "frames", "sampling.frames=1", "patch_frames=1")
+    clips = trained(command, tmp_path / "clips")
+    frames = trained(command, tmp_path / "frames", "sampling.frames=1", "patch_frames=1")
     tested, classes = len(rows_of(clips / "predictions.csv")), len(rows_of(clips / "per_class.csv"))
     guessed = scipy.stats.binom(tested, 1 / classes)
     correct = {run: round(record_of(run).metrics["top1"].last / 100 * tested) for run in (clips, frames)}

@@ -12,7 +12,8 @@ import torch
 from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from tests.transfer.witnesses import SIZES, images, randomise
+from tests.random_weights import randomise
+from tests.transfer.encoder.witnesses import SIZES, images
 from transfer.encoder.dense import Encoder, build_encoder
 
 DIGITS = find_architecture("digits_swin")

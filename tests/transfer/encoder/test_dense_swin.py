@@ -14,7 +14,8 @@ from torchvision.models.swin_transformer import (
 
 from benchmarks.encoders import Architecture
 from tests.libraries import library
-from tests.transfer.witnesses import (
+from tests.random_weights import randomise
+from tests.transfer.encoder.witnesses import (
     DEPTHS,
     HEADS,
     SIZES,
@@ -25,7 +26,6 @@ from tests.transfer.witnesses import (
     copy_transformers_swinv2,
     difference,
     images,
-    randomise,
     torchvision_maps,
 )
 from transfer.encoder.dense import Encoder, build_encoder

@@ -16,7 +16,7 @@ import mimbench
 from benchmarks.encoders import Architecture, Normalisation, read_manifest
 from benchmarks.runs.record import RunRecord
 from tests.runs import only_run, record_of
-from tests.transfer.checkpoint.test_foreign import SMALL, randomised
+from tests.transfer.checkpoint.encoders import SMALL, randomised
 from transfer.checkpoint.foreign import read_foreign
 from transfer.classification.recipe import FinetuneRecipe
 from transfer.encoder.adapted import adapted

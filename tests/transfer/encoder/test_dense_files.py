@@ -18,7 +18,8 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer,
 
 from benchmarks.encoders import resized
 from tests.libraries import library
-from tests.transfer.witnesses import difference, images, randomise, torchvision_maps, whole_patches
+from tests.random_weights import randomise
+from tests.transfer.encoder.witnesses import difference, images, torchvision_maps, whole_patches
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.loading import load_encoder, require_complete
 from transfer.encoder.references import resolve

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.errors import UserError
-from tests.transfer.witnesses import randomise
+from tests.random_weights import randomise
 from transfer.classification.recipe import Pooling
 from transfer.encoder.features import OUTPUT, FrozenEncoder, chosen_layers
 

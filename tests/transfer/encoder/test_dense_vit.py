@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from tests.libraries import library
-from tests.transfer.witnesses import SIZES, copy_transformers_vit, difference, images, randomise, whole_patches
+from tests.random_weights import randomise
+from tests.transfer.encoder.witnesses import SIZES, copy_transformers_vit, difference, images, whole_patches
 from transfer.checkpoint.fit.resize import fit_weights
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.pyramid import PyramidEncoder, SimpleFeaturePyramid, with_four_levels

@@ -17,14 +17,6 @@ SIZES = [(101, 157), (200, 333), (40, 500)]
 """Heights and widths that are multiples of neither window nor patch; small maps are covered by a single window."""
 
 
-def randomise(model: nn.Module) -> None:
-    """Make every parameter random: many start at 0 or 1, where a mistake would not show."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.add_(torch.randn_like(parameter) * (0.5 if "table" in name else 0.1))
-
-
 def images(height: int, width: int) -> Tensor:
     torch.manual_seed(height * 1000 + width)
     return torch.randn(2, 3, height, width)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -18,41 +16,21 @@ import mimbench
 from benchmarks.encoders import InitStage, read_manifest
 from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
-from tests.pretrain.test_resume import wait_for_step
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
+from tests.runs import (
+    assert_same_end,
+    last_checkpoint,
+    numbers_of,
+    only_run,
+    record_of,
+    stop_after,
+    trained,
+)
+from tests.transfer.kinds import RANDOM
 from transfer.encoder.references import resolve
-from transfer.predictions import classifying
-from transfer.predictions.evaluation import Evaluation, evaluate
-
-
-def transfer(command: list[str], encoder: object, runs: Path, *more: str) -> Path:
-    assert mimbench.main([*command, "--encoder", str(encoder), "--runs", str(runs), *more]) == 0
-    return only_run(runs)
-
-
-@pytest.fixture
-def simmim_run(pretrain_command: list[str], tmp_path: Path) -> Path:
-    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path / "pretrained")]) == 0
-    return only_run(tmp_path / "pretrained")
-
-
-def test_from_a_simmim_run(transfer_command: list[str], simmim_run: Path, tmp_path: Path) -> None:
-    folder = transfer(transfer_command, simmim_run, tmp_path / "runs")
-    record = record_of(folder)
-    assert record.encoder is not None
-    assert record.encoder.init_stage == "self-supervised"
-    assert record.encoder.sha256 == record_of(simmim_run).exported_sha256
-    assert record.load_report is not None
-    assert record.load_report.coverage_percent == 100
-    assert record.parents == (simmim_run.name,)
-    evaluations = [line for line in numbers_of(folder) if "top1" in line]
-    assert [line["epoch"] for line in evaluations] == [2, 4], "every second epoch, and the last"
-    assert record.metrics["top1"].last == pytest.approx(evaluations[-1]["top1"])
-    assert record.metrics["top1"].best == pytest.approx(max(line["top1"] for line in evaluations))
 
 
 def test_the_score_is_that_of_the_predictions_file(transfer_command: list[str], tmp_path: Path) -> None:
-    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs")
+    folder = trained([*transfer_command, *RANDOM], tmp_path / "runs")
     with open(folder / "predictions.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20
@@ -62,15 +40,15 @@ def test_the_score_is_that_of_the_predictions_file(transfer_command: list[str], 
 
 
 def test_the_exported_encoder_starts_the_next_transfer(transfer_command: list[str], tmp_path: Path) -> None:
-    first = transfer(transfer_command, "random:digits_swin", tmp_path / "first")
+    first = trained([*transfer_command, *RANDOM], tmp_path / "first")
     manifest = read_manifest(first / "encoder")
     assert (manifest.method, manifest.init_stage) == ("supervised", "supervised")
-    trained = last_checkpoint(first).part("model")
+    model = last_checkpoint(first).part("model")
     exported = load_file(first / "encoder" / "encoder.safetensors")
-    assert exported.keys() == {name for name in trained if not name.startswith("head.")}
-    assert all(tensor.equal(trained[name]) for name, tensor in exported.items())
+    assert exported.keys() == {name for name in model if not name.startswith("head.")}
+    assert all(tensor.equal(model[name]) for name, tensor in exported.items())
 
-    second = transfer(transfer_command, first, tmp_path / "second")
+    second = trained([*transfer_command, "--encoder", str(first)], tmp_path / "second")
     record = record_of(second)
     assert record.encoder is not None
     assert record.encoder.init_stage == "supervised"
@@ -78,63 +56,17 @@ def test_the_exported_encoder_starts_the_next_transfer(transfer_command: list[st
     assert read_manifest(second / "encoder").parents == (first.name, second.name)
 
 
-@pytest.mark.parametrize("average", [[], ["ema_decay=0.9"]])
-def test_a_stopped_transfer_continues_to_the_same_bits(
-    transfer_command: list[str], tmp_path: Path, average: list[str]
-) -> None:
-    transfer_command = [*transfer_command, *average]
-    undisturbed = transfer(transfer_command, "random:digits_swin", tmp_path / "undisturbed")
-    runs = tmp_path / "disturbed"
-    process = start([*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)])
-    wait_for_step(runs, 3)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == mimbench.INTERRUPTED, output
-    folder = transfer(transfer_command, "random:digits_swin", runs)
-    assert_same_training(folder, undisturbed)
-    assert record_of(folder).metrics == record_of(undisturbed).metrics
-    assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
-
-
-@pytest.mark.parametrize("which", [1, 2], ids=["in the middle", "after the last step"])
-def test_a_stop_during_an_evaluation_does_not_wait_for_its_end_and_loses_no_step(
-    transfer_command: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    which: int,
-) -> None:
-    undisturbed = transfer(transfer_command, "random:digits_swin", tmp_path / "undisturbed")
-    begun = []
-
-    def stopped(*arguments: Any) -> Evaluation:
-        begun.append(arguments)
-        if len(begun) == which:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*arguments)
-
-    monkeypatch.setattr(classifying, "evaluate", stopped)
-    runs = tmp_path / "stopped"
-    command = [*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)]
-    assert mimbench.main(command) == mimbench.INTERRUPTED
-    at = {1: 4, 2: 8}[which]
-    assert f"SIGTERM after step {at} of 8; the state is saved" in capfd.readouterr().err
-    assert last_checkpoint(only_run(runs)).step == at
-    assert len([line for line in numbers_of(only_run(runs)) if "top1" in line]) == which - 1
-    folder = transfer(transfer_command, "random:digits_swin", runs)
-    assert_same_training(folder, undisturbed)
-    assert record_of(folder).metrics == record_of(undisturbed).metrics
-    assert (folder / "predictions.csv").read_bytes() == (undisturbed / "predictions.csv").read_bytes()
+def test_a_stopped_moving_average_continues_to_the_same_bits(transfer_command: list[str], tmp_path: Path) -> None:
+    command, runs = [*transfer_command, *RANDOM, "ema_decay=0.9"], tmp_path / "disturbed"
+    undisturbed = trained(command, tmp_path / "undisturbed")
+    stop_after(command, runs, 3)
+    assert_same_end(trained(command, runs), undisturbed, ("predictions.csv",))
 
 
 def test_the_moving_average_follows_every_step(transfer_command: list[str], tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    more = ["ema_decay=0.75", "training.checkpoint_every_steps=1", "--encoder", "random:digits_swin"]
-    process = start([*transfer_command, *more, "--runs", str(runs)])
-    wait_for_step(runs, 3)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    before, after = (read_checkpoint(path) for path in sorted((only_run(runs) / "checkpoints").iterdir())[-2:])
+    more = ["ema_decay=0.75", "training.checkpoint_every_steps=1"]
+    folder = stop_after([*transfer_command, *RANDOM, *more], tmp_path / "runs", 3)
+    before, after = (read_checkpoint(path) for path in sorted((folder / "checkpoints").iterdir())[-2:])
     old, new, weights = before.part("model.average"), after.part("model.average"), after.part("model.model")
     for name, tensor in new.items():
         torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * weights[name])
@@ -142,14 +74,14 @@ def test_the_moving_average_follows_every_step(transfer_command: list[str], tmp_
 
 
 def test_the_moving_average_is_evaluated_and_exported(transfer_command: list[str], tmp_path: Path) -> None:
-    plain = transfer(transfer_command, "random:digits_swin", tmp_path / "plain")
-    averaged = transfer(transfer_command, "random:digits_swin", tmp_path / "averaged", "ema_decay=0.5")
+    plain = trained([*transfer_command, *RANDOM], tmp_path / "plain")
+    averaged = trained([*transfer_command, *RANDOM], tmp_path / "averaged", "ema_decay=0.5")
     state = last_checkpoint(averaged)
     average, weights = state.part("model.average"), state.part("model.model")
     exported = load_file(averaged / "encoder" / "encoder.safetensors")
     assert all(tensor.equal(average[name]) for name, tensor in exported.items())
-    trained = last_checkpoint(plain).part("model")
-    assert all(tensor.equal(trained[name]) for name, tensor in weights.items()), "the training itself is the same"
+    model = last_checkpoint(plain).part("model")
+    assert all(tensor.equal(model[name]) for name, tensor in weights.items()), "the training itself is the same"
     losses = [[line["eval_loss"] for line in numbers_of(folder) if "top1" in line] for folder in (plain, averaged)]
     assert losses[0] != losses[1]
 
@@ -157,31 +89,15 @@ def test_the_moving_average_is_evaluated_and_exported(transfer_command: list[str
 def test_an_encoder_of_another_size_is_resized_and_says_so(
     transfer_command: list[str], simmim_run: Path, tmp_path: Path
 ) -> None:
-    folder = transfer(transfer_command, simmim_run, tmp_path / "runs", "image_size_px=64", "table_resize=linear")
+    folder = trained(
+        [*transfer_command, "--encoder", str(simmim_run)], tmp_path / "runs", "image_size_px=64", "table_resize=linear"
+    )
     report = record_of(folder).load_report
     assert report is not None
     assert report.coverage_percent == 100
     # At 32 px the last two maps (2 and 1 tokens) are smaller than the window of 4; at 64 px only the last one is.
     assert {resized.name.split(".")[1] for resized in report.resized} == {"2", "3"}
     assert {resized.mode for resized in report.resized} == {"linear"}
-
-
-def test_an_incomplete_encoder_fails_before_training(
-    transfer_command: list[str], simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    weights = load_file(simmim_run / "encoder" / "encoder.safetensors")
-    del weights["layers.2.blocks.1.norm2.bias"]
-    damaged = tmp_path / "damaged.pth"
-    torch.save({"model": {f"encoder.{name}": tensor for name, tensor in weights.items()}}, damaged)
-    command = [*transfer_command, "--encoder", str(damaged), "--runs", str(tmp_path / "runs")]
-    assert mimbench.main([*command, "--stage", "self-supervised"]) == mimbench.FAILED
-    said = capsys.readouterr().err
-    assert "only 118 of 119 tensors" in said
-    assert "missing from the checkpoint: layers.2.blocks.1.norm2.bias" in said
-    record = record_of(only_run(tmp_path / "runs"))
-    assert (record.status, record.steps) == ("failed", 0)
-    assert record.load_report is not None
-    assert record.load_report.coverage_percent < 100
 
 
 def test_from_timms_hub_through_its_cache(
@@ -199,7 +115,7 @@ def test_from_timms_hub_through_its_cache(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     more = ["image_size_px=224", "training.epochs=2", "training.schedule.warmup_epochs=0", "training.batch_size=40"]
-    folder = transfer(transfer_command, f"timm:{name}", tmp_path / "runs", *more)
+    folder = trained([*transfer_command, "--encoder", f"timm:{name}"], tmp_path / "runs", *more)
     record = record_of(folder)
     assert record.encoder is not None
     assert (record.encoder.init_stage, record.encoder.method) == ("fine-tuned", "augreg_in21k_ft_in1k")
@@ -242,20 +158,8 @@ def test_stage_of_a_timm_model(
         assert resolve(f"timm:{name}", None, given).use.init_stage == stage
 
 
-def test_unreadable_test_images_are_left_out_and_named(
-    transfer_command: list[str], small_digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    broken = next((small_digits / "test" / "4").iterdir())
-    broken.write_bytes(b"")
-    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs")
-    (named,) = record_of(folder).data.unreadable
-    assert str(broken) in named
-    assert capfd.readouterr().err.count(f"unreadable file skipped: {broken}") == 1
-    assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 19
-
-
 def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_path: Path) -> None:
-    folder = transfer(transfer_command, "random:digits_swin", tmp_path / "runs", "training.precision=bf16")
+    folder = trained([*transfer_command, *RANDOM], tmp_path / "runs", "training.precision=bf16")
     losses = [line["loss"] for line in numbers_of(folder) if "loss" in line]
     assert all(0 < loss < 10 for loss in losses)
     exported = load_file(folder / "encoder" / "encoder.safetensors")
@@ -300,11 +204,12 @@ def test_an_unfinished_run_is_no_encoder(
 def test_a_changed_encoder_file_is_refused(
     transfer_command: list[str], simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = simmim_run / "encoder" / "encoder.safetensors"
+    changed = Path(shutil.copytree(simmim_run, tmp_path / "changed"))
+    weights = changed / "encoder" / "encoder.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    command = [*transfer_command, "--encoder", str(simmim_run), "--runs", str(tmp_path / "runs")]
+    command = [*transfer_command, "--encoder", str(changed), "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.WRONG
     assert "the file changed: export it again" in capsys.readouterr().err
 
@@ -317,11 +222,13 @@ def test_an_encoder_with_a_position_table_for_each_block_can_be_used_again(
     shape = "patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2, init_values: 0.1, use_abs_pos_emb: false"
     tables = "use_rel_pos_bias: false, use_shared_rel_pos_bias: true"
     architecture.write_text(f"name: beit_base_patch16_224\narguments: {{{shape}, {tables}}}\n")
-    folder = transfer(transfer_command, f"random:{architecture}", tmp_path / "runs", "bias_per_block=true")
+    folder = trained(
+        [*transfer_command, "--encoder", f"random:{architecture}"], tmp_path / "runs", "bias_per_block=true"
+    )
     exported = load_file(folder / "encoder" / "encoder.safetensors")
     one, two = (exported[f"blocks.{block}.attn.relative_position_bias_table"] for block in range(2))
     assert not one.equal(two)
-    again = transfer(transfer_command, folder, tmp_path / "again")
+    again = trained([*transfer_command, "--encoder", str(folder)], tmp_path / "again")
     report = record_of(again).load_report
     assert report is not None
     assert (report.coverage_percent, report.resized) == (100, ())
