@@ -27,7 +27,7 @@ from transfer.detection.models.build import build_detector
 from transfer.detection.recipe import DetectionRecipe
 from transfer.encoder.export import export_finetuned
 from transfer.encoder.layer_decay import groups_around
-from transfer.encoder.references import Source
+from transfer.encoder.source import Source
 from transfer.run import open_transfer
 from transfer.scores import metric_values
 

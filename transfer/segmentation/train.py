@@ -22,7 +22,7 @@ from benchmarks.runs.record import MetricValue, RunRecord
 from transfer.adapter import Transfer
 from transfer.encoder.export import export_finetuned
 from transfer.encoder.layer_decay import groups_around
-from transfer.encoder.references import Source
+from transfer.encoder.source import Source
 from transfer.run import open_transfer
 from transfer.scores import metric_values
 from transfer.segmentation.data import Scenes
