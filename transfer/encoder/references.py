@@ -137,8 +137,8 @@ def _folder_of(reference: str, path: Path) -> Path | None:
             rule = "a run that trained an encoder (this one measured a frozen one)"
             start = record.encoder.reference if record.encoder else "the encoder it measured"
             raise UserError.about("--encoder", reference, rule, f"name that encoder: {start}")
-        return path / "encoder"
-    return path / "encoder" if (path / "encoder" / MANIFEST).is_file() else None
+        return RunFolder(path).encoder
+    return RunFolder(path).encoder if (RunFolder(path).encoder / MANIFEST).is_file() else None
 
 
 def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
