@@ -27,7 +27,22 @@ class Name:
 
 
 _QUANTIZED_STORAGES = {"QUInt8Storage", "QInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"}
-_STORAGES = {name: getattr(kind, "dtype", None) for name, kind in vars(torch).items() if name.endswith("Storage")}
+_STORAGES = {  # torch's own classes warn where they are asked for it
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+    "UntypedStorage": torch.uint8,
+    "_UntypedStorage": torch.uint8,
+}
 DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 
 # The standard library holds the tools of every attack, so it is closed, apart from classes that only hold data.
@@ -96,12 +111,11 @@ def require_plain(callee: Name) -> None:
 
 def storage_dtype(name: object) -> torch.dtype:
     """Return the dtype of `torch.FloatStorage` and its like. Raises Refusal for everything else."""
-    if isinstance(name, Name) and name.module.startswith("torch") and name.name.endswith("Storage"):
+    if isinstance(name, Name) and name.module.startswith("torch"):
         if name.name in _QUANTIZED_STORAGES:
             raise _quantized()
-        dtype = torch.uint8 if name.name in ("UntypedStorage", "_UntypedStorage") else _STORAGES.get(name.name)
-        if isinstance(dtype, torch.dtype):
-            return dtype
+        if name.name in _STORAGES:
+            return _STORAGES[name.name]
     raise damaged("a storage of an unknown type")
 
 
