@@ -175,6 +175,8 @@ def _broken() -> dict[str, tuple[bytes, str, str]]:
             "save",
         ),
         "two members of one name": (_twice(), "two members named", again),
+        "two names that differ in case": (_zip({"a/data.pkl": b"", "a/DATA.PKL": b""}), "two members named", again),
+        "something before the archive": (b"PK\x03\x04" + archive(b"\x80\x02}."), "not the whole file", again),
     }
 
 

@@ -188,3 +188,18 @@ def test_archives_of_protocols_that_torchs_unpickler_does_not_know(protocol: int
     assert read["a"].untyped_storage().data_ptr() == read["part"].untyped_storage().data_ptr()
     assert type(read["p"]) is torch.Tensor
     assert read["s"] == {1, 2}
+
+
+class Tagged(torch.Tensor):
+    """A class of tensors, as torchvision's tv_tensors are."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_of_other_classes_are_read_as_plain_ones(zipped: bool, tmp_path: Path) -> None:
+    tagged = torch.arange(3.0).as_subclass(Tagged)
+    tagged.__dict__["origin"] = "a camera"
+    torch.save({"a": tagged}, tmp_path / "weights", _use_new_zipfile_serialization=zipped)
+    content = read_checkpoint_file(tmp_path / "weights").content
+    assert isinstance(content, dict)
+    assert type(content["a"]) is torch.Tensor
+    assert content["a"].tolist() == [0, 1, 2]

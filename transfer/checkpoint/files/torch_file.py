@@ -85,10 +85,12 @@ def _archive(file: IO[bytes], data: mmap) -> zipfile.ZipFile:
 def _members(archive: zipfile.ZipFile, data: mmap) -> dict[str, memoryview]:
     """Return every member's bytes by name. Raises Refusal for members that are compressed, damaged or overlapping."""
     members: dict[str, memoryview] = {}
+    seen: set[str] = set()
     end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-        if info.filename in members:
+        if info.filename.lower() in seen:  # torch's reader takes either of two names that differ in case
             raise damaged(f"two members named {info.filename[:80]!r}")
+        seen.add(info.filename.lower())
         start, after = _extent(info, data)
         if start < end or after > archive.start_dir:
             raise damaged(f"member {info.filename[:80]!r} overlaps another, as zip bombs do; nothing was unpacked")

@@ -24,6 +24,8 @@ class Calls:
         """Every name that the file mentions, by its spelling there."""
         self.made: set[str] = set()
         """Names of the classes of which the file holds objects, for which stubs will stand."""
+        self.tensors: set[str] = set()
+        """Names of classes of tensors, which are made from plain ones."""
 
     def mention(self, module: str, name: str) -> Name:
         """Note a name. Raises Refusal for one of the standard library that is no data class."""
@@ -144,6 +146,7 @@ class Calls:
             raise unsupported("it holds distributed tensors", "gather them first: save the full state dict")
         if not isinstance(args[0], Name) or args[0].module != "torch._utils" or args[0].name not in TENSOR_MAKERS:
             raise unsafe(f"call {args[0]}")
+        self.tensors.add(str(args[1]))
         return self.call(args[0], args[2])
 
     def _tensor(self, args: Arguments) -> Held:

@@ -92,7 +92,7 @@ def _settled(content: object) -> object:
 
 def _exchanged(value: object, settle: Callable[[object], object]) -> object:
     if isinstance(value, torch.Tensor):
-        return value.detach()
+        return value.as_subclass(torch.Tensor).detach()
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, Array):

@@ -106,6 +106,6 @@ def _stand_in(name: Name, scan: Scan) -> object:
     if (data := _DATA.get(str(name))) is not None:
         return data
     if str(name) not in scan.calls.made:
-        return name
+        return type(name.name, (torch.Tensor,), {}) if str(name) in scan.calls.tensors else name
     base = _Entries if str(name) in scan.mappings else _Elements if str(name) in scan.sequences else _Stub
     return type(name.name, (base,), {"stands_for": str(name)})
