@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from benchmarks.errors import DONE_CODE, FAILED_CODE, MACHINE_CODE, STOPPED_CODE, WRONG_CODE
+
 VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
@@ -28,7 +30,7 @@ ELSEWHERE: dict[tuple[str, ...], str] = {
     ("doctor", "--cluster"): "slurm.doctor",
 }
 
-DONE, FAILED, WRONG, MACHINE, INTERRUPTED = 0, 1, 2, 71, 130
+DONE, FAILED, WRONG, MACHINE, INTERRUPTED = DONE_CODE, FAILED_CODE, WRONG_CODE, MACHINE_CODE, STOPPED_CODE
 
 HELP = """usage: mimbench VERB [arguments]
 

@@ -1,14 +1,30 @@
-"""The ways in which a command can end badly, worded for the person who typed it.
+"""The ways in which a command can end, its exit codes, and its errors worded for the person who typed it.
 
-`UserError` is a wrong request (exit code 2), `WorkFailed` is right work that did not finish (exit code 1, or 71 where
-it is worth another try: `MachineFailed`), `Stopped` is work that saved its state because it was asked to (code 130).
-Anything else that escapes a verb is our own bug and keeps its traceback.
+`UserError` is a wrong request, `WorkFailed` is right work that did not finish (`MachineFailed` where it is worth
+another try), `Stopped` is work that saved its state because it was asked to. Anything else that escapes a verb is our
+own bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+DONE_CODE = 0
+FAILED_CODE = 1
+"""The exit code of right work that could not be finished, for a reason that it named."""
+WRONG_CODE = 2
+"""The exit code of a wrong request."""
+CRASHED_CODE = 70
+"""The exit code of a stage that broke off with a traceback, or never began; EX_SOFTWARE of sysexits.h."""
+MACHINE_CODE = 71
+"""The exit code where a part of the machine failed and the same command may go on; EX_OSERR of sysexits.h."""
+BUSY_CODE = 75
+"""The exit code of a stage that another process is at work on; EX_TEMPFAIL of sysexits.h."""
+STOPPED_CODE = 130
+"""The exit code of work that saved its state because it was asked to stop."""
+FATAL_CODES = (FAILED_CODE, WRONG_CODE)
+"""Starting again would end the same way."""
 
 
 class UserError(ValueError):
@@ -25,7 +41,7 @@ class WorkFailed(RuntimeError):
 
 
 class MachineFailed(WorkFailed):
-    """A part of the machine failed, not the work: the same command may well go on (exit code 71)."""
+    """A part of the machine failed, not the work: the same command may well go on."""
 
 
 class Stopped(RuntimeError):

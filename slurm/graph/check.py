@@ -15,9 +15,7 @@ from pretrain.recipe import PretrainRecipe
 from slurm.graph.pipeline import PipelineFile, Source, Work, read_pipeline
 from slurm.graph.sweep import without_sweeps
 from transfer.adapter import adapter_for
-from transfer.encoder.references import resolve
-
-HUBS = ("timm:", "hf-hub:", "random:")
+from transfer.encoder.references import SCHEMES, resolve, scheme_of
 
 
 def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:
@@ -95,7 +93,7 @@ def require_encoder_files(file: PipelineFile) -> None:
     named = [(f"finetune.{name}.encoder", entry.encoder) for name, entry in file.finetune.items()]
     named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
     for field, source in named:
-        if source.ref is None or source.ref.startswith(HUBS):
+        if source.ref is None or scheme_of(source.ref):
             continue
         try:
             resolve(source.ref, stage=source.stage, architecture=source.architecture)
@@ -120,10 +118,11 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         if source.from_ not in known:
             rule = "an entry of pretrain or finetune in this file"
             yield four_parts(f"{field}.from", source.from_, rule, did_you_mean(source.from_, known))
-    elif source.ref is not None and not source.ref.startswith(HUBS) and not Path(source.ref).exists():
-        rule = "timm:NAME, hf-hub:NAME, random:NAME, or the path of a run, an export or a checkpoint that exists"
+    elif source.ref is not None and not scheme_of(source.ref) and not Path(source.ref).exists():
+        schemes = ", ".join(f"{scheme}:NAME" for scheme in SCHEMES)
+        rule = f"{schemes}, or the path of a run, an export or a checkpoint that exists"
         scheme, separator, _ = source.ref.partition(":")
-        remedy = did_you_mean(scheme, [hub.rstrip(":") for hub in HUBS]) if separator else "check the path"
+        remedy = did_you_mean(scheme, SCHEMES) if separator else "check the path"
         yield four_parts(f"{field}.ref", source.ref, rule, remedy)
     elif source.ref is not None and (unknown := _unknown_model(source.ref)):
         yield f"{field}.ref: {unknown}"
@@ -146,7 +145,7 @@ def _tells_its_stage(source: Source) -> str | None:
     if source.from_ is not None:
         return f"`from: {source.from_}` is trained here, and its record tells the stage"
     assert source.ref is not None
-    if source.ref.startswith("random:"):
+    if scheme_of(source.ref) == "random":
         return f"`ref: {source.ref}` is not trained at all"
     if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
         return f"`ref: {source.ref}` is a run or an export of mimbench, which tells the stage itself"

@@ -9,17 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.errors import WorkFailed
+from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, WorkFailed
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
 from slurm.launch.prepare import prepare
-from slurm.state.attempt import STOPPED_CODE
 from slurm.state.display import clock, describe, open_display
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
 from slurm.state.observe import View, observe_all
-
-DONE, FAILED = 0, 1
 
 
 def graph(file: PipelineFile, places: Places) -> tuple[PipelineFolder, Pipeline]:
@@ -83,7 +80,7 @@ def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) ->
             print(f"    log: {log}\n{_tail(log)}")
     if bad:
         print("Launching again keeps what is done and runs the rest.")
-    return FAILED if bad else DONE
+    return FAILED_CODE if bad else DONE_CODE
 
 
 def _tail(log: Path, lines: int = 6) -> str:
@@ -97,7 +94,7 @@ def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmClus
     for outcome in SlurmLauncher(folder, manifest, cluster).launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
     print(f"state: mimbench pipeline status {folder.id}")
-    return DONE
+    return DONE_CODE
 
 
 def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[str]:

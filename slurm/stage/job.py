@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.errors import UserError, WorkFailed
+from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
 from benchmarks.files import denials_told
 from benchmarks.runs.folder import completed
 from slurm.graph.stages import Pipeline, Stage
 from slurm.stage import team
 from slurm.stage.requeue import NOTICE, REQUEUE_S, heard, new_attempt
 from slurm.stage.staging import with_local_data
-from slurm.state.attempt import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, RankEnd
+from slurm.state.attempt import RankEnd
 from slurm.state.folder import Held, Manifest, PipelineFolder, hold, is_held
 from slurm.state.observe import BAD, announced_run, observe
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from types import FrameType
 
-from slurm.state.attempt import CRASHED_CODE
+from benchmarks.errors import CRASHED_CODE
 
 PR_SET_PDEATHSIG = 1
 

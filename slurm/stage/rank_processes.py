@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import IO, Any
 
-from slurm.state.attempt import STOPPED_CODE, RankEnd
+from benchmarks.errors import STOPPED_CODE
+from slurm.state.attempt import RankEnd
 
 POLL_S = 0.1
 EXCHANGE_S = 1.0

@@ -19,9 +19,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.errors import UserError
+from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, UserError
 from slurm.graph.stages import Pipeline, Stage
-from slurm.state.attempt import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, Attempt, RankEnd
+from slurm.state.attempt import Attempt, RankEnd
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import inputs_digest, saved_step
 

@@ -7,19 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from benchmarks.config import Config
-
-STOPPED_CODE = 130
-"""The exit code of work that saved its state because it was asked to stop."""
-FAILED_CODE = 1
-"""The exit code of right work that could not be finished, for a reason that it named."""
-WRONG_CODE = 2
-"""The exit code of a wrong request."""
-CRASHED_CODE = 70
-"""The exit code of a stage that broke off with a traceback, or never began; EX_SOFTWARE of sysexits.h."""
-BUSY_CODE = 75
-"""The exit code of a stage that another process is at work on; EX_TEMPFAIL of sysexits.h."""
-FATAL_CODES = (FAILED_CODE, WRONG_CODE)
-"""Starting again would end the same way."""
+from benchmarks.errors import FATAL_CODES, STOPPED_CODE, WRONG_CODE
 
 
 class Meeting(Config):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slurm.state.attempt import STOPPED_CODE, Attempt, RankEnd, first_cause
+from benchmarks.errors import STOPPED_CODE
+from slurm.state.attempt import Attempt, RankEnd, first_cause
 
 
 def end(rank: int, exit_code: int, at: float) -> RankEnd:

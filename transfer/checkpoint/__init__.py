@@ -1,1 +1,1 @@
-"""Any checkpoint in, proof of transfer out: safe reading, layouts, inference, resizing, conversion."""
+"""Checkpoints that others trained: read safely, recognised, and brought into timm's layout."""

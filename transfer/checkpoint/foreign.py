@@ -12,12 +12,13 @@ from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import Described, describe
 from transfer.checkpoint.architecture.huggingface_config import read_config
+from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_unclear
 from transfer.checkpoint.content.stage import infer_epochs, infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
-from transfer.checkpoint.layouts.known import identify, infer
+from transfer.checkpoint.layouts.known import identify
 from transfer.checkpoint.layouts.layout import Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
-from transfer.checkpoint.files.refusal import Limits, Refusal
 from transfer.checkpoint.files.shards import read_index
+from transfer.checkpoint.refusal import Limits, Refusal
 
 
 def about_file(out: Path) -> Path:

@@ -11,7 +11,7 @@ from benchmarks.encoders import Architecture, Normalisation, WindowSize, resized
 from benchmarks.engine.backbone import build_backbone, stage_windows
 from benchmarks.engine.samples.images import MODES
 from benchmarks.errors import UserError
-from transfer.encoder.references import Source
+from transfer.encoder.source import Source
 
 
 class Sizes(Protocol):

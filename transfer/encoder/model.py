@@ -15,8 +15,8 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.adapted import Plan, plan_encoder
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.loading import load_encoder, random_report
-from transfer.encoder.references import Source
 from transfer.encoder.sizes import EncoderSizes, given_by
+from transfer.encoder.source import Source
 
 
 class Loaded(NamedTuple):

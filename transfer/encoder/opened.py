@@ -8,13 +8,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation, WindowSize, read_encoder
-from benchmarks.runs.folder import RunFolder
+from benchmarks.encoders import Architecture, InitStage, Normalisation, WindowSize, read_encoder
+from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.checkpoint.layouts.known import identify, infer
+from transfer.checkpoint.layouts.known import identify
 from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
+from transfer.encoder.hub import timm_source
+from transfer.encoder.references import locate
 
 
 @dataclass(frozen=True)
@@ -48,31 +51,22 @@ class OpenedEncoder:
 
 
 def open_encoder(reference: str | Path, architecture: str | None = None) -> OpenedEncoder:
-    """Open an exported encoder, a run's folder, a foreign checkpoint, `timm:NAME` or `hf-hub:NAME`.
+    """Open whatever encoder `--encoder` may be, but random weights.
 
     Raises UserError for anything else, and where it is not of the stated `architecture`; WorkFailed where a hub cannot
     be reached.
     """
     stated = None if architecture is None else state(architecture)
-    scheme, _, name = str(reference).partition(":")
-    if scheme == "timm":
-        return _on_record(_timm(str(reference), name), stated)
-    if scheme == "hf-hub":
-        from transfer.encoder.hub import download  # it imports this package
-
-        return _foreign(download(name), stated)
-    path = Path(reference)
-    for folder in (path, RunFolder(path).encoder):
-        if (folder / MANIFEST).is_file():
-            return _on_record(_own(folder), stated)
-    return _foreign(path, stated)
-
-
-def _on_record(encoder: OpenedEncoder, stated: Stated | None) -> OpenedEncoder:
-    """Return an encoder whose architecture is on record. Raises UserError where that is not what is stated."""
+    place = locate(str(reference))
+    if place.kind == "file":
+        return _foreign(place.path, stated)
+    if place.kind == "random":
+        rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
+        raise UserError.about("encoder", str(reference), rule, "name one of those; random weights tell nothing")
+    opened = _timm(str(reference), place.name) if place.kind == "timm" else _own(place.path)
     if stated is not None:
-        check_stated(stated, encoder.architecture)
-    return encoder
+        check_stated(stated, opened.architecture)
+    return opened
 
 
 def _own(folder: Path) -> OpenedEncoder:
@@ -95,8 +89,6 @@ def _own(folder: Path) -> OpenedEncoder:
 
 
 def _timm(reference: str, name: str) -> OpenedEncoder:
-    from transfer.encoder.hub import timm_source  # it imports this package
-
     source = timm_source(reference, name, None)
     assert source.read is not None
     weights = source.read()

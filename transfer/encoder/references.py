@@ -1,11 +1,13 @@
-"""What `--encoder` may be: a run, an export, a checkpoint that others trained, `timm:`, `hf-hub:`, `random:`."""
+"""What `--encoder` may be: a run, an export, a checkpoint that others trained, `timm:`, `hf-hub:`, `random:`.
+
+Transfers, `mimbench checkpoint` and pipelines all find an encoder here. torch is imported only when one is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from benchmarks.encoders import (
     MANIFEST,
@@ -19,44 +21,61 @@ from benchmarks.encoders import (
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import RunFolder, follow, is_announcement, read_record
 from benchmarks.runs.record import EncoderUse
+from transfer.encoder.source import Source
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from transfer.checkpoint.architecture.stated import Stated
-    from transfer.checkpoint.layouts.names import FileNames
 
 
 ARCHITECTURE_HELP = (
     "what the encoder is: an encoder of `mimbench list encoders`, a YAML file of that form or a timm model; "
     "it must agree with the tensors, and settles what they do not tell"
 )
+SCHEMES = ("timm", "hf-hub", "random")
+"""What may stand before the colon of a name that is no path."""
+
+
+def scheme_of(reference: str) -> str | None:
+    """Return the scheme of `SCHEME:NAME`; None for a path."""
+    scheme, separator, _ = reference.partition(":")
+    return scheme if separator and scheme in SCHEMES else None
 
 
 @dataclass(frozen=True)
-class Source:
-    """An encoder as a user names it: what it is, and how its weights are read when they are needed."""
+class Place:
+    """Where the encoder lies that a reference names."""
 
-    use: EncoderUse
-    source_format: str
-    normalisation: Normalisation
-    read: Callable[[], dict[str, Tensor]] | None
-    """Returns the weights in timm's key layout; None for random weights."""
-    parents: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    assumed: Mapping[str, str] = field(default_factory=dict)
-    """What was assumed where a foreign checkpoint does not tell it: a sentence by the name of timm's argument."""
-    names: FileNames | None = None
-    """What a foreign checkpoint calls its tensors."""
+    kind: Literal["timm", "random", "export", "file"]
+    """A pretrained model of timm, random weights, our own export, or a checkpoint that others trained."""
+    name: str
+    """Of timm's model or the architecture; a path for the other two."""
 
     @property
-    def window_assumed(self) -> bool:
-        """Tell whether SwinV2's window is only that of the usual model."""
-        return "window_size" in self.assumed
+    def path(self) -> Path:
+        return Path(self.name)
 
-    def notes(self, given: Container[str] = ()) -> tuple[str, ...]:
-        """Return what the reader of a transfer should know; what is `given` is no assumption."""
-        return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
+
+def locate(reference: str, epoch: int | None = None) -> Place:
+    """Return where the encoder lies. Raises UserError where there is none, or an unfinished one.
+
+    `epoch` names an encoder that a pretraining run exported on its way. A repository of a hub is fetched.
+    """
+    scheme, _, name = reference.partition(":")
+    path = Path(reference)
+    if epoch is not None:
+        return Place("export", str(_on_the_way(reference, path, epoch)))
+    if scheme_of(reference) == "hf-hub":
+        from transfer.encoder.hub import download  # torch and timm, only when a hub name is used
+
+        return Place("file", str(download(name)))
+    if scheme_of(reference) is not None:
+        return Place("timm" if scheme == "timm" else "random", name)
+    if (folder := _folder_of(reference, path)) is not None:
+        return Place("export", str(folder))
+    if path.exists():
+        return Place("file", reference)
+    rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
+    raise UserError.about("--encoder", reference, rule, "check the path")
 
 
 def resolve(
@@ -69,22 +88,21 @@ def resolve(
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
     `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not tell;
-    `architecture` what it is, which must agree with what is found. `epoch` names an encoder that a pretraining run
-    exported on its way.
+    `architecture` what it is, which must agree with what is found. `epoch` is `locate`'s.
     """
     stated = _state(architecture) if architecture is not None else None
-    scheme, separator, name = reference.partition(":")
-    if separator and scheme in _SCHEMES and epoch is None:
-        return _SCHEMES[scheme](reference, name, label, stage, stated)
-    path = Path(reference)
-    if epoch is not None:
-        return _on_record(_exported(reference, _on_the_way(reference, path, epoch), label), stated)
-    if (folder := _folder_of(reference, path)) is not None:
-        return _on_record(_exported(reference, folder, label), stated)
-    if path.exists():
-        return _foreign(reference, path, label, stage, stated)
-    rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
-    raise UserError.about("--encoder", reference, rule, "check the path")
+    place = locate(reference, epoch)
+    if place.kind == "file":
+        from transfer.encoder.foreign_source import foreign_source  # torch, only when a checkpoint is read
+
+        return foreign_source(reference, place.path, label, stage, stated)
+    if place.kind == "timm":
+        from transfer.encoder.hub import timm_source
+
+        return _on_record(timm_source(reference, place.name, label, stage), stated)
+    if place.kind == "export":
+        return _on_record(_exported(reference, place.path, label), stated)
+    return _on_record(_random(reference, place.name, label), stated)
 
 
 def _state(architecture: str) -> Stated:
@@ -102,17 +120,11 @@ def _on_record(source: Source, stated: Stated | None) -> Source:
     return source
 
 
-def known_stage(found: InitStage | None, reference: str) -> InitStage:
-    """Return `found`. Raises UserError where it is None."""
-    if found is not None:
-        return found
-    rule = "known: reports never mix self-supervised, supervised and fine-tuned encoders"
-    remedy = "the encoder does not tell it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
-    raise UserError.about(f"stage of {reference}", "(unknown)", rule, remedy)
-
-
 def _folder_of(reference: str, path: Path) -> Path | None:
-    """Return the folder of our own export: given itself, as its run, or by a stage's announcement; None for others."""
+    """Return the folder of our own export, which may be given itself, by its run or by a stage's announcement of that.
+
+    None for everything else.
+    """
     if path.suffix == ".json" and is_announcement(path):
         path = follow(path)
     if (path / MANIFEST).is_file():
@@ -126,7 +138,7 @@ def _folder_of(reference: str, path: Path) -> Path | None:
             start = record.encoder.reference if record.encoder else "the encoder it measured"
             raise UserError.about("--encoder", reference, rule, f"name that encoder: {start}")
         return RunFolder(path).encoder
-    return None
+    return RunFolder(path).encoder if (RunFolder(path).encoder / MANIFEST).is_file() else None
 
 
 def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
@@ -156,13 +168,7 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
     return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std), read, manifest.parents)
 
 
-def _foreign(reference: str, path: Path, label: str | None, stage: InitStage | None, stated: Stated | None) -> Source:
-    from transfer.encoder.foreign_source import foreign_source  # torch, only when a checkpoint is read
-
-    return foreign_source(reference, path, label, stage, stated)
-
-
-def _random(reference: str, name: str, label: str | None, _stage: InitStage | None, stated: Stated | None) -> Source:
+def _random(reference: str, name: str, label: str | None) -> Source:
     use = EncoderUse(
         label=label or "from scratch",
         reference=reference,
@@ -172,20 +178,4 @@ def _random(reference: str, name: str, label: str | None, _stage: InitStage | No
         architecture=find_architecture(name),
         sha256=None,
     )
-    return _on_record(Source(use, "random", assumed_normalisation(use.architecture.in_chans), None), stated)
-
-
-def _timm(reference: str, name: str, label: str | None, stage: InitStage | None, stated: Stated | None) -> Source:
-    from transfer.encoder.hub import timm_source  # torch and timm, only when a hub name is used
-
-    return _on_record(timm_source(reference, name, label, stage), stated)
-
-
-def _hf_hub(reference: str, name: str, label: str | None, stage: InitStage | None, stated: Stated | None) -> Source:
-    from transfer.encoder.foreign_source import foreign_source
-    from transfer.encoder.hub import download
-
-    return foreign_source(reference, download(name), label, stage, stated)
-
-
-_SCHEMES = {"random": _random, "timm": _timm, "hf-hub": _hf_hub}
+    return Source(use, "random", assumed_normalisation(use.architecture.in_chans), None)

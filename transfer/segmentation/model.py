@@ -19,7 +19,7 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder import adapted
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import build_dense_encoder
-from transfer.encoder.references import Source
+from transfer.encoder.source import Source
 from transfer.segmentation.plan import Plan, plan_of
 from transfer.segmentation.recipe import SegmentationRecipe
 

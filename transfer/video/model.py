@@ -19,7 +19,7 @@ from transfer.encoder.adapted import Plan, plan_encoder
 from transfer.encoder.layer_decay import Layers, layers_of
 from transfer.encoder.loading import load_encoder
 from transfer.encoder.model import build_model
-from transfer.encoder.references import Source
+from transfer.encoder.source import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe
 

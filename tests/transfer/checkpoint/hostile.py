@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 PROTO2 = b"\x80\x02"
+HUGE = (2**39 - 1).to_bytes(5, "little")
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 
 
@@ -132,6 +133,7 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
         "functools.reduce": (PROTO2 + b"cfunctools\nreduce\n)R.", "call functools.reduce"),
         "a call of a called thing": (PROTO2 + b"cmine\nThing\n)R)R.", "neither a class nor a function"),
         "BUILD on a class": (PROTO2 + b"ccollections\nOrderedDict\n}(K\x01K\x02ub.", "sets the attributes"),
+        "BUILD on a storage": (PROTO2 + STORAGE + b"}b.", "sets the attributes"),
         "BUILD on a tensor": (PROTO2 + tensor(0, (2,), (1,)) + b"}b.", "sets the attributes"),
         "append to a class": (PROTO2 + b"cmine\nThing\nK\x01a.", "appends to something that is not a list"),
         "EXT1": (PROTO2 + b"\x82\x01.", "extension registry"),
@@ -157,7 +159,31 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
         "impossible shape": (PROTO2 + tensor(0, (2**40, 2**40), (0, 0)) + b".", "impossible shape"),
         "huge integer": (PROTO2 + b"\x8b" + struct.pack("<i", 100_000) + b"\x7f" * 100_000 + b".", "799999 bits"),
         "nested without end": (PROTO2 + b")" + b"\x85" * 100_000 + b".", "nested without end"),
-        "deep tuple as a key": (PROTO2 + b"})" + b"\x85" * 100_000 + b"K\x01s.", "a mapping's key"),
+        "deep tuple as a key": (PROTO2 + b"})" + b"\x85" * 100_000 + b"K\x01s.", "nested without end"),
+        "tuple of tuples as a key": (PROTO2 + b"})" + b"\x85" * 100 + b"K\x01s.", "a mapping's key"),
+        "a key that unfolds without end": (PROTO2 + b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.", "a mapping's key"),
+        "a key in a set that unfolds without end": (
+            PROTO2 + b"c__builtin__\nset\n])" + b"q\x00h\x00\x86" * 60 + b"a\x85R.",
+            "a mapping's key",
+        ),
+        "a tensor of any size": (
+            PROTO2 + b"ctorch\nFloatTensor\n\x8a\x05" + HUGE + b"\x85R.",
+            "call torch.FloatTensor",
+        ),
+        "a base tensor of any size": (PROTO2 + b"ctorch\nTensor\n\x8a\x05" + HUGE + b"\x85\x81.", "call torch.Tensor"),
+        "a storage of any size": (
+            PROTO2 + b"ctorch.storage\nUntypedStorage\n\x8a\x05" + HUGE + b"\x85R.",
+            "call torch.storage.UntypedStorage",
+        ),
+        "bytes of any size": (
+            PROTO2 + b"c__builtin__\nbytearray\n\x8a\x05" + HUGE + b"\x85R.",
+            "bytes made of something else than text",
+        ),
+        "a codec that a file names": (
+            PROTO2 + b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00idna\x86R.",
+            "bytes made of something else than text",
+        ),
+        "a memo slot far away": (PROTO2 + b"}r\xff\xff\xff\x7f.", "piles up too many values"),
         "a list as a key": (PROTO2 + b"}]K\x01s.", "a mapping's key"),
         "memo slot that was never filled": (PROTO2 + b"h\x07.", "makes no sense"),
         "nothing on the stack": (PROTO2 + b"R.", "makes no sense"),

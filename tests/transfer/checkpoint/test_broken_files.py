@@ -95,7 +95,7 @@ def _broken() -> dict[str, tuple[bytes, str, str]]:
         "truncated zip": (zipped[: len(zipped) // 2], "truncated: it ends before the table of contents", again),
         "truncated legacy, data": (older[:-60], "truncated: it ends within storage", again),
         "truncated legacy, pickle": (older[:150], "truncated: it ends in the middle of its pickle", again),
-        "truncated safetensors, data": (safe[:-4], "truncated: it ends before tensor 'b'", again),
+        "truncated safetensors, data": (safe[:-4], "truncated: it ends before the end of the tensors", again),
         "truncated safetensors, header": (safe[:40], "truncated: it ends within its safetensors header", again),
         "zip bomb": (bomb, "a zip bomb: 'archive/data.pkl' would grow", "zip -0"),
         "overlapping zip": (_overlapping(), "overlaps another, as zip bombs do", again),
@@ -130,32 +130,44 @@ def _broken() -> dict[str, tuple[bytes, str, str]]:
         "unknown bytes": (b"\xde\xad\xbe\xef" * 8, "an unknown kind (it begins with the bytes de ad be ef", "path"),
         "safetensors that overlap": (
             _header({"a": _entry(0, 8, [2]), "b": _entry(4, 12, [2])}, bytes(12)),
-            "'b' and its neighbour overlap at byte 8",
+            "invalid offset for tensor `b`",
             again,
         ),
         "safetensors with a hole": (
             _header({"a": _entry(0, 8, [2]), "b": _entry(12, 20, [2])}, bytes(20)),
-            "'b' and its neighbour leave a hole",
+            "invalid offset for tensor `b`",
             again,
         ),
-        "safetensors out of range": (_header({"a": _entry(0, 4000, [1000])}, bytes(8)), "4000 is out of range", again),
-        "safetensors of another size": (_header({"a": _entry(0, 8, [3])}, bytes(8)), "8 bytes for [3]", again),
+        "safetensors out of range": (
+            _header({"a": _entry(0, 4000, [1000])}, bytes(8)),
+            "truncated: it ends before the end of the tensors",
+            again,
+        ),
+        "safetensors of another size": (
+            _header({"a": _entry(0, 8, [3])}, bytes(8)),
+            "invalid shape, data type, or offset for tensor",
+            again,
+        ),
         "safetensors, impossible shape": (
             _header({"a": _entry(0, 0, [0, 2**62, 2**62])}, b""),
             "the impossible shape",
             again,
         ),
-        "safetensors, negative offset": (_header({"a": _entry(-8, 0, [2])}, bytes(8)), "no proper offsets", again),
-        "safetensors, unclaimed bytes": (_header({"a": _entry(0, 8, [2])}, bytes(9)), "1 bytes that no tensor", again),
+        "safetensors, negative offset": (
+            _header({"a": _entry(-8, 0, [2])}, bytes(8)),
+            "invalid value: integer `-8`",
+            again,
+        ),
+        "safetensors, unclaimed bytes": (_header({"a": _entry(0, 8, [2])}, bytes(9)), "or goes on after it", again),
         "safetensors, a name twice": (
             struct.pack("<Q", 13) + b'{"a":1,"a":2}',
-            "a name stands in it twice",
+            "its safetensors header is broken: invalid JSON",
             again,
         ),
         "safetensors, unknown type": (
             _header({"a": _entry(0, 8, [2], "F4")}, bytes(8)),
-            "type 'F4'",
-            "float32",
+            "invalid shape, data type, or offset for tensor",
+            again,
         ),
         "safetensors, huge header": (
             struct.pack("<Q", 1 << 39) + b"{" + bytes(99),
@@ -163,6 +175,8 @@ def _broken() -> dict[str, tuple[bytes, str, str]]:
             "save",
         ),
         "two members of one name": (_twice(), "two members named", again),
+        "two names that differ in case": (_zip({"a/data.pkl": b"", "a/DATA.PKL": b""}), "two members named", again),
+        "something before the archive": (b"PK\x03\x04" + archive(b"\x80\x02}."), "not the whole file", again),
     }
 
 

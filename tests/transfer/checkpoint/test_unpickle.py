@@ -16,16 +16,18 @@ import torch
 from benchmarks.errors import UserError
 from tests.transfer.checkpoint.hostile import PROTO2, archive, hostile_pickles, legacy, tensor, text
 from transfer.checkpoint.files.checkpoint_file import Limits, read_checkpoint_file
-from transfer.checkpoint.pickles.pickle_names import Inert
-from transfer.checkpoint.pickles.rebuild import Rebuilder
-from transfer.checkpoint.pickles.unpickle import Unpickler
+from transfer.checkpoint.pickles.described import Budget
+from transfer.checkpoint.pickles.read import read_python
+from transfer.checkpoint.pickles.scan import Scan
+from transfer.checkpoint.pickles.stand_ins import Inert
 
 HOSTILE = sorted(hostile_pickles(Path("marker")))
 
 
 def unpickled(data: bytes, limits: Limits | None = None) -> object:
-    limits = limits or Limits()
-    return Unpickler(io.BytesIO(data), limits, Rebuilder(limits, len(data))).load()
+    scan = Scan(Budget(limits or Limits(), len(data)))
+    scan.follow(io.BytesIO(data))
+    return read_python(io.BytesIO(data), scan)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -150,3 +152,54 @@ def test_views_and_expansions_within_their_storage_are_read(tmp_path: Path) -> N
     assert expanded.tolist() == [3] * 5
     assert isinstance(strided, torch.Tensor)
     assert os.path.getsize(file) < 2000
+
+
+class Registered:
+    """A class that this process has told torch to trust; a file could have code of it run."""
+
+    marker = ""
+
+    def __setstate__(self, state: object) -> None:
+        Path(self.marker).touch()
+
+
+def test_classes_that_torch_was_told_to_trust_are_not_called_and_stay_registered(tmp_path: Path) -> None:
+    Registered.marker = str(tmp_path / "marker")
+    thing = Registered()
+    thing.__dict__["size"] = 7
+    torch.save({"thing": thing, "a": torch.ones(2)}, tmp_path / "weights")
+    with torch.serialization.safe_globals([Registered]):
+        before = torch.serialization.get_safe_globals()
+        content = read_checkpoint_file(tmp_path / "weights").content
+        assert torch.serialization.get_safe_globals() == before
+    assert isinstance(content, dict)
+    assert content["thing"].state == {"size": 7}
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_archives_of_protocols_that_torchs_unpickler_does_not_know(protocol: int, tmp_path: Path) -> None:
+    table = torch.arange(12.0).reshape(3, 4)
+    content = {"a": table, "part": table.t()[1:], "p": torch.nn.Parameter(table), "e": torch.empty(0, 3), "s": {1, 2}}
+    torch.save(content, tmp_path / "weights", pickle_protocol=protocol)
+    read = read_checkpoint_file(tmp_path / "weights").content
+    assert isinstance(read, dict)
+    assert all(torch.equal(read[name], content[name]) for name in ("a", "part", "p", "e"))
+    assert read["a"].untyped_storage().data_ptr() == read["part"].untyped_storage().data_ptr()
+    assert type(read["p"]) is torch.Tensor
+    assert read["s"] == {1, 2}
+
+
+class Tagged(torch.Tensor):
+    """A class of tensors, as torchvision's tv_tensors are."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_of_other_classes_are_read_as_plain_ones(zipped: bool, tmp_path: Path) -> None:
+    tagged = torch.arange(3.0).as_subclass(Tagged)
+    tagged.__dict__["origin"] = "a camera"
+    torch.save({"a": tagged}, tmp_path / "weights", _use_new_zipfile_serialization=zipped)
+    content = read_checkpoint_file(tmp_path / "weights").content
+    assert isinstance(content, dict)
+    assert type(content["a"]) is torch.Tensor
+    assert content["a"].tolist() == [0, 1, 2]

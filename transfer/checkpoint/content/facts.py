@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 from torch import Tensor
 
-from transfer.checkpoint.pickles.pickle_names import Inert
+from transfer.checkpoint.pickles.stand_ins import Inert
 
 _MAX_DEPTH = 8
 _MAX_ITEMS = 5_000
@@ -81,13 +81,9 @@ class _Reader:
         return [item for item in items if item is not _NOTHING]  # type: ignore[misc]
 
     def _inert(self, value: Inert, depth: int) -> JsonValue | object:
-        """Read a stub for what it means: a path, a mapping, a list, an enum's value, or an object's attributes."""
+        """Read a stub for what it means: a path, an enum's value, or an object's attributes."""
         if "Path" in value.name:
             return "/".join(str(part) for part in value.args if isinstance(part, str)).replace("//", "/")
-        if value.entries:  # CfgNode and other subclasses of dict; their state holds switches such as `immutable`
-            return self._mapping(value.entries, depth)
-        if value.elements:
-            return self._sequence(value.elements, depth)
         if isinstance(value.state, dict):
             for inner in ("_content", "_val"):  # OmegaConf's containers and nodes
                 if inner in value.state:
@@ -97,6 +93,4 @@ class _Reader:
 
 
 def _entries(value: object) -> Mapping[object, object]:
-    if isinstance(value, Inert):
-        return value.entries
     return value if isinstance(value, dict) else {}

@@ -16,8 +16,8 @@ from torch import Tensor
 from benchmarks.errors import UserError
 from transfer.checkpoint.content.facts import facts_beside
 from transfer.checkpoint.content.wrappers import encoder_prefix
-from transfer.checkpoint.files.refusal import shown
-from transfer.checkpoint.pickles.pickle_names import Inert
+from transfer.checkpoint.pickles.stand_ins import Inert
+from transfer.checkpoint.refusal import shown
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,6 @@ def _module_tensors(model: Inert) -> dict[str, Tensor]:
 
 
 def _entries(value: object) -> Mapping[object, object]:
-    if isinstance(value, Inert):
-        return value.entries
     return value if isinstance(value, dict) else {}
 
 

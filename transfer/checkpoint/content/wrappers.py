@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.files.refusal import shown
+from transfer.checkpoint.refusal import shown
 
 # Tensors near the input, as the layouts name them. What stands before such a name is what wraps the encoder: `module.`,
 # `backbone.bottom_up.`, `teacher.backbone.`. So `encoder.` is stripped of SimMIM's `encoder.patch_embed.proj.weight`,

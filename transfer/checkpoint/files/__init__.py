@@ -1,1 +1,1 @@
-"""A file as tensors: containers, shards, recognition by content, refusals in words."""
+"""A file as tensors: which kind it is, how each kind is read, and shards that make one checkpoint."""

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from benchmarks.errors import UserError
+from transfer.checkpoint.files.parsed import Parsed
 from transfer.checkpoint.files.recognise import HEAD_BYTES, is_json, is_pickle, is_zip, not_a_checkpoint
-from transfer.checkpoint.files.refusal import READABLE, Limits, Refusal, over_limit, unsupported
 from transfer.checkpoint.files.safetensors_file import is_safetensors, read_safetensors
 from transfer.checkpoint.files.shards import Index, merge, read_index
-from transfer.checkpoint.files.torch_file import Parsed, read_pickles, read_torch_zip
+from transfer.checkpoint.files.torch_file import read_pickles, read_torch_zip
+from transfer.checkpoint.refusal import READABLE, Limits, Refusal, over_limit, unsupported
 
 # Hugging Face's names, the ones that its own libraries prefer first.
 _BY_CONVENTION = (
@@ -76,10 +77,10 @@ def _parse(file: BinaryIO, limits: Limits) -> Parsed:
         raise over_limit(f"{size / 1e9:.1f} GB", f"a file of at most {limits.file_bytes / 1e9:.1f} GB")
     if not (is_zip(head) or is_safetensors(head) or is_pickle(head)):
         raise not_a_checkpoint(head)
-    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # tensors keep it alive and may be changed in memory
-    if is_zip(head):
-        return read_torch_zip(file, data, limits)
-    return read_safetensors(data, limits) if is_safetensors(head) else read_pickles(data, limits)
+    if is_safetensors(head):
+        return read_safetensors(file, size, limits)
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # tensors may be views of it, and be changed
+    return read_torch_zip(file, data, limits) if is_zip(head) else read_pickles(file, data, limits)
 
 
 def _read_shards(path: Path, file: BinaryIO, index: Index, limits: Limits) -> tuple[Parsed, str]:

@@ -6,7 +6,7 @@ import io
 import pickletools
 import re
 
-from transfer.checkpoint.files.refusal import READABLE, Refusal, unsupported
+from transfer.checkpoint.refusal import READABLE, Refusal, unsupported
 
 HEAD_BYTES = 4096
 

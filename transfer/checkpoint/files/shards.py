@@ -10,10 +10,10 @@ from typing import IO, Any
 
 from torch import Tensor
 
+from transfer.checkpoint.files.parsed import Parsed
 from transfer.checkpoint.files.recognise import HEAD_BYTES, is_json, not_an_index
-from transfer.checkpoint.files.refusal import Limits, Refusal, damaged, over_limit
 from transfer.checkpoint.files.safetensors_file import METADATA
-from transfer.checkpoint.files.torch_file import Parsed
+from transfer.checkpoint.refusal import Limits, Refusal, damaged, over_limit
 
 
 @dataclass(frozen=True)

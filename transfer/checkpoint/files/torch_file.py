@@ -10,35 +10,28 @@ import struct
 import sys
 import zipfile
 import zlib
-from dataclasses import dataclass
+from functools import cache
 from mmap import mmap
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import torch
 
-from transfer.checkpoint.files.refusal import Limits, Refusal, damaged, over_limit, truncated, unsupported
-from transfer.checkpoint.pickles.rebuild import Rebuilder, Storage, from_bytes, with_swapped_bytes
-from transfer.checkpoint.pickles.unpickle import Unpickler
+from transfer.checkpoint.files.parsed import Parsed
+from transfer.checkpoint.pickles.described import Budget, Held
+from transfer.checkpoint.pickles.read import read_python, read_torch
+from transfer.checkpoint.pickles.scan import Scan
+from transfer.checkpoint.refusal import Limits, Refusal, damaged, over_limit, truncated, unsupported
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 _ENCRYPTED = 0x1
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """What was read out of one file."""
-
-    container: str
-    content: object
-    inert: frozenset[str] = frozenset()
-
-
 # The zip archive
 
 
 def read_torch_zip(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
-    """Read `TOP/data.pkl` with the storages `TOP/data/KEY`; tensors are views of `data`, nothing is unpacked."""
+    """Read `TOP/data.pkl` with the storages `TOP/data/KEY`; tensors are views of the file, nothing is unpacked."""
     archive = _archive(file, data)
     top = _top_folder(archive.namelist())
     members = _members(archive, data)
@@ -49,32 +42,29 @@ def read_torch_zip(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
     order = bytes(members.get(f"{top}byteorder", b"little")).decode("ascii", "replace")
     if order not in ("little", "big"):
         raise damaged(f"the unknown byte order {order!r}")
-    storages = _ZipStorages(members, f"{top}data/", swap=order != sys.byteorder)
-    machine = Unpickler(io.BytesIO(pickle), limits, Rebuilder(limits, len(data)), storages.load)
-    content = machine.load()
-    return Parsed("torch zip", content, frozenset(machine.inert))
 
+    def check_storage(key: str, dtype: torch.dtype, count: int) -> None:
+        if (member := members.get(f"{top}data/{key}")) is None:
+            raise damaged(f"its storage {key!r} is missing")
+        if len(member) != count * dtype.itemsize:
+            found = f"{len(member) / dtype.itemsize:g} elements"
+            raise damaged(f"storage {key!r} has {found} where the pickle says {count}")
 
-class _ZipStorages:
-    """The storages of a zip archive, each made once, so that tensors that shared memory still do."""
+    scan = Scan(Budget(limits, len(data)), check_storage)
+    scan.follow(io.BytesIO(pickle))
 
-    def __init__(self, members: dict[str, memoryview], folder: str, swap: bool) -> None:
-        self._members, self._folder, self._swap = members, folder, swap
-        self._made: dict[tuple[str, torch.dtype], Storage] = {}
+    def storage(key: str, dtype: torch.dtype) -> torch.UntypedStorage:
+        member = members[f"{top}data/{key}"]
+        flat = torch.frombuffer(member, dtype=torch.uint8) if len(member) else torch.empty(0, dtype=torch.uint8)
+        if order != sys.byteorder:
+            cast(Any, flat.untyped_storage()).byteswap(dtype)  # which has no types
+        return flat.untyped_storage()
 
-    def load(self, key: str, dtype: torch.dtype, count: int) -> Storage:
-        if (storage := self._made.get((key, dtype))) is None:
-            if (data := self._members.get(self._folder + key)) is None:
-                raise damaged(f"its storage {key!r} is missing")
-            if len(data) % dtype.itemsize:
-                raise damaged(f"storage {key!r} has {len(data)} bytes, which are no whole number of {dtype}")
-            flat = from_bytes(data, dtype)
-            if self._swap and dtype.itemsize > 1:
-                flat = with_swapped_bytes(flat)
-            storage = self._made[key, dtype] = Storage(flat.untyped_storage(), dtype, 0, flat.numel())
-        if count != storage.count:
-            raise damaged(f"storage {key!r} has {storage.count} elements where the pickle says {count}")
-        return storage
+    if scan.known_to_torch:
+        content = read_torch(file, True, scan)
+    else:
+        content = read_python(io.BytesIO(pickle), scan, cache(storage))
+    return Parsed("torch zip", content, frozenset(scan.calls.made))
 
 
 def _archive(file: IO[bytes], data: mmap) -> zipfile.ZipFile:
@@ -87,16 +77,20 @@ def _archive(file: IO[bytes], data: mmap) -> zipfile.ZipFile:
         raise damaged(f"its zip archive has no usable table of contents ({str(error)[:80]})") from None
     if any(info.flag_bits & _ENCRYPTED for info in archive.infolist()):
         raise unsupported("an encrypted zip archive", "decrypt it with its password first (unzip)")
+    if archive.comment or min((info.header_offset for info in archive.infolist()), default=0):
+        raise damaged("its zip archive is not the whole file")  # another reader might take another part of it
     return archive
 
 
 def _members(archive: zipfile.ZipFile, data: mmap) -> dict[str, memoryview]:
     """Return every member's bytes by name. Raises Refusal for members that are compressed, damaged or overlapping."""
     members: dict[str, memoryview] = {}
+    seen: set[str] = set()
     end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-        if info.filename in members:
+        if info.filename.lower() in seen:  # torch's reader takes either of two names that differ in case
             raise damaged(f"two members named {info.filename[:80]!r}")
+        seen.add(info.filename.lower())
         start, after = _extent(info, data)
         if start < end or after > archive.start_dir:
             raise damaged(f"member {info.filename[:80]!r} overlaps another, as zip bombs do; nothing was unpacked")
@@ -159,62 +153,47 @@ def _other_archive(members: list[str]) -> Refusal:
 # The older stream
 
 
-def read_pickles(data: mmap, limits: Limits) -> Parsed:
+def read_pickles(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
     """Read a stream that begins with a pickle: torch's older format, or one bare pickle (as detectron2's .pkl)."""
-    stream = cast("IO[bytes]", data)
-    rebuilder = Rebuilder(limits, len(data))
-    machine = Unpickler(stream, limits, rebuilder)
-    first = machine.load()
-    if first == LEGACY_MAGIC:
-        return _read_legacy(data, limits, rebuilder)
+    budget, stream = Budget(limits, len(data)), cast("IO[bytes]", data)
+    scan = Scan(budget)
+    first = scan.follow(stream)
+    if type(first) is int and first == LEGACY_MAGIC:
+        return _read_legacy(file, data, budget)
     if data.tell() != len(data):
         raise damaged("something follows its pickle: neither torch's older format nor a single pickle")
-    return Parsed("pickle", first, frozenset(machine.inert))
+    data.seek(0)
+    return Parsed("pickle", read_python(stream, scan), frozenset(scan.calls.made))
 
 
-def _read_legacy(data: mmap, limits: Limits, rebuilder: Rebuilder) -> Parsed:
+def _read_legacy(file: IO[bytes], data: mmap, budget: Budget) -> Parsed:
+    """Read a magic number, a version, what machine wrote it, the content, the storages' keys, then their bytes."""
     stream = cast("IO[bytes]", data)
-    version = Unpickler(stream, limits, rebuilder).load()
-    if version != LEGACY_PROTOCOL:
+    if Scan(budget).follow(stream) != LEGACY_PROTOCOL:
         raise damaged("an unknown version of torch's older format")
-    Unpickler(stream, limits, rebuilder).load()  # the machine that wrote it: storages are little-endian on all
-    storages = _LegacyStorages(len(data))
-    machine = Unpickler(stream, limits, rebuilder, storages.load)
-    content = machine.load()
-    storages.fill(data, Unpickler(stream, limits, rebuilder).load())
-    return Parsed("torch legacy", content, frozenset(machine.inert))
+    Scan(budget).follow(stream)  # the machine that wrote it: storages are little-endian on all
+    storages: dict[str, tuple[torch.dtype, int]] = {}
 
-
-class _LegacyStorages:
-    """Storages whose bytes follow after the pickle that uses them: made when first asked for, filled at the end."""
-
-    def __init__(self, file_bytes: int) -> None:
-        self._left = file_bytes
-        self._made: dict[str, Storage] = {}
-
-    def load(self, key: str, dtype: torch.dtype, count: int) -> Storage:
-        if (storage := self._made.get(key)) is None:
-            self._left -= count * dtype.itemsize
-            if self._left < 0:
-                raise truncated(f"before storage {key!r} of {count} elements: the storages do not fit into it")
-            flat = torch.empty(count, dtype=dtype)
-            storage = self._made[key] = Storage(flat.untyped_storage(), dtype, 0, count)
-        if storage.dtype is not dtype or storage.count != count:
+    def check_storage(key: str, dtype: torch.dtype, count: int) -> None:
+        if storages.setdefault(key, (dtype, count)) != (dtype, count):
             raise damaged(f"storage {key!r} is described in two ways")
-        return storage
+        if sum(kind.itemsize * number for kind, number in storages.values()) > len(data):
+            raise truncated(f"before storage {key!r} of {count} elements: the storages do not fit into it")
 
-    def fill(self, data: mmap, keys: object) -> None:
-        """Copy the storages' bytes, in the order of `keys`, from the stream's position on."""
-        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(self._made):
-            raise damaged("its list of storages is not that of its tensors")
-        for key in keys:
-            storage = self._made[key]
-            count = data.read(8)
-            raw = data.read(storage.count * storage.dtype.itemsize)
-            if len(count) < 8 or len(raw) < storage.count * storage.dtype.itemsize:
-                raise truncated(f"within storage {key!r}")
-            if int.from_bytes(count, "little") != storage.count:
-                raise damaged(f"storage {key!r} has another size than its tensors need")
-            source = from_bytes(bytearray(raw), storage.dtype)
-            flat = torch.empty(0, dtype=storage.dtype).set_(storage.raw)
-            flat.copy_(with_swapped_bytes(source) if sys.byteorder == "big" else source)
+    scan = Scan(budget, check_storage)
+    scan.follow(stream)
+    keys = Scan(budget).follow(stream)
+    if not isinstance(keys, Held) or keys.kind != "list" or {*keys.items} != {*storages}:
+        raise damaged("its list of storages is not that of its tensors")
+    end = data.tell()
+    for key in keys.items:
+        dtype, count = storages[key]
+        if int.from_bytes(data[end : end + 8], "little") != count and end + 8 <= len(data):
+            raise damaged(f"storage {key!r} has another size than its tensors need")
+        end += 8 + count * dtype.itemsize
+        if end > len(data):
+            raise truncated(f"within storage {key!r}")
+    if not scan.known_to_torch:
+        remedy = "open it where you trust it, and torch.save its state dict without pickle_protocol=..."
+        raise unsupported("torch's older format with a pickle of another protocol than torch's own", remedy)
+    return Parsed("torch legacy", read_torch(file, False, scan), frozenset(scan.calls.made))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from transfer.checkpoint.files.refusal import damaged, unsafe
+import torch
+
+from transfer.checkpoint.refusal import Refusal, damaged, unsafe, unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +26,24 @@ class Name:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False, slots=True)
-class Inert:
-    """What a file says about an object of a class that is not loaded: its name and data, no behaviour."""
-
-    name: str
-    """E.g. `yacs.config.CfgNode`."""
-    args: tuple[object, ...] = ()
-    state: object = None
-    entries: dict[object, object] = field(default_factory=dict)
-    """Of a mapping's subclass."""
-    elements: list[object] = field(default_factory=list)
-    """Of a sequence's subclass."""
-
-    def __repr__(self) -> str:
-        return f"<inert {self.name}>"
-
+_QUANTIZED_STORAGES = {"QUInt8Storage", "QInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"}
+_STORAGES = {  # torch's own classes warn where they are asked for it
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+    "UntypedStorage": torch.uint8,
+    "_UntypedStorage": torch.uint8,
+}
+DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 
 # The standard library holds the tools of every attack, so it is closed, apart from classes that only hold data.
 _STANDARD = sys.stdlib_module_names
@@ -89,3 +93,31 @@ def may_stand_inert(callee: Name) -> bool:
     if callee.module in _DATA_CLASSES:
         return callee.name in _DATA_CLASSES[callee.module]
     return last.lstrip("_")[:1].isupper() or str(callee) in _HARMLESS_FUNCTIONS
+
+
+def require_plain(callee: Name) -> None:
+    """Raise Refusal for what makes tensors other than plain ones, or tensors and storages of any size."""
+    if callee.module.partition(".")[0] != "torch":
+        return
+    if callee.name.startswith("_rebuild"):
+        if callee.name == "_rebuild_qtensor":
+            raise _quantized()
+        if "sparse" in callee.name:
+            raise unsupported("it holds sparse tensors", "save dense ones: tensor.to_dense()")
+        raise unsupported(f"it holds tensors of a special kind ({callee})", "save plain CPU tensors")
+    if callee.name.endswith(("Tensor", "Storage")):
+        raise unsafe(f"call {callee}")
+
+
+def storage_dtype(name: object) -> torch.dtype:
+    """Return the dtype of `torch.FloatStorage` and its like. Raises Refusal for everything else."""
+    if isinstance(name, Name) and name.module.startswith("torch"):
+        if name.name in _QUANTIZED_STORAGES:
+            raise _quantized()
+        if name.name in _STORAGES:
+            return _STORAGES[name.name]
+    raise damaged("a storage of an unknown type")
+
+
+def _quantized() -> Refusal:
+    return unsupported("it holds quantized tensors", "dequantize the model before saving: tensor.dequantize()")

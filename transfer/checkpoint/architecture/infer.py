@@ -1,0 +1,41 @@
+"""The architecture of weights in timm's layout, whatever family they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from transfer.checkpoint.architecture import huggingface_config
+from transfer.checkpoint.architecture.beside import inferred_from
+from transfer.checkpoint.architecture.infer_swin import infer_swin
+from transfer.checkpoint.architecture.infer_vit import infer_vit
+from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.layouts.layout import Layout, Weights
+
+WITHOUT_REGISTERS = (
+    "no register_tokens: taken for DINOv2 without registers (nothing else in a file tells whether it had them)"
+)
+
+
+def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferred:
+    """Return the architecture of `weights`, which are in timm's layout and came from `layout`.
+
+    `config` is Hugging Face's, empty where there is none; it adds what tensors cannot tell.
+    """
+    if layout.family in ("swin", "swinv2"):
+        inferred = infer_swin(weights)
+    else:
+        inferred = infer_vit(weights, huggingface_config.heads(config))
+    if layout.name == "dinov2" and "reg_token" not in weights:
+        inferred = replace(inferred, remarks=(*inferred.remarks, WITHOUT_REGISTERS))
+    if not layout.name.startswith("huggingface-"):
+        return inferred
+    architecture = inferred.architecture
+    if layout.family == "vit":
+        huggingface_config.check_registers(config, weights["reg_token"].shape[1] if "reg_token" in weights else 0)
+    if layout.family == "swinv2" and "window_size" in config:
+        told = inferred_from(architecture.with_arguments(**huggingface_config.swinv2_arguments(config)))
+        inferred, architecture = told, told.architecture
+    eps = huggingface_config.norm_eps(config, layout.family)
+    return replace(inferred, architecture=architecture.model_copy(update={"norm_eps": eps}))

@@ -1,0 +1,51 @@
+"""An encoder as a transfer sees it: what it is, and how its weights are read when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmarks.encoders import InitStage, Normalisation
+from benchmarks.errors import UserError
+from benchmarks.runs.record import EncoderUse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transfer.checkpoint.layouts.names import FileNames
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder as a user names it."""
+
+    use: EncoderUse
+    source_format: str
+    normalisation: Normalisation
+    read: Callable[[], dict[str, Tensor]] | None
+    """Returns the weights in timm's key layout; None for random weights."""
+    parents: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    """What was assumed where a foreign checkpoint does not tell it: a sentence by the name of timm's argument."""
+    names: FileNames | None = None
+    """What a foreign checkpoint calls its tensors."""
+
+    @property
+    def window_assumed(self) -> bool:
+        """Tell whether SwinV2's window is only that of the usual model."""
+        return "window_size" in self.assumed
+
+    def notes(self, given: Container[str] = ()) -> tuple[str, ...]:
+        """Return what the reader of a transfer should know; what is `given` is no assumption."""
+        return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
+
+
+def known_stage(found: InitStage | None, reference: str) -> InitStage:
+    """Return `found`. Raises UserError where it is None."""
+    if found is not None:
+        return found
+    rule = "known: reports never mix self-supervised, supervised and fine-tuned encoders"
+    remedy = "the encoder does not tell it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
+    raise UserError.about(f"stage of {reference}", "(unknown)", rule, remedy)
