@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.families.table import family_of
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.classification.evaluate import Predictions
@@ -16,7 +17,6 @@ from transfer.classification.problem import ClassificationProblem
 from transfer.classification.recipe import FinetuneRecipe
 from transfer.classification.trained import train_classifier
 from transfer.encoder.export import export_finetuned
-from transfer.encoder.layer_decay import layers_of
 from transfer.encoder.model import build_model
 
 
@@ -47,7 +47,7 @@ class Finetuning(ClassificationProblem[FinetuneRecipe]):
         decay, weight_decay = self.recipe.layer_decay, self.recipe.training.weight_decay
         if decay == 1.0:
             return parameter_groups(self.model, weight_decay)
-        layers = layers_of(self.model)
+        layers = family_of(self.model).layers()
         return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
 
     def outputs(self, images: Tensor) -> list[Tensor]:
