@@ -44,6 +44,23 @@ class Config(BaseModel):
         """Return the sha256 (hex) of `identity()`: equal digests mean the same work."""
         return digest_of(self.identity())
 
+    def placement_fields(self) -> tuple[str, ...]:
+        """Return the dotted names of the fields marked `placement()`, those of nested configurations included."""
+        found: list[str] = []
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("placement"):
+                found.append(name)
+            else:
+                found += [f"{name}.{inner}" for inner in _placement(getattr(self, name))]
+        return tuple(found)
+
+
+def _placement(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{key}.{name}" for key, inner in value.items() for name in _placement(inner)]
+    return list(value.placement_fields()) if isinstance(value, Config) else []
+
 
 def _identity(value: Any) -> Any:
     if isinstance(value, dict):

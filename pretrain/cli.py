@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim, require_root
+from benchmarks.runs.identity import pretraining_id
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.image_files import find_files
 
@@ -27,9 +28,9 @@ def main(argv: Sequence[str]) -> int:
         return 0
     root = require_root(recipe.config.data.root)
     files = find_files(recipe.config, root)
-    target = recipe.config.target.content_digest()
-    what = {} if target is None else {"target": target}
-    work = claim("pretrain", argv, args, recipe, root, files.fingerprint, f"pretrain-{recipe.name}", **what)
+    digest, target = recipe.config.identity_digest(), recipe.config.target.content_digest()
+    identity = pretraining_id(recipe.name, digest, str(files.fingerprint), args.seed, target)
+    work = claim("pretrain", argv, args, recipe, root, files.fingerprint, identity)
     if work is None:
         return 0
     from pretrain.run.train import pretrain  # torch, only now that there is work

@@ -23,7 +23,6 @@ from benchmarks.engine.processes.parallel import copied, without_exchange
 from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
-from benchmarks.engine.watch.metrics_log import MetricsLog
 from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
@@ -31,6 +30,7 @@ from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.runs.folder import Run
+from benchmarks.runs.metrics_log import MetricsLog
 from benchmarks.training import Training
 
 B = TypeVar("B", bound=AnyBatch)

@@ -13,7 +13,7 @@ from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe
 from benchmarks.runs.fingerprint import Fingerprint
-from benchmarks.runs.folder import RunFolder, announce, completed, run_id
+from benchmarks.runs.folder import RunFolder, announce, completed
 from benchmarks.runs.record import DataUse, RecipeUse, RunRecord, now
 
 RECIPE_HELP = "a recipe's name (`mimbench list recipes`) or the path of a YAML file"
@@ -63,12 +63,9 @@ def claim(
     recipe: Recipe[C_co],
     root: Path,
     fingerprint: Fingerprint,
-    name: str,
-    **what: str | int | None,
+    identity: str,
 ) -> Work[C_co] | None:
-    """Return the work that recipe, data, seed and `what` identify, announced; None when it is already done."""
-    digest = recipe.config.identity_digest()
-    identity = run_id(name, recipe=digest, data=str(fingerprint), seed=args.seed, **what)
+    """Return the work of the run id `identity`, announced; None when it is already done."""
     folder = RunFolder(args.runs / identity)
     announce(args.announce, folder.path, getattr(args, "label", None))
     if completed(folder.path) is not None:
@@ -89,6 +86,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             overrides=work.recipe.overrides,
             digest=work.config.identity_digest(),
             resolved=work.config.model_dump(mode="json"),
+            placement=work.config.placement_fields(),
         ),
         data=DataUse(
             root=str(work.root),

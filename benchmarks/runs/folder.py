@@ -1,4 +1,4 @@
-"""Run ids, the folder of a run, and the life of its record: started -> completed | failed | preempted."""
+"""The folder of a run, and the life of its record: started -> completed | failed | preempted."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmarks import ranks
-from benchmarks.config import digest_of
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files import make_folder, open_lock, write_atomically
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
 RECORD = "record.json"
-
-
-def run_id(name: str, **what: Any) -> str:
-    """Return a readable id derived from what the run is: the same work has the same id, so it is done once."""
-    return f"{name}-{digest_of(what)[:12]}"
 
 
 class RunFolder:
@@ -40,7 +34,13 @@ class RunFolder:
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"
+        """Of a classifier: one line for every test image."""
+        self.predicted = path / "predictions"
+        """Of a detector or a segmentation model, on request: a folder of files."""
+        self.classes = path / "classes.csv"
+        """Of a detector or a segmentation model: one line for every class."""
         self.per_class = path / "per_class.csv"
+        """Of a classifier: one line for every class."""
         self.test_sets = path / "test_sets.csv"
         self.layers = path / "layers.csv"
         self.neighbours = path / "neighbours.csv"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pydantic_core
@@ -81,6 +81,8 @@ class RecipeUse(Config):
     overrides: tuple[str, ...]
     digest: str
     resolved: dict[str, JsonValue]
+    placement: tuple[str, ...] = ()
+    """Dotted names of the fields that say where or how it was run: they are in `resolved`, but not in `digest`."""
 
 
 class DataUse(Config):
@@ -117,7 +119,7 @@ class Environment(Config):
 class RunRecord(Config):
     """One run, from `started` to its end. Written atomically; `completed` is written last."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run_id: str
     kind: Literal["pretrain", "transfer"]
     status: Status
@@ -154,12 +156,51 @@ class RunRecord(Config):
     finished_at: str | None = None
 
 
-NEWEST_SCHEMA = 3
+NEWEST_SCHEMA = 4
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: {**data, "schema_version": 2, "processes": 1},
     2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
+    3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data["recipe"])},
 }
 """By schema version: how a record of that version becomes one of the next."""
+
+
+PLACEMENT_OF_3 = {
+    "": {"activation_checkpointing", "views_at_once", "export_epochs"},
+    "data": {
+        *("root", "format", "classes", "first_label", "label_field", "image_column", "label_column", "labels"),
+        *("accepted", "train_labels", "test_labels", "index_folder", "list", "train_list", "test_list", "decoder"),
+    },
+    "training": {
+        *("accumulate", "device", "workers", "log_every_steps", "tensorboard", "checkpoint_every_steps"),
+        *("sharded", "activation_checkpointing", "compile"),
+    },
+    "inference": {"batch_size", "device", "workers"},
+    "testing": {"save_predictions"},
+    "target": {"palette", "tokenizer"},
+}
+"""The placement fields of the recipes of schema version 3, by the recipe's section; later records name their own."""
+
+
+def _with_placement(recipe: Any) -> Any:
+    """Return a recipe of schema version 3 with the names of its placement fields."""
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("resolved"), dict):
+        return recipe
+    resolved: dict[str, Any] = recipe["resolved"]
+    found = [name for name in resolved if name in PLACEMENT_OF_3[""]]
+    for section in filter(None, PLACEMENT_OF_3):
+        found += [name for name in _names(resolved.get(section), section) if _last(name) in PLACEMENT_OF_3[section]]
+    return {**recipe, "placement": found}
+
+
+def _names(value: Any, prefix: str) -> Iterator[str]:
+    """Yield the dotted names of the fields of a JSON object, those of nested objects included."""
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from _names(inner, f"{prefix}.{name}") if isinstance(inner, dict) else [f"{prefix}.{name}"]
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 class NewerSchema(ValueError):

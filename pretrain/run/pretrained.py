@@ -34,7 +34,7 @@ class Pretrained:
 def open_pretrained(reference: Path, device: torch.device) -> Pretrained:
     """Open a run by its folder or by the `encoder` folder in it. Raises UserError where there is no head to be had."""
     given = reference.resolve()
-    path = given if (given / "record.json").is_file() else given.parent
+    path = given if RunFolder(given).record.is_file() else given.parent
     record = read_record(path)
     if record is None or record.kind != "pretrain":
         remedy = "pass runs/RUN_ID; an encoder alone predicts no pixels"

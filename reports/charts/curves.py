@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.runs.folder import RunFolder
-from reports.records.logs import read_values
+from benchmarks.runs.metrics_log import read_values
 from reports.records.rows import Row
 
 MOST_POINTS = 300

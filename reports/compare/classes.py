@@ -15,7 +15,6 @@ from benchmarks.runs.folder import RunFolder
 from reports.compare.predictions import read_predictions
 from reports.records.rows import Row
 
-CLASSES = "classes.csv"
 """Of tasks other than classification: `class`, a first `MEASURE_percent`, and the count of its size as last column."""
 
 
@@ -95,7 +94,7 @@ def _gain(name: str, size: int, pairs: Sequence[tuple[_Scores, _Scores]]) -> Cla
 
 def _scores(folder: Path) -> _Scores | None:
     """Return what a run says of its classes; None where it says nothing that can be read."""
-    return _of_file(folder / CLASSES) or _of_predictions(RunFolder(folder).predictions)
+    return _of_file(RunFolder(folder).classes) or _of_predictions(RunFolder(folder).predictions)
 
 
 def _of_file(path: Path) -> _Scores | None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.inference import Inference
-from benchmarks.training import Training
+from benchmarks.runs.record import RecipeUse
 from reports.records.rows import Row
 from reports.tables.cells import architecture_name
 from reports.text import count
@@ -23,18 +22,6 @@ RESAMPLES = 10_000
 RNG_SEED = 0
 SEEDS_NEEDED = 3
 FIELDS_NAMED = 3
-
-# Fields that say where a run happens: they are not in the digest, so they explain no difference.
-STORAGE = (
-    *("root", "format", "classes", "first_label", "label_field", "image_column", "label_column"),
-    *("labels", "train_labels", "test_labels", "accepted", "index_folder", "list"),
-)
-PLACEMENT = {"testing.save_predictions"} | {
-    f"{part}.{name}"
-    for part, config in (("training", Training), ("inference", Inference))
-    for name, field in config.model_fields.items()
-    if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("placement")
-}
 
 
 class Interval(NamedTuple):
@@ -96,7 +83,7 @@ def _recipe_difference(row: Row, baseline: Row) -> str:
     ours, theirs = row.recipe, baseline.recipe
     if ours.name != theirs.name:
         return f"{ours.name}, baseline {theirs.name}"
-    changed = changes(ours.resolved, theirs.resolved)
+    changed = recipe_changes(ours, theirs)
     words = [f"{one.field} = {one.ours}, baseline {one.theirs}" for one in changed[:FIELDS_NAMED]]
     if len(changed) > FIELDS_NAMED:
         words.append(f"and {count(len(changed) - FIELDS_NAMED, 'more field')}")
@@ -111,16 +98,17 @@ class Change(NamedTuple):
     theirs: Any
 
 
+def recipe_changes(ours: RecipeUse, theirs: RecipeUse) -> list[Change]:
+    """Return every field in which two recipes differ, apart from those that say where a run happened."""
+    placement = {*ours.placement, *theirs.placement}
+    return [change for change in changes(ours.resolved, theirs.resolved) if change.field not in placement]
+
+
 def changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Change]:
-    """Return every field in which two resolved recipes differ, apart from those that say where a run happened."""
+    """Return every field in which two nested mappings differ, by its dotted name."""
     mine, other = dict(_flat(ours)), dict(_flat(theirs))
-    found = (Change(key, mine.get(key), other.get(key)) for key in sorted(mine | other) if not _is_placement(key))
+    found = (Change(key, mine.get(key), other.get(key)) for key in sorted(mine | other))
     return [change for change in found if change.ours != change.theirs]
-
-
-def _is_placement(key: str) -> bool:
-    where, _, name = key.rpartition(".")
-    return key in PLACEMENT or (where.split(".")[0] == "data" and name in STORAGE)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

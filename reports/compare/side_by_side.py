@@ -11,7 +11,7 @@ from benchmarks.catalogue.tasks import TASKS
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.runs.record import RecipeUse
 from reports.compare.classes import ByClass, by_class
-from reports.compare.differences import Change, Comparison, changes, difference, differences
+from reports.compare.differences import Change, Comparison, changes, difference, differences, recipe_changes
 from reports.compare.predictions import Disagreement, on_images
 from reports.records.find import FoundRun, find_runs
 from reports.records.rows import Collected, Row, collect, origins, parents_nearby, pretraining_of
@@ -152,7 +152,7 @@ def _pretrained(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
 
 def _recipe_changes(ours: RecipeUse, theirs: RecipeUse) -> tuple[Change, ...]:
     """Return what differs; recipes of one digest differ at most in where they ran, which is no difference."""
-    return () if ours.digest == theirs.digest else tuple(changes(ours.resolved, theirs.resolved))
+    return () if ours.digest == theirs.digest else tuple(recipe_changes(ours, theirs))
 
 
 def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from benchmarks.runs.folder import RunFolder, run_id
+from benchmarks.runs.folder import RunFolder
+from benchmarks.runs.identity import recorded_transfer_id
+from benchmarks.runs.metrics_log import last_values
 from benchmarks.runs.record import RunRecord
-from reports.records.logs import last_values
 
 LOGGED_DIGITS = 1e-8
 """The log keeps nine significant digits of what the record has in full."""
@@ -15,27 +16,10 @@ LOGGED_DIGITS = 1e-8
 
 def altered(folder: Path, record: RunRecord) -> str | None:
     """Return what contradicts a completed transfer's record; None where nothing does."""
-    if (expected := transfer_id(record)) != record.run_id:
+    if (expected := recorded_transfer_id(record)) != record.run_id:
         return f"its id is {record.run_id}, its contents make {expected}"
     logged = last_values(RunFolder(folder).metrics, set(record.metrics))
     for name, value in logged.items():
         if not math.isclose(value, record.metrics[name].last, rel_tol=LOGGED_DIGITS, abs_tol=1e-12):
             return f"{name} is {record.metrics[name].last} in the record, {value} at the end of metrics.jsonl"
     return None
-
-
-def transfer_id(record: RunRecord) -> str:
-    """Return the id that `mimbench transfer` gives to the work that a record describes."""
-    task, encoder = record.task, record.encoder
-    assert task is not None, "only for transfers"
-    assert encoder is not None, "only for transfers"
-    return run_id(
-        f"{task.name}-{record.recipe.name}",
-        recipe=record.recipe.digest,
-        data=record.data.fingerprint,
-        seed=record.seed,
-        task=task.name,
-        version=task.version,
-        encoder=encoder.sha256 or encoder.reference,
-        architecture=encoder.architecture.identity_digest(),
-    )

@@ -15,11 +15,11 @@ from typing import Literal
 from benchmarks.config import RECIPES, digest_of
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import RunFolder, completed, follow, read_record
+from benchmarks.runs.metrics_log import Progress, read_progress
 from benchmarks.runs.record import RunRecord
 from slurm.graph.stages import Pipeline, Stage
 from slurm.state.attempt import STOPPED_CODE, Attempt
 from slurm.state.folder import Manifest, PipelineFolder, is_held
-from slurm.state.progress import Progress, read_progress
 
 State = Literal["waiting", "queued", "starting", "running", "completed", "failed", "skipped", "stopped"]
 LIVE: tuple[State, ...] = ("queued", "starting", "running")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import load_recipe, recipe_names
+from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from pretrain.recipe import PretrainRecipe
 from transfer.adapter import ADAPTERS
@@ -20,19 +20,24 @@ FOLDER = Path(__file__).parent
 
 def resolved() -> dict[Path, str]:
     """Return the text of every golden file."""
-    found = {
-        FOLDER / "pretrain" / f"{name}.yaml": load_recipe(PretrainRecipe, "pretrain", name).to_yaml()
+    return {path: recipe.to_yaml() for path, recipe in recipes().items()}
+
+
+def recipes() -> dict[Path, Recipe[Any]]:
+    """Return every named recipe by the path of its golden file."""
+    found: dict[Path, Recipe[Any]] = {
+        FOLDER / "pretrain" / f"{name}.yaml": load_recipe(PretrainRecipe, "pretrain", name)
         for name in recipe_names("pretrain")
     }
     return found | {FOLDER / "transfer" / f"{name}.yaml": _transfer(name) for name in recipe_names("transfer")}
 
 
-def _transfer(name: str) -> str:
+def _transfer(name: str) -> Recipe[Any]:
     """Resolve a recipe for transfer by the kind of task that it is valid for."""
     errors = []
     for schema in _schemas():
         try:
-            return load_recipe(schema, "transfer", name).to_yaml()
+            return load_recipe(schema, "transfer", name)
         except UserError as error:
             errors.append(str(error))
     raise AssertionError(f"{name} is valid for no kind of task:\n" + "\n".join(errors))

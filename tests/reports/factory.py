@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.encoders import find_architecture
 from benchmarks.runs.folder import announce
+from benchmarks.runs.identity import recorded_transfer_id
 from benchmarks.runs.record import (
     DataUse,
     EncoderUse,
@@ -41,7 +42,13 @@ def recipe(name: str = "digits_finetune", **training: Any) -> RecipeUse:
     """Return a recipe whose digest follows from its name and training fields."""
     resolved = {"training": {"epochs": 20, **training}, "data": {"root": "data/digits"}}
     overrides = tuple(f"training.{key}={value}" for key, value in training.items())
-    return RecipeUse(name=name, overrides=overrides, digest=sha(f"{name}{training}"), resolved=resolved)
+    return RecipeUse(
+        name=name,
+        overrides=overrides,
+        digest=sha(f"{name}{training}"),
+        resolved=resolved,
+        placement=("data.root", *(f"training.{key}" for key in training if key in ("device", "workers"))),
+    )
 
 
 def encoder(label: str, **fields: Any) -> EncoderUse:
@@ -101,20 +108,10 @@ def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields:
 
 
 def identity(record: RunRecord) -> str:
-    """Return the id that `mimbench transfer` would give: the work's name, and a digest of what identifies it."""
+    """Return the id that `mimbench transfer` would give, or one of its own for a record that lacks a part."""
     if record.task is None or record.encoder is None:
         return f"odd-{sha(record.model_dump_json())[:12]}"
-    what = {
-        "recipe": record.recipe.digest,
-        "data": record.data.fingerprint,
-        "seed": record.seed,
-        "task": record.task.name,
-        "version": record.task.version,
-        "encoder": record.encoder.sha256 or record.encoder.reference,
-        "architecture": record.encoder.architecture.identity_digest(),
-    }
-    text = json.dumps(what, sort_keys=True, separators=(",", ":"))
-    return f"{record.task.name}-{record.recipe.name}-{sha(text)[:12]}"
+    return recorded_transfer_id(record)
 
 
 def pretrain(seed: int = 0, **fields: Any) -> RunRecord:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.compare.differences import Comparison, bootstrap, changes, compare, difference
+from benchmarks.runs.record import RecipeUse, parse_record
+from reports.compare.differences import Comparison, bootstrap, compare, difference, recipe_changes
 from reports.records.rows import Row, TransferRun
 from tests.reports import factory
 
@@ -157,6 +158,10 @@ def test_two_baselines_that_agree_are_not_chosen_between() -> None:
         ("data.subset.list", False),
         ("data.label_field", False),
         ("testing.save_predictions", False),
+        ("data.decoder", False),
+        ("views_at_once", False),
+        ("training.sharded", False),
+        ("target.palette", False),
         ("training.epochs", True),
         ("data.subset.fraction", True),
         ("list", True),
@@ -169,4 +174,10 @@ def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: s
             found = {part: found}
         return dict(found)
 
-    assert changes(nested(1), nested(2)) == ([(field, 1, 2)] if told else [])
+    def used(value: int) -> RecipeUse:
+        record = factory.transfer(recipe=RecipeUse(name="any", overrides=(), digest="0", resolved=nested(value)))
+        return parse_record(
+            record.model_dump_json().replace('"schema_version":4', '"schema_version":3').encode()
+        ).recipe
+
+    assert recipe_changes(used(1), used(2)) == ([(field, 1, 2)] if told else [])

@@ -64,7 +64,7 @@ def test_a_record_of_the_first_schema_version_is_read_as_what_it_was(tmp_path: P
     (tmp_path / "old/record.json").write_text(json.dumps(old))
     (row,) = collected(tmp_path).rows
     (read,) = row.records
-    assert read.schema_version == 3
+    assert read.schema_version == 4
     assert read.processes == 1
     assert read == record
 
@@ -74,7 +74,7 @@ def test_a_schema_version_that_never_was_is_damage(tmp_path: Path, version: obje
     (tmp_path / "odd").mkdir()
     odd = json.loads(factory.transfer().model_dump_json()) | {"schema_version": version}
     (tmp_path / "odd/record.json").write_text(json.dumps(odd))
-    assert reasons(tmp_path) == ["damaged: schema_version: Input should be 3"]
+    assert reasons(tmp_path) == ["damaged: schema_version: Input should be 4"]
 
 
 def test_a_score_that_is_no_number_is_damage(tmp_path: Path) -> None:

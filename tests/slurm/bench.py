@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs.folder import RunFolder, follow
+from benchmarks.runs.metrics_log import read_progress
 from slurm.state.folder import PipelineFolder, list_pipelines
-from slurm.state.progress import read_progress
 from tests.command import ROOT
 
 STUB = Path(__file__).parent / "stub"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
 from benchmarks.runs.command import add_run_arguments
+from benchmarks.runs.identity import pretraining_id
 from pretrain.recipe import PretrainRecipe
 from tests.slurm.cheap_stage import work_on
 
@@ -17,4 +18,7 @@ def main(argv: Sequence[str]) -> int:
     add_run_arguments(parser)
     args = parser.parse_intermixed_args(argv)
     recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, args.overrides)
-    return work_on("pretrain", argv, args, recipe, f"pretrain-{recipe.name}", {})
+    digest = recipe.config.identity_digest()
+    return work_on(
+        "pretrain", argv, args, recipe, lambda data: pretraining_id(recipe.name, digest, data, args.seed, None)
+    )

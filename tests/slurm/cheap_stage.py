@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,15 +34,14 @@ def work_on(
     argv: Sequence[str],
     args: argparse.Namespace,
     recipe: Recipe[Any],
-    name: str,
-    what: dict[str, Any],
+    identify: Callable[[str], str],
     **fields: Any,
 ) -> int:
-    """Leave a run as the verb would, called `name` and identified by `what`."""
+    """Leave a run as the verb would; `identify` gives its id for the fingerprint of its data."""
     desk, stage = Path(os.environ["CHEAP_STAGES"]), args.announce.stem
     root = Path(recipe.config.data.root)
     found = Fingerprint(1, "content", hashlib.sha256(str(root).encode()).hexdigest())
-    work = claim(kind, argv, args, recipe, root, found, name, **what)
+    work = claim(kind, argv, args, recipe, root, found, identify(str(found)))
     if work is None:
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)

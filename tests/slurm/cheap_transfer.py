@@ -10,6 +10,7 @@ from benchmarks.config import load_recipe
 from benchmarks.encoders import find_architecture
 from benchmarks.runs.command import add_run_arguments
 from benchmarks.runs.folder import completed, follow
+from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import EncoderUse, LoadReport, MetricValue, TaskUse
 from tests.slurm.cheap_stage import work_on
 from transfer.classification.recipe import FinetuneRecipe
@@ -28,19 +29,22 @@ def main(argv: Sequence[str]) -> int:
     use = _use(args.encoder, args.label)
     score = MetricValue(last=50.0 + args.seed, best=60.0, best_epoch=1)
     report = LoadReport(source_format="mimbench", loaded=1, expected=1, coverage_percent=100.0)
+    task = TaskUse(name=args.task, version=1)
     fields = {
-        "task": TaskUse(name=args.task, version=1),
+        "task": task,
         "encoder": use,
         "load_report": None if use.sha256 is None else report,
         "metrics": {"top1": score, "top5": score},
     }
-    what = {
-        "task": args.task,
-        "version": 1,
-        "encoder": use.sha256 or use.reference,
-        "architecture": use.architecture.identity_digest(),
-    }
-    return work_on("transfer", argv, args, recipe, f"{args.task}-{recipe.name}", what, **fields)
+    digest = recipe.config.identity_digest()
+    return work_on(
+        "transfer",
+        argv,
+        args,
+        recipe,
+        lambda data: transfer_id(recipe.name, digest, data, args.seed, task, use),
+        **fields,
+    )
 
 
 def _use(reference: str, label: str) -> EncoderUse:

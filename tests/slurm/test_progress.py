@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.state.progress import Progress, read_progress
+from benchmarks.runs.metrics_log import Progress, read_progress
 
 GOOD = b'{"step": 3, "total_steps": 9, "loss": 0.5, "eta_seconds": 2.0}\n'
 
@@ -31,7 +31,7 @@ GOOD = b'{"step": 3, "total_steps": 9, "loss": 0.5, "eta_seconds": 2.0}\n'
 def test_a_damaged_line_is_passed_over(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(GOOD + damaged)
-    assert read_progress(path) == Progress(3, 9, 0.5, 2.0, None)
+    assert read_progress(path) == Progress(3, 9, 0.5, 2.0)
     path.write_bytes(damaged)
     assert read_progress(path) is None
 
@@ -39,7 +39,7 @@ def test_a_damaged_line_is_passed_over(tmp_path: Path, damaged: bytes) -> None:
 def test_loss_and_time_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 3, "total_steps": 9, "loss": "low", "eta_seconds": NaN}\n')
-    assert read_progress(path) == Progress(3, 9, None, None, None)
+    assert read_progress(path) == Progress(3, 9, None, None)
 
 
 def test_no_file_or_one_of_another_kind_shows_nothing(tmp_path: Path) -> None:

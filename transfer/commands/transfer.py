@@ -15,6 +15,8 @@ from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
+from benchmarks.runs.identity import transfer_id
+from benchmarks.runs.record import TaskUse
 from transfer.adapter import Adapter, Transfer, adapter_for
 from transfer.classification.recipe import given_by
 from transfer.encoder.references import ARCHITECTURE_HELP, resolve
@@ -44,19 +46,9 @@ def main(argv: Sequence[str]) -> int:
         return 0
     source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch)
     data = adapter.find_data(task, recipe.config)
-    work = claim(
-        "transfer",
-        argv,
-        args,
-        recipe,
-        data.root,
-        data.fingerprint,
-        f"{task.name}-{recipe.name}",
-        task=task.name,
-        version=task.version,
-        encoder=source.use.sha256 or source.use.reference,
-        architecture=source.use.architecture.identity_digest(),
-    )
+    digest, use = recipe.config.identity_digest(), TaskUse(name=task.name, version=task.version)
+    identity = transfer_id(recipe.name, digest, str(data.fingerprint), args.seed, use, source.use)
+    work = claim("transfer", argv, args, recipe, data.root, data.fingerprint, identity)
     if work is None:
         return 0
     for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from benchmarks.engine.processes.exchange import gathered, joined
 from benchmarks.engine.samples.loaders import steps_per_epoch
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.files import make_folder, write_atomically
-from benchmarks.runs.folder import Run
+from benchmarks.runs.folder import Run, RunFolder
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind, average_precision, class_table, coco_results
@@ -114,7 +113,7 @@ def _train(problem: Detection, transfer: Transfer, run: Run) -> None:
     scored = problem.scored or problem.measure()  # of a run that had only its files left to write
     if not ranks.is_main():
         return
-    _write(problem, scored, folder.path)
+    _write(problem, scored, folder)
     built, epochs = problem.built, recipe.training.epochs_seen(loop.per_epoch)
     manifest = export_finetuned(built.encoder, built.adapted, transfer, epochs, folder.encoder, run.record.run_id)
     unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
@@ -126,10 +125,10 @@ def _train(problem: Detection, transfer: Transfer, run: Run) -> None:
     )
 
 
-def _write(problem: Detection, scored: Scored, folder: Path) -> None:
+def _write(problem: Detection, scored: Scored, folder: RunFolder) -> None:
     """Write the last evaluation's table and, where they are wanted, its detections in COCO's format of results."""
-    write_atomically(folder / "classes.csv", scored.table.encode())
+    write_atomically(folder.classes, scored.table.encode())
     for kind in problem.kinds if problem.recipe.testing.save_predictions else ():
         rows = coco_results(problem.found, problem.data.categories, kind)
-        make_folder(folder / "predictions")
-        write_atomically(folder / "predictions" / f"{kind}.json", json.dumps(rows).encode())
+        make_folder(folder.predicted)
+        write_atomically(folder.predicted / f"{kind}.json", json.dumps(rows).encode())

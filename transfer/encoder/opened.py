@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation, WindowSize, read_encoder
+from benchmarks.runs.folder import RunFolder
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layouts.known import identify, infer
@@ -61,7 +62,7 @@ def open_encoder(reference: str | Path, architecture: str | None = None) -> Open
 
         return _foreign(download(name), stated)
     path = Path(reference)
-    for folder in (path, path / "encoder"):
+    for folder in (path, RunFolder(path).encoder):
         if (folder / MANIFEST).is_file():
             return _on_record(_own(folder), stated)
     return _foreign(path, stated)

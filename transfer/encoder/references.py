@@ -125,7 +125,7 @@ def _folder_of(reference: str, path: Path) -> Path | None:
             rule = "a run that trained an encoder (this one measured a frozen one)"
             start = record.encoder.reference if record.encoder else "the encoder it measured"
             raise UserError.about("--encoder", reference, rule, f"name that encoder: {start}")
-        return path / "encoder"
+        return RunFolder(path).encoder
     return None
 
 

@@ -100,10 +100,10 @@ def _train(problem: Segmentation, transfer: Transfer, run: Run) -> None:
     metrics = metric_values(transfer.task, progress.evaluations)
     if problem.segmenter.plan.multi_scale:
         metrics["mIoU_ms"] = _multi_scale(problem)
-    final = _final(problem, folder.path / "predictions")
+    final = _final(problem, folder.predicted)
     if not ranks.is_main():
         return
-    write_atomically(folder.path / "classes.csv", final.confusion.table(problem.data.classes).encode())
+    write_atomically(folder.classes, final.confusion.table(problem.data.classes).encode())
     epochs = recipe.training.epochs_seen(loop.per_epoch)
     segmenter = problem.segmenter
     manifest = export_finetuned(

@@ -12,7 +12,7 @@ from transfer.adapter import Transfer
 from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
 
-PACKAGES = ("pytorchvideo", "av")
+PACKAGES = ("av",)
 
 
 class VideoAdapter:

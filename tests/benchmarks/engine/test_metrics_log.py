@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.engine.watch.metrics_log import MetricsLog
 from benchmarks.errors import UserError
+from benchmarks.runs.metrics_log import MetricsLog
 
 
 def test_broken_bytes_do_not_stop_a_run_from_being_continued(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mimbench
-from benchmarks.engine.watch.metrics_log import MetricsLog
+from benchmarks.runs.metrics_log import MetricsLog
 from tests.runs import only_run
 
 

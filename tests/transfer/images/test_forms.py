@@ -14,12 +14,10 @@ from torchvision.transforms import v2
 import mimbench
 from benchmarks.engine.samples.images import ImageSamples
 from benchmarks.engine.samples.loaders import evaluation_loader
-from reports.compare.differences import STORAGE
 from tests.runs import numbers_of, only_run, record_of
 from tests.transfer.images.forms import FORMS, as_flat_list, as_folders, as_shards, scans
 from transfer.images.labelled import LabelledImages
 from transfer.images.read import read_classification_data
-from transfer.images.recipe import ClassificationData, Subset, TestImages
 
 TENSOR = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -111,11 +109,3 @@ def test_an_unreadable_image_is_named_by_where_it_lies(small_digits: Path, tmp_p
     found = [text for batch in evaluation_loader(samples, 8, 0, pin=False) for text in batch.unreadable]
     place = {"webdataset": "train-000001.tar/sample00008.png", "huggingface": "train, row 8"}[form]
     assert found == [f"{tmp_path}/{form}/{place}: UnidentifiedImageError: no image format"]
-
-
-def test_every_field_about_storage_is_left_out_of_a_reports_reasons() -> None:
-    """A report explains another digest by the fields that are in it; those about storage are not."""
-    for config in (ClassificationData, TestImages, Subset):
-        for name, field in config.model_fields.items():
-            extra = field.json_schema_extra
-            assert (name in STORAGE) == bool(isinstance(extra, dict) and extra.get("placement")), name

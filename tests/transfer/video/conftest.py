@@ -9,7 +9,7 @@ import pytest
 
 from tests.libraries import library
 
-library("pytorchvideo", "pytorchvideo")
+library("av", "av")
 
 TRAIN_VIDEOS, TEST_VIDEOS = 8, 4
 """Of each class in the small cut."""

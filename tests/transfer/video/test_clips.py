@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from pytorchvideo.data.clip_sampling import RandomClipSampler
 
 from transfer.video.data.clips import test_clips as clips_of_test
 from transfer.video.data.clips import training_clip
@@ -45,3 +46,12 @@ def test_training_clips_begin_wherever_they_fit() -> None:
 
 def test_a_short_video_is_shown_again() -> None:
     assert training_clip(5, ClipSampling(frames=4, stride=2)).tolist() == [0, 2, 4, 1]
+
+
+@pytest.mark.parametrize("frames", [12, 13, 20, 300])
+def test_training_clips_begin_where_pytorchvideos_random_sampler_begins_them(frames: int) -> None:
+    sampler = RandomClipSampler(12)  # it draws a time; here its seconds are frames
+    random.seed(7)
+    theirs = [min(int(sampler(0, frames + 1, {}).clip_start_sec), frames - 12) for _ in range(200)]
+    random.seed(7)
+    assert [int(training_clip(frames, ClipSampling(frames=4, stride=3))[0]) for _ in range(200)] == theirs

@@ -10,12 +10,9 @@ from torch import Tensor
 
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
-from tests.libraries import library
 from transfer.encoder.references import resolve
 from transfer.video.model import Swin3d, VideoClassifier, build_video_model, groups_of
 from transfer.video.recipe import VideoRecipe
-
-library("pytorchvideo", "pytorchvideo")
 
 SWIN, VIT = "random:digits_swin", "random:vit_tiny_patch16_224"
 WITHOUT_3D = ["random:swinv2_tiny_window8_256", VIT, "random:simmim_vit_base"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
-from pytorchvideo.data.clip_sampling import RandomClipSampler
 
 from transfer.video.data.recipe import ClipSampling
 
@@ -11,12 +12,11 @@ from transfer.video.data.recipe import ClipSampling
 def training_clip(number_of_frames: int, sampling: ClipSampling) -> np.ndarray:
     """Return the indices [T] int64 of a clip that begins anywhere it fits, drawn from Python's `random`.
 
-    pytorchvideo's sampler, which draws a time, is asked in frames. A clip lasts frames x stride, as in Video-Swin.
+    A clip lasts frames x stride, as in Video-Swin. The draw is that of pytorchvideo's RandomClipSampler, in frames.
     """
     length = sampling.frames * sampling.stride
     starts = max(number_of_frames - length + 1, 1)
-    clip = RandomClipSampler(length)(0, starts - 1 + length + 1, {})
-    first = min(int(clip.clip_start_sec), starts - 1)
+    first = min(int(random.uniform(0, starts)), starts - 1)
     (indices,) = _clip(np.array([first]), number_of_frames, sampling)
     return np.asarray(indices)
 

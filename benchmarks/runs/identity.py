@@ -1,0 +1,45 @@
+"""Run ids. The same work has the same id, whoever makes one or checks one, so it is done once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.config import digest_of
+from benchmarks.runs.record import EncoderUse, RunRecord, TaskUse
+
+
+def run_id(name: str, **what: Any) -> str:
+    """Return a readable id: `name`, and a digest of what the run is."""
+    return f"{name}-{digest_of(what)[:12]}"
+
+
+def pretraining_id(recipe: str, digest: str, data: str, seed: int, target: str | None) -> str:
+    """Return the id of a pretraining.
+
+    `digest` is that of the recipe's identity, `data` the fingerprint of its images, `target` the digest of the files
+    that its target reads (None where it reads none).
+    """
+    what = {} if target is None else {"target": target}
+    return run_id(f"pretrain-{recipe}", recipe=digest, data=data, seed=seed, **what)
+
+
+def transfer_id(recipe: str, digest: str, data: str, seed: int, task: TaskUse, encoder: EncoderUse) -> str:
+    """Return the id of a transfer; the arguments are as in `pretraining_id`."""
+    return run_id(
+        f"{task.name}-{recipe}",
+        recipe=digest,
+        data=data,
+        seed=seed,
+        task=task.name,
+        version=task.version,
+        encoder=encoder.sha256 or encoder.reference,
+        architecture=encoder.architecture.identity_digest(),
+    )
+
+
+def recorded_transfer_id(record: RunRecord) -> str:
+    """Return the id that the contents of a transfer's record make, whatever id the record bears."""
+    assert record.task is not None, "only for transfers"
+    assert record.encoder is not None, "only for transfers"
+    recipe = record.recipe
+    return transfer_id(recipe.name, recipe.digest, record.data.fingerprint, record.seed, record.task, record.encoder)

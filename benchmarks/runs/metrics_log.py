@@ -1,0 +1,166 @@
+"""metrics.jsonl, written and read: one JSON object a line, of a log step or of an evaluation.
+
+A line of a log step has `step`, `epoch`, `total_steps`, `loss`, `lr`, `grad_norm`, `images_per_second` and
+`eta_seconds`; a line of an evaluation has `step`, `epoch` and the metrics. A file may be read while it is written, or
+after a kill or a copy damaged it: what is torn or no object is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ranks
+from benchmarks.errors import UserError
+from benchmarks.files import disk_error, write_atomically
+
+TAIL_BYTES = 32_768
+"""Enough for the newest lines: they are a few hundred bytes each."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The newest line of a log step."""
+
+    step: int
+    total_steps: int
+    loss: float | None
+    eta_seconds: float | None
+
+
+def read_progress(path: Path) -> Progress | None:
+    """Return how far a training is, or None before its first log line; only the end of the file is read."""
+    for line in _newest_first(path):
+        step, total = _finite(line.get("step")), _finite(line.get("total_steps"))
+        if step is not None and total is not None:
+            return Progress(int(step), int(total), _number(line.get("loss")), _finite(line.get("eta_seconds")))
+    return None
+
+
+def read_values(path: Path, name: str) -> dict[float, float]:
+    """Return a logged value by epoch. A resumed run logs some epochs again: the later line counts."""
+    found: dict[float, float] = {}
+    for line in _objects(_text(path).splitlines()):
+        epoch, value = _finite(line.get("epoch")), _finite(line.get(name))
+        if epoch is not None and value is not None:
+            found[epoch] = value
+    return found
+
+
+def last_values(path: Path, names: set[str]) -> dict[str, float]:
+    """Return those of `names` that the last line with any of them holds; only the end of the file is read."""
+    for line in _newest_first(path):
+        found = {name: number for name in names if (number := _finite(line.get(name))) is not None}
+        if found:
+            return found
+    return {}
+
+
+class MetricsLog:
+    """Appends numbers to a run's metrics.jsonl, and to TensorBoard's folder if one is named; on the main rank alone."""
+
+    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
+        """Raises UserError where TensorBoard is wanted and not installed."""
+        self.path, self._tensorboard = path, tensorboard
+        self._scalars: Any = None
+        if tensorboard is not None:
+            _summary_writer()
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines after `step`, and a last line that a crash cut short; broken bytes stop nothing."""
+        if not ranks.is_main():
+            return
+        if self._tensorboard is not None:
+            self.close()
+            self._scalars = _summary_writer()(self._tensorboard, purge_step=step + 1)
+        if not self.path.exists():
+            return
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise disk_error(error, self.path, 0) from error
+        kept = [line for line in text.splitlines() if _step(line) <= step]
+        write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
+
+    def write(self, **numbers: float) -> None:
+        """Append one line. Raises WorkFailed when the disk is full."""
+        if not ranks.is_main():
+            return
+        line = json.dumps({key: _rounded(value) for key, value in numbers.items()}) + "\n"
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise disk_error(error, self.path, len(line)) from error
+        if self._scalars is not None:
+            for key in numbers.keys() - {"step", "epoch", "total_steps", "eta_seconds"}:
+                self._scalars.add_scalar(key, numbers[key], int(numbers["step"]))
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds back."""
+        if self._scalars is not None:
+            self._scalars.close()
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        rule, remedy = "the package tensorboard", "pip install 'mimbench[tensorboard]'"
+        raise UserError.about("training.tensorboard", True, rule, remedy) from None
+    return SummaryWriter
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _rounded(value: float) -> float:
+    """Keep nine significant digits: more than any of these numbers means."""
+    return value if isinstance(value, int) else float(f"{value:.9g}")
+
+
+def _newest_first(path: Path) -> Iterator[dict[str, object]]:
+    """Yield the objects of the file's tail."""
+    return _objects(reversed(_text(path, TAIL_BYTES).splitlines()))
+
+
+def _objects(texts: Iterable[str]) -> Iterator[dict[str, object]]:
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def _text(path: Path, last_bytes: int | None = None) -> str:
+    try:
+        with path.open("rb") as file:
+            if last_bytes is not None:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _number(value: object) -> float | None:
+    """Return a JSON number that fits a float, nan and infinity included; None for anything else."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
+
+
+def _finite(value: object) -> float | None:
+    number = _number(value)
+    return number if number is not None and math.isfinite(number) else None

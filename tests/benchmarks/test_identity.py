@@ -1,0 +1,51 @@
+"""Run ids as the first versions gave them: whoever makes or checks one must make these."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.runs.identity import pretraining_id, recorded_transfer_id, run_id
+from benchmarks.runs.record import RecipeUse, parse_record
+from tests.golden.recipes import recipes
+from tests.reports import factory
+
+RECIPES = {path.stem: recipe for path, recipe in recipes().items()}
+
+
+def test_a_pretrainings_id_is_the_one_that_was_written_down() -> None:
+    data = f"content:1:{'b' * 64}"
+    assert pretraining_id("simmim_swin_base", "a" * 64, data, 3, None) == "pretrain-simmim_swin_base-3ecdd7ad4a75"
+    assert pretraining_id("digits_ibot", "a" * 64, data, 3, "c" * 64) == "pretrain-digits_ibot-3294b24d9086"
+
+
+def test_a_transfers_id_is_the_one_that_was_written_down() -> None:
+    assert recorded_transfer_id(factory.transfer()) == "digits-digits_finetune-75c5e8d31b53"
+    assert recorded_transfer_id(factory.transfer("scratch", seed=2)) == "digits-digits_finetune-e2b0907af0d1"
+
+
+def test_the_order_of_what_makes_an_id_is_no_part_of_it() -> None:
+    assert run_id("digits", seed=0, recipe="a") == run_id("digits", recipe="a", seed=0)
+    assert run_id("digits", seed=0, recipe="a") != run_id("digits", seed=1, recipe="a")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_schema_and_the_migration_agree_on_which_fields_are_no_part_of_a_recipes_identity(name: str) -> None:
+    """A record of version 3 lacks their names; the fields that are no part of the digest are counted by hand here."""
+    config = RECIPES[name].config
+    whole, identity = set(_flat(config.model_dump(mode="json"))), set(_flat(config.identity()))
+    use = RecipeUse(name=name, overrides=(), digest="0", resolved=config.model_dump(mode="json"))
+    old = json.loads(factory.transfer(recipe=use).model_dump_json()) | {"schema_version": 3}
+    del old["recipe"]["placement"]
+    assert set(config.placement_fields()) == whole - identity
+    assert set(parse_record(json.dumps(old).encode()).recipe.placement) == whole - identity
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[str]:
+    return [
+        name
+        for key, inner in value.items()
+        for name in (_flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) and inner else [f"{prefix}{key}"])
+    ]
