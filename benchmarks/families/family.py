@@ -36,39 +36,16 @@ class Capability:
     """What stands before the last of the names."""
 
 
-MASKING: Final = Capability(
-    "masked_features",
-    "encoder.name",
-    "of a family that can be masked: {families}",
-    "`mimbench list encoders`; SimMIM's ViT is simmim_vit_base",
-)
-MAPS: Final = Capability(
-    "maps",
-    "encoder",
-    "a {families} with plain patches",
-    "another encoder; this one can only be used for classification",
-    " or ",
-)
-TOKENS: Final = Capability(
-    "tokens",
-    "encoder",
-    "a {families} for probes and nearest neighbours",
-    "another encoder, or protocol=finetune",
-    " or ",
-)
-LAYERS: Final = Capability(
-    "layers",
-    "layer_decay",
-    "1.0 for this architecture (layers are defined for {families})",
-    "set layer_decay=1.0",
-    " and ",
-)
-STATEMENT: Final = Capability(
-    "properties",
-    "--architecture",
-    "one of the families that are read from files: {families}",
-    "name the encoder's own",
-)
+_LIST = "`mimbench list encoders`; SimMIM's ViT is simmim_vit_base"
+_CLASSIFIES = "another encoder; this one can only be used for classification"
+_FINETUNES = "another encoder, or protocol=finetune"
+_DECAY = "1.0 for this architecture (layers are defined for {families})"
+_READ = "one of the families that are read from files: {families}"
+MASKING: Final = Capability("masked_features", "encoder.name", "of a family that can be masked: {families}", _LIST)
+MAPS: Final = Capability("maps", "encoder", "a {families} with plain patches", _CLASSIFIES, " or ")
+TOKENS: Final = Capability("tokens", "encoder", "a {families} for probes and nearest neighbours", _FINETUNES, " or ")
+LAYERS: Final = Capability("layers", "layer_decay", _DECAY, "set layer_decay=1.0", " and ")
+STATEMENT: Final = Capability("properties", "--architecture", _READ, "name the encoder's own")
 CAPABILITIES: Final = (MASKING, MAPS, TOKENS, LAYERS, STATEMENT)
 
 
@@ -167,7 +144,8 @@ class Family:
     def check_image_size(self) -> None:
         """Raise UserError where timm's own forward would be wrong, or refuse, at the size the model was built for."""
         embed = getattr(self.model, "patch_embed", None)
-        size, patch = getattr(embed, "img_size", None), getattr(embed, "patch_size", None)
+        size: Any = getattr(embed, "img_size", None)
+        patch: Any = getattr(embed, "patch_size", None)
         known = isinstance(size, tuple) and isinstance(patch, tuple)
         if known and any(side % step for side, step in zip(size, patch, strict=True)):
             rule = f"a multiple of the patch size ({patch[0]} px)"  # timm would refuse at the first batch

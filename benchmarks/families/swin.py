@@ -26,7 +26,7 @@ class Swin(Family):
     kind = SwinTransformer
     registered_in = ("swin_transformer",)
     takes_window = True
-    video_form = "swin3d"
+    video_form: ClassVar[str | None] = "swin3d"
     run_block: ClassVar[Callable[..., Tensor]] = staticmethod(norms_before)
     """Runs one block on a map of any size."""
 
@@ -58,7 +58,7 @@ class Swin(Family):
         A PatchMerging belongs to the last block before it; timm keeps it at the start of the next stage, the official
         code at the end of its own.
         """
-        depths = [stage.depth for stage in self.model.layers]
+        depths: list[int] = [stage.depth for stage in self.model.layers]
         before = [sum(depths[:stage]) for stage in range(len(depths) + 1)]
         last = before[-1] + 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class ViT(Plain):
 
     name = "ViT"
     kind = VisionTransformer
-    registered_in = ("vision_transformer", "deit", "vision_transformer_hybrid")
+    registered_in: ClassVar[tuple[str, ...]] = ("vision_transformer", "deit", "vision_transformer_hybrid")
 
     def can(self, capability: Capability) -> bool:
         """Refuse maps of hybrids, whose patches are a ConvNet's."""
