@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.yaml_files import parse_yaml, read_yaml, to_yaml
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -107,7 +106,7 @@ class Recipe(Generic[C_co]):
 
     def to_yaml(self) -> str:
         """Return the fully resolved recipe; the text can be passed back in as a recipe file."""
-        return yaml.dump(self.config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+        return to_yaml(self.config.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
@@ -164,17 +163,6 @@ def recipe_names(folder: str) -> list[str]:
     return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML 1.2 mapping: `3e-4` is a number, `72:00:00` and `no` are text, a key given twice is an error."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"mend the file: {error}") from None
-    if not isinstance(data, dict):
-        raise UserError.about(str(path), data, "a mapping of fields to values", "write `field: value` lines")
-    return data
-
-
 def validate(schema: type[C], data: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> C:
     """Check `data` against `schema` as JSON, so that YAML lists become tuples and nothing is coerced silently."""
     try:
@@ -190,14 +178,14 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
         key, separator, text = override.partition("=")
         if not separator or not all(key.split(".")):
             raise UserError.about("override", override, "the form field.name=value", "for example training.epochs=50")
-        _set(result, key.split("."), _parse_value(override, text), override)
+        _set(result, key.split("."), _value(override, text), override)
     return result
 
 
-def _parse_value(override: str, text: str) -> Any:
+def _value(override: str, text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         raise UserError.about("override", override, "a value that YAML can read", "quote it: 'key=\"text\"'") from None
 
 
@@ -210,37 +198,3 @@ def _set(data: dict[str, Any], keys: list[str], value: Any, override: str) -> No
             raise UserError.about("override", override, rule, f"set {parent}=... itself")
         data = inner
     data[keys[-1]] = value
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader for YAML 1.2's plain values, with duplicate keys refused.
-
-    YAML 1.1 would read `72:00:00` as 259200, `no` as false and `010` as 8; here they are text.
-    """
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes whatever `_Loader`, or a YAML 1.1 reader, would not read as text."""
-
-
-_PLAIN_VALUES = {
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|nan)",
-        list("-+.0123456789"),
-    ),
-    "merge": (r"<<", ["<"]),
-}
-_Loader.yaml_implicit_resolvers = {}
-for _kind, (_pattern, _first) in _PLAIN_VALUES.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from benchmarks.config import RECIPES, Config, find_recipe, read_yaml, recipe_names, validate
+from benchmarks.config import RECIPES, Config, find_recipe, recipe_names, validate
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files import make_folder, write_atomically
+from benchmarks.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return `rows` as lines whose columns start at the same place, two spaces apart; the last column runs free."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+def aligned(
+    rows: Sequence[Sequence[str]],
+    *,
+    gap: int = 2,
+    right: Sequence[bool] | None = None,
+    widths: Sequence[int] | None = None,
+) -> str:
+    """Return `rows` as lines whose columns start at the same place, `gap` spaces apart.
+
+    Columns that are `right` stand flush right. Their `widths` in terminal cells are those of the widest cells unless
+    given; wide characters take two, combining ones none.
+    """
+    columns = list(zip(*rows, strict=True))
+    sizes = widths or [max(map(cell_len, column)) for column in columns]
+    flush = right or [False] * len(columns)
+    return "\n".join((" " * gap).join(map(_padded, row, sizes, flush)).rstrip() for row in rows)
+
+
+def _padded(cell: str, size: int, right: bool) -> str:
+    blank = " " * (size - cell_len(cell))
+    return blank + cell if right else cell + blank

@@ -118,8 +118,8 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     """
     from benchmarks.catalogue.tasks import find_task
     from reports.formats import rendered
-    from reports.leaderboard import Request, make
-    from reports.notes import words
+    from reports.leaderboard.board import Request, make
+    from reports.leaderboard.notes import words
 
     if arguments.task is not None:
         find_task(arguments.task)
@@ -143,9 +143,9 @@ def leaderboard(arguments: argparse.Namespace) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Print two sides next to each other. Raises WorkFailed when they have no task in common."""
-    from reports.compare.side_by_side import side_by_side
-    from reports.compare.side_by_side_page import to_html
-    from reports.compare.side_by_side_text import to_json, to_text
+    from reports.compare.two_sides import side_by_side
+    from reports.page.comparison import to_html
+    from reports.tables.comparison_text import to_json, to_text
 
     both = side_by_side(arguments.a, arguments.b, arguments.within)
     _say(to_text(both))
@@ -161,8 +161,8 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def verdict(arguments: argparse.Namespace) -> int:
     """Print the rank correlations over the runs at hand, and over the published runs."""
-    from reports.compare.verdict import published
-    from reports.leaderboard import Request, make
+    from reports.compare.early_verdict import published
+    from reports.leaderboard.board import Request, make
     from reports.text import one_line
 
     if arguments.runs:

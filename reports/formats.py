@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.leaderboard import Leaderboard
-from reports.page.page import to_html
-from reports.tables.data import to_csv, to_json, to_parquet
+from reports.leaderboard.board import Leaderboard
+from reports.page.leaderboard import to_html
+from reports.tables.csv_json_parquet import to_csv, to_json, to_parquet
 from reports.tables.latex import to_latex
-from reports.tables.render import to_markdown, to_text
+from reports.tables.text_markdown import to_markdown, to_text
 
 FORMATS: dict[str, Callable[[Leaderboard], str | bytes]] = {
     "txt": to_text,
@@ -19,7 +19,7 @@ FORMATS: dict[str, Callable[[Leaderboard], str | bytes]] = {
     "tex": to_latex,
     "html": to_html,
 }
-"""By the suffix of their files."""
+"""What writes each format, by the suffix of its files."""
 
 
 def rendered(board: Leaderboard, suffix: str) -> bytes:

@@ -31,17 +31,6 @@ def isolated(text: str) -> str:
     return text
 
 
-def width(text: str) -> int:
-    """Return how many terminal cells a line takes: wide characters two, combining and invisible ones none."""
-    return len(text) if text.isascii() else sum(_cells(char) for char in text)
-
-
-def _cells(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) == "Cf":
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
 def markdown(text: str) -> str:
     """Return `text` as a Markdown table cell that renders as exactly these characters."""
     html_free = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from reports.formats import FORMATS, rendered
-from reports.leaderboard import Leaderboard, Request, make
-from reports.page.page import REQUEST
+from reports.leaderboard.board import Leaderboard, Request, make
+from reports.page.leaderboard import REQUEST
 from reports.text import one_line
 
 MOST_DIFFERENCES = 10

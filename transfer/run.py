@@ -1,19 +1,146 @@
-"""The life of a transfer's run, whatever the kind of task."""
+"""The life of a transfer's run, whatever the kind of task: a kind adds its model, its samples and its score."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
-from benchmarks.engine.device import device_name
+from benchmarks import ranks
+from benchmarks.encoders import EncoderManifest
+from benchmarks.engine.device import choose_device, device_name
+from benchmarks.engine.evaluation import Walk
+from benchmarks.engine.loop import Loop
+from benchmarks.engine.problem import B
+from benchmarks.engine.run import Outcome, TrainedProblem, train
+from benchmarks.engine.samples.loaders import AnyBatch, Samples
+from benchmarks.engine.samples.unreadable import Unreadable
+from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.runs.command import first_record
-from benchmarks.runs.folder import Run, open_run
-from benchmarks.runs.record import LoadReport, TaskUse
+from benchmarks.runs.folder import Run, RunFolder, open_run
+from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
-from transfer.classification.recipe import EncoderSizes
+from transfer.encoder.adapted import Plan
+from transfer.encoder.export import export_finetuned
 from transfer.encoder.loading import require_complete
+from transfer.encoder.sizes import EncoderSizes
+from transfer.scores import metric_values
+
+S = TypeVar("S", bound=AnyBatch)
+F = TypeVar("F")
+"""What an evaluation finds."""
+
+
+class TransferProblem(TrainedProblem[B], Generic[B, F]):
+    """An encoder of some source with a fresh head, trained on a task, as a problem for the training loop.
+
+    A kind of task gives the model (with its proof of loading), its samples, its loss, and what an evaluation finds.
+    """
+
+    load_report: LoadReport
+    plan: Plan
+    """What the source's encoder has become."""
+    notes: Sequence[str] = ()
+    """What the user should know of data and model, told before the training."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self.transfer, self.source, self.data = transfer, transfer.source, transfer.data
+        self.recipe: Any = transfer.work.config
+        self.seed, self.training = transfer.work.seed, self.recipe.training
+        self.device = choose_device(self.training)
+        self.unreadable = Unreadable(self.recipe.data.max_unreadable)
+        self.last: F | None = None
+        """By the last evaluation of the whole test."""
+
+    def evaluation_interval(self, steps_per_epoch: int) -> int:
+        """Return after how many steps the recipe evaluates: it says so in epochs, or in steps."""
+        epochs: int | None = getattr(self.recipe, "evaluate_every_epochs", None)
+        every: int = self.recipe.evaluate_every_steps if epochs is None else epochs * steps_per_epoch
+        return every
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated, and exported where it was trained."""
+        return self.model
+
+    def walk(self, samples: Samples[S], one_by_one: EvaluationLines | None = None) -> Walk[S]:
+        """Return a walk of the evaluated model over test samples."""
+        return Walk(self.evaluated, samples, self.device, self.training, self.unreadable, one_by_one)
+
+    def flops_per_image(self) -> float | None:
+        """Return the FLOPs of one prediction; None for a model whose cost depends on what it finds on an image."""
+        return None
+
+    @abstractmethod
+    def measure(self) -> F:
+        """Evaluate on the test set. Raises WorkFailed when too many of its files are unusable."""
+
+    @abstractmethod
+    def scores(self, found: F) -> dict[str, float]:
+        """Return what an evaluation says of the model; the task's metrics are among it."""
+
+    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
+        self.last = self.measure()
+        return self.scores(self.last)
+
+    def final(self) -> F:
+        """Return the evaluation after the last step; measured again in a run of which only files were missing."""
+        if self.last is None:
+            self.last = self.measure()
+        return self.last
+
+    def conclude(self, folder: RunFolder) -> Mapping[str, float]:  # noqa: ARG002 (for those that write from every rank)
+        """Measure what is measured once, after the training, and return those scores; called on every rank."""
+        self.final()
+        return MappingProxyType({})
+
+    @abstractmethod
+    def write_results(self, folder: RunFolder) -> None:
+        """Write what was found beside the record."""
+
+    def evaluations(self, loop: Loop[B]) -> Sequence[Mapping[str, float]]:
+        """Return the evaluations along the training of which the record names the best."""
+        return loop.progress.evaluations
+
+    def trained_encoder(self) -> nn.Module | None:
+        """Return the timm model to be exported; None where the encoder was not trained, or is none any more."""
+        return None
+
+    def finish(self, loop: Loop[B], run: Run) -> Outcome | None:
+        once = self.conclude(run.folder)
+        if not ranks.is_main():
+            return None
+        self.write_results(run.folder)
+        metrics = metric_values(self.transfer.task, self.evaluations(loop), once)
+        return Outcome(metrics, self._export(loop, run))
+
+    def _export(self, loop: Loop[B], run: Run) -> EncoderManifest | None:
+        encoder = self.trained_encoder()
+        if encoder is None:
+            return None
+        epochs = self.training.epochs_seen(loop.per_epoch)
+        return export_finetuned(encoder, self.plan, self.transfer, epochs, run.folder.encoder, run.record.run_id)
+
+
+def train_transfer(transfer: Transfer, problem_type: type[TransferProblem[Any, Any]]) -> RunRecord:
+    """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
+    return train(transfer.work.config.training, len(transfer.data.train), partial(problem_type, transfer), _opened)
+
+
+@contextlib.contextmanager
+def _opened(problem: TransferProblem[Any, Any]) -> Iterator[Run]:
+    for note in problem.notes if ranks.is_main() else ():
+        print(f"note: {note}", file=sys.stderr)
+    flops = problem.flops_per_image()
+    with open_transfer(problem.transfer, problem.device, problem.load_report, flops) as run:
+        yield run
 
 
 @contextlib.contextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from benchmarks.engine.device import autocast
+from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.processes import exchange as distributed
 from benchmarks.engine.samples.images import ImageSamples, Sample
-from benchmarks.engine.samples.loaders import SampleKey, evaluation_loader
-from benchmarks.engine.samples.unreadable import Unreadable
+from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.seeding import generator
-from benchmarks.errors import WorkFailed
 from benchmarks.image_source import ImageSource
 from pretrain.method.simmim import Method
 from pretrain.recipe import PretrainRecipe
@@ -35,6 +32,8 @@ class MaskedBatch(NamedTuple):
     images: Tensor
     hidden: Tensor
     unreadable: list[str]
+    weight: int
+    """How many of the images count."""
 
     def to(self, device: torch.device) -> MaskedBatch:
         images, hidden = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.hidden))
@@ -62,7 +61,8 @@ class MaskedSamples(Dataset[MaskedSample]):
         """A batch of one that counts for nothing."""
         recipe, side = self._recipe, self._recipe.image_size_px
         images = torch.zeros(1, recipe.encoder.in_chans, side, side)
-        return MaskedBatch(images, torch.ones(1, side // self._patch, side // self._patch, dtype=torch.bool), [])
+        hidden = torch.ones(1, side // self._patch, side // self._patch, dtype=torch.bool)
+        return MaskedBatch(images, hidden, [], weight=0)
 
     @staticmethod
     def collate(samples: list[MaskedSample]) -> MaskedBatch:
@@ -71,36 +71,18 @@ class MaskedSamples(Dataset[MaskedSample]):
             images=torch.stack([image for image, _ in good]) if good else torch.empty(0),
             hidden=torch.stack([hidden for _, hidden in good]) if good else torch.empty(0),
             unreadable=[text for each in samples for text in each.sample.unreadable],
+            weight=len(good),
         )
 
 
-@dataclass
-class HeldOut:
-    """Images that are not trained on."""
+def held_out_loss(method: Method, walk: Walk[MaskedBatch]) -> float:
+    """Return the mean loss over the images of a walk, on every rank; dropped paths and the like are off."""
+    total = torch.zeros(2, dtype=torch.float64)
 
-    samples: MaskedSamples
-    unreadable: Unreadable
+    def add(batch: MaskedBatch) -> None:
+        loss = method.loss(batch.images, batch.hidden)
+        total.add_(torch.tensor([loss.double().item() * batch.weight, batch.weight]))
 
-    def loss(self, method: Method, recipe: PretrainRecipe, device: torch.device) -> float:
-        """Return the mean loss over the images, on every rank; dropped paths and the like are off.
-
-        Raises WorkFailed when too many of them are unreadable.
-        """
-        training = recipe.training
-        loader = evaluation_loader(self.samples, training.batch_size, training.workers, device.type == "cuda")
-        method.model.eval()
-        total = torch.zeros(2, dtype=torch.float64)
-        with torch.no_grad(), autocast(device, training):
-            for batch in loader.padded(MaskedBatch(torch.empty(0), torch.empty(0), [])):
-                self.unreadable.note(batch.unreadable)
-                ours = (batch if len(batch.images) else self.samples.blank).to(device)
-                loss = method.loss(ours.images, ours.hidden)
-                total += torch.tensor([loss.double().item() * len(batch.images), len(batch.images)])
-        for names in distributed.gathered(list(self.unreadable.names)):
-            self.unreadable.note(names)
-        summed = distributed.mean(total)
-        if not summed[1]:
-            raise WorkFailed(
-                "none of the held-out images could be read\n  remedy: mend or remove the files named above"
-            )
-        return float(summed[0] / summed[1])
+    walk.results(add)
+    summed = distributed.mean(total)
+    return float(summed[0] / summed[1])

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks import ranks
+from benchmarks.config import Recipe
+from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.device import choose_device, device_name
+from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.flops import forward_flops
-from benchmarks.engine.loop import Loop, Problem
+from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import decays, parameter_groups
-from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.processes.parallel import divide
-from benchmarks.engine.samples.images import Batch
-from benchmarks.engine.samples.loaders import steps_per_epoch
+from benchmarks.engine.run import Outcome, TrainedProblem, train
+from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
@@ -29,29 +33,31 @@ from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe, PretrainTraining
 from pretrain.run.crops import training_samples
 from pretrain.run.export import export_encoder
-from pretrain.run.held_out import HeldOut, MaskedSamples
+from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
 from pretrain.run.image_files import Files
 
 MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
 """What the record calls the loss on held-out images, and AvgDist of the recipe's masks."""
 
 
-class MaskedImageModelling(Problem[Batch]):
+class MaskedImageModelling(TrainedProblem[Batch]):
     """SimMIM as a problem for the training loop."""
 
     model: SimMIM
 
-    def __init__(self, recipe: PretrainRecipe, seed: int, files: Files) -> None:
-        self.recipe, self.seed = recipe, seed
-        self.device = choose_device(recipe.training)
+    def __init__(self, recipe: Recipe[PretrainRecipe], seed: int, files: Files) -> None:
+        self.named_recipe, self.recipe, self.seed, self.files = recipe, recipe.config, seed, files
+        self.training = self.recipe.training
+        self.device = choose_device(self.training)
         seed_all(derive(seed, "weights"))
-        self.method = build_method(recipe, self.device)
+        self.method = build_method(self.recipe, self.device)
         self.model = self.method.model
         self.flops_per_image = self._flops()
-        self.divided = recipe.training.sharded and ranks.world_size() > 1
-        _prepare(self.model, recipe.training, self.device)
-        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay, decays=self._decays)
-        self.held_out = self._held_out(files) if files.held_out else None
+        self.divided = self.training.sharded and ranks.world_size() > 1
+        _prepare(self.model, self.training, self.device)
+        self.parameter_groups = parameter_groups(self.model, self.training.weight_decay, decays=self._decays)
+        self.unreadable = Unreadable(self.recipe.data.max_unreadable)
+        self.held_out = self._held_out() if files.held_out else None
         self.exports: dict[int, Callable[[], object]] = {}
         """What to write after which step."""
 
@@ -65,14 +71,17 @@ class MaskedImageModelling(Problem[Batch]):
         is_token = parameter is self.model.encoder.mask_token
         return self.model.encoder.mask_token_decays if is_token else decays(name, parameter)
 
-    def _held_out(self, files: Files) -> HeldOut:
-        source, patch = ImageFiles(files.root, files.held_out), self.model.encoder.patch_size_px
-        return HeldOut(MaskedSamples(self.recipe, source, patch), Unreadable(self.recipe.data.max_unreadable))
+    def _held_out(self) -> Walk[MaskedBatch]:
+        source = ImageFiles(self.files.root, self.files.held_out)
+        samples = MaskedSamples(self.recipe, source, self.model.encoder.patch_size_px)
+        return Walk(self.model, samples, self.device, self.training, self.unreadable, blank=samples.blank)
 
-    @property
-    def unreadable(self) -> list[str]:
-        """Files among the held-out ones that could not be read; those among the training images are the loop's."""
-        return [] if self.held_out is None else self.held_out.unreadable.names
+    def training_samples(self) -> ImageSamples:
+        return training_samples(self.recipe, ImageFiles(self.files.root, self.files.training), self.seed)
+
+    def evaluation_interval(self, steps_per_epoch: int) -> int | None:
+        validation = self.recipe.validation
+        return None if validation is None else validation.every_epochs * steps_per_epoch
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the masked loss; the masks of the global batch depend on seed and step only."""
@@ -84,13 +93,29 @@ class MaskedImageModelling(Problem[Batch]):
 
     def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
         """Return the loss on the images that are held out."""
-        held_out = self.held_out
-        return {} if held_out is None else {MASKED_LOSS: held_out.loss(self.method, self.recipe, self.device)}
+        return {} if self.held_out is None else {MASKED_LOSS: held_out_loss(self.method, self.held_out)}
+
+    def begin(self, loop: Loop[Batch], run: Run) -> None:
+        """Plan the exports along the way. Raises UserError where the training ends before one of them."""
+        for epoch in self.recipe.export_epochs:
+            step = epoch * loop.per_epoch
+            if step > loop.total_steps:
+                rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
+                raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
+            self.exports[step] = partial(self._export, epoch, run.folder.encoder_after(epoch), run.record.run_id)
 
     def after_step(self, step: int) -> None:
         """Export the encoder where the recipe wants it as it is now."""
         if step in self.exports:
             self.exports[step]()
+
+    def _export(self, epochs: int, folder: Path, run_id: str) -> EncoderManifest | None:
+        return export_encoder(self.model.encoder, self.named_recipe, epochs, folder, run_id)
+
+    def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
+        epochs = self.training.epochs_seen(loop.per_epoch)
+        exported = self._export(epochs, run.folder.encoder, run.record.run_id)
+        return Outcome(_metrics(self.recipe, loop.progress.evaluations), exported) if ranks.is_main() else None
 
 
 def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) -> None:
@@ -107,45 +132,15 @@ def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) ->
 
 def pretrain(work: Work[PretrainRecipe], files: Files) -> RunRecord:
     """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one."""
-    config = work.config
-    _check_channels(config)
-    steps_per_epoch(len(files.training), config.training.batch_size, config.training.accumulate)  # refuses misfits
-    with joined():
-        problem = MaskedImageModelling(config, work.seed, files)
-        device = device_name(problem.device)
-        record = first_record(
-            "pretrain", work, device, image_size_px=config.image_size_px, flops_per_image=problem.flops_per_image
-        )
-        with open_run(work.folder, record, work.recipe.to_yaml()) as run:
-            _train(problem, work, files, run)
-        return run.record
+    _check_channels(work.config)
+    build = partial(MaskedImageModelling, work.recipe, work.seed, files)
+    return train(work.config.training, len(files.training), build, partial(_opened, work))
 
 
-def _train(problem: MaskedImageModelling, work: Work[PretrainRecipe], files: Files, run: Run) -> None:
-    config, record = work.config, run.record
-    samples = training_samples(config, ImageFiles(work.root, files.training), work.seed)
-    loop = Loop(
-        problem, samples, config.training, run, work.seed, config.data.max_unreadable, _evaluation_steps(config, files)
-    )
-    problem.exports = _intermediate_exports(problem, work, loop)
-    progress = loop.train()
-    epochs = config.training.epochs_seen(loop.per_epoch)
-    encoder = problem.model.encoder
-    manifest = export_encoder(encoder, work.recipe, epochs, work.folder.encoder, record.run_id)
-    if manifest is None:
-        return
-    run.complete(
-        **loop.summary(),
-        exported_sha256=manifest.sha256,
-        metrics=_metrics(config, progress.evaluations),
-        data=record.data.model_copy(update={"unreadable": (*progress.unreadable, *problem.unreadable)}),
-    )
-
-
-def _evaluation_steps(config: PretrainRecipe, files: Files) -> int | None:
-    if config.validation is None:
-        return None
-    return config.validation.every_epochs * steps_per_epoch(len(files.training), config.training.batch_size)
+def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> AbstractContextManager[Run]:
+    size, flops = work.config.image_size_px, problem.flops_per_image
+    record = first_record("pretrain", work, device_name(problem.device), image_size_px=size, flops_per_image=flops)
+    return open_run(work.folder, record, work.recipe.to_yaml())
 
 
 def _metrics(config: PretrainRecipe, evaluations: list[dict[str, float]]) -> dict[str, MetricValue]:
@@ -155,21 +150,6 @@ def _metrics(config: PretrainRecipe, evaluations: list[dict[str, float]]) -> dic
         best = min(evaluations, key=lambda line: line[MASKED_LOSS])
         last, epoch = evaluations[-1][MASKED_LOSS], round(best["epoch"])
         found[MASKED_LOSS] = MetricValue(last=last, best=best[MASKED_LOSS], best_epoch=epoch)
-    return found
-
-
-def _intermediate_exports(
-    problem: MaskedImageModelling, work: Work[PretrainRecipe], loop: Loop[Batch]
-) -> dict[int, Callable[[], object]]:
-    """Return the recipe's `export_epochs` by step. Raises UserError where the training ends before one of them."""
-    found: dict[int, Callable[[], object]] = {}
-    for epoch in work.config.export_epochs:
-        step, folder = epoch * loop.per_epoch, work.folder.encoder_after(epoch)
-        if step > loop.total_steps:
-            rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
-            raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
-        encoder, name = problem.model.encoder, work.folder.path.name
-        found[step] = partial(export_encoder, encoder, work.recipe, epoch, folder, name)
     return found
 
 

@@ -1,1 +1,1 @@
-"""Charts of a report."""
+"""The charts of both pages, as inline SVG."""

@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.metrics_log import read_values
 from reports.records.rows import Row
@@ -25,21 +27,25 @@ class Curve(NamedTuple):
 
 def score_curve(row: Row, metric: str) -> Curve | None:
     """Return `metric` over the epochs that all of the row's seeds evaluated; None without such epochs."""
-    by_seed = [read_values(RunFolder(run.folder).metrics, metric) for run in row.runs]
-    epochs = sorted(set.intersection(*(set(values) for values in by_seed)))
-    if not epochs:
+    by_seed = [_logged(run.folder, metric) for run in row.runs]
+    values = pd.concat(by_seed, axis=1, join="inner").sort_index()
+    if values.empty:
         return None
-    at = [[values[epoch] for values in by_seed] for epoch in epochs]
-    return Curve(epochs, [*map(statistics.fmean, at)], [*map(min, at)], [*map(max, at)])
+    means = values.apply(statistics.fmean, axis=1)
+    return Curve(*(one.tolist() for one in (values.index, means, values.min(axis=1), values.max(axis=1))))
 
 
 def loss_curve(folder: Path) -> Curve | None:
     """Return the training loss over epochs, at most 300 points: each the mean of a stretch, the band its range."""
-    values = sorted(read_values(RunFolder(folder).metrics, "loss").items())
-    if not values:
+    values = _logged(folder, "loss").sort_index()
+    if values.empty:
         return None
     size = math.ceil(len(values) / MOST_POINTS)
-    stretches = [values[start : start + size] for start in range(0, len(values), size)]
-    losses = [[loss for _, loss in stretch] for stretch in stretches]
-    epochs = [statistics.fmean(epoch for epoch, _ in stretch) for stretch in stretches]
-    return Curve(epochs, [*map(statistics.fmean, losses)], [*map(min, losses)], [*map(max, losses)])
+    stretch = [place // size for place in range(len(values))]
+    epochs, losses = values.index.to_series().groupby(stretch), values.groupby(stretch)
+    means = (grouped.agg(statistics.fmean) for grouped in (epochs, losses))
+    return Curve(*(one.tolist() for one in (*means, losses.min(), losses.max())))
+
+
+def _logged(folder: Path, name: str) -> pd.Series[float]:
+    return pd.Series(read_values(RunFolder(folder).metrics, name), dtype=float)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.catalogue.tasks import Metric
 from reports.charts.svg import SERIES
+from reports.leaderboard.lines import Measured
 from reports.tables.cells import join_spread, spread_parts
-from reports.tables.lines import Entry
 from reports.text import one_line
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.4, 1.2)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 LONGEST_IN_TWO_COLUMNS = 20
 MOST_ROWS = 12
-"""In one chart; more could not be told apart."""
+"""How many rows one chart shows at most; more could not be told apart."""
 MOST_GROUPS = 4
-"""Of one task that get charts."""
+"""How many groups of one task get charts of their own."""
 
 
 class Look(NamedTuple):
@@ -68,6 +68,6 @@ def _legend_columns(names: Sequence[str]) -> int:
     return 2 if max(map(len, map(short, names)), default=0) <= LONGEST_IN_TWO_COLUMNS else 1
 
 
-def said(entry: Entry, metric: Metric) -> str:
+def said(entry: Measured, metric: Metric) -> str:
     """Return the score as the table has it."""
     return join_spread(*spread_parts(entry.row.last(metric.name)))

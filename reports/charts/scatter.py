@@ -10,11 +10,11 @@ from benchmarks.catalogue.tasks import Metric
 from benchmarks.runs.record import RunRecord
 from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, said, short
 from reports.charts.svg import INK, Chart, inline
-from reports.compare.verdict import Verdict
-from reports.leaderboard import Group, Section
+from reports.compare.early_verdict import Verdict
+from reports.leaderboard.board import Group, Section
+from reports.leaderboard.lines import Measured
 from reports.records.find import FoundRun
 from reports.tables.cells import fixed, gpu_hours
-from reports.tables.lines import Entry
 from reports.text import one_line
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ RING = Look(INK, "o", "-")
 BAR: dict[str, Any] = {"ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6, "linestyle": "none", "zorder": 4}
 
 
-class Point(NamedTuple):
+class Gain(NamedTuple):
     """A difference to the baseline, at the size of the model."""
 
-    entry: Entry
+    entry: Measured
     parameters_millions: float
     delta: float
     below: float
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 def gain_by_size(sections: Sequence[Section], baseline: str | None) -> list[Chart]:
     """Return the chart of differences to the baseline by model size, a series for each task and encoder."""
-    series: dict[str, list[Point]] = {}
+    series: dict[str, list[Gain]] = {}
     for section in sections:
         for entry in section.entries:
             if (point := _gain(entry)) is not None:
@@ -65,16 +65,16 @@ def gain_by_size(sections: Sequence[Section], baseline: str | None) -> list[Char
     return [Chart(title, caption, inline(figure, "chart-gain", title, one_line(told)))]
 
 
-def _gain(entry: Entry) -> Point | None:
+def _gain(entry: Measured) -> Gain | None:
     comparison, reports = entry.comparison, [record.load_report for record in entry.row.records]
     parameters = reports[0].parameters if reports and reports[0] else None
     if comparison.delta is None or parameters is None:
         return None
     low, high = comparison.interval[:2] if comparison.interval else (comparison.delta, comparison.delta)
-    return Point(entry, parameters / 1e6, comparison.delta, comparison.delta - low, high - comparison.delta)
+    return Gain(entry, parameters / 1e6, comparison.delta, comparison.delta - low, high - comparison.delta)
 
 
-def _gain_series(axes: Axes, name: str, points: Sequence[Point], look: Look) -> None:
+def _gain_series(axes: Axes, name: str, points: Sequence[Gain], look: Look) -> None:
     ordered = sorted(points, key=lambda point: point.parameters_millions)
     x, y = [point.parameters_millions for point in ordered], [point.delta for point in ordered]
     bars = [[point.below for point in ordered], [point.above for point in ordered]]
@@ -84,7 +84,7 @@ def _gain_series(axes: Axes, name: str, points: Sequence[Point], look: Look) -> 
 
 def score_by_cost(
     group: Group,
-    entries: Sequence[Entry],
+    entries: Sequence[Measured],
     metric: Metric,
     styles: Mapping[str, Look],
     known: Mapping[str, FoundRun],
@@ -114,7 +114,7 @@ def score_by_cost(
     return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(told)))]
 
 
-def _hours(entry: Entry, known: Mapping[str, FoundRun], on_gpu: bool) -> float:
+def _hours(entry: Measured, known: Mapping[str, FoundRun], on_gpu: bool) -> float:
     """Return the hours of a run on average, with those of every pretraining and training that led to its encoder."""
     records = entry.row.records
     names = {entry.row.encoder.sha256 or "", *(name for record in records for name in record.parents)}

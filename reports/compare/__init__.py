@@ -1,1 +1,1 @@
-"""Like for like: differences with their intervals, two sides next to each other, verdicts."""
+"""Comparisons of rows: which are like for like, differences with intervals, by class, by image, two sides, signals."""

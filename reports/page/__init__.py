@@ -1,1 +1,1 @@
-"""The report as one HTML page."""
+"""The leaderboard and the comparison as self-contained HTML pages."""

@@ -1,1 +1,1 @@
-"""Run records as rows over seeds, and whether they still say what their runs wrote."""
+"""Find run records, judge whether they can be reported, and gather them into rows over seeds."""

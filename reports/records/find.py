@@ -30,8 +30,8 @@ class FoundRun:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run lies, and what the announcement that led there calls its encoder."""
+class Candidate:
+    """A folder that may hold a run, and what the announcement that led there calls its encoder."""
 
     folder: Path
     label: str | None = None
@@ -43,7 +43,7 @@ class LeftOut:
 
     where: str
     kind: str
-    """The short reason that is counted: failed, damaged, ..."""
+    """The short reason by which such records are counted, such as `failed` or `damaged`."""
     detail: str
     label: str | None = None
     """The encoder's name, where the record could be read."""
@@ -82,12 +82,12 @@ def _expand(argument: str) -> list[Path]:
     return paths
 
 
-def _candidates(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
+def _candidates(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
     """Yield run folders below `path`. A .json file that is no announcement is a mistake only when it was `given`."""
     if path.is_file():
         yield from _announced(path, given=given)
     elif (path / RECORD).exists() or any((path / name).exists() for name in REMNANTS):
-        yield Place(path)
+        yield Candidate(path)
     elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
         try:
             children = sorted(path.iterdir())
@@ -99,9 +99,9 @@ def _candidates(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
                 yield from _candidates(child, given=False)
 
 
-def _announced(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
+def _announced(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
     if path.name == RECORD and given:
-        yield Place(path.parent)
+        yield Candidate(path.parent)
         return
     try:
         folder = follow(path)
@@ -112,7 +112,7 @@ def _announced(path: Path, *, given: bool) -> Iterator[Place | LeftOut]:
             yield LeftOut(str(path), "damaged", "neither a record nor an announcement: not valid JSON")
         return
     if (folder / RECORD).exists():
-        yield Place(folder, announced_label(path))
+        yield Candidate(folder, announced_label(path))
     else:
         yield LeftOut(str(path), "no record", f"it announces {folder}, where no {RECORD} lies")
 
@@ -125,7 +125,7 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _take(candidate: Place | LeftOut, findings: Findings, seen: set[tuple[Path, str | None]]) -> None:
+def _take(candidate: Candidate | LeftOut, findings: Findings, seen: set[tuple[Path, str | None]]) -> None:
     if isinstance(candidate, LeftOut):
         findings.left_out.append(candidate)
         return

@@ -1,1 +1,1 @@
-"""Rows as tables: columns, cells, and the formats without pictures."""
+"""Tables of columns and cells, and the formats made of them that have no pictures: text, Markdown, LaTeX, data."""

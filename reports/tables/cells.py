@@ -5,13 +5,9 @@ from __future__ import annotations
 import shlex
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 
-from benchmarks.config import digest_of, recipe_names
-from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.runs.record import LoadReport, RunRecord
 from reports.records.rows import Row, Spread
-from reports.text import count
 
 Parts = tuple[str, ...]
 
@@ -37,25 +33,6 @@ def join_spread(mean: str, std: str, n: str) -> str:
 def join_delta(delta: str, low: str, high: str, note: str, _: str) -> str:
     interval = f"{delta} [{low}, {high}]" if low else delta
     return ", ".join(part for part in (interval, note) if part)
-
-
-@cache
-def _named_architectures() -> dict[str, str]:
-    return {digest_of(find_architecture(name)): name for name in recipe_names("encoders")}
-
-
-def architecture_name(architecture: Architecture) -> str:
-    """Return our own name for an architecture where we have one, else timm's with a mark of its arguments.
-
-    The image size has a column of its own and does not make another architecture.
-    """
-    others = {name: value for name, value in architecture.arguments.items() if name != "img_size"}
-    architecture = architecture.model_copy(update={"arguments": others})
-    digest = digest_of(architecture)
-    if digest in _named_architectures():
-        return _named_architectures()[digest]
-    changed = len(others) + (architecture.norm_eps is not None)
-    return f"{architecture.name} ({count(changed, 'argument')}, {digest[:6]})" if changed else architecture.name
 
 
 def coverage(row: Row) -> str:

@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple
 
 from benchmarks.catalogue.tasks import Metric, Task
 from benchmarks.runs.record import RunRecord
+from reports.leaderboard.lines import Line, Measured, Published
+from reports.records.architectures import architecture_name
 from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
-from reports.tables.lines import Cell, Entry, Line, Quoted
 from reports.text import one_line
 
 NONE = "–"  # noqa: RUF001 (an en dash: nothing to show)
@@ -42,24 +43,24 @@ class Column:
 
     title: str
     fields: tuple[Field, ...]
-    parts: Callable[[Entry], Parts]
+    parts: Callable[[Measured], Parts]
     block: Block
     join: Callable[..., str] = lambda text: text
-    quoted: Callable[[Quoted], Parts] | None = None
+    published: Callable[[Published], Parts] | None = None
     """The parts of a published result; None: it has none."""
     numeric: bool = False
     """Whether the cell is a number, set flush right."""
     optional: bool = False
     """Whether people are spared it in a table where no line has it."""
 
-    def cell(self, parts: Parts) -> Cell:
-        """Return what is shown for `parts`: one line, never empty for people."""
-        lines = tuple(map(one_line, parts))
-        return Cell(lines, self.join(*lines) or NONE)
-
-    def text(self, line: Line) -> str:
-        """Return the cell of a line as people read it."""
-        return line.cell(self).text
+    def cell(self, line: Line) -> tuple[Parts, str]:
+        """Return a line's parts, each on one line, and the text that people read, which is never empty."""
+        if isinstance(line, Measured):
+            parts = self.parts(line)
+        else:
+            parts = self.published(line) if self.published else ("",) * len(self.fields)
+        parts = tuple(map(one_line, parts))
+        return parts, self.join(*parts) or NONE
 
 
 def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> list[Column]:
@@ -88,7 +89,7 @@ def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
             lambda entry: cells.spread_parts(entry.row.last(name)),
             last,
             cells.join_spread,
-            quoted=lambda quote: (quote.value(name), "", ""),
+            published=lambda result: (result.value(name), "", ""),
             numeric=True,
         ),
         Column(
@@ -103,7 +104,7 @@ def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
 
 
 def _delta_column(metric: Metric, baseline: str) -> Column:
-    def parts(entry: Entry) -> Parts:
+    def parts(entry: Measured) -> Parts:
         comparison = entry.comparison
         low, high = comparison.interval[:2] if comparison.interval else (None, None)
         numbers = (fixed(number, 2, "+") for number in (comparison.delta, low, high))
@@ -114,38 +115,40 @@ def _delta_column(metric: Metric, baseline: str) -> Column:
     fields = (*(Field(name, float) for name in numbers), Field("delta_note"), Field("baseline"))
     title = f"Δ {metric.name} to {baseline} ({unit}), 95 % interval"
     return Column(
-        title, fields, parts, "scores", cells.join_delta, quoted=lambda quote: ("", "", "", quote.comparison.note, "")
+        title,
+        fields,
+        parts,
+        "scores",
+        cells.join_delta,
+        published=lambda result: ("", "", "", result.comparison.note, ""),
     )
 
 
 def _column(
     title: str,
     field: Field,
-    block: Block,
     value: Callable[[Row], str],
-    quoted: Callable[[Quoted], object] | None = None,
+    published: Callable[[Published], object] | None = None,
     *,
+    block: Block = "settings",
     optional: bool = False,
 ) -> Column:
-    """Return a column of one field; `quoted` takes it from a published result, None where it is not told."""
+    """Return a column of one field; `published` takes it from a published result, None where it is not told."""
 
-    def of_quote(quote: Quoted) -> Parts:
-        found = quoted(quote) if quoted else None
+    def of_row(entry: Measured) -> Parts:
+        return (value(entry.row),)
+
+    def of_published(result: Published) -> Parts:
+        found = published(result) if published else None
         return ("" if found is None else str(found),)
 
     number = field.type is not str
-    return Column(
-        title,
-        (field,),
-        lambda entry: (value(entry.row),),
-        block,
-        quoted=of_quote,
-        numeric=number,
-        optional=optional,
-    )
+    return Column(title, (field,), of_row, block, published=of_published, numeric=number, optional=optional)
 
 
-KIND = Column("Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", quoted=lambda quote: (quote.kind,))
+KIND = Column(
+    "Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", published=lambda result: (result.kind,)
+)
 
 TASK = Column(
     "Task",
@@ -153,11 +156,11 @@ TASK = Column(
     lambda entry: (entry.row.task, str(entry.row.conditions.task_version)),
     "provenance",
     lambda name, version: f"{name}, version {version}" if version else name,
-    quoted=lambda quote: (quote.first.task, ""),
+    published=lambda result: (result.first.task, ""),
 )
 
 ENCODER = Column(
-    "Encoder", (Field("encoder"),), lambda entry: (entry.name,), "scores", quoted=lambda quote: (quote.name,)
+    "Encoder", (Field("encoder"),), lambda entry: (entry.name,), "scores", published=lambda result: (result.name,)
 )
 
 
@@ -174,78 +177,63 @@ SETTINGS = [
         lambda entry: (entry.row.encoder.method, entry.row.encoder.init_stage),
         "settings",
         _join_start,
-        quoted=lambda quote: (quote.first.method, quote.first.init_stage or ""),
+        published=lambda result: (result.first.method, result.first.init_stage or ""),
     ),
-    _column("Loaded (%)", Field("load_coverage_percent", float), "settings", cells.coverage),
+    _column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
     _column(
         "Architecture",
         Field("architecture"),
-        "settings",
-        lambda row: cells.architecture_name(row.architecture),
-        lambda quote: quote.first.backbone,
+        lambda row: architecture_name(row.architecture),
+        lambda result: result.first.backbone,
     ),
-    _column(
-        "Parameters (M)",
-        Field("parameters_millions", float),
-        "settings",
-        cells.parameters_millions,
-        optional=True,
-    ),
+    _column("Parameters (M)", Field("parameters_millions", float), cells.parameters_millions, optional=True),
     _column(
         "Pretraining (epochs)",
         Field("pretrain_epochs", int),
-        "settings",
         lambda row: "" if row.encoder.epochs is None else str(row.encoder.epochs),
-        lambda quote: quote.first.pretrain_epochs,
+        lambda result: result.first.pretrain_epochs,
     ),
     _column(
         "Image (px)",
         Field("image_size_px", int),
-        "settings",
         lambda row: str(row.conditions.image_size_px),
-        lambda quote: quote.first.image_size_px,
+        lambda result: result.first.image_size_px,
     ),
     _column(
         "Recipe",
         Field("recipe"),
-        "settings",
         lambda row: row.recipe.name,
-        lambda quote: quote.first.variant or quote.first.protocol,
+        lambda result: result.first.variant or result.first.protocol,
     ),
     _column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
-        "settings",
         lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
         optional=True,
     ),
     _column(
         "Time per run (s)",
         Field("seconds_per_run", float),
-        "settings",
         lambda row: cells.mean((record.seconds for record in row.records), 1),
     ),
     _column(
         "Images/s",
         Field("images_per_second", float),
-        "settings",
         lambda row: cells.mean((record.images_per_second for record in row.records), 1),
     ),
     _column(
         "Time per step (ms)",
         Field("step_milliseconds", float),
-        "settings",
         lambda row: cells.mean(map(cells.step_milliseconds, row.records), 1),
         optional=True,
     ),
     _column(
         "GFLOPs per image",
         Field("gflops_per_image", float),
-        "settings",
         lambda row: cells.mean(map(cells.gflops_per_image, row.records), 3),
         optional=True,
     ),
-    _column("Runs", Field("runs", int), "settings", lambda row: str(len(row.runs))),
+    _column("Runs", Field("runs", int), lambda row: str(len(row.runs))),
 ]
 
 
@@ -263,7 +251,7 @@ def _arguments(row: Row) -> str:
 
 
 def _told(title: str, field: str, value: Callable[[Row], str]) -> Column:
-    return _column(title, Field(field), "provenance", value)
+    return _column(title, Field(field), value, block="provenance")
 
 
 PROVENANCE = [
@@ -287,12 +275,12 @@ PROVENANCE = [
     _told("Peak memory (MB)", "peak_memory_mb", each(_peak)),
     _told("Attempts", "attempts", each(lambda record: str(record.attempts))),
     _told("Finished", "finished_at", each(lambda record: record.finished_at or "")),
-    _column("Source", Field("source"), "provenance", lambda _: "", lambda quote: quote.source),
+    _column("Source", Field("source"), lambda _: "", lambda result: result.source, block="provenance"),
     _column(
         "Read in the source",
         Field("verified"),
-        "provenance",
         lambda _: "",
-        lambda quote: "yes" if all(one.verified for one in quote.references) else "no",
+        lambda result: "yes" if all(one.verified for one in result.references) else "no",
+        block="provenance",
     ),
 ]

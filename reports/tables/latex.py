@@ -7,24 +7,27 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.leaderboard import Leaderboard, Section
-from reports.notes import words
+import pandas as pd
+from rich.cells import cell_len
+
+from reports.leaderboard.board import Leaderboard
+from reports.leaderboard.notes import words
 from reports.tables.columns import NONE, Column
-from reports.tables.lines import Line
-from reports.tables.render import headed
-from reports.text import one_line, width
+from reports.tables.table import Table, tables_of
+from reports.text import one_line
 
 HEAD = r"""% Made by mimbench. The tables hold the digits of every other format. They need:
 % \usepackage{array,booktabs,longtable}
 """
 BEYOND_LATIN = "% Some names go beyond Latin letters: compile with LuaLaTeX or XeLaTeX, and a font that has them."
 MOST_LINES = 50
-"""Of text, in a table that floats; a longer one is a longtable, which goes on over pages."""
+"""A table with more lines of text than this does not float: it is a longtable, which goes on over pages."""
 LINE = 80
-"""So many characters of script size stand on a line of LaTeX's own text width, 345 pt; a gap counts for GAP of them."""
+"""How many characters of script size stand on a line of LaTeX's own text width, 345 pt."""
 GAP = 1.5
+"""How many characters the gap between two columns takes."""
 LONGEST_PIECE = 12
-"""So many characters of a word may stand without a place to break it."""
+"""A word with more characters than this gets places where a line may break it."""
 SMALL = r"\scriptsize\setlength{\tabcolsep}{3pt}"
 ACROSS = r"@{}>{\raggedright\arraybackslash}p{\linewidth}@{}"
 TIE = "\N{NO-BREAK SPACE}"
@@ -80,37 +83,38 @@ def to_latex(board: Leaderboard) -> str:
     """Return two tables per task, scores and settings, with the reported rows below a rule of their own."""
     told = words(board)
     lines = [f"% {one_line(told.account)}"]
-    for section in board.sections:
-        scores = section.in_blocks("scores")
-        settings = [scores[0], *section.in_blocks("settings")]
-        lines += _table(section, scores, "scores") + _table(section, settings, "settings")
+    for table in tables_of(board):
+        scores = table.in_blocks("scores")
+        settings = [scores[0], *table.in_blocks("settings")]
+        lines += _tables(table, scores, "scores") + _tables(table, settings, "settings")
     lines += [f"% {one_line(note)}" for note in told.notes]
     body = "\n".join(lines) + "\n"
     beyond = any(char > "\u024f" and char.isalpha() for char in body)
     return HEAD + (f"{BEYOND_LATIN}\n" if beyond else "") + body
 
 
-def _table(section: Section, columns: Sequence[Column], what: str) -> list[str]:
+def _tables(table: Table, columns: Sequence[Column], what: str) -> list[str]:
     """Return a table, or several with the first column in common where one would be too wide for the paper."""
-    parts = _parted([_Width.of(column, section.lines) for column in columns])
+    task = table.section.task
+    parts = _parted([_Width.of(column, table.texts[column.title]) for column in columns])
     lines = []
     for number, widths in enumerate(parts, start=1):
         told = f"{what} ({number} of {len(parts)})" if len(parts) > 1 else what
-        label = f"tab:{section.task.name}-{what}" + (f"-{number}" if number > 1 else "")
-        lines += _one_table(section, widths, f"{section.task.name}, {told}: {section.task.dataset}", label)
+        label = f"tab:{task.name}-{what}" + (f"-{number}" if number > 1 else "")
+        lines += _one_table(table, widths, f"{task.name}, {told}: {task.dataset}", label)
     return lines
 
 
-def _one_table(section: Section, widths: Sequence[_Width], words: str, label: str) -> list[str]:
-    columns = [one.column for one in widths]
+def _one_table(table: Table, widths: Sequence[_Width], words: str, label: str) -> list[str]:
+    titles = [one.column.title for one in widths]
     caption = rf"\caption{{{latex(words)}}}\label{{{label}}}"
-    head = [r"\toprule", _row([column.title for column in columns])]
+    head = [r"\toprule", _row(titles)]
     body = []
-    for heading, members in headed(section):
-        told = rf"\emph{{{breakable(heading)}}}"
-        body += [r"\midrule", rf"\multicolumn{{{len(columns)}}}{{{ACROSS}}}{{{told}}} \\"]
-        body += [_row([column.text(line) for column in columns]) for line in members]
-    if _height(section, widths) > MOST_LINES:
+    for part in table.bodies:
+        told = rf"\emph{{{breakable(part.heading)}}}"
+        body += [r"\midrule", rf"\multicolumn{{{len(titles)}}}{{{ACROSS}}}{{{told}}} \\"]
+        body += map(_row, part.texts[titles].itertuples(index=False, name=None))
+    if _height(table, widths) > MOST_LINES:
         opening = [rf"\begingroup{SMALL}", rf"\begin{{longtable}}{{{_alignment(widths)}}}"]
         closing = [r"\bottomrule", r"\end{longtable}", r"\endgroup", ""]
         return [*opening, rf"{caption}\\", *head, r"\endfirsthead", *head, r"\endhead", *body, *closing]
@@ -126,8 +130,7 @@ class _Width(NamedTuple):
     wanted: float
 
     @classmethod
-    def of(cls, column: Column, lines: Sequence[Line]) -> _Width:
-        texts = [column.text(line) for line in lines]
+    def of(cls, column: Column, texts: pd.Series[str]) -> _Width:
         needed = max(_room(piece) for text in (column.title, *texts) for piece in _unbroken(text))
         return cls(column, needed, max(needed, min(LINE / 3, *map(_room, texts))))
 
@@ -152,12 +155,10 @@ def _sizes(widths: Sequence[_Width]) -> list[float]:
     return [one.needed + spare * (one.wanted - one.needed) for one in widths]
 
 
-def _height(section: Section, widths: Sequence[_Width]) -> int:
+def _height(table: Table, widths: Sequence[_Width]) -> int:
     """Return about how many lines of text the table takes."""
-    sizes = _sizes(widths)
-    texts = [[one.column.text(line) for one in widths] for line in section.lines]
-    rows = [max(math.ceil(_room(text) / size) for text, size in zip(row, sizes, strict=True)) for row in texts]
-    return sum(rows) + sum(math.ceil(len(heading) / LINE) for heading, _ in headed(section))
+    cells = table.texts[[one.column.title for one in widths]].map(_room) / _sizes(widths)
+    return int(cells.map(math.ceil).max(axis=1).sum()) + sum(math.ceil(len(one.heading) / LINE) for one in table.bodies)
 
 
 def _alignment(widths: Sequence[_Width]) -> str:
@@ -172,7 +173,7 @@ def _alignment(widths: Sequence[_Width]) -> str:
 
 def _room(text: str) -> float:
     """Return how many characters of usual width take the place of `text`."""
-    return width(text) + 0.5 * sum(char.isupper() or char in "mw@+=%<>" for char in text)
+    return cell_len(text) + 0.5 * sum(char.isupper() or char in "mw@+=%<>" for char in text)
 
 
 def _unbroken(text: str) -> list[str]:

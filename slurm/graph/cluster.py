@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from benchmarks.config import Config, read_yaml, validate
+from benchmarks.config import Config, validate
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.training import Count, Positive
+from benchmarks.yaml_files import read_yaml, to_yaml
 
 CLUSTERS = Path(__file__).parent.parent / "clusters"
 
@@ -63,7 +63,7 @@ class AnyCluster(Config):
 
     def to_yaml(self) -> str:
         """Return the file with every field; it can be loaded again."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        return to_yaml(self.model_dump(mode="json", exclude_none=True))
 
 
 class LocalCluster(AnyCluster):

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from benchmarks.config import Config, apply_overrides, digest_of, read_yaml, validate
+from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.training import Count
+from benchmarks.yaml_files import read_yaml, to_yaml
 
 # Names become parts of file names, of job names and of `a.b=c` overrides.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -122,7 +122,7 @@ class PipelineFile(Config):
 
     def to_yaml(self) -> str:
         """Return the resolved file; the text can be submitted again and has the same id."""
-        return yaml.safe_dump(self.resolved(), sort_keys=False)
+        return to_yaml(self.resolved())
 
 
 def read_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:

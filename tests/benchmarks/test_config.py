@@ -10,8 +10,9 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from benchmarks.config import Config, Recipe, apply_overrides, digest_of, load_recipe, placement, read_yaml, validate
+from benchmarks.config import Config, Recipe, apply_overrides, digest_of, load_recipe, placement, validate
 from benchmarks.errors import UserError
+from benchmarks.yaml_files import read_yaml
 
 
 class Schedule(Config):

@@ -145,7 +145,7 @@ def test_parts_that_do_not_fit_are_named(recipe: str, overrides: list[str], word
 def problem_of(encoder: str, image_size_px: int) -> MaskedImageModelling:
     overrides = [f"encoder={encoder}", f"image_size_px={image_size_px}", "training.device=cpu"]
     recipe = load_recipe(PretrainRecipe, "pretrain", "simmim_swin_base_192_100ep", overrides)
-    return MaskedImageModelling(recipe.config, 0, Files(Path(), [], [], Fingerprint(0, "content", "")))
+    return MaskedImageModelling(recipe, 0, Files(Path(), [], [], Fingerprint(0, "content", "")))
 
 
 @pytest.mark.parametrize(("encoder", "size"), [("simmim_vit_base", 224), ("swin_tiny_window6", 192)])

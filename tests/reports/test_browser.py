@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reports.leaderboard import Request, make
-from reports.page.page import to_html
+from reports.leaderboard.board import Request, make
+from reports.page.leaderboard import to_html
 from tests.reports import browser, factory
 from tests.reports.hostile import NAMES, hostile_runs
 

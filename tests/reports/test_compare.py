@@ -12,7 +12,8 @@ import pytest
 import scipy.stats
 
 from benchmarks.runs.record import RecipeUse, parse_record
-from reports.compare.differences import Comparison, bootstrap, compare, difference, recipe_changes
+from reports.compare.like_for_like import compare, recipe_changes
+from reports.compare.score_difference import Comparison, bootstrap, difference
 from reports.records.rows import Row, TransferRun
 from tests.reports import factory
 

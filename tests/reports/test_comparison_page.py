@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reports.compare.side_by_side import side_by_side
-from reports.compare.side_by_side_page import to_html
+from reports.compare.two_sides import side_by_side
+from reports.page.comparison import to_html
 from tests.reports import browser, factory
 from tests.reports.hostile import NAMES, hostile_runs
 from tests.reports.test_sidebyside import predict

@@ -8,11 +8,13 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from reports.leaderboard import Leaderboard, Request, make
-from reports.tables.data import table, to_csv, to_json, to_parquet
+from reports.leaderboard.board import Leaderboard, Request, make
+from reports.tables.csv_json_parquet import to_csv, to_json, to_parquet, typed_rows
 from reports.tables.latex import to_latex
+from reports.tables.table import tables_of
 from reports.text import one_line
 from tests.libraries import library
 from tests.reports import factory
@@ -51,19 +53,18 @@ def test_json_says_what_was_asked_and_what_was_left_out(study: Leaderboard) -> N
 
 
 def test_parquet_is_read_by_pandas_as_the_same_table(study: Leaderboard) -> None:
-    pandas = library("pandas", "pandas")
-    frame = pandas.read_parquet(io.BytesIO(to_parquet(study)))
+    frame = pd.read_parquet(io.BytesIO(to_parquet(study)))
     assert frame["top1_last_mean"].dtype == float
     found = [
         {name: None if value is None or value != value else value for name, value in row.items()}
         for row in frame.astype(object).to_dict("records")
     ]
-    expected = table(study)
+    expected = typed_rows(study)
     assert found == expected
 
 
 def test_published_numbers_are_of_another_kind_in_every_format(study: Leaderboard) -> None:
-    rows = [row for row in table(study) if row["kind"] == "reported"]
+    rows = [row for row in typed_rows(study) if row["kind"] == "reported"]
     assert {row["task"] for row in rows} == {"imagenet1k"}
     assert all(row["top1_last_n"] is None and row["top1_delta"] is None and row["source"] for row in rows)
     assert {row["delta_note"] for row in rows} == {"reported, not compared"}
@@ -79,31 +80,31 @@ def test_published_numbers_are_shown_as_asked_for(tmp_path: Path) -> None:
 
     def backbones(**asked: object) -> set[object]:
         board = make(Request(runs, "supervised", **asked))  # type: ignore[arg-type]
-        return {quote.first.backbone for section in board.sections for quote in section.quoted}
+        return {quote.first.backbone for section in board.sections for quote in section.published}
 
     assert backbones(references="none") == set()
     assert backbones() == {"Swin-T", "Swin-S", "Swin-B", "Swin-L"}
     assert {"ViT-B", "SwinV2-g"} <= backbones(references="all")
     board = make(Request(runs, references="all"))
-    assert all(one.verified for section in board.sections for quote in section.quoted for one in quote.references)
+    assert all(one.verified for section in board.sections for quote in section.published for one in quote.references)
     board = make(Request(runs, references="all", unverified=True))
-    assert any(quote.first.method == "dino" for section in board.sections for quote in section.quoted)
+    assert any(quote.first.method == "dino" for section in board.sections for quote in section.published)
 
 
 def test_cost_is_told_by_hand(study: Leaderboard) -> None:
     # three seeds on 8 GPUs for 21,600 + 0, 60, 120 s: 8 * 21,660 s = 48.13 h
-    (row,) = (row for row in table(study) if row["encoder"] == "supervised (Swin-T)")
+    (row,) = (row for row in typed_rows(study) if row["encoder"] == "supervised (Swin-T)")
     assert (row["gpu_hours_per_run"], row["parameters_millions"]) == (48.13, 28.3)
-    (digits,) = (row for row in table(study) if row["encoder"] == "simmim")
+    (digits,) = (row for row in typed_rows(study) if row["encoder"] == "simmim")
     assert digits["gpu_hours_per_run"] is None  # on a CPU
 
 
 def test_latex_reads_back_as_the_table(study: Leaderboard) -> None:
     told = latex_cells(to_latex(study))
-    for section in study.sections:
-        for column in section.in_blocks("scores", "settings"):
-            for line in section.lines:
-                assert (column.title, line.name, column.text(line)) in told
+    for table in tables_of(study):
+        for column in table.in_blocks("scores", "settings"):
+            for line, text in zip(table.section.lines, table.texts[column.title], strict=True):
+                assert (column.title, line.name, text) in told
 
 
 def test_latex_sets_hostile_names_as_characters(tmp_path: Path) -> None:
@@ -132,5 +133,5 @@ def plain(text: str) -> str:
 
 
 def test_no_number_is_ever_not_a_number(study: Leaderboard) -> None:
-    values = [value for row in table(study) for value in row.values() if isinstance(value, float)]
+    values = [value for row in typed_rows(study) for value in row.values() if isinstance(value, float)]
     assert all(map(math.isfinite, values))

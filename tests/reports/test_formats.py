@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from rich.cells import cell_len
 
-from reports.leaderboard import Leaderboard, Request, make
-from reports.page.page import to_html
-from reports.tables.data import to_csv
-from reports.tables.render import to_markdown, to_text
-from reports.text import one_line, spreadsheet, width
+from reports.leaderboard.board import Leaderboard, Request, make
+from reports.page.leaderboard import to_html
+from reports.tables.csv_json_parquet import to_csv
+from reports.tables.table import tables_of
+from reports.tables.text_markdown import to_markdown, to_text
+from reports.text import one_line, spreadsheet
 from tests.reports import factory
 from tests.reports.hostile import NAMES as HOSTILE
 from tests.reports.hostile import hostile_runs
@@ -89,11 +91,11 @@ def markdown_rows(text: str) -> list[list[str]]:
 
 
 def test_every_cell_is_the_same_in_text_markdown_and_page(study: Leaderboard) -> None:
-    (section,) = study.sections
+    (table,) = tables_of(study)
     text, marked, page = rows_of_text(to_text(study)), markdown_rows(to_markdown(study)), Page(to_html(study)).rows
-    for entry in section.entries:
-        scores = [column.text(entry) for column in section.in_blocks("scores")]
-        settings = [column.text(entry) for column in section.in_blocks("settings")]
+    for entry, cells in zip(table.section.entries, table.texts.to_dict("records"), strict=True):
+        scores = [cells[column.title] for column in table.in_blocks("scores")]
+        settings = [cells[column.title] for column in table.in_blocks("settings")]
         assert scores in text
         assert [entry.name, *settings] in text
         assert [*scores, *settings] in marked
@@ -102,10 +104,10 @@ def test_every_cell_is_the_same_in_text_markdown_and_page(study: Leaderboard) ->
 
 def test_csv_parts_are_the_digits_people_see(study: Leaderboard) -> None:
     lines = list(csv.DictReader(io.StringIO(to_csv(study))))
-    (section,) = study.sections
-    for line, entry in zip(lines, section.entries, strict=True):
-        for column in section.columns:
-            shown = set(re.findall(r"[-+]?\d+\.\d+", column.text(entry)))
+    (table,) = tables_of(study)
+    for line, cells in zip(lines, table.texts.to_dict("records"), strict=True):
+        for column in table.columns:
+            shown = set(re.findall(r"[-+]?\d+\.\d+", cells[column.title]))
             parts = set(re.findall(r"[-+]?\d+\.\d+", " ".join(line[name] for name, _ in column.fields)))
             assert shown == parts
 
@@ -131,7 +133,7 @@ def test_text_columns_are_aligned_and_no_name_is_cut(hostile: Leaderboard) -> No
     text = to_text(hostile)
     for name in HOSTILE:
         assert one_line(name) in text
-    columns = {width(line[: line.index("(n = 3)")]) for line in visible(text).splitlines() if "(n = 3)" in line}
+    columns = {cell_len(line[: line.index("(n = 3)")]) for line in visible(text).splitlines() if "(n = 3)" in line}
     assert len(columns) == 1  # in both groups: their longest name is the same
     assert not any(ord(char) < 32 for char in text.replace("\n", ""))
     assert "\u202e" not in text
@@ -141,7 +143,7 @@ def test_text_pads_wide_characters_by_two_cells(tmp_path: Path) -> None:
     for name in ("日本", "abcd"):
         factory.write(tmp_path, factory.transfer(name, encoder=factory.encoder(name)))
     rows = [line for line in to_text(board(tmp_path, None)).splitlines() if line.startswith(("日本", "abcd"))]
-    starts = {width(line[: line.index("90.00")]) for line in rows if "90.00" in line}
+    starts = {cell_len(line[: line.index("90.00")]) for line in rows if "90.00" in line}
     assert len(starts) == 1
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import mimbench
 from benchmarks.encoders import find_architecture
-from reports.leaderboard import Request, make
+from reports.leaderboard.board import Request, make
 from reports.records.integrity import altered
-from reports.tables.data import table
+from reports.tables.csv_json_parquet import typed_rows
 from tests.reports import factory
 from tests.reports.test_rows import collected, reasons
 from tests.runs import only_run, record_of
@@ -26,7 +26,7 @@ def test_what_a_real_transfer_leaves_is_believed(transfer_command: list[str], tm
     assert altered(folder, record_of(folder)) is None
     board = make(Request((str(runs),)))
     assert board.left_out == ()
-    (row,) = table(board)
+    (row,) = typed_rows(board)
     # embed_dim 32, depths 2 2 2 2: counted by timm itself
     from timm import create_model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.leaderboard import Request, make
+from reports.leaderboard.board import Request, make
 from reports.tables.latex import BEYOND_LATIN, to_latex
 from tests.reports import factory
 from tests.reports.hostile import NAMES, hostile_runs

@@ -7,13 +7,14 @@ import io
 from pathlib import Path
 
 from benchmarks.runs.record import MetricValue, TaskUse
-from reports.leaderboard import Leaderboard, Request, build
-from reports.page.page import to_html
+from reports.leaderboard.board import Leaderboard, Request, build
+from reports.page.leaderboard import to_html
+from reports.records.collect import collect
 from reports.records.find import find_runs
-from reports.records.rows import collect
 from reports.tables.columns import NONE
-from reports.tables.data import to_csv
-from reports.tables.render import to_markdown, to_text
+from reports.tables.csv_json_parquet import to_csv
+from reports.tables.table import tables_of
+from reports.tables.text_markdown import to_markdown, to_text
 from tests.reports import factory
 
 ONCE = {"top1": MetricValue(last=71.5), "top5": MetricValue(last=90.25), "ece": MetricValue(last=3.125)}
@@ -24,8 +25,8 @@ def board(runs: Path) -> Leaderboard:
 
 
 def titles(found: Leaderboard, *blocks: str) -> list[str]:
-    (section,) = found.sections
-    return [column.title for column in section.columns if column.block in blocks]
+    (table,) = tables_of(found)
+    return [column.title for column in table.columns if column.block in blocks]
 
 
 def test_metrics_without_a_best_epoch_show_none(tmp_path: Path) -> None:
@@ -33,9 +34,8 @@ def test_metrics_without_a_best_epoch_show_none(tmp_path: Path) -> None:
     found = board(tmp_path)
     (line,) = csv.DictReader(io.StringIO(to_csv(found)))
     assert (line["top1_last_mean"], line["top1_best_mean"], line["images_per_second"]) == ("71.50", "", "")
-    (section,) = found.sections
-    best = next(column for column in section.columns if column.title == "top1 best epoch (%)")
-    assert best.text(section.entries[0]) == NONE
+    (table,) = tables_of(found)
+    assert list(table.texts["top1 best epoch (%)"]) == [NONE]
     assert "71.50 (n = 1)" in to_text(found)
 
 

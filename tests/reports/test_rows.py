@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import announce
-from reports.notes import account
+from reports.records.collect import Collected, collect
 from reports.records.find import find_runs
-from reports.records.rows import Collected, collect, parents_nearby, spread
+from reports.records.pretrainings import parents_nearby
+from reports.records.rows import spread
 from tests.reports import factory
 
 
@@ -35,7 +36,7 @@ def test_the_study_of_13_runs_adds_up(runs: Path) -> None:
         ("supervised", "digits_finetune", [0, 1, 2]),
     ]
     assert len(found.pretrainings) == 1
-    assert account(found) == (
+    assert found.account == (
         "13 records found: 10 transfer runs in 4 rows; 1 pretraining run; 2 left out (1 failed, 1 still started)."
     )
 

@@ -11,9 +11,9 @@ import scipy.stats
 
 import mimbench
 from benchmarks.runs.record import MetricValue, TaskUse
-from reports.compare.classes import ByClass
-from reports.compare.side_by_side import side_by_side, sign_flip_p
-from reports.compare.side_by_side_text import to_text
+from reports.compare.by_class import ByClass
+from reports.compare.two_sides import side_by_side, sign_flip_p
+from reports.tables.comparison_text import to_text
 from tests.reports import factory
 
 IMAGES = [(f"test/{label}/{number}.png", label) for label in ("cat", "dog", "owl") for number in range(10)]

@@ -10,9 +10,9 @@ import scipy.stats
 
 import mimbench
 from benchmarks.runs.record import MetricValue
-from reports.compare.correlation import spearman
-from reports.compare.verdict import published
-from reports.leaderboard import Request, make
+from reports.compare.early_verdict import published
+from reports.compare.rank_correlation import spearman
+from reports.leaderboard.board import Request, make
 from tests.reports import factory
 
 

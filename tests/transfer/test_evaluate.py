@@ -10,8 +10,8 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score, top_k_accuracy_score
 from torch import Tensor
 
-from transfer.classification.evaluate import Evaluation
-from transfer.classification.metrics import by_frequency, calibration_error, per_class, top1_accepted, top_k
+from transfer.predictions.evaluation import Evaluation
+from transfer.predictions.metrics import by_frequency, calibration_error, per_class, top1_accepted, top_k
 
 
 def predictions(classes: int, images: int = 500, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -28,7 +28,7 @@ def test_accuracy_and_loss_equal_scikit_learn(classes: int) -> None:
     top5 = 1.0 if classes <= 5 else top_k_accuracy_score(labels, logits, k=5, labels=every)
     assert top_k(logits, labels, 5) == pytest.approx(100 * top5)
     probabilities = logits.double().softmax(1).numpy()
-    loss = Evaluation(logits, labels, torch.arange(500), []).loss
+    loss = Evaluation(logits, labels, torch.arange(500)).loss
     assert loss == pytest.approx(log_loss(labels, probabilities, labels=every), rel=1e-5)
 
 

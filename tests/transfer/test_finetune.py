@@ -20,9 +20,9 @@ from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
-from transfer.classification import problem as transfer_problem
-from transfer.classification.evaluate import Evaluation, evaluate
 from transfer.encoder.references import resolve
+from transfer.predictions import classifying
+from transfer.predictions.evaluation import Evaluation, evaluate
 
 
 def transfer(command: list[str], encoder: object, runs: Path, *more: str) -> Path:
@@ -113,7 +113,7 @@ def test_a_stop_during_an_evaluation_does_not_wait_for_its_end_and_loses_no_step
             os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(transfer_problem, "evaluate", stopped)
+    monkeypatch.setattr(classifying, "evaluate", stopped)
     runs = tmp_path / "stopped"
     command = [*transfer_command, "--encoder", "random:digits_swin", "--runs", str(runs)]
     assert mimbench.main(command) == mimbench.INTERRUPTED

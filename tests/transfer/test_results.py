@@ -15,16 +15,16 @@ import mimbench
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.image_source import ImageFiles
 from tests.runs import only_run, record_of
-from transfer.classification.evaluate import Evaluation
-from transfer.classification.results import declared, further_scores
 from transfer.images.labelled import LabelledImages, TestSet
+from transfer.predictions.evaluation import Evaluation
+from transfer.predictions.results import declared, further_scores
 from transfer.scores import metric_values
 
 NOTHING = LabelledImages((), ImageFiles(Path(), []), [])
 
 
 def evaluation(predicted: list[int], labels: list[int], positions: list[int]) -> Evaluation:
-    return Evaluation(torch.eye(10)[predicted], torch.tensor(labels), torch.tensor(positions), [])
+    return Evaluation(torch.eye(10)[predicted], torch.tensor(labels), torch.tensor(positions))
 
 
 def test_reassessed_labels_are_found_by_position() -> None:

@@ -20,12 +20,12 @@ from transfer.images.labelled import ClassificationSets
 from transfer.images.read import read_classification_data
 
 PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
-    "finetune": (FinetuneRecipe, "transfer.classification.finetune:finetune"),
-    "linear": (LinearRecipe, "transfer.classification.linear:linear_probe"),
-    "attentive": (AttentiveRecipe, "transfer.classification.attentive:attentive_probe"),
+    "finetune": (FinetuneRecipe, "transfer.classification.finetune:Finetuning"),
+    "linear": (LinearRecipe, "transfer.classification.linear:LinearProbing"),
+    "attentive": (AttentiveRecipe, "transfer.classification.attentive:AttentiveProbing"),
     "knn": (KnnRecipe, "transfer.classification.knn:nearest_neighbours"),
 }
-"""The recipe of each protocol, and the function that carries it out."""
+"""The recipe of each protocol, and the problem that it trains; nearest neighbours train nothing, and are a function."""
 
 
 class ClassificationAdapter:
@@ -43,6 +43,9 @@ class ClassificationAdapter:
         return read_classification_data(recipe.data, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:
+        from transfer.run import train_transfer  # torch, only now that there is work
+
         module, _, name = PROTOCOLS[transfer.work.config.protocol][1].partition(":")
-        record: RunRecord = getattr(importlib.import_module(module), name)(transfer)  # torch, only now
+        protocol = getattr(importlib.import_module(module), name)
+        record: RunRecord = train_transfer(transfer, protocol) if isinstance(protocol, type) else protocol(transfer)
         return record

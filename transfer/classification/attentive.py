@@ -15,22 +15,14 @@ from torch import Tensor, nn
 
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
-from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.classification.evaluate import Predictions
-from transfer.classification.problem import ClassificationProblem
+from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import AttentiveRecipe
-from transfer.classification.trained import train_classifier
 from transfer.encoder.features import FrozenEncoder, chosen_layers
 from transfer.encoder.model import build_model
 
 
-def attentive_probe(transfer: Transfer) -> RunRecord:
-    """Train an attentive probe on a frozen encoder and return the completed record."""
-    return train_classifier(transfer, AttentiveProbing)
-
-
-class AttentiveProbing(ClassificationProblem[AttentiveRecipe]):
+class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
     """An attentive probe as a problem for the training loop."""
 
     model: AttentiveProbe
@@ -49,12 +41,6 @@ class AttentiveProbing(ClassificationProblem[AttentiveRecipe]):
         """The probe alone: the encoder does not change."""
         return self.model.head
 
-    def outputs(self, images: Tensor) -> list[Tensor]:
-        return [self.model(images)]
-
-    def predict(self, images: Tensor) -> Predictions:
-        return Predictions(self.model(images))
-
 
 class AttentiveProbe(nn.Module):
     """A frozen encoder, attention pooling of its patch tokens, and a linear classifier."""
@@ -70,7 +56,10 @@ class AttentiveProbe(nn.Module):
             width, num_heads=recipe.heads, mlp_ratio=recipe.mlp_ratio, norm_layer=nn.LayerNorm, pool_type="token"
         )
         self.head = nn.Sequential(nn.LayerNorm(width), pool, nn.Linear(width, classes))
-        self.head.apply(lambda module: _init(module, recipe.init_std))
+        for module in self.head.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=recipe.init_std)
+                nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(pool.latent, std=recipe.init_std)
         with torch.no_grad():  # as V-JEPA does in the first block of a pooler
             pool.proj.weight.div_(math.sqrt(2))
@@ -81,9 +70,3 @@ class AttentiveProbe(nn.Module):
         (tokens,) = self.encoder.patches(images)
         logits: Tensor = self.head(tokens.float())
         return logits
-
-
-def _init(module: nn.Module, std: float) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=std)
-        nn.init.zeros_(module.bias)

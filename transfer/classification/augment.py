@@ -8,8 +8,10 @@ import torch
 from timm.data import Mixup, create_transform
 from torchvision.transforms import InterpolationMode, v2
 
-from benchmarks.engine.samples.images import Transform
+from benchmarks.engine.samples.images import ImageSamples, Transform
 from transfer.classification.recipe import Augmentation, ClassificationRecipe, TrainedRecipe
+from transfer.encoder.adapted import Plan
+from transfer.images.labelled import LabelledImages
 
 
 def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
@@ -45,6 +47,12 @@ def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Seq
         ]
     )
     return transform
+
+
+def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: Plan) -> ImageSamples:
+    """Return test images as the encoder of a plan sees them; one that cannot be read is left out, and named."""
+    transform = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std)
+    return ImageSamples(images.source, images.labels, transform, channels=plan.architecture.in_chans, replace=False)
 
 
 def mixing(augmentation: Augmentation, num_classes: int) -> Mixup | None:

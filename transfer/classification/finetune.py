@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.families.table import family_of
-from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.classification.evaluate import Predictions
-from transfer.classification.problem import ClassificationProblem
+from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import FinetuneRecipe
-from transfer.classification.trained import train_classifier
-from transfer.encoder.export import export_finetuned
 from transfer.encoder.model import build_model
 
 
-def finetune(transfer: Transfer) -> RunRecord:
-    """Fine-tune an encoder and return the completed record."""
-    return train_classifier(transfer, Finetuning)
-
-
-class Finetuning(ClassificationProblem[FinetuneRecipe]):
+class Finetuning(ImageClassifying[FinetuneRecipe]):
     """Fine-tuning as a problem for the training loop."""
 
     def __init__(self, transfer: Transfer) -> None:
@@ -50,9 +38,6 @@ class Finetuning(ClassificationProblem[FinetuneRecipe]):
         layers = family_of(self.model).layers()
         return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
 
-    def outputs(self, images: Tensor) -> list[Tensor]:
-        return [self.model(images)]
-
     def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)
         if self._average is not None:
             self._average.update(self.model)
@@ -69,8 +54,5 @@ class Finetuning(ClassificationProblem[FinetuneRecipe]):
         """The weights that count: the moving average where there is one."""
         return self.model if self._average is None else self._average.module
 
-    def predict(self, images: Tensor) -> Predictions:
-        return Predictions(self.evaluated(images))
-
-    def export(self, folder: Path, run_id: str, epochs: int) -> EncoderManifest:
-        return export_finetuned(self.evaluated, self.plan, self.transfer, epochs, folder, run_id)
+    def trained_encoder(self) -> nn.Module:
+        return self.evaluated

@@ -7,7 +7,7 @@ Source: Wu et al. 2018 (arXiv 1805.01978), with the settings of DINO (Caron et a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,26 +15,25 @@ from torch.nn.functional import normalize
 
 from benchmarks import ranks
 from benchmarks.engine.device import autocast, choose_device, peak_memory_mb
+from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.processes.exchange import gathered, joined
-from benchmarks.engine.samples.images import Batch, ImageSamples
-from benchmarks.engine.samples.loaders import evaluation_loader
+from benchmarks.engine.samples.images import Batch
 from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.engine.watch.stop import StopRequest
-from benchmarks.errors import UserError, WorkFailed
+from benchmarks.errors import UserError
 from benchmarks.runs.folder import Run
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.classification.augment import test_transform
-from transfer.classification.evaluate import Evaluation
-from transfer.classification.metrics import top_k
+from transfer.classification.augment import test_samples
 from transfer.classification.recipe import KnnRecipe
-from transfer.classification.results import declared, further_scores, scores_of, write_csv, write_results
 from transfer.encoder.adapted import Plan
 from transfer.encoder.features import OUTPUT, FrozenEncoder
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
+from transfer.predictions.evaluation import Evaluation
+from transfer.predictions.metrics import top_k
+from transfer.predictions.results import declared, further_scores, scores_of, write_csv, write_results
 from transfer.run import open_transfer
 from transfer.scores import metric_values
 
@@ -101,8 +100,7 @@ def _check_counts(recipe: KnnRecipe, images: int) -> None:
             raise UserError.about(field, max(counts), rule, f"set {field} to less")
 
 
-@dataclass(frozen=True)
-class _Features:
+class _Features(NamedTuple):
     """Normalised features [N, D] of images, with labels [N] and positions [N] in the list of files."""
 
     features: Tensor
@@ -111,8 +109,7 @@ class _Features:
 
 
 def _joined(parts: Sequence[_Features]) -> _Features:
-    columns = zip(*((part.features, part.labels, part.positions) for part in parts), strict=True)
-    return _Features(*(torch.cat(column) for column in columns))
+    return _Features(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 class _Extraction:
@@ -126,34 +123,20 @@ class _Extraction:
 
     def stream(self, images: LabelledImages, title: str) -> Iterator[_Features]:
         """Yield the features of this rank's readable images, batch by batch."""
-        inference, normalisation = self.recipe.inference, self.plan.normalisation
-        transform = test_transform(self.recipe, normalisation.mean, normalisation.std)
-        channels = self.plan.architecture.in_chans
-        samples = ImageSamples(images.source, images.labels, transform, channels=channels, replace=False)
-        loader = evaluation_loader(samples, inference.batch_size, inference.workers, self.device.type == "cuda")
-        with ProgressReport(title, len(loader), "batch") as progress:
-            for done, batch in enumerate(loader, start=1):
-                self.unreadable.note(batch.unreadable)
-                if len(batch.labels):
-                    yield self._features(batch)
-                progress.show(done)
+        samples = test_samples(images, self.recipe, self.plan)
+        walk = Walk(self.encoder, samples, self.device, self.recipe.inference, self.unreadable, bar=title)
+        return map(self._features, walk)
 
     @torch.inference_mode()
     def _features(self, batch: Batch) -> _Features:
         with autocast(self.device, self.recipe.inference):
-            (found,) = self.encoder.pooled(batch.images.to(self.device, non_blocking=True), self.recipe.pooling)
-        return _Features(normalize(found.float(), dim=1), batch.labels.to(self.device), batch.positions)
+            (found,) = self.encoder.pooled(batch.images, self.recipe.pooling)
+        return _Features(normalize(found.float(), dim=1), batch.labels, batch.positions)
 
     def all_of(self, images: LabelledImages) -> _Features:
         """Return the features of every rank's images, in the order of the file list."""
-        mine = [
-            _Features(each.features.cpu(), each.labels.cpu(), each.positions)
-            for each in self.stream(images, "test images")
-        ]
-        parts = [part for found in gathered(mine) for part in found]
-        if not parts:
-            raise WorkFailed("no test image could be read:\n    " + "\n    ".join(self.unreadable.names[:20]))
-        whole = _joined(parts)
+        mine = [_Features(*(column.cpu() for column in part)) for part in self.stream(images, "test images")]
+        whole = _joined([part for found in gathered(mine) for part in found])
         order = whole.positions.argsort()
         return _Features(whole.features[order].to(self.device), whole.labels[order], whole.positions[order])
 
@@ -163,7 +146,6 @@ class _Extraction:
         for chunk in _chunks(self.stream(self.transfer.data.train, "training images")):
             neighbours.add(chunk.features, chunk.labels)
         neighbours.merge(gathered((neighbours.similarity.cpu(), neighbours.labels.cpu())))
-        self.unreadable.note([text for names in gathered(self.unreadable.names) for text in names])
         return neighbours
 
 
@@ -191,12 +173,8 @@ def _measure(extraction: _Extraction, run: Run) -> None:
     measured = zip(data.test_sets.items(), others, strict=True)
     further = {name: further_scores(other, test_set) for (name, test_set), other in measured}
     write_results(run.folder, final, data, further)
-    every_k = (
-        (k, top_k(test.logits, test.labels, 1), top_k(test.logits, test.labels, 5)) for k, (test, *_) in found.items()
-    )
-    write_csv(
-        run.folder.neighbours, ("k", "top1", "top5"), ((k, f"{top1:.4f}", f"{top5:.4f}") for k, top1, top5 in every_k)
-    )
+    rows = ((k, *(f"{top_k(test.logits, test.labels, n):.4f}" for n in (1, 5))) for k, (test, *_) in found.items())
+    write_csv(run.folder.neighbours, ("k", "top1", "top5"), rows)
     run.complete(
         metrics=metric_values(transfer.task, (), scores_of(final, transfer) | declared(further, transfer.task)),
         peak_memory_mb=peak_memory_mb(extraction.device),
@@ -212,5 +190,5 @@ def _by_k(
     found = {}
     for k in sorted({recipe.k, *recipe.other_k}):
         logits = torch.split(neighbours.logits(k, recipe.temperature, classes).float().cpu(), sizes)
-        found[k] = [Evaluation(part, test.labels, test.positions, []) for part, test in zip(logits, tests, strict=True)]
+        found[k] = [Evaluation(part, test.labels, test.positions) for part, test in zip(logits, tests, strict=True)]
     return found

@@ -10,26 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.samples.images import Batch
 from benchmarks.runs.folder import RunFolder
-from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.classification.evaluate import RANKED, Evaluation, Predictions
-from transfer.classification.problem import ClassificationProblem
+from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import LinearRecipe
-from transfer.classification.results import write_csv
-from transfer.classification.trained import train_classifier
 from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of, chosen_layers
 from transfer.encoder.model import build_model
+from transfer.predictions.evaluation import RANKED, Predictions
+from transfer.predictions.results import write_csv
 
 BATCH_NORM_EPS = 1e-6  # MAE's
 
 
-def linear_probe(transfer: Transfer) -> RunRecord:
-    """Train linear classifiers on a frozen encoder and return the completed record."""
-    return train_classifier(transfer, LinearProbing)
-
-
-class LinearProbing(ClassificationProblem[LinearRecipe]):
+class LinearProbing(ImageClassifying[LinearRecipe]):
     """Classifiers on frozen features as a problem for the training loop."""
 
     model: LinearProbe
@@ -55,13 +49,15 @@ class LinearProbing(ClassificationProblem[LinearRecipe]):
         found: list[Tensor] = self.model(images)
         return found
 
-    def predict(self, images: Tensor) -> Predictions:
-        every = self.model(images)
+    def predict(self, batch: Batch) -> Predictions:
+        every = self.model(batch.images)
         ranked = [logits.topk(min(RANKED, self.classes), dim=1).indices for logits in every]
         return Predictions(every[self._scored], torch.stack(ranked, dim=1))
 
-    def write_results(self, folder: RunFolder, final: Evaluation) -> None:
-        """Write the score of every layer. The best of them was chosen on the test set, and is marked so."""
+    def write_results(self, folder: RunFolder) -> None:
+        """Write the score of every layer too. The best of them was chosen on the test set, and is marked so."""
+        super().write_results(folder)
+        final = self.final()
         assert final.layers is not None
         hits = final.layers == final.labels[:, None, None]
         top1 = (100 * hits[:, :, 0].double().mean(dim=0)).tolist()

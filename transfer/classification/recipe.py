@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from benchmarks.config import Config
 from benchmarks.inference import Inference
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
+from transfer.encoder.sizes import EncoderSizes, Pooling
 from transfer.images.recipe import ClassificationData
 
 
@@ -33,21 +34,6 @@ class Augmentation(Config):
     @property
     def mixes(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0
-
-
-class EncoderSizes(Config):
-    """How the encoder is built, whatever the task."""
-
-    image_size_px: Count
-    """Side of the images it is trained on."""
-    window_size: Count | tuple[Count, Count] | None = None
-    """Of windowed transformers, in patches; [rows, columns] where it is no square; null keeps the encoder's own."""
-    patch_size_px: Count | None = None
-    """null keeps the encoder's own; to another one, the patch embedding is resized."""
-    in_chans: Literal[1, 3] | None = None
-    """1 reads images in grey, 3 in colour; null keeps the encoder's own."""
-    table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
-    """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
 
 
 class ClassificationRecipe(EncoderSizes):
@@ -85,10 +71,6 @@ class FinetuneRecipe(TrainedRecipe):
     """Give every block of a BEiT or SimMIM ViT its own copy of the position table that all blocks share."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and export a moving average of the weights, updated after every step; null evaluates the weights."""
-
-
-Pooling = Literal["class-token", "mean", "class-token-and-mean"]
-"""From tokens to one vector. In an encoder without a class token, the mean of the patches stands in for it."""
 
 
 class LinearRecipe(TrainedRecipe):
@@ -143,8 +125,3 @@ class KnnRecipe(ClassificationRecipe):
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
     pooling: Pooling = "class-token"
     inference: Inference = Inference()
-
-
-def given_by(recipe: Config) -> frozenset[str]:
-    """Return the names of timm's arguments that a recipe sets, and that need no longer be assumed."""
-    return frozenset({"window_size"} if getattr(recipe, "window_size", None) is not None else ())

@@ -37,9 +37,10 @@ class DetectionAdapter:
         return found
 
     def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.detection.train import detect  # torch and the engine, only now that there is work
+        from transfer.detection.train import Detection  # torch and the engine, only now that there is work
+        from transfer.run import train_transfer
 
-        return detect(transfer)
+        return train_transfer(transfer, Detection)
 
 
 def require_engine(recipe: DetectionRecipe) -> None:

@@ -8,8 +8,8 @@ from pydantic import Field, Tag, model_validator
 
 from benchmarks.config import Config, kind_or, placement
 from benchmarks.training import Count, NotNegative, Positive, Share, Training
-from transfer.classification.recipe import EncoderSizes
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
+from transfer.encoder.sizes import EncoderSizes
 
 Engine = Literal["torchvision", "detectron2"]
 Norm = Literal["none", "BN", "SyncBN", "LN", "GN"]

@@ -10,9 +10,9 @@ from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import sized
 from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
-from transfer.classification.recipe import EncoderSizes
 from transfer.encoder.adapted import Plan
 from transfer.encoder.loading import is_head
+from transfer.encoder.sizes import EncoderSizes
 
 
 def export_finetuned(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.errors import UserError
 from benchmarks.families.family import TOKENS
 from benchmarks.families.table import family_of
-from transfer.classification.recipe import Pooling
+from transfer.encoder.sizes import Pooling
 
 OUTPUT = 0
 """The number of the encoder's own output, after its last norm; blocks count from 1."""

@@ -12,11 +12,11 @@ from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_named
 from benchmarks.runs.record import LoadReport
-from transfer.classification.recipe import EncoderSizes, given_by
 from transfer.encoder.adapted import Plan, plan_encoder
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.loading import load_encoder, random_report
 from transfer.encoder.references import Source
+from transfer.encoder.sizes import EncoderSizes, given_by
 
 
 class Loaded(NamedTuple):

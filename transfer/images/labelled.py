@@ -20,6 +20,9 @@ class LabelledImages:
     source: ImageSource
     labels: Sequence[int]
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     def select(self, positions: Sequence[int]) -> LabelledImages:
         """Return the images at these positions."""
         return LabelledImages(self.classes, self.source.select(positions), [self.labels[at] for at in positions])

@@ -34,9 +34,10 @@ class SegmentationAdapter:
         return read_scenes(root, data.train_split, data.test_split, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.segmentation.train import segment  # torch and mmseg, only now that there is work
+        from transfer.run import train_transfer  # torch and mmseg, only now that there is work
+        from transfer.segmentation.train import Segmentation
 
-        return segment(transfer)
+        return train_transfer(transfer, Segmentation)
 
 
 def _unloadable() -> list[str]:

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no whole image."""
 MASK_MODES = ("1", "L", "P", "I", "I;16")
 READERS = 16
 SHOWN = 5

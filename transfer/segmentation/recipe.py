@@ -8,7 +8,7 @@ from pydantic import Field
 
 from benchmarks.config import Config, placement
 from benchmarks.training import Count, NotNegative, Positive, Share, Span, Training
-from transfer.classification.recipe import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes
 
 
 class SegmentationData(Config):

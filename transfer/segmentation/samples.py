@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from benchmarks.engine.samples.loaders import SampleKey
-from benchmarks.engine.samples.unreadable import UnusableError, next_usable
-from benchmarks.engine.seeding import derive, seeded
-from transfer.segmentation.data import UNREADABLE, Pair, Scenes
+from benchmarks.engine.samples.seeded import S, SeededSamples, the_one
+from benchmarks.engine.samples.unreadable import UnusableError, damage_named
+from benchmarks.engine.seeding import derive
+from transfer.segmentation.data import Pair, Scenes
 from transfer.segmentation.plan import IGNORED, Pipeline
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Sample(NamedTuple):
+class SceneSample(NamedTuple):
     """A training image [3, h, w] uint8 BGR with its SegDataSample, and the files that failed on the way to it."""
 
     image: Tensor
@@ -29,55 +29,50 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...]
 
 
-class Batch(NamedTuple):
+class SceneBatch(NamedTuple):
     """Images and SegDataSamples as mmseg's data preprocessor takes them, and names of unreadable files met."""
 
     inputs: list[Tensor]
     data_samples: list[Any]
     unreadable: list[str]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> SceneBatch:
         """Return the batch with images and masks on the device."""
         images = [image.to(device, non_blocking=True) for image in self.inputs]
         return self._replace(inputs=images, data_samples=[each.to(device) for each in self.data_samples])
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Put samples into one batch; they are stacked on the device."""
-    failed = [text for sample in samples for text in sample.unreadable]
-    return Batch([sample.image for sample in samples], [sample.target for sample in samples], failed)
+class _Scenes(SeededSamples[Pair, "Scene", S]):
+    """Images with their masks."""
+
+    num_classes: int
+
+    def read(self, item: Pair) -> Scene:
+        return read_scene(item, self.num_classes)
 
 
-class TrainingScenes(Dataset[Sample]):
+class TrainingScenes(_Scenes[SceneSample]):
     """Augmented training images; one that cannot be used gives the next one that can, and is named."""
 
-    collate = staticmethod(collate)
+    @staticmethod
+    def collate(samples: list[SceneSample]) -> SceneBatch:
+        """Put samples into one batch; they are stacked on the device."""
+        failed = [text for sample in samples for text in sample.unreadable]
+        return SceneBatch([sample.image for sample in samples], [sample.target for sample in samples], failed)
 
     def __init__(self, pairs: Sequence[Pair], pipeline: Pipeline, num_classes: int, seed: int, patience: int) -> None:
         """`patience`: how many unusable images in a row are skipped before a blank one is returned."""
-        self.pairs, self.num_classes, self.seed, self.patience = list(pairs), num_classes, seed, patience
-        self.transform = built(pipeline)
+        super().__init__(pairs, seed, patience)
+        self.num_classes, self.transform = num_classes, built(pipeline)
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, key: SampleKey) -> Sample:
-        with seeded(derive(self.seed, "sample", *key)):
-            return self._sample(key.position)
-
-    def _sample(self, first: int) -> Sample:
-        failed: list[str] = []
-        scene = next_usable(self.pairs, first, self.patience, lambda pair: read_scene(pair, self.num_classes), failed)
-        if scene is None:
-            scene = Scene(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8), self.pairs[first])
-        return self._packed(scene, failed)
-
-    def _packed(self, scene: Scene, failed: list[str]) -> Sample:
+    def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneSample:
+        black, unlabelled = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8)
+        scene = found or Scene(black, unlabelled, self.items[position])
         packed = self.transform({**scene.results(), "gt_seg_map": scene.labels, "seg_fields": ["gt_seg_map"]})
-        return Sample(packed["inputs"], packed["data_samples"], tuple(failed))
+        return SceneSample(packed["inputs"], packed["data_samples"], tuple(failed))
 
 
-class EvaluationSample(NamedTuple):
+class SceneViews(NamedTuple):
     """A test image as each pipeline gives it, its labels [H, W] uint8 at their own size; no views where unusable."""
 
     position: int
@@ -85,38 +80,31 @@ class EvaluationSample(NamedTuple):
     labels: Tensor
     unreadable: list[str]
 
-    def to(self, device: torch.device) -> EvaluationSample:
+    def to(self, device: torch.device) -> SceneViews:
         """Return the sample with its labels on the device; views follow in mmseg's data preprocessor."""
         return self._replace(labels=self.labels.to(device, non_blocking=True))
 
 
-class EvaluationScenes(Dataset[EvaluationSample]):
-    """Test images, each by one pipeline or by several."""
+class EvaluationScenes(_Scenes[SceneViews]):
+    """Test images, each by one pipeline or by several. Their sizes differ, so that they do not stack."""
+
+    collate = staticmethod(the_one)
 
     def __init__(self, data: Scenes, pipelines: Sequence[Pipeline]) -> None:
-        self.pairs, self.num_classes = data.test, len(data.classes)
-        folder = data.root / "images"
+        super().__init__(data.test)
+        self.num_classes, folder = len(data.classes), data.root / "images"
         self.names = [pair.image.relative_to(folder).with_suffix("").as_posix() for pair in data.test]
         """Of the images, as SPLIT/NAME."""
         self.transforms = [built(pipeline) for pipeline in pipelines]
 
-    @staticmethod
-    def collate(samples: list[EvaluationSample]) -> EvaluationSample:
-        """Return the one sample: images of different sizes do not stack."""
-        (sample,) = samples
-        return sample
+    def seed_of(self, key: SampleKey) -> int:
+        return derive(0, "test", key.position)
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, key: SampleKey) -> EvaluationSample:
-        try:
-            scene = read_scene(self.pairs[key.position], self.num_classes)
-        except UnusableError as fault:
-            return EvaluationSample(key.position, [], torch.empty(0, 0, dtype=torch.uint8), [str(fault)])
-        with seeded(derive(0, "test", key.position)):
-            views = [transform(scene.results()) for transform in self.transforms]
-        return EvaluationSample(key.position, views, torch.from_numpy(scene.labels), [])
+    def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneViews:
+        if found is None:
+            return SceneViews(position, [], torch.empty(0, 0, dtype=torch.uint8), failed)
+        views = [transform(found.results()) for transform in self.transforms]
+        return SceneViews(position, views, torch.from_numpy(found.labels), failed)
 
 
 @dataclass(frozen=True)
@@ -149,12 +137,9 @@ def read_scene(pair: Pair, num_classes: int) -> Scene:
 
 
 def _open(path: Any, mode: str | None) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.convert(mode) if mode else image.copy()
-    except UNREADABLE as error:
-        raise UnusableError(f"{path}: {type(error).__name__}: {error}") from None
+    with damage_named(path), Image.open(path) as image:
+        image.load()
+        return image.convert(mode) if mode else image.copy()
 
 
 def built(pipeline: Pipeline) -> Transform:

@@ -1,53 +1,49 @@
-"""One segmentation run: an encoder with fresh heads, trained, evaluated, exported."""
+"""Segmentation as a kind of transfer: an encoder with fresh heads, its loss, and the classes of test pixels."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from benchmarks import ranks
-from benchmarks.engine.device import choose_device
+from benchmarks.engine.evaluation import SHOWN
 from benchmarks.engine.flops import forward_flops
-from benchmarks.engine.loop import Loop, Problem
-from benchmarks.engine.processes.exchange import joined
-from benchmarks.engine.samples.loaders import steps_per_epoch
-from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.files import write_atomically
-from benchmarks.runs.folder import Run
-from benchmarks.runs.record import MetricValue, RunRecord
+from benchmarks.engine.processes.exchange import gathered
+from benchmarks.engine.watch.progress import EvaluationLines
+from benchmarks.errors import WorkFailed
+from benchmarks.files import make_folder, write_atomically
+from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
-from transfer.encoder.export import export_finetuned
 from transfer.encoder.layer_decay import groups_around
-from transfer.encoder.references import Source
-from transfer.run import open_transfer
-from transfer.scores import metric_values
-from transfer.segmentation.data import Scenes
-from transfer.segmentation.evaluate import Evaluation, evaluate
-from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms
+from transfer.run import TransferProblem
+from transfer.segmentation.model import build_segmenter, fit_batch_norms
 from transfer.segmentation.plan import Pipeline
 from transfer.segmentation.recipe import SegmentationRecipe
-from transfer.segmentation.samples import Batch, EvaluationScenes, TrainingScenes
+from transfer.segmentation.samples import EvaluationScenes, SceneBatch, SceneViews, TrainingScenes
+from transfer.segmentation.scores import Confusion
 
 
-class Segmentation(Problem[Batch]):
+class Segmentation(TransferProblem[SceneBatch, Confusion]):
     """Semantic segmentation as a problem for the training loop."""
 
-    def __init__(self, recipe: SegmentationRecipe, source: Source, data: Scenes, seed: int) -> None:
-        self.recipe, self.data, self.seed = recipe, data, seed
-        self.device = choose_device(recipe.training)
-        self.segmenter: Segmenter = build_segmenter(recipe, source, len(data.classes), seed)
+    recipe: SegmentationRecipe
+
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer)
+        recipe = self.recipe
+        self.segmenter = build_segmenter(recipe, self.source, len(self.data.classes), self.seed)
+        self.plan, self.load_report = self.segmenter.adapted, self.segmenter.load_report
+        self.notes = self.segmenter.plan.notes
         share = recipe.training.batch_size // ranks.world_size()
         self.model: Any = fit_batch_norms(self.segmenter.model, self.device, share).to(self.device)
-        self.parameter_groups = groups_around(
-            self.model, self.segmenter.encoder, recipe.training.weight_decay, recipe.layer_decay
-        )
-        self.unreadable = Unreadable(recipe.data.max_unreadable)
-        """Among the test images; those among the training images are the loop's."""
-        self.last: Evaluation | None = None
+        encoder, weight_decay = self.segmenter.encoder, recipe.training.weight_decay
+        self.parameter_groups = groups_around(self.model, encoder, weight_decay, recipe.layer_decay)
 
     def flops_per_image(self) -> float:
         """Return the FLOPs of a prediction for one training crop."""
@@ -59,74 +55,79 @@ class Segmentation(Problem[Batch]):
         data, pipeline = self.data, self.segmenter.plan.train_pipeline
         return TrainingScenes(data.train, pipeline, len(data.classes), self.seed, self.recipe.data.max_unreadable)
 
-    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
+    def loss(self, batch: SceneBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the weighted sum of all heads' losses, each the mean over the crops' pixels."""
         data = {"inputs": batch.inputs, "data_samples": batch.data_samples}
         losses = self.model.loss(**self.model.data_preprocessor(data, True))
         total: Tensor = self.model.parse_losses(losses)[0]
         return total
 
-    def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
-        """Return the test metrics at a single scale."""
-        self.last = self.measure([self.segmenter.plan.test_pipeline])
-        return self.last.confusion.metrics()
+    def measure(self, pipelines: Sequence[Pipeline] = (), predictions: Path | None = None) -> Confusion:
+        """Segment the test images at their masks' own resolution, at a single scale unless `pipelines` are given.
 
-    def measure(self, pipelines: list[Pipeline], predictions: Path | None = None) -> Evaluation:
-        """Evaluate on the test set. Raises WorkFailed when too many of its images are unusable."""
-        scenes = EvaluationScenes(self.data, pipelines)
-        found = evaluate(self.model, scenes, self.device, self.recipe.training, predictions)
-        self.unreadable.note(found.unreadable)
-        return found
+        With `predictions`, each prediction is written there as NAME.png, numbered as the masks are.
+        """
+        scenes = EvaluationScenes(self.data, pipelines or [self.segmenter.plan.test_pipeline])
+        mine = Confusion.empty(scenes.num_classes, self.device)
 
+        def count(sample: SceneViews) -> None:
+            predicted = predict(self.model, sample.views)
+            mine.add(sample.labels, predicted)
+            if predictions is not None:
+                path = predictions / f"{scenes.names[sample.position]}.png"
+                make_folder(path.parent)
+                Image.fromarray((predicted + 1).to(torch.uint8).cpu().numpy()).save(path)
 
-def segment(transfer: Transfer) -> RunRecord:
-    """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
-    recipe: SegmentationRecipe = transfer.work.config
-    steps_per_epoch(len(transfer.data.train), recipe.training.batch_size)  # refuses a batch larger than the data
-    with joined():
-        problem = Segmentation(recipe, transfer.source, transfer.data, transfer.work.seed)
-        for note in problem.segmenter.plan.notes if ranks.is_main() else ():
-            print(f"note: {note}", file=sys.stderr)
-        with open_transfer(transfer, problem.device, problem.segmenter.load_report, problem.flops_per_image()) as run:
-            _train(problem, transfer, run)
-        return run.record
+        self.walk(scenes, EvaluationLines("tested", len(scenes), "images")).results(count)
+        total = Confusion(torch.stack(gathered(mine.counts.cpu())).sum(dim=0))
+        if not total.counts.any():
+            raise WorkFailed(_nothing_to_score(len(scenes), self.unreadable.names))
+        return total
 
+    def scores(self, found: Confusion) -> dict[str, float]:
+        return found.metrics()
 
-def _train(problem: Segmentation, transfer: Transfer, run: Run) -> None:
-    recipe, folder = problem.recipe, run.folder
-    samples, every = problem.training_samples(), recipe.evaluate_every_steps
-    loop = Loop(problem, samples, recipe.training, run, problem.seed, recipe.data.max_unreadable, every)
-    progress = loop.train()
-    metrics = metric_values(transfer.task, progress.evaluations)
-    if problem.segmenter.plan.multi_scale:
-        metrics["mIoU_ms"] = _multi_scale(problem)
-    final = _final(problem, folder.predicted)
-    if not ranks.is_main():
-        return
-    write_atomically(folder.classes, final.confusion.table(problem.data.classes).encode())
-    epochs = recipe.training.epochs_seen(loop.per_epoch)
-    segmenter = problem.segmenter
-    manifest = export_finetuned(
-        segmenter.encoder, segmenter.adapted, transfer, epochs, folder.encoder, run.record.run_id
-    )
-    unreadable = tuple(dict.fromkeys([*progress.unreadable, *problem.unreadable.names]))
-    run.complete(
-        **loop.summary(),
-        metrics=metrics,
-        exported_sha256=manifest.sha256,
-        data=run.record.data.model_copy(update={"unreadable": unreadable}),
-    )
+    def conclude(self, folder: RunFolder) -> Mapping[str, float]:
+        """Evaluate at several scales, and once more at one where the predictions are wanted as files."""
+        once, testing = {}, self.recipe.testing
+        if scales := self.segmenter.plan.multi_scale:
+            print(f"testing at {len(testing.multi_scale)} scales, mirrored too", file=sys.stderr)
+            once["mIoU_ms"] = self.measure(scales).metrics()["mIoU"]
+        if testing.save_predictions:
+            self.last = self.measure(predictions=folder.predicted)
+        self.final()
+        return once
+
+    def write_results(self, folder: RunFolder) -> None:
+        write_atomically(folder.classes, self.final().table(self.data.classes).encode())
+
+    def trained_encoder(self) -> nn.Module:
+        return self.segmenter.encoder
 
 
-def _final(problem: Segmentation, predictions: Path) -> Evaluation:
-    """Return the last step's evaluation; done again where predictions are wanted, or only the files were missing."""
-    if problem.last is not None and not problem.recipe.testing.save_predictions:
-        return problem.last
-    folder = predictions if problem.recipe.testing.save_predictions else None
-    return problem.measure([problem.segmenter.plan.test_pipeline], folder)
+def _nothing_to_score(images: int, unreadable: list[str]) -> str:
+    """Say why no test pixel counts: files that cannot be read, masks in which nothing is labelled, or both."""
+    labelled = f"{images - len(unreadable)} masks hold no class, only 0, which is ignored"
+    unread = f"{len(unreadable)} could not be used:" if unreadable else "none was unreadable"
+    files = "".join(f"\n    {text}" for text in unreadable[:SHOWN])
+    remedy = "\n  remedy: number the classes in masks from 1, and check data.test_split"
+    return f"no labelled pixel among {images} test images: {labelled}; {unread}{files}{remedy}"
 
 
-def _multi_scale(problem: Segmentation) -> MetricValue:
-    print(f"testing at {len(problem.recipe.testing.multi_scale)} scales, mirrored too", file=sys.stderr)
-    score = problem.measure(problem.segmenter.plan.multi_scale).confusion.metrics()["mIoU"]
-    return MetricValue(last=score)
+def predict(model: Any, views: list[dict[str, Any]]) -> Tensor:
+    """Return the predicted classes [H, W] int64 of one image at its own size, from one view or the mean of several.
+
+    Probabilities are averaged, as mmseg's SegTTAModel does, but one view after the other: 12 views of a large image
+    at 150 classes would need 30 GB at once.
+    """
+    found = None
+    for view in views:
+        (sample,) = model.test_step({"inputs": [view["inputs"]], "data_samples": [view["data_samples"]]})
+        if len(views) == 1:
+            only: Tensor = sample.pred_sem_seg.data[0]
+            return only
+        share = sample.seg_logits.data.float().softmax(dim=0)
+        found = share if found is None else found.add_(share)
+    assert found is not None
+    likeliest: Tensor = found.argmax(dim=0)
+    return likeliest

@@ -30,6 +30,7 @@ class VideoAdapter:
         return read_videos(recipe.data, task.num_classes)
 
     def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.video.train import train_video  # torch, only now that there is work
+        from transfer.run import train_transfer  # torch, only now that there is work
+        from transfer.video.train import VideoClassifying
 
-        return train_video(transfer)
+        return train_transfer(transfer, VideoClassifying)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from benchmarks.config import placement
 from benchmarks.training import Count, Share, Training
-from transfer.classification.recipe import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes
 from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 
 

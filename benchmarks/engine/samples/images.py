@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from benchmarks.engine.samples.loaders import SampleKey
-from benchmarks.engine.seeding import derive, seeded
+from benchmarks.engine.samples.seeded import SeededSamples
+from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.image_source import ImageSource
 
 Transform = Callable[[Any], Tensor]
@@ -54,7 +53,7 @@ def collate(samples: list[tuple[int, Sample]]) -> Batch:
     )
 
 
-class ImageSamples(Dataset[tuple[int, Sample]]):
+class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
     """Images of a source. With `replace`, an unreadable one gives the next readable one; without, no image."""
 
     collate = staticmethod(collate)
@@ -71,37 +70,25 @@ class ImageSamples(Dataset[tuple[int, Sample]]):
         patience: int = 0,
     ) -> None:
         """`patience`: how many unreadable images in a row are skipped before a blank image is returned."""
+        super().__init__(range(len(source)), seed, patience)
         self.source, self.labels, self.transform = source, labels, transform
-        self.channels, self.seed, self.replace, self.patience = channels, seed, replace, patience
+        self.channels, self.replace = channels, replace
 
-    def __len__(self) -> int:
-        return len(self.source)
+    def read(self, item: int) -> tuple[Any, int]:
+        """Return the image at a position of the source, and its label."""
+        with damage_named(self.source.where(item), _words), self.source.open(item) as stream:
+            return read_image(stream, self.channels), self.labels[item] if self.labels is not None else 0
 
-    def __getitem__(self, key: SampleKey) -> tuple[int, Sample]:
-        with seeded(derive(self.seed, "sample", *key)):
-            return key.position, self._sample(key.position)
-
-    def _sample(self, first: int) -> Sample:
-        failed: list[str] = []
-        for candidate in range(first, first + self.patience + 1):
-            position = candidate % len(self.source)
-            label = self.labels[position] if self.labels is not None else 0
-            try:
-                with self.source.open(position) as stream:
-                    image = read_image(stream, self.channels)
-            except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                failed.append(f"{self.source.where(position)}: {_words(error)}")
-            else:
-                return Sample(self.transform(image), label, tuple(failed))
-            if not self.replace:
-                return Sample(None, label, tuple(failed))
-        # The loop stops the run when it counts these files; until then the batch needs an image.
-        return Sample(self.transform(blank_image(self.channels)), 0, tuple(failed))
+    def sample(self, position: int, found: tuple[Any, int] | None, failed: list[str]) -> tuple[int, Sample]:
+        if found is None and not self.replace:
+            return position, Sample(None, 0, tuple(failed))
+        image, label = found or (blank_image(self.channels), 0)
+        return position, Sample(self.transform(image), label, tuple(failed))
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception) -> object:
     # Pillow's own words name the stream's address in memory, which differs from run to run.
-    return f"{type(error).__name__}: {'no image format' if isinstance(error, UnidentifiedImageError) else error}"
+    return "no image format" if isinstance(error, UnidentifiedImageError) else error
 
 
 def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:

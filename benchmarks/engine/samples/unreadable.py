@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
+
+from PIL import Image
 
 from benchmarks.errors import WorkFailed
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow and NumPy raise for a file that is no whole image or array."""
+
 
 class UnusableError(Exception):
     """A sample that cannot be used, as `path: reason`."""
+
+
+@contextlib.contextmanager
+def damage_named(where: object, words: Callable[[Exception], object] = str) -> Iterator[None]:
+    """Raise UnusableError, which names `where`, for a damaged file that is read in the block.
+
+    `words` says what an error is about.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        raise UnusableError(f"{where}: {type(error).__name__}: {words(error)}") from None
 
 
 def next_usable(items: Sequence[T], first: int, patience: int, read: Callable[[T], R], failed: list[str]) -> R | None:

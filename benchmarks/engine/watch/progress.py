@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import ranks
 
 LINE_EVERY_SECONDS = 2.0
+LINE_EVERY_SAMPLES = 250
 
 
 class ProgressReport:
@@ -45,6 +46,23 @@ class ProgressReport:
         if now - self._last_line >= LINE_EVERY_SECONDS or done == self.total:
             self._last_line = now
             print(f"{self.title}: {self.unit} {done}/{self.total}  {text}", file=sys.stderr, flush=True)
+
+
+class EvaluationLines:
+    """Tells, on the main rank, how far an evaluation is that takes one sample at a time on every rank.
+
+    In lines of their own: the bar of a training may be on the terminal.
+    """
+
+    def __init__(self, verb: str, total: int, noun: str) -> None:
+        """The lines read `VERB DONE of TOTAL NOUN`."""
+        self.verb, self.total, self.noun = verb, total, noun
+
+    def show(self, done: int) -> None:
+        """Tell, once in a while, that every rank is done with so many samples."""
+        if ranks.is_main() and done % LINE_EVERY_SAMPLES == 0:
+            over_all = min(done * ranks.world_size(), self.total)
+            print(f"{self.verb} {over_all} of {self.total} {self.noun}", file=sys.stderr, flush=True)
 
 
 def _bar() -> Progress:

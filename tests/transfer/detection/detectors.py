@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
 from tests.transfer.witnesses import randomise
-from transfer.detection.data.samples import Batch, Target
+from transfer.detection.data.samples import PictureBatch, Target
 from transfer.detection.models.build import engine_of
 from transfer.detection.models.detector import Detector
 from transfer.detection.recipe import DetectionRecipe
@@ -41,12 +41,12 @@ def detector(recipe: DetectionRecipe, architecture: Architecture = SWIN, *, mask
     return engine_of(recipe)(recipe, maps, CLASSES, masks).eval()
 
 
-def batch(sizes: list[tuple[int, int]], objects: list[int], *, masks: bool = True) -> Batch:
+def batch(sizes: list[tuple[int, int]], objects: list[int], *, masks: bool = True) -> PictureBatch:
     """Return images (height, width) of noise, each with so many objects; their files are twice as large."""
     torch.manual_seed(1)
     images = [torch.randn(3, *size) for size in sizes]
     targets = [target(size, count, masks) for size, count in zip(sizes, objects, strict=True)]
-    return Batch(images, targets, [])
+    return PictureBatch(images, targets, [])
 
 
 def target(size: tuple[int, int], objects: int, masks: bool = True) -> Target:

@@ -16,7 +16,7 @@ from tests.transfer.detection.conftest import SmallCoco, annotation
 from transfer.detection.data import recipe as data_recipe
 from transfer.detection.data.coco import Picture, read_coco
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, MultiScale
-from transfer.detection.data.samples import Batch, EvaluationPictures, TrainingPictures, read_view
+from transfer.detection.data.samples import EvaluationPictures, PictureBatch, TrainingPictures, read_view
 
 NORMALISATION = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
 JITTER = LargeScaleJitter(size_px=64, copy_paste=0.5)
@@ -30,7 +30,7 @@ def samples(
     return TrainingPictures(pictures, augmentation, NORMALISATION, 5, patience, masks)
 
 
-def same(one: Batch, other: Batch) -> bool:
+def same(one: PictureBatch, other: PictureBatch) -> bool:
     tensors = [
         [*batch.images, *(value for target in batch.targets for value in (target.boxes, target.labels, target.masks))]
         for batch in (one, other)

@@ -13,11 +13,12 @@ from transfer.video.data.augment import Normalise
 from transfer.video.data.augment import test_crops as crops_of_test
 from transfer.video.data.pyav import PyavVideo
 from transfer.video.data.recipe import ClipSampling, ResizedCrop, ShortSideCrop, VideoAugmentation, VideoData
-from transfer.video.data.samples import TestViews, TrainingClips
+from transfer.video.data.samples import ClipForm, TestViews, TrainingClips
 from transfer.video.data.videos import VideoSets, read_videos
 
 NORMALISE = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SAMPLING = ClipSampling(frames=4, stride=2, test_clips=2)
+FORM = ClipForm(SAMPLING, 32, NORMALISE)
 CPU = torch.device("cpu")
 
 
@@ -27,7 +28,7 @@ def found(root: Path) -> VideoSets:
 
 def training(root: Path, augmentation: VideoAugmentation | None = None, patience: int = 0) -> TrainingClips:
     settings = augmentation or VideoAugmentation()
-    return TrainingClips(found(root).train, SAMPLING, settings, 32, NORMALISE, seed=1, patience=patience)
+    return TrainingClips(found(root).train, FORM, settings, 1, patience)
 
 
 def test_batches_are_the_same_with_and_without_workers(videos: Path) -> None:
@@ -65,7 +66,7 @@ def test_a_broken_video_gives_the_next_and_is_named(videos: Path) -> None:
 
 
 def views_of(root: Path, workers: int = 0) -> list:
-    return list(evaluation_loader(TestViews(found(root).test, SAMPLING, 32, NORMALISE), 1, workers, False))
+    return list(evaluation_loader(TestViews(found(root).test, FORM), 1, workers, False))
 
 
 def test_a_broken_test_video_has_no_views(videos: Path) -> None:

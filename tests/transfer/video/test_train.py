@@ -22,11 +22,11 @@ from benchmarks.engine.samples.loaders import SampleKey
 from tests.pretrain.test_resume import wait_for_step
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of, start
 from tests.test_distributed import assert_close_training, finished, launch
-from transfer.classification.evaluate import Evaluation, evaluate
 from transfer.encoder.references import resolve
-from transfer.video import train as video_train
+from transfer.predictions import classifying
+from transfer.predictions.evaluation import Evaluation, evaluate
 from transfer.video.data.augment import Normalise
-from transfer.video.data.samples import TestViews
+from transfer.video.data.samples import ClipForm, TestViews
 from transfer.video.data.videos import read_videos
 from transfer.video.model import build_video_model
 from transfer.video.recipe import VideoRecipe
@@ -98,7 +98,7 @@ def test_the_score_is_of_the_mean_probabilities_of_all_views(video_command: list
     loaded.model.load_state_dict(last_checkpoint(folder).part("model"))
     loaded.model.eval()
     normalise = Normalise(loaded.plan.normalisation.mean, loaded.plan.normalisation.std)
-    samples = TestViews(data.test, recipe.sampling, recipe.image_size_px, normalise)
+    samples = TestViews(data.test, ClipForm(recipe.sampling, recipe.image_size_px, normalise))
     probabilities, labels = [], []
     for position in range(len(samples)):
         video = samples[SampleKey(position, 0)].to(torch.device("cpu"))
@@ -157,7 +157,7 @@ def test_a_stop_during_the_last_evaluation_is_made_up_for_with_all_views(
             os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(video_train, "evaluate", stopped)
+    monkeypatch.setattr(classifying, "evaluate", stopped)
     assert mimbench.main([*command, "--runs", str(tmp_path / "stopped")]) == mimbench.INTERRUPTED
     folder = train(command, tmp_path / "stopped")
     assert_same_training(folder, undisturbed)

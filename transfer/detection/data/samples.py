@@ -11,21 +11,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from benchmarks.encoders import Normalisation
-from benchmarks.engine.samples.loaders import SampleKey
-from benchmarks.engine.samples.unreadable import UnusableError, next_usable
-from benchmarks.engine.seeding import derive, seeded
+from benchmarks.engine.samples.seeded import SeededSamples
+from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.errors import UserError
 from transfer.detection.data.augment import augment_of, resized_for_test
 from transfer.detection.data.coco import Annotation, Picture
 from transfer.detection.data.outlines import Rle, drawn
 from transfer.detection.data.recipe import DetectionAugmentation, LargeScaleJitter, TestResize
 from transfer.detection.data.view import View
-
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no whole image."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Detections:
     """One of the file's size for each box; None from a model without masks."""
 
 
-class Sample(NamedTuple):
+class PictureSample(NamedTuple):
     """A normalised image [3, h, w] float32 with its target, and the files that failed on the way to it."""
 
     image: Tensor | None
@@ -71,32 +66,44 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...]
 
 
-class Batch(NamedTuple):
+class PictureBatch(NamedTuple):
     """Normalised images [3, h, w] float32 of any sizes with their targets, and names of unreadable files met."""
 
     images: list[Tensor]
     targets: list[Target]
     unreadable: list[str]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> PictureBatch:
         """Return the batch with images and targets on the device."""
         images = [image.to(device, non_blocking=True) for image in self.images]
         return self._replace(images=images, targets=[target.to(device) for target in self.targets])
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Put samples into one batch; those without an image are dropped and their files named."""
-    return Batch(
-        [sample.image for sample in samples if sample.image is not None],
-        [sample.target for sample in samples if sample.target is not None],
-        [text for sample in samples for text in sample.unreadable],
-    )
+class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
+    """Images with their objects."""
+
+    masks = False
+    """Whether targets have masks."""
+    normalise: Normalise
+
+    @staticmethod
+    def collate(samples: list[PictureSample]) -> PictureBatch:
+        """Put samples into one batch; those without an image are dropped and their files named."""
+        return PictureBatch(
+            [sample.image for sample in samples if sample.image is not None],
+            [sample.target for sample in samples if sample.target is not None],
+            [text for sample in samples for text in sample.unreadable],
+        )
+
+    def read(self, item: Picture) -> tuple[Picture, View]:
+        return item, read_view(item, self.masks)
+
+    def _sample(self, view: View, picture: Picture, failed: list[str]) -> PictureSample:
+        return PictureSample(self.normalise(view.image), _target(view, picture), tuple(failed))
 
 
-class TrainingPictures(Dataset[Sample]):
+class TrainingPictures(_Pictures):
     """Augmented training images; one that cannot be used gives the next one that can, and is named."""
-
-    collate = staticmethod(collate)
 
     def __init__(
         self,
@@ -111,65 +118,45 @@ class TrainingPictures(Dataset[Sample]):
 
         `masks`: whether targets have them; every object must. Raises UserError for copy-paste without masks.
         """
-        self.pictures, self.seed, self.patience = list(pictures), seed, patience
+        super().__init__(pictures, seed, patience)
         self.masks, self.normalise = masks, Normalise(normalisation)
         self.augment = augment_of(augmentation, self.normalise.mean_colour())
         if isinstance(augmentation, LargeScaleJitter) and augmentation.copy_paste and not masks:
             rule, remedy = "0 without masks: objects are cut out along them", "set augmentation.copy_paste=0"
             raise UserError.about("augmentation.copy_paste", augmentation.copy_paste, rule, remedy)
 
-    def __len__(self) -> int:
-        return len(self.pictures)
+    def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:
+        picture, view = found or self._blank(position)
+        view = self.augment(view, lambda: self._another(failed))
+        return self._sample(view, picture, failed)
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        with seeded(derive(self.seed, "sample", *key)):
-            return self._sample(key.position)
+    def _another(self, failed: list[str]) -> View:
+        """Return an image drawn at random, whose objects may be pasted into another."""
+        position = int(torch.randint(len(self), ()))
+        return (self.usable(position, failed) or self._blank(position))[1]
 
-    def _sample(self, first: int) -> Sample:
-        failed: list[str] = []
-        picture, view = self._readable(first, failed)
-        view = self.augment(view, lambda: self._readable(int(torch.randint(len(self), ())), failed)[1])
-        return Sample(self.normalise(view.image), _target(view, picture), tuple(failed))
-
-    def _readable(self, first: int, failed: list[str]) -> tuple[Picture, View]:
-        """Return the picture at `first`, or the next one that can be read; what cannot is added to `failed`."""
-        found = next_usable(
-            self.pictures, first, self.patience, lambda picture: (picture, read_view(picture, self.masks)), failed
-        )
-        if found is not None:
-            return found
-        blank = self.pictures[first]._replace(annotations=())
+    def _blank(self, position: int) -> tuple[Picture, View]:
+        blank = self.items[position]._replace(annotations=())
         return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
 
 
-class EvaluationPictures(Dataset[Sample]):
+class EvaluationPictures(_Pictures):
     """Test images at their own shape; one that cannot be used is left out of its batch, and named."""
 
-    collate = staticmethod(collate)
-
     def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
-        self.pictures, self.resize, self.normalise = list(pictures), resize, Normalise(normalisation)
+        super().__init__(pictures)
+        self.resize, self.normalise = resize, Normalise(normalisation)
 
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, key: SampleKey) -> Sample:
-        picture = self.pictures[key.position]
-        try:
-            view = read_view(picture, masks=False)
-        except UnusableError as fault:
-            return Sample(None, None, (str(fault),))
-        view = resized_for_test(view, self.resize)
-        return Sample(self.normalise(view.image), _target(view, picture), ())
+    def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:  # noqa: ARG002
+        if found is None:
+            return PictureSample(None, None, tuple(failed))
+        return self._sample(resized_for_test(found[1], self.resize), found[0], failed)
 
 
 def read_view(picture: Picture, masks: bool) -> View:
     """Read an image whole, with its objects and no crowds. Raises UnusableError for damage and another size."""
-    try:
-        with Image.open(picture.path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except UNREADABLE as error:
-        raise UnusableError(f"{picture.path}: {type(error).__name__}: {error}") from None
+    with damage_named(picture.path), Image.open(picture.path) as image:
+        pixels = np.array(image.convert("RGB"))
     if (height_width := pixels.shape[:2]) != (picture.height, picture.width):
         found = f"{height_width[1]}x{height_width[0]}"
         raise UnusableError(f"{picture.path}: {found}, its annotations say {picture.width}x{picture.height}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transfer.detection.data.samples import Batch, Detections, Target
+from transfer.detection.data.samples import Detections, PictureBatch, Target
 from transfer.detection.models.box_masks import encoded_masks
 from transfer.encoder.head_maps import HeadMaps
 
@@ -74,12 +74,12 @@ class Detector(nn.Module, ABC):
         """The encoder as the timm model it is."""
         return self.maps.encoder.backbone
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: PictureBatch) -> Tensor:
         """Return the sum of all losses of a batch."""
         found = self.losses(Images.padded(batch.images), batch.targets)
         return torch.stack([loss.float() for loss in found.values()]).sum()
 
-    def predict(self, batch: Batch) -> list[Detections]:
+    def predict(self, batch: PictureBatch) -> list[Detections]:
         """Return what is found on a batch, in pixels of the images' own sizes."""
         images = Images.padded(batch.images)
         found = self.find(images)

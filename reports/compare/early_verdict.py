@@ -16,10 +16,10 @@ from benchmarks.catalogue.published import Reference, load_references
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import digest_of
 from benchmarks.runs.record import RunRecord
-from reports.compare.correlation import PAIRS_NEEDED, Correlation, spearman
+from reports.compare.rank_correlation import PAIRS_NEEDED, Correlation, spearman
 from reports.records.find import FoundRun
-from reports.records.rows import Row, pretraining_of
-from reports.tables.lines import Entry
+from reports.records.pretrainings import pretraining_of
+from reports.records.rows import Row
 
 NO_PART_OF_A_LOSS = ("encoder", "drop_path_rate", "training", "data")
 """Parts of a pretraining recipe that may differ between losses on the same images."""
@@ -33,18 +33,18 @@ class Signal(NamedTuple):
     kind: str
     """The metric's name in the pretraining's record, or the protocol of a probe."""
     words: str
-    """With what values must share to be compared."""
+    """The signal in words, with what two values of it must share to be compared."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class SignalAndScore:
     """One encoder: its cheap signal and its score."""
 
     name: str
     signal: float
     score: float
     deviation: float | None = None
-    """Of the score over seeds; None for one, and where it was not published."""
+    """The score's standard deviation over seeds; None for one seed, and where it was not published."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Verdict:
     score: str
     among: str
     """What the encoders share."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[SignalAndScore, ...]
 
     @cached_property
     def correlation(self) -> Correlation | None:
@@ -90,18 +90,22 @@ def probes_by_weights(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def verdicts(
     task: Task,
     among: str,
-    entries: Sequence[Entry],
+    named: Sequence[tuple[str, Row]],
     probes: Mapping[str, Sequence[Row]],
     known: Mapping[str, FoundRun],
 ) -> list[Verdict]:
-    """Return every signal that two or more of `entries`, rows of one group, have."""
-    fine_tuned = [entry for entry in entries if protocol(entry.row) == TARGET]
-    by_signal: dict[Signal, list[Pair]] = defaultdict(list)
-    for entry in fine_tuned:
-        score = entry.row.last(task.primary_metric)
+    """Return every signal that two or more of the `named` rows have, which are like for like.
+
+    `probes` are rows of cheap protocols by their encoder's sha256, `known` are pretrainings as `origins` gives them.
+    """
+    by_signal: dict[Signal, list[SignalAndScore]] = defaultdict(list)
+    for name, row in named:
+        if protocol(row) != TARGET:
+            continue
+        score = row.last(task.primary_metric)
         assert score is not None, "a row without its primary metric is left out before"
-        for signal, value in {**_of_pretraining(entry.row, known), **_of_probes(task, entry.row, probes)}.items():
-            by_signal[signal].append(Pair(entry.name, value, score.mean, score.std))
+        for signal, value in {**_of_pretraining(row, known), **_of_probes(task, row, probes)}.items():
+            by_signal[signal].append(SignalAndScore(name, value, score.mean, score.std))
     unit = task.metric(task.primary_metric).unit
     score_name = f"{task.primary_metric} ({unit})"
     return [Verdict(signal, score_name, among, tuple(pairs)) for signal, pairs in by_signal.items() if len(pairs) > 1]
@@ -142,11 +146,11 @@ def published() -> Iterator[Verdict]:
     for each in load_references():
         if each.verified and each.variant:
             runs[each.source, each.backbone, each.variant][each.metric] = each
-    sizes: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    sizes: dict[tuple[str, str], list[SignalAndScore]] = defaultdict(list)
     for (source, backbone, variant), numbers in runs.items():
         if {"masked_loss", "top1"} <= numbers.keys():
             loss, top1 = float(numbers["masked_loss"].value), float(numbers["top1"].value)
-            sizes[source, backbone].append(Pair(variant, loss, top1))
+            sizes[source, backbone].append(SignalAndScore(variant, loss, top1))
     for (source, backbone), pairs in sizes.items():
         yield Verdict(
             Signal("masked_loss", "masked_loss"), "top1 (%)", f"{backbone}, published by {source}", tuple(pairs)

@@ -1,21 +1,22 @@
-"""What a leaderboard says, before it has a format: tasks, groups of like rows, notes, and what was left out."""
+"""What a leaderboard says, before it has a format: tasks, groups of like rows, and what was left out."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
-from reports.compare.differences import Comparison, compare
-from reports.compare.verdict import Verdict, probes_by_weights, verdicts
+from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
+from reports.compare.like_for_like import compare
+from reports.compare.score_difference import Comparison
+from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
+from reports.records.architectures import architecture_name, backbone_name
+from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
-from reports.records.rows import Collected, Conditions, Row, collect, origins, parents_nearby
-from reports.tables.cells import architecture_name
-from reports.tables.columns import NONE, Block, Column, columns_for
-from reports.tables.lines import Entry, Line, Quoted, Shown, backbone, quotes
+from reports.records.pretrainings import origins, parents_nearby
+from reports.records.rows import Conditions, Row
 from reports.text import tally
 
 
@@ -35,7 +36,7 @@ class Group:
     """Rows that agree in all conditions and may be compared with one another, best first."""
 
     conditions: Conditions
-    entries: tuple[Entry, ...]
+    entries: tuple[Measured, ...]
 
     @property
     def recipe(self) -> str:
@@ -57,31 +58,26 @@ class Section:
 
     task: Task
     groups: tuple[Group, ...]
-    quoted: tuple[Quoted, ...]
+    published: tuple[Published, ...]
     """Published results, which nothing here is compared with."""
-    columns: tuple[Column, ...]
     verdicts: tuple[Verdict, ...]
-    """Cheap signals against the score, group by group."""
+    """What cheap signals say of the score, one after another for each group."""
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Measured]:
         return [entry for group in self.groups for entry in group.entries]
 
     @property
     def lines(self) -> list[Line]:
-        return [*self.entries, *self.quoted]
+        return [*self.entries, *self.published]
 
-    def in_blocks(self, *blocks: Block) -> list[Column]:
-        """Return the columns that people see of some blocks."""
-        return [column for column in self._shown if column.block in blocks]
-
-    @cached_property
-    def _shown(self) -> list[Column]:
-        lines = self.lines
-        return [one for one in self.columns if not one.optional or any(one.text(line) != NONE for line in lines)]
+    @property
+    def measured(self) -> set[str]:
+        """Return the names of all metrics that a run of this task has."""
+        return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leaderboard:
     """Everything a report shows."""
 
@@ -132,12 +128,16 @@ def _section(
     absent = Comparison(note=_absent(collected, baseline))
     groups = [_group(task, conditions, like, baselines, absent) for conditions, like in grouped.items()]
     groups.sort(key=lambda group: _order(group, baselines))
-    measured = {name for row in rows for record in row.records for name in record.metrics}
-    quoted = quotes(task.name, rows, request.references, request.unverified)
+    published = published_beside(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
-    found = [one for group in groups for one in verdicts(task, f"recipe {group.recipe}", group.entries, probes, known)]
-    columns = tuple(columns_for(task, baseline, measured))
-    return Section(task, tuple(groups), quoted, columns, tuple(found))
+    found = [
+        verdict
+        for group in groups
+        for verdict in verdicts(
+            task, f"recipe {group.recipe}", [(entry.name, entry.row) for entry in group.entries], probes, known
+        )
+    ]
+    return Section(task, tuple(groups), published, tuple(found))
 
 
 def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:
@@ -155,7 +155,7 @@ def _group(
     entries = []
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
-        entries.append(Entry(row, names[id(row)], comparison))
+        entries.append(Measured(row, names[id(row)], comparison))
     return Group(conditions, tuple(entries))
 
 
@@ -173,7 +173,7 @@ def _names(rows: Sequence[Row]) -> dict[int, str]:
 
 
 def _backbone(row: Row) -> str:
-    return backbone(row.architecture) or "unnamed backbone"
+    return backbone_name(row.architecture) or "unnamed backbone"
 
 
 def _architecture(row: Row) -> str:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from dataclasses import asdict
 from importlib import metadata
 
+import pandas as pd
+
 from benchmarks.errors import UserError
-from reports.compare.verdict import Verdict
-from reports.leaderboard import Leaderboard
-from reports.notes import words
+from reports.compare.early_verdict import Verdict
+from reports.leaderboard.board import Leaderboard
+from reports.leaderboard.notes import words
 from reports.tables.cells import fixed
-from reports.tables.columns import Column, Field, Value
-from reports.tables.lines import Line
+from reports.tables.columns import Field, Value
+from reports.tables.table import tables_of
 from reports.text import one_line, spreadsheet
 
 SCHEMA_VERSION = 1
-"""Of the JSON document."""
+"""The version of the JSON document's fields."""
 
 
 def to_csv(board: Leaderboard) -> str:
     """Return one line per row with every field, provenance included; metrics of other tasks stay empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    fields = _fields(board)
-    writer.writerow(field.name for field in fields)
-    for line in _all_parts(board):
-        writer.writerow(spreadsheet(line.get(field.name, "")) for field in fields)
-    return out.getvalue()
+    return str(_parts(board).map(spreadsheet).to_csv(index=False, lineterminator="\n"))
 
 
 def to_json(board: Leaderboard) -> str:
@@ -42,7 +37,7 @@ def to_json(board: Leaderboard) -> str:
         "summary": one_line(told.summary),
         "account": told.account,
         "notes": [one_line(note) for note in told.notes],
-        "rows": table(board),
+        "rows": typed_rows(board),
         "early_verdicts": [_verdict(one) for section in board.sections for one in section.verdicts],
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],
     }
@@ -58,10 +53,9 @@ def to_parquet(board: Leaderboard) -> bytes:
         remedy = "pip install 'mimbench[reports]', or leave parquet out of --formats"
         raise UserError.about("--formats", "parquet", "pyarrow, which writes it", remedy) from None
     types = {str: pa.string(), float: pa.float64(), int: pa.int64()}
-    fields = _fields(board)
-    schema = pa.schema([pa.field(field.name, types[field.type]) for field in fields])
+    schema = pa.schema([pa.field(field.name, types[field.type]) for field in _fields(board)])
     out = io.BytesIO()
-    pyarrow.parquet.write_table(pa.Table.from_pylist(table(board), schema), out)
+    pyarrow.parquet.write_table(pa.Table.from_pylist(typed_rows(board), schema), out)
     return out.getvalue()
 
 
@@ -77,24 +71,17 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def table(board: Leaderboard) -> list[dict[str, Value]]:
+def typed_rows(board: Leaderboard) -> list[dict[str, Value]]:
     """Return every row with the same fields, typed; None where there is nothing."""
     fields = _fields(board)
-    return [{field.name: field.value(line.get(field.name, "")) for field in fields} for line in _all_parts(board)]
+    rows = _parts(board).itertuples(index=False, name=None)
+    return [{field.name: field.value(part) for field, part in zip(fields, row, strict=True)} for row in rows]
 
 
 def _fields(board: Leaderboard) -> list[Field]:
-    columns = (column for section in board.sections for column in section.columns)
-    return list(dict.fromkeys(field for column in columns for field in column.fields))
+    return list(dict.fromkeys(field for table in tables_of(board) for one in table.columns for field in one.fields))
 
 
-def _all_parts(board: Leaderboard) -> list[dict[str, str]]:
-    return [_parts(section.columns, line) for section in board.sections for line in section.lines]
-
-
-def _parts(columns: tuple[Column, ...], line: Line) -> dict[str, str]:
-    return {
-        field.name: part
-        for column in columns
-        for field, part in zip(column.fields, line.cell(column).parts, strict=True)
-    }
+def _parts(board: Leaderboard) -> pd.DataFrame:
+    """Return the rows of all tasks with the fields of all; what a task does not have is empty."""
+    return pd.concat([pd.DataFrame(), *(table.parts for table in tables_of(board))]).fillna("")

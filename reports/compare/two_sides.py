@@ -10,11 +10,14 @@ from typing import Any
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.runs.record import RecipeUse
-from reports.compare.classes import ByClass, by_class
-from reports.compare.differences import Change, Comparison, changes, difference, differences, recipe_changes
-from reports.compare.predictions import Disagreement, on_images
+from reports.compare.by_class import ByClass, by_class
+from reports.compare.by_image import Disagreement, by_image
+from reports.compare.like_for_like import Change, changes, recipe_changes, unfair_because
+from reports.compare.score_difference import Comparison, difference
+from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, find_runs
-from reports.records.rows import Collected, Row, collect, origins, parents_nearby, pretraining_of
+from reports.records.pretrainings import origins, parents_nearby, pretraining_of
+from reports.records.rows import Row
 
 NOT_COMPARABLE = "not comparable"
 
@@ -38,7 +41,7 @@ class Pairing:
     ours: Row
     theirs: Row
     unfair: tuple[str, ...]
-    """Why no difference may be taken; empty where it may."""
+    """The reasons why no difference may be taken; empty where it may."""
     recipe: tuple[Change, ...]
     encoder: tuple[Change, ...]
     pretraining: tuple[Change, ...] | None
@@ -46,7 +49,7 @@ class Pairing:
     environment: tuple[Change, ...]
     scores: tuple[Score, ...]
     classes: ByClass | str
-    """Or why there is no comparison by class; likewise for images."""
+    """The comparison by class, or the reason in words why there is none; likewise for images."""
     images: tuple[Disagreement, ...] | str
 
 
@@ -55,7 +58,7 @@ class SideBySide:
     """Everything that could be paired, and what could not."""
 
     names: tuple[str, str]
-    """Of A and B, as they were asked for."""
+    """The names of A and B, as they were asked for."""
     pairings: tuple[Pairing, ...]
     alone: tuple[str, ...]
     """Rows of one side that have no partner, in words."""
@@ -116,7 +119,7 @@ def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row,
 
 
 def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
-    unfair = tuple(why.replace("baseline", "B") for why in differences(ours, theirs))
+    unfair = tuple(why.replace("baseline", "B") for why in unfair_because(ours, theirs))
     return Pairing(
         ours,
         theirs,
@@ -127,7 +130,7 @@ def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
         tuple(changes(_environment(ours), _environment(theirs))),
         tuple(_scores(ours, theirs, comparable=not unfair)),
         NOT_COMPARABLE if unfair else by_class(ours, theirs),
-        NOT_COMPARABLE if unfair else on_images(ours, theirs),
+        NOT_COMPARABLE if unfair else by_image(ours, theirs),
     )
 
 

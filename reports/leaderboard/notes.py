@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.compare.differences import EXACT_LIMIT, RESAMPLES, RNG_SEED
-from reports.leaderboard import Leaderboard, Section
-from reports.records.rows import Collected
-from reports.text import count, tally
+from reports.compare.score_difference import EXACT_LIMIT, RESAMPLES, RNG_SEED
+from reports.leaderboard.board import Leaderboard, Section
+from reports.text import count
 
 
 @dataclass(frozen=True)
@@ -24,18 +22,7 @@ class Words:
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
     baseline = board.request.baseline
-    return Words(_summary(board.sections, baseline), account(board.collected), tuple(_notes(board.sections, baseline)))
-
-
-def account(collected: Collected) -> str:
-    """Say where every record went, in one sentence whose numbers add up."""
-    total = collected.transfers + len(collected.pretrainings) + len(collected.left_out)
-    parts = [f"{count(collected.transfers, 'transfer run')} in {count(len(collected.rows), 'row')}"]
-    if collected.pretrainings:
-        parts.append(count(len(collected.pretrainings), "pretraining run"))
-    reasons = Counter(left.kind for left in collected.left_out)
-    parts.append(f"{len(collected.left_out)} left out" + (f" ({tally(reasons)})" if reasons else ""))
-    return f"{count(total, 'record')} found: {'; '.join(parts)}."
+    return Words(_summary(board.sections, baseline), board.collected.account, tuple(_notes(board.sections, baseline)))
 
 
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
@@ -63,7 +50,7 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
-    if any(section.quoted for section in sections):
+    if any(section.published for section in sections):
         notes.append(QUOTED)
     if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
         notes.append(FLOPS)

@@ -1,4 +1,4 @@
-"""The charts: means over seeds, learning curves, pretraining loss. Markers and dashes tell series apart too."""
+"""A leaderboard's charts: means over seeds, learning curves, pretraining loss; `draw` makes them all."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from reports.charts.figures import (
 )
 from reports.charts.scatter import PAIRS_DRAWN, SIGNALS, gain_by_size, score_by_cost, score_by_signal
 from reports.charts.svg import INK, PAPER, STYLE, Chart, inline
-from reports.compare.differences import BASELINE
-from reports.leaderboard import Group, Leaderboard, Section
+from reports.compare.score_difference import BASELINE
+from reports.leaderboard.board import Group, Leaderboard, Section
+from reports.leaderboard.lines import Measured
 from reports.records.find import FoundRun
-from reports.records.rows import origins
-from reports.tables.lines import Entry
+from reports.records.pretrainings import origins
 from reports.text import count, one_line
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ class Charts:
     """Charts that the records do not have the data for, and what they would need."""
 
 
-class Line(NamedTuple):
-    """A row in a chart."""
+class Series(NamedTuple):
+    """A row as a chart draws it: its look, and its learning curve where one was logged."""
 
-    entry: Entry
+    entry: Measured
     look: Look
     curve: Curve | None
 
@@ -94,7 +94,7 @@ def _section_charts(
         name = f"chart-{number}-{place}"
         entries = chosen(group)
         curves = [score_curve(entry.row, metric.name) for entry in entries]
-        lines = [Line(entry, styles[entry.name], curve) for entry, curve in zip(entries, curves, strict=True)]
+        lines = [Series(entry, styles[entry.name], curve) for entry, curve in zip(entries, curves, strict=True)]
         charts.append(_means(group, lines, metric, f"{name}-means"))
         if any(line.curve and len(line.curve.epochs) > 1 for line in lines):  # one evaluation is no curve
             charts.append(_score_curves(group, lines, metric, f"{name}-curves"))
@@ -102,13 +102,13 @@ def _section_charts(
     return charts + score_by_signal(section.verdicts, styles, number)
 
 
-def chosen(group: Group) -> list[Entry]:
+def chosen(group: Group) -> list[Measured]:
     """Return the rows that charts show: the best, and the baseline wherever it stands."""
     best = group.entries[:MOST_ROWS]
     return [*best, *(entry for entry in group.entries[MOST_ROWS:] if entry.comparison is BASELINE)]
 
 
-def _of_all(group: Group, lines: Sequence[Line]) -> str:
+def _of_all(group: Group, lines: Sequence[Series]) -> str:
     return f" The best {MOST_ROWS} of {len(group.entries)} rows." if len(lines) < len(group.entries) else ""
 
 
@@ -123,7 +123,7 @@ def _epochs(axes: Axes, label: str) -> None:
 # Means
 
 
-def _means(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
+def _means(group: Group, lines: Sequence[Series], metric: Metric, name: str) -> Chart:
     figure, axes = new_axes(0.8 + 0.46 * len(lines))
     for place, line in enumerate(lines):
         _mean_line(axes, line, place, metric)
@@ -144,7 +144,7 @@ def _means(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Ch
     return Chart(title, caption, inline(figure, name, title, one_line(told)))
 
 
-def _mean_line(axes: Axes, line: Line, place: int, metric: Metric) -> None:
+def _mean_line(axes: Axes, line: Series, place: int, metric: Metric) -> None:
     """Draw one row: the seeds hollow below the mean, whose bar is one standard deviation to each side."""
     spread, look = line.entry.row.last(metric.name), line.look
     assert spread is not None, "a row without its primary metric is left out before"
@@ -159,7 +159,7 @@ def _mean_line(axes: Axes, line: Line, place: int, metric: Metric) -> None:
 # Curves
 
 
-def _score_curves(group: Group, lines: Sequence[Line], metric: Metric, name: str) -> Chart:
+def _score_curves(group: Group, lines: Sequence[Series], metric: Metric, name: str) -> Chart:
     names = [line.entry.name for line in lines if line.curve]
     figure, axes = new_axes(height_under_legend(names))
     for line in lines:

@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.tables import aligned
-from reports.compare.classes import ByClass, ClassGain, extremes
-from reports.compare.differences import Change
-from reports.compare.predictions import Disagreement
-from reports.compare.side_by_side import Pairing, Score, SideBySide
-from reports.notes import account
+from reports.compare.by_class import ByClass, ClassGain, extremes
+from reports.compare.by_image import Disagreement
+from reports.compare.like_for_like import Change
+from reports.compare.two_sides import Pairing, Score, SideBySide
 from reports.tables.cells import fixed, join_spread, spread_parts
 from reports.text import one_line
 
 MOST_CLASSES = 10
-"""Gains, and as many losses, in the text; the JSON has every class."""
+"""How many gains, and how many losses, the text shows at most; the JSON has every class."""
 
 
 def to_text(both: SideBySide) -> str:
@@ -26,7 +25,7 @@ def to_text(both: SideBySide) -> str:
         lines += [*_pairing(pairing), ""]
     lines += [one_line(words) for words in both.alone]
     for side, collected in zip("AB", both.sides, strict=True):
-        lines.append(f"{side}: {account(collected)}")
+        lines.append(f"{side}: {collected.account}")
         lines += [f"  left out: {one_line(f'{left.where}: {left.reason}')}" for left in collected.left_out]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -135,7 +134,7 @@ def to_json(both: SideBySide) -> str:
         "schema_version": 1,
         "pairings": [_document(pairing) for pairing in both.pairings],
         "alone": list(both.alone),
-        "accounts": {side: account(collected) for side, collected in zip("AB", both.sides, strict=True)},
+        "accounts": {side: collected.account for side, collected in zip("AB", both.sides, strict=True)},
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -16,8 +16,9 @@ from benchmarks.catalogue.tasks import Task
 from benchmarks.files import write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
-from transfer.classification.evaluate import Evaluation
-from transfer.classification.metrics import (
+from transfer.images.labelled import TestSet
+from transfer.predictions.evaluation import Evaluation
+from transfer.predictions.metrics import (
     ClassAccuracy,
     by_frequency,
     calibration_error,
@@ -25,7 +26,6 @@ from transfer.classification.metrics import (
     top1_accepted,
     top_k,
 )
-from transfer.images.labelled import TestSet
 
 
 class Labelled(Protocol):

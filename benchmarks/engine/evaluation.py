@@ -1,0 +1,100 @@
+"""A model run over a test set: every rank takes its share, and each sample comes once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from benchmarks import ranks
+from benchmarks.engine.device import Compute, autocast
+from benchmarks.engine.processes.exchange import gathered, share_buffers
+from benchmarks.engine.samples.loaders import AnyBatch, Samples, evaluation_loader
+from benchmarks.engine.samples.unreadable import Unreadable
+from benchmarks.engine.watch.progress import EvaluationLines, ProgressReport
+from benchmarks.errors import WorkFailed
+
+B = TypeVar("B", bound=AnyBatch)
+R = TypeVar("R")
+
+SHOWN = 20
+
+
+class Running(Compute, Protocol):
+    """The part of a recipe that says how a model is run over samples: its `training` or `inference`."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Walk(Generic[B]):
+    """A walk over a test set. It stops after a stop request, and the model is left in evaluation mode."""
+
+    model: nn.Module
+    """On its device; every rank gets the main one's buffers."""
+    samples: Samples[B]
+    """Each of which is either in its batch or named there as unreadable."""
+    device: torch.device
+    running: Running
+    unreadable: Unreadable
+    """Takes, on every rank, the files that any rank could not read."""
+    one_by_one: EvaluationLines | None = None
+    """Take one sample at a time on every rank, rather than the recipe's batches, and tell in lines how far that is."""
+    bar: str | None = None
+    """Title of a bar of the walk's own."""
+    blank: B | None = None
+    """Stands in for batches that a rank lacks: a model that is divided has to run equally often on every rank."""
+
+    def __iter__(self) -> Iterator[B]:
+        """Yield this rank's batches on the device, without those of which nothing could be read.
+
+        Afterwards every rank raises WorkFailed when too many files were unreadable, or all of them.
+        """
+        share_buffers(self.model)
+        self.model.eval()
+        world_size = ranks.world_size()
+        size = self.running.batch_size if self.one_by_one is None else world_size
+        loader = evaluation_loader(self.samples, size, self.running.workers, self.device.type == "cuda")
+        left, failed = len(range(ranks.rank(), len(self.samples), world_size)), []
+        with self._progress(len(loader)) as show:
+            for done, batch in enumerate(loader if self.blank is None else loader.padded(self.blank), start=1):
+                failed += batch.unreadable
+                asked = min(left, max(1, size // world_size))
+                left -= asked
+                wanted = batch if len(batch.unreadable) < asked else self.blank
+                if wanted is not None:
+                    yield wanted.to(self.device)
+                show(done)
+        self._note([name for names in gathered(failed) for name in names])
+
+    @contextlib.contextmanager
+    def _progress(self, batches: int) -> Iterator[Callable[[int], None]]:
+        if self.bar is not None:
+            with ProgressReport(self.bar, batches, "batch") as bar:
+                yield bar.show
+        else:
+            yield (lambda _: None) if self.one_by_one is None else self.one_by_one.show
+
+    def _note(self, failed: list[str]) -> None:
+        self.unreadable.note(failed)
+        if len(failed) == len(self.samples):
+            raise WorkFailed("nothing of the test set could be read:\n    " + "\n    ".join(failed[:SHOWN]))
+
+    def results(self, step: Callable[[B], R]) -> list[R]:
+        """Return what `step` makes of the batches, without gradients and in the recipe's precision.
+
+        Every rank gets all ranks' results: those of the first rank's batches, then those of the second's.
+        """
+        mine = []
+        with torch.no_grad():
+            for batch in self:
+                with autocast(self.device, self.running):
+                    mine.append(step(batch))
+        return [result for results in gathered(mine) for result in results]

@@ -1,0 +1,1 @@
+"""The leaderboard before it has a format: its sections, groups, lines and the sentences around them."""

@@ -1,0 +1,116 @@
+"""Two sides as one self-contained HTML page, in the design of the leaderboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.charts.comparison import draw
+from reports.charts.svg import Chart
+from reports.compare.by_class import ByClass
+from reports.compare.score_difference import Comparison
+from reports.compare.two_sides import Pairing, SideBySide
+from reports.leaderboard.lines import Measured
+from reports.page.template import filled
+from reports.records.rows import Row
+from reports.tables.columns import NONE, PROVENANCE
+from reports.tables.comparison_text import (
+    by_class_words,
+    class_cells,
+    diffs,
+    disagreement_cells,
+    score_cells,
+    shown_value,
+)
+from reports.text import one_line
+
+NOTES = (
+    "The score is the last epoch's, as mean ± sample standard deviation over n seeds. A difference and its 95 % "
+    "percentile bootstrap interval are taken over the seeds in common, seed by seed; p is that of the exact two-sided "
+    "sign-flip test of these differences. With 3 seeds it cannot be below 0.25, whatever the runs say.",
+    "McNemar's exact test asks, for one seed, whether the images that only one of the two gets right could be so "
+    "divided by chance. It knows nothing of how another training would have come out.",
+    "The classes with the largest differences are the ones that chance favoured most: look at the span over seeds.",
+    "Folders, workers and devices are no difference between recipes. Where A and B are not comparable, every "
+    "difference of scores is withheld.",
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a row comes from: the titles of the provenance columns, and their texts."""
+
+    name: str
+    told: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The table of classes: the words above it, its head and its rows."""
+
+    words: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class PairingPart:
+    """A pairing's part of the page."""
+
+    pairing: Pairing
+    scores: list[tuple[str, ...]]
+    changes: list[tuple[str, ...]]
+    unchanged: list[str]
+    charts: list[Chart]
+    classes: ClassTable | None
+    images: list[tuple[str, ...]] | None
+    origins: list[tuple[str, Origin]]
+
+
+def to_html(both: SideBySide) -> str:
+    """Return the page. Every name in it is escaped; the only markup let through is our own charts."""
+    sides = list(zip("AB", both.sides, strict=True))
+    return filled(
+        "comparison.html.j2",
+        both=both,
+        accounts=[(side, collected.account) for side, collected in sides],
+        parts=[_part(pairing, number) for number, pairing in enumerate(both.pairings)],
+        notes=NOTES,
+        left_out=[
+            (side, one_line(left.where), one_line(left.reason))
+            for side, collected in sides
+            for left in collected.left_out
+        ],
+    )
+
+
+def _part(pairing: Pairing, number: int) -> PairingPart:
+    found = pairing.classes
+    return PairingPart(
+        pairing,
+        [score_cells(score) for score in pairing.scores],
+        [
+            (what, one_line(one.field), shown_value(one.ours), shown_value(one.theirs))
+            for what, changed in diffs(pairing).items()
+            for one in changed or ()
+        ],
+        [
+            f"{what}: {'not at hand for both' if changed is None else 'no difference'}"
+            for what, changed in diffs(pairing).items()
+            if not changed
+        ],
+        list(draw(pairing, f"chart-{number}")),
+        None if isinstance(found, str) else _classes(found),
+        None if isinstance(pairing.images, str) else [disagreement_cells(one) for one in pairing.images],
+        [("A", _origin(pairing.ours)), ("B", _origin(pairing.theirs))],
+    )
+
+
+def _classes(found: ByClass) -> ClassTable:
+    head = ("Class", found.counted, "A (%)", "B (%)", "A - B (points)", "A - B by seed")
+    return ClassTable(by_class_words(found), head, [class_cells(one) for one in found.gains])
+
+
+def _origin(row: Row) -> Origin:
+    line = Measured(row, row.encoder.label, Comparison())
+    told = [(column.title, column.cell(line)[1]) for column in PROVENANCE]
+    return Origin(row.encoder.label, [(title, text) for title, text in told if text != NONE])

@@ -1,0 +1,62 @@
+"""The leaderboard as one self-contained HTML page: it asks nobody for anything, and its policy says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from reports.charts.svg import Chart
+from reports.leaderboard.board import Leaderboard
+from reports.leaderboard.lines import Line
+from reports.leaderboard.notes import words
+from reports.page.template import filled
+from reports.tables.table import Table, tables_of
+
+REQUEST = "mimbench-request"
+"""The name of the page's meta element that says what was asked for."""
+
+
+@dataclass(frozen=True)
+class PageLine:
+    """A line of a table with its cells by title, and the anchor of where it comes from."""
+
+    line: Line
+    texts: dict[str, str]
+    anchor: str
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """A task's part of the page; `bodies` are headings with the lines below them."""
+
+    table: Table
+    charts: Sequence[Chart]
+    bodies: Sequence[tuple[str, Sequence[PageLine]]]
+
+
+def to_html(board: Leaderboard) -> str:
+    """Return the page. Every name in it is escaped; the only markup let through is our own charts."""
+    from reports.charts.leaderboard import draw
+
+    charts = draw(board)
+    pairs = zip(tables_of(board), charts.sections, strict=True)
+    return filled(
+        "leaderboard.html.j2",
+        board=board,
+        told=words(board),
+        request_name=REQUEST,
+        request=json.dumps(asdict(board.request), ensure_ascii=False),
+        parts=[_part(table, own, number) for number, (table, own) in enumerate(pairs)],
+        study_charts=charts.study,
+        absent_charts=charts.absent,
+    )
+
+
+def _part(table: Table, charts: Sequence[Chart], number: int) -> TaskPart:
+    bodies = []
+    for place, body in enumerate(table.bodies):
+        cells = zip(body.lines, body.texts.to_dict("records"), strict=True)
+        lines = [PageLine(line, texts, f"from-{number}-{place}-{row}") for row, (line, texts) in enumerate(cells)]
+        bodies.append((body.heading, lines))
+    return TaskPart(table, charts, bodies)

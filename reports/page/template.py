@@ -1,0 +1,38 @@
+"""Fill one of the page templates; the page asks nobody for anything, and its policy says so."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from reports.tables.columns import NONE
+from reports.text import one_line
+
+PAGE = Path(__file__).parent
+
+
+def filled(template: str, **values: object) -> str:
+    """Return a page made of one of our templates, with the style and the only script that its policy lets run."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key}
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    return environment.get_template(template).render(
+        nothing=NONE,
+        style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **values,
+    )
+
+
+def sort_key(text: str) -> str:
+    """Return the number that a cell begins with, or nothing: what a click on the header sorts by."""
+    number = re.match(r"[-+]?\d+(\.\d+)?(?!\w)", text)
+    return number[0] if number else ""

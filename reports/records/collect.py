@@ -1,0 +1,132 @@
+"""Sort the records that were found: transfers into rows, pretrainings, and what is left out with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from benchmarks.catalogue.tasks import TASKS
+from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
+from reports.records.find import Findings, FoundRun, LeftOut
+from reports.records.integrity import altered
+from reports.records.rows import Row, TransferRun
+from reports.text import count, tally
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All records that were found, sorted. Every record is in exactly one of the three."""
+
+    rows: tuple[Row, ...]
+    pretrainings: tuple[FoundRun, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def account(self) -> str:
+        """Say where every record went, in one sentence whose numbers add up."""
+        transfers = sum(len(row.runs) for row in self.rows)
+        total = transfers + len(self.pretrainings) + len(self.left_out)
+        parts = [f"{count(transfers, 'transfer run')} in {count(len(self.rows), 'row')}"]
+        if self.pretrainings:
+            parts.append(count(len(self.pretrainings), "pretraining run"))
+        reasons = Counter(left.kind for left in self.left_out)
+        parts.append(f"{len(self.left_out)} left out" + (f" ({tally(reasons)})" if reasons else ""))
+        return f"{count(total, 'record')} found: {'; '.join(parts)}."
+
+
+def collect(findings: Findings, task: str | None = None) -> Collected:
+    """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
+    left_out = list(findings.left_out)
+    same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
+    for run in findings.runs:
+        judged = _judge(run, task)
+        if isinstance(judged, LeftOut):
+            left_out.append(judged)
+        else:
+            same[_identity(run)].append(judged)
+    usable = []
+    for copies in same.values():
+        first, others = _only_one(copies)
+        usable += first
+        left_out += others
+    transfers = [run for run in usable if isinstance(run, TransferRun)]
+    pretrainings = tuple(run for run in usable if isinstance(run, FoundRun))
+    rows, repeated = _rows(transfers)
+    return Collected(tuple(rows), pretrainings, (*left_out, *repeated))
+
+
+def _identity(run: FoundRun) -> tuple[str, str | None]:
+    """Return the run id and the encoder's label: each such pair may be there once."""
+    return run.record.run_id, run.record.encoder.label if run.record.encoder else None
+
+
+def _only_one(copies: list[TransferRun | FoundRun]) -> tuple[list[TransferRun | FoundRun], list[LeftOut]]:
+    """Return the first of the runs with one id, and the rest as left out; where they differ, none can be believed."""
+    first, *others = copies
+    if all(run.record == first.record for run in others):
+        detail = f"{first.record.run_id} was already read from {first.folder}"
+        return [first], [_left(run, "duplicate run id", detail) for run in others]
+    places = ", ".join(str(run.folder) for run in copies)
+    detail = f"{first.record.run_id} says different things in {places}"
+    return [], [_left(run, "conflicting records", detail) for run in copies]
+
+
+def _left(run: FoundRun | TransferRun, kind: str, detail: str = "") -> LeftOut:
+    return LeftOut(str(run.folder), kind, detail, run.record.encoder.label if run.record.encoder else None)
+
+
+def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
+    """Return the record as a transfer or a pretraining that can be reported, or the reason why it is left out."""
+    record = run.record
+    if record.status != "completed":
+        return _left(run, *_unfinished(record))
+    if record.kind == "pretrain":
+        return run
+    if record.task is None or record.encoder is None:
+        return _left(run, "damaged", "a transfer record must name its task and its encoder")
+    if task is not None and record.task.name != task:
+        return _left(run, "other task", f"{record.task.name}, asked for {task}")
+    if record.task.name not in TASKS:
+        return _left(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
+    primary = TASKS[record.task.name].primary_metric
+    if primary not in record.metrics:
+        return _left(run, "no score", f"completed without {primary}")
+    if fault := _load_fault(record.load_report, record.encoder):
+        return _left(run, *fault)
+    if contradiction := altered(run.folder, record):
+        return _left(run, "altered record", contradiction)
+    return TransferRun(run.folder, record, record.task, record.encoder)
+
+
+def _unfinished(record: RunRecord) -> tuple[str, str]:
+    kind = "still started" if record.status == "started" else record.status
+    error = (record.error or "").strip().splitlines()
+    return kind, error[0] if error else f"begun {record.started_at}"
+
+
+def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, str] | None:
+    """Say why a load report proves no transfer. Random weights are loaded from nowhere and need none."""
+    if encoder.init_stage == "random":
+        return None
+    if report is None:
+        return "no load report", f"nothing proves that {encoder.reference} was loaded"
+    if report.complete and report.coverage_percent >= 100:
+        return None
+    faults = {"missing": report.missing, "unexpected": report.unexpected, "of another shape": report.mismatched}
+    words = [f"{count(len(names), 'tensor')} {fault}" for fault, names in faults.items() if names]
+    return "incomplete load report", ", ".join([f"{report.coverage_percent:.2f} % loaded", *words])
+
+
+def _rows(usable: list[TransferRun]) -> tuple[list[Row], list[LeftOut]]:
+    """Group runs into rows of one run a seed; the run that finished first stands for its seed."""
+    groups: dict[tuple[str, ...], dict[int, TransferRun]] = defaultdict(dict)
+    repeated = []
+    for run in sorted(usable, key=lambda run: (run.record.finished_at or "", run.record.run_id)):
+        group, seed = groups[run.row_key], run.record.seed
+        if seed in group:
+            detail = f"seed {seed} of this row is run {group[seed].record.run_id}, which finished first"
+            repeated.append(LeftOut(str(run.folder), "repeated seed", detail, run.encoder.label))
+        else:
+            group[seed] = run
+    rows = [Row(tuple(runs[seed] for seed in sorted(runs))) for _, runs in sorted(groups.items())]
+    return rows, repeated

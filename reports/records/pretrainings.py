@@ -1,0 +1,49 @@
+"""Which pretraining an encoder came of, and where its record lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from benchmarks.runs.folder import read_record
+from reports.records.collect import Collected
+from reports.records.find import FoundRun
+from reports.records.rows import Row
+
+
+def parents_nearby(collected: Collected) -> list[FoundRun]:
+    """Return completed pretrainings beside the runs that name them as parents, where RUNS did not include them."""
+    known = {run.record.run_id for run in collected.pretrainings}
+    nearby = {}
+    for run in (run for row in collected.rows for run in row.runs):
+        for parent in run.record.parents:
+            folder = run.folder.parent / parent
+            if parent not in known and parent not in nearby and (found := _completed_pretraining(folder)):
+                nearby[parent] = found
+    return list(nearby.values())
+
+
+def origins(pretrainings: Iterable[FoundRun]) -> dict[str, FoundRun]:
+    """Return pretrainings by what a transfer knows of them: the run id, and the sha256 of the encoder they left."""
+    found = {}
+    for run in pretrainings:
+        found[run.record.run_id] = run
+        if run.record.exported_sha256 is not None:
+            found.setdefault(run.record.exported_sha256, run)
+    return found
+
+
+def pretraining_of(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
+    """Return the pretraining that the row's encoder came of, without a training in between; `known` as `origins`."""
+    direct = {record.parents[-1] for record in row.records if record.parents}
+    by_id = known.get(direct.pop()) if len(direct) == 1 else None
+    return by_id or known.get(row.encoder.sha256 or "")
+
+
+def _completed_pretraining(folder: Path) -> FoundRun | None:
+    try:
+        record = read_record(folder)
+    except (OSError, ValueError):
+        return None
+    whole = record is not None and record.kind == "pretrain" and record.status == "completed"
+    return FoundRun(folder, record) if record is not None and whole else None

@@ -1,0 +1,70 @@
+"""What every protocol shares that trains a classifier of images; a protocol adds its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+import torch
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from torch import Tensor, nn
+
+from benchmarks.engine.flops import forward_flops
+from benchmarks.engine.samples.images import Batch, ImageSamples
+from benchmarks.runs.folder import RunFolder
+from transfer.adapter import Transfer
+from transfer.classification.augment import mixing, test_samples, training_transform
+from transfer.classification.recipe import TrainedRecipe
+from transfer.images.labelled import LabelledImages
+from transfer.predictions.classifying import Classifying
+from transfer.predictions.evaluation import Evaluation, Predictions
+from transfer.predictions.results import declared, further_scores
+
+R = TypeVar("R", bound=TrainedRecipe)
+
+
+class ImageClassifying(Classifying[Batch], Generic[R]):
+    """A classifier of images as a problem for the training loop."""
+
+    recipe: R
+
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer)
+        augmentation, self.classes = self.recipe.augmentation, len(self.data.classes)
+        self._mix = mixing(augmentation, self.classes)
+        smoothing = augmentation.label_smoothing
+        self._criterion: nn.Module = SoftTargetCrossEntropy() if self._mix else LabelSmoothingCrossEntropy(smoothing)
+
+    def outputs(self, images: Tensor) -> list[Tensor]:
+        """Return the logits [B, classes] of every classifier that is trained, for images [B, C, H, W]."""
+        return [self.model(images)]
+
+    def predict(self, batch: Batch) -> Predictions:
+        return Predictions(self.evaluated(batch.images))
+
+    def flops_per_image(self) -> float:
+        side, channels = self.recipe.image_size_px, self.plan.architecture.in_chans
+        image = torch.zeros(1, channels, side, side, device=self.device)
+        return forward_flops(self.model, lambda: self.evaluated(image))
+
+    def training_samples(self) -> ImageSamples:
+        train, plan = self.data.train, self.plan
+        transform = training_transform(self.recipe, plan.normalisation.mean, plan.normalisation.std)
+        channels, patience = plan.architecture.in_chans, self.recipe.data.max_unreadable
+        return ImageSamples(train.source, train.labels, transform, channels=channels, seed=self.seed, patience=patience)
+
+    def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
+        """Return the (soft-target or smoothed) cross-entropy of a batch, summed over classifiers."""
+        images, targets = self._mix(batch.images, batch.labels) if self._mix else (batch.images, batch.labels)
+        losses: list[Tensor] = [self._criterion(logits.float(), targets) for logits in self.outputs(images)]
+        return sum(losses[1:], start=losses[0])
+
+    def measure(self, test: LabelledImages | None = None) -> Evaluation:
+        return self.predicted(test_samples(self.data.test if test is None else test, self.recipe, self.plan))
+
+    def conclude(self, folder: RunFolder) -> Mapping[str, float]:
+        """Evaluate on the further test sets."""
+        super().conclude(folder)
+        sets = self.data.test_sets.items()
+        self.further = {name: further_scores(self.measure(each.images), each) for name, each in sets}
+        return declared(self.further, self.transfer.task)

@@ -1,0 +1,32 @@
+"""How a recipe wants its encoder built and asked for features, whatever the task. Light to import."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from benchmarks.config import Config
+from benchmarks.training import Count
+
+
+class EncoderSizes(Config):
+    """How the encoder is built, whatever the task."""
+
+    image_size_px: Count
+    """Side of the images it is trained on."""
+    window_size: Count | tuple[Count, Count] | None = None
+    """Of windowed transformers, in patches; [rows, columns] where it is no square; null keeps the encoder's own."""
+    patch_size_px: Count | None = None
+    """null keeps the encoder's own; to another one, the patch embedding is resized."""
+    in_chans: Literal[1, 3] | None = None
+    """1 reads images in grey, 3 in colour; null keeps the encoder's own."""
+    table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
+    """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
+
+
+Pooling = Literal["class-token", "mean", "class-token-and-mean"]
+"""From tokens to one vector. In an encoder without a class token, the mean of the patches stands in for it."""
+
+
+def given_by(recipe: Config) -> frozenset[str]:
+    """Return the names of timm's arguments that a recipe sets, and that need no longer be assumed."""
+    return frozenset({"window_size"} if getattr(recipe, "window_size", None) is not None else ())

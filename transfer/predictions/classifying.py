@@ -1,0 +1,37 @@
+"""What every training shares that predicts classes, of images or of videos."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic
+
+from benchmarks.engine.problem import B
+from benchmarks.engine.samples.loaders import Samples
+from benchmarks.engine.watch.progress import EvaluationLines
+from benchmarks.runs.folder import RunFolder
+from transfer.predictions.evaluation import Evaluation, L, Predictions, evaluate
+from transfer.predictions.results import scores_of, write_results
+from transfer.run import TransferProblem
+
+
+class Classifying(TransferProblem[B, Evaluation], Generic[B]):
+    """A classifier as a problem for the training loop, evaluated after so many epochs."""
+
+    further: Mapping[str, Mapping[str, float]] = {}
+    """What further test sets gave, by their names."""
+
+    @abstractmethod
+    def predict(self, batch: Any) -> Predictions:
+        """Return the predictions for a batch of test samples, by the weights that are evaluated."""
+
+    def predicted(self, samples: Samples[L], one_by_one: EvaluationLines | None = None) -> Evaluation:
+        """Predict test samples, walked over as `Walk` says."""
+        return evaluate(self.predict, self.walk(samples, one_by_one))
+
+    def scores(self, found: Evaluation) -> dict[str, float]:
+        """Return the test metrics, and the loss there."""
+        return {**scores_of(found, self.transfer), "eval_loss": found.loss}
+
+    def write_results(self, folder: RunFolder) -> None:
+        write_results(folder, self.final(), self.data, self.further)
