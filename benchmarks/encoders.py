@@ -95,20 +95,6 @@ def windows_as_json(windows: Iterable[Sequence[int]]) -> JsonValue:
     return [list(w) if isinstance(w := plain_window(window), tuple) else w for window in windows]
 
 
-def resized(
-    architecture: Architecture,
-    *,
-    window_size: WindowSize | None = None,
-    patch_size_px: int | None = None,
-    in_chans: int | None = None,
-) -> Architecture:
-    """Return the architecture with other sizes; None keeps its own, and only Swin and SwinV2 have a window."""
-    windowed = architecture.name.startswith("swin")
-    window: JsonValue = list(window_size) if isinstance(window_size, tuple) else window_size
-    wanted = {"window_size": window if windowed else None, "patch_size": patch_size_px, "in_chans": in_chans}
-    return architecture.with_arguments(**{name: value for name, value in wanted.items() if value is not None})
-
-
 @dataclass(frozen=True)
 class Normalisation:
     """Mean and standard deviation of each channel, on a 0 to 1 scale."""

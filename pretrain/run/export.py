@@ -7,8 +7,9 @@ from pathlib import Path
 from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.encoders import EncoderManifest, write_encoder
-from benchmarks.engine.backbone import sized, window_size
+from benchmarks.engine.backbone import sized
 from benchmarks.engine.processes.parallel import whole_state
+from benchmarks.families.table import family_of
 from pretrain.method.masked_encoders import MaskedEncoder
 from pretrain.recipe import PretrainRecipe
 
@@ -29,7 +30,7 @@ def export_encoder(
         architecture=sized(config.encoder, config.image_size_px),
         image_size_px=config.image_size_px,
         patch_size_px=encoder.patch_size_px,
-        window_size=window_size(encoder.backbone),
+        window_size=family_of(encoder.backbone).window_size,
         mean=config.data.mean,
         std=config.data.std,
         method="simmim",

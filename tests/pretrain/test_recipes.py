@@ -10,8 +10,8 @@ from torch import nn
 
 import slurm
 from benchmarks.config import load_recipe
-from benchmarks.engine.backbone import window_size
 from benchmarks.engine.optim import build_optimizer
+from benchmarks.families.table import family_of
 from pretrain.method.simmim import build_method
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.pipeline import read_pipeline
@@ -42,7 +42,7 @@ def test_a_recipe_is_the_published_configuration(name: str) -> None:
     assert getattr(recipe.target, "local_norm_px", None) == (47 if "swinv2" in name else None)
     with torch.device("meta"):
         method = build_method(recipe, torch.device("meta"))
-    assert window_size(method.model.encoder.backbone) == window
+    assert family_of(method.model.encoder.backbone).window_size == window
 
 
 @pytest.mark.parametrize("name", [name for name, (_, _, epochs, _) in PUBLISHED.items() if epochs == 800])

@@ -6,10 +6,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import FinetuneRecipe
-from transfer.encoder.layer_decay import layers_of
 from transfer.encoder.model import build_model
 
 
@@ -35,7 +35,7 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
         decay, weight_decay = self.recipe.layer_decay, self.recipe.training.weight_decay
         if decay == 1.0:
             return parameter_groups(self.model, weight_decay)
-        layers = layers_of(self.model)
+        layers = family_of(self.model).layers()
         return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
 
     def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)

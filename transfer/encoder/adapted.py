@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
+from pydantic import JsonValue
 
-from benchmarks.encoders import Architecture, Normalisation, WindowSize, resized, windows_as_json
-from benchmarks.engine.backbone import build_backbone, stage_windows
+from benchmarks.encoders import Architecture, Normalisation, WindowSize, windows_as_json
+from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.samples.images import MODES
 from benchmarks.errors import UserError
+from benchmarks.families.table import family_named, family_of
 from transfer.encoder.source import Source
 
 
@@ -28,29 +30,27 @@ class Sizes(Protocol):
 
 
 def adapted(architecture: Architecture, sizes: Sizes, *, window_assumed: bool = False) -> Architecture:
-    """Return the architecture that a recipe trains.
+    """Return the architecture that a recipe trains; a window is not for a family without windows.
 
     SwinV2's biases are functions of offsets, measured in the windows it was pretrained with: where a stage gets another
     window, `pretrained_window_sizes` keeps the former one, as in microsoft's configurations (12to16: 12, 12, 12, 6).
     Where the former one was only assumed, the recipe's is taken for it.
     """
-    wanted = resized(
-        architecture, window_size=sizes.window_size, patch_size_px=sizes.patch_size_px, in_chans=sizes.in_chans
-    )
-    if not architecture.name.startswith("swinv2") or window_assumed:
+    family, window = family_named(architecture.name), sizes.window_size
+    given: dict[str, JsonValue] = {
+        "window_size": (list(window) if isinstance(window, tuple) else window) if family.takes_window else None,
+        "patch_size": sizes.patch_size_px,
+        "in_chans": sizes.in_chans,
+    }
+    wanted = architecture.with_arguments(**{name: value for name, value in given.items() if value is not None})
+    if not family.scales_offsets or window_assumed:
         return wanted
     with torch.device("meta"):
-        before = build_backbone(architecture, None, whole_windows=False)
-        after = build_backbone(wanted, sizes.image_size_px, whole_windows=False)
-    if stage_windows(before) == stage_windows(after):
+        before = family_of(build_backbone(architecture, None, whole_windows=False))
+        after = family_of(build_backbone(wanted, sizes.image_size_px, whole_windows=False))
+    if before.windows == after.windows:
         return wanted
-    return wanted.with_arguments(pretrained_window_sizes=windows_as_json(_measured_in(before)))
-
-
-def _measured_in(swinv2: Any) -> list[tuple[int, int]]:
-    """Return, by stage, the window that offsets are measured in: that of pretraining where one is set."""
-    attentions = [layer.blocks[0].attn for layer in swinv2.layers]
-    return [a.pretrained_window_size if any(a.pretrained_window_size) else a.window_size for a in attentions]
+    return wanted.with_arguments(pretrained_window_sizes=windows_as_json(before.offset_windows))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
-from benchmarks.engine.backbone import patch_size, sized, window_size
+from benchmarks.engine.backbone import sized
+from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.encoder.adapted import Plan
 from transfer.encoder.loading import is_head
@@ -21,7 +22,7 @@ def export_finetuned(
 
     Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
     """
-    use, work = transfer.source.use, transfer.work
+    use, work, family = transfer.source.use, transfer.work, family_of(model)
     recipe: EncoderSizes = work.config
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
@@ -30,8 +31,8 @@ def export_finetuned(
         {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
         architecture=sized(plan.architecture, recipe.image_size_px),
         image_size_px=recipe.image_size_px,
-        patch_size_px=patch_size(model),
-        window_size=window_size(model),
+        patch_size_px=family.patch_size_px,
+        window_size=family.window_size,
         mean=plan.normalisation.mean,
         std=plan.normalisation.std,
         method="supervised" if scratch else f"{use.method} + {transfer.task.name}",

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.models.beit import Beit
-from timm.models.eva import Eva
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.swin_transformer_v2 import SwinTransformerV2
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
+from benchmarks.families.family import TOKENS
+from benchmarks.families.table import family_of
 from transfer.encoder.sizes import Pooling
 
 OUTPUT = 0
 """The number of the encoder's own output, after its last norm; blocks count from 1."""
-STAGED, FLAT = (SwinTransformer, SwinTransformerV2), (VisionTransformer, Beit, Eva)
 
 
 class FrozenEncoder(nn.Module):
@@ -31,8 +27,8 @@ class FrozenEncoder(nn.Module):
         self.backbone: Any = backbone.requires_grad_(False)
         self.layers = layers
         self._found: dict[int, Tensor] = {}
-        self._prefix = int(getattr(backbone, "num_prefix_tokens", 0))  # class token and registers
-        self._has_class_token = getattr(backbone, "cls_token", None) is not None
+        family = family_of(backbone)
+        self._prefix, self._has_class_token = family.prefix_tokens, family.has_class_token
         for number, block in enumerate(blocks_of(backbone), start=1):
             if number in layers:
                 block.register_forward_hook(self._keep(number))
@@ -56,9 +52,9 @@ class FrozenEncoder(nn.Module):
         """Return the tokens [B, N, D] of every layer, class token first where there is one."""
         self._found.clear()
         self._found[OUTPUT] = self.backbone.forward_features(images)  # the hooks add the blocks
-        found = [self._found[layer] for layer in self.layers]
+        found = [family_of(self.backbone).tokens(self._found[layer]) for layer in self.layers]
         self._found.clear()
-        return [each.flatten(1, -2) if each.ndim == 4 else each for each in found]  # Swin's blocks give [B, H, W, D]
+        return found
 
     @torch.no_grad()
     def patches(self, images: Tensor) -> list[Tensor]:
@@ -70,7 +66,7 @@ class FrozenEncoder(nn.Module):
         """Return one vector [B, D] (twice as wide for class-token-and-mean) of every layer."""
         found = []
         for layer, tokens in zip(self.layers, self.tokens(images), strict=True):
-            norm = getattr(self.backbone, "fc_norm", None) if layer == OUTPUT else None  # a norm after pooling
+            norm = family_of(self.backbone).norm_after_pooling if layer == OUTPUT else None
             mean = tokens[:, self._prefix :].mean(dim=1)
             parts = [tokens[:, 0]] * self._with_token(pooling) + [mean] * self._with_mean(pooling)
             found.append(torch.cat([part if norm is None else norm(part) for part in parts], dim=1))
@@ -87,14 +83,11 @@ class FrozenEncoder(nn.Module):
         return not self._has_class_token or pooling != "class-token"
 
 
-def blocks_of(backbone: Any) -> list[nn.Module]:
-    """Return the transformer blocks in order. Raises UserError for a model whose tokens we do not know."""
-    if isinstance(backbone, FLAT):
-        return list(backbone.blocks)
-    if isinstance(backbone, STAGED):
-        return [block for stage in backbone.layers for block in stage.blocks]
-    rule = "a Swin, SwinV2, ViT, BEiT or EVA for probes and nearest neighbours"
-    raise UserError.about("encoder", type(backbone).__name__, rule, "another encoder, or protocol=finetune")
+def blocks_of(backbone: nn.Module) -> list[nn.Module]:
+    """Return an encoder's blocks in order. Raises UserError for one whose outputs nothing tells how to read."""
+    family = family_of(backbone)
+    family.require(TOKENS)
+    return family.blocks()
 
 
 def chosen_layers(layers: tuple[int, ...] | None, backbone: nn.Module) -> tuple[int, ...]:

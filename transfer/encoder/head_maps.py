@@ -5,6 +5,7 @@ from __future__ import annotations
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from benchmarks.families.table import family_of
 from transfer.encoder.dense import Encoder
 from transfer.encoder.pyramid import PyramidEncoder, with_four_levels
 
@@ -23,9 +24,8 @@ class HeadMaps(nn.Module):
         self.pyramid = levels.pyramid if isinstance(levels, PyramidEncoder) else None
         self.norms = nn.ModuleList([] if self.pyramid else [LayerNorm2d(n, eps=1e-5) for n in encoder.channels])
         self.channels = levels.channels
-        for name in ("norm", "fc_norm"):
-            if (norm := getattr(encoder.backbone, name, None)) is not None:
-                norm.requires_grad_(False)
+        for norm in family_of(encoder.backbone).last_norms():
+            norm.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, 3, H, W], s = 4, 8, 16, 32."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import WorkFailed, printable
+from benchmarks.families.position_tables import TableMode
 from benchmarks.runs.record import LoadReport
-from transfer.checkpoint.fit.position_tables import TableMode
-from transfer.checkpoint.fit.resize import fit_weights
 from transfer.checkpoint.layouts.names import FileNames
+from transfer.encoder.fit import fit_weights
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
 HEAD = ("head.", "fc.", "classifier.")

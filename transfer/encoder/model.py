@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
+from benchmarks.families.table import family_named
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.adapted import Plan, plan_encoder
 from transfer.encoder.dense import Encoder, build_encoder
@@ -43,7 +43,8 @@ def build_model(
     """
     plan = plan_encoder(source, recipe)
     if bias_per_block:
-        plan = replace(plan, architecture=_with_own_bias(plan.architecture))
+        family = family_named(plan.architecture.name)
+        plan = replace(plan, architecture=family.with_own_tables(plan.architecture))
     seed_all(derive(seed, "weights"))
     model = build_backbone(
         plan.architecture,
@@ -85,10 +86,3 @@ def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
         return random_report(model)
     report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
     return report.model_copy(update={"notes": source.notes(given_by(recipe))})
-
-
-def _with_own_bias(architecture: Architecture) -> Architecture:
-    """Return a BEiT whose blocks each have a position table; one that shares none stays as it is."""
-    if not architecture.arguments.get("use_shared_rel_pos_bias"):
-        return architecture
-    return architecture.with_arguments(use_shared_rel_pos_bias=False, use_rel_pos_bias=True)

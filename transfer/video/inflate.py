@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, SwinTransformer3d
 
-from benchmarks.engine.backbone import stage_windows
+from benchmarks.families.resize import TABLE
+from benchmarks.families.table import family_of
 from benchmarks.runs.record import Resized
-from transfer.checkpoint.fit.resize import TABLE
 from transfer.checkpoint.layouts.renaming import Rule, to_theirs
 
 KERNEL = "patch_embed.proj.weight"
@@ -50,14 +49,14 @@ class Inflated:
     resized: tuple[Resized, ...]
 
 
-def build_swin3d(flat: SwinTransformer, time: TimeSizes, drop_path_rate: float = 0.0) -> SwinTransformer3d:
-    """Return a Video Swin of the sizes of `flat`, with random weights and without a head.
+def build_swin3d(flat: Any, time: TimeSizes, drop_path_rate: float = 0.0) -> SwinTransformer3d:
+    """Return a Video Swin of the sizes of `flat`, timm's Swin, with random weights and without a head.
 
     Each stage has the window that `flat` has there: where a map is smaller than the reference window, timm's tables are
     smaller too, and torchvision's own clipping would look up other entries of a full one.
     """
     blocks: list[Any] = [stage.blocks[0] for stage in flat.layers]
-    windows = [[time.window, *window] for window in stage_windows(flat)]
+    windows = [[time.window, *window] for window in family_of(flat).windows]
     norm = partial(nn.LayerNorm, eps=flat.norm.eps)
     model = SwinTransformer3d(
         patch_size=[time.patch, *flat.patch_embed.patch_size],

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
-from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
+from benchmarks.families.family import Layers
+from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.adapted import Plan, plan_encoder
-from transfer.encoder.layer_decay import Layers, layers_of
 from transfer.encoder.loading import load_encoder
 from transfer.encoder.model import build_model
 from transfer.encoder.source import Source
@@ -64,7 +64,7 @@ class Swin3d(ClipEncoder):
 
     whole_windows = False
 
-    def __init__(self, flat: SwinTransformer, report: LoadReport, recipe: VideoRecipe) -> None:
+    def __init__(self, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> None:
         super().__init__()
         if (frames := recipe.sampling.frames) % recipe.patch_frames:
             rule = f"a multiple of patch_frames ({recipe.patch_frames})"
@@ -73,11 +73,10 @@ class Swin3d(ClipEncoder):
         self.swin = build_swin3d(flat, time, recipe.drop_path_rate)
         self.width = self.swin.num_features
         self.report = self._load(flat, report, time)
-        self._layers, self._checkpointing = layers_of(flat), recipe.activation_checkpointing
+        self._layers, self._checkpointing = family_of(flat).layers(), recipe.activation_checkpointing
 
     @classmethod
     def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
-        assert isinstance(flat, SwinTransformer), "chosen by way_for"
         return cls(flat, report, recipe)
 
     def _load(self, flat: nn.Module, report: LoadReport, time: TimeSizes) -> LoadReport:
@@ -129,7 +128,7 @@ class FramePooling(ClipEncoder):
         return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
 
     def layers(self) -> Layers:
-        found = layers_of(self.backbone)
+        found = family_of(self.backbone).layers()
         return Layers(found.count, lambda name: found.of(name.removeprefix("backbone.")))
 
     @property
@@ -181,16 +180,14 @@ def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, see
 
 
 def way_for(recipe: VideoRecipe, plan: Plan) -> type[ClipEncoder]:
-    """Return how the encoder sees clips. Raises UserError for swin3d where the encoder is no Swin."""
+    """Return how the encoder sees clips. Raises UserError for a video form that its family does not have."""
     with torch.device("meta"):
         flat = build_backbone(plan.architecture, recipe.image_size_px, whole_windows=False)
-    inflatable = isinstance(flat, SwinTransformer)
-    if recipe.temporal == "swin3d" and not inflatable:
+    form = family_of(flat).video_form
+    if recipe.temporal not in ("auto", "frame_pooling", form):
         rule = f"for a Swin of the first version; {plan.architecture.name} has no 3D form"
         raise UserError.about("temporal", recipe.temporal, rule, "temporal=frame_pooling, or another encoder")
-    if recipe.temporal == "auto":
-        return Swin3d if inflatable else FramePooling
-    return WAYS[recipe.temporal]
+    return WAYS[form or "frame_pooling" if recipe.temporal == "auto" else recipe.temporal]
 
 
 def groups_of(model: VideoClassifier, recipe: VideoRecipe) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.optim import build_optimizer, parameter_groups
 from benchmarks.training import Cosine, Lars, MultiStep, Poly, Training
-from pretrain.method.masked_encoders import MaskedSwin, build_masked_encoder
+from pretrain.method.masked_encoders import MaskedEncoder, build_masked_encoder
 
 
 def training(**changes: object) -> Training:
@@ -72,7 +72,7 @@ def test_milestones_are_told_once_and_in_order(told: dict[str, list[int]]) -> No
 
 def test_no_decay_names_of_swin_base() -> None:
     with torch.device("meta"):
-        model = MaskedSwin(timm.create_model("swin_base_patch4_window7_224", num_classes=0))
+        model = MaskedEncoder(timm.create_model("swin_base_patch4_window7_224", num_classes=0))
     decayed, spared = sorted(parameter_groups(model, 0.05), key=lambda group: -group["weight_decay"])
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
     blocks = 2 + 2 + 18 + 2

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
 from benchmarks.errors import WorkFailed
-from transfer.checkpoint.fit.position_tables import resize_table
-from transfer.checkpoint.fit.resize import adapt_channels, fit_weights, resize_positions
+from benchmarks.families.position_tables import resize_table
+from benchmarks.families.resize import adapt_channels, resize_positions
+from transfer.encoder.fit import fit_weights
 from transfer.encoder.loading import load_encoder, require_complete
 
 TABLE = "relative_position_bias_table"

@@ -16,7 +16,6 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 
-from benchmarks.encoders import resized
 from tests.libraries import library
 from tests.random_weights import randomise
 from tests.transfer.encoder.witnesses import difference, images, torchvision_maps, whole_patches
@@ -181,7 +180,8 @@ def read(witness: Witness) -> Encoder:
     assert source.source_format == witness.layout
     assert source.window_assumed == (witness.window is not None)
     assert source.read is not None
-    architecture = resized(source.use.architecture, window_size=witness.window)
+    window = {} if witness.window is None else {"window_size": witness.window}
+    architecture = source.use.architecture.with_arguments(**window)
     encoder = build_encoder(architecture, shift_single_windows=witness.shift_single_windows).eval()
     report = load_encoder(encoder.backbone, source.read(), source.source_format)
     require_complete(report, source.use.reference, source.names)

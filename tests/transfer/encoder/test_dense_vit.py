@@ -15,8 +15,8 @@ from benchmarks.errors import UserError
 from tests.libraries import library
 from tests.random_weights import randomise
 from tests.transfer.encoder.witnesses import SIZES, copy_transformers_vit, difference, images, whole_patches
-from transfer.checkpoint.fit.resize import fit_weights
 from transfer.encoder.dense import Encoder, build_encoder
+from transfer.encoder.fit import fit_weights
 from transfer.encoder.pyramid import PyramidEncoder, SimpleFeaturePyramid, with_four_levels
 
 SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}

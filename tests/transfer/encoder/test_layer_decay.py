@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
-from transfer.encoder.layer_decay import layers_of
+from benchmarks.families.table import family_of
 
 DEPTHS = (2, 2, 18, 2)
 
@@ -43,14 +43,14 @@ def swin_base() -> nn.Module:
 
 
 def test_swin_base_layers_are_simmims(swin_base: nn.Module) -> None:
-    layers = layers_of(swin_base)
+    layers = family_of(swin_base).layers()
     assert layers.count == 26
     names = [name for name, _ in swin_base.named_parameters()]
     assert {name: layers.of(name) for name in names} == {name: official_layer(official_name(name)) for name in names}
 
 
 def test_swin_base_groups(swin_base: nn.Module) -> None:
-    layers = layers_of(swin_base)
+    layers = family_of(swin_base).layers()
     groups = parameter_groups(swin_base, 0.05, layers.of, layers.count, 0.9)
     assert len(groups) == 52, "26 layers, each with and without weight decay"
     scale = {name: group["lr_scale"] for group in groups for name in group["names"]}
@@ -64,7 +64,7 @@ def test_swin_base_groups(swin_base: nn.Module) -> None:
 def test_vit_layers() -> None:
     with torch.device("meta"):
         model = timm.create_model("vit_base_patch16_224", num_classes=10)
-    layers = layers_of(model)
+    layers = family_of(model).layers()
     assert layers.count == 14
     assert [layers.of(name) for name in ("cls_token", "pos_embed", "patch_embed.proj.bias")] == [0, 0, 0]
     assert [layers.of(f"blocks.{i}.attn.qkv.weight") for i in (0, 11)] == [1, 12]
@@ -75,7 +75,7 @@ def test_swinv2_layers_are_swins() -> None:
     """Its own tensors are the blocks' as well: scales, biases and the small network of the position bias."""
     with torch.device("meta"):
         model = timm.create_model("swinv2_base_window12_192", num_classes=1000)
-    layers = layers_of(model)
+    layers = family_of(model).layers()
     assert layers.count == 26
     names = [name for name, _ in model.named_parameters()]
     assert {name: layers.of(name) for name in names} == {name: official_layer(official_name(name)) for name in names}
@@ -111,7 +111,7 @@ def test_beit_layers_are_microsofts() -> None:
         model = timm.create_model(
             "beit_base_patch16_224", num_classes=10, use_abs_pos_emb=True, use_shared_rel_pos_bias=True
         )
-    layers = layers_of(model)
+    layers = family_of(model).layers()
     assert layers.count == 14
     assert {name: layers.of(name) for name in BEIT_LAYERS} == BEIT_LAYERS
     names = {name for name, _ in model.named_parameters()}
@@ -122,4 +122,4 @@ def test_beit_layers_are_microsofts() -> None:
 
 def test_other_families_need_layer_decay_one() -> None:
     with pytest.raises(UserError, match=r"set layer_decay=1\.0"):
-        layers_of(timm.create_model("resnet18"))
+        family_of(timm.create_model("resnet18")).layers()

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.families.table import family_of
 from transfer.classification.recipe import FinetuneRecipe
-from transfer.encoder.layer_decay import layers_of
 
 DEPTHS = (2, 2, 18, 2)
 BLOCK_BIAS = {"use_rel_pos_bias": True, "use_abs_pos_emb": False, "init_values": 0.1}
@@ -91,7 +91,7 @@ def test_groups_equal_simmims(
     config = load_recipe(FinetuneRecipe, "transfer", recipe).config
     with torch.device("meta"):
         model = timm.create_model(architecture, num_classes=1000, **arguments)
-    ours = layers_of(model)
+    ours = family_of(model).layers()
     assert ours.count == layers
     groups = parameter_groups(model, config.training.weight_decay, ours.of, ours.count, config.layer_decay)
     found = {name: (group["lr_scale"], group["weight_decay"]) for group in groups for name in group["names"]}

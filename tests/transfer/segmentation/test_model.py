@@ -12,10 +12,11 @@ from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture, Normalisation
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
+from benchmarks.families.table import family_of
 from tests.libraries import library
 from transfer.encoder.dense import build_encoder
 from transfer.encoder.head_maps import HeadMaps
-from transfer.encoder.layer_decay import groups_around, layers_of
+from transfer.encoder.layer_decay import groups_around
 from transfer.segmentation.model import build_model, fit_batch_norms, mmseg_scope, timm_model
 from transfer.segmentation.plan import upernet
 from transfer.segmentation.recipe import SegmentationRecipe
@@ -101,7 +102,7 @@ def test_rates_and_decay_of_the_encoder_are_those_of_classification(name: str, d
         backbone = HeadMaps(encoder)
         model = build_model(upernet(recipe(), backbone.channels, 150), backbone, NORMALISATION)
     alone = timm_model(model)
-    layers = layers_of(alone)
+    layers = family_of(alone).layers()
     assert layers.count == depth
     expected = settings(parameter_groups(alone, 0.05, layers.of, layers.count, 0.9))
     found = settings(groups_around(model, alone, 0.05, 0.9))

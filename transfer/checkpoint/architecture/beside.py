@@ -12,8 +12,9 @@ import torch
 from pydantic import ValidationError
 
 from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
-from benchmarks.engine.backbone import build_backbone, window_size
+from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
+from benchmarks.families.table import family_of
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
 
@@ -117,4 +118,4 @@ def inferred_from(architecture: Architecture) -> Inferred:
         model: Any = build_backbone(architecture, None, whole_windows=False)
     embed = model.patch_embed
     size = getattr(embed, "img_size", None)
-    return Inferred(architecture, size[0] if size else None, embed.patch_size[0], window_size(model))
+    return Inferred(architecture, size[0] if size else None, embed.patch_size[0], family_of(model).window_size)

@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models.beit import Beit
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.swin_transformer_v2 import SwinTransformerV2
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from benchmarks.encoders import Architecture, find_architecture, plain_window, windows_as_json
-from benchmarks.engine.backbone import build_backbone, stage_windows
+from benchmarks.encoders import Architecture, find_architecture
+from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
+from benchmarks.families.family import STATEMENT
+from benchmarks.families.table import family_of
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.inferred import Inferred
-from transfer.checkpoint.architecture.swin_windows import window_argument
 from transfer.checkpoint.layouts.layout import Shapes
 
-_FAMILIES = {SwinTransformer: "Swin", SwinTransformerV2: "SwinV2", Beit: "BEiT", VisionTransformer: "ViT"}
 _SIZES = ("img_size", "window_size", "pretrained_window_sizes")
 """Arguments that the same weights can have other values of, resized."""
 _SIZED = ("relative_position_bias_table", "pos_embed")
@@ -51,7 +47,8 @@ def state(name: str) -> Stated:
     """
     architecture = find_architecture(name)
     architecture = architecture.model_copy(update={"name": architecture.name.split(".")[0]})  # timm's tag: weights
-    _family(_on_meta(architecture), name)
+    family = family_of(_on_meta(architecture))
+    family.require(STATEMENT, f"{name} ({type(family.model).__name__})")
     return Stated(Path(name).stem if name.endswith((".yaml", ".yml")) else name, architecture)
 
 
@@ -64,16 +61,16 @@ def settle(stated: Stated, told: Inferred, found: Shapes) -> Inferred:
     theirs = _on_meta(told.architecture)
     size = told.image_size_px
     ours = _on_meta(stated.architecture)
-    if stage_windows(ours) and "img_size" not in stated.architecture.arguments:
+    if family_of(ours).windows and "img_size" not in stated.architecture.arguments:
         ours = _on_meta(stated.architecture, size)  # windows as they are clipped at the file's image size
-    differences = _differences(_properties(theirs), _properties(ours), stated, told)
+    differences = _differences(family_of(theirs).properties(), family_of(ours).properties(), stated, told)
     if not differences.wrong:
         differences = replace(differences, wrong=_unlike(theirs, ours, found))
     if differences.wrong:
         raise _disagreement(stated, differences.wrong)
     architecture = stated.architecture if size is None else stated.architecture.at_size(size)
     if differences.sizes:
-        architecture = architecture.with_arguments(**_sizes_of(theirs, differences.sizes))
+        architecture = architecture.with_arguments(**family_of(theirs).size_arguments(differences.sizes))
     settled = inferred_from(architecture)
     remarks = tuple(f"{name}: as in the file; {ours} in {stated.name}" for name, (_, ours) in differences.sizes.items())
     untold = {"img_size": told.assumed["img_size"]} if differences.sizes and "img_size" in told.assumed else {}
@@ -114,42 +111,6 @@ class _Differences:
 def _on_meta(architecture: Architecture, image_size_px: int | None = None) -> Any:
     with torch.device("meta"):
         return build_backbone(architecture, image_size_px, whole_windows=False)
-
-
-def _family(model: nn.Module, name: str) -> str:
-    for kind, family in _FAMILIES.items():
-        if isinstance(model, kind):
-            return family
-    rule = f"one of the families that are read from files: {', '.join(_FAMILIES.values())}"
-    raise UserError.about("--architecture", f"{name} ({type(model).__name__})", rule, "name the encoder's own")
-
-
-def _properties(model: Any) -> dict[str, object]:
-    """Return what makes two encoders differ, under the names of timm's arguments."""
-    embed, windows = model.patch_embed, stage_windows(model)
-    stages = [layer.blocks for layer in model.layers] if windows else [model.blocks]
-    attentions = [blocks[0].attn for blocks in stages]
-    several = _values if windows else lambda values: values[0]
-    found: dict[str, object] = {
-        "family": _family(model, type(model).__name__),
-        "in_chans": embed.proj.in_channels,
-        "patch_size": plain_window(embed.patch_size),
-        "embed_dim": embed.proj.out_channels,
-        "depths" if windows else "depth": several([len(blocks) for blocks in stages]),
-        "num_heads": several([attention.num_heads for attention in attentions]),
-        "mlp_width": stages[0][0].mlp.fc1.out_features,
-        "img_size": plain_window(embed.img_size),
-    }
-    if windows:
-        found["window_size"] = _values([plain_window(window) for window in windows])
-    if windows and hasattr(attentions[0], "pretrained_window_size"):
-        found["pretrained_window_sizes"] = _values([plain_window(a.pretrained_window_size) for a in attentions])
-    return found
-
-
-def _values(values: list[Any]) -> object:
-    """Return the stages' values, so that it can be read: `(2, 2, 6, 2)`."""
-    return tuple(values)
 
 
 def _differences(
@@ -198,17 +159,3 @@ def _disagreement(stated: Stated, wrong: Mapping[str, Values], limit: int = 8) -
     rule = f"the architecture that the file's tensors tell: {'; '.join(lines[:limit])}{more}"
     remedy = "leave --architecture out, state the one it was trained with, or take the file that was meant"
     return UserError.about("--architecture", stated.name, rule, remedy)
-
-
-def _sizes_of(theirs: Any, differing: Mapping[str, Values]) -> dict[str, Any]:
-    """Return the file's sizes as timm's arguments."""
-    windows = stage_windows(theirs)
-    if not windows:
-        return {}  # the image size is set already
-    side = theirs.patch_embed.img_size[0]
-    stage_px = [theirs.patch_embed.patch_size[0] * 2**stage for stage in range(len(windows))]
-    sizes: dict[str, Any] = {"img_size": side, "window_size": window_argument(windows, side, stage_px)}
-    if "pretrained_window_sizes" in differing:
-        attentions = [layer.blocks[0].attn for layer in theirs.layers]
-        sizes["pretrained_window_sizes"] = windows_as_json(a.pretrained_window_size for a in attentions)
-    return sizes

@@ -7,24 +7,22 @@ buffer of microsoft's and OpenMMLab's checkpoints does. SwinV2's windows stand i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from pydantic import JsonValue
 from torch import Tensor
 
-from benchmarks.encoders import plain_window, windows_as_json
+from benchmarks.encoders import plain_window
 from benchmarks.errors import UserError
+from benchmarks.families.position_tables import Size
+from benchmarks.families.windows import Sizes, clipped
 from transfer.checkpoint.architecture.swin_models import Known
 from transfer.checkpoint.architecture.swin_tensors import TABLE, stage_shape, tensors
-from transfer.checkpoint.fit.position_tables import Size
 from transfer.checkpoint.layouts.layout import Weights
 
 _INDEX = "attn.relative_position_index"
 _COORDINATES = "attn.relative_coords_table"
 _MASK = "attn_mask"
-Sizes = tuple[Size, ...]
 
 
 @dataclass(frozen=True)
@@ -78,27 +76,10 @@ def read_windows(weights: Weights, stage_px: list[int], base: Known, version2: b
     return Windows(told, moved, size, image is not None, tuple(remarks), assumed)
 
 
-def clipped(windows: Sizes, image_size_px: int, stage_px: Sequence[int]) -> Sizes:
-    """Return windows as timm clips them to feature maps that are smaller."""
-    sides = [-(-image_size_px // px) for px in stage_px]
-    return tuple((min(w[0], side), min(w[1], side)) for w, side in zip(windows, sides, strict=True))
-
-
 def known_windows(known: Known, stages: int) -> Sizes:
     """Return a registered model's windows, before they are clipped."""
     each = (known.window,) * stages if isinstance(known.window, int) else known.window
     return tuple((window, window) for window in each)
-
-
-def window_argument(windows: Sizes, image_size_px: int, stage_px: Sequence[int]) -> JsonValue:
-    """Return one window where timm's clipping to the feature maps gives all the others, else one for each stage."""
-    first = windows[0]
-    if clipped((first,) * len(windows), image_size_px, stage_px) == windows:
-        window = plain_window(first)
-        return window if isinstance(window, int) else list(window)
-    if len(windows) == 2:  # timm takes two numbers for the height and the width of one window
-        return [list(window) for window in windows]
-    return windows_as_json(windows)
 
 
 def _table_window(weights: Weights, stage: int) -> Size:

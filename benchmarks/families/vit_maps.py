@@ -5,59 +5,63 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.models.beit import Beit, gen_relative_position_index
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.beit import gen_relative_position_index
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from transfer.checkpoint.fit.position_tables import Size, TableMode, resize_table
-from transfer.checkpoint.fit.resize import position_prefix, resize_positions
-from transfer.encoder.dense_swin import embed_patches
+from benchmarks.families.position_tables import Size, TableMode, resize_table
+from benchmarks.families.resize import resize_positions
+from benchmarks.families.swin_maps import embed_patches
 
 
-def vit_features(backbone: VisionTransformer, images: Tensor) -> list[Tensor]:
-    """Return one map [B, D, ceil(H/p), ceil(W/p)], before the last norm."""
-    tokens, grid = _tokens(backbone, images)
-    tokens = backbone.norm_pre(tokens)
-    for block in backbone.blocks:
-        tokens = _run(backbone, block, tokens)
-    return [_as_map(tokens, grid)]
+def vit_map(model: Any, images: Tensor) -> Tensor:
+    """Return the map [B, D, ceil(H/p), ceil(W/p)] of a ViT, before the last norm."""
+    tokens, grid = _tokens(model, images)
+    tokens = model.norm_pre(tokens)
+    for block in model.blocks:
+        tokens = _run(model, block, tokens)
+    return _as_map(tokens, grid)
 
 
-def beit_features(backbone: Beit, images: Tensor, mode: TableMode) -> list[Tensor]:
-    """Return one map [B, D, ceil(H/p), ceil(W/p)], before the last norm; `mode` resizes bias tables to the grid."""
-    tokens, grid = _tokens(backbone, images)
+def beit_map(model: Any, images: Tensor, mode: TableMode) -> Tensor:
+    """Return a BEiT's map [B, D, ceil(H/p), ceil(W/p)], before the last norm; `mode` resizes tables to the grid."""
+    tokens, grid = _tokens(model, images)
     with images.device:
         index = gen_relative_position_index(grid)
-    shared = _bias(backbone.rel_pos_bias, index, grid, mode)
-    for block in backbone.blocks:
+    shared = _bias(model.rel_pos_bias, index, grid, mode)
+    for block in model.blocks:
         bias = _bias(block.attn, index, grid, mode)
         bias = shared if bias is None else bias if shared is None else bias + shared
-        tokens = _run(backbone, _beit_block, block, tokens, bias)
-    return [_as_map(tokens, grid)]
+        tokens = _run(model, _beit_block, block, tokens, bias)
+    return _as_map(tokens, grid)
 
 
-def _run(backbone: Any, step: Any, *arguments: Any) -> Tensor:
-    recompute = backbone.grad_checkpointing and torch.is_grad_enabled()
+def position_prefix(model: Any) -> int:
+    """Return how many position embeddings of a ViT or BEiT belong to class and register tokens."""
+    return 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)
+
+
+def _run(model: Any, step: Any, *arguments: Any) -> Tensor:
+    recompute = model.grad_checkpointing and torch.is_grad_enabled()
     result: Tensor = checkpoint(step, *arguments, use_reentrant=False) if recompute else step(*arguments)
     return result
 
 
-def _tokens(backbone: Any, images: Tensor) -> tuple[Tensor, Size]:
+def _tokens(model: Any, images: Tensor) -> tuple[Tensor, Size]:
     """Return tokens [B, prefix + h * w, D] with positions, and their grid (h, w)."""
-    patches = embed_patches(backbone.patch_embed, images)
+    patches = embed_patches(model.patch_embed, images)
     grid = (patches.shape[1], patches.shape[2])
-    tokens, positions = patches.flatten(1, 2), backbone.pos_embed
-    prefix = [getattr(backbone, name, None) for name in ("cls_token", "dist_token", "reg_token")]
+    tokens, positions = patches.flatten(1, 2), model.pos_embed
+    prefix = [getattr(model, name, None) for name in ("cls_token", "dist_token", "reg_token")]
     extra = [token.expand(len(tokens), -1, -1) for token in prefix if token is not None]
-    count = position_prefix(backbone)
+    count = position_prefix(model)
     if positions is not None:
-        positions = resize_positions(positions, backbone.patch_embed.grid_size, grid, count)
+        positions = resize_positions(positions, model.patch_embed.grid_size, grid, count)
         if not count:  # these positions are for the patches alone
             tokens, positions = tokens + positions, None
     tokens = torch.cat([*extra, tokens], dim=1)
-    return backbone.pos_drop(tokens if positions is None else tokens + positions), grid
+    return model.pos_drop(tokens if positions is None else tokens + positions), grid
 
 
 def _as_map(tokens: Tensor, grid: Size) -> Tensor:

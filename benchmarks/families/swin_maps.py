@@ -7,39 +7,40 @@ and with it classification, is not touched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.models.swin_transformer import SwinTransformer, window_partition, window_reverse
-from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from transfer.checkpoint.fit.position_tables import Size
+from benchmarks.families.position_tables import Size
 
 MASKED = -100.0
 """Added to the attention between tokens that were not neighbours before the roll; the value Swin was trained with."""
 
 
-def swin_features(backbone: SwinTransformer | SwinTransformerV2, images: Tensor, shift_single: bool) -> list[Tensor]:
+def swin_maps(model: Any, images: Tensor, shift_single: bool, run_block: Callable[..., Tensor]) -> list[Tensor]:
     """Return one map [B, D, ceil(H/s), ceil(W/s)] per stage, before any output norm.
 
-    Each stage has the window of its own tables. `shift_single` keeps the shift along sides that one window covers.
+    Each stage has the window of its own tables. `shift_single` keeps the shift along sides that one window covers;
+    `run_block` is `norms_before` for Swin, `norms_after` for SwinV2.
     """
-    tokens = embed_patches(backbone.patch_embed, images)
+    tokens = embed_patches(model.patch_embed, images)
     maps = []
-    for stage in backbone.layers:
+    for stage in model.layers:
         tokens = stage.downsample(tokens)
         plain, shifted = _cuts(stage.blocks[0], tokens, shift_single)
         mask = shifted.mask(tokens)
         for block in stage.blocks:
             cut, its_mask = (shifted, mask) if any(block.target_shift_size) else (plain, None)
             if stage.grad_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(_block, block, tokens, cut, its_mask, use_reentrant=False)
+                tokens = checkpoint(run_block, block, tokens, cut, its_mask, use_reentrant=False)
             else:
-                tokens = _block(block, tokens, cut, its_mask)
+                tokens = run_block(block, tokens, cut, its_mask)
         maps.append(tokens.permute(0, 3, 1, 2).contiguous())
     return maps
 
@@ -102,15 +103,18 @@ def _cuts(block: Any, tokens: Tensor, shift_single: bool) -> tuple[Cut, Cut]:
     return plain, Cut(size, window, (shift[0], shift[1]))
 
 
-def _block(block: Any, tokens: Tensor, cut: Cut, mask: Tensor | None) -> Tensor:
-    """Run one block on [B, H, W, D]. SwinV2 normalises after attention and MLP, Swin before."""
-    if hasattr(block.attn, "logit_scale"):
-        tokens = tokens + block.drop_path1(block.norm1(_attend(block, tokens, cut, mask)))
-        tokens = tokens + block.drop_path2(block.norm2(block.mlp(tokens)))
-    else:
-        tokens = tokens + block.drop_path1(_attend(block, block.norm1(tokens), cut, mask))
-        tokens = tokens + block.drop_path2(block.mlp(block.norm2(tokens)))
-    return tokens
+def norms_before(block: Any, tokens: Tensor, cut: Cut, mask: Tensor | None) -> Tensor:
+    """Run one block of Swin on [B, H, W, D], which normalises before attention and MLP."""
+    tokens = tokens + block.drop_path1(_attend(block, block.norm1(tokens), cut, mask))
+    result: Tensor = tokens + block.drop_path2(block.mlp(block.norm2(tokens)))
+    return result
+
+
+def norms_after(block: Any, tokens: Tensor, cut: Cut, mask: Tensor | None) -> Tensor:
+    """Run one block of SwinV2 on [B, H, W, D], which normalises after attention and MLP."""
+    tokens = tokens + block.drop_path1(block.norm1(_attend(block, tokens, cut, mask)))
+    result: Tensor = tokens + block.drop_path2(block.norm2(block.mlp(tokens)))
+    return result
 
 
 def _attend(block: Any, tokens: Tensor, cut: Cut, mask: Tensor | None) -> Tensor:

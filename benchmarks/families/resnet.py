@@ -1,0 +1,29 @@
+"""ResNet."""
+
+from __future__ import annotations
+
+import torch
+from timm.models import resnet
+from torch import Tensor, nn
+
+from benchmarks.families.family import Family
+
+
+class ResNet(Family):
+    """Convolutions would mix hidden and visible patches, so the mask token is a colour in place of hidden pixels."""
+
+    name = "ResNet"
+    kind = resnet.ResNet
+    registered_in = ("resnet",)
+
+    def blocks(self) -> list[nn.Module]:
+        stages = (self.model.layer1, self.model.layer2, self.model.layer3, self.model.layer4)
+        return [block for stage in stages for block in stage]
+
+    def mask_token_shape(self) -> tuple[int, ...]:
+        stem = next(module for module in self.model.modules() if isinstance(module, nn.Conv2d))
+        return 1, stem.in_channels, 1, 1
+
+    def masked_features(self, images: Tensor, hidden: Tensor, token: Tensor) -> Tensor:
+        features: Tensor = self.model.forward_features(torch.where(hidden.unsqueeze(1), token.to(images.dtype), images))
+        return features

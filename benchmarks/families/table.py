@@ -1,0 +1,28 @@
+"""The table of encoder families."""
+
+from __future__ import annotations
+
+import timm
+from torch import nn
+
+from benchmarks.families.beit import Beit
+from benchmarks.families.eva import Eva
+from benchmarks.families.family import Family
+from benchmarks.families.resnet import ResNet
+from benchmarks.families.swin import Swin, SwinV2, SwinV2Cr
+from benchmarks.families.vit import ViT
+
+FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, SwinV2Cr)
+"""In the order in which messages name them."""
+
+
+def family_of(model: nn.Module) -> Family:
+    """Return a timm model as one of its family, or as a plain `Family` where the table has none for it."""
+    kind = next((family for family in FAMILIES if isinstance(model, family.kind)), Family)
+    return kind(model, FAMILIES)
+
+
+def family_named(name: str) -> type[Family]:
+    """Return the family of a timm model's name, told by where timm registers it: to build the model takes seconds."""
+    module = timm.model_entrypoint(name).__module__.rpartition(".")[2] if timm.is_model(name) else None
+    return next((family for family in FAMILIES if module in family.registered_in), Family)

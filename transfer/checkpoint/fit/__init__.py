@@ -1,1 +1,0 @@
-"""Tensors of another size: resized, never dropped."""

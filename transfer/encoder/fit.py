@@ -1,0 +1,51 @@
+"""Weights of other shapes made to fit a model: resized, never dropped.
+
+What no rule can make fit is left as it is, so that the load report names it and the run stops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.families.family import Weights
+from benchmarks.families.position_tables import TableMode
+from benchmarks.families.table import family_of
+from benchmarks.runs.record import Resized
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights that fit as far as rules exist, and what was done to them."""
+
+    weights: Weights
+    resized: tuple[Resized, ...]
+
+
+@torch.no_grad()
+def fit_weights(weights: Weights, model: nn.Module, mode: TableMode = "geometric-cubic") -> Fitted:
+    """Make every tensor that has another shape than the model's of the same name fit, where its family has a rule.
+
+    `mode` is that of the relative position bias tables. Tensors that fit already are passed on bit for bit.
+    """
+    family = family_of(model)
+    arranged, copied = family.arranged(weights)
+    fitted = dict(arranged)
+    done = {name: _record(name, fitted[name], fitted[name], how) for name, how in copied.items()}
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name, tensor in arranged.items():
+        if tensor.shape == expected.get(name, tensor.shape):
+            continue
+        change = family.fit(name, tensor, mode)
+        if change is None or change.tensor.shape != expected[name]:
+            continue
+        fitted[name] = change.tensor.contiguous()
+        before = [done[name].mode] if name in done else []
+        done[name] = _record(name, tensor, change.tensor, ", ".join([*before, change.mode]))
+    return Fitted(fitted, tuple(done.values()))
+
+
+def _record(name: str, source: Tensor, fitted: Tensor, mode: str) -> Resized:
+    return Resized(name=name, from_shape=tuple(source.shape), to_shape=tuple(fitted.shape), mode=mode)
