@@ -16,7 +16,7 @@ from benchmarks.errors import UserError
 from benchmarks.yaml_files import read_yaml
 from transfer.adapter import adapter_for
 from transfer.checkpoint.layouts.names import differing
-from transfer.encoder.adapted import adapted
+from transfer.encoder.encoder_plan import adapted
 from transfer.encoder.loading import is_head, is_ignored, load_encoder
 from transfer.encoder.opened import OpenedEncoder
 
