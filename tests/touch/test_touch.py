@@ -59,10 +59,7 @@ def test_every_place_that_the_table_names_is_there(what: str, where: list[str]) 
 @pytest.mark.parametrize("toy", TOYS, ids=[toy.row for toy in TOYS])
 def test_the_files_of_the_table_are_all_that_one_touches(program: Path, toy: Toy) -> None:
     named = table()[toy.row]
-    beside = {path for path in toy.files if f"{Path(path).parent}/" in named}
-    assert {path for path in toy.files if path not in beside} | {f"{Path(path).parent}/" for path in beside} == set(
-        named
-    )
+    assert {path if path in named else f"{Path(path).parent}/" for path in toy.files} == set(named)
     before = run(program, toy)
     assert not all(words in shown(program, before) for words in toy.shows), "the command needs no toy"
     toy.add_to(program)

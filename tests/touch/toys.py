@@ -94,7 +94,10 @@ doodles,finetune,supervised,Swin-T,,224,random,,top1,71.5,https://example.org/do
 RECIPE = """# Another training of the digits' recipe.
 image_size_px: 32
 data: {train_split: train, test_split: test}
-training: {epochs: 123, batch_size: 50, schedule: {base_lr: 1e-2}}
+training:
+  epochs: 123
+  batch_size: 50
+  schedule: {base_lr: 1e-2, warmup_lr: 1e-5, min_lr: 1e-5, warmup_epochs: 5}
 """
 
 ASK_ABOUT_A_TASK = """
@@ -200,7 +203,7 @@ TOYS = (
             "reports/tables/columns.py": [
                 Edit(
                     '    _column("Runs"',
-                    '    _column("Letters", Field("encoder_letters"), "settings", lambda row: str(len(row.label))),\n',
+                    '    _column("Letters", Field("encoder_letters"), lambda row: str(len(row.encoder.label))),\n',
                 )
             ]
         },
@@ -209,8 +212,8 @@ TOYS = (
     ),
     Toy(
         "a cluster",
-        {"slurm/clusters/doodle.yaml": "executor: slurm\npartition: doodles\n"},
-        ["-m", "mimbench", "pipeline", "plan", "slurm/pipelines/demo.yaml", "--cluster", "doodle"],
-        ("on doodle",),
+        {"slurm/clusters/doodle.yaml": "executor: slurm\npartition: doodles\ntime_limit: 2h\n"},
+        ["-c", "from slurm.graph.cluster import load_cluster; print(load_cluster('doodle').partition)"],
+        ("doodles",),
     ),
 )
