@@ -28,9 +28,9 @@ from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.export import export_finetuned
 from transfer.encoder.loading import require_complete
 from transfer.encoder.sizes import EncoderSizes
+from transfer.export import export_finetuned
 from transfer.scores import metric_values
 
 S = TypeVar("S", bound=AnyBatch)
