@@ -160,7 +160,7 @@ NEWEST_SCHEMA = 4
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: {**data, "schema_version": 2, "processes": 1},
     2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
-    3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data["recipe"])},
+    3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data.get("recipe"))},
 }
 """By schema version: how a record of that version becomes one of the next."""
 

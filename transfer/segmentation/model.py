@@ -20,8 +20,10 @@ from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import build_dense_encoder
 from transfer.encoder.source import Source
-from transfer.segmentation.plan import Plan, plan_of
+from transfer.segmentation.plan import Plan
 from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.segmentation.upernet_plan import upernet
+from transfer.segmentation.user_plan import plan_of_config
 
 
 @contextlib.contextmanager
@@ -64,6 +66,7 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
     """Return the encoder with fresh heads, and the proof of what was loaded into it."""
     loaded = build_dense_encoder(recipe, source, recipe.drop_path_rate, seed)
     maps = HeadMaps(loaded.encoder)
+    plan_of = upernet if recipe.mmseg_config is None else plan_of_config
     plan = plan_of(recipe, maps.channels, num_classes)
     model = build_model(plan, maps, loaded.plan.normalisation)
     if model.out_channels != num_classes:
