@@ -15,10 +15,14 @@ VERBS = {
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
     "palette": ("pretrain.show.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
     "reconstruct": ("pretrain.show.reconstruct_cli", "draw what a pretraining run predicts for hidden patches"),
+    "masking": (
+        "pretrain.show.masking_cli",
+        "how far the masks of every strategy hide pixels, as a table and a figure",
+    ),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.commands.checkpoint", "look into any checkpoint; carry encoders into other tools"),
-    "report": ("reports.cli", "leaderboards from run records; how far masks hide pixels"),
+    "report": ("reports.cli", "leaderboards and comparisons from run records"),
     "list": ("benchmarks.catalogue.listing", "tasks, recipes, encoders, checkpoint formats and published references"),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that mends it"),
 }
@@ -26,7 +30,6 @@ VERBS = {
 # Words after a verb that belong to another room than the verb's own, which may not import it.
 ELSEWHERE: dict[tuple[str, ...], str] = {
     ("list", "formats"): "transfer.commands.formats",
-    ("report", "masking"): "pretrain.show.masking_cli",
     ("doctor", "--cluster"): "slurm.doctor",
 }
 

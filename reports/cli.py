@@ -18,7 +18,6 @@ EXAMPLES = """examples:
   mimbench report leaderboard runs --out report
   mimbench report leaderboard runs --baseline supervised --task digits --out report
   mimbench report leaderboard 'runs/digits-*' pipelines/ID/stages --out report
-  mimbench report masking --out report            # how far masks hide pixels; masking --help says more
 
 A delta is shown only between rows that share task version, recipe, image size and data.
 Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.
@@ -29,10 +28,7 @@ COMPARE_EXAMPLES = """examples:
 
 Exit codes: 0 done, 1 nothing could be paired, 2 what was asked for was wrong.
 """
-VERBS = ("leaderboard", "compare", "verdict", "verify", "masking")
-ALSO = """and, beside run records:
-    masking    how far masks of every strategy hide pixels: `mimbench report masking --help`
-"""
+VERBS = ("leaderboard", "compare", "verdict", "verify")
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 RAW = argparse.RawDescriptionHelpFormatter
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
@@ -63,7 +59,7 @@ def _no_collector() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("mimbench report", formatter_class=RAW, epilog=ALSO)
+    parser = argparse.ArgumentParser("mimbench report")
     verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
     _add_leaderboard(verbs)
     _add_compare(verbs)

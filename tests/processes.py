@@ -43,5 +43,5 @@ def launch_python(arguments: list[str], processes: int = 2, **environment: str) 
 
 def finished(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Return exit code, output and messages of every rank."""
-    found = [process.communicate(timeout=120) for process in ranks]
+    found = [process.communicate(timeout=240) for process in ranks]
     return [(process.returncode, *texts) for process, texts in zip(ranks, found, strict=True)]

@@ -81,7 +81,7 @@ def assert_close_training(one: Path, other: Path) -> None:
         assert all(here[key] == pytest.approx(there[key], rel=2e-3, abs=1e-6) for key in here)
 
 
-def wait_for_step(folder: Path, step: int, seconds: float = 60) -> None:
+def wait_for_step(folder: Path, step: int, seconds: float = 180) -> None:
     """Wait until a checkpoint of at least `step` steps is there."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

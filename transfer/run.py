@@ -27,7 +27,7 @@ from benchmarks.runs.command import first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
-from transfer.encoder.adapted import Plan
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.export import export_finetuned
 from transfer.encoder.loading import require_complete
 from transfer.encoder.sizes import EncoderSizes
@@ -45,7 +45,7 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
     """
 
     load_report: LoadReport
-    plan: Plan
+    plan: EncoderPlan
     """What the source's encoder has become."""
     notes: Sequence[str] = ()
     """What the user should know of data and model, told before the training."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Layout:
+class InverseSwinLayout:
     """The stages of a Swin, first to last as in an encoder."""
 
     widths: tuple[int, ...]
@@ -27,8 +27,8 @@ class Layout:
 
 
 LAYOUTS = {
-    "tiny": Layout((96, 192, 384, 768), (2, 2, 6, 2), (3, 6, 12, 24)),
-    "base": Layout((128, 256, 512, 1024), (2, 2, 18, 2), (4, 8, 16, 32)),
+    "tiny": InverseSwinLayout((96, 192, 384, 768), (2, 2, 6, 2), (3, 6, 12, 24)),
+    "base": InverseSwinLayout((128, 256, 512, 1024), (2, 2, 18, 2), (4, 8, 16, 32)),
 }
 
 
@@ -53,7 +53,7 @@ class InverseSwin(nn.Module):
     The window is the whole grid in the coarsest stage, and has the same size in all others.
     """
 
-    def __init__(self, features: int, grid: int, layout: Layout, last_scale: int, outputs: int) -> None:
+    def __init__(self, features: int, grid: int, layout: InverseSwinLayout, last_scale: int, outputs: int) -> None:
         super().__init__()
         self.embed = nn.Linear(features, layout.widths[-1])
         stages: list[nn.Module] = []

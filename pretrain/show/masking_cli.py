@@ -1,4 +1,4 @@
-"""`mimbench report masking`: AvgDist over ratio for every strategy, as in SimMIM's figure 3a."""
+"""`mimbench masking`: AvgDist over ratio for every strategy, as in SimMIM's figure 3a."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pretrain.method.avg_dist import Point
 
 EPILOG = """example:
-  mimbench report masking --out report
+  mimbench masking --out report
 
 AvgDist is the mean distance in pixels from hidden pixels to the nearest visible one. SimMIM's good settings lie at
 10 to 20 px (arXiv:2111.09886, figure 3).
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mimbench report masking",
+        prog="mimbench masking",
         description="Draw AvgDist over masking ratio for every masking strategy.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

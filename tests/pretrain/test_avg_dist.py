@@ -44,7 +44,7 @@ def test_needs_hidden_and_visible_pixels(everything: bool) -> None:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    assert mimbench.main(["report", "masking", "--out", str(out), "--masks", "20"]) == 0
+    assert mimbench.main(["masking", "--out", str(out), "--masks", "20"]) == 0
     return out
 
 
@@ -81,5 +81,5 @@ def test_figure_is_a_picture(report: Path) -> None:
 def test_a_wrong_option_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:
-    assert mimbench.main(["report", "masking", "--out", str(tmp_path), option, value]) == mimbench.WRONG
+    assert mimbench.main(["masking", "--out", str(tmp_path), option, value]) == mimbench.WRONG
     assert f"{option} = {value}" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     process = start(command)
     wait_for_step(runs, 2)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     folder = only_run(runs)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL

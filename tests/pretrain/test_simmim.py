@@ -120,7 +120,7 @@ SWIN_192 = "simmim_swin_base_192_100ep"
         (SWIN_192, ["masking.kind=squared"], "masking.kind = squared\n.*random, square, blockwise"),
         (SWIN_192, ["image_size_px=224"], "image_size_px = 224\n.*multiples of the window"),
         (SWIN_192, ["encoder=simmim_vit_base", "image_size_px=200"], "image_size_px = 200\n.*patch size .16 px"),
-        (SWIN_192, ["encoder=efficientnet_b0"], "encoder.name = efficientnet_b0\n.*SwinTransformer"),
+        (SWIN_192, ["encoder=efficientnet_b0"], "encoder.name = efficientnet_b0\n.*Swin, SwinV2, BEiT, ResNet"),
         (SWIN_192, ["encoder=beit_base_patch16_224"], "global_pool: avg\n.*\n.*global_pool=token"),
         (SWIN_192, ["target.resolution_px=40"], "target.resolution_px = 40\n.*\n.*6, 12, 24, 48, 96, 192"),
         (SWIN_192, ["target.local_norm_px=46"], "target.local_norm_px = 46\n.*odd"),

@@ -42,7 +42,7 @@ def sha(text: str) -> str:
 
 def recipe(name: str = "digits_finetune", **training: Any) -> RecipeUse:
     """Return a recipe whose digest follows from its name and training fields."""
-    resolved = {"training": {"epochs": 20, **training}, "data": {"root": "data/digits"}}
+    resolved: dict[str, Any] = {"training": {"epochs": 20, **training}, "data": {"root": "data/digits"}}
     overrides = tuple(f"training.{key}={value}" for key, value in training.items())
     return RecipeUse(
         name=name,
@@ -201,7 +201,12 @@ def zoo(root: Path) -> Path:
     """
     runs = root / "runs"
     gpus = ENVIRONMENT.model_copy(update={"device": "NVIDIA H100 80GB HBM3", "host": "node-3"})
-    shared = {"task": TaskUse(name="imagenet1k", version=1), "image_size_px": 192, "environment": gpus, "processes": 8}
+    shared: dict[str, Any] = {
+        "task": TaskUse(name="imagenet1k", version=1),
+        "image_size_px": 192,
+        "environment": gpus,
+        "processes": 8,
+    }
     shared["data"] = data("1331167 images, sizes 0123456789abcdef")
     for number, (size, (parameters, top1)) in enumerate(SIZES.items()):
         loss = MetricValue(last=0.52 - 0.02 * number, best=0.52 - 0.02 * number, best_epoch=100)

@@ -53,7 +53,7 @@ def test_stages_that_come_at_once_copy_once(source: Path, tmp_path: Path) -> Non
         subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    said = [process.communicate(timeout=60)[0] for process in started]
+    said = [process.communicate(timeout=180)[0] for process in started]
     assert sum("copying" in text for text in said) == 1
     assert content(tmp_path / "copy") == content(source)
 

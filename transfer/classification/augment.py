@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from benchmarks.engine.samples.images import ImageSamples, Transform
 from transfer.classification.recipe import Augmentation, ClassificationRecipe, TrainedRecipe
-from transfer.encoder.adapted import Plan
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.images.labelled import LabelledImages
 
 
@@ -49,7 +49,7 @@ def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Seq
     return transform
 
 
-def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: Plan) -> ImageSamples:
+def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: EncoderPlan) -> ImageSamples:
     """Return test images as the encoder of a plan sees them; one that cannot be read is left out, and named."""
     transform = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std)
     return ImageSamples(images.source, images.labels, transform, channels=plan.architecture.in_chans, replace=False)

@@ -27,7 +27,7 @@ from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.classification.augment import test_samples
 from transfer.classification.recipe import KnnRecipe
-from transfer.encoder.adapted import Plan
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.features import OUTPUT, FrozenEncoder
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
@@ -115,7 +115,7 @@ def _joined(parts: Sequence[_Features]) -> _Features:
 class _Extraction:
     """Features of images, by one frozen encoder."""
 
-    def __init__(self, transfer: Transfer, plan: Plan, encoder: FrozenEncoder) -> None:
+    def __init__(self, transfer: Transfer, plan: EncoderPlan, encoder: FrozenEncoder) -> None:
         self.transfer, self.plan, self.encoder = transfer, plan, encoder
         self.recipe: KnnRecipe = transfer.work.config
         self.device = choose_device(self.recipe.inference)

@@ -23,7 +23,7 @@ from transfer.encoder.opened import OpenedEncoder
 
 
 @dataclass(frozen=True)
-class Target:
+class ConversionTarget:
     """Where an export is meant for: its layout for each family, and how that tool wraps names and dicts."""
 
     layouts: dict[Family, str]
@@ -33,12 +33,16 @@ class Target:
 
 
 TARGETS = {
-    "timm": Target({"swin": "timm-swin", "swinv2": "timm-swinv2", "vit": "timm-vit", "beit": "timm-beit"}),
-    "simmim": Target({"swin": "microsoft-swin", "swinv2": "microsoft-swinv2", "beit": "simmim-vit"}, "encoder."),
-    "mmseg": Target({"swin": "mmseg-swin", "swinv2": "mmpretrain-swinv2"}, "backbone.", "state_dict"),
-    "detectron2": Target({"swin": "detectron2-swin"}, "backbone.bottom_up."),
-    "torchvision": Target({"swin": "torchvision-swin", "swinv2": "torchvision-swinv2", "vit": "torchvision-vit"}),
-    "huggingface": Target(
+    "timm": ConversionTarget({"swin": "timm-swin", "swinv2": "timm-swinv2", "vit": "timm-vit", "beit": "timm-beit"}),
+    "simmim": ConversionTarget(
+        {"swin": "microsoft-swin", "swinv2": "microsoft-swinv2", "beit": "simmim-vit"}, "encoder."
+    ),
+    "mmseg": ConversionTarget({"swin": "mmseg-swin", "swinv2": "mmpretrain-swinv2"}, "backbone.", "state_dict"),
+    "detectron2": ConversionTarget({"swin": "detectron2-swin"}, "backbone.bottom_up."),
+    "torchvision": ConversionTarget(
+        {"swin": "torchvision-swin", "swinv2": "torchvision-swinv2", "vit": "torchvision-vit"}
+    ),
+    "huggingface": ConversionTarget(
         {
             "swin": "huggingface-swin",
             "swinv2": "huggingface-swinv2",

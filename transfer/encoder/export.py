@@ -10,13 +10,13 @@ from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import sized
 from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
-from transfer.encoder.adapted import Plan
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.loading import is_head
 from transfer.encoder.sizes import EncoderSizes
 
 
 def export_finetuned(
-    model: nn.Module, plan: Plan, transfer: Transfer, epochs: int, folder: Path, run_id: str
+    model: nn.Module, plan: EncoderPlan, transfer: Transfer, epochs: int, folder: Path, run_id: str
 ) -> EncoderManifest:
     """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 

@@ -12,8 +12,8 @@ from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_named
 from benchmarks.runs.record import LoadReport
-from transfer.encoder.adapted import Plan, plan_encoder
 from transfer.encoder.dense import Encoder, build_encoder
+from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.loading import load_encoder, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.encoder.source import Source
@@ -24,7 +24,7 @@ class Loaded(NamedTuple):
 
     model: nn.Module
     report: LoadReport
-    plan: Plan
+    plan: EncoderPlan
 
 
 def build_model(
@@ -61,7 +61,7 @@ class LoadedEncoder(NamedTuple):
 
     encoder: Encoder
     report: LoadReport
-    plan: Plan
+    plan: EncoderPlan
 
 
 def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: float, seed: int) -> LoadedEncoder:

@@ -42,7 +42,7 @@ def scheme_of(reference: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where the encoder lies that a reference names."""
 
     kind: Literal["timm", "random", "export", "file"]
@@ -55,7 +55,7 @@ class Place:
         return Path(self.name)
 
 
-def locate(reference: str, epoch: int | None = None) -> Place:
+def locate(reference: str, epoch: int | None = None) -> Location:
     """Return where the encoder lies. Raises UserError where there is none, or an unfinished one.
 
     `epoch` names an encoder that a pretraining run exported on its way. A repository of a hub is fetched.
@@ -63,17 +63,17 @@ def locate(reference: str, epoch: int | None = None) -> Place:
     scheme, _, name = reference.partition(":")
     path = Path(reference)
     if epoch is not None:
-        return Place("export", str(_on_the_way(reference, path, epoch)))
+        return Location("export", str(_on_the_way(reference, path, epoch)))
     if scheme_of(reference) == "hf-hub":
         from transfer.encoder.hub import download  # torch and timm, only when a hub name is used
 
-        return Place("file", str(download(name)))
+        return Location("file", str(download(name)))
     if scheme_of(reference) is not None:
-        return Place("timm" if scheme == "timm" else "random", name)
+        return Location("timm" if scheme == "timm" else "random", name)
     if (folder := _folder_of(reference, path)) is not None:
-        return Place("export", str(folder))
+        return Location("export", str(folder))
     if path.exists():
-        return Place("file", reference)
+        return Location("file", reference)
     rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
     raise UserError.about("--encoder", reference, rule, "check the path")
 

@@ -16,7 +16,7 @@ from benchmarks import ranks
 from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
 from benchmarks.runs.record import LoadReport
-from transfer.encoder import adapted
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import build_dense_encoder
 from transfer.encoder.source import Source
@@ -43,7 +43,7 @@ class Segmenter:
 
     model: Any
     """mmseg's EncoderDecoder."""
-    adapted: adapted.Plan
+    adapted: EncoderPlan
     """What the source's encoder has become."""
     plan: Plan
     load_report: LoadReport

@@ -16,7 +16,7 @@ from benchmarks.errors import UserError
 from benchmarks.families.family import Layers
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
-from transfer.encoder.adapted import Plan, plan_encoder
+from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.loading import load_encoder
 from transfer.encoder.model import build_model
 from transfer.encoder.source import Source
@@ -160,7 +160,7 @@ class Loaded:
     """A model, and what the source's encoder has become."""
 
     model: VideoClassifier
-    plan: Plan
+    plan: EncoderPlan
 
     @property
     def report(self) -> LoadReport:
@@ -179,7 +179,7 @@ def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, see
     return Loaded(VideoClassifier(way.carry(flat, report, recipe), num_classes, recipe.head_dropout), plan)
 
 
-def way_for(recipe: VideoRecipe, plan: Plan) -> type[ClipEncoder]:
+def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:
     """Return how the encoder sees clips. Raises UserError for a video form that its family does not have."""
     with torch.device("meta"):
         flat = build_backbone(plan.architecture, recipe.image_size_px, whole_windows=False)

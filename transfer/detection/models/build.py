@@ -12,7 +12,7 @@ from benchmarks.runs.record import LoadReport
 from transfer.detection.models.detector import Detector
 from transfer.detection.models.norms import on_device
 from transfer.detection.recipe import DetectionRecipe
-from transfer.encoder import adapted
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import build_dense_encoder
 from transfer.encoder.source import Source
@@ -28,7 +28,7 @@ class Built:
     """A detector and where its encoder comes from."""
 
     detector: Detector
-    adapted: adapted.Plan
+    adapted: EncoderPlan
     """What the source's encoder has become."""
     load_report: LoadReport
 

@@ -19,8 +19,8 @@ from tests.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, randomised
 from transfer.checkpoint.foreign import read_foreign
 from transfer.classification.recipe import FinetuneRecipe
-from transfer.encoder.adapted import adapted
 from transfer.encoder.dense import build_encoder
+from transfer.encoder.encoder_plan import adapted
 
 TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 

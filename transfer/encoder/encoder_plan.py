@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from pydantic import JsonValue
 
-from benchmarks.encoders import Architecture, Normalisation, WindowSize, windows_as_json
+from benchmarks.encoders import Architecture, Normalisation, windows_as_json
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.samples.images import MODES
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_named, family_of
+from transfer.encoder.sizes import EncoderSizes
 from transfer.encoder.source import Source
 
 
-class Sizes(Protocol):
-    """What a recipe says of the encoder; null keeps the encoder's own."""
-
-    @property
-    def image_size_px(self) -> int: ...
-    @property
-    def window_size(self) -> WindowSize | None: ...
-    @property
-    def patch_size_px(self) -> int | None: ...
-    @property
-    def in_chans(self) -> int | None: ...
-
-
-def adapted(architecture: Architecture, sizes: Sizes, *, window_assumed: bool = False) -> Architecture:
+def adapted(architecture: Architecture, sizes: EncoderSizes, *, window_assumed: bool = False) -> Architecture:
     """Return the architecture that a recipe trains; a window is not for a family without windows.
 
     SwinV2's biases are functions of offsets, measured in the windows it was pretrained with: where a stage gets another
@@ -54,14 +41,14 @@ def adapted(architecture: Architecture, sizes: Sizes, *, window_assumed: bool = 
 
 
 @dataclass(frozen=True)
-class Plan:
+class EncoderPlan:
     """The encoder that a recipe makes of a source, and the normalisation of its images."""
 
     architecture: Architecture
     normalisation: Normalisation
 
 
-def plan_encoder(source: Source, sizes: Sizes) -> Plan:
+def plan_encoder(source: Source, sizes: EncoderSizes) -> EncoderPlan:
     """Return what a recipe makes of a source. Raises UserError where nothing tells the window, or for odd channels."""
     if source.window_assumed and sizes.window_size is None:
         rule = "a known window (SwinV2's tensors do not tell it)"
@@ -71,4 +58,4 @@ def plan_encoder(source: Source, sizes: Sizes) -> Plan:
     if architecture.in_chans not in MODES:
         rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
         raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
-    return Plan(architecture, source.normalisation.for_channels(architecture.in_chans))
+    return EncoderPlan(architecture, source.normalisation.for_channels(architecture.in_chans))
