@@ -10,7 +10,7 @@ import pytest
 from slurm.state.folder import hold
 from tests.slurm.bench import TRAINED, Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.test_slurm import jobs, queue, states
+from tests.slurm.jobs import jobs, queue, states
 from tests.slurm.waiting_jobs import STAGE, STAGES, SUBMIT, ids, submit_waiting, unwrap, wrap
 
 pytestmark = pytest.mark.faults

@@ -12,7 +12,7 @@ import pytest
 
 from slurm.controller.commands import environment, unheeded
 from tests.slurm.bench import Bench
-from tests.slurm.test_slurm import queue, states
+from tests.slurm.jobs import queue, states
 from tests.slurm.waiting_jobs import STAGE, STAGES, SUBMIT, ids, submit_waiting
 
 NOISE = {

@@ -12,7 +12,7 @@ import pytest
 
 from tests.slurm.bench import Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.test_slurm import queue
+from tests.slurm.jobs import queue
 from tests.slurm.waiting_jobs import STAGE, STAGES, SUBMIT, contents, ids, submit_waiting
 
 pytestmark = pytest.mark.faults

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tests.slurm.bench import Bench
-from tests.slurm.test_slurm import jobs
+from tests.slurm.jobs import jobs
 
 STAGE = "pretrain.simmim"
 STAGES = 4
