@@ -45,15 +45,6 @@ def make_folder(path: Path) -> None:
         raise disk_error(error, path, 0) from error
 
 
-def open_lock(path: Path) -> int:
-    """Open the file of a lock and return its handle; file and folder are made. Raises as `make_folder` does."""
-    make_folder(path.parent)
-    try:
-        return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)  # less the umask
-    except OSError as error:
-        raise disk_error(error, path, 0) from error
-
-
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -12,23 +12,31 @@ from rich.live import Live
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean
 from benchmarks.files import owner_of
-from slurm.launch.executors import look
-from slurm.launch.prepare import set_entries
-from slurm.state.display import console_for_tables, describe, stage_table
-from slurm.state.folder import (
-    Manifest,
-    PipelineFolder,
-    hold,
-    holder_pid,
-    is_held,
-    list_pipelines,
-    read_holder,
-    signal_process,
-)
-from slurm.state.observe import LIVE, View
+from benchmarks.locks import holder_pid, is_held, read_holder, signal_process
+from slurm.controller.jobs import cancel_jobs, read_jobs
+from slurm.launch.manifest import set_entries
+from slurm.state.folder import Manifest, PipelineFolder, hold, list_pipelines
+from slurm.state.mark import came_from, how_it_came, require_in_place
+from slurm.state.observe import LIVE, View, observe_all
+from slurm.terminal import console_for_tables, describe, stage_table
 
 CANCEL_PATIENCE_S = 30.0
 WATCH_EVERY_S = 2.0
+
+
+def look(folder: PipelineFolder) -> tuple[Manifest, dict[str, View], str]:
+    """Return a launched pipeline's manifest and views, and a remark where they do not come from Slurm as well."""
+    manifest = folder.read_manifest()
+    if (origin := came_from(folder)) is not None:
+        remark = f"from files alone: the folder was {how_it_came(folder, origin)}, and jobs work there"
+        return manifest, observe_all(folder, manifest), remark
+    if manifest.cluster != "slurm":
+        return manifest, observe_all(folder, manifest), ""
+    try:
+        queue = read_jobs(folder, manifest).entries
+    except WorkFailed as error:
+        return manifest, observe_all(folder, manifest), f"from files alone: {str(error).splitlines()[0]}"
+    return manifest, observe_all(folder, manifest, queue), ""
 
 
 def show_status(folder: PipelineFolder) -> int:
@@ -134,26 +142,33 @@ def _failed_first(folder: PipelineFolder) -> str:
 
 def cancel(folder: PipelineFolder) -> int:
     """Stop a pipeline: stages save their state and end, jobs are cancelled. What is done stays done."""
+    require_in_place(folder)
     manifest, views, remark = look(folder)
-    live = [name for name, view in views.items() if view.state in LIVE]
     if manifest.cluster == "slurm":
         if remark:
             raise WorkFailed(remark)
-        _cancel_jobs(folder)
-    elif not _stop_here(folder, live):
-        remote = read_holder(folder.lock_file) or "another host"
-        raise WorkFailed(f"{folder.id} does not stop from here: it is run by {remote}; cancel it there")
-    print(f"cancelled {folder.id}: {', '.join(live) or 'nothing was running'}; submitting it again continues")
+        told = _cancel_jobs(folder)
+    else:
+        live = [name for name, view in views.items() if view.state in LIVE]
+        if not _stop_here(folder, live):
+            remote = read_holder(folder.lock_file) or "another host"
+            raise WorkFailed(f"{folder.id} does not stop from here: it is run by {remote}; cancel it there")
+        told = ", ".join(live) or "nothing was running"
+    print(f"cancelled {folder.id}: {told}; submitting it again continues")
     return 0
 
 
-def _cancel_jobs(folder: PipelineFolder) -> None:
-    from slurm.launch.queue import cancel_jobs, read_queue
-
+def _cancel_jobs(folder: PipelineFolder) -> str:
+    """Cancel the folder's own jobs; return which they were."""
     with hold(folder.lock_file, f"pipeline {folder.id}"):
-        found = read_queue(folder.id)
-        cancel_jobs([job.id for job in found.values()])
-        set_entries(folder, folder.read_manifest(), {stage: {"state": "cancelled"} for stage in found})
+        manifest = folder.read_manifest()
+        jobs = read_jobs(folder, manifest)
+        cancel_jobs([job.id for job in jobs.own])
+        set_entries(folder, manifest, {job.stage: {"state": "cancelled"} for job in jobs.own})
+    if jobs.of_others:
+        others = ", ".join(job.id for job in jobs.of_others)
+        print(f"left alone, another folder's jobs of the same name: {others}")
+    return ", ".join(f"{job.stage} (job {job.id})" for job in jobs.own) or "nothing was running"
 
 
 def _stop_here(folder: PipelineFolder, live: list[str]) -> bool:

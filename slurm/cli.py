@@ -84,7 +84,7 @@ def _plan(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline
     from slurm.graph.cluster import load_cluster
-    from slurm.launch.executors import graph
+    from slurm.launch.submit import graph
     from slurm.plan.picture import draw, mermaid
     from slurm.plan.plan import make_plan, tell
 
@@ -114,7 +114,7 @@ def _submit(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import load_cluster
-    from slurm.launch.executors import previews, submit
+    from slurm.launch.submit import previews, submit
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
@@ -133,9 +133,11 @@ def _resume(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import load_cluster
-    from slurm.launch.executors import submit
+    from slurm.launch.submit import submit
+    from slurm.state.mark import require_in_place
 
     folder = find_pipeline(arguments.pipelines, arguments.id)
+    require_in_place(folder)
     manifest = folder.read_manifest()
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()

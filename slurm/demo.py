@@ -12,7 +12,7 @@ from benchmarks.digits.folders import write_digits
 from slurm.graph.check import load_pipeline, load_work
 from slurm.graph.cluster import load_cluster
 from slurm.graph.pipeline import PipelineFile, read_pipeline
-from slurm.launch.executors import submit
+from slurm.launch.submit import submit
 from slurm.state.folder import Places
 from transfer.adapter import missing_requirements
 

@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import shlex
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import submitit
-
-from benchmarks.config import Config
-from benchmarks.doctor import PROBE, Finding, show
+from benchmarks.doctor import Finding, show
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files import make_folder
+from slurm.controller.jobs import ENDED, cancel_jobs, find_job
+from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster, load_cluster
-from slurm.graph.stages import Stage
-from slurm.launch.queue import cancel_jobs, job_state
-from slurm.launch.sbatch import REFUSALS, last_line, parameters, python
+from slurm.launch.sbatch import script
 from slurm.launch.snapshot import take_snapshot
+from slurm.stage.probe import IMPORT_S, NodeReport
 from slurm.state.folder import PipelineFolder, read_as
+from slurm.state.shared_files import LOOK_EVERY_S, wait_for
 
-STAGE = Stage(name="check", argv=(), announces=True)
-LOOK_EVERY_S = 1.0
-IMPORT_S = 45
-"""How long importing torch may take."""
-SHARED_FILES_S = 30
+NAME = "doctor/check"
 SKEW_S = 60.0
 """Clocks that differ by more make the times in logs and tables misleading; nothing else depends on them."""
-
-
-class NodeReport(Config):
-    """What one node of the job found."""
-
-    node: str
-    at: float
-    cpus: int
-    gpus: int | None
-    """As torch sees them; None where it could not be imported."""
-    engine: str
-    address: str | None
-    """Of the node's name; None where it does not resolve."""
-    commands: tuple[str, ...]
-    """Those of Slurm that requeueing needs and that are here."""
-    data_places: dict[str, str]
-    """Of the cluster file's `stage_data`: why a place cannot be written, by its path."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,18 +53,18 @@ def main(argv: Sequence[str]) -> int:
 def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[NodeReport], str]:
     """Run the job; return what each node wrote, and Slurm's last word where the job did not end well."""
     make_folder(folder.path)
-    code, answers = take_snapshot(folder.path), folder.path / f"answers-{time.time_ns()}"
+    code, answers, logs = take_snapshot(folder.path), folder.path / f"answers-{time.time_ns()}", folder.logs("check")
     make_folder(answers)
-    asked = parameters(folder, cluster.model_copy(update={"time_limit": "1m", "stop_notice_s": 30}), code, [STAGE], [])
-    executor = submitit.SlurmExecutor(folder.logs(STAGE.name).resolve(), python=python(cluster))
+    short = cluster.model_copy(update={"time_limit": "1m", "stop_notice_s": 30})
+    asked = ["-m", "slurm.stage.probe", str(answers.resolve()), *cluster.stage_data.values()]
     # The notice before the time limit may come as soon as so short a job begins, and would end it.
-    harmless = {**asked["additional_parameters"], "signal": "CONT@1"}
-    executor.update_parameters(**{**asked, "teardown": None, "additional_parameters": harmless})
+    harmless = {"signal": "CONT@1"}
+    text = script(short, code, logs.resolve(), name=NAME, command=shlex.join(asked), options=harmless)
     try:
-        job = str(executor.submit(probe, str(answers.resolve()), list(cluster.stage_data.values())).job_id)
-    except REFUSALS as error:
-        raise WorkFailed(f"Slurm did not take the job: {last_line(error)}") from error
-    print(f"job {job}: {folder.logs(STAGE.name)}; Ctrl-C cancels it", flush=True)
+        job = submit_script(text, logs, NAME, None)
+    except WorkFailed as error:
+        raise WorkFailed(f"Slurm did not take the job: {error}") from error
+    print(f"job {job}: {logs}; Ctrl-C cancels it", flush=True)
     try:
         last = _wait(job)
     except KeyboardInterrupt:
@@ -102,23 +76,23 @@ def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[Node
 def _wait(job: str) -> str:
     """Wait until the job has left the queue, telling how it stands whenever that changes; return its last state."""
     last = ""
-    while (now := job_state(job)) is not None:
-        if now != last:
-            print(f"  {now}", flush=True)
-        last = now
+    while (found := find_job(job)) is not None and found.entry.state not in ENDED:
+        reason = f" ({found.entry.reason})" if found.entry.reason != "None" else ""
+        if last != (last := found.entry.state + reason):
+            print(f"  {last}", flush=True)
         time.sleep(LOOK_EVERY_S)
     return last
 
 
 def _read_answers(answers: Path, nodes: int) -> list[NodeReport]:
     """Return the nodes' answers, giving a shared file system time to show them."""
-    deadline = time.monotonic() + SHARED_FILES_S
-    while True:
-        found = [report for path in sorted(answers.glob("*.json")) if (report := read_as(NodeReport, path))]
-        if len(found) >= nodes or time.monotonic() > deadline:
-            shutil.rmtree(answers, ignore_errors=True)
-            return found
-        time.sleep(LOOK_EVERY_S)
+
+    def found() -> list[NodeReport]:
+        return [report for path in sorted(answers.glob("*.json")) if (report := read_as(NodeReport, path))]
+
+    reports = wait_for(lambda: all_there if len(all_there := found()) >= nodes else None) or found()
+    shutil.rmtree(answers, ignore_errors=True)
+    return reports
 
 
 def _job_findings(cluster: SlurmCluster, reports: Sequence[NodeReport], last: str) -> Iterator[Finding]:
@@ -154,47 +128,3 @@ def _node_findings(cluster: SlurmCluster, report: NodeReport) -> Iterator[Findin
     yield finding("requeue", fits, ", ".join(report.commands) or "no scontrol", "the time limit, crashes", remedy)
     for place, why in report.data_places.items():
         yield finding(place, not why, why or "can be written", "stage_data", "name a folder on the node that is yours")
-
-
-def probe(answers: str, data_places: Sequence[str]) -> None:
-    """Write what this node has; the job's task on each node."""
-    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    began = time.time()
-    gpus, engine = _engine()
-    report = NodeReport(
-        node=name,
-        at=began,
-        cpus=len(os.sched_getaffinity(0)),
-        gpus=gpus,
-        engine=engine,
-        address=_address(name),
-        commands=tuple(command for command in ("squeue", "scontrol") if shutil.which(command)),
-        data_places={place: _why_not_writable(Path(place)) for place in data_places},
-    )
-    write_atomically(Path(answers) / f"{name}.json", report.model_dump_json().encode())
-
-
-def _engine() -> tuple[int | None, str]:
-    try:
-        done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=IMPORT_S)
-    except subprocess.TimeoutExpired:
-        return None, f"not imported within {IMPORT_S} s"
-    if done.returncode:
-        return None, (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    found = json.loads(done.stdout.splitlines()[-1])
-    return len(found["gpus"]), f"torch {found['torch']}, CUDA {found['cuda'] or 'none'}"
-
-
-def _address(name: str) -> str | None:
-    try:
-        return str(socket.getaddrinfo(name, None)[0][4][0])
-    except OSError:
-        return None
-
-
-def _why_not_writable(place: Path) -> str:
-    try:
-        make_folder(place.parent)
-    except (UserError, WorkFailed) as error:
-        return str(error).splitlines()[0]
-    return "" if os.access(place.parent, os.W_OK) else f"{place.parent} cannot be written"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,8 @@ from pydantic import ValidationError
 
 from benchmarks import ranks
 from benchmarks.errors import Stopped, UserError, WorkFailed
-from benchmarks.files import make_folder, open_lock, write_atomically
+from benchmarks.files import make_folder, write_atomically
+from benchmarks.locks import Locked, locked
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
 RECORD = "record.json"
@@ -143,7 +142,7 @@ def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator
 
     Raises UserError when another process is working on the same run, or when the folder cannot be written.
     """
-    with _locked(folder.path) if ranks.is_main() else contextlib.nullcontext():
+    with _held(folder.path) if ranks.is_main() else contextlib.nullcontext():
         run = Run(folder, _continued(folder, record))
         run.update()
         if ranks.is_main():
@@ -184,16 +183,10 @@ def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # lockf, not flock: a lock of flock's kind passes to forked loader workers, which outlive a killed run by seconds.
-    handle = open_lock(folder / ".lock")
+def _held(folder: Path) -> Iterator[None]:
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(handle)
+        with locked(folder / ".lock"):
+            yield
+    except Locked:
         rule = "worked on by one process at a time"
         raise UserError.about("run", str(folder), rule, "wait for the other process, or stop it") from None
-    try:
-        yield
-    finally:
-        os.close(handle)

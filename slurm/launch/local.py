@@ -13,14 +13,16 @@ from typing import Any
 
 import submitit
 
+from benchmarks.locks import holder_pid, signal_process
 from slurm.graph.cluster import LocalCluster
 from slurm.graph.stages import Stage
-from slurm.launch.prepare import forget_unfinished, set_entries
+from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import variables
 from slurm.stage import job
-from slurm.state.display import Display
-from slurm.state.folder import Job, Manifest, PipelineFolder, holder_pid, signal_process
+from slurm.stage.request import Request
+from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.observe import BAD, LIVE, View, observe_all
+from slurm.terminal import Display
 
 TICK_S = 0.4
 GRACE_S = 20.0
@@ -72,7 +74,9 @@ class LocalLauncher:
         threads = str(max(1, self.cluster.cpus_per_stage // ranks))
         own = {**dict.fromkeys(THREAD_VARIABLES, threads), **variables(Path(self.manifest.code))}
         with _environment(own), _terminal_signals_held():
-            process = executor.submit(job.enter, str(self.folder.path.resolve()), stage.name, job.Request(ranks))
+            process = executor.submit(
+                job.enter, str(self.folder.path.resolve()), stage.name, Request(ranks_per_node=ranks)
+            )
         self.processes[stage.name] = process
         started = Job(executor="local", id=process.job_id, gpus=gpus)
         self.manifest = set_entries(self.folder, self.manifest, {stage.name: {"job": started, "state": "starting"}})

@@ -5,33 +5,28 @@ The seeds of a stage are one array of jobs.
 
 from __future__ import annotations
 
-import functools
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import _make_sbatch_string
 
 from benchmarks.errors import WorkFailed
+from benchmarks.locks import is_held, read_holder
+from slurm.controller.jobs import cancel_jobs, job_name, read_jobs
+from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster
 from slurm.graph.stages import Stage, arrays
-from slurm.launch.prepare import forget_unfinished, set_entries
-from slurm.launch.queue import cancel_jobs, job_name, read_queue
+from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import exports, snapshot_path
-from slurm.stage import job
+from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
+from slurm.state.mark import read_mark
 from slurm.state.observe import observe
-
-REFUSALS = (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, OSError)
-"""What submitting raises where Slurm does not take a job."""
-
 
 What = Literal["submitted", "live already", "completed already"]
 
@@ -52,17 +47,34 @@ class SlurmLauncher:
         self.folder = folder
         self.manifest = manifest
         self.cluster = cluster
+        self.of_others: list[str] = []
+        """Live jobs that have the names of this pipeline's, but belong to another folder."""
 
     def launch(self) -> list[Submitted]:
-        """Submit what is needed; return what was done with every stage."""
-        queue = read_queue(self.folder.id)
-        live = {stage: found.id for stage, found in queue.items()}
+        """Submit what is needed; return what was done with every stage.
+
+        Raises WorkFailed where Slurm does not answer, or a stage is at work though Slurm shows no job of it.
+        """
+        jobs = read_jobs(self.folder, self.manifest)
+        self.of_others = [job.id for job in jobs.of_others]
+        live = jobs.by_stage
+        self._require_nobody_at_work(live)
         forget_unfinished(self.folder, self.manifest.pipeline, live)
         done: list[Submitted] = []
         fresh: set[str] = set()
         for stages in arrays(self.manifest.pipeline.stages, self.cluster.array_size):
             done += self._place(stages, live, fresh)
         return done
+
+    def _require_nobody_at_work(self, live: Mapping[str, str]) -> None:
+        for stage in self.manifest.pipeline.stages:
+            lock = self.folder.lock(stage.name)
+            if stage.name not in live and is_held(lock):
+                who = read_holder(lock) or "a process"
+                raise WorkFailed(
+                    f"nothing was submitted: stage {stage.name} is at work in {who}, though Slurm shows no job of it\n"
+                    "  remedy: wait for it, or end that process; then run the same command again."
+                )
 
     def _place(self, stages: Sequence[Stage], live: dict[str, str], fresh: set[str]) -> Iterator[Submitted]:
         """Submit those stages of an array that are neither completed nor live."""
@@ -79,43 +91,31 @@ class SlurmLauncher:
         for stage in stages:
             yield Submitted(stage.name, None if what[stage] == "completed already" else live[stage.name], what[stage])
 
-    def _judge(self, stage: Stage, live: dict[str, str], fresh: set[str]) -> What:
+    def _judge(self, stage: Stage, live: Mapping[str, str], fresh: set[str]) -> What:
         """Say what becomes of a stage: only one that depends on nothing new can stay as it is."""
         if any(parent in fresh for parent in stage.needs):
             return "submitted"
         if observe(self.folder, self.manifest.pipeline, stage).state == "completed":
             return "completed already"
-        return "live already" if stage.name in live and self._is_whole(stage, live[stage.name]) else "submitted"
-
-    def _is_whole(self, stage: Stage, job_id: str) -> bool:
-        """Tell whether what a job loads is there: it is not where its launcher was killed just after submitting."""
-        return self._paths(stage, job_id).submitted_pickle.is_file()
-
-    def _paths(self, stage: Stage, job_id: str, node: int = 0) -> JobPaths:
-        return JobPaths(_files(self.folder, stage, in_array="_" in job_id), job_id, node)
+        return "live already" if stage.name in live else "submitted"
 
     def submit(self, stages: Sequence[Stage], parent_jobs: Iterable[str]) -> list[Job]:
         """Submit stages, all behind the same live jobs of their parents. Raises WorkFailed when Slurm refuses them."""
         for stage in stages:
             self.folder.forget_attempt(stage.name)
-        cluster, code = self.cluster, Path(self.manifest.code)
-        files = _files(self.folder, stages[0], in_array=len(stages) > 1)
-        executor = submitit.SlurmExecutor(files, python=python(cluster))
-        executor.update_parameters(**parameters(self.folder, cluster, code, stages, parent_jobs))
-        ranks = cluster.ranks_per_node if stages[0].trains else 1
-        asked = job.Request(ranks, cluster.fruitless_restarts, cluster.stage_data, cluster.stop_notice_s)
-        calls = [functools.partial(job.enter, str(self.folder.path.resolve()), stage.name, asked) for stage in stages]
+            self.folder.logs(stage.name).mkdir(exist_ok=True)
+        text = stage_script(self.folder, self.cluster, Path(self.manifest.code), stages, parent_jobs)
+        name, mark = job_name(self.folder.id, [stage.name for stage in stages]), read_mark(self.folder)
         try:
-            found = executor.submit_array(calls)
-        except PermissionError:  # of a folder; Slurm's own refusals are other errors
-            raise
-        except REFUSALS as error:
+            job = submit_script(text, log_folder(self.folder, stages), name, mark.token if mark is not None else None)
+        except WorkFailed as error:
             raise WorkFailed(
-                f"Slurm did not take stage {stages[0].name}: {last_line(error)}\n"
+                f"Slurm did not take stage {stages[0].name}: {error}\n"
                 "  Jobs that were submitted before it are kept.\n"
                 "  remedy: mend the cluster file (--cluster) or wait for the controller; run the same command again."
             ) from error
-        return self._note({stage: str(given.job_id) for stage, given in zip(stages, found, strict=True)})
+        ids = [job] if len(stages) == 1 else [f"{job}_{task}" for task in range(len(stages))]
+        return self._note(dict(zip(stages, ids, strict=True)))
 
     def _note(self, jobs: Mapping[Stage, str]) -> list[Job]:
         """Write down which jobs stand for stages."""
@@ -133,55 +133,115 @@ class SlurmLauncher:
         own = self.folder.logs(stage.name).resolve()
         own.mkdir(exist_ok=True)
         for node in range(self.cluster.nodes):
-            log = self._paths(stage, job_id, node).stdout
+            log = log_folder(self.folder, [stage], is_array=True) / f"{job_id}_{node}_log.out"
             link = own / log.name
             if not link.is_symlink():
                 link.symlink_to(os.path.relpath(log, own))
 
 
-def _files(folder: PipelineFolder, stage: Stage, in_array: bool) -> Path:
-    """Return where submitit's files and the logs of a stage's job lie; those of an array lie together."""
-    return folder.logs(stage.seeds_of if in_array and stage.seeds_of else stage.name).resolve()
+def log_folder(folder: PipelineFolder, stages: Sequence[Stage], is_array: bool = False) -> Path:
+    """Return where the script and the logs of a stage's job lie; those of an array lie together."""
+    stage = stages[0]
+    together = (is_array or len(stages) > 1) and stage.seeds_of
+    return folder.logs(stage.seeds_of if together and stage.seeds_of else stage.name).resolve()
 
 
-def parameters(
+def stage_script(
     folder: PipelineFolder, cluster: SlurmCluster, code: Path, stages: Sequence[Stage], parent_jobs: Iterable[str]
-) -> dict[str, Any]:
-    """Return submitit's parameters for a stage: one task on each node, started by srun so that its signals arrive.
+) -> str:
+    """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
 
-    The task starts the node's ranks. A report has one process and needs no GPU. Several stages are an array, and all
-    run at once if there is room.
+    It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. A report
+    has one process and needs no GPU. What comes after srun judges how the stage ended.
     """
-    stage, parents = stages[0], list(parent_jobs)
-    cpus = cluster.cpus_per_process * (cluster.ranks_per_node if stage.trains else 1)
+    stage, parents, mark = stages[0], list(parent_jobs), read_mark(folder)
+    asked = Request(
+        ranks_per_node=cluster.ranks_per_node if stage.trains else 1,
+        restarts=cluster.fruitless_restarts,
+        stage_data=cluster.stage_data,
+        stop_notice_s=cluster.stop_notice_s,
+        token=mark.token if mark is not None else None,
+    )
+    own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
     condition = "afterany" if stage.after == "any" else "afterok"
+    return script(
+        cluster,
+        code,
+        log_folder(folder, stages),
+        name=job_name(folder.id, [found.name for found in stages]),
+        trains=stage.trains,
+        tasks=len(stages),
+        command=f"-m slurm.stage.job {shlex.join(own)}",
+        teardown=[f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} $? {shlex.join(own)}"],
+        options={
+            "comment": _both(cluster, "comment", mark.comment if mark is not None else "", " "),
+            "dependency": _both(cluster, "dependency", ":".join([condition, *parents]) if parents else "", ","),
+        },
+    )
+
+
+def _both(cluster: SlurmCluster, option: str, own: str, separator: str) -> str:
+    """Return what the cluster's file says of an option, and what a stage needs there."""
+    return separator.join(filter(None, [str(cluster.sbatch.get(option, "")), own]))
+
+
+def script(
+    cluster: SlurmCluster,
+    code: Path,
+    logs: Path,
+    *,
+    name: str,
+    command: str,
+    options: Mapping[str, Any],
+    trains: bool = True,
+    tasks: int = 1,
+    teardown: Sequence[str] = (),
+) -> str:
+    """Return a batch script that runs `command` of Python on every node, with what a cluster's file asks for.
+
+    `options` are sbatch's own, and stand above the file's; those that are empty are left out.
+    """
+    place = str(logs).replace("%", "%%")  # Slurm replaces %j, %a, %x and more in the paths of logs, whole folders too
+    job = "%j" if tasks == 1 else "%A_%a"
+    sizes = _sizes(cluster, trains)
+    more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **cluster.sbatch, **options}
+    # srun does not inherit the CPUs since Slurm 22.05, nor, where the job was submitted without the environment,
+    # what this script exports. Where the task of one node is lost, the others cannot go on.
+    srun = ["--export=ALL", f"--cpus-per-task={sizes['cpus_per_task']}", "--kill-on-bad-exit=1", *_container(cluster)]
+    text: str = _make_sbatch_string(
+        command=f"{python(cluster)} -u {command}",
+        folder=logs,
+        job_name=name,
+        map_count=tasks if tasks > 1 else None,
+        array_parallelism=tasks,
+        setup=[*cluster.setup, *exports(code)],
+        teardown=list(teardown),
+        additional_parameters={
+            "output": f"{place}/{job}_0_log.out",
+            **{name: value for name, value in more.items() if value != ""},
+        },
+        srun_args=[f"--output={place}/{job}_%t_log.out", *srun],
+        **sizes,
+    )
+    return text
+
+
+def _sizes(cluster: SlurmCluster, trains: bool) -> dict[str, Any]:
+    """Return submitit's parameters for what a job takes, where, and how long. A report has one process and no GPU."""
     return {
-        "job_name": job_name(folder.id, [stage.name for stage in stages]),
-        "array_parallelism": len(stages),
         "partition": cluster.partition,
         "account": cluster.account,
         "qos": cluster.qos,
         "constraint": cluster.constraint,
         "time": cluster.time_limit_minutes,
-        "nodes": cluster.nodes if stage.trains else 1,
+        "nodes": cluster.nodes if trains else 1,
         "ntasks_per_node": 1,
-        "cpus_per_task": cpus,
-        "gpus_per_node": (cluster.gpus_per_node or None) if stage.trains else None,
+        "cpus_per_task": cluster.cpus_per_process * (cluster.ranks_per_node if trains else 1),
+        "gpus_per_node": (cluster.gpus_per_node or None) if trains else None,
         "mem": cluster.memory,
         "signal_delay_s": cluster.stop_notice_s,
         "stderr_to_stdout": True,
         "wckey": None,
-        "setup": [*cluster.setup, *exports(code)],
-        "teardown": [_afterwards(folder, cluster, stages)],
-        "dependency": ":".join([condition, *parents]) if parents else None,
-        "additional_parameters": {
-            "kill-on-invalid-dep": "yes",
-            "requeue": True,
-            "open-mode": "append",
-            **cluster.sbatch,
-        },
-        # srun does not inherit the CPUs since Slurm 22.05. Where the task of one node is lost, the others cannot go on.
-        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *_container(cluster)],
     }
 
 
@@ -195,28 +255,8 @@ def python(cluster: SlurmCluster) -> str:
     return shlex.quote(cluster.python or sys.executable)
 
 
-def _afterwards(folder: PipelineFolder, cluster: SlurmCluster, stages: Sequence[Stage]) -> str:
-    """Return the script's last line: it is given the exit code of srun, and its own is the job's."""
-    asked = [str(folder.path.resolve()), str(cluster.fruitless_restarts)]
-    names = shlex.join(stage.name for stage in stages)
-    return f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue', *asked])} $? {names}"
-
-
 def preview(folder: PipelineFolder, cluster: SlurmCluster, stages: Sequence[Stage]) -> str:
     """Return the sbatch script of a stage or an array, with its parents' names where their job ids will stand."""
-    files = _files(folder, stages[0], in_array=len(stages) > 1)
-    command = f"{python(cluster)} -u -m submitit.core._submit {shlex.quote(str(files))}"
     parents = [f"<{name}>" for name in stages[0].needs]
-    text: str = _make_sbatch_string(
-        command=command,
-        folder=files,
-        map_count=len(stages) if len(stages) > 1 else None,
-        **parameters(folder, cluster, snapshot_path(folder.path), stages, parents),
-    )
+    text = stage_script(folder, cluster, snapshot_path(folder.path), stages, parents)
     return f"### {', '.join(stage.name for stage in stages)}\n{text}"
-
-
-def last_line(error: Exception) -> str:
-    """Return what Slurm says in an error of submitting."""
-    lines = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
-    return lines[-1] if lines else str(error)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,17 @@ def snapshot_path(folder: Path) -> Path:
 
 
 def take_snapshot(folder: Path) -> Path:
-    """Copy the running program into the pipeline's folder, unless the same code is there already; return where."""
+    """Copy the running program into the pipeline's folder, unless the same code is there already; return where.
+
+    A copy that somebody has changed is set aside: stages run what its name, a digest of the code, promises.
+    """
     place = snapshot_path(folder)
-    if place.is_dir():
+    if place.is_dir() and _is_unchanged(place):
         return place
+    if os.path.lexists(place):
+        aside = place.with_name(f".{place.name}.changed.{time.time_ns()}")
+        print(f"{place} was changed since it was copied: it is set aside as {aside.name}", flush=True)
+        place.rename(aside)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     for path in _files():
         make_folder((temporary / path).parent)
@@ -41,6 +49,15 @@ def take_snapshot(folder: Path) -> Path:
     (temporary / COMMIT.name).write_text(git_commit() or "")
     temporary.rename(place)
     return place
+
+
+def _is_unchanged(place: Path) -> bool:
+    """Tell whether a copy holds the running program's files and no others; compiled ones that Python made aside."""
+    found = [path for path in place.rglob("*") if "__pycache__" not in path.parts and path.name != COMMIT.name]
+    if any(path.is_symlink() for path in found):
+        return False
+    files = {path.relative_to(place) for path in found if path.is_file()}
+    return files == {*_files()} and all((place / path).read_bytes() == (_root() / path).read_bytes() for path in files)
 
 
 def variables(snapshot: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from benchmarks.errors import UserError
 from benchmarks.files import make_folder, write_atomically
 from slurm.graph.stages import Stage, arrays
 from slurm.plan.plan import Plan, hours_told
-from slurm.state.display import clock
+from slurm.terminal import clock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,9 +15,9 @@ from slurm.graph.cluster import Cluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline, Stage
 from slurm.plan.cost import Forecast, forecasts, makespan_s
-from slurm.state.display import clock
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import announced_run, is_completed
+from slurm.terminal import clock
 
 UNKNOWN = "?"
 

@@ -1,6 +1,6 @@
-"""What submitit runs: one stage, on this machine or once on every node of a job.
+"""One stage, on this machine or once on every node of a job: `python -m slurm.stage.job FOLDER REQUEST STAGE...`.
 
-Only the pipeline's folder, the stage's name and what the cluster asks of it are pickled; all else is read from files.
+The pipeline's folder, the stage's name and what the cluster asks of it are given; all else is read from files.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
 from benchmarks.files import denials_told
+from benchmarks.locks import is_held
 from benchmarks.runs.folder import completed
 from slurm.graph.stages import Pipeline, Stage
 from slurm.stage import team
-from slurm.stage.requeue import NOTICE, REQUEUE_S, heard, new_attempt
+from slurm.stage.request import Request, is_from, parse
+from slurm.stage.requeue import NOTICE, heard, new_attempt
 from slurm.stage.staging import with_local_data
 from slurm.state.attempt import RankEnd
-from slurm.state.folder import Held, Manifest, PipelineFolder, hold, is_held
+from slurm.state.folder import Held, Manifest, PipelineFolder, hold
 from slurm.state.observe import BAD, announced_run, observe
-
-SHARED_FILES_S = 30
-"""How long a file may take to show on a shared file system, or somebody to submit again where it is damaged."""
+from slurm.state.shared_files import SHARED_FILES_S, wait_for
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,6 @@ class Outcome:
     code: int
     cause: RankEnd | None = None
     """Which of several ranks failed first."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the cluster's file asks of a stage."""
-
-    ranks_per_node: int = 1
-    restarts: int | None = None
-    """How many starts of its job in a row may get no further; None where jobs are not started again."""
-    stage_data: Mapping[str, str] = field(default_factory=dict)
-    """Where the node's own copy of a data folder lies."""
-    stop_notice_s: float | None = None
-    """How long before the time limit Slurm tells; None where there is no limit."""
-
-    @property
-    def patience_s(self) -> float | None:
-        """How long a stage may take to stop after that."""
-        return None if self.stop_notice_s is None else self.stop_notice_s - REQUEUE_S
 
 
 def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
@@ -79,6 +61,9 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
     signal.signal(signal.SIGUSR2, _stop_before_work)
     folder = PipelineFolder(Path(pipeline_dir))
     manifest = _read_manifest(folder)
+    if not is_from(folder, asked):
+        print(f"not run: {pipeline_dir} is not the folder that submitted this job: it was replaced", file=sys.stderr)
+        return WRONG_CODE
     os.chdir(manifest.workdir)
     layout = team.layout_here(asked.ranks_per_node)
     if layout.node > 0:
@@ -95,19 +80,12 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
 
 
 def _read_manifest(folder: PipelineFolder) -> Manifest:
-    deadline = _deadline()
-    while True:
-        try:
-            return folder.read_manifest()
-        except UserError:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(1)
+    return wait_for(folder.find_manifest, _patience_s()) or folder.read_manifest()
 
 
-def _deadline() -> float:
-    """Return until when files are waited for."""
-    return time.monotonic() + (SHARED_FILES_S if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
+def _patience_s() -> float:
+    """Return how long files are waited for: those of other hosts take a while to show."""
+    return SHARED_FILES_S if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0.0
 
 
 def _leave_to_the_first_node(_signal: int, _frame: FrameType | None) -> None:
@@ -122,7 +100,7 @@ def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
 
 def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout, asked: Request) -> int:
     pipeline = manifest.pipeline
-    why_not = _unfit_parent(folder, pipeline, stage) if stage.after == "success" else None
+    why_not = _why_not(folder, pipeline, stage) if stage.after == "success" else None
     attempt = new_attempt(folder, pipeline, stage, layout.job).model_copy(update={"skipped": why_not})
     if asked.restarts is not None and attempt.fruitless > asked.restarts:
         # Its node was lost each time, so that nobody could judge the start before.
@@ -149,17 +127,18 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     return outcome.code
 
 
-def _unfit_parent(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
+def _why_not(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
     """Return why the stage must not run, or None. On a cluster, give a shared file system time to show the records."""
-    deadline = _deadline()
-    while True:
-        states = {name: observe(folder, pipeline, pipeline.stage(name)).state for name in stage.needs}
-        unfit = next((name for name, state in states.items() if state != "completed"), None)
-        if unfit is None:
-            return None
-        if time.monotonic() >= deadline:
-            return f"parent {unfit} {states[unfit] if states[unfit] in BAD else 'is not completed'}"
-        time.sleep(1)
+
+    def unfit_parent() -> str | None:
+        for name in stage.needs:
+            state = observe(folder, pipeline, pipeline.stage(name)).state
+            if state != "completed":
+                return f"parent {name} {state if state in BAD else 'is not completed'}"
+        return None
+
+    fit = wait_for(lambda: True if unfit_parent() is None else None, _patience_s())
+    return None if fit else unfit_parent()
 
 
 def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str]], Outcome]) -> Outcome:
@@ -193,3 +172,8 @@ def _in_this_process(argv: Sequence[str]) -> Outcome:
     except Exception:
         traceback.print_exc()
         return Outcome(CRASHED_CODE)
+
+
+if __name__ == "__main__":
+    of_folder, by_request, its_stage = parse(sys.argv[1:])
+    enter(str(of_folder.path), its_stage, by_request)

@@ -1,6 +1,6 @@
 """After a start of a stage: whether its Slurm job goes back into the queue, to go on under the same id.
 
-The last line of the batch script asks this: `python -m slurm.stage.requeue FOLDER RESTARTS EXIT_CODE STAGE...`. The
+The last line of the batch script asks this: `python -m slurm.stage.requeue EXIT_CODE FOLDER REQUEST STAGE...`. The
 script outlives whatever kills the stage's own processes, so a stage that was killed, or never began, is judged as well.
 Where Slurm itself ends the job (scancel, preemption, a lost node), it decides what follows.
 """
@@ -12,15 +12,16 @@ import faulthandler
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, UserError
+from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
+from slurm.controller.commands import ask
+from slurm.controller.jobs import find_job
 from slurm.graph.stages import Pipeline, Stage
+from slurm.stage.request import Request, is_from, parse
 from slurm.state.attempt import Attempt, RankEnd
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import inputs_digest, saved_step
@@ -28,8 +29,6 @@ from slurm.state.observe import inputs_digest, saved_step
 NOTICE = signal.SIGUSR2
 """What Slurm sends before the time limit, and submitit's name for it."""
 NO_SIGNAL = 0
-REQUEUE_S = 20.0
-"""How long before the time limit a stage must have ended, so that its job can be requeued."""
 
 
 @contextlib.contextmanager
@@ -99,12 +98,11 @@ def _job_of(start: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code.
-
-    Several stages are an array: the number of this job in it says which is meant.
-    """
-    folder, restarts, code, *stages = PipelineFolder(Path(argv[0])), int(argv[1]), int(argv[2]), *argv[3:]
-    name = stages[int(os.environ["SLURM_ARRAY_TASK_ID"]) if len(stages) > 1 else 0]
+    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code."""
+    code, (folder, asked, name) = int(argv[0]), parse(argv[1:])
+    restarts = asked.restarts or 0
+    if not is_from(folder, asked):  # nothing here is this job's
+        return code or WRONG_CODE
     try:
         manifest = folder.read_manifest()
     except (UserError, PermissionError) as error:
@@ -116,7 +114,7 @@ def main(argv: list[str]) -> int:
     pipeline = manifest.pipeline
     stage = pipeline.stage(name)
     attempt = _as_it_ended(folder, pipeline, stage, code)
-    if not _may_go_on(attempt, code) or _slurm_ends_it():
+    if not _may_go_on(attempt, code) or not _goes_on_in_slurm(folder, asked):
         return code
     if attempt.gave_way:  # srun asked it to, because another node's task was lost: that has its code
         attempt = attempt.model_copy(update={"exit_code": code})
@@ -159,12 +157,20 @@ def _may_go_on(attempt: Attempt, code: int) -> bool:
     return not attempt.gave_way or code != STOPPED_CODE
 
 
-def _slurm_ends_it() -> bool:
-    """Tell whether Slurm is already ending this job: cancelled jobs must not come back."""
-    command = ["squeue", "--noheader", "--format=%T", "--jobs", this_job()]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        return asked.returncode == 0 and asked.stdout.strip() != "RUNNING"
+def _goes_on_in_slurm(folder: PipelineFolder, asked: Request) -> bool:
+    """Tell whether the job around us is this stage's, and Slurm is not already ending it: what is cancelled stays so.
+
+    The variables that name the job may have come along from a job in which this one was submitted.
+    """
+    try:
+        job = find_job(this_job())
+    except WorkFailed:
+        return True
+    if job is None or job.entry.state != "RUNNING":
+        return False
+    if job.pipeline == folder.id and job.token in (asked.token, None):
+        return True
+    print(f"not requeued: job {job.id} ({job.name}) is none of this pipeline's", file=sys.stderr)
     return False
 
 
@@ -174,13 +180,9 @@ def requeue_this_job() -> None:
     It kills the job at once, so everything must be saved and written down before. Says so where Slurm will not.
     """
     try:
-        command = ["scontrol", "requeue", this_job()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        ask(["scontrol", "requeue", this_job()], "`mimbench pipeline resume` goes on")
+    except WorkFailed as error:
         print(f"not requeued: {error}", file=sys.stderr)
-        return
-    if done.returncode:
-        print(f"not requeued: {done.stderr.strip()}\n  `mimbench pipeline resume` goes on", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import disk_error, make_folder, open_lock, write_atomically
+from benchmarks.files import disk_error, make_folder, write_atomically
+from benchmarks.locks import locked
 
 PROOF = ".mimbench-copy.json"
 """Written last into a copy: without it, the copy is not whole."""
@@ -38,13 +39,9 @@ def staged(source: Path, place: Path) -> Path:
     if not source.is_dir():
         raise UserError.about("stage_data", str(source), "a folder that exists", "check the cluster file")
     source, place = source.resolve(), place.absolute()
-    handle = open_lock(place.with_name(f".{place.name}.lock"))
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX)
+    with locked(place.with_name(f".{place.name}.lock"), math.inf):
         if _copied_from(place) != str(source):
             _copy(source, place)
-    finally:
-        os.close(handle)
     return place
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.config import Config
 from benchmarks.files import write_atomically
+from slurm.controller.commands import run
 from slurm.stage.rank_processes import EXCHANGE_S, Exchange, News, RankProcesses
 from slurm.stage.requeue import this_start
 from slurm.state.attempt import Attempt, Meeting, RankEnd, first_cause
@@ -144,7 +144,7 @@ def _address(layout: Layout) -> str:
     try:
         socket.getaddrinfo(name, None)
     except OSError:
-        found = subprocess.run(["scontrol", "show", "node", "--oneliner", name], capture_output=True, text=True)
+        found = run(["scontrol", "show", "node", "--oneliner", name])
         words = (word.partition("=") for word in found.stdout.split())
         return next((value for key, _, value in words if key == "NodeAddr"), name)
     return name

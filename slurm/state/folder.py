@@ -6,18 +6,14 @@ pipelines/<id>/code/<digest>/         the program as it was when stages were sub
 pipelines/<id>/manifest.json          stages with command, needs, job and last known state
 pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
 pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
-pipelines/<id>/logs/<stage>/          submitit's files and the log of every attempt; of an array's task, links to them
+pipelines/<id>/logs/<stage>/          what was submitted and the log of every attempt; of an array's task, links
 pipelines/<id>/report/                the comparison
+pipelines/<id>/.mark.json             by which its jobs are known: see slurm.state.mark
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import os
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -26,11 +22,10 @@ from pydantic import ValidationError
 
 from benchmarks.config import Config
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.files import make_folder, open_lock, write_atomically
+from benchmarks.files import make_folder, write_atomically
+from benchmarks.locks import Locked, locked, read_holder, sign
 from slurm.graph.stages import Pipeline, Stage
 from slurm.state.attempt import Attempt
-
-LOOKING_S = 0.3
 
 
 class Job(Config):
@@ -162,78 +157,14 @@ class Held(UserError):
 
 @contextlib.contextmanager
 def hold(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`, with our process id and host written in it. Raises Held when another process does.
-
-    The kernel lets go of it when the process ends, however it ends. It is a lock of lockf's kind: not inherited by
-    loader workers, which outlive a killed stage by seconds; lost when this process opens and closes the file again.
-    """
-    handle = open_lock(path)
+    """Hold the lock file `path`, with our process id and host written in it. Raises Held when another process does."""
     try:
-        if not _take(handle):
-            rule = f"worked on by one process at a time, now by {read_holder(path) or 'an unknown one'}"
-            raise Held.about(what, str(path.parent), rule, "wait for it, or stop it: `mimbench pipeline cancel`")
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int) -> bool:
-    """Take the lock; try for a moment, because `is_held` takes it for an instant when it looks."""
-    deadline = time.monotonic() + LOOKING_S
-    while True:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        else:
-            return True
-
-
-def is_held(path: Path) -> bool:
-    """Tell whether a living process holds the lock file."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return True
-        raise
-    finally:
-        os.close(handle)
-    return False
-
-
-def read_holder(path: Path) -> str:
-    """Return `process PID on HOST` of the last holder, or an empty text."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def holder_pid(path: Path) -> int | None:
-    """Return the process id of a living holder on this host; None when there is none here."""
-    words = read_holder(path).split()
-    here = len(words) == 4 and words[3] == socket.gethostname()
-    return int(words[1]) if here and is_held(path) else None
-
-
-def signal_process(pid: int, number: int) -> bool:
-    """Send a signal to a process, which may have ended; return False where it is another person's."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-    except PermissionError:
-        return False
-    return True
+        with locked(path) as handle:
+            sign(handle)
+            yield
+    except Locked:
+        rule = f"worked on by one process at a time, now by {read_holder(path) or 'an unknown one'}"
+        raise Held.about(what, str(path.parent), rule, "wait for it, or stop it: `mimbench pipeline cancel`") from None
 
 
 def find_pipeline(root: Path, text: str) -> PipelineFolder:

@@ -14,12 +14,13 @@ from typing import Literal
 
 from benchmarks.config import RECIPES, digest_of
 from benchmarks.errors import STOPPED_CODE, UserError
+from benchmarks.locks import is_held
 from benchmarks.runs.folder import RunFolder, completed, follow, read_record
 from benchmarks.runs.metrics_log import Progress, read_progress
 from benchmarks.runs.record import RunRecord
 from slurm.graph.stages import Pipeline, Stage
 from slurm.state.attempt import Attempt
-from slurm.state.folder import Manifest, PipelineFolder, is_held
+from slurm.state.folder import Manifest, PipelineFolder
 
 State = Literal["waiting", "queued", "starting", "running", "completed", "failed", "skipped", "stopped"]
 LIVE: tuple[State, ...] = ("queued", "starting", "running")
@@ -63,7 +64,7 @@ def observe_all(folder: PipelineFolder, manifest: Manifest, queue: Queue | None 
         if view.state == "waiting" and bad and entry.stage.after == "success":
             view = View("skipped", f"parent {bad[0]} {views[bad[0]].state}")
         elif view.state == "waiting" and queue is not None and job is not None and job.executor == "slurm":
-            view = View("stopped", "its job left the queue without a word: cancelled?")
+            view = View("stopped", "its job left the queue before the stage began: was it cancelled?")
         views[entry.stage.name] = view
     return views
 
@@ -157,7 +158,7 @@ def _ended_badly(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> View
         starts = f"given up after {attempt.given_up_after} starts without a new checkpoint"
         return View("failed", f"{last.why}; {starts}", progress, seconds)
     if attempt.finished_at is None:
-        return View("failed", "died without a word: killed, or out of memory?", progress, None)
+        return View("failed", "its process ended without saying why: was it killed, or out of memory?", progress, None)
     if attempt.exit_code == STOPPED_CODE:
         saved = (
             f"at step {progress.step} of {progress.total_steps}" if progress is not None else "before its first step"

@@ -58,11 +58,11 @@ def test_an_array_is_as_large_as_the_site_allows(bench: Bench, size: int, arrays
 
 
 def test_a_lost_manifest_is_made_again_from_the_names_of_arrays(slurm_bench: Bench) -> None:
-    """One seed's job has nothing to load, as after a submit killed in the middle: it alone is replaced."""
+    """One seed's job was cancelled: it alone is replaced."""
     for stage in ("pretrain.simmim", *SCRATCH):
         slurm_bench.hold(stage)
     before = launch(slurm_bench)
-    (slurm_bench.folder.logs("digits.simmim") / f"{before[SIMMIM[1]]}_submitted.pkl").unlink()
+    subprocess.run(["scancel", before[SIMMIM[1]]], env=slurm_bench.environment, check=True)
     os.truncate(slurm_bench.folder.manifest, 100)
     after = launch(slurm_bench)
     assert {stage for stage in before if before[stage] != after[stage]} == {SIMMIM[1], "report"}

@@ -146,7 +146,7 @@ def test_a_container_and_its_interpreter_run_the_stage(tmp_path: Path) -> None:
     ).splitlines()
     (srun,) = (line for line in lines if line.startswith("srun "))
     assert " --container-image=/images/torch.sqsh --container-mounts=/data:/data,/home/me:/home/me " in srun
-    assert " /usr/bin/python3 -u -m submitit" in srun
+    assert " /usr/bin/python3 -u -m slurm.stage.job " in srun
     assert lines[-1].startswith(f"exec {sys.executable} -m slurm.stage.requeue")  # outside: there is Slurm
     code = next(line for line in lines if line.startswith("export PYTHONPATH="))
     assert f"{tmp_path}/study-1/code/" in code

@@ -205,19 +205,6 @@ def test_a_submit_killed_between_two_stages_is_finished_by_the_next(bench: Bench
     assert_done_by(bench, job, beginnings=1)
 
 
-def test_a_job_whose_submit_was_killed_before_it_was_whole_is_replaced(bench: Bench) -> None:
-    """Slurm has it, but what it would load was not yet written."""
-    bench.hold(STAGE)
-    job = launch(bench)
-    child = "digits.simmim.seed0"
-    before = jobs(bench)[child]["id"]
-    (bench.folder.logs(child) / f"{before}_submitted.pkl").unlink()
-    assert launch(bench) == job
-    assert jobs(bench)[child]["id"] != before
-    bench.let_go(STAGE)
-    assert_done_by(bench, job, beginnings=1)
-
-
 def test_two_submits_at_once_submit_every_stage_once(bench: Bench) -> None:
     write_cluster(bench)
     bench.hold(STAGE)

@@ -112,7 +112,8 @@ def test_a_killed_stage_is_failed_and_the_next_launch_goes_on_with_its_run(bench
     launcher = bench.start("pipeline", "submit", "pipeline.yaml")
     os.kill(bench.pid_of("pretrain.simmim"), signal.SIGKILL)
     assert launcher.wait(60) == 1
-    assert "pretrain.simmim failed: died without a word: killed, or out of memory?" in bench.output(launcher)
+    why = "its process ended without saying why: was it killed, or out of memory?"
+    assert f"pretrain.simmim failed: {why}" in bench.output(launcher)
     assert (bench.folder.report / "leaderboard.txt").is_file()
     assert members(launcher.pid) == []
 

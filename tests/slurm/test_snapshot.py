@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.runs.environment import git_commit
 from slurm.launch.snapshot import PARTS, exports, snapshot_path, take_snapshot, variables
 from tests.command import ROOT
@@ -27,7 +29,7 @@ def test_the_copy_is_whole_runs_from_anywhere_and_knows_its_commit(tmp_path: Pat
         [sys.executable, "-c", ASK], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     program, job, commit, recipes = json.loads(asked.stdout)
-    assert [program, job] == [str(place / "mimbench.py"), str(place / "slurm" / "job.py")]
+    assert [program, job] == [str(place / "mimbench.py"), str(place / "slurm" / "stage" / "job.py")]
     assert commit == git_commit()
     assert recipes == sorted(path.stem for path in (ROOT / "benchmarks" / "recipes" / "pretrain").glob("*.yaml"))
     script = "\n".join([*exports(place), f"{sys.executable} -c 'import slurm; print(slurm.__file__)'"])
@@ -42,3 +44,22 @@ def test_the_same_code_is_copied_once_and_holds_what_git_knows_of_the_packages(t
     assert sorted(path.stat().st_mtime_ns for path in place.rglob("*")) == before
     tracked = subprocess.run(["git", "ls-files", *PARTS], cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert {*tracked} <= {str(path.relative_to(place)) for path in place.rglob("*")}
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "linked"])
+def test_a_copy_that_somebody_has_changed_does_not_run(tmp_path: Path, change: str) -> None:
+    place = take_snapshot(tmp_path)
+    module = place / "mimbench.py"
+    if change == "edited":
+        module.write_text("raise SystemExit('not what was submitted')")
+    elif change == "added":
+        (place / "sitecustomize.py").write_text("raise SystemExit('not what was submitted')")
+    else:
+        module.rename(tmp_path / "elsewhere.py")
+        module.symlink_to(tmp_path / "elsewhere.py")
+    assert take_snapshot(tmp_path) == place
+    assert not module.is_symlink()
+    assert module.read_bytes() == (ROOT / "mimbench.py").read_bytes()
+    assert not (place / "sitecustomize.py").exists()
+    (aside,) = place.parent.glob(".*.changed.*")
+    assert aside.is_dir()

@@ -1,4 +1,4 @@
-"""One way to launch a pipeline, wherever it runs."""
+"""Launching a pipeline, here or on Slurm, and telling how that went."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, WorkFailed
+from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE
+from slurm.controller.commands import unheeded
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
-from slurm.launch.prepare import prepare
-from slurm.state.display import clock, describe, open_display
+from slurm.launch.manifest import prepare
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
-from slurm.state.observe import View, observe_all
+from slurm.state.observe import View
+from slurm.terminal import clock, describe, open_display
 
 
 def graph(file: PipelineFile, places: Places) -> tuple[PipelineFolder, Pipeline]:
@@ -91,8 +92,13 @@ def _tail(log: Path, lines: int = 6) -> str:
 def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> int:
     from slurm.launch.sbatch import SlurmLauncher
 
-    for outcome in SlurmLauncher(folder, manifest, cluster).launch():
+    if names := unheeded():
+        print(f"not heeded: {', '.join(names)}; what jobs are asked for is in the cluster file (--cluster)", flush=True)
+    launcher = SlurmLauncher(folder, manifest, cluster)
+    for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
+    if launcher.of_others:
+        print(f"left alone, another folder's jobs of the same name: {', '.join(launcher.of_others)}")
     print(f"state: mimbench pipeline status {folder.id}")
     return DONE_CODE
 
@@ -105,17 +111,3 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
     from slurm.launch.sbatch import preview
 
     return [preview(folder, cluster, stages) for stages in arrays(pipeline.stages, cluster.array_size)]
-
-
-def look(folder: PipelineFolder) -> tuple[Manifest, dict[str, View], str]:
-    """Return a launched pipeline's manifest and views, and a remark where Slurm could not be asked."""
-    manifest = folder.read_manifest()
-    if manifest.cluster != "slurm":
-        return manifest, observe_all(folder, manifest), ""
-    from slurm.launch.queue import queue_by_job, read_queue
-
-    try:
-        queue = queue_by_job(read_queue(folder.id))
-    except WorkFailed as error:
-        return manifest, observe_all(folder, manifest), f"from files alone: {str(error).splitlines()[0]}"
-    return manifest, observe_all(folder, manifest, queue), ""

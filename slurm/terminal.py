@@ -1,4 +1,4 @@
-"""The state of a pipeline on a terminal (a live table) and in a log (a plain line at least every two seconds)."""
+"""How a pipeline is shown: on a terminal (a live table) and in a log (a plain line at least every two seconds)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _moving(views: Mapping[str, View]) -> list[str]:
 
 
 def describe(view: View) -> str:
-    """Return a view in one line: `step 120/930 loss 0.41 eta 31s`, `starting`, `failed: died without a word`."""
+    """Return a view in one line: `step 120/930 loss 0.41 eta 31s`, `starting`, `failed: the loss is not finite`."""
     if view.state == "running" and view.progress is not None:
         progress = view.progress
         words = [f"step {progress.step}/{progress.total_steps}"]

@@ -1,4 +1,4 @@
-"""What launching locally and on Slurm share: the manifest, and what an earlier launch left."""
+"""Writing a pipeline's manifest when it is launched, and clearing what an earlier launch left unfinished."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline
 from slurm.launch.snapshot import take_snapshot
 from slurm.state.folder import Entry, Manifest, PipelineFolder, Places
+from slurm.state.mark import came_from, claim, how_it_came
 from slurm.state.observe import LIVE, observe
 
 
 def prepare(
     folder: PipelineFolder, file: PipelineFile, pipeline: Pipeline, cluster: Cluster, places: Places
 ) -> Manifest:
-    """Write the pipeline's folder and manifest, keeping the jobs of an earlier launch. The lock must be held."""
+    """Write the pipeline's folder and manifest, keeping the jobs of an earlier launch. The lock must be held.
+
+    A folder that was moved or copied begins anew: the jobs that it tells of, and the runs, are those of where it was.
+    """
     folder.create()
+    earlier = folder.find_manifest()
+    if (origin := came_from(folder)) is not None:
+        print(f"{folder.path} was {how_it_came(folder, origin)}: the jobs of that place are left alone", flush=True)
+        earlier = None
+        for stage in pipeline.stages:
+            folder.forget_attempt(stage.name)
+    claim(folder)
     write_atomically(folder.file, file.to_yaml().encode())
     write_atomically(folder.cluster, cluster.to_yaml().encode())
-    earlier = folder.find_manifest()
     jobs = {entry.stage.name: entry.job for entry in earlier.entries} if earlier is not None else {}
     entries = tuple(Entry(stage=stage, job=jobs.get(stage.name)) for stage in pipeline.stages)
     manifest = Manifest(

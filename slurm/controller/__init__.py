@@ -1,0 +1,1 @@
+"""What Slurm's controller is asked, in which environment, and how its answers are proved before they are believed."""
