@@ -176,7 +176,9 @@ def test_a_kept_encoder_is_measured_again(desk: Desk) -> None:
     again, kept = desk.folder / "again" / KNN, KEPT / "finished" / KNN
     assert loaded(record_of(again)) == loaded(record_of(kept))
     for name in ("encoder", "data", "recipe"):
-        assert record_of(again)[name] == record_of(kept)[name], name
+        assert {key: value for key, value in record_of(again)[name].items() if key != "placement"} == record_of(kept)[
+            name
+        ]
     if same_arithmetic(again, kept):
         assert computed(again) == computed(kept)
         assert record_of(again)["metrics"] == record_of(kept)["metrics"]
