@@ -72,6 +72,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"{guess}Known: {', '.join(map(printable, names)) or 'none'}"
 
 
-def printable(text: str) -> str:
-    """Return `text` with escapes, as in Python's repr, for the characters that do not print."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+def printable(text: str, kept: str = "") -> str:
+    """Return `text` with escapes, as in Python's repr, for the characters that do not print and are not `kept`."""
+    return "".join(char if char.isprintable() or char in kept else repr(char)[1:-1] for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the text of a log with escapes for what would act on the terminal; its lines and tabs stay."""
+    return printable(text, kept="\n\t")

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pwd
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from benchmarks.errors import UserError, WorkFailed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EROFS)
+NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -21,11 +22,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises WorkFailed when the disk is full, UserError when `path` cannot be written; the old file is then untouched.
     """
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = temporary_name(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +36,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise disk_error(error, path, len(data)) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a hidden name beside `path` that nobody can foretell.
+
+    In a folder where others may write, a name that is known beforehand may be a link of theirs, and writing to it would
+    overwrite what it points to. Whoever writes under this name must create it (mode `x`, mkdir), not open it.
+    """
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
 
 
 def make_folder(path: Path) -> None:
@@ -107,4 +117,6 @@ def _obstacle(error: OSError, path: Path) -> str:
         for place in (*reversed(path.parents), path):
             if os.path.lexists(place) and not os.path.isdir(place):
                 return f"{place} is not a folder"
+    if error.errno == errno.ELOOP and path.is_symlink():
+        return "it is a link"
     return (error.strerror or str(error)).lower()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from benchmarks.regular_files import regular
+
 
 class ImageSource(Protocol):
     """Images in a fixed order, each readable on its own. Picklable: loader processes hold copies."""
@@ -52,7 +54,7 @@ class ImageFiles:
         return str(self.files[position])
 
     def open(self, position: int) -> BinaryIO:
-        return open(self.files[position], "rb")
+        return open(regular(self.files[position]), "rb")
 
     def select(self, positions: Sequence[int]) -> ImageFiles:
         return ImageFiles(self.root, [self.files[position] for position in positions])

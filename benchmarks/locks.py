@@ -52,8 +52,8 @@ def locked(path: Path, patience_s: float = PATIENCE_S) -> Iterator[int]:
 
 def _open(path: Path) -> int:
     make_folder(path.parent)
-    try:
-        return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)  # less the umask
+    try:  # less the umask; not through a link, whose target `sign` would overwrite
+        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise disk_error(error, path, 0) from error
 

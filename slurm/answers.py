@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from benchmarks.errors import UserError, WorkFailed, did_you_mean
+from benchmarks.errors import UserError, WorkFailed, did_you_mean, printable, printable_lines
 from benchmarks.files import owner_of
 from benchmarks.locks import holder_pid, is_held, read_holder, signal_process
 from slurm.controller.jobs import cancel_jobs, read_jobs
@@ -46,7 +46,7 @@ def show_status(folder: PipelineFolder) -> int:
     console = console_for_tables()
     console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", _jobs(folder, manifest)))
     if remark:
-        console.print(remark, markup=False)
+        console.print(printable_lines(remark), markup=False)
     if all(view.state == "completed" for view in views.values()):
         for page in sorted(folder.report.glob("*.html")):
             print(f"page: {page}")
@@ -89,12 +89,12 @@ def show_list(root: Path) -> int:
         try:
             manifest, views, _ = look(folder)
         except UserError:
-            print(f"{folder.id}  (its manifest is damaged: submit its pipeline.yaml again)")
+            print(f"{printable(folder.id)}  (its manifest is damaged: submit its pipeline.yaml again)")
             continue
         except PermissionError as error:
-            print(f"{folder.id}  (you may not read {error.filename})")
+            print(f"{printable(folder.id)}  (you may not read {error.filename})")
             continue
-        print(f"{folder.id}  {manifest.cluster}  {_summary(views)}")
+        print(f"{printable(folder.id)}  {manifest.cluster}  {_summary(views)}")
     return 0
 
 
@@ -107,6 +107,8 @@ def _summary(views: dict[str, View]) -> str:
 
 def show_log(folder: PipelineFolder, stage: str | None, follow: bool = False) -> int:
     """Print the log of a stage's last job, all of its starts in turn; `follow`: go on until the stage has ended.
+
+    What would act on the terminal is escaped, colours too: libraries and data write into logs as well.
 
     None is the stage that failed first. Raises UserError when there is no such stage, or no log yet.
     """
@@ -122,10 +124,10 @@ def show_log(folder: PipelineFolder, stage: str | None, follow: bool = False) ->
     for other in folder.other_nodes_logs(log):
         print(f"# of another node: {other}", flush=True)
     with open(log, errors="replace") as lines, contextlib.suppress(KeyboardInterrupt):
-        print(lines.read(), end="", flush=True)
+        print(printable_lines(lines.read()), end="", flush=True)
         while follow and look(folder)[1][stage].state in LIVE:
             time.sleep(WATCH_EVERY_S)
-            print(lines.read(), end="", flush=True)
+            print(printable_lines(lines.read()), end="", flush=True)
     return 0
 
 

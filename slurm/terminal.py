@@ -9,7 +9,9 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from benchmarks.errors import printable_lines
 from slurm.state.observe import LIVE, View
 
 LINE_EVERY_S = 1.4
@@ -87,7 +89,10 @@ def _moving(views: Mapping[str, View]) -> list[str]:
 
 
 def describe(view: View) -> str:
-    """Return a view in one line: `step 120/930 loss 0.41 eta 31s`, `starting`, `failed: the loss is not finite`."""
+    """Return a view in words: `step 120/930 loss 0.41 eta 31s`, `starting`, `failed: the loss is not finite`.
+
+    The reason may quote a log: what would act on the terminal is escaped.
+    """
     if view.state == "running" and view.progress is not None:
         progress = view.progress
         words = [f"step {progress.step}/{progress.total_steps}"]
@@ -95,35 +100,41 @@ def describe(view: View) -> str:
         words += [f"eta {clock(progress.eta_seconds)}"] if progress.eta_seconds is not None else []
         return " ".join(words)
     if view.why:
-        return f"{view.state}: {view.why}"
+        return _state(view)
     took = f" in {clock(view.seconds)}" if view.state == "completed" and view.seconds is not None else ""
     return view.state + took
 
 
 def stage_table(views: Mapping[str, View], title: str, jobs: Mapping[str, str] | None = None) -> Table:
-    """Return one row for each stage: state, step, eta, loss, seconds and, where given, its job."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    """Return one row for each stage: state, step, eta, loss, seconds and, where given, its job.
+
+    What would act on the terminal is escaped: hosts, reasons and ids come out of files that others may have written.
+    """
+    table = Table(title=_plain(title, "table.title"), title_justify="left", box=None, pad_edge=False)
     for header in ("stage", "state", "step", "eta", "loss", "seconds", *(["job"] if jobs is not None else [])):
         left = header in ("stage", "state", "job")
         table.add_column(header, justify="left" if left else "right", overflow="fold", no_wrap=header != "state")
     for name, view in views.items():
         progress, running = view.progress, view.state == "running"
-        state = f"{view.state}: {view.why}" if view.why else view.state
-        colour = COLOURS.get(view.state)
         table.add_row(
-            name,
-            f"[{colour}]{_escape(state)}[/]" if colour else _escape(state),
+            _plain(name),
+            _plain(_state(view), COLOURS.get(view.state, "")),
             f"{progress.step}/{progress.total_steps}" if progress else "",
             clock(progress.eta_seconds) if progress and running and progress.eta_seconds is not None else "",
             f"{progress.loss:.4g}" if progress and progress.loss is not None else "",
             f"{view.seconds:.0f}" if view.seconds is not None else "",
-            *([jobs.get(name, "")] if jobs is not None else []),
+            *([_plain(jobs.get(name, ""))] if jobs is not None else []),
         )
     return table
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _state(view: View) -> str:
+    return printable_lines(f"{view.state}: {view.why}" if view.why else view.state)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Return a text that is shown as it is: rich would read brackets in a string as styles and links."""
+    return Text(printable_lines(text), style)
 
 
 def clock(seconds: float) -> str:

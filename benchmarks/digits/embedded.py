@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files import make_folder, temporary_name, write_atomically
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 
@@ -90,7 +89,7 @@ def provide(root: Path, mark: str, version: int, write: Callable[[Path], object]
     if root.exists():
         _refuse_other_version(root, mark, version)
         return
-    unfinished = root.with_name(f".{root.name}.{os.getpid()}")
+    unfinished = temporary_name(root)
     write(unfinished)
     try:
         unfinished.rename(root)

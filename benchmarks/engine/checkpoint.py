@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from benchmarks import ranks
 from benchmarks.engine.processes.parallel import divided_like, whole
-from benchmarks.files import disk_error, make_folder, sync_folder
+from benchmarks.files import disk_error, make_folder, sync_folder, temporary_name
 
 TENSORS, DATA = "state.safetensors", "state.json"
 
@@ -78,12 +78,13 @@ class Checkpoints:
 
     def _write(self, step: int, data: dict[str, Any], tensors: bytes) -> Path:
         path = self.folder / f"step_{step:09d}"
-        temporary = self.folder / f".{path.name}.{os.getpid()}.tmp"
+        temporary = temporary_name(path)
         text = json.dumps({**data, "sha256": _sha256(data, tensors)}).encode()
         try:
-            make_folder(temporary)
+            make_folder(self.folder)
+            temporary.mkdir()
             for name, content in ((TENSORS, tensors), (DATA, text)):
-                with open(temporary / name, "wb") as file:
+                with open(temporary / name, "xb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())

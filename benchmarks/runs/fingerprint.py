@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.errors import UserError
+from benchmarks.regular_files import regular, regular_stat
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 ARRAY_SUFFIXES = {".npy"}
@@ -80,7 +81,7 @@ def fingerprint(
     """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all; then the `parts`.
 
     `images` is how many they hold, where that is not one each; `noun` is what they are called.
-    A file that cannot be read (a dangling link, say) is hashed as such; the loader will name it.
+    A file that cannot be read (a dangling link or a FIFO, say) is hashed as such; the loader will name it.
     """
     sizes = [_size_bytes(file) for file in files]
     by_content = sum(size or 0 for size in sizes) <= CONTENT_LIMIT_BYTES
@@ -97,13 +98,13 @@ def fingerprint(
 
 def _size_bytes(file: Path) -> int | None:
     try:
-        return file.stat().st_size
+        return regular_stat(file).st_size
     except OSError:
         return None
 
 
 def _content_sha256(file: Path) -> str | None:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(regular(file).read_bytes()).hexdigest()
     except OSError:
         return None

@@ -74,12 +74,13 @@ def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArra
     from PIL import Image
 
     from benchmarks.engine.watch.progress import ProgressReport
+    from benchmarks.regular_files import regular
 
     chance, drawn = np.random.default_rng(seed), []
     with ProgressReport("palette", len(files), "image") as report:
         for done, file in enumerate(files, start=1):
             try:
-                with Image.open(file) as image:
+                with Image.open(regular(file)) as image:
                     image.draft(mode, (side_px, side_px))  # a JPEG's decoder can do most of the shrinking
                     small = image.convert(mode).resize((side_px, side_px), Image.Resampling.BOX)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

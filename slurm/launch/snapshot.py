@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mimbench
-from benchmarks.files import make_folder
+from benchmarks.files import make_folder, temporary_name
 from benchmarks.runs.environment import COMMIT, git_commit
 
 PARTS = ("mimbench.py", "benchmarks", "pretrain", "transfer", "reports", "slurm")
@@ -42,7 +42,9 @@ def take_snapshot(folder: Path) -> Path:
         aside = place.with_name(f".{place.name}.changed.{time.time_ns()}")
         print(f"{place} was changed since it was copied: it is set aside as {aside.name}", flush=True)
         place.rename(aside)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(place)
+    make_folder(place.parent)
+    temporary.mkdir()
     for path in _files():
         make_folder((temporary / path).parent)
         shutil.copyfile(_root() / path, temporary / path)

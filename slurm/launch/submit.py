@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE
+from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, printable_lines
 from slurm.controller.commands import unheeded
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
@@ -86,7 +86,7 @@ def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) ->
 
 def _tail(log: Path, lines: int = 6) -> str:
     text = log.read_text(errors="replace").splitlines()
-    return "\n".join(f"    | {line}" for line in text[-lines:] if "submitit" not in line)
+    return "\n".join(f"    | {printable_lines(line)}" for line in text[-lines:] if "submitit" not in line)
 
 
 def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> int:

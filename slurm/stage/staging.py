@@ -18,6 +18,7 @@ PROOF = ".mimbench-copy.json"
 """Written last into a copy: without it, the copy is not whole."""
 ROOT = "data.root="
 COPIES_AT_ONCE = 16
+COPY_BYTES = 2**20
 
 
 def with_local_data(argv: Sequence[str], places: Mapping[str, str]) -> list[str]:
@@ -60,7 +61,7 @@ def _copy(source: Path, place: Path) -> None:
         rule = f"an empty place, or a copy of {source}" + (f" (this is one of {other})" if other else "")
         raise UserError.about("stage_data", str(place), rule, "name another folder, or remove this one on the node")
     make_folder(place)
-    _mark(place).write_text(str(source), encoding="utf-8")
+    write_atomically(_mark(place), str(source).encode())
     sizes = {path.relative_to(source): path.stat().st_size for path in source.rglob("*") if path.is_file()}
     needed, free = sum(sizes.values()), shutil.disk_usage(place).free
     there = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
@@ -89,12 +90,18 @@ def _partial(place: Path, source: Path) -> bool:
 
 
 def _copy_file(source: Path, target: Path, size: int) -> None:
-    """Copy one file under a name of its own first: a file with its own name is whole."""
+    """Copy one file under a temporary name first: a file with its own name is whole.
+
+    The temporary name is always the same, so that a copy which was interrupted leaves none behind. Whatever has it is
+    removed, not written to: it may be somebody's link to another file.
+    """
     if target.is_file() and target.stat().st_size == size:
         return
     temporary = target.with_name(f".{target.name}.part")
     try:
-        shutil.copyfile(source, temporary)
+        temporary.unlink(missing_ok=True)
+        with open(source, "rb") as theirs, open(temporary, "xb") as ours:
+            shutil.copyfileobj(theirs, ours, COPY_BYTES)
         os.replace(temporary, target)
     except OSError as error:
         raise disk_error(error, target, size) from error

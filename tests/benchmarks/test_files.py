@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.digits.embedded import provide
 from benchmarks.digits.folders import write_digits
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import disk_error, make_folder, write_atomically
@@ -39,6 +41,33 @@ def test_file_is_written_and_replaced(tmp_path: Path) -> None:
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["by process id", "guessed"])
+def test_a_link_that_somebody_put_beside_the_file_is_not_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"somebody's")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    if known:
+        monkeypatch.setattr("secrets.token_hex", lambda _: "00000000")
+    token = "00000000" if known else os.getpid()
+    (shared / f".record.json.{token}.tmp").symlink_to(victim)
+    with pytest.raises(UserError, match="file exists") if known else contextlib.nullcontext():
+        write_atomically(shared / "record.json", b"ours")
+    assert victim.read_bytes() == b"somebody's"
+    assert known or not (shared / "record.json").is_symlink()
+
+
+def test_a_data_set_is_not_written_through_a_link_that_somebody_put_beside_it(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (tmp_path / f".digits.{os.getpid()}").symlink_to(theirs)
+    provide(tmp_path / "digits", ".mark", 1, write_digits)
+    assert list(theirs.iterdir()) == []
+    assert not (tmp_path / "digits").is_symlink()
 
 
 def test_full_disk_keeps_the_old_file_and_leaves_nothing_behind(small_disk: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import benchmarks.runs.fingerprint
 from benchmarks.errors import UserError
 from benchmarks.runs.fingerprint import find_images, fingerprint
+from tests.special_files import never_waiting, put, special_files
 
 
 @pytest.fixture
@@ -104,3 +105,12 @@ def test_a_link_back_to_its_own_folder_counts_no_image_twice(images: Path) -> No
 def test_a_linked_folder_is_followed(images: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(images, target_is_directory=True)
     assert len(find_images(tmp_path / "linked")) == 2
+
+
+@special_files
+def test_what_is_no_ordinary_file_counts_as_an_image_that_cannot_be_read(images: Path, kind: str) -> None:
+    (images / "odd.png").symlink_to("nowhere.png")
+    dangling = print_of(images)
+    put(images / "odd.png", kind)
+    with never_waiting():
+        assert print_of(images) == dangling

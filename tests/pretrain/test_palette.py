@@ -13,6 +13,7 @@ import mimbench
 from benchmarks.errors import UserError
 from pretrain.method.palette import draw_pixels, fit_colours, read_palette
 from tests.runs import only_run, record_of
+from tests.special_files import never_waiting, put, special_files
 
 
 @pytest.fixture
@@ -117,3 +118,14 @@ def test_a_file_that_is_no_palette_is_refused(tmp_path: Path, content: bytes, wo
     file.write_bytes(content)
     with pytest.raises(UserError, match=word):
         read_palette(file)
+
+
+@special_files
+def test_what_is_no_ordinary_file_is_named_and_skipped(
+    photos: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = put(photos / "1.png", kind)
+    with never_waiting():
+        drawn = draw_pixels([photos / "0.png", photos / "1.png"], "RGB", 32, seed=0)
+    assert drawn.shape == (256, 3)
+    assert f"unreadable image skipped: {photos / '1.png'}: {words}" in capsys.readouterr().err

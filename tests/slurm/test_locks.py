@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.errors import UserError
 from benchmarks.locks import Locked, holder_pid, is_held, locked, sign, signal_process
 
 HOLD = """
 import sys, time
 from pathlib import Path
+from benchmarks.errors import UserError
 from benchmarks.locks import locked, sign
 with locked(Path(sys.argv[1])) as handle:
     sign(handle)
@@ -69,3 +71,12 @@ def test_no_signal_goes_to_a_group_or_to_everybody(pid: int) -> None:
 
 def test_a_lock_that_was_never_made_is_free(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "none" / ".lock")
+
+
+def test_a_link_in_a_lock_s_place_is_refused_and_its_target_kept(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("somebody's")
+    (tmp_path / ".lock").symlink_to(victim)
+    with pytest.raises(UserError, match="it is a link"), locked(tmp_path / ".lock") as handle:
+        sign(handle)
+    assert victim.read_text() == "somebody's"

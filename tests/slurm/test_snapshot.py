@@ -63,3 +63,14 @@ def test_a_copy_that_somebody_has_changed_does_not_run(tmp_path: Path, change: s
     assert not (place / "sitecustomize.py").exists()
     (aside,) = place.parent.glob(".*.changed.*")
     assert aside.is_dir()
+
+
+def test_the_copy_is_not_written_through_a_link_that_somebody_put_beside_it(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    place = snapshot_path(tmp_path)
+    place.parent.mkdir()
+    place.with_name(f".{place.name}.{os.getpid()}.tmp").symlink_to(theirs)
+    assert take_snapshot(tmp_path) == place
+    assert list(theirs.iterdir()) == []
+    assert not place.is_symlink()

@@ -79,3 +79,22 @@ def test_a_node_without_room_is_told_before_anything_is_copied(
     with pytest.raises(WorkFailed, match="no room to copy"):
         staged(source, tmp_path / "copy")
     assert content(tmp_path / "copy") == {}
+
+
+def test_a_copied_file_is_not_written_through_a_link_that_somebody_put_there(source: Path, tmp_path: Path) -> None:
+    victim, place = tmp_path / "victim", tmp_path / "copy"
+    victim.write_bytes(b"somebody's")
+    (place / "0").mkdir(parents=True)
+    (place / "0" / ".0.png.part").symlink_to(victim)
+    (tmp_path / ".copy.source").write_text(str(source))  # an unfinished copy, which is taken up again
+    staged(source, place)
+    assert content(place) == content(source)
+    assert victim.read_bytes() == b"somebody's"
+
+
+def test_the_mark_of_a_copy_is_not_written_through_a_link(source: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"somebody's")
+    (tmp_path / ".copy.source").symlink_to(victim)
+    staged(source, tmp_path / "copy")
+    assert victim.read_bytes() == b"somebody's"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, printable
+from benchmarks.regular_files import regular
 from transfer.images.labelled import Found
 
 LABEL = "label"
@@ -40,8 +41,16 @@ class TableImages:
         if found.get("bytes") is not None:
             return io.BytesIO(found["bytes"])
         if found.get("path"):
-            return open(found["path"], "rb")
+            return open(regular(self._below_root(found["path"])), "rb")
         raise OSError("the row holds neither bytes nor a path")
+
+    def _below_root(self, given: str) -> Path:
+        """Return the file that a row names. Raises OSError where it lies, links followed, outside the data's folder:
+        whoever wrote the table would otherwise choose any file of this machine."""
+        path = Path(given).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise OSError(f"the row names a file outside the data's folder: {printable(given)}")
+        return path
 
     def select(self, positions: Sequence[int]) -> TableImages:
         rows = [self.rows[position] for position in positions]

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import make_folder, write_atomically
+from benchmarks.regular_files import regular, regular_stat
 from transfer.images.labelled import Found
 
 INDEX_VERSION = 1
@@ -67,7 +68,7 @@ class ShardedImages:
 
     def open(self, position: int) -> BinaryIO:
         # Opened anew each time, as an image file would be: a handle kept for each shard would exceed a process's limit.
-        with open(self.shards[self.shard_of[position]], "rb") as shard:
+        with open(regular(self.shards[self.shard_of[position]]), "rb") as shard:
             shard.seek(self.offsets[position])
             return io.BytesIO(shard.read(self.sizes_bytes[position]))
 
@@ -112,10 +113,10 @@ def default_index_folder() -> Path:
 def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
     """Return a shard's index, from the folder where it is known for a file of this place, size and time."""
     try:
-        state = shard.stat()
-    except OSError:
-        rule = "a tar file that exists"
-        raise UserError.about("shard", str(shard), rule, "complete the shards, or change the pattern") from None
+        state = regular_stat(shard)
+    except OSError as error:
+        rule, remedy = "a tar file that exists", "complete the shards, or change the pattern"
+        raise UserError.about("shard", f"{shard}" if error.errno else f"{shard} ({error})", rule, remedy) from None
     known = f"{INDEX_VERSION}\0{shard.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{label_field}"
     index = index_folder / f"{hashlib.sha256(known.encode(errors='surrogateescape')).hexdigest()}.json"
     try:

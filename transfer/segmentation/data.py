@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
+from benchmarks.regular_files import regular
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 MASK_MODES = ("1", "L", "P", "I", "I;16")
@@ -97,7 +98,7 @@ def _check_headers(pairs: list[Pair]) -> None:
 
 def _header_fault(pair: Pair) -> str | None:
     try:
-        with Image.open(pair.image) as image, Image.open(pair.mask) as mask:
+        with Image.open(regular(pair.image)) as image, Image.open(regular(pair.mask)) as mask:
             (width, height), (columns, rows), mode = image.size, mask.size, mask.mode
     except UNREADABLE:
         return None

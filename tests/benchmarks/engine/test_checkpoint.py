@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,14 @@ def test_file_in_the_place_of_a_checkpoint_is_passed_over_and_replaced(
 def test_state_that_is_not_an_object_is_passed_over(tmp_path: Path) -> None:
     (save(tmp_path, 1) / "state.json").write_text("[]")
     assert Checkpoints(tmp_path).latest() is None
+
+
+def test_a_checkpoint_is_not_written_through_a_link_that_somebody_put_beside_it(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "state.safetensors").write_bytes(b"somebody's")
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / f".step_000000001.{os.getpid()}.tmp").symlink_to(theirs)
+    assert not save(folder, 1).is_symlink()
+    assert [path.read_bytes() for path in theirs.iterdir()] == [b"somebody's"]

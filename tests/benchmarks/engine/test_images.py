@@ -23,6 +23,7 @@ from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.image_source import ImageFiles
 from benchmarks.training import Cosine, Training
+from tests.special_files import never_waiting, put, special_files
 
 TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -121,3 +122,24 @@ def test_a_loader_process_that_is_killed_is_told_in_words(small_digits: Path) ->
         resources_in_words(Training(epochs=1, batch_size=10, schedule=schedule)),
     ):
         list(loader)
+
+
+@special_files
+def test_what_is_no_ordinary_file_is_named_and_left_out(small_digits: Path, kind: str) -> None:
+    files = images(small_digits)
+    words = put(files[5], kind)
+    samples = ImageSamples(ImageFiles(Path("/"), files), list(range(48)), TRANSFORM, replace=False)
+    with never_waiting():
+        found = list(evaluation_loader(samples, 10, 0, pin=False))
+    assert [text for batch in found for text in batch.unreadable] == [f"{files[5]}: OSError: {words}"]
+    assert sum(len(batch.images) for batch in found) == 47
+
+
+def test_links_to_ordinary_files_are_images_wherever_these_lie(small_digits: Path, tmp_path: Path) -> None:
+    files = images(small_digits)
+    links = [tmp_path / f"{number}.png" for number in range(len(files))]
+    for link, file in zip(links, files, strict=True):
+        link.symlink_to(file)
+    assert [batch.images.tolist() for batch in batches(links, 0)] == [
+        batch.images.tolist() for batch in batches(files, 0)
+    ]

@@ -12,7 +12,9 @@ from PIL import Image
 
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
+from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
+from tests.special_files import never_waiting, put, special_files
 from tests.transfer.detection.coco import SmallCoco, annotation, places
 from transfer.detection.data import recipe as data_recipe
 from transfer.detection.data.coco import Picture, read_coco
@@ -131,3 +133,18 @@ def test_a_batch_moves_whole(small_coco: SmallCoco) -> None:
     tensors = [*batch.images, *(getattr(batch.targets[0], name) for name in ("boxes", "labels", "masks"))]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert dataclasses.asdict(batch.targets[0])["image_id"] == 31
+
+
+@special_files
+def test_what_is_no_ordinary_file_is_named(small_coco: SmallCoco, kind: str) -> None:
+    words = put(small_coco.image("train", 1), kind)
+    (picture,) = read_coco(small_coco.data).train
+    with never_waiting(), pytest.raises(UnusableError, match=rf"^{picture.path}: OSError: {words}$"):
+        read_view(picture, masks=True)
+
+
+@special_files
+def test_what_is_no_ordinary_file_holds_no_annotations(small_coco: SmallCoco, kind: str) -> None:
+    words = put(small_coco.annotations("train"), kind)
+    with never_waiting(), pytest.raises(UserError, match=words):
+        read_coco(small_coco.data)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.errors import UserError
 from tests.libraries import library
 from tests.transfer.images.forms import as_huggingface, scans
-from transfer.images.huggingface import read_saved
+from transfer.images.huggingface import TableImages, read_saved
 from transfer.images.read import read_classification_data
 
 datasets = library("datasets", "datasets")
@@ -73,3 +73,30 @@ def test_a_whole_dictionary_is_no_split_and_a_folder_without_tables_none_either(
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match=r"a folder that Dataset.save_to_disk wrote"):
         read_classification_data(data, 10)
+
+
+def naming(root: Path, file: Path) -> TableImages:
+    """Return the images of a table whose only row names a file; `Image()` would have stored the file's bytes."""
+    image = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    row = {"image": {"bytes": None, "path": str(file)}, "label": 5}
+    folder = save(root / "saved", {"image": image, "label": datasets.Value("int64")}, row)
+    source = read_saved(root, folder, None, None).source
+    assert isinstance(source, TableImages)
+    return source
+
+
+@pytest.mark.parametrize("how", ["elsewhere", "dots", "link"])
+def test_a_row_names_no_file_outside_the_data_s_folder(small_digits: Path, tmp_path: Path, how: str) -> None:
+    image = scans(small_digits, "train")[5][0]
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link.png").symlink_to(image)
+    given = {"elsewhere": image, "dots": root / ".." / image.relative_to(tmp_path), "link": root / "link.png"}[how]
+    with pytest.raises(OSError, match=f"^the row names a file outside the data's folder: {given}$"):
+        naming(root, given).open(0)
+
+
+def test_a_row_may_name_a_file_inside_the_data_s_folder(small_digits: Path, tmp_path: Path) -> None:
+    image = scans(small_digits, "train")[5][0]
+    with naming(tmp_path, image).open(0) as stream:
+        assert stream.read() == image.read_bytes()

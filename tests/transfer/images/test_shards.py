@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
+from tests.special_files import never_waiting, put, special_files
 from tests.transfer.images.forms import add_member, as_shards
 from transfer.images.read import read_classification_data
 from transfer.images.recipe import ClassificationData
@@ -178,3 +179,10 @@ def test_shards_in_a_folder_of_their_own(small_digits: Path, tmp_path: Path) -> 
     sets = read_classification_data(data.model_copy(update={"train_split": "train", "test_split": "test"}), 10)
     assert (len(sets.train.labels), len(sets.test.labels)) == (40, 20)
     assert sets.test.source.name(0) == "test/test-000000.tar/sample00000.png"
+
+
+@special_files
+def test_what_is_no_ordinary_file_is_no_shard(tmp_path: Path, kind: str) -> None:
+    words = put(tmp_path / "one.tar", kind)
+    with never_waiting(), pytest.raises(UserError, match=rf"one.tar \({words}\)\n  rule:   a tar file that exists"):
+        read_one(tmp_path / "one.tar")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
+from tests.special_files import never_waiting, put, special_files
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.samples import read_scene
 
@@ -104,3 +105,12 @@ def test_class_names_are_those_of_ade20ks_table(tmp_path: Path) -> None:
     table.write_text("Idx\tName\n1\twall\n3\tsky\n")
     with pytest.raises(UserError, match="the classes 1 to 2 in order"):
         class_names(tmp_path, 2)
+
+
+@special_files
+@pytest.mark.parametrize("part", ["image", "mask"])
+def test_what_is_no_ordinary_file_is_named_when_read(small_scenes: Path, part: str, kind: str) -> None:
+    path = getattr(found(small_scenes).train[3], part)
+    words = put(path, kind)
+    with never_waiting(), pytest.raises(UnusableError, match=rf"^{path}: OSError: {words}$"):
+        read_scene(found(small_scenes).train[3], 11)

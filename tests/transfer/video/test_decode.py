@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import UserError
+from tests.special_files import never_waiting, put, special_files
 from tests.transfer.video.videos import all_frames, write_sound, write_video
 from transfer.video.data import torchcodec
 from transfer.video.data.decode import by_torchcodec, reader_of
@@ -125,3 +126,11 @@ def test_a_decoder_that_does_not_load_is_refused() -> None:
     assert reader_of("auto") is PyavVideo
     with pytest.raises(UserError, match=r"data\.decoder=pyav"):
         reader_of("torchcodec")
+
+
+@pytest.mark.parametrize("reader", READERS)
+@special_files
+def test_what_is_no_ordinary_file_is_no_video(reader: Reader, kind: str, tmp_path: Path) -> None:
+    words = put(tmp_path / "odd.mp4", kind)
+    with never_waiting(), pytest.raises(UnreadableVideo, match=f"odd.mp4: {words}$"):
+        reader(tmp_path / "odd.mp4")

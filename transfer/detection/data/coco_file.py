@@ -19,6 +19,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from benchmarks.errors import UserError
+from benchmarks.regular_files import regular
 
 Row = dict[str, Any]
 SHOWN = 5
@@ -45,7 +46,7 @@ def read_coco_file(path: Path) -> CocoFile:
     that are given twice.
     """
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
         told = from_json(content, allow_inf_nan=False)  # three times as fast as Python's own
     except OSError as error:
         rule = "a file that can be read"

@@ -15,6 +15,7 @@ import torch
 from av.stream import Disposition
 from torch import Tensor
 
+from benchmarks.regular_files import regular
 from transfer.video.data.reader import UnreadableVideo
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,3gp"
@@ -38,7 +39,7 @@ class PyavVideo:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._naming():
-            self.container = av.open(str(self.path), options=dict(OPTIONS))
+            self.container = av.open(str(regular(self.path)), options=dict(OPTIONS))
         try:
             with self._naming():
                 self.stream = self._stream()
@@ -124,7 +125,7 @@ class PyavVideo:
     def _rewind(self) -> None:
         """Open the file again: also where a container cannot seek, or begins without a keyframe."""
         self.container.close()
-        self.container = av.open(str(self.path), options=dict(OPTIONS))
+        self.container = av.open(str(regular(self.path)), options=dict(OPTIONS))
         self.stream = self._stream()
         self._play()
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
+from benchmarks.regular_files import regular
 from transfer.video.data.reader import UnreadableVideo
 
 TEXT = frozenset(range(32, 127)) | {9, 10, 13}
@@ -56,7 +57,7 @@ class TorchcodecVideo:
 
 def _refuse_text(path: Path) -> None:
     """Keep playlists from FFmpeg, which would open what is named there, over a network too."""
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         head = file.read(HEAD_BYTES)
     if TEXT.issuperset(head):
         raise ValueError("text, or nothing, where a video belongs")
