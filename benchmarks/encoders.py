@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from benchmarks.config import RECIPES, Config, find_recipe, recipe_names, validate
+from benchmarks.config_errors import worded
+from benchmarks.encoder_arguments import check_arguments
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files import make_folder, write_atomically
 from benchmarks.yaml_files import read_yaml
@@ -41,6 +43,12 @@ class Architecture(Config):
     norm_eps: float | None = None
     """Of all LayerNorms, where it is not timm's own; timm takes no argument for it, so it is set after building."""
 
+    @field_validator("arguments")
+    @classmethod
+    def _shape_the_model(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        check_arguments(arguments)
+        return arguments
+
     @property
     def in_chans(self) -> int:
         value = self.arguments.get("in_chans", 3)
@@ -51,6 +59,7 @@ class Architecture(Config):
         return self.with_arguments(img_size=image_size_px)
 
     def with_arguments(self, **arguments: JsonValue) -> Architecture:
+        check_arguments(arguments)
         return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
 
 
@@ -148,6 +157,8 @@ def read_manifest(folder: Path) -> EncoderManifest:
     except OSError as error:
         raise _unreadable(path, error) from None
     except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+        if own := worded(error):
+            raise UserError(f"{path}: {own}") from None
         first = str(error).splitlines()[0]
         raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"export it again ({first})") from None
 
