@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from benchmarks.config import RECIPES, Config, find_recipe, recipe_names, validate
 from benchmarks.config_errors import worded
 from benchmarks.encoder_arguments import check_arguments
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files import make_folder, write_atomically
+from benchmarks.json_files import read_json
 from benchmarks.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -150,13 +151,12 @@ def read_manifest(folder: Path) -> EncoderManifest:
     """Read an export's manifest. Raises UserError when it is missing, damaged or newer than this program."""
     path = folder / MANIFEST
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return EncoderManifest.model_validate_json(json.dumps(data))
+        return EncoderManifest.model_validate_json(json.dumps(read_json(path)))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError.about("encoder", str(folder), f"a folder with {MANIFEST}", "export finished?") from None
     except OSError as error:
         raise _unreadable(path, error) from None
-    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:
         if own := worded(error):
             raise UserError(f"{path}: {own}") from None
         first = str(error).splitlines()[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedS
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
+from benchmarks.json_files import read_json
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
 
@@ -30,11 +30,11 @@ class Described:
     normalisation: Normalisation | None = None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object; empty where there is no such file, or none that is one."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = read_json(path)
+    except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -44,7 +44,7 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
 
     Raises UserError where the description names an encoder that timm cannot build.
     """
-    about = read_json(file.path.with_name(file.path.name + ".json"))
+    about = read_object(file.path.with_name(file.path.name + ".json"))
     if about.get("sha256") == file.sha256 and "architecture" in about:
         named = {key: about.get(key) for key in ("arguments", "norm_eps")}
         stage, epochs = about.get("stage"), about.get("epochs")
@@ -55,7 +55,7 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
             epochs if type(epochs) is int else None,
             _normalisation(f"{file.path.name}.json", about, inferred),
         )
-    config = read_json(file.path.with_name("config.json"))
+    config = read_object(file.path.with_name("config.json"))
     if in_timm_layout and "architecture" in config and "model_type" not in config:
         arguments = config.get("model_args") or {}
         if isinstance(arguments, dict):
