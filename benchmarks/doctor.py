@@ -46,6 +46,7 @@ PURPOSES = {
     "submitit": "starts stages, here or on Slurm",
     "rich": "progress on the terminal",
     "matplotlib": "charts of reports",
+    "pandas": "tables of reports",
     "jinja2": "the HTML page of reports",
     "packaging": "compares versions",
 }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rich.cells import cell_len
+from collections.abc import Callable, Sequence
+from functools import cache
 
 
 def aligned(
@@ -20,11 +19,21 @@ def aligned(
     given; wide characters take two, combining ones none.
     """
     columns = list(zip(*rows, strict=True))
-    sizes = widths or [max(map(cell_len, column)) for column in columns]
+    sizes = widths or [max(map(_cells(), column)) for column in columns]
     flush = right or [False] * len(columns)
     return "\n".join((" " * gap).join(map(_padded, row, sizes, flush)).rstrip() for row in rows)
 
 
+@cache
+def _cells() -> Callable[[str], int]:
+    """Return what counts the cells of a terminal that a text takes."""
+    try:
+        from rich.cells import cell_len
+    except ImportError:  # `mimbench doctor` answers in a bare Python, too, where its own words are plain
+        return len
+    return cell_len
+
+
 def _padded(cell: str, size: int, right: bool) -> str:
-    blank = " " * (size - cell_len(cell))
+    blank = " " * (size - _cells()(cell))
     return blank + cell if right else cell + blank

@@ -11,8 +11,8 @@ from torch import nn
 
 from benchmarks.errors import UserError
 from tests.random_weights import randomise
-from transfer.classification.recipe import Pooling
 from transfer.encoder.features import OUTPUT, FrozenEncoder, chosen_layers
+from transfer.encoder.sizes import Pooling
 
 SWIN = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "img_size": 64, "window_size": 4}
 VIT = {"embed_dim": 32, "depth": 3, "num_heads": 4, "img_size": 64}
