@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import mimbench
 from reports.cli import SUFFIXES
 from reports.formats import FORMATS
+from tests.command import ROOT
 from tests.reports import factory
 
 NAMES = [f"leaderboard.{suffix}" for suffix in ("csv", "html", "json", "md", "parquet", "tex", "txt")]
@@ -38,15 +40,23 @@ def test_every_format_can_be_asked_for_alone(tmp_path: Path, runs: Path, capsys:
     assert "--formats = latex" in capsys.readouterr().err
 
 
-def test_without_pyarrow_all_but_parquet_is_written(
-    tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert report(runs, "--out", tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [n for n in NAMES if "parquet" not in n]
-    assert "not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'" in capsys.readouterr().out
-    assert report(runs, "--out", tmp_path / "out", "--formats", "parquet") == 2
-    assert "rule:   pyarrow, which writes it" in capsys.readouterr().err
+def without_pyarrow(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a report in a process of its own: pandas takes pyarrow where it finds it, and keeps it."""
+    code = "import sys; sys.modules['pyarrow'] = None; import mimbench; sys.exit(mimbench.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "report", "leaderboard", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_without_pyarrow_all_but_parquet_is_written(tmp_path: Path, runs: Path) -> None:
+    out = tmp_path / "out"
+    done = without_pyarrow(str(runs), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == [n for n in NAMES if "parquet" not in n]
+    assert "not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'" in done.stdout
+    done = without_pyarrow(str(runs), "--out", str(out), "--formats", "parquet")
+    assert done.returncode == 2
+    assert "rule:   pyarrow, which writes it" in done.stderr
 
 
 def test_without_a_baseline_it_says_how_to_ask(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
