@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from benchmarks.errors import did_you_mean, four_parts
+from benchmarks.errors import UserError, did_you_mean, four_parts
 
 
 def explain(schema: type[BaseModel], error: ValidationError, where: str, overrides: Sequence[str]) -> str:
@@ -19,8 +19,16 @@ def explain(schema: type[BaseModel], error: ValidationError, where: str, overrid
     return f"{where}: {count}\n" + "\n".join(paragraphs)
 
 
+def worded(error: Exception) -> UserError | None:
+    """Return the first mistake that a class of ours has put into words itself, of those in a ValidationError."""
+    details = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+    return next((own for detail in details if isinstance(own := detail.get("ctx", {}).get("error"), UserError)), None)
+
+
 def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]) -> str:
     path = _settable(schema, detail["loc"])
+    if isinstance(own := detail.get("ctx", {}).get("error"), UserError):
+        return str(own)
     field = ".".join(path) or "recipe"
     if detail["type"] == "union_tag_invalid":
         kinds = [member.model_fields["kind"].default for member in _models_at(schema, path)]

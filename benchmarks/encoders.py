@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, field_validator
 
 from benchmarks.config import RECIPES, Config, find_recipe, recipe_names, validate
+from benchmarks.config_errors import worded
+from benchmarks.encoder_arguments import check_arguments
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files import make_folder, write_atomically
+from benchmarks.json_files import read_json
 from benchmarks.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -41,6 +44,12 @@ class Architecture(Config):
     norm_eps: float | None = None
     """Of all LayerNorms, where it is not timm's own; timm takes no argument for it, so it is set after building."""
 
+    @field_validator("arguments")
+    @classmethod
+    def _shape_the_model(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        check_arguments(arguments)
+        return arguments
+
     @property
     def in_chans(self) -> int:
         value = self.arguments.get("in_chans", 3)
@@ -51,6 +60,7 @@ class Architecture(Config):
         return self.with_arguments(img_size=image_size_px)
 
     def with_arguments(self, **arguments: JsonValue) -> Architecture:
+        check_arguments(arguments)
         return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
 
 
@@ -141,13 +151,14 @@ def read_manifest(folder: Path) -> EncoderManifest:
     """Read an export's manifest. Raises UserError when it is missing, damaged or newer than this program."""
     path = folder / MANIFEST
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return EncoderManifest.model_validate_json(json.dumps(data))
+        return EncoderManifest.model_validate_json(json.dumps(read_json(path)))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError.about("encoder", str(folder), f"a folder with {MANIFEST}", "export finished?") from None
     except OSError as error:
         raise _unreadable(path, error) from None
-    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:
+        if own := worded(error):
+            raise UserError(f"{path}: {own}") from None
         first = str(error).splitlines()[0]
         raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"export it again ({first})") from None
 

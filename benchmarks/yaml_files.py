@@ -1,14 +1,28 @@
-"""YAML is read and written here and nowhere else: plain values as YAML 1.2 has them, no tags that make objects."""
+"""YAML is read and written here and nowhere else: plain values as YAML 1.2 has them, no tags that make objects.
+
+A file may come from somebody else, so its size, its depth, its values with every alias written out, and the length of
+its numbers are bounded, and each is counted before memory is spent on it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.errors import UserError
+
+LARGEST_BYTES = 2**20
+MOST_VALUES = 100_000
+"""Of a document, keys included, with every alias written out."""
+DEEPEST = 50
+"""Levels of lists and mappings, with every alias written out."""
+LONGEST_NUMBER = 100
+"""Characters of one number."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -17,7 +31,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises UserError for a file that is no YAML in UTF-8, or no mapping.
     """
     try:
-        data = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LARGEST_BYTES + 1)
+        if len(text) > LARGEST_BYTES:
+            raise ValueError(f"more than {LARGEST_BYTES:,} bytes")
+        data = parse_yaml(text.decode())
     except ValueError as error:
         raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"mend the file: {error}") from None
     if not isinstance(data, dict):
@@ -26,10 +44,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the value that YAML 1.2 text stands for. Raises ValueError where it is no YAML."""
+    """Return the value that YAML 1.2 text stands for. Raises ValueError where it is no YAML, or beyond the bounds."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError) as error:  # the last three of a wrong !!tag
         raise ValueError(str(error)) from None
 
 
@@ -40,14 +58,55 @@ def to_yaml(data: dict[str, Any]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader for YAML 1.2's plain values, with duplicate keys refused.
+    """SafeLoader for YAML 1.2's plain values, with duplicate keys refused, and with bounds.
 
     YAML 1.1 would read `72:00:00` as 259200, `no` as false and `010` as 8; here they are text.
     """
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._level = self._composed = 0
+        self._extents: dict[Any, tuple[int, int]] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose one node, and refuse it as soon as it passes a bound."""
+        alias, mark = self.check_event(yaml.AliasEvent), self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        self._composed += 1
+        self._level += 1
+        self._refuse_beyond(self._composed, self._level, mark)
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        if not alias:
+            self._extents[node] = self._extent(node)
+            self._refuse_beyond(*self._extents[node], mark)
+        elif node not in self._extents:
+            raise yaml.composer.ComposerError(None, None, "a value that contains itself", mark)
+        return node
+
+    def _extent(self, node: Any) -> tuple[int, int]:
+        """Return how many values a node stands for, and how many levels. A node that contains itself has none yet."""
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag.endswith((":int", ":float")) and len(node.value) > LONGEST_NUMBER:
+                rule = f"a number of more than {LONGEST_NUMBER} characters"
+                raise yaml.composer.ComposerError(None, None, rule, node.start_mark)
+            return 1, 1
+        children = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+        inner = [self._extents[child] for child in children]
+        return 1 + sum(count for count, _ in inner), 1 + max((levels for _, levels in inner), default=0)
+
+    def _refuse_beyond(self, values: int, levels: int, mark: Any) -> None:
+        if values > MOST_VALUES:
+            rule = f"more than {MOST_VALUES:,} values, with every alias written out"
+        elif levels > DEEPEST:
+            rule = f"more than {DEEPEST} levels of lists and mappings, with every alias written out"
+        else:
+            return
+        raise yaml.composer.ComposerError(None, None, rule, mark)
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
+        counted = Counter(key for key in keys if isinstance(key, Hashable))
+        twice = {str(key) for key, count in counted.items() if count > 1}
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
         return super().construct_mapping(node, deep)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import html
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.errors import UserError
+from benchmarks.json_files import parse_json
 from reports.formats import FORMATS, rendered
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.page.leaderboard import REQUEST
@@ -72,10 +72,10 @@ def _told(path: Path) -> Request | None:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
-            fields = json.loads(text)["request"]
+            fields = parse_json(text)["request"]
         else:
             (content,) = re.findall(rf'<meta name="{REQUEST}" content="([^"]*)">', text)
-            fields = json.loads(html.unescape(content))
+            fields = parse_json(html.unescape(content))
         return Request(**{**fields, "runs": tuple(fields["runs"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -35,7 +35,7 @@ def build_backbone(
         model: nn.Module = timm.create_model(
             architecture.name, num_classes=num_classes, drop_path_rate=drop_path_rate, **arguments
         )
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
         shown = f"{architecture.name} {arguments}"
         rule = f"arguments that timm accepts ({error})"
         raise UserError.about("encoder", shown, rule, "mend encoder.arguments or image_size_px") from None

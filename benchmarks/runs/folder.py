@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from benchmarks import ranks
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files import make_folder, write_atomically
+from benchmarks.json_files import read_json
 from benchmarks.locks import Locked, locked
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
@@ -90,7 +91,7 @@ def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
 def is_announcement(path: Path) -> bool:
     """Tell whether `path` was written by `announce`; a stage's that has not started yet counts by its place."""
     try:
-        return "run_dir" in json.loads(path.read_text(encoding="utf-8"))
+        return "run_dir" in read_json(path)
     except FileNotFoundError:
         return path.parent.name == "stages"
     except (OSError, ValueError, TypeError):
@@ -100,7 +101,7 @@ def is_announcement(path: Path) -> bool:
 def follow(path: Path) -> Path:
     """Return the run folder that an announcement file names."""
     try:
-        return Path(json.loads(path.read_text(encoding="utf-8"))["run_dir"])
+        return Path(read_json(path)["run_dir"])
     except (OSError, ValueError, KeyError, TypeError):
         rule = "a file written by --announce"
         raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None
@@ -109,7 +110,7 @@ def follow(path: Path) -> Path:
 def announced_label(path: Path) -> str | None:
     """Return the name that an announcement gives the run's encoder; None where it gives none."""
     try:
-        label = json.loads(path.read_text(encoding="utf-8"))["label"]
+        label = read_json(path)["label"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return label if isinstance(label, str) else None

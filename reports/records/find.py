@@ -6,7 +6,6 @@ Whatever is found is accounted for: it is a record, or it is left out with the r
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks.errors import UserError
+from benchmarks.json_files import read_json
 from benchmarks.runs.folder import RECORD, announced_label, follow, read_record
 from benchmarks.runs.record import NewerSchema, RunRecord
 
@@ -119,7 +119,7 @@ def _announced(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_bytes())
+        read_json(path)
     except (OSError, ValueError):
         return False
     return True

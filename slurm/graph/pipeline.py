@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,10 @@ from benchmarks.yaml_files import read_yaml, to_yaml
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
+MOST_COMBINATIONS = 1000
+"""Of one sweep; each is a pretraining."""
+MOST_STAGES = 100_000
+"""Of one pipeline, every sweep written out."""
 
 
 class Source(Config):
@@ -71,7 +76,14 @@ class Pretrain(Work):
         for field, values in (sweep or {}).items():
             if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
                 raise ValueError(f"each value of {field} once")
+        if (count := _combinations(sweep)) > MOST_COMBINATIONS:
+            raise ValueError(f"at most {MOST_COMBINATIONS:,} combinations: sweep asks for {count:,}")
         return sweep
+
+    @property
+    def combinations(self) -> int:
+        """How many pretrainings this entry stands for."""
+        return _combinations(self.sweep)
 
 
 class Finetune(Work):
@@ -103,6 +115,16 @@ class PipelineFile(Config):
     baseline: str
     """The encoder that the others are compared with."""
 
+    @model_validator(mode="after")
+    def _bounded(self) -> PipelineFile:
+        """Count the stages before any sweep is written out."""
+        trained = {f"pretrain.{name}": entry.combinations for name, entry in self.pretrain.items()}
+        encoders = sum(trained.get(source.from_ or "", 1) for source in self.encoders.values())
+        count = sum(trained.values()) + len(self.finetune) + encoders * len(self.tasks) * len(self.seeds)
+        if count > MOST_STAGES:
+            raise ValueError(f"at most {MOST_STAGES:,} stages: encoders x tasks x seeds and sweeps make {count:,}")
+        return self
+
     def task(self, name: str) -> str:
         """Return what an entry of `tasks` is called in the catalogue."""
         return self.tasks[name].task or name
@@ -123,6 +145,10 @@ class PipelineFile(Config):
     def to_yaml(self) -> str:
         """Return the resolved file; the text can be submitted again and has the same id."""
         return to_yaml(self.resolved())
+
+
+def _combinations(sweep: Sweep | None) -> int:
+    return math.prod(map(len, (sweep or {}).values()))
 
 
 def read_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files import disk_error, make_folder, write_atomically
+from benchmarks.json_files import read_json
 from benchmarks.locks import locked
 
 PROOF = ".mimbench-copy.json"
@@ -49,7 +50,7 @@ def staged(source: Path, place: Path) -> Path:
 def _copied_from(place: Path) -> str | None:
     """Return whose whole copy lies at `place`; None where none does."""
     try:
-        return str(json.loads((place / PROOF).read_text(encoding="utf-8"))["source"])
+        return str(read_json(place / PROOF)["source"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

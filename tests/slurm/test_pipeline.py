@@ -188,6 +188,21 @@ def test_a_sweep_is_a_pretraining_and_an_encoder_for_each_combination() -> None:
         assert transfer.argv[transfer.argv.index("--label") + 1] == name
 
 
+def test_a_sweep_of_27_million_is_refused_by_its_count() -> None:
+    """300 cubed; a sweep of 1,000 is well-formed, and so is counted before it is written out."""
+    message = refusal(swept(a=list(range(300)), b=list(range(300)), c=list(range(300))))
+    assert "pretrain.ablation.sweep = " in message
+    assert "at most 1,000 combinations: sweep asks for 27,000,000" in message
+    assert "combinations" not in refusal(swept(a=list(range(10)), b=list(range(10)), c=[*range(9), "x"]))
+
+
+def test_more_stages_than_a_cluster_holds_are_refused_by_their_count() -> None:
+    """1,000 swept encoders and the study's three on one task, by 100 seeds; 1,001 pretrainings, two fine-tunings."""
+    study = swept(a=list(range(10)), b=list(range(100)))
+    study["seeds"] = list(range(100))
+    assert "at most 100,000 stages: encoders x tasks x seeds and sweeps make 101,303" in refusal(study)
+
+
 def test_one_member_of_a_sweep_can_be_named() -> None:
     study = swept(masking__mask_ratio=[0.4, 0.6])
     study["encoders"]["half"] = {"from": "pretrain.ablation-mask_ratio=0.6"}

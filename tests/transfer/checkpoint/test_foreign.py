@@ -74,9 +74,9 @@ def test_a_converted_swinv2_keeps_its_features(tmp_path: Path, target: str) -> N
     ],
 )
 def test_timms_config_tells_windows_and_heads(tmp_path: Path, name: str, arguments: dict[str, object]) -> None:
-    """The config.json that timm itself writes for its hub; what would fetch weights is not followed."""
+    """The config.json that timm itself writes for its hub; the size of the head is not the encoder's."""
     model = randomised(Architecture.model_validate({"name": name, "arguments": arguments}))
-    timm.models.save_for_hf(model, tmp_path, model_args={**arguments, "img_size": 64, "checkpoint_path": "/nowhere"})
+    timm.models.save_for_hf(model, tmp_path, model_args={**arguments, "img_size": 64, "num_classes": 0})
     assert features(loaded(tmp_path)).equal(features(model))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,14 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
+from benchmarks.config_errors import worded
 from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
+from benchmarks.json_files import read_json
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
-
-# Arguments of timm.create_model itself: they fetch weights or change what is returned, and describe no encoder.
-_NOT_THE_ENCODERS = {
-    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "pretrained_filter_fn"),
-    *("checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only", "out_indices"),
-    "num_classes",
-}
 
 
 @dataclass(frozen=True)
@@ -36,11 +30,11 @@ class Described:
     normalisation: Normalisation | None = None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object; empty where there is no such file, or none that is one."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = read_json(path)
+    except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -50,7 +44,7 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
 
     Raises UserError where the description names an encoder that timm cannot build.
     """
-    about = read_json(file.path.with_name(file.path.name + ".json"))
+    about = read_object(file.path.with_name(file.path.name + ".json"))
     if about.get("sha256") == file.sha256 and "architecture" in about:
         named = {key: about.get(key) for key in ("arguments", "norm_eps")}
         stage, epochs = about.get("stage"), about.get("epochs")
@@ -61,9 +55,11 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
             epochs if type(epochs) is int else None,
             _normalisation(f"{file.path.name}.json", about, inferred),
         )
-    config = read_json(file.path.with_name("config.json"))
+    config = read_object(file.path.with_name("config.json"))
     if in_timm_layout and "architecture" in config and "model_type" not in config:
         arguments = config.get("model_args") or {}
+        if isinstance(arguments, dict):
+            arguments = {key: value for key, value in arguments.items() if key != "num_classes"}  # of the head
         inferred = _built("config.json", config["architecture"], {"arguments": arguments}, _size(config))
         return Described(inferred, normalisation=_normalisation("config.json", _cfg(config), inferred))
     return None
@@ -100,14 +96,14 @@ def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -
     try:
         given = Architecture(name=name, **fields)
     except ValidationError as error:
+        if own := worded(error):
+            raise UserError(f"{source}: {own}") from None
         rule = f"a description ({str(error).splitlines()[0]})"
         raise UserError.about(source, "(damaged)", rule, remedy) from None
-    arguments = {key: value for key, value in given.arguments.items() if key not in _NOT_THE_ENCODERS}
-    if image_size_px is not None:
-        arguments.setdefault("img_size", image_size_px)
-    architecture = given.model_copy(update={"arguments": arguments})
     try:
-        return inferred_from(architecture)
+        if image_size_px is not None and "img_size" not in given.arguments:
+            given = given.at_size(image_size_px)
+        return inferred_from(given)
     except UserError as error:
         raise UserError.about(source, name, f"an encoder that timm builds ({error})", remedy) from None
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.architecture.beside import read_json
+from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.layouts.layout import Family
 
 TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
@@ -17,7 +17,7 @@ TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "bei
 
 def read_config(checkpoint: Path) -> dict[str, Any]:
     """Return the config.json beside a checkpoint file; empty where there is none, or none that is JSON."""
-    data = read_json(checkpoint.parent / "config.json")
+    data = read_object(checkpoint.parent / "config.json")
     return data if "model_type" in data else {}
 
 
