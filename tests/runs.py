@@ -99,7 +99,8 @@ def trained(command: list[str], runs: Path, *more: str) -> Path:
 
 def stop_after(command: list[str], runs: Path, step: int, number: signal.Signals = signal.SIGTERM) -> Path:
     """Run `mimbench` here, with a real signal as soon as `step` steps are saved; return the stopped run's folder."""
-    save, sent = Checkpoints.save, []
+    save = Checkpoints.save
+    sent: list[int] = []
 
     def saving(self: Checkpoints, state: State, at: int, progress: dict[str, Any]) -> Path:
         path = save(self, state, at, progress)
