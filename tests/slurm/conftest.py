@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.slurm.bench import STUB, Bench
+from tests.slurm.studies import STUDY
 from tests.slurm.throwaway_cluster import C, Cluster, throwaway_cluster
 
 
@@ -76,3 +78,11 @@ def two_nodes(tmp_path: Path, small_digits: Path, slurm_environment: dict[str, s
     options = "nodes: 2, cpus_per_process: 1, time_limit: 20m"
     with open_slurm_bench(tmp_path, slurm_environment, options, stub=None) as found:
         yield found
+
+
+@pytest.fixture
+def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with a small study's file and an empty data folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-import yaml
-
 from benchmarks.config import load_recipe
 from benchmarks.runs.record import DataUse, Environment, RecipeUse, RunRecord
 from pretrain.recipe import PretrainRecipe
@@ -30,13 +27,6 @@ STUDY = {
 
 
 EIGHT_GPUS = SlurmCluster(executor="slurm", nodes=2, gpus_per_node=4, time_limit="10m")
-
-
-@pytest.fixture(autouse=True)
-def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
-    Path("study.yaml").write_text(yaml.safe_dump(STUDY))
 
 
 def plan(cluster: SlurmCluster | LocalCluster, *overrides: str) -> Plan:

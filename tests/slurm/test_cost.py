@@ -15,6 +15,8 @@ from slurm.state.folder import PipelineFolder
 from slurm.state.observe import saved_step
 from tests.slurm.studies import EIGHT_GPUS, leave_run, plan
 
+pytestmark = pytest.mark.usefixtures("study_folder")
+
 
 def test_the_cost_is_images_by_speed_by_processes_and_attempts_by_the_time_limit() -> None:
     leave_run("one")

@@ -11,9 +11,9 @@ from PIL import Image
 
 from benchmarks.errors import UserError
 from slurm.plan.picture import boxes, draw, mermaid
-from tests.slurm.studies import EIGHT_GPUS, leave_run, plan, study_folder
+from tests.slurm.studies import EIGHT_GPUS, leave_run, plan
 
-__all__ = ["study_folder"]
+pytestmark = pytest.mark.usefixtures("study_folder")
 
 
 def test_the_seeds_of_a_stage_are_one_box_behind_what_they_need() -> None:
