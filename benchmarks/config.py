@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationErro
 
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.yaml_files import parse_yaml, read_yaml, to_yaml
+from benchmarks.files.yaml_files import parse_yaml, read_yaml, to_yaml
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 

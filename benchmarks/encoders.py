@@ -18,9 +18,9 @@ from benchmarks.config import RECIPES, Config, find_recipe, recipe_names, valida
 from benchmarks.config_errors import worded
 from benchmarks.encoder_arguments import check_arguments
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.files import make_folder, write_atomically
-from benchmarks.json_files import read_json
-from benchmarks.yaml_files import read_yaml
+from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.files.json_files import read_json
+from benchmarks.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor

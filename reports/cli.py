@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean, require_word
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 
 EXAMPLES = """examples:
   mimbench report leaderboard runs --out report

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.json_files import parse_json
+from benchmarks.files.json_files import parse_json
 from reports.formats import FORMATS, rendered
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.page.leaderboard import REQUEST

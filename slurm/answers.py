@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.live import Live
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean, printable, printable_lines
-from benchmarks.files import owner_of
-from benchmarks.locks import holder_pid, is_held, read_holder, signal_process
+from benchmarks.files.atomic import owner_of
+from benchmarks.files.locks import holder_pid, is_held, read_holder, signal_process
 from slurm.controller.jobs import cancel_jobs, read_jobs
 from slurm.launch.manifest import set_entries
 from slurm.state.folder import Manifest, PipelineFolder, hold, list_pipelines

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import require_word
-from benchmarks.files import denials_told
+from benchmarks.files.atomic import denials_told
 from slurm.state.folder import Places, find_pipeline
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.doctor import Finding, show
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import make_folder
+from benchmarks.files.atomic import make_folder
 from slurm.controller.jobs import ENDED, cancel_jobs, find_job
 from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster, load_cluster

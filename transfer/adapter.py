@@ -13,7 +13,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.record import RunRecord
-from transfer.encoder.source import Source
+from transfer.sources.source import Source
 
 
 class Data(Protocol):

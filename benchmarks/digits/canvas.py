@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.digits.folders import labelled_scans
-from benchmarks.files import disk_error, make_folder
+from benchmarks.files.atomic import disk_error, make_folder
 
 if TYPE_CHECKING:
     import numpy as np

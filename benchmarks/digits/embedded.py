@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.files import make_folder, temporary_name, write_atomically
+from benchmarks.files.atomic import make_folder, temporary_name, write_atomically
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.digits.embedded import write_once
-from benchmarks.files import disk_error, make_folder
+from benchmarks.files.atomic import disk_error, make_folder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks.digits.canvas import Tone, ink_of, pixels_of, texture
 from benchmarks.digits.embedded import write_once
 from benchmarks.digits.folders import labelled_scans
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.fingerprint import Fingerprint, find_videos, fingerprint
 
 if TYPE_CHECKING:

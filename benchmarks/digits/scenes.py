@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.digits.canvas import DARK, STROKE, Group, groups, ink_of, pixels_of, save_picture, texture
 from benchmarks.digits.embedded import write_once
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from benchmarks import ranks
 from benchmarks.engine.processes.parallel import divided_like, whole
-from benchmarks.files import disk_error, make_folder, sync_folder, temporary_name
+from benchmarks.files.atomic import disk_error, make_folder, sync_folder, temporary_name
 
 TENSORS, DATA = "state.safetensors", "state.json"
 

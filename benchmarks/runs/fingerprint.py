@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.regular_files import regular, regular_stat
+from benchmarks.files.regular import regular, regular_stat
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 ARRAY_SUFFIXES = {".npy"}

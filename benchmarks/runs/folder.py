@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from benchmarks import ranks
 from benchmarks.errors import Stopped, UserError, WorkFailed
-from benchmarks.files import make_folder, write_atomically
-from benchmarks.json_files import read_json
-from benchmarks.locks import Locked, locked
+from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.files.json_files import read_json
+from benchmarks.files.locks import Locked, locked
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
 RECORD = "record.json"

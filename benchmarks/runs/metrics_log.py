@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import ranks
 from benchmarks.errors import UserError
-from benchmarks.files import disk_error, write_atomically
+from benchmarks.files.atomic import disk_error, write_atomically
 
 TAIL_BYTES = 32_768
 """Enough for the newest lines: they are a few hundred bytes each."""

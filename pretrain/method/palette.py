@@ -74,7 +74,7 @@ def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArra
     from PIL import Image
 
     from benchmarks.engine.watch.progress import ProgressReport
-    from benchmarks.regular_files import regular
+    from benchmarks.files.regular import regular
 
     chance, drawn = np.random.default_rng(seed), []
     with ProgressReport("palette", len(files), "image") as report:

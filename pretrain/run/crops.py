@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import v2
 
 from benchmarks.engine.samples.images import ImageSamples
-from benchmarks.image_source import ImageSource
+from benchmarks.files.image_source import ImageSource
 from pretrain.recipe import PretrainData, PretrainRecipe
 
 

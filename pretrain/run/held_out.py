@@ -13,7 +13,7 @@ from benchmarks.engine.processes import exchange as distributed
 from benchmarks.engine.samples.images import ImageSamples, Sample
 from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.seeding import generator
-from benchmarks.image_source import ImageSource
+from benchmarks.files.image_source import ImageSource
 from pretrain.method.simmim import Method
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import centred

@@ -24,7 +24,7 @@ from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import MetricValue, RunRecord

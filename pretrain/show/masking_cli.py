@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
 from benchmarks.errors import UserError
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.tables import aligned
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.fingerprint import find_images, fingerprint
 
 EPILOG = """example:

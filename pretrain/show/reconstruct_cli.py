@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.fingerprint import find_images
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks.errors import UserError
-from benchmarks.json_files import read_json
+from benchmarks.files.json_files import read_json
 from benchmarks.runs.folder import RECORD, announced_label, follow, read_record
 from benchmarks.runs.record import NewerSchema, RunRecord
 

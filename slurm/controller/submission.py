@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from benchmarks.errors import WorkFailed
-from benchmarks.files import make_folder
+from benchmarks.files.atomic import make_folder
 from slurm.controller.commands import errors_of, run
 from slurm.controller.jobs import QueuedJob, list_jobs, look_up
 

@@ -15,7 +15,7 @@ from pretrain.recipe import PretrainRecipe
 from slurm.graph.pipeline import PipelineFile, Source, Work, read_pipeline
 from slurm.graph.sweep import without_sweeps
 from transfer.adapter import adapter_for
-from transfer.encoder.references import SCHEMES, resolve, scheme_of
+from transfer.sources.references import SCHEMES, resolve, scheme_of
 
 
 def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:

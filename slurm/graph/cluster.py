@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from benchmarks.config import Config, validate
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count, Positive
-from benchmarks.yaml_files import read_yaml, to_yaml
 
 CLUSTERS = Path(__file__).parent.parent / "clusters"
 

@@ -13,8 +13,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
+from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count
-from benchmarks.yaml_files import read_yaml, to_yaml
 
 # Names become parts of file names, of job names and of `a.b=c` overrides.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]

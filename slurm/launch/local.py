@@ -13,7 +13,7 @@ from typing import Any
 
 import submitit
 
-from benchmarks.locks import holder_pid, signal_process
+from benchmarks.files.locks import holder_pid, signal_process
 from slurm.graph.cluster import LocalCluster
 from slurm.graph.stages import Stage
 from slurm.launch.manifest import forget_unfinished, set_entries

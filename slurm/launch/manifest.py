@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 from slurm.graph.cluster import Cluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline

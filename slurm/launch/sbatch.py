@@ -16,7 +16,7 @@ from typing import Any, Literal
 from submitit.slurm.slurm import _make_sbatch_string
 
 from benchmarks.errors import WorkFailed
-from benchmarks.locks import is_held, read_holder
+from benchmarks.files.locks import is_held, read_holder
 from slurm.controller.jobs import cancel_jobs, job_name, read_jobs
 from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster

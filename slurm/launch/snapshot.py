@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mimbench
-from benchmarks.files import make_folder, temporary_name
+from benchmarks.files.atomic import make_folder, temporary_name
 from benchmarks.runs.environment import COMMIT, git_commit
 
 PARTS = ("mimbench.py", "benchmarks", "pretrain", "transfer", "reports", "slurm")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.errors import UserError
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from slurm.graph.stages import Stage, arrays
 from slurm.plan.plan import Plan, hours_told
 from slurm.terminal import clock

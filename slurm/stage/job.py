@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
-from benchmarks.files import denials_told
-from benchmarks.locks import is_held
+from benchmarks.files.atomic import denials_told
+from benchmarks.files.locks import is_held
 from benchmarks.runs.folder import completed
 from slurm.graph.stages import Pipeline, Stage
 from slurm.stage import team

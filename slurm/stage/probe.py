@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.config import Config
 from benchmarks.doctor import PROBE
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 
 IMPORT_S = 45
 """How long importing torch may take."""

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import disk_error, make_folder, write_atomically
-from benchmarks.json_files import read_json
-from benchmarks.locks import locked
+from benchmarks.files.atomic import disk_error, make_folder, write_atomically
+from benchmarks.files.json_files import read_json
+from benchmarks.files.locks import locked
 
 PROOF = ".mimbench-copy.json"
 """Written last into a copy: without it, the copy is not whole."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.config import Config
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 from slurm.controller.commands import run
 from slurm.stage.rank_processes import EXCHANGE_S, Exchange, News, RankProcesses
 from slurm.stage.requeue import this_start

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from benchmarks.config import Config
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.files import make_folder, write_atomically
-from benchmarks.locks import Locked, locked, read_holder, sign
+from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.files.locks import Locked, locked, read_holder, sign
 from slurm.graph.stages import Pipeline, Stage
 from slurm.state.attempt import Attempt
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.config import Config
 from benchmarks.errors import UserError
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 from slurm.state.folder import PipelineFolder, read_as
 
 IN_COMMENT = re.compile(r"mimbench:([0-9a-f]{16})\b")

@@ -14,7 +14,7 @@ from typing import Literal
 
 from benchmarks.config import RECIPES, digest_of
 from benchmarks.errors import STOPPED_CODE, UserError
-from benchmarks.locks import is_held
+from benchmarks.files.locks import is_held
 from benchmarks.runs.folder import RunFolder, completed, follow, read_record
 from benchmarks.runs.metrics_log import Progress, read_progress
 from benchmarks.runs.record import RunRecord

@@ -11,8 +11,8 @@ import mimbench
 from benchmarks.config import apply_overrides
 from benchmarks.encoders import read_manifest
 from benchmarks.errors import UserError
+from benchmarks.files.yaml_files import parse_yaml, read_yaml
 from benchmarks.runs.folder import announced_label, follow, is_announcement
-from benchmarks.yaml_files import parse_yaml, read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{one}: &{one} [{', '.join([f'*{before}'] * 10)}]\n" for before, one in zip("abcdefgh", "bcdefghi", strict=True)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmarks.config import Config, Recipe, apply_overrides, digest_of, load_recipe, placement, validate
 from benchmarks.errors import UserError
-from benchmarks.yaml_files import read_yaml
+from benchmarks.files.yaml_files import read_yaml
 
 
 class Schedule(Config):

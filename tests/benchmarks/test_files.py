@@ -14,7 +14,7 @@ import pytest
 from benchmarks.digits.embedded import provide
 from benchmarks.digits.folders import write_digits
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import disk_error, make_folder, write_atomically
+from benchmarks.files.atomic import disk_error, make_folder, write_atomically
 
 DISK_BYTES = 256 * 1024
 

@@ -14,7 +14,7 @@ import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
 from benchmarks.engine.samples.loaders import SampleKey
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.held_out import MaskedSamples
 from pretrain.run.image_files import find_files

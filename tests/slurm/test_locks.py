@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.locks import Locked, holder_pid, is_held, locked, sign, signal_process
+from benchmarks.files.locks import Locked, holder_pid, is_held, locked, sign, signal_process
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from benchmarks.errors import UserError
-from benchmarks.locks import locked, sign
+from benchmarks.files.locks import locked, sign
 with locked(Path(sys.argv[1])) as handle:
     sign(handle)
     print("held", flush=True)

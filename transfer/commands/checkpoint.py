@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.errors import printable, require_word
 from benchmarks.tables import aligned
-from transfer.encoder.references import ARCHITECTURE_HELP
+from transfer.sources.references import ARCHITECTURE_HELP
 
 EXAMPLES = """examples:
   mimbench checkpoint inspect simmim_pretrain__swin_base.pth
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _convert(reference: str, architecture: str | None, target: str, out: Path) -> int:
     from transfer.commands.convert import convert
     from transfer.commands.destination import check_destination
-    from transfer.encoder.opened import open_encoder
+    from transfer.sources.opened import open_encoder
 
     check_destination(out, Path(reference))
     about = convert(open_encoder(reference, architecture), target, out)
@@ -75,7 +75,7 @@ def _convert(reference: str, architecture: str | None, target: str, out: Path) -
 
 def _inspect(reference: str, architecture: str | None, as_json: bool) -> int:
     from transfer.commands.inspection import inspect
-    from transfer.encoder.opened import open_encoder
+    from transfer.sources.opened import open_encoder
 
     found = inspect(open_encoder(reference, architecture))
     print(json.dumps(found, indent=2) if as_json else describe(found))

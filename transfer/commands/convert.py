@@ -14,12 +14,12 @@ from safetensors.torch import save
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.commands.destination import about_file, cannot_write
-from transfer.encoder.opened import OpenedEncoder
+from transfer.sources.opened import OpenedEncoder
 
 
 @dataclass(frozen=True)

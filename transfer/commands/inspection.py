@@ -13,12 +13,12 @@ from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.config import find_recipe, schema_for, validate
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.yaml_files import read_yaml
+from benchmarks.files.yaml_files import read_yaml
 from transfer.adapter import adapter_for
 from transfer.checkpoint.layouts.names import differing
 from transfer.encoder.encoder_plan import adapted
 from transfer.encoder.loading import is_head, is_ignored, load_encoder
-from transfer.encoder.opened import OpenedEncoder
+from transfer.sources.opened import OpenedEncoder
 
 FAULTS = ("missing", "mismatched", "unexpected")
 _LAYER = re.compile(r"(patch_embed|layers\.\d+\.blocks\.\d+|layers\.\d+\.downsample|blocks\.\d+)\.")

@@ -18,8 +18,8 @@ from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
 from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import TaskUse
 from transfer.adapter import Adapter, Transfer, adapter_for
-from transfer.encoder.references import ARCHITECTURE_HELP, resolve
 from transfer.encoder.sizes import given_by
+from transfer.sources.references import ARCHITECTURE_HELP, resolve
 
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks import ranks
 from benchmarks.engine.processes.exchange import gathered
 from benchmarks.engine.watch.progress import EvaluationLines
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind, average_precision, class_table, coco_results

@@ -1,1 +1,1 @@
-"""The encoder of a transfer: what `--encoder` may be, weights with proof, features, layers, export."""
+"""The encoder of a transfer: its sizes, weights with proof, dense maps, frozen features, layers."""

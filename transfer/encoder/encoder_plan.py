@@ -13,7 +13,7 @@ from benchmarks.engine.samples.images import MODES
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_named, family_of
 from transfer.encoder.sizes import EncoderSizes
-from transfer.encoder.source import Source
+from transfer.sources.source import Source
 
 
 def adapted(architecture: Architecture, sizes: EncoderSizes, *, window_assumed: bool = False) -> Architecture:

@@ -16,7 +16,7 @@ from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.loading import load_encoder, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
-from transfer.encoder.source import Source
+from transfer.sources.source import Source
 
 
 class Loaded(NamedTuple):

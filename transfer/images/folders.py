@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.fingerprint import find_images
 from transfer.images.labelled import Found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from benchmarks.errors import UserError, printable
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 from transfer.images.labelled import Found
 
 LABEL = "label"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.image_source import ImageSource
+from benchmarks.files.image_source import ImageSource
 from benchmarks.runs.fingerprint import Fingerprint
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from benchmarks.errors import UserError
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.fingerprint import find_images
 from transfer.images.labelled import Found
 from transfer.images.named_files import text_of

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files import make_folder, write_atomically
-from benchmarks.regular_files import regular, regular_stat
+from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.files.regular import regular, regular_stat
 from transfer.images.labelled import Found
 
 INDEX_VERSION = 1

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from benchmarks.catalogue.tasks import Task
-from benchmarks.files import write_atomically
+from benchmarks.files.atomic import write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.images.labelled import TestSet

@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 MASK_MODES = ("1", "L", "P", "I", "I;16")

@@ -19,11 +19,11 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import build_dense_encoder
-from transfer.encoder.source import Source
 from transfer.segmentation.plan import Plan
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.upernet_plan import upernet
 from transfer.segmentation.user_plan import plan_of_config
+from transfer.sources.source import Source
 
 
 @contextlib.contextmanager

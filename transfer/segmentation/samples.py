@@ -15,7 +15,7 @@ from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.samples.seeded import S, SeededSamples, the_one
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.engine.seeding import derive
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 from transfer.segmentation.data import Pair, Scenes
 from transfer.segmentation.plan import IGNORED, Pipeline
 

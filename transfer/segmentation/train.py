@@ -17,7 +17,7 @@ from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.processes.exchange import gathered
 from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.errors import WorkFailed
-from benchmarks.files import make_folder, write_atomically
+from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.encoder.layer_decay import groups_around

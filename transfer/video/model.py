@@ -19,7 +19,7 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.loading import load_encoder
 from transfer.encoder.model import build_model
-from transfer.encoder.source import Source
+from transfer.sources.source import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe
 

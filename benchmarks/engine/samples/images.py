@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
-from benchmarks.image_source import ImageSource
+from benchmarks.files.image_source import ImageSource
 
 Transform = Callable[[Any], Tensor]
 """Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""

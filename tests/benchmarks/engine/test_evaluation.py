@@ -15,7 +15,7 @@ from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.progress import LINE_EVERY_SAMPLES, EvaluationLines
 from benchmarks.errors import WorkFailed
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from benchmarks.inference import Inference
 
 TENSOR = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])

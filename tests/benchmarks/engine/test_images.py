@@ -21,7 +21,7 @@ from benchmarks.engine.samples.loaders import (
 )
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from benchmarks.training import Cosine, Training
 from tests.special_files import never_waiting, put, special_files
 

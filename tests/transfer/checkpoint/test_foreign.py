@@ -23,8 +23,8 @@ from tests.transfer.checkpoint.encoders import SMALL, export, features, loaded, 
 from transfer.checkpoint.foreign import read_foreign
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.commands.convert import TARGETS
-from transfer.encoder.hub import download
-from transfer.encoder.opened import open_encoder
+from transfer.sources.hub import download
+from transfer.sources.opened import open_encoder
 
 
 @pytest.mark.parametrize("name", [*swin_zoo.LISTINGS, *vit_files.LISTINGS])
@@ -224,7 +224,7 @@ def test_what_is_fetched_from_a_hub_is_enough(tmp_path: Path, monkeypatch: pytes
                 shutil.copy(file, tmp_path / "fetched")
         return str(tmp_path / "fetched")
 
-    monkeypatch.setattr("transfer.encoder.hub.snapshot_download", fetch)
+    monkeypatch.setattr("transfer.sources.hub.snapshot_download", fetch)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = theirs(images).last_hidden_state

@@ -13,7 +13,7 @@ from tests.transfer.checkpoint import swin_zoo
 from transfer.checkpoint.foreign import read_foreign
 from transfer.commands.convert import convert
 from transfer.encoder.loading import load_encoder, percent, require_complete
-from transfer.encoder.opened import open_encoder
+from transfer.sources.opened import open_encoder
 
 
 def told(weights: dict[str, torch.Tensor], folder: Path) -> str:

@@ -9,8 +9,8 @@ import timm
 import torch
 
 import mimbench
-from transfer.encoder import hub
-from transfer.encoder.opened import open_encoder
+from transfer.sources import hub
+from transfer.sources.opened import open_encoder
 
 
 def test_a_timm_name_is_opened_with_its_architecture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from tests.runs import (
     trained,
 )
 from tests.transfer.kinds import RANDOM
-from transfer.encoder.references import resolve
+from transfer.sources.references import resolve
 
 
 def test_the_score_is_that_of_the_predictions_file(transfer_command: list[str], tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_from_timms_hub_through_its_cache(
 def test_stage_of_a_timm_model(
     monkeypatch: pytest.MonkeyPatch, name: str, given: InitStage | None, stage: InitStage | None
 ) -> None:
-    monkeypatch.setattr("transfer.encoder.hub._pretrained", lambda _name: {"weight": torch.zeros(1)})
+    monkeypatch.setattr("transfer.sources.hub._pretrained", lambda _name: {"weight": torch.zeros(1)})
     if stage is None:
         with pytest.raises(UserError, match="add --stage self-supervised"):
             resolve(f"timm:{name}", None, given)

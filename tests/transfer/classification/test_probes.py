@@ -19,8 +19,8 @@ from transfer.classification.augment import test_transform as evaluation_transfo
 from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import OUTPUT, FrozenEncoder
 from transfer.encoder.model import build_model
-from transfer.encoder.references import resolve
 from transfer.images.read import read_classification_data
+from transfer.sources.references import resolve
 
 ENCODER = "random:digits_swin"
 SHORT = ["training.epochs=4", "training.batch_size=20", "training.schedule.warmup_epochs=1"]

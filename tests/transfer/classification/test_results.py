@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score
 
 import mimbench
 from benchmarks.catalogue.tasks import TASKS
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from tests.runs import only_run, record_of
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.predictions.evaluation import Evaluation

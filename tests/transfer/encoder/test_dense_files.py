@@ -21,7 +21,7 @@ from tests.random_weights import randomise
 from tests.transfer.encoder.witnesses import difference, images, torchvision_maps, whole_patches
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.loading import load_encoder, require_complete
-from transfer.encoder.references import resolve
+from transfer.sources.references import resolve
 
 WIDTH, DEPTHS, HEADS = 16, [1, 2, 1, 1], [1, 2, 4, 8]
 LIMIT = 1e-5

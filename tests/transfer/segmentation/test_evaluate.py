@@ -11,12 +11,12 @@ import torch
 from benchmarks.config import load_recipe
 from benchmarks.engine.samples.loaders import SampleKey
 from tests.libraries import library
-from transfer.encoder.references import resolve
 from transfer.segmentation.data import Scenes, read_scenes
 from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.samples import EvaluationScenes, TrainingScenes
 from transfer.segmentation.train import predict
+from transfer.sources.references import resolve
 
 SMALL = ["head_channels=16", "auxiliary_channels=8", "resize_to_px=[128, 80]", "image_size_px=64"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
-from transfer.encoder.references import resolve
+from transfer.sources.references import resolve
 from transfer.video.model import Swin3d, VideoClassifier, build_video_model, groups_of
 from transfer.video.recipe import VideoRecipe
 

@@ -25,7 +25,7 @@ from tests.runs import (
     trained,
 )
 from tests.transfer.kinds import rows_of
-from transfer.encoder.references import resolve
+from transfer.sources.references import resolve
 from transfer.video.data.augment import Normalise
 from transfer.video.data.samples import ClipForm, TestViews
 from transfer.video.data.videos import read_videos

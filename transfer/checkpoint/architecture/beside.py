@@ -15,7 +15,7 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedS
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
-from benchmarks.json_files import read_json
+from benchmarks.files.json_files import read_json
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from benchmarks.errors import UserError
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 
 Row = dict[str, Any]
 SHOWN = 5

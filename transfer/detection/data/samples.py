@@ -16,7 +16,7 @@ from benchmarks.encoders import Normalisation
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.errors import UserError
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 from transfer.detection.data.augment import augment_of, resized_for_test
 from transfer.detection.data.coco import Annotation, Picture
 from transfer.detection.data.outlines import Rle, drawn

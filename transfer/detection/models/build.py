@@ -15,7 +15,7 @@ from transfer.detection.recipe import DetectionRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import build_dense_encoder
-from transfer.encoder.source import Source
+from transfer.sources.source import Source
 
 ENGINES = {
     "torchvision": "transfer.detection.models.torchvision:TorchvisionDetector",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.image_source import ImageFiles
+from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.fingerprint import find_videos
 from transfer.images.labelled import Found
 from transfer.images.lists import Entry, read_entries, with_labels

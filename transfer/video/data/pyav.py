@@ -15,7 +15,7 @@ import torch
 from av.stream import Disposition
 from torch import Tensor
 
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 from transfer.video.data.reader import UnreadableVideo
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,3gp"

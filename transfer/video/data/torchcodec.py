@@ -10,7 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 from transfer.video.data.reader import UnreadableVideo
 
 TEXT = frozenset(range(32, 127)) | {9, 10, 13}

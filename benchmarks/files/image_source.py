@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from benchmarks.regular_files import regular
+from benchmarks.files.regular import regular
 
 
 class ImageSource(Protocol):

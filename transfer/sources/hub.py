@@ -15,7 +15,7 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
-from transfer.encoder.source import Source, known_stage
+from transfer.sources.source import Source, known_stage
 
 # config.json tells what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
 WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")

@@ -16,8 +16,8 @@ from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layouts.known import identify
 from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
-from transfer.encoder.hub import timm_source
-from transfer.encoder.references import locate
+from transfer.sources.hub import timm_source
+from transfer.sources.references import locate
 
 
 @dataclass(frozen=True)

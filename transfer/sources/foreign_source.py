@@ -8,7 +8,7 @@ from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.stated import Stated
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.encoder.source import Source, known_stage
+from transfer.sources.source import Source, known_stage
 
 
 def foreign_source(

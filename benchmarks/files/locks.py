@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.errors import printable
-from benchmarks.files import disk_error, make_folder
+from benchmarks.files.atomic import disk_error, make_folder
 
 PATIENCE_S = 0.3
 """How long a lock that is held is tried again: whoever asks whether it is held may have taken it for an instant."""

@@ -21,7 +21,7 @@ from benchmarks.encoders import (
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import RunFolder, follow, is_announcement, read_record
 from benchmarks.runs.record import EncoderUse
-from transfer.encoder.source import Source
+from transfer.sources.source import Source
 
 if TYPE_CHECKING:
     from transfer.checkpoint.architecture.stated import Stated
@@ -65,7 +65,7 @@ def locate(reference: str, epoch: int | None = None) -> Location:
     if epoch is not None:
         return Location("export", str(_on_the_way(reference, path, epoch)))
     if scheme_of(reference) == "hf-hub":
-        from transfer.encoder.hub import download  # torch and timm, only when a hub name is used
+        from transfer.sources.hub import download  # torch and timm, only when a hub name is used
 
         return Location("file", str(download(name)))
     if scheme_of(reference) is not None:
@@ -93,11 +93,11 @@ def resolve(
     stated = _state(architecture) if architecture is not None else None
     place = locate(reference, epoch)
     if place.kind == "file":
-        from transfer.encoder.foreign_source import foreign_source  # torch, only when a checkpoint is read
+        from transfer.sources.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
         return foreign_source(reference, place.path, label, stage, stated)
     if place.kind == "timm":
-        from transfer.encoder.hub import timm_source
+        from transfer.sources.hub import timm_source
 
         return _on_record(timm_source(reference, place.name, label, stage), stated)
     if place.kind == "export":
