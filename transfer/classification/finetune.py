@@ -5,11 +5,11 @@ from __future__ import annotations
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from benchmarks.engine.optim import parameter_groups
 from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import FinetuneRecipe
+from transfer.encoder.layer_decay import groups_by_layer
 from transfer.encoder.model import build_model
 
 
@@ -29,14 +29,9 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
         )
         self.model.to(self.device)
         self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
-        self.parameter_groups = self._groups()
-
-    def _groups(self) -> list[dict[str, object]]:
-        decay, weight_decay = self.recipe.layer_decay, self.recipe.training.weight_decay
-        if decay == 1.0:
-            return parameter_groups(self.model, weight_decay)
-        layers = family_of(self.model).layers()
-        return parameter_groups(self.model, weight_decay, layers.of, layers.count, decay)
+        self.parameter_groups = groups_by_layer(
+            self.model, family_of(self.model).layers, recipe.training.weight_decay, recipe.layer_decay
+        )
 
     def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)
         if self._average is not None:

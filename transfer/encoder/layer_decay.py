@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.families.family import Layers
 from benchmarks.families.table import family_of
+
+
+def groups_by_layer(
+    model: nn.Module, layers_of_model: Callable[[], Layers], weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Group the parameters of a model by its layers, which are asked for only where their rates differ."""
+    if layer_decay == 1.0:
+        return parameter_groups(model, weight_decay)
+    layers = layers_of_model()
+    return parameter_groups(model, weight_decay, layers.of, layers.count, layer_decay)
 
 
 def groups_around(
     model: nn.Module, encoder: nn.Module, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
     """Group the parameters of a task's model: its timm encoder's by layer, all others with the last layer."""
-    if layer_decay == 1.0:
-        return parameter_groups(model, weight_decay)
-    prefix = next(name for name, module in model.named_modules() if module is encoder) + "."
-    layers = family_of(encoder).layers()
 
-    def layer_of(name: str) -> int:
-        return layers.of(name.removeprefix(prefix)) if name.startswith(prefix) else layers.count - 1
+    def layers_of_model() -> Layers:
+        prefix = next(name for name, module in model.named_modules() if module is encoder) + "."
+        layers = family_of(encoder).layers()
 
-    return parameter_groups(model, weight_decay, layer_of, layers.count, layer_decay)
+        def layer_of(name: str) -> int:
+            return layers.of(name.removeprefix(prefix)) if name.startswith(prefix) else layers.count - 1
+
+        return Layers(layers.count, layer_of)
+
+    return groups_by_layer(model, layers_of_model, weight_decay, layer_decay)

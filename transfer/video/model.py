@@ -17,6 +17,7 @@ from benchmarks.families.family import Layers
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
+from transfer.encoder.layer_decay import groups_by_layer
 from transfer.encoder.loading import load_encoder
 from transfer.encoder.model import build_model
 from transfer.sources.source import Source
@@ -192,12 +193,8 @@ def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:
 
 def groups_of(model: VideoClassifier, recipe: VideoRecipe) -> list[dict[str, Any]]:
     """Group parameters for the optimiser: the head at the full rate, the encoder at `encoder_lr_scale` of it."""
-    decay, weight_decay = recipe.layer_decay, recipe.training.weight_decay
-    if decay == 1.0:
-        groups = parameter_groups(model.encoder, weight_decay)
-    else:
-        layers = model.encoder.layers()
-        groups = parameter_groups(model.encoder, weight_decay, layers.of, layers.count, decay)
+    weight_decay = recipe.training.weight_decay
+    groups = groups_by_layer(model.encoder, model.encoder.layers, weight_decay, recipe.layer_decay)
     for group in groups:
         group["lr_scale"] *= recipe.encoder_lr_scale
     return [*groups, *parameter_groups(model.head, weight_decay)]
