@@ -240,7 +240,7 @@ def test_rectangular_windows_are_stated_or_refused(tmp_path: Path, capsys: pytes
     path, model = rectangular(tmp_path)
     said = refused_without(capsys, path)
     assert "layers.0.blocks.0.attn.relative_position_bias_table = 55 rows" in said
-    assert "3x6, 6x3 would fit, and no tensor tells which" in said
+    assert "3x6, 6x3 would fit, and no tensor shows which" in said
     assert "add --architecture FILE.yaml that says window_size: [rows, columns]" in said
     mine = entry(tmp_path, SWIN_T, **WIDTHS, window_size=[3, 6], img_size=96)
     encoder = read_foreign(path, state(mine))

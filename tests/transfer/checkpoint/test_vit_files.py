@@ -108,7 +108,7 @@ def test_moco_small_has_twelve_heads_though_its_shapes_are_vit_small() -> None:
     weights["pos_embed"] = torch.randn_like(weights["pos_embed"])
     again = infer_vit(LAYOUTS["moco-v3"].to_timm(weights))
     assert again.architecture.arguments["num_heads"] == 6
-    assert any("the tensors do not tell" in note for note in again.notes)
+    assert any("the tensors do not show it" in note for note in again.notes)
 
 
 @pytest.mark.parametrize("damage", ["removed", "misshapen"])
