@@ -72,6 +72,7 @@ class SegmentationRecipe(EncoderSizes):
     training: Training
 
     def identity(self) -> dict[str, Any]:
+        """Return what the digest covers; of a user's config, what is taken from it instead of its path."""
         found = super().identity()
         if self.mmseg_config is not None:
             from transfer.segmentation.user_config import config_digest  # mmengine, only where there is a config

@@ -25,6 +25,7 @@ class Index:
 
     @property
     def shards(self) -> tuple[str, ...]:
+        """The names of all files, sorted."""
         return tuple(sorted(set(self.shard_of.values())))
 
 

@@ -53,7 +53,7 @@ class Found:
 
 
 class Detector(nn.Module, ABC):
-    """An encoder's maps with one engine's heads."""
+    """An encoder's maps with the heads of one engine."""
 
     maps: HeadMaps
 
