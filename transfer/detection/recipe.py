@@ -58,7 +58,7 @@ class SmoothL1(Config):
 
     kind: Literal["smooth_l1"] = "smooth_l1"
     beta: NotNegative = 0.0
-    """Where the loss turns from quadratic to linear; 0 is plain L1."""
+    """The difference at which the loss turns from quadratic to linear; 0 is plain L1."""
     weight: Positive = 1.0
 
 

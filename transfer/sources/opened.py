@@ -40,7 +40,7 @@ class OpenedEncoder:
     """Whatever else is known: where the tensors lay, what wrapped them, what was left out, configuration."""
     remarks: tuple[str, ...] = ()
     assumed: Mapping[str, str] = field(default_factory=dict)
-    """As `assumed` of `Inferred`."""
+    """A sentence for each argument that no tensor shows, as in `Inferred`."""
     names: FileNames | None = None
     """What the file calls its tensors; None where they are timm's names."""
 

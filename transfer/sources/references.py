@@ -43,7 +43,7 @@ def scheme_of(reference: str) -> str | None:
 
 @dataclass(frozen=True)
 class Location:
-    """Where the encoder is found that a reference names."""
+    """Where to find the encoder that a reference names."""
 
     kind: Literal["timm", "random", "export", "file"]
     """A pretrained model of timm, random weights, our own export, or a checkpoint that others trained."""

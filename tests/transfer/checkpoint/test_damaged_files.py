@@ -39,7 +39,7 @@ def test_every_layout_has_a_sample() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_what_is_damaged_is_named_by_both_names(name: str, damage: str, tmp_path: Path) -> None:
     one = sample(name)
-    assert complaint(one.without("nothing"), tmp_path) == "", "whole, it is read without a word"
+    assert complaint(one.without("nothing"), tmp_path) == "", "whole, it is read without a message"
     for tensor in kinds(one):
         if (name, tensor, damage) in CANNOT_BE_MISSED:
             continue

@@ -17,6 +17,7 @@ from transfer.checkpoint.layouts.layout import Weights
 from transfer.checkpoint.layouts.vit_names import anywhere, has_relative_positions
 
 TABLE = "relative_position_bias_table"
+NOT_SQUARE = "get the checkpoint again if it is damaged; encoders of images that are not square are not read"
 ASSUMED = "GELU and a LayerNorm eps of 1e-6 are assumed, as in timm: the tensors show neither"
 Sizes = dict[str, tuple[int, ...]]
 
@@ -90,7 +91,8 @@ def _beit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
         sides["pos_embed"] = _position_grid(sizes, 1, 0)[0]
     if len(set(sides.values())) > 1:
         found = ", ".join(f"{name}: {side}" for name, side in sides.items())
-        raise UserError.about("patches a side", found, "the same in all tables", "the checkpoint is damaged")
+        rule = "the same in all position tables"
+        raise UserError.about("patches a side", found, rule, "the checkpoint is damaged: get it again")
     return {
         "img_size": next(iter(sides.values())) * kernel[2],
         "in_chans": kernel[1],
@@ -117,7 +119,7 @@ def _position_grid(sizes: Sizes, prefix: int, registers: int) -> tuple[int, bool
         return patches, True
     token = "" if "cls_token" in sizes else "; cls_token is missing"
     rule = f"rows for a square number of patches, with or without {prefix} prefix tokens{token}"
-    raise UserError.about("pos_embed", list(sizes["pos_embed"]), rule, "the checkpoint is damaged or not square")
+    raise UserError.about("pos_embed", list(sizes["pos_embed"]), rule, NOT_SQUARE)
 
 
 def _table_side(sizes: Sizes) -> int:
@@ -130,7 +132,7 @@ def _table_side(sizes: Sizes) -> int:
     if span % 2 == 0:
         rule = "(2 * side - 1) ** 2 + 3 rows, of a square window"
         name = next(name for name, size in sizes.items() if name.endswith(TABLE) and size[0] == rows)
-        raise UserError.about(name, f"{rows} rows", rule, "the checkpoint is damaged or not square")
+        raise UserError.about(name, f"{rows} rows", rule, NOT_SQUARE)
     return (span + 1) // 2
 
 
@@ -156,7 +158,8 @@ def _heads(weights: Weights, width: int, hidden: int, given: int | None) -> _Hea
     if tables:
         count = Counter(table.shape[1] for table in tables).most_common(1)[0][0]
         if given not in (None, count):
-            raise UserError.about("heads", given, f"{count}, the columns of {TABLE}", "leave heads out")
+            remedy = "correct num_attention_heads in config.json, or move that file away"
+            raise UserError.about("heads", given, f"{count}, the columns of {TABLE}", remedy)
         return _Heads(count, f"{count} heads, from the columns of {TABLE}", certain=True)
     if given is not None:
         return _Heads(given, f"{given} heads, as given: the tensors do not show it", certain=True)

@@ -37,7 +37,7 @@ class Windows:
     image_size_known: bool
     remarks: tuple[str, ...]
     assumed: dict[str, str]
-    """As `assumed` of `Inferred`."""
+    """A sentence for each thing that no tensor shows, as in `Inferred`."""
 
 
 def read_windows(weights: Weights, stage_px: list[int], base: Known, version2: bool) -> Windows:

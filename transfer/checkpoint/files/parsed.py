@@ -10,8 +10,8 @@ class Parsed:
     """The content of one file."""
 
     container: str
-    """As in `CheckpointFile`."""
+    """The kind of file, as `container` of `CheckpointFile`."""
     content: object
-    """As in `CheckpointFile`."""
+    """What the file holds, as `content` of `CheckpointFile`."""
     inert: frozenset[str] = frozenset()
     """Names of the classes that were replaced by stubs."""
