@@ -44,7 +44,7 @@ class DetectionAdapter:
 
 
 def require_engine(recipe: DetectionRecipe) -> None:
-    """Raise UserError where the engine's own library cannot be imported, as detectron2 may: no package index has it."""
+    """Raise UserError where the engine's own library cannot be imported. detectron2 is on no package index."""
     if recipe.engine != "detectron2":
         return
     try:

@@ -53,7 +53,8 @@ def infer_stage(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 def _may_be_pretrained(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, JsonValue]) -> bool:
     """Return whether the encoder may have been pretrained before its classifier.
 
-    So are BEiT's, MAE's (with a norm after the mean) and MoCo v3's (with fixed positions, or names of their own).
+    That is so for classifiers on BEiT, on MAE (with a norm after the mean) and on MoCo v3 (with fixed positions, or an
+    `arch` of its own).
     """
     after_mean = any(name.rsplit(".", 2)[-2:-1] == ["fc_norm"] for name in tensors)
     return layout in _OFTEN_PRETRAINED or after_mean or facts.get("arch") in _MOCO_V3 or _fixed_positions(tensors)

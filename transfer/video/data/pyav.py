@@ -1,4 +1,4 @@
-"""Decoding videos with PyAV in one thread: the packets give a timeline, by which only needed frames are decoded."""
+"""Decoding videos with PyAV in one thread: the packets give a timeline, by which few frames need to be decoded."""
 
 from __future__ import annotations
 
