@@ -11,6 +11,7 @@ from benchmarks.inference import Inference
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
 from transfer.encoder.sizes import EncoderSizes, Pooling
 from transfer.images.recipe import ClassificationData
+from transfer.sources.preprocessing import Preprocessing
 
 
 class Augmentation(Config):
@@ -40,7 +41,7 @@ class ClassificationRecipe(EncoderSizes):
     """The fields that all protocols of classification share."""
 
     protocol: str
-    """finetune, linear, attentive or knn; it decides which other fields there are."""
+    """finetune, linear, attentive, knn or evaluate; it decides which other fields there are."""
     data: ClassificationData
 
 
@@ -124,4 +125,13 @@ class KnnRecipe(ClassificationRecipe):
     temperature: Positive = 0.07
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
     pooling: Pooling = "class-token"
+    inference: Inference = Inference()
+
+
+class EvaluateRecipe(ClassificationRecipe):
+    """A classifier that is trained already, with its head; nothing is trained. data.test_crop has no part in it."""
+
+    protocol: Literal["evaluate"] = "evaluate"
+    preprocessing: Preprocessing
+    """How test images are made; `mimbench evaluate` fills in what the model itself states."""
     inference: Inference = Inference()

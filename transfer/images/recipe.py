@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -70,6 +70,17 @@ class TestImages(Storage):
     """A JSON list with the accepted labels (from 0) of image 1, 2, ..., as real.json of ImageNet-ReaL; images with none
     are left out."""
 
+    scored_classes: Literal["all", "own"] = "all"
+    """all: a prediction is the likeliest of the model's classes. own: the likeliest of the classes that the test set
+    has, as is published for ImageNet-A and ImageNet-R, which have 200; the score is called top1_masked."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the digest covers; runs from before `scored_classes` keep theirs."""
+        found = super().identity()
+        if self.scored_classes == "all":
+            del found["scored_classes"]
+        return found
+
     @property
     def has_images(self) -> bool:
         return self.root is not None or self.split is not None
@@ -78,6 +89,8 @@ class TestImages(Storage):
     def _has_something_new(self) -> TestImages:
         if not self.has_images and self.accepted is None:
             raise ValueError("root or split (images of its own), or accepted (other labels for the test split)")
+        if self.scored_classes == "own" and self.accepted is not None:
+            raise ValueError("scored_classes=own needs one label for each image, not accepted ones")
         return self
 
 
