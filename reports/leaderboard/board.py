@@ -77,6 +77,11 @@ class Section:
         """Return the names of all metrics that a run of this task has."""
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
 
+    @property
+    def marked(self) -> bool:
+        """Tell whether a row was trained by a recipe that is for other encoders."""
+        return any(entry.row.recipe.misfit for entry in self.entries)
+
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
