@@ -83,8 +83,8 @@ def disk_error(error: OSError, path: Path, needed_bytes: int) -> Exception:
 
 
 @contextlib.contextmanager
-def denials_told() -> Iterator[None]:
-    """Raise UserError, which tells whose it is, where a file or folder may not be read or written in the block."""
+def denials_reported() -> Iterator[None]:
+    """Raise UserError, which names the owner, where the block may not read or write a file or folder."""
     try:
         yield
     except PermissionError as error:

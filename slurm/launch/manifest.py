@@ -21,7 +21,7 @@ def prepare(
 ) -> Manifest:
     """Write the pipeline's folder and manifest, keeping the jobs of an earlier launch. The lock must be held.
 
-    A folder that was moved or copied begins anew: the jobs that it tells of, and the runs, are those of where it was.
+    A folder that was moved or copied begins anew: the jobs and runs in its files belong to the place where it was.
     """
     folder.create()
     earlier = folder.find_manifest()

@@ -39,7 +39,7 @@ def test_live_jobs_are_found_whatever_squeue_writes(slurm_bench: Bench, script: 
         ({"squeue": '$real "$@" | head -c 60'}, "the answer of `squeue` is cut off"),
         (
             {"squeue": "exit 0", "scontrol": "exit 0"},
-            "is gone cannot be told: the answer of `scontrol show job` is: no",
+            "is gone: the answer of `scontrol show job` is: no",
         ),
         ({"squeue": "exit 0", "scontrol": "echo down for repair; exit 1"}, "show job` is: down for repair"),
     ],
