@@ -43,14 +43,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class State:
-    """A model and its optimiser, whole: tensors on the CPU by name, and what of the optimiser is no tensor."""
+    """A model and its optimiser, whole: tensors on the CPU by name, and the optimiser's values that are no tensors."""
 
     tensors: dict[str, Tensor]
     optimizer: dict[str, Any]
 
 
 def captured(model: nn.Module, optimizer: Optimizer) -> State:
-    """Return the state of model and optimiser; to be called on every rank, and empty of tensors on all but the main."""
+    """Return the state of model and optimiser. Call it on every rank; only the main one's holds tensors."""
     optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
     parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
     named = ((f"{prefix}.{name}", tensor) for prefix, part in parts.items() for name, tensor in part.items())

@@ -54,7 +54,7 @@ def embed_patches(embed: Any, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a map is cut: padded at the bottom and the right to whole windows, rolled by `shift`, then cut."""
+    """How a map is cut into windows: padded at the bottom and the right to whole windows, rolled by `shift`, cut."""
 
     size: Size
     window: Size

@@ -37,7 +37,7 @@ class Work(Generic[C_co]):
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add seed, folders, --print and the `key=value` overrides."""
-    # A default keeps argparse from telling that overrides are required too, where the recipe is missing.
+    # A default keeps argparse from saying that overrides are required too, where the recipe is missing.
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe: a.b=c"
     )
