@@ -41,7 +41,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe: a.b=c"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order, masks, augmentation (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for weights, order, masks, augmentation (default 0)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
     parser.add_argument("--print", action="store_true", help="print the resolved recipe and stop")
     parser.add_argument(
