@@ -1,4 +1,4 @@
-"""Which of several dead ranks is the cause, and which starts of a stage were in vain."""
+"""Which of several ranks that failed is the cause, and which starts of a stage were fruitless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan foretells: arithmetic on what was measured, and a question mark on everything else."""
+"""What a plan predicts: arithmetic on what was measured, and a question mark for everything else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_cost_is_images_by_speed_by_processes_and_attempts_by_the_time_limit
     assert plan(LocalCluster(executor="local", processes_per_stage=2)).forecasts["pretrain.simmim"].memory_mb == 7000.0
 
 
-def test_what_nothing_tells_is_unknown_and_said_so() -> None:
+def test_what_no_run_has_measured_is_shown_as_unknown() -> None:
     nothing = plan(EIGHT_GPUS)
     assert nothing.forecasts["pretrain.simmim"].seconds is None
     assert nothing.forecasts["digits.simmim.seed0"].images is None  # epochs of data that is not there
@@ -41,12 +41,12 @@ def test_what_nothing_tells_is_unknown_and_said_so() -> None:
 
 
 @pytest.mark.parametrize("other", ["image_size_px=96", "training.precision=bf16", "encoder=swin_base_window6"])
-def test_a_run_of_other_work_tells_nothing(other: str) -> None:
+def test_a_run_of_other_work_is_no_measure(other: str) -> None:
     leave_run("other", other)
     assert plan(EIGHT_GPUS).forecasts["pretrain.simmim"].speed is None
 
 
-def test_a_run_that_differs_in_length_seed_or_mask_tells_the_speed() -> None:
+def test_a_run_that_differs_in_length_seed_or_mask_gives_the_speed() -> None:
     leave_run("other", "training.steps=7", "training.batch_size=64", "masking.mask_ratio=0.3")
     assert plan(EIGHT_GPUS).forecasts["pretrain.simmim"].seconds == pytest.approx(800.0)
 

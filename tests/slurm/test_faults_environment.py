@@ -1,4 +1,4 @@
-"""What a person's shell carries changes nothing: not in our commands, and not in the jobs."""
+"""Variables of a person's shell change nothing, neither in our commands nor in the jobs."""
 
 from __future__ import annotations
 
