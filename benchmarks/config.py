@@ -76,7 +76,7 @@ def placement(default: Any, **kwargs: Any) -> Any:
 
 
 def kind_or(default: str) -> Discriminator:
-    """Return what tells the members of a union apart: their field `kind`, or `default` where it is not given.
+    """Return what distinguishes the members of a union: their field `kind`, or `default` where it is not given.
 
     The members are `Annotated[Member, Tag("its kind")]`, and each has a field `kind` with that text as its default.
     """

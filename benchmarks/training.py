@@ -172,6 +172,7 @@ class AdamW(Config):
     eps: Positive = 1e-8
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from torch.optim import AdamW
 
         return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps)
@@ -185,6 +186,7 @@ class Sgd(Config):
     nesterov: bool = False
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from torch.optim import SGD
 
         return SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
@@ -201,6 +203,7 @@ class Lars(Config):
     trust_coefficient: Positive = 1e-3
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from timm.optim import Lars
 
         # timm does not adapt groups without weight decay unless asked to; a group holds either matrices or vectors

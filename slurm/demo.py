@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mimbench demo",
         description="Write handwritten digits to data/ in four forms, pretrain on unlabelled ones by SimMIM, transfer "
-        "to naming them, detecting them, segmenting them and telling how they move, and compare with supervised and "
-        "random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows the "
-        "result.",
+        "to naming them, detecting them, segmenting them and recognising how they move, and compare with supervised "
+        "and random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows "
+        "the result.",
         epilog="example: mimbench demo 'seeds=[0]' 'tasks=[digits]'",
         allow_abbrev=False,
     )

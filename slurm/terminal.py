@@ -22,9 +22,14 @@ COLOURS = {"completed": "green", "failed": "red", "skipped": "yellow", "stopped"
 class Display(Protocol):
     """Shows views while stages run."""
 
-    def update(self, views: Mapping[str, View]) -> None: ...
-    def say(self, message: str) -> None: ...
-    def close(self) -> None: ...
+    def update(self, views: Mapping[str, View]) -> None:
+        """Show the views of all stages, by name."""
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
 
 
 def console_for_tables() -> Console:

@@ -41,7 +41,7 @@ class Task(Config):
     superseded_by: str | None = None
     written_by: str | None = None
     """`module:function` that writes the data set to a folder, for those that this program holds itself; the module's
-    MARK and VERSION tell which one lies there."""
+    MARK and VERSION identify the one that lies there."""
 
     @property
     def writer(self) -> Callable[[Path], str] | None:

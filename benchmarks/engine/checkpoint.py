@@ -33,6 +33,7 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
+        """How many steps were done when it was written."""
         return int(self.data["step"])
 
     def part(self, prefix: str) -> dict[str, Tensor]:

@@ -62,6 +62,7 @@ class Cut:
 
     @property
     def padded(self) -> Size:
+        """The map's size, padded to whole windows."""
         (height, width), (rows, columns) = self.size, self.window
         return height + -height % rows, width + -width % columns
 

@@ -48,6 +48,7 @@ class LoadReport(Config):
 
     @property
     def complete(self) -> bool:
+        """Whether every tensor of checkpoint and encoder found its counterpart."""
         return not (self.missing or self.unexpected or self.mismatched)
 
 

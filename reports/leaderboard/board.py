@@ -69,6 +69,7 @@ class Section:
 
     @property
     def lines(self) -> list[Line]:
+        """The table's lines: rows that were measured, then published results."""
         return [*self.entries, *self.published]
 
     @property

@@ -57,6 +57,7 @@ class Published:
 
     @property
     def source(self) -> str:
+        """The source's address, and the places in it where the numbers stand."""
         places = dict.fromkeys(each.locator for each in self.references)
         return f"{self.first.source} ({'; '.join(places)})"
 

@@ -47,6 +47,7 @@ def coverage(row: Row) -> str:
 
 
 def parameters_millions(row: Row) -> str:
+    """Return the encoder's parameters in millions, as text; empty where they were not counted."""
     known = [record.load_report.parameters for record in row.records if record.load_report]
     return fixed(known[0] / 1e6, 1) if known and known[0] is not None else ""
 
@@ -93,6 +94,7 @@ def load(report: LoadReport | None) -> str:
 
 
 def software(record: RunRecord) -> str:
+    """Return the versions of Python and of the packages, in one line."""
     packages = ", ".join(f"{name} {version}" for name, version in record.environment.packages.items())
     return f"Python {record.environment.python}, {packages}"
 

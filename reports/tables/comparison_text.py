@@ -56,6 +56,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
 
 
 def p_value(value: float) -> str:
+    """Return a p-value as text, to three decimals."""
     return "< 0.001" if value < 0.001 else fixed(value, 3)
 
 
@@ -101,6 +102,7 @@ def _images(found: tuple[Disagreement, ...] | str) -> Iterator[str]:
 
 
 def disagreement_cells(one: Disagreement) -> tuple[str, ...]:
+    """Return seed, images that only A gets right, those that only B does, and p, as text."""
     return (f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), p_value(one.p))
 
 
@@ -121,6 +123,7 @@ def by_class_words(found: ByClass) -> str:
 
 
 def class_cells(one: ClassGain) -> tuple[str, ...]:
+    """Return name, size, A's score, B's, their difference, and its span over seeds, as text."""
     numbers = (fixed(one.ours, 2), fixed(one.theirs, 2), fixed(one.gain, 2, "+"))
     spanned = f"{fixed(min(one.by_seed), 2, '+')} to {fixed(max(one.by_seed), 2, '+')}"
     return (one_line(one.name), str(one.size), *numbers, spanned if len(one.by_seed) > 1 else "-")

@@ -58,6 +58,7 @@ class QueuedJob:
 
     @property
     def pipeline(self) -> str:
+        """The id of its pipeline."""
         return self.name.partition("/")[0]
 
     @property
@@ -93,6 +94,7 @@ class PipelineJobs:
 
     @property
     def entries(self) -> dict[str, QueueEntry]:
+        """The state of each of the folder's own jobs, by id."""
         return {job.id: job.entry for job in self.own}
 
 

@@ -108,7 +108,7 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         rule = f"left out: {own}"
         yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
     if source.architecture is not None and source.from_ is not None:
-        rule = f"left out: `from: {source.from_}` is trained here, and its record tells the architecture"
+        rule = f"left out: `from: {source.from_}` is trained here, and its record states the architecture"
         yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")
     if source.epoch is not None and (ends := _ends_before(file, source)) is not None:
         rule = f"an epoch of {source.from_}, which ends after {ends}"
@@ -143,12 +143,12 @@ def _ends_before(file: PipelineFile, source: Source) -> int | None:
 def _own_stage(source: Source) -> str | None:
     """Return why an encoder cannot be given a stage (its own is known); None for encoders that others trained."""
     if source.from_ is not None:
-        return f"`from: {source.from_}` is trained here, and its record tells the stage"
+        return f"`from: {source.from_}` is trained here, and its record states the stage"
     assert source.ref is not None
     if scheme_of(source.ref) == "random":
         return f"`ref: {source.ref}` is not trained at all"
     if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
-        return f"`ref: {source.ref}` is a run or an export of mimbench, which tells the stage itself"
+        return f"`ref: {source.ref}` is a run or an export of mimbench, which states the stage itself"
     return None
 
 

@@ -101,6 +101,7 @@ class LocalCluster(AnyCluster):
 
     @property
     def ranks_per_stage(self) -> int:
+        """Processes of each stage that trains."""
         return self.gpus_per_stage if self.gpus else self.processes_per_stage
 
     @property
@@ -182,10 +183,12 @@ class SlurmCluster(AnyCluster):
 
     @property
     def ranks_per_node(self) -> int:
+        """Processes of each stage that trains, on each of its nodes."""
         return self.gpus_per_node or self.processes_per_node
 
     @property
     def ranks_per_stage(self) -> int:
+        """Processes of each stage that trains."""
         return self.nodes * self.ranks_per_node
 
 

@@ -59,6 +59,7 @@ class Work(Config):
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
+        """The overrides, with `data` as one of them."""
         return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
 
 

@@ -37,6 +37,7 @@ class Plan:
 
     @property
     def rest(self) -> list[Stage]:
+        """The stages that are still to do."""
         return [stage for stage in self.pipeline.stages if stage.name not in self.done]
 
 

@@ -88,15 +88,19 @@ class PipelineFolder:
         """Held by the launcher, and by it alone."""
 
     def announcement(self, stage: str) -> Path:
+        """Return the file in which the stage's verb names its run folder."""
         return self.path / "stages" / f"{stage}.json"
 
     def attempt(self, stage: str) -> Path:
+        """Return the file of the stage's last attempt."""
         return self.path / "attempts" / f"{stage}.json"
 
     def lock(self, stage: str) -> Path:
+        """Return the lock that the stage's process holds."""
         return self.path / "attempts" / f"{stage}.lock"
 
     def logs(self, stage: str) -> Path:
+        """Return the folder of the stage's scripts and logs."""
         return self.path / "logs" / stage
 
     def newest_log(self, stage: str) -> Path | None:
