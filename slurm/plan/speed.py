@@ -1,4 +1,4 @@
-"""How fast a training is: measured by an earlier run, or stated in the cluster file; never guessed."""
+"""How fast a training is, and what it leaves on disk: measured by an earlier run, or stated; never guessed."""
 
 from __future__ import annotations
 
