@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterable
 from typing import Literal
 
-from benchmarks.config import Config
+from pydantic import Field
+
+from benchmarks.config import Amount, Config, Count
 from benchmarks.errors import FATAL_CODES, STOPPED_CODE, WRONG_CODE
 
 
@@ -16,17 +18,17 @@ class Meeting(Config):
     number: int
     """Tells one meeting from the next: the time in ns at which it was called."""
     address: str
-    port: int
+    port: int = Field(ge=1, le=65535)
 
 
 class RankEnd(Config):
     """How a rank ended."""
 
-    rank: int
+    rank: Count
     host: str
-    exit_code: int
+    exit_code: int = Field(ge=-64, le=255)
     """Of the process; negative: the number of the signal that killed it."""
-    at: float
+    at: Amount
     """Seconds since the epoch, by the clock of its node."""
     last_words: str = ""
     """What it wrote last to its standard error; of rank 0, whose output is the stage's log, nothing is kept."""
@@ -48,8 +50,13 @@ class RankEnd(Config):
     def tell(self) -> str:
         who = f"rank {self.rank} on {self.host}"
         if self.exit_code < 0:
-            return f"{who} was killed by {signal.Signals(-self.exit_code).name}"
+            return f"{who} was killed by {_signal_name(-self.exit_code)}"
         return f"{who} ended with exit code {self.exit_code}" + (f": {self.last_words}" if self.last_words else "")
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; the ones for real time have none."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def first_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
@@ -73,22 +80,22 @@ class Attempt(Config):
     inputs_digest: str
     """Of everything that decides what the stage does: command, recipe, what its parents left."""
     host: str
-    pid: int
-    started_at: float
+    pid: Count
+    started_at: Amount
     """Seconds since the epoch, UTC."""
-    finished_at: float | None = None
-    exit_code: int | None = None
+    finished_at: Amount | None = None
+    exit_code: int | None = Field(default=None, ge=-64, le=255)
     skipped: str | None = None
     """Why the command was not run at all."""
     job: str | None = None
     """Which start of which job this is."""
-    saved_step: int = 0
+    saved_step: Count = 0
     """The step of the run's last checkpoint when this start began."""
-    fruitless: int = 0
+    fruitless: Count = 0
     """How many starts of the job in a row, just before this one, have got no further; those that gave way left out."""
     noticed: bool = False
     """Slurm has told that the time limit is near."""
-    given_up_after: int | None = None
+    given_up_after: Count | None = None
     """So many starts in a row got no further, this one included, and its job was not started again."""
     meeting: Meeting | None = None
     cause: RankEnd | None = None
