@@ -35,15 +35,6 @@ PathText = Annotated[str, AfterValidator(_as_a_path)]
 """A path as text, which a file system can have."""
 
 
-def _as_a_path(text: str) -> str:
-    path_from(text)
-    return text
-
-
-PathText = Annotated[str, AfterValidator(_as_a_path)]
-"""A path as text, which a file system can have."""
-
-
 class Config(BaseModel):
     """Base of every recipe and record: frozen, unknown keys refused, NaN and infinity refused."""
 

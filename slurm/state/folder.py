@@ -194,10 +194,8 @@ def hold(path: Path, what: str, pipeline: str) -> Iterator[None]:
             yield
     except Locked:
         rule = f"worked on by one process at a time, now by {read_holder(path) or 'an unknown one'}"
-        remedy = (
-            f"`mimbench pipeline status {pipeline}` shows how far it is; wait for it, or stop it: `mimbench pipeline"
-        )
-        raise Held.about(what, str(path.parent), rule, f"{remedy} cancel {pipeline}`") from None
+        remedy = f"wait for it (`mimbench pipeline status {pipeline}`), or stop it: `mimbench pipeline cancel {pipeline}`"
+        raise Held.about(what, str(path.parent), rule, remedy) from None
 
 
 def find_pipeline(root: Path, text: str) -> PipelineFolder:
