@@ -96,7 +96,7 @@ def variables(snapshot: Path) -> dict[str, str]:
 
 
 def exports(snapshot: Path) -> list[str]:
-    """Return the same as lines of a batch script, for whatever PYTHONPATH it has by then."""
+    """Return the same as lines of a batch script, which keep the PYTHONPATH that is set where it runs."""
     return [f"export PYTHONPATH={shlex.quote(str(snapshot))}${{PYTHONPATH:+:$PYTHONPATH}}", "export PYTHONSAFEPATH=1"]
 
 

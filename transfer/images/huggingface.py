@@ -1,4 +1,4 @@
-"""Folders that Hugging Face's `datasets` saved, and parquet files: tables, which hold no code."""
+"""Reading folders that Hugging Face's `datasets` saved, and parquet files; both are tables, which hold no code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 @dataclass(frozen=True)
 class TableImages:
-    """Images in a column of a `datasets.Dataset`, undecoded, named `PLACE/ROW` by the place below `root`."""
+    """Encoded images in a column of a `datasets.Dataset`; one is named `PLACE/ROW`, by its place below `root`."""
 
     root: Path
     files: Sequence[Path]
@@ -48,8 +48,10 @@ class TableImages:
         raise OSError("the row holds neither bytes nor a path")
 
     def _below_root(self, given: str) -> Path:
-        """Return the file that a row names. Raises OSError where it lies, links followed, outside the data's folder:
-        whoever wrote the table would otherwise choose any file of this machine."""
+        """Return the file that a row names. Raises OSError where it lies, links followed, outside the data's folder.
+
+        Otherwise whoever wrote the table could choose any file of this machine.
+        """
         path = Path(given).resolve()
         if not path.is_relative_to(self.root.resolve()):
             raise OSError(f"the row names a file outside the data's folder: {printable(given)}")
@@ -61,7 +63,7 @@ class TableImages:
 
 
 def read_saved(root: Path, folder: Path, image_column: str | None, label_column: str | None) -> Found:
-    """Read a folder of `Dataset.save_to_disk`. Raises UserError when it is none or has no such columns."""
+    """Read a folder that `Dataset.save_to_disk` wrote. Raises UserError for any other, or one without such columns."""
     datasets = _library()
     try:
         _require_own_files(folder)
@@ -92,7 +94,7 @@ def _require_own_files(folder: Path) -> None:
 def read_parquet(
     root: Path, place: Path, files: Sequence[Path], image_column: str | None, label_column: str | None
 ) -> Found:
-    """Read parquet files. `datasets` keeps a copy of them as Arrow, in its cache: parquet has no access by row."""
+    """Read parquet files. `datasets` keeps a copy as Arrow in its cache, as single rows of parquet cannot be read."""
     datasets = _library()
     try:
         dataset = datasets.Dataset.from_parquet([str(file) for file in files])
@@ -134,7 +136,7 @@ def _columns(
 
 
 def _holds_images(feature: Any) -> bool:
-    """Tell whether a column holds encoded images: an Image, bytes, or a struct with bytes."""
+    """Return whether a column holds encoded images: an Image, bytes, or a struct with bytes."""
     import datasets
 
     if isinstance(feature, datasets.Image):
