@@ -142,7 +142,7 @@ def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
 
 def _known(index: Path, shard_bytes: int) -> list[Member]:
     """Return what an index holds. Raises ValueError for what is none, or leads out of a shard of this size."""
-    members = INDEX.validate_json(read_json_bytes(index))
+    members = INDEX.validate_json(read_json_bytes(index), strict=True)
     if any(not 0 <= each.offset <= each.offset + each.size_bytes <= shard_bytes for each in members):
         raise ValueError("an image outside its shard")
     if any(not 0 <= each.label <= LARGEST_LABEL for each in members):
