@@ -103,12 +103,12 @@ def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]
     works += [
         (f"{name}.{label}.seed{seed}", file.task(name), work, source)
         for name, work in file.tasks.items()
-        for label, source in file.encoders.items()
+        for label, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     trainings = []
     for stage, kind, work, source in works:
-        recipe = load_work(work, None if source is None else kind)
+        recipe = load_work(work, None if source is None else kind, source)
         if getattr(recipe.config, "training", None) is not None:
             encoder = None if source is None else _encoder(file, source)
             trainings.append((stage, Training(kind, recipe.config, recipe.name, encoder, processes)))
