@@ -85,11 +85,12 @@ def _plan(argv: list[str]) -> int:
     from slurm.graph.check import load_pipeline
     from slurm.graph.cluster import load_cluster
     from slurm.launch.submit import graph
+    from slurm.plan.nodes import adviser
     from slurm.plan.picture import draw, mermaid
     from slurm.plan.plan import make_plan, tell
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster, adviser(cluster, arguments.runs))
     plan = make_plan(
         file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
     )
@@ -117,7 +118,7 @@ def _submit(argv: list[str]) -> int:
     from slurm.launch.submit import previews, submit
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster)
     require_encoder_files(file)
     places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
     if arguments.dry_run:
@@ -142,7 +143,7 @@ def _resume(argv: list[str]) -> int:
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()
     os.chdir(manifest.workdir)
-    file = load_pipeline(path, ranks=cluster.ranks_per_stage)
+    file = load_pipeline(path, cluster=cluster)
     require_encoder_files(file)
     return submit(file, cluster, manifest.places)
 

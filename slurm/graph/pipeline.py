@@ -15,9 +15,7 @@ from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count
-
-# Names become parts of file names, of job names and of `a.b=c` overrides.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+from slurm.graph.resources import Asked, Name
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
@@ -56,6 +54,9 @@ class Work(Config):
     data: str | None = None
     """Becomes the override `data.root=...`."""
     overrides: tuple[str, ...] = ()
+    resources: Asked | None = None
+    """What its stages ask Slurm for, above the cluster file's defaults: a profile's name, fields, or both. It says
+    where the work is done, not what, and is no part of an id."""
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
@@ -102,6 +103,13 @@ class Measurement(Work):
     """Of the catalogue, where the entry has another name: one task by two recipes has two entries."""
 
 
+class Report(Config):
+    """The comparison at the end."""
+
+    resources: Asked | None = None
+    """What it asks Slurm for, above the cluster file's `report`."""
+
+
 class PipelineFile(Config):
     """Encoders x tasks x seeds, and what must be trained first."""
 
@@ -114,6 +122,7 @@ class PipelineFile(Config):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     baseline: str
     """The encoder that the others are compared with."""
+    report: Report | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> PipelineFile:
@@ -140,7 +149,9 @@ class PipelineFile(Config):
 
     @property
     def id(self) -> str:
-        return f"{self.name}-{digest_of(self.resolved())[:8]}"
+        entries = {section: {"__all__": {"resources"}} for section in ("pretrain", "finetune", "tasks")}
+        what = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={**entries, "report": True})
+        return f"{self.name}-{digest_of(what)[:8]}"
 
     def to_yaml(self) -> str:
         """Return the resolved file; the text can be submitted again and has the same id."""

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, printable_lines
+from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, printable_lines
 from slurm.controller.commands import unheeded
+from slurm.controller.partitions import find_misfits, read_site
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
+from slurm.graph.placing import allocations, stage_works
+from slurm.graph.resources import Allocation
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
 from slurm.launch.manifest import prepare
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
@@ -30,14 +33,16 @@ def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
     """Launch a pipeline, or go on with one that was launched before; return the exit code.
 
     Locally it stays until everything has ended; on Slurm it returns when all jobs are submitted.
-    Raises UserError when another launcher is at work on it.
+    Raises UserError when another launcher is at work on it, and where no partition can start its stages.
     """
     folder, pipeline = graph(file, places)
+    if isinstance(cluster, SlurmCluster):
+        require_room(file, cluster)
     with hold(folder.lock_file, f"pipeline {file.id}"):
         manifest = prepare(folder, file, pipeline, cluster, places)
         if isinstance(cluster, LocalCluster):
             return _run_here(folder, manifest, cluster)
-        return _submit_there(folder, manifest, cluster)
+        return _submit_there(folder, manifest, allocations(file, cluster), cluster.array_size)
 
 
 def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster) -> int:
@@ -89,12 +94,27 @@ def _tail(log: Path, lines: int = 6) -> str:
     return "\n".join(f"    | {printable_lines(line)}" for line in text[-lines:] if "submitit" not in line)
 
 
-def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> int:
+def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
+    """Look whether the site's partitions can ever start the stages.
+
+    Raises one UserError for all that cannot. Where Slurm is not here or does not tell, nothing is required.
+    """
+    site, asked = read_site(), allocations(file, cluster)
+    fields = {work.stage: work.resources_field for work in stage_works(file)}
+    named = {fields.get(stage, f"{stage}.resources"): found for stage, found in asked.items()}
+    misfits = list(find_misfits(site, named)) if site is not None else []
+    if misfits:
+        raise UserError("nothing was submitted:\n" + "\n".join(map(str, misfits)))
+
+
+def _submit_there(
+    folder: PipelineFolder, manifest: Manifest, resources: Mapping[str, Allocation], array_size: int
+) -> int:
     from slurm.launch.sbatch import SlurmLauncher
 
     if names := unheeded():
         print(f"not heeded: {', '.join(names)}; what jobs are asked for is in the cluster file (--cluster)", flush=True)
-    launcher = SlurmLauncher(folder, manifest, cluster)
+    launcher = SlurmLauncher(folder, manifest, resources, array_size)
     for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
     if launcher.of_others:
@@ -110,4 +130,6 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
         return [shlex.join(stage.command) for stage in pipeline.stages]
     from slurm.launch.sbatch import preview
 
-    return [preview(folder, cluster, stages) for stages in arrays(pipeline.stages, cluster.array_size)]
+    asked = allocations(file, cluster)
+    require_room(file, cluster)
+    return [preview(folder, asked[stages[0].name], stages) for stages in arrays(pipeline.stages, cluster.array_size)]

@@ -78,7 +78,7 @@ def _words(plan: Plan, stages: Sequence[Stage]) -> list[str]:
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     hours = [cost.device_hours for cost in costs if cost.device_hours is not None]
     if costs and len(seconds) == len(costs):
-        unit = "GPU h" if plan.cluster.has_gpus else "process h"
+        unit = "GPU h" if costs[0].has_gpus else "process h"
         lines.append(f"{clock(max(seconds))}, {hours_told(sum(hours))} {unit}")
     return lines
 

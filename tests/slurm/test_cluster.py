@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
-from slurm.graph.cluster import LocalCluster, SlurmCluster, load_cluster, parse_time_limit
+from slurm.graph.cluster import LocalCluster, SlurmCluster, load_cluster
+from slurm.graph.resources import parse_time_limit
 from slurm.graph.stages import Stage
 from slurm.launch.sbatch import preview
 from slurm.state.folder import PipelineFolder
@@ -126,7 +127,7 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     assert "--kill-on-bad-exit=1" in srun
     assert lines.index("module load cuda") < lines.index(srun)
     report = Stage(name="report", argv=("report",), needs=("a", "b"), after="any")
-    lines = preview(folder, cluster, [report]).splitlines()
+    lines = preview(folder, cluster.report_allocation(None), [report]).splitlines()
     assert "#SBATCH --dependency='afterany:<a>:<b>'" in lines
     assert "#SBATCH --nodes=1" in lines
     assert "#SBATCH --cpus-per-task=12" in lines
