@@ -14,7 +14,7 @@ from benchmarks.runs.folder import read_record
 from benchmarks.training import Training
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import PipelineFile, Source, Work, read_pipeline
+from slurm.graph.pipeline import PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, stage_works
 from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.sweep import without_sweeps
@@ -58,6 +58,15 @@ def find_mistakes(file: PipelineFile, cluster: Cluster = HERE, advise: Advise | 
         except UserError as error:
             yield str(error)
     yield from _reference_mistakes(file, sweeps)
+    for before in file.after:
+        if isinstance(cluster, LocalCluster):
+            rule = "left out: on this machine nothing is waited for"
+            yield four_parts("after", before, rule, "after=[], or --cluster with the file of a Slurm cluster")
+        elif Path(before).resolve().name == file.id:
+            yield four_parts("after", before, "another pipeline than this one", "remove it")
+        elif not is_job_id(before) and not (Path(before) / "manifest.json").is_file():
+            rule = "the id of a Slurm job, or the folder of a pipeline that was submitted"
+            yield four_parts("after", before, rule, "check the path; `mimbench pipeline list` shows pipelines")
 
 
 def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:

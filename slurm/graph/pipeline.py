@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.encoders import TrainedStage
@@ -110,6 +111,15 @@ class Report(Config):
     """What it asks Slurm for, above the cluster file's `report`."""
 
 
+def _text_of_number(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def is_job_id(text: str) -> bool:
+    """Tell a job of Slurm, `17` or of an array `17_2`, from the folder of a pipeline."""
+    return re.fullmatch(r"[0-9]+(_[0-9]+)?", text) is not None
+
+
 class PipelineFile(Config):
     """Encoders x tasks x seeds, and what must be trained first."""
 
@@ -123,6 +133,9 @@ class PipelineFile(Config):
     baseline: str
     """The encoder that the others are compared with."""
     report: Report | None = None
+    after: tuple[Annotated[str, BeforeValidator(_text_of_number)], ...] = ()
+    """Jobs of Slurm by id, and pipelines by folder, that must end well before anything of this pipeline starts. It says
+    when the work is done, not what, and is no part of an id."""
 
     @model_validator(mode="after")
     def _bounded(self) -> PipelineFile:
@@ -150,7 +163,9 @@ class PipelineFile(Config):
     @property
     def id(self) -> str:
         entries = {section: {"__all__": {"resources"}} for section in ("pretrain", "finetune", "tasks")}
-        what = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={**entries, "report": True})
+        what = self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={**entries, "report": True, "after": True}
+        )
         return f"{self.name}-{digest_of(what)[:8]}"
 
     def to_yaml(self) -> str:

@@ -44,13 +44,19 @@ class SlurmLauncher:
     """Submits the stages that are neither completed nor live. Holding the pipeline's lock is the caller's."""
 
     def __init__(
-        self, folder: PipelineFolder, manifest: Manifest, resources: Mapping[str, Allocation], array_size: int
+        self,
+        folder: PipelineFolder,
+        manifest: Manifest,
+        resources: Mapping[str, Allocation],
+        array_size: int,
+        before: Sequence[str] = (),
     ) -> None:
-        """`resources` has what each stage asks for, by its name."""
+        """`resources` has what each stage asks for, by its name; `before` the foreign jobs that come first."""
         self.folder = folder
         self.manifest = manifest
         self.resources = resources
         self.array_size = array_size
+        self.before = before
         self.of_others: list[str] = []
         """Live jobs that have the names of this pipeline's, but belong to another folder."""
 
@@ -108,7 +114,8 @@ class SlurmLauncher:
         for stage in stages:
             self.folder.forget_attempt(stage.name)
             self.folder.logs(stage.name).mkdir(exist_ok=True)
-        text = stage_script(self.folder, self.resources[stages[0].name], Path(self.manifest.code), stages, parent_jobs)
+        asked, code = self.resources[stages[0].name], Path(self.manifest.code)
+        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before)
         name, mark = job_name(self.folder.id, [stage.name for stage in stages]), read_mark(self.folder)
         try:
             job = submit_script(text, log_folder(self.folder, stages), name, mark.token if mark is not None else None)
@@ -151,9 +158,16 @@ def log_folder(folder: PipelineFolder, stages: Sequence[Stage], is_array: bool =
 
 
 def stage_script(
-    folder: PipelineFolder, resources: Allocation, code: Path, stages: Sequence[Stage], parent_jobs: Iterable[str]
+    folder: PipelineFolder,
+    resources: Allocation,
+    code: Path,
+    stages: Sequence[Stage],
+    parent_jobs: Iterable[str],
+    before: Sequence[str] = (),
 ) -> str:
     """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
+
+    One without such parents waits for the foreign jobs `before` it; all others do so through their parents.
 
     It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. What
     comes after srun judges how the stage ended.
@@ -168,6 +182,7 @@ def stage_script(
     )
     own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
     condition = "afterany" if stage.after == "any" else "afterok"
+    waits_for = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
     return script(
         resources,
         code,
@@ -178,7 +193,7 @@ def stage_script(
         teardown=[f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} $? {shlex.join(own)}"],
         options={
             "comment": _both(resources, "comment", mark.comment if mark is not None else "", " "),
-            "dependency": _both(resources, "dependency", ":".join([condition, *parents]) if parents else "", ","),
+            "dependency": _both(resources, "dependency", waits_for, ","),
         },
     )
 
@@ -259,8 +274,8 @@ def python(resources: Allocation) -> str:
     return shlex.quote(resources.python or sys.executable)
 
 
-def preview(folder: PipelineFolder, resources: Allocation, stages: Sequence[Stage]) -> str:
+def preview(folder: PipelineFolder, resources: Allocation, stages: Sequence[Stage], before: Sequence[str] = ()) -> str:
     """Return the sbatch script of a stage or an array, with its parents' names where their job ids will stand."""
     parents = [f"<{name}>" for name in stages[0].needs]
-    text = stage_script(folder, resources, snapshot_path(folder.path), stages, parents)
+    text = stage_script(folder, resources, snapshot_path(folder.path), stages, parents, before)
     return f"### {', '.join(stage.name for stage in stages)}\n{text}"

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,14 +14,17 @@ from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, p
 from slurm.controller.commands import unheeded
 from slurm.controller.partitions import find_misfits, read_site
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import PipelineFile
+from slurm.graph.pipeline import PipelineFile, is_job_id
 from slurm.graph.placing import allocations, stage_works
-from slurm.graph.resources import Allocation
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
+from slurm.launch.before import jobs_before
 from slurm.launch.manifest import prepare
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
 from slurm.state.observe import View
 from slurm.terminal import clock, describe, open_display
+
+if TYPE_CHECKING:
+    from slurm.launch.sbatch import SlurmLauncher
 
 
 def graph(file: PipelineFile, places: Places) -> tuple[PipelineFolder, Pipeline]:
@@ -33,16 +37,21 @@ def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
     """Launch a pipeline, or go on with one that was launched before; return the exit code.
 
     Locally it stays until everything has ended; on Slurm it returns when all jobs are submitted.
-    Raises UserError when another launcher is at work on it, and where no partition can start its stages.
+    Raises UserError when another launcher is at work on it, and where no partition can start its stages
+    or what it waits for has ended badly.
     """
     folder, pipeline = graph(file, places)
+    before: list[str] = []
     if isinstance(cluster, SlurmCluster):
         require_room(file, cluster)
+        before = jobs_before(file.after, folder.find_manifest() is None)
     with hold(folder.lock_file, f"pipeline {file.id}"):
         manifest = prepare(folder, file, pipeline, cluster, places)
         if isinstance(cluster, LocalCluster):
             return _run_here(folder, manifest, cluster)
-        return _submit_there(folder, manifest, allocations(file, cluster), cluster.array_size)
+        from slurm.launch.sbatch import SlurmLauncher
+
+        return _submit_there(SlurmLauncher(folder, manifest, allocations(file, cluster), cluster.array_size, before))
 
 
 def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster) -> int:
@@ -107,19 +116,14 @@ def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
         raise UserError("nothing was submitted:\n" + "\n".join(map(str, misfits)))
 
 
-def _submit_there(
-    folder: PipelineFolder, manifest: Manifest, resources: Mapping[str, Allocation], array_size: int
-) -> int:
-    from slurm.launch.sbatch import SlurmLauncher
-
+def _submit_there(launcher: SlurmLauncher) -> int:
     if names := unheeded():
         print(f"not heeded: {', '.join(names)}; what jobs are asked for is in the cluster file (--cluster)", flush=True)
-    launcher = SlurmLauncher(folder, manifest, resources, array_size)
     for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
     if launcher.of_others:
         print(f"left alone, another folder's jobs of the same name: {', '.join(launcher.of_others)}")
-    print(f"state: mimbench pipeline status {folder.id}")
+    print(f"state: mimbench pipeline status {launcher.folder.id}")
     return DONE_CODE
 
 
@@ -132,4 +136,7 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
 
     asked = allocations(file, cluster)
     require_room(file, cluster)
-    return [preview(folder, asked[stages[0].name], stages) for stages in arrays(pipeline.stages, cluster.array_size)]
+    before = [name if is_job_id(name) else f"<{name}>" for name in file.after]
+    return [
+        preview(folder, asked[stages[0].name], stages, before) for stages in arrays(pipeline.stages, cluster.array_size)
+    ]

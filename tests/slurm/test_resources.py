@@ -22,7 +22,7 @@ from slurm.launch.sbatch import preview
 from slurm.launch.submit import previews
 from slurm.plan.nodes import adviser
 from slurm.plan.plan import tell
-from slurm.state.folder import PipelineFolder, Places
+from slurm.state.folder import PipelineFolder, Places, list_pipelines
 from tests.slurm.bench import STAGES, Bench
 from tests.slurm.jobs import jobs, wait_until_empty
 from tests.slurm.studies import STUDY, leave_run, plan
@@ -333,6 +333,66 @@ def test_a_dependency_on_a_foreign_job_holds_the_first_stages_back(slurm_bench: 
     assert slurm_bench.begun() == []
     subprocess.run(["scontrol", "release", other], env=environment, check=True)
     assert {*wait_until_empty(slurm_bench).values()} == {"completed"}
+
+
+def test_a_pipeline_waits_for_another_and_for_a_job(slurm_bench: Bench) -> None:
+    environment = slurm_bench.environment
+    slurm_bench.hold("pretrain.simmim")
+    first = slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]")
+    assert first.returncode == 0, first.stdout
+    folder = slurm_bench.folder
+    command = ["sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true"]
+    job = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    other = [
+        *("--cluster", "slurm.yaml", "seeds=[0]", "name=other"),
+        "pretrain.simmim.seed=1",
+        "tasks.digits.data=desk",
+    ]
+    after = f"after=[{job}, {folder.path.relative_to(slurm_bench.path)}]"
+    second = slurm_bench.submit(*other, after)
+    assert second.returncode == 0, second.stdout
+    (waiting,) = (found for found in list_pipelines(slurm_bench.path / "pipelines") if found.path != folder.path)
+    entry = waiting.read_manifest().entry("pretrain.simmim").job
+    assert entry is not None
+    shown = ["scontrol", "show", "job", entry.id]
+    told = subprocess.run(shown, env=environment, capture_output=True, text=True, check=True).stdout
+    live = jobs_of(folder)
+    dependency = re.search(r"Dependency=(\S+)", told)
+    assert dependency is not None
+    waits_for = {*re.findall(r"afterok:(\w+)\(unfulfilled\)", dependency.group(1))}
+    assert {job, live["pretrain.simmim"], live["report"]} <= waits_for <= {job, *live.values()}
+
+    slurm_bench.let_go("pretrain.simmim")
+    slurm_bench.wait_for(lambda: (folder.report / "leaderboard.txt").is_file(), "the first is done")
+    assert not waiting.attempt("pretrain.simmim").exists(), "the job is still held"
+    subprocess.run(["scontrol", "release", job], env=environment, check=True)
+    slurm_bench.wait_for(lambda: (waiting.report / "leaderboard.txt").is_file(), "the second is done")
+    slurm_bench.wait_for(lambda: asked_of_slurm(slurm_bench) == {}, "all jobs have ended")
+    again = slurm_bench.submit(*other, after)
+    assert again.returncode == 0, again.stdout
+    assert again.stdout.count("completed already") == 4
+
+
+def jobs_of(folder: PipelineFolder) -> dict[str, str]:
+    return {entry.stage.name: entry.job.id for entry in folder.read_manifest().entries if entry.job is not None}
+
+
+def test_what_cannot_be_waited_for_is_refused(slurm_bench: Bench) -> None:
+    for cluster, after, told in (
+        ("slurm.yaml", "999999", "a job that Slurm knows"),
+        ("slurm.yaml", "pipelines/none", "the folder of a pipeline that was submitted"),
+        ("local", "17", "on this machine nothing is waited for"),
+    ):
+        refused = slurm_bench.submit("--cluster", cluster, f"after=[{after}]")
+        assert refused.returncode == 2, refused.stdout
+        assert told in refused.stdout
+    slurm_bench.fail("pretrain.simmim")
+    assert slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]").returncode == 0
+    wait_until_empty(slurm_bench)
+    first = slurm_bench.folder.path.relative_to(slurm_bench.path)
+    refused = slurm_bench.submit("--cluster", "slurm.yaml", "name=other", f"after=[{first}]")
+    assert refused.returncode == 2, refused.stdout
+    assert "pretrain.simmim is failed and has none" in refused.stdout
 
 
 @pytest.mark.parametrize(
