@@ -41,6 +41,9 @@ class AnyCluster(Config):
     """A part of the name of its devices: `H100`. `plan` uses only speeds that were measured on such; null: on any."""
     images_per_second: dict[str, Positive] = Field(default_factory=dict)
     """By recipe's name, of one process: for `plan`, where no run has measured it yet."""
+    notify: str | None = None
+    """A shell command that is run when a stage has failed and when a pipeline has ended, where the pipeline's own file
+    names none. Its variables MIMBENCH_PIPELINE, _FOLDER, _STAGE and _STATE say what happened."""
 
     def to_yaml(self) -> str:
         """Return the file with every field; it can be loaded again."""

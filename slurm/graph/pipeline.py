@@ -136,6 +136,8 @@ class PipelineFile(Config):
     after: tuple[Annotated[str, BeforeValidator(_text_of_number)], ...] = ()
     """Jobs of Slurm by id, and pipelines by folder, that must end well before anything of this pipeline starts. It says
     when the work is done, not what, and is no part of an id."""
+    notify: str | None = None
+    """A shell command that is run when a stage has failed and when the pipeline has ended; no part of an id either."""
 
     @model_validator(mode="after")
     def _bounded(self) -> PipelineFile:

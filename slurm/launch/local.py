@@ -15,10 +15,11 @@ import submitit
 
 from benchmarks.files.locks import holder_pid, signal_process
 from slurm.graph.cluster import LocalCluster
-from slurm.graph.stages import Stage
+from slurm.graph.stages import REPORT, Stage
 from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import variables
 from slurm.stage import job
+from slurm.stage.notify import notify
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.observe import BAD, LIVE, View, observe_all
@@ -94,6 +95,9 @@ class LocalLauncher:
         changed = {name: {"state": view.state} for name, view in views.items() if view.state != before[name]}
         if changed:
             self.manifest = set_entries(self.folder, self.manifest, changed)
+        for name in changed:
+            if views[name].state == "failed" and name != REPORT:
+                notify(self.folder, self.manifest, name)
         return views
 
     def _ready(self, views: Mapping[str, View]) -> list[Stage]:

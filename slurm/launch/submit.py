@@ -19,6 +19,7 @@ from slurm.graph.placing import allocations, stage_works
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
 from slurm.launch.before import jobs_before
 from slurm.launch.manifest import prepare
+from slurm.stage.notify import notify
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
 from slurm.state.observe import View
 from slurm.terminal import clock, describe, open_display
@@ -68,6 +69,8 @@ def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster)
         display.close()
     if launcher.stop_requests:
         return _say_stopped(views)
+    if launcher.processes:
+        notify(folder, launcher.manifest, REPORT)
     spent = f"wall time {clock(time.monotonic() - started)}" if launcher.processes else "nothing was left to do"
     return _say_ended(folder, views, spent)
 
