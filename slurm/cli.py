@@ -83,14 +83,16 @@ def _plan(argv: list[str]) -> int:
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline
-    from slurm.graph.cluster import load_cluster
-    from slurm.launch.submit import graph
+    from slurm.graph.cluster import SlurmCluster, load_cluster
+    from slurm.launch.submit import graph, require_room
     from slurm.plan.nodes import adviser
     from slurm.plan.picture import draw, mermaid
     from slurm.plan.plan import make_plan, tell
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster, adviser(cluster, arguments.runs))
+    if isinstance(cluster, SlurmCluster):
+        require_room(file, cluster)
     plan = make_plan(
         file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -20,6 +20,7 @@ _MINUTES = {"d": 24 * 60, "h": 60, "m": 1}
 _UNITS = re.compile(r"(?:\d+[dhm])+")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d{2}):(\d{2})")
 _MEMORY = re.compile(r"(\d+)([MGT])B?")
+_MOUNT = re.compile(r"/[^:,]*:/[^:,]*(?::r[ow])?")
 _MEBIBYTES = {"M": 1, "G": 1024, "T": 1024**2}
 
 
@@ -141,9 +142,11 @@ class Resources(Config):
     setup: tuple[str, ...] | None = None
     """Shell commands run on the node before the stage: `module load cuda`."""
     container: str | None = None
-    """Image in which stages run, for sites whose srun has the option --container-image (pyxis)."""
+    """Image in which stages run: a file, or what the runtime can fetch, `docker://...`."""
+    container_runtime: Literal["pyxis", "apptainer", "singularity"] | None = None
+    """What opens the image: an srun that has the option --container-image (pyxis), or a command on the nodes."""
     container_mounts: tuple[str, ...] | None = None
-    """Folders of the node that the image sees, `FROM:TO`; the working directory must be among them."""
+    """Folders of the node that the image sees, `FROM:TO` or `FROM:TO:ro`; the working directory must be among them."""
     python: str | None = None
     """Interpreter that runs the stages, where it is not the one that submits them: that of the container, say."""
     stage_data: dict[str, str] | None = None
@@ -185,6 +188,7 @@ class Allocation(Resources):
     stop_notice_s: Annotated[int, Field(ge=30)] = 120
     fruitless_restarts: NotNegative = 2
     setup: tuple[str, ...] = ()
+    container_runtime: Literal["pyxis", "apptainer", "singularity"] = "pyxis"
     container_mounts: tuple[str, ...] = ()
     stage_data: dict[str, str] = Field(default_factory=dict)
     sbatch: Options = Field(default_factory=dict)
@@ -195,6 +199,8 @@ class Allocation(Resources):
             raise ValueError("processes_per_node only with `gpus_per_node: 0`: a stage has one process per GPU")
         if self.container_mounts and not self.container:
             raise ValueError("container_mounts only with `container`")
+        if self.container_runtime != "pyxis":
+            self._require_an_image_and_its_mounts()
         if self.longest_attempt_s <= START_S:
             least = f"stop_notice_s ({self.stop_notice_s} s) and the {START_S:.0f} s of a start"
             rule = f"longer than {least}: a stage would be asked to stop before its first step"
@@ -203,6 +209,17 @@ class Allocation(Resources):
             )
         _require_other_options(self.sbatch)
         return self
+
+    def _require_an_image_and_its_mounts(self) -> None:
+        """Find on the login node what would end every stage on its node."""
+        if not self.container:
+            rule = "left out where there is no `container`"
+            raise UserError.about(
+                "container_runtime", self.container_runtime, rule, "name the image: container: FILE.sif"
+            )
+        if wrong := [mount for mount in self.container_mounts if not _MOUNT.fullmatch(mount)]:
+            rule = "absolute folders of node and image, FROM:TO or FROM:TO:ro, without commas"
+            raise UserError.about("container_mounts", wrong[0], rule, "/data:/data")
 
     @property
     def time_limit_minutes(self) -> int:

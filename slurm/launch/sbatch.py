@@ -224,9 +224,9 @@ def script(
     more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **resources.sbatch, **options}
     # srun does not inherit the CPUs since Slurm 22.05, nor, where the job was submitted without the environment,
     # what this script exports. Where the task of one node is lost, the others cannot go on.
-    srun = ["--export=ALL", f"--cpus-per-task={sizes['cpus_per_task']}", "--kill-on-bad-exit=1", *_container(resources)]
+    srun = ["--export=ALL", f"--cpus-per-task={sizes['cpus_per_task']}", "--kill-on-bad-exit=1", *_pyxis(resources)]
     text: str = _make_sbatch_string(
-        command=f"{python(resources)} -u {command}",
+        command=f"{_inside(resources)}{python(resources)} -u {command}",
         folder=logs,
         job_name=name,
         map_count=tasks if tasks > 1 else None,
@@ -262,11 +262,24 @@ def _sizes(resources: Allocation) -> dict[str, Any]:
     }
 
 
-def _container(resources: Allocation) -> list[str]:
-    image = [f"--container-image={resources.container}"] if resources.container else []
-    return image + (
-        [f"--container-mounts={','.join(resources.container_mounts)}"] if resources.container_mounts else []
-    )
+def _pyxis(resources: Allocation) -> list[str]:
+    """Return the options by which srun itself opens a container."""
+    if not resources.container or resources.container_runtime != "pyxis":
+        return []
+    mounts = [f"--container-mounts={','.join(resources.container_mounts)}"] if resources.container_mounts else []
+    return [f"--container-image={resources.container}", *mounts]
+
+
+def _inside(resources: Allocation) -> str:
+    """Return the beginning of a command that runs the rest of it in a container; empty where srun opens it, or none is.
+
+    The node's environment comes along, as with pyxis; --nv brings its GPUs and their driver.
+    """
+    if not resources.container or resources.container_runtime == "pyxis":
+        return ""
+    gpus = ["--nv"] if resources.has_gpus else []
+    mounts = ["--bind", ",".join(resources.container_mounts)] if resources.container_mounts else []
+    return shlex.join([resources.container_runtime, "exec", *gpus, *mounts, resources.container]) + " "
 
 
 def python(resources: Allocation) -> str:

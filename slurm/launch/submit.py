@@ -116,7 +116,7 @@ def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
     named = {fields.get(stage, f"{stage}.resources"): found for stage, found in asked.items()}
     misfits = list(find_misfits(site, named)) if site is not None else []
     if misfits:
-        raise UserError("nothing was submitted:\n" + "\n".join(map(str, misfits)))
+        raise UserError("nothing can be submitted:\n" + "\n".join(map(str, misfits)))
 
 
 def _submit_there(launcher: SlurmLauncher) -> int:

@@ -42,7 +42,7 @@ def notify(folder: PipelineFolder, manifest: Manifest, stage: str) -> None:
         "MIMBENCH_STATE": state,
     }
     try:
-        # A session of its own, which is killed as a whole where it takes too long.
+        # A process group of its own, which is killed as a whole where it takes too long.
         with subprocess.Popen(
             command, shell=True, env={**os.environ, **told}, stdin=subprocess.DEVNULL, start_new_session=True
         ) as process:
