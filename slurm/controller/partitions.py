@@ -20,7 +20,7 @@ LINE = re.compile(
     r"(?P<memory>\d+)\+?\|(?P<gres>.*)"
 )
 LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
-GPUS = re.compile(r"\bgpu:(?:[^:,()]+:)?(\d+)")
+GPUS = re.compile(r"\bgpu:(?:[^:,()]+:)*(\d+)")
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,25 @@ def _minutes(text: str) -> float | None:
 
 
 def find_misfits(site: Site, asked: Mapping[str, Allocation]) -> Iterator[UserError]:
-    """Yield, for each field name and what it asks for, why no partition that it names can ever start such a job."""
+    """Yield, for each field name and what it asks for, why no partition that it names can ever start such a job.
+
+    Where it names none, any may: many sites choose one by what a job asks for. Other clusters are not looked at.
+    """
     seen: list[Allocation] = []
     for where, allocation in asked.items():
-        if allocation in seen:
+        if allocation in seen or "clusters" in allocation.sbatch:
             continue
         seen.append(allocation)
-        names = [name.strip() for name in (allocation.partition or site.default or "").split(",") if name.strip()]
-        unknown = [name for name in names if name not in site.partitions]
-        if unknown:
+        default = [site.default] if site.default is not None else []
+        stated = [name.strip() for name in (allocation.partition or "").split(",") if name.strip()]
+        names = stated or [*default, *site.partitions]
+        if unknown := [name for name in names if name not in site.partitions]:
             rule = "a partition of this cluster"
             yield UserError.about(f"{where}.partition", unknown[0], rule, did_you_mean(unknown[0], site.partitions))
             continue
-        misfits = [_misfit(where, name, site.partitions[name], allocation) for name in names]
-        if misfits and all(misfits):  # Slurm takes the first of several partitions that can start it
-            yield from [found for found in misfits[:1] if found is not None]
+        misfits = [found for name in names if (found := _misfit(where, name, site.partitions[name], allocation))]
+        if len(misfits) == len(names):
+            yield misfits[0]
 
 
 def _misfit(where: str, name: str, partition: Partition, asked: Allocation) -> UserError | None:

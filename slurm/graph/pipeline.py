@@ -166,7 +166,10 @@ class PipelineFile(Config):
     def id(self) -> str:
         entries = {section: {"__all__": {"resources"}} for section in ("pretrain", "finetune", "tasks")}
         what = self.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude={**entries, "report": True, "after": True}
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={**entries, "report": True, "after": True, "notify": True},
         )
         return f"{self.name}-{digest_of(what)[:8]}"
 

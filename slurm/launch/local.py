@@ -36,11 +36,20 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class LocalLauncher:
     """Starts at most `cluster.places` stages at once and watches them. Holding the pipeline's lock is the caller's."""
 
-    def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster, display: Display) -> None:
+    def __init__(
+        self,
+        folder: PipelineFolder,
+        manifest: Manifest,
+        cluster: LocalCluster,
+        display: Display,
+        notify: str | None = None,
+    ) -> None:
+        """`notify` is a person's command that tells of failures."""
         self.folder = folder
         self.manifest = manifest
         self.cluster = cluster
         self.display = display
+        self.notify = notify
         self.processes: dict[str, submitit.Job[Any]] = {}
         """Stages this launcher started; one that an earlier launcher left running is known by its lock alone."""
         self.stop_requests = 0
@@ -97,7 +106,7 @@ class LocalLauncher:
             self.manifest = set_entries(self.folder, self.manifest, changed)
         for name in changed:
             if views[name].state == "failed" and name != REPORT:
-                notify(self.folder, self.manifest, name)
+                notify(self.notify, self.folder, self.manifest, name)
         return views
 
     def _ready(self, views: Mapping[str, View]) -> list[Stage]:

@@ -21,6 +21,7 @@ from slurm.controller.jobs import cancel_jobs, job_name, read_jobs
 from slurm.controller.submission import submit_script
 from slurm.graph.resources import Allocation
 from slurm.graph.stages import Stage, arrays
+from slurm.launch.container import inside, python, pyxis_options
 from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import exports, snapshot_path
 from slurm.stage.request import Request
@@ -50,13 +51,18 @@ class SlurmLauncher:
         resources: Mapping[str, Allocation],
         array_size: int,
         before: Sequence[str] = (),
+        notify: str | None = None,
     ) -> None:
-        """`resources` has what each stage asks for, by its name; `before` the foreign jobs that come first."""
+        """`resources` has what each stage asks for, by its name; `before` the foreign jobs that come first.
+
+        `notify` is a person's command that tells of failures and of the end.
+        """
         self.folder = folder
         self.manifest = manifest
         self.resources = resources
         self.array_size = array_size
         self.before = before
+        self.notify = notify
         self.of_others: list[str] = []
         """Live jobs that have the names of this pipeline's, but belong to another folder."""
 
@@ -115,7 +121,7 @@ class SlurmLauncher:
             self.folder.forget_attempt(stage.name)
             self.folder.logs(stage.name).mkdir(exist_ok=True)
         asked, code = self.resources[stages[0].name], Path(self.manifest.code)
-        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before)
+        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before, self.notify)
         name, mark = job_name(self.folder.id, [stage.name for stage in stages]), read_mark(self.folder)
         try:
             job = submit_script(text, log_folder(self.folder, stages), name, mark.token if mark is not None else None)
@@ -164,6 +170,7 @@ def stage_script(
     stages: Sequence[Stage],
     parent_jobs: Iterable[str],
     before: Sequence[str] = (),
+    notify: str | None = None,
 ) -> str:
     """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
 
@@ -178,6 +185,7 @@ def stage_script(
         restarts=resources.fruitless_restarts,
         stage_data=resources.stage_data,
         stop_notice_s=resources.stop_notice_s,
+        notify=notify,
         token=mark.token if mark is not None else None,
     )
     own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
@@ -224,9 +232,14 @@ def script(
     more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **resources.sbatch, **options}
     # srun does not inherit the CPUs since Slurm 22.05, nor, where the job was submitted without the environment,
     # what this script exports. Where the task of one node is lost, the others cannot go on.
-    srun = ["--export=ALL", f"--cpus-per-task={sizes['cpus_per_task']}", "--kill-on-bad-exit=1", *_pyxis(resources)]
+    srun = [
+        "--export=ALL",
+        f"--cpus-per-task={sizes['cpus_per_task']}",
+        "--kill-on-bad-exit=1",
+        *pyxis_options(resources),
+    ]
     text: str = _make_sbatch_string(
-        command=f"{_inside(resources)}{python(resources)} -u {command}",
+        command=f"{inside(resources)}{python(resources)} -u {command}",
         folder=logs,
         job_name=name,
         map_count=tasks if tasks > 1 else None,
@@ -262,33 +275,14 @@ def _sizes(resources: Allocation) -> dict[str, Any]:
     }
 
 
-def _pyxis(resources: Allocation) -> list[str]:
-    """Return the options by which srun itself opens a container."""
-    if not resources.container or resources.container_runtime != "pyxis":
-        return []
-    mounts = [f"--container-mounts={','.join(resources.container_mounts)}"] if resources.container_mounts else []
-    return [f"--container-image={resources.container}", *mounts]
-
-
-def _inside(resources: Allocation) -> str:
-    """Return the beginning of a command that runs the rest of it in a container; empty where srun opens it, or none is.
-
-    The node's environment comes along, as with pyxis; --nv brings its GPUs and their driver.
-    """
-    if not resources.container or resources.container_runtime == "pyxis":
-        return ""
-    gpus = ["--nv"] if resources.has_gpus else []
-    mounts = ["--bind", ",".join(resources.container_mounts)] if resources.container_mounts else []
-    return shlex.join([resources.container_runtime, "exec", *gpus, *mounts, resources.container]) + " "
-
-
-def python(resources: Allocation) -> str:
-    """Return the command of the interpreter that runs stages."""
-    return shlex.quote(resources.python or sys.executable)
-
-
-def preview(folder: PipelineFolder, resources: Allocation, stages: Sequence[Stage], before: Sequence[str] = ()) -> str:
+def preview(
+    folder: PipelineFolder,
+    resources: Allocation,
+    stages: Sequence[Stage],
+    before: Sequence[str] = (),
+    notify: str | None = None,
+) -> str:
     """Return the sbatch script of a stage or an array, with its parents' names where their job ids will stand."""
     parents = [f"<{name}>" for name in stages[0].needs]
-    text = stage_script(folder, resources, snapshot_path(folder.path), stages, parents, before)
+    text = stage_script(folder, resources, snapshot_path(folder.path), stages, parents, before, notify)
     return f"### {', '.join(stage.name for stage in stages)}\n{text}"

@@ -43,26 +43,28 @@ def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
     """
     folder, pipeline = graph(file, places)
     before: list[str] = []
+    notify_by = file.notify or cluster.notify
     if isinstance(cluster, SlurmCluster):
         require_room(file, cluster)
         before = jobs_before(file.after, folder.find_manifest() is None)
     with hold(folder.lock_file, f"pipeline {file.id}"):
         manifest = prepare(folder, file, pipeline, cluster, places)
         if isinstance(cluster, LocalCluster):
-            return _run_here(folder, manifest, cluster)
+            return _run_here(folder, manifest, cluster, notify_by)
         from slurm.launch.sbatch import SlurmLauncher
 
-        return _submit_there(SlurmLauncher(folder, manifest, allocations(file, cluster), cluster.array_size, before))
+        asked = allocations(file, cluster)
+        return _submit_there(SlurmLauncher(folder, manifest, asked, cluster.array_size, before, notify_by))
 
 
-def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster) -> int:
+def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster, notify_by: str | None) -> int:
     from slurm.launch.local import LocalLauncher
 
     started = time.monotonic()
     console = Console()
     print(f"pipeline {folder.id}: {len(manifest.entries)} stages, at most {cluster.places} at once", flush=True)
     display = open_display(console)
-    launcher = LocalLauncher(folder, manifest, cluster, display)
+    launcher = LocalLauncher(folder, manifest, cluster, display, notify_by)
     try:
         views = launcher.launch()
     finally:
@@ -70,7 +72,7 @@ def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster)
     if launcher.stop_requests:
         return _say_stopped(views)
     if launcher.processes:
-        notify(folder, launcher.manifest, REPORT)
+        notify(notify_by, folder, launcher.manifest, REPORT)
     spent = f"wall time {clock(time.monotonic() - started)}" if launcher.processes else "nothing was left to do"
     return _say_ended(folder, views, spent)
 
@@ -141,5 +143,6 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
     require_room(file, cluster)
     before = [name if is_job_id(name) else f"<{name}>" for name in file.after]
     return [
-        preview(folder, asked[stages[0].name], stages, before) for stages in arrays(pipeline.stages, cluster.array_size)
+        preview(folder, asked[stages[0].name], stages, before, file.notify or cluster.notify)
+        for stages in arrays(pipeline.stages, cluster.array_size)
     ]

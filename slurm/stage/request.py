@@ -25,6 +25,8 @@ class Request(Config):
     """Where the node's own copy of a data folder lies."""
     stop_notice_s: float | None = None
     """How long before the time limit Slurm tells; None where there is no limit."""
+    notify: str | None = None
+    """A person's command that tells of a failure and of the end."""
     token: str | None = None
     """The mark of the folder that submitted the stage; None where it was not submitted to Slurm."""
 

@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int:
     stage = pipeline.stage(name)
     attempt = _as_it_ended(folder, pipeline, stage, code)
     if not _may_go_on(attempt, code) or not _goes_on_in_slurm(folder, asked):
-        notify(folder, manifest, name)
+        notify(asked.notify, folder, manifest, name)
         return code
     if attempt.gave_way:  # srun asked it to, because another node's task was lost: that has its code
         attempt = attempt.model_copy(update={"exit_code": code})
@@ -127,7 +127,7 @@ def main(argv: list[str]) -> int:
         return code
     folder.write_attempt(name, attempt.model_copy(update={"given_up_after": fruitless}))
     print(f"given up: {fruitless} starts in a row have left no new checkpoint", file=sys.stderr)
-    notify(folder, manifest, name)
+    notify(asked.notify, folder, manifest, name)
     return code
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.bench import Bench
+from slurm.stage.notify import notify
+from tests.slurm.bench import Bench, alive
 from tests.slurm.jobs import wait_until_empty
 
 TELL = 'echo "$MIMBENCH_STAGE $MIMBENCH_STATE $MIMBENCH_PIPELINE $MIMBENCH_FOLDER" >> told.txt; exit 3'
@@ -45,8 +46,15 @@ def test_a_failure_and_the_end_are_told_by_the_jobs_of_slurm(slurm_bench: Bench)
     assert told(slurm_bench)[2:] == ["report completed"]
 
 
-def test_what_is_told_is_no_part_of_an_id(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(bench.path)
-    plain, with_it = (bench.mimbench("pipeline", "plan", "pipeline.yaml", *more) for more in ([], ["notify=true"]))
-    assert plain.stdout.splitlines()[0] == with_it.stdout.splitlines()[0]
-    assert plain.stdout.startswith("pipeline small-")
+def test_a_command_that_hangs_is_killed_with_all_that_it_started(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.fail("pretrain.simmim")
+    assert bench.submit("seeds=[0]").returncode == 1
+    monkeypatch.setattr("slurm.stage.notify.PATIENCE_S", 0.5)
+    command = f"sleep 1000 & echo $! > {bench.path}/child; wait"
+    notify(command, bench.folder, bench.folder.read_manifest(), "pretrain.simmim")
+    bench.wait_for(lambda: not alive(int((bench.path / "child").read_text())), "what it started is gone")
+    assert "notify: ended with exit code -9" in capsys.readouterr().err
+    notify("exit 5", bench.folder, bench.folder.read_manifest(), "digits.simmim.seed0")  # skipped: nothing to tell
+    assert capsys.readouterr().err == ""

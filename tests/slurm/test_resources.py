@@ -112,11 +112,12 @@ def test_a_profile_with_gpus_undoes_the_processes_of_the_defaults() -> None:
 
 
 @pytest.mark.usefixtures("study_folder")
-def test_where_a_stage_runs_is_no_part_of_an_id_or_of_a_command(tmp_path: Path) -> None:
+def test_where_and_when_a_stage_runs_is_no_part_of_an_id_or_of_a_command(tmp_path: Path) -> None:
     site = load(tmp_path)
     one = check(site)
     other = check(site, pretrain={"nodes": 8}, tasks="small", report={"nodes": 1, "time_limit": "5m"})
     assert one.id == other.id
+    assert one.id == one.model_copy(update={"after": ("17",), "notify": "./tell.sh"}).id
     assert "resources" in other.to_yaml()
     commands = [previews(file, load_cluster("local"), Places()) for file in (one, other)]
     assert commands[0] == commands[1]
@@ -229,6 +230,8 @@ SITE_NODES = Site(
     [
         ({}, None),
         ({"partition": "gpus"}, "partition = gpus"),
+        ({"partition": "gpus", "sbatch": {"clusters": "other"}}, None),
+        ({"nodes": 9, "gpus_per_node": 0, "memory": "60GB"}, None),  # in cpu, where a site's plugin may put it
         ({"time_limit": "3d"}, "at most the limit of partition gpu (2880m)"),
         ({"nodes": 5}, "4 nodes, where 5 are asked for"),
         ({"gpus_per_node": 9}, "gpus_per_node = 9"),
