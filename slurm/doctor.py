@@ -28,7 +28,7 @@ SIZES = (
     *("nodes", "gpus_per_node", "processes_per_node", "cpus_per_process", "memory"),
     *("time_limit", "stop_notice_s", "fruitless_restarts"),
 )
-"""Of two jobs that differ in these alone, the larger tells what the smaller would."""
+"""Of two jobs that differ in these alone, the larger shows what the smaller would."""
 SKEW_S = 60.0
 """Clocks that differ by more make the times in logs and tables misleading; nothing else depends on them."""
 
@@ -134,7 +134,7 @@ def _submit(name: str, asked: Allocation, code: Path, answers: Path, logs: Path)
 
 
 def _wait(job: str) -> str:
-    """Wait until the job has left the queue, telling how it stands whenever that changes; return its last state."""
+    """Wait until the job has left the queue, printing its state whenever that changes; return its last state."""
     last = ""
     while (found := find_job(job)) is not None and found.entry.state not in ENDED:
         reason = f" ({found.entry.reason})" if found.entry.reason != "None" else ""
@@ -145,7 +145,7 @@ def _wait(job: str) -> str:
 
 
 def _read_answers(answers: Path, nodes: int) -> list[NodeReport]:
-    """Return the nodes' answers, giving a shared file system time to show them."""
+    """Return the nodes' reports; those that a shared file system shows late are waited for."""
 
     def found() -> list[NodeReport]:
         return [report for path in sorted(answers.glob("*.json")) if (report := read_as(NodeReport, path))]

@@ -51,7 +51,7 @@ class Site:
 
 
 def read_site() -> Site | None:
-    """Return what sinfo tells; None where it is not here, does not answer, or cannot be understood."""
+    """Return what sinfo shows; None where it is not here, does not answer, or cannot be understood."""
     try:
         done = run(["sinfo", "--noheader", "--exact", "--all", f"--format={FORMAT}"])
     except WorkFailed:

@@ -35,12 +35,12 @@ REPORT_MEMORY = "8GB"
 
 
 class AnyCluster(Config):
-    """What the cost of a pipeline is told from, wherever it runs."""
+    """What every cluster file may say for `plan`, which estimates the cost of a pipeline."""
 
     device: str | None = None
-    """A part of the name of its devices: `H100`. `plan` uses only speeds that were measured on such; null: on any."""
+    """Part of the name of its devices: `H100`. `plan` uses only speeds measured on these; null: on any device."""
     images_per_second: dict[str, Positive] = Field(default_factory=dict)
-    """By recipe's name, of one process: for `plan`, where no run has measured it yet."""
+    """The speed of one process, by the recipe's name; `plan` uses it where no run has measured the speed yet."""
     notify: str | None = None
     """A shell command that is run when a stage has failed and when a pipeline has ended, where the pipeline's own file
     names none. Its variables MIMBENCH_PIPELINE, _FOLDER, _STAGE and _STATE say what happened."""
@@ -77,7 +77,7 @@ class LocalCluster(AnyCluster):
 
     @property
     def places(self) -> int:
-        """How many stages run side by side."""
+        """How many stages run side by side at most."""
         if self.gpus:
             room = len(self.gpus) // self.gpus_per_stage
             return min(self.stages_at_once or room, room)
@@ -85,6 +85,7 @@ class LocalCluster(AnyCluster):
 
     @property
     def ranks_per_stage(self) -> int:
+        """Processes of each stage that trains."""
         return self.gpus_per_stage if self.gpus else self.processes_per_stage
 
     @property
@@ -97,7 +98,7 @@ class LocalCluster(AnyCluster):
         return math.inf
 
     def allocation(self, asked: StageResources | None, where: str) -> LocalCluster:  # noqa: ARG002 (every stage has the same)
-        """Return what a stage has: what a pipeline file asks of Slurm is not heeded here."""
+        """Return what a stage has: what a pipeline file asks of Slurm is ignored here."""
         return self
 
     def summary(self) -> str:
@@ -126,7 +127,7 @@ class SlurmCluster(AnyCluster, Allocation):
 
     @property
     def places(self) -> float:
-        """How many stages run side by side: all that can, for all we know about the queue."""
+        """How many stages run side by side: unlimited, because the queue decides and its length is not known here."""
         return math.inf
 
     def allocation(self, asked: StageResources | None, where: str) -> Allocation:

@@ -1,4 +1,4 @@
-"""A pipeline file: which encoders are compared on which tasks. Checked whole before anything starts."""
+"""A pipeline file: which encoders are compared on which tasks. All of it is checked before anything starts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from slurm.graph.resources import Asked, Name
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
-"""Of one sweep; each is a pretraining."""
+"""The most combinations of one sweep; each is a pretraining."""
 MOST_STAGES = 100_000
-"""Of one pipeline, every sweep written out."""
+"""The most stages of one pipeline, every sweep written out."""
 
 
 class Source(Config):
@@ -33,11 +33,11 @@ class Source(Config):
     ref: str | None = None
     """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
     stage: TrainedStage | None = None
-    """How far the encoder that `ref` names was trained, where its file or tag does not tell."""
+    """How far the encoder that `ref` names was trained, where its file or tag does not say."""
     architecture: str | None = None
-    """What the encoder that `ref` names is, where its tensors do not tell: `--architecture` of `mimbench transfer`."""
+    """The architecture of `ref`, where its tensors leave it open: `--architecture` of `mimbench transfer`."""
     epoch: Count | None = None
-    """Of a pretraining in this file: the encoder after so many epochs instead of the last."""
+    """With `from: pretrain.NAME`: take the encoder after so many epochs instead of the last."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
@@ -53,7 +53,7 @@ class Work(Config):
 
     recipe: str | None = None
     data: str | None = None
-    """Becomes the override `data.root=...`."""
+    """The folder of the data set; it becomes the override `data.root=...`."""
     overrides: tuple[str, ...] = ()
     resources: Asked | None = None
     """What its stages ask Slurm for, above the cluster file's defaults: a profile's name, fields, or both. It says
@@ -61,6 +61,7 @@ class Work(Config):
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
+        """The overrides, with `data` as one of them."""
         return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
 
 
@@ -89,11 +90,11 @@ class Pretrain(Work):
 
 
 class Finetune(Work):
-    """An encoder to train on a task before the comparison: a supervised baseline, a link of a chain."""
+    """An encoder to train on a task before the comparison: a supervised baseline, or one step of a chain."""
 
     encoder: Source
     task: str
-    """Its recipe is the task's own where none is named."""
+    """A task of the catalogue; where no `recipe` is named, the task's own is used."""
     seed: int = 0
 
 
@@ -101,7 +102,7 @@ class Measurement(Work):
     """A task that every encoder is measured on."""
 
     task: str | None = None
-    """Of the catalogue, where the entry has another name: one task by two recipes has two entries."""
+    """The task's name in the catalogue, where the entry has another: a task with two recipes has two entries."""
 
 
 class Report(Config):
@@ -160,10 +161,12 @@ class PipelineFile(Config):
         return sorted(epoch for epoch in wanted if epoch is not None)
 
     def resolved(self) -> dict[str, Any]:
+        """Return the file as JSON-like data, without the fields that are null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
     def id(self) -> str:
+        """The file's name and the beginning of its content's digest: equal ids mean the same stages."""
         entries = {section: {"__all__": {"resources"}} for section in ("pretrain", "finetune", "tasks")}
         what = self.model_dump(
             mode="json",

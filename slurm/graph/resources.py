@@ -37,7 +37,7 @@ def parse_time_limit(text: str) -> int:
     else:
         raise ValueError("a time with its unit: 72h, 90m, 1d12h, or 3-00:00:00 (days-hours:minutes:seconds), in quotes")
     if minutes == 0:
-        raise ValueError("longer than nothing")
+        raise ValueError("a time above zero")
     return math.ceil(minutes)
 
 
@@ -124,21 +124,21 @@ class Resources(Config):
     constraint: str | None = None
     """Features that nodes must have, in Slurm's syntax: `a100|h100`."""
     nodes: Count | None = None
-    """Of each stage that trains; a report has one."""
+    """Nodes of each stage that trains; a report runs on one."""
     gpus_per_node: NotNegative | None = None
-    """A stage has one process for each GPU."""
+    """GPUs of each stage on each node; a stage has one process for each."""
     processes_per_node: Count | None = None
-    """Where gpus_per_node is 0: processes of a stage on each node."""
+    """Processes of each stage on each node, where gpus_per_node is 0."""
     cpus_per_process: Count | None = None
     memory: Memory = None
     """Per node, with its unit: `64GB`."""
     time_limit: Annotated[str | None, BeforeValidator(lambda value: value and _time_limit(value))] = None
     """Per stage, with its unit: `72h`, `90m`, `3-00:00:00`. Quote it: plain YAML reads 72:00:00 as a number."""
     stop_notice_s: Annotated[int, Field(ge=30)] | None = None
-    """Seconds before the time limit at which a stage is asked (SIGUSR2) to save and stop."""
+    """Seconds before the time limit at which Slurm asks a stage (SIGUSR2) to save and stop."""
     fruitless_restarts: NotNegative | None = None
-    """How often in a row a job goes back into the queue though its last start left no new checkpoint. A stage that
-    crashed, lost its node or reached the time limit, and got further, always does."""
+    """How often in a row a job is requeued though its last start left no new checkpoint. A stage that crashed, lost
+    its node or reached the time limit is always requeued where it did leave one."""
     setup: tuple[str, ...] | None = None
     """Shell commands run on the node before the stage: `module load cuda`."""
     container: str | None = None
@@ -148,7 +148,7 @@ class Resources(Config):
     container_mounts: tuple[str, ...] | None = None
     """Folders of the node that the image sees, `FROM:TO` or `FROM:TO:ro`; the working directory must be among them."""
     python: str | None = None
-    """Interpreter that runs the stages, where it is not the one that submits them: that of the container, say."""
+    """Interpreter that runs the stages, where it is not the one that submits them: the container's, for example."""
     stage_data: dict[str, str] | None = None
     """Data folders that are copied to each node once, and read from there: `{/data/imagenet: /local/imagenet}`."""
     sbatch: Options | None = None

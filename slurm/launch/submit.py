@@ -1,4 +1,4 @@
-"""Launching a pipeline, here or on Slurm, and telling how that went."""
+"""Launching a pipeline, here or on Slurm, and printing how that went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, printable_lines
-from slurm.controller.commands import unheeded
+from slurm.controller.commands import ignored_options
 from slurm.controller.partitions import find_misfits, read_site
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile, is_job_id
@@ -111,7 +111,7 @@ def _tail(log: Path, lines: int = 6) -> str:
 def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
     """Look whether the site's partitions can ever start the stages.
 
-    Raises one UserError for all that cannot. Where Slurm is not here or does not tell, nothing is required.
+    Raises one UserError for all that cannot. Where Slurm is not here or does not answer, nothing is required.
     """
     site, asked = read_site(), allocations(file, cluster)
     fields = {work.stage: work.resources_field for work in stage_works(file)}
@@ -122,8 +122,8 @@ def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
 
 
 def _submit_there(launcher: SlurmLauncher) -> int:
-    if names := unheeded():
-        print(f"not heeded: {', '.join(names)}; what jobs are asked for is in the cluster file (--cluster)", flush=True)
+    if names := ignored_options():
+        print(f"ignored: {', '.join(names)}; the options of jobs stand in the cluster file (--cluster)", flush=True)
     for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
     if launcher.of_others:

@@ -1,4 +1,4 @@
-"""On how many nodes a stage takes the fewest GPU hours: told by what finished runs have measured, or not at all."""
+"""On how many nodes a stage takes the fewest GPU hours: known from what finished runs measured, or not at all."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _costs(
     per_epoch: int | None,
     runs: Sequence[Measured],
 ) -> list[Cost]:
-    """Return the cost on each number of nodes that runs tell of, up to the most that the cluster file names.
+    """Return the cost on each number of nodes whose speed is known, up to the most that the cluster file names.
 
     A number that a run was measured on has that run's speed; the speed of others follows from the newest run. One that
     gives a process more images than any such run had is left out: they might not fit into its memory.

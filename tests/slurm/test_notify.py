@@ -11,39 +11,39 @@ from slurm.stage.notify import notify
 from tests.slurm.bench import Bench, alive
 from tests.slurm.jobs import wait_until_empty
 
-TELL = 'echo "$MIMBENCH_STAGE $MIMBENCH_STATE $MIMBENCH_PIPELINE $MIMBENCH_FOLDER" >> told.txt; exit 3'
+TELL = 'echo "$MIMBENCH_STAGE $MIMBENCH_STATE $MIMBENCH_PIPELINE $MIMBENCH_FOLDER" >> notified.txt; exit 3'
 ONE_SEED = ["seeds=[0]", f"notify={json.dumps(TELL)}"]
 
 
-def told(bench: Bench) -> list[str]:
+def notified(bench: Bench) -> list[str]:
     """Return stage and state of each call, in the order of time."""
-    path = bench.path / "told.txt"
+    path = bench.path / "notified.txt"
     lines = [line.split(maxsplit=3) for line in path.read_text().splitlines()] if path.exists() else []
     assert {(found[2], Path(found[3])) for found in lines} <= {(bench.folder.id, bench.folder.path)}
     return [" ".join(found[:2]) for found in lines]
 
 
-def test_a_failure_and_the_end_are_told_here_and_a_command_that_fails_changes_nothing(bench: Bench) -> None:
+def test_a_failure_and_the_end_are_notified_here_and_a_command_that_fails_changes_nothing(bench: Bench) -> None:
     bench.fail("pretrain.simmim")
     assert bench.submit(*ONE_SEED).returncode == 1
-    assert told(bench) == ["pretrain.simmim failed", "report failed"]
+    assert notified(bench) == ["pretrain.simmim failed", "report failed"]
     bench.mend("pretrain.simmim")
     done = bench.submit(*ONE_SEED)
     assert done.returncode == 0, done.stdout
-    assert told(bench)[2:] == ["report completed"]
+    assert notified(bench)[2:] == ["report completed"]
     assert bench.submit(*ONE_SEED).returncode == 0
-    assert len(told(bench)) == 3, "nothing was done, so there is nothing to tell"
+    assert len(notified(bench)) == 3, "nothing was done, so there is nothing to tell"
 
 
-def test_a_failure_and_the_end_are_told_by_the_jobs_of_slurm(slurm_bench: Bench) -> None:
+def test_a_failure_and_the_end_are_notified_by_the_jobs_of_slurm(slurm_bench: Bench) -> None:
     slurm_bench.fail("pretrain.simmim")
     assert slurm_bench.submit("--cluster", "slurm.yaml", *ONE_SEED).returncode == 0
     wait_until_empty(slurm_bench)
-    assert told(slurm_bench) == ["pretrain.simmim failed", "report failed"]
+    assert notified(slurm_bench) == ["pretrain.simmim failed", "report failed"]
     slurm_bench.mend("pretrain.simmim")
     assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
     assert {*wait_until_empty(slurm_bench).values()} == {"completed"}
-    assert told(slurm_bench)[2:] == ["report completed"]
+    assert notified(slurm_bench)[2:] == ["report completed"]
 
 
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(

@@ -21,7 +21,7 @@ from slurm.graph.stages import Stage
 from slurm.launch.sbatch import preview
 from slurm.launch.submit import previews
 from slurm.plan.nodes import adviser
-from slurm.plan.plan import tell
+from slurm.plan.plan import describe_plan
 from slurm.state.folder import PipelineFolder, Places, list_pipelines
 from tests.slurm.bench import STAGES, Bench
 from tests.slurm.jobs import jobs, wait_until_empty
@@ -154,7 +154,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_counts_that_do(tmp_path: 
 
 @pytest.mark.usefixtures("study_folder")
 @pytest.mark.parametrize(
-    ("where", "asked", "told"),
+    ("where", "asked", "stated"),
     [
         ("pretrain", "smal", "pretrain.simmim.resources.profile = smal\n  rule:   one of the cluster file's profiles"),
         ("tasks", {"profile": "big"}, "tasks.digits.resources.profile = big"),
@@ -172,14 +172,14 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_counts_that_do(tmp_path: 
         ("pretrain", 3, "pretrain.simmim.resources"),
     ],
 )
-def test_what_is_asked_for_wrongly_is_told(tmp_path: Path, where: str, asked: Any, told: str) -> None:
+def test_what_is_asked_for_wrongly_is_refused(tmp_path: Path, where: str, asked: Any, stated: str) -> None:
     message = refusal(load(tmp_path), **{where: asked})
-    assert told in message
+    assert stated in message
     assert re.search(r"\n  rule:   .+\n  remedy: .+", message)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "stated"),
     [
         ("time_limit: 1h, report: cpux, profiles: {cpu: {}}", "Did you mean cpu?"),
         ("time_limit: 1h, profiles: {cpu: {time_limit: 1m}}", "profiles.cpu: 1 mistake\ntime_limit = 1m"),
@@ -188,10 +188,10 @@ def test_what_is_asked_for_wrongly_is_told(tmp_path: Path, where: str, asked: An
         ("time_limit: 1h, sbatch: {job-name: x}", "sbatch.job-name = x"),
     ],
 )
-def test_a_mistake_in_a_cluster_file_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_a_mistake_in_a_cluster_file_is_named(tmp_path: Path, text: str, stated: str) -> None:
     with pytest.raises(UserError) as caught:
         load(tmp_path, f"{{executor: slurm, {text}}}")
-    assert told in str(caught.value)
+    assert stated in str(caught.value)
 
 
 def test_a_dependency_of_the_person_is_joined_to_the_graph_s(tmp_path: Path) -> None:
@@ -204,16 +204,18 @@ def test_a_dependency_of_the_person_is_joined_to_the_graph_s(tmp_path: Path) -> 
     ):
         stage = Stage(name="c", argv=(), needs=needs, after=after, announces=True)  # type: ignore[arg-type]
         lines = preview(folder, site, [stage]).splitlines()
-        told = [found.replace("'", "") for found in lines if found.startswith("#SBATCH --dependency=")]
-        assert told == [f"#SBATCH --dependency={line}"]
+        stated = [found.replace("'", "") for found in lines if found.startswith("#SBATCH --dependency=")]
+        assert stated == [f"#SBATCH --dependency={line}"]
 
 
 @pytest.mark.usefixtures("study_folder")
 def test_every_script_is_made_from_what_its_stage_asks_for(tmp_path: Path) -> None:
     site = load(tmp_path)
     scripts = previews(check(site, tasks="small"), site, Places())
-    told = [re.findall(r"^#SBATCH --(?:partition|nodes|gpus-per-node|time|mem)=(.*)$", text, re.M) for text in scripts]
-    assert [sorted(found) for found in told] == [
+    stated = [
+        re.findall(r"^#SBATCH --(?:partition|nodes|gpus-per-node|time|mem)=(.*)$", text, re.M) for text in scripts
+    ]
+    assert [sorted(found) for found in stated] == [
         sorted(["gpu", "4", "8", "4320", "500GB"]),
         sorted(["gpu", "1", "4", "720", "500GB"]),
         sorted(["cpu", "1", "30", "4GB"]),
@@ -226,7 +228,7 @@ SITE_NODES = Site(
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "stated"),
     [
         ({}, None),
         ({"partition": "gpus"}, "partition = gpus"),
@@ -242,12 +244,12 @@ SITE_NODES = Site(
         ({"partition": "cpu", "nodes": 9, "gpus_per_node": 0, "memory": "60GB", "time_limit": "30d"}, None),
     ],
 )
-def test_what_no_partition_has_is_told(asked: dict[str, Any], told: str | None) -> None:
+def test_what_no_partition_has_is_named(asked: dict[str, Any], stated: str | None) -> None:
     start = {"time_limit": "24h", "nodes": 2, "gpus_per_node": 8, "cpus_per_process": 8, "memory": "500GB"}
     cluster = SlurmCluster.model_validate({"executor": "slurm", **start, **asked})
     found = [str(error) for error in find_misfits(SITE_NODES, {"pretrain.simmim.resources": cluster})]
-    assert len(found) == (told is not None)
-    assert told is None or told in found[0]
+    assert len(found) == (stated is not None)
+    assert stated is None or stated in found[0]
 
 
 @pytest.mark.usefixtures("study_folder")
@@ -262,7 +264,7 @@ def test_the_plan_names_the_nodes_of_the_fewest_gpu_hours_that_runs_have_shown()
     assert proposed.nodes == 1
     assert proposed.device_hours == pytest.approx((6400 + 2 * 20) / 3600)
     assert proposed.now_hours == pytest.approx((6400 + 16 * 20) / 3600)
-    assert "fewer GPU hours: pretrain.simmim.resources.nodes=1" in "\n".join(tell(found))
+    assert "fewer GPU hours: pretrain.simmim.resources.nodes=1" in "\n".join(describe_plan(found))
 
 
 @pytest.mark.usefixtures("study_folder")
@@ -291,8 +293,8 @@ TWO_PARTITIONS = """
 def asked_of_slurm(bench: Bench) -> dict[str, list[str]]:
     """Return partition, nodes and time limit of every live job, by the end of its name."""
     command = ["squeue", "--noheader", "--format=%j %P %D %l"]
-    told = subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout
-    return {line.split()[0].partition("/")[2]: line.split()[1:] for line in told.splitlines()}
+    stated = subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout
+    return {line.split()[0].partition("/")[2]: line.split()[1:] for line in stated.splitlines()}
 
 
 def test_stages_of_one_pipeline_run_in_two_partitions_and_go_on_resized(slurm_bench: Bench) -> None:
@@ -331,8 +333,8 @@ def test_a_dependency_on_a_foreign_job_holds_the_first_stages_back(slurm_bench: 
     assert slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]").returncode == 0
     job = jobs(slurm_bench)["pretrain.simmim"]["id"]
     shown = ["scontrol", "show", "job", jobs(slurm_bench)["digits.simmim.seed0"]["id"]]
-    told = subprocess.run(shown, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"Dependency=afterok:{other}(unfulfilled),afterok:{job}(unfulfilled)" in told
+    stated = subprocess.run(shown, env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"Dependency=afterok:{other}(unfulfilled),afterok:{job}(unfulfilled)" in stated
     assert slurm_bench.begun() == []
     subprocess.run(["scontrol", "release", other], env=environment, check=True)
     assert {*wait_until_empty(slurm_bench).values()} == {"completed"}
@@ -358,9 +360,9 @@ def test_a_pipeline_waits_for_another_and_for_a_job(slurm_bench: Bench) -> None:
     entry = waiting.read_manifest().entry("pretrain.simmim").job
     assert entry is not None
     shown = ["scontrol", "show", "job", entry.id]
-    told = subprocess.run(shown, env=environment, capture_output=True, text=True, check=True).stdout
+    stated = subprocess.run(shown, env=environment, capture_output=True, text=True, check=True).stdout
     live = jobs_of(folder)
-    dependency = re.search(r"Dependency=(\S+)", told)
+    dependency = re.search(r"Dependency=(\S+)", stated)
     assert dependency is not None
     waits_for = {*re.findall(r"afterok:(\w+)\(unfulfilled\)", dependency.group(1))}
     assert {job, live["pretrain.simmim"], live["report"]} <= waits_for <= {job, *live.values()}
@@ -381,14 +383,14 @@ def jobs_of(folder: PipelineFolder) -> dict[str, str]:
 
 
 def test_what_cannot_be_waited_for_is_refused(slurm_bench: Bench) -> None:
-    for cluster, after, told in (
+    for cluster, after, stated in (
         ("slurm.yaml", "999999", "a job that Slurm knows"),
         ("slurm.yaml", "pipelines/none", "the folder of a pipeline that was submitted"),
         ("local", "17", "on this machine nothing is waited for"),
     ):
         refused = slurm_bench.submit("--cluster", cluster, f"after=[{after}]")
         assert refused.returncode == 2, refused.stdout
-        assert told in refused.stdout
+        assert stated in refused.stdout
     slurm_bench.fail("pretrain.simmim")
     assert slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]").returncode == 0
     wait_until_empty(slurm_bench)
@@ -399,7 +401,7 @@ def test_what_cannot_be_waited_for_is_refused(slurm_bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "stated"),
     [
         ("pretrain.simmim.resources={partition: nowhere}", "pretrain.simmim.resources.partition = nowhere"),
         ("pretrain.simmim.resources={nodes: 4}", "what partition main has: 2 nodes"),
@@ -408,11 +410,11 @@ def test_what_cannot_be_waited_for_is_refused(slurm_bench: Bench) -> None:
     ],
 )
 def test_what_no_partition_has_is_refused_before_anything_is_submitted(
-    slurm_bench: Bench, override: str, told: str
+    slurm_bench: Bench, override: str, stated: str
 ) -> None:
     (slurm_bench.path / "slurm.yaml").write_text(TWO_PARTITIONS)
     refused = slurm_bench.submit("--cluster", "slurm.yaml", override)
     assert refused.returncode == 2, refused.stdout
-    assert told in refused.stdout
+    assert stated in refused.stdout
     assert asked_of_slurm(slurm_bench) == {}
     assert not (slurm_bench.path / "pipelines").exists()

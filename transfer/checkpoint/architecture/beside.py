@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.config_errors import worded
+from benchmarks.config_errors import first_own_error
 from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
@@ -96,7 +96,7 @@ def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -
     try:
         given = Architecture(name=name, **fields)
     except ValidationError as error:
-        if own := worded(error):
+        if own := first_own_error(error):
             raise UserError(f"{source}: {own}") from None
         rule = f"a description ({str(error).splitlines()[0]})"
         raise UserError.about(source, "(damaged)", rule, remedy) from None
