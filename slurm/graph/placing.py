@@ -54,9 +54,12 @@ def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocati
 
     Raises UserError for an unknown profile, and for fields that do not go together.
     """
-    found = {
-        found.stage: cluster.allocation(found.work.resources, found.resources_field) for found in stage_works(file)
-    }
+    by_field: dict[str, Allocation] = {}
+    found: dict[str, Allocation] = {}
+    for stage in stage_works(file):
+        if stage.field not in by_field:
+            by_field[stage.field] = cluster.allocation(stage.work.resources, stage.resources_field)
+        found[stage.stage] = by_field[stage.field]
     return {**found, REPORT: cluster.report_allocation(file.report.resources if file.report is not None else None)}
 
 
