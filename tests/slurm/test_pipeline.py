@@ -13,6 +13,7 @@ from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
 from slurm.demo import PIPELINE
 from slurm.graph.check import load_pipeline, require_encoder_files
+from slurm.graph.cluster import LocalCluster
 from slurm.graph.pipeline import PipelineFile, read_pipeline
 from slurm.graph.stages import Pipeline, expand
 from slurm.graph.starts import misfits
@@ -334,9 +335,9 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_batch_that_the_processes_of_a_stage_cannot_share_is_told_before_anything_starts() -> None:
     Path("study.yaml").write_text(yaml.safe_dump(changed(pretrain__simmim__overrides=["training.batch_size=20"])))
-    load_pipeline(Path("study.yaml"), ranks=2)
+    load_pipeline(Path("study.yaml"), cluster=LocalCluster(executor="local", processes_per_stage=2))
     with pytest.raises(UserError) as caught:
-        load_pipeline(Path("study.yaml"), ranks=3)
+        load_pipeline(Path("study.yaml"), cluster=LocalCluster(executor="local", processes_per_stage=3))
     assert "pretrain.simmim: training.batch_size = 20" in str(caught.value)
     assert "the processes of a stage on this cluster (3)" in str(caught.value)
 

@@ -124,9 +124,9 @@ def test_two_pipelines_over_two_nodes_that_share_a_run_do_it_once(slurm_bench: B
 
 def test_a_refused_job_is_reported_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:
     (slurm_bench.path / "wrong.yaml").write_text(
-        "{executor: slurm, partition: nowhere, gpus_per_node: 0, time_limit: 10m}"
+        "{executor: slurm, constraint: nothing_has_this, gpus_per_node: 0, cpus_per_process: 1, time_limit: 10m}"
     )
     refused = slurm_bench.submit("--cluster", "wrong.yaml")
     assert refused.returncode == 1
-    assert "invalid partition" in refused.stdout
+    assert "Invalid feature specification" in refused.stdout
     assert "Traceback" not in refused.stdout
