@@ -31,6 +31,7 @@ class TorchcodecVideo:
         stated = told.num_frames_from_header or 0
         if told.num_frames < stated:
             raise UnreadableVideo(f"{path}: truncated: {told.num_frames} of {stated} frames")
+        self.has_display_matrix = told.rotation is not None
         self.number_of_frames: int = told.num_frames
         self.frames_per_second = float(told.average_fps or 0)
         self.duration_seconds = float(told.duration_seconds or 0)
