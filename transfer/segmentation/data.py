@@ -18,10 +18,11 @@ from PIL import Image
 
 from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
+from benchmarks.files.pixels import upright_size
 from benchmarks.files.regular import regular
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
-MASK_MODES = ("1", "L", "P", "I", "I;16")
+MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 READERS = 16
 SHOWN = 5
 
@@ -99,7 +100,7 @@ def _check_headers(pairs: list[Pair]) -> None:
 def _header_fault(pair: Pair) -> str | None:
     try:
         with Image.open(regular(pair.image)) as image, Image.open(regular(pair.mask)) as mask:
-            (width, height), (columns, rows), mode = image.size, mask.size, mask.mode
+            (width, height), (columns, rows), mode = upright_size(image), upright_size(mask), mask.mode
     except UNREADABLE:
         return None
     if (width, height) != (columns, rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.samples.seeded import S, SeededSamples, the_one
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.engine.seeding import derive
+from benchmarks.files.pixels import upright, upright_pixels
 from benchmarks.files.regular import regular
 from transfer.segmentation.data import Pair, Scenes
 from transfer.segmentation.plan import IGNORED, Pipeline
@@ -125,7 +127,7 @@ class Scene:
 
 def read_scene(pair: Pair, num_classes: int) -> Scene:
     """Read an image and its mask whole. Raises UnusableError for damage, sizes that differ and unknown classes."""
-    image, mask = np.asarray(_open(pair.image, "RGB")), np.asarray(_open(pair.mask, None))
+    image, mask = _read(pair.image, "RGB"), _read(pair.mask, None)
     if mask.shape != image.shape[:2]:
         raise UnusableError(
             f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}"
@@ -137,10 +139,10 @@ def read_scene(pair: Pair, num_classes: int) -> Scene:
     return Scene(np.ascontiguousarray(image[..., ::-1]), labels, pair)
 
 
-def _open(path: Any, mode: str | None) -> Image.Image:
+def _read(path: Path, mode: str | None) -> np.ndarray:
+    """Return a picture of a mode, or a mask with the values that its file holds."""
     with damage_named(path), Image.open(regular(path)) as image:
-        image.load()
-        return image.convert(mode) if mode else image.copy()
+        return np.asarray(upright_pixels(image, mode) if mode else upright(image))
 
 
 def built(pipeline: Pipeline) -> Transform:

@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.files.image_source import ImageSource
+from benchmarks.files.pixels import upright_pixels
 
 Transform = Callable[[Any], Tensor]
 """Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
@@ -92,14 +93,14 @@ def _words(error: Exception) -> object:
 
 
 def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
-    """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
+    """Return an image as an upright PIL image, grey or RGB; for other channels, an array [H, W, C] as [C, H, W] float.
 
     Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
-    of another shape, and what Pillow and NumPy raise for damaged files.
+    of another shape or values of no known scale, and what Pillow and NumPy raise for damaged files.
     """
     if channels in MODES:
         with Image.open(file) as image:
-            return image.convert(MODES[channels])
+            return upright_pixels(image, MODES[channels])
     array = np.load(file, allow_pickle=False)
     if array.ndim != 3 or array.shape[2] != channels:
         raise ValueError(f"an array {list(array.shape)} where [H, W, {channels}] belongs")

@@ -60,6 +60,20 @@ def test_masks_that_do_not_fit_are_named(small_scenes: Path, mask: Image.Image, 
     assert f"data = {small_scenes / MASK}: {fault}" in str(caught.value), "line breaks would be shown as escapes"
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+def test_a_mask_has_the_size_of_its_upright_image(small_scenes: Path, suffix: str) -> None:
+    image, exif = (small_scenes / IMAGE).with_suffix(f".{suffix}"), Image.Exif()
+    exif[0x0112] = 6
+    (small_scenes / IMAGE).unlink()
+    Image.new("RGB", (48, 32)).save(image, exif=exif)
+    Image.new("L", (32, 48), 1).save(small_scenes / MASK)
+    pair = found(small_scenes).train[3]
+    assert read_scene(pair, 11).image.shape == (48, 32, 3)
+    Image.new("L", (48, 32), 1).save(small_scenes / MASK)
+    with pytest.raises(UserError, match=rf"48x32, but 0003\.{suffix} is 32x48"):
+        found(small_scenes)
+
+
 def test_two_images_of_one_name_are_refused(small_scenes: Path) -> None:
     Image.new("RGB", (64, 64)).save((small_scenes / IMAGE).with_suffix(".jpg"))
     with pytest.raises(UserError, match="one file of a name"):
