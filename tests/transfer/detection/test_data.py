@@ -13,7 +13,7 @@ import pytest
 from benchmarks.errors import UserError
 from tests.transfer.detection.coco import RECTANGLE, SmallCoco, annotation, places
 from transfer.detection.data.coco import Category, read_coco
-from transfer.detection.data.coco_file import _run_lengths
+from transfer.detection.data.coco_file import run_lengths
 from transfer.detection.data.outlines import drawn
 
 Told = dict[str, Any]
@@ -57,7 +57,7 @@ def test_training_takes_images_with_objects_and_tests_take_all(small_coco: Small
     assert (found.has_masks, found.notes) == (True, ())
 
 
-def test_compressed_run_lengths_are_pycocotools_own() -> None:
+def test_compressedrun_lengths_are_pycocotools_own() -> None:
     from pycocotools import mask
 
     draw = np.random.RandomState(0)
@@ -66,7 +66,7 @@ def test_compressed_run_lengths_are_pycocotools_own() -> None:
         values = pixels.ravel(order="F")
         edges = np.flatnonzero(np.diff(values, prepend=0))
         told = mask.encode(pixels)["counts"].decode()
-        assert _run_lengths(told) == np.diff([0, *edges, values.size]).tolist()
+        assert run_lengths(told) == np.diff([0, *edges, values.size]).tolist()
 
 
 def test_the_fingerprint_covers_images_and_annotations(small_coco: SmallCoco) -> None:

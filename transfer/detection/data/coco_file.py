@@ -162,13 +162,13 @@ def _segmentation_fault(outline: Any) -> str | None:
         return f"segmentation.size {size!r:.40} is not [height, width]"
     if not isinstance(counts, array | str):
         return f"segmentation.counts {counts!r:.40} are no run lengths"
-    runs = _run_lengths(counts) if isinstance(counts, str) else counts
+    runs = run_lengths(counts) if isinstance(counts, str) else counts
     if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         return f"segmentation.counts have {sum(runs)} pixels, size is {size}"
     return None
 
 
-def _run_lengths(counts: str) -> list[int]:
+def run_lengths(counts: str) -> list[int]:
     """Return the run lengths of compressed ones: pycocotools draws whatever lies in memory for runs that are missing.
 
     Numbers of 5 bits a character, from "0", whose sixth bit says that another one follows; the last one's fifth bit is
