@@ -76,12 +76,16 @@ def _eight_bits(image: Image.Image, file_format: str | None) -> np.ndarray:
     import numpy as np
 
     values = np.asarray(image)
+    found: np.ndarray
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in OF_16_BITS):
-        return ((values.astype(np.int64) + 128) // 257).astype(np.uint8)
+        found = (values.astype(np.int64) + 128) // 257
+        return found.astype(np.uint8)
     low, high = values.min(), values.max()
     if image.mode == "F" and low >= 0 and high <= 1:
-        return np.rint(values * 255).astype(np.uint8)
+        found = np.rint(values * 255)
+        return found.astype(np.uint8)
     if low >= 0 and high <= 255:  # not so where a value is NaN
-        return np.rint(values).astype(np.uint8)
+        found = np.rint(values)
+        return found.astype(np.uint8)
     kind, scales = ("floating point", "0 to 1 or 0 to 255") if image.mode == "F" else ("32-bit values", "0 to 255")
     raise ValueError(f"{kind} from {low:g} to {high:g}, where only {scales} has a known white")

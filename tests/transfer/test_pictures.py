@@ -16,6 +16,7 @@ from benchmarks.files.image_source import ImageFiles
 from pretrain.method.palette import draw_pixels
 from tests.libraries import library
 from transfer.segmentation.data import Pair
+from transfer.segmentation.masks import MaskValues
 from transfer.segmentation.samples import read_scene
 
 library("pycocotools", "pycocotools")
@@ -40,7 +41,7 @@ def _classified(path: Path, size: tuple[int, int]) -> np.ndarray:  # noqa: ARG00
 def _segmented(path: Path, size: tuple[int, int]) -> np.ndarray:
     mask = path.with_name("mask.png")
     Image.new("L", size[::-1], 1).save(mask)
-    return read_scene(Pair(path, mask), 1).image[..., ::-1]
+    return read_scene(Pair(path, mask), MaskValues(("one",), first=1, ignored=0)).image[..., ::-1]
 
 
 def _detected(path: Path, size: tuple[int, int]) -> np.ndarray:

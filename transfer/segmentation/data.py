@@ -21,6 +21,7 @@ from benchmarks.errors import UserError
 from benchmarks.files.pixels import upright_size
 from benchmarks.files.regular import regular
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
+from transfer.segmentation.masks import MaskValues
 
 MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 READERS = 16
@@ -42,13 +43,16 @@ class Scenes:
     root: Path
     train: list[Pair]
     test: list[Pair]
-    classes: tuple[str, ...]
-    """Names of the mask values 1, 2, ..."""
+    values: MaskValues
     fingerprint: Fingerprint
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.values.classes
 
-def read_scenes(root: Path, train_split: str, test_split: str, num_classes: int) -> Scenes:
-    """Find and pair both splits below `root`.
+
+def read_scenes(root: Path, train_split: str, test_split: str, values: MaskValues, own: bool = False) -> Scenes:
+    """Find and pair both splits below `root`. `own`: the recipe and not the task says what masks hold.
 
     Raises UserError, naming files, for an image without a mask, a mask without an image, a mask of another size than
     its image or of several channels. Files whose header cannot be read are left to the loader, which counts them.
@@ -57,8 +61,8 @@ def read_scenes(root: Path, train_split: str, test_split: str, num_classes: int)
     pairs = train + test
     _check_headers(pairs)
     files = [pair.image for pair in pairs] + [pair.mask for pair in pairs]
-    mark = dataclasses.replace(fingerprint(root, files), images=len(pairs))
-    return Scenes(root, train, test, class_names(root, num_classes), mark)
+    found = fingerprint(root, files, parts={"mask values": values.sha256} if own else {})
+    return Scenes(root, train, test, values, dataclasses.replace(found, images=len(pairs)))
 
 
 def read_split(root: Path, split: str) -> list[Pair]:

@@ -48,7 +48,7 @@ def are_corners(file: CocoFile, images: Mapping[int, Row]) -> bool:
     def lies_inside(row: Row) -> bool:
         (left, top, right, bottom), image = row["bbox"], images[row["image_id"]]
         across = -ROUNDING_PX <= left < right <= image["width"] + ROUNDING_PX
-        return across and -ROUNDING_PX <= top < bottom <= image["height"] + ROUNDING_PX
+        return bool(across and -ROUNDING_PX <= top < bottom <= image["height"] + ROUNDING_PX)
 
     return all(map(lies_inside, file.annotations))
 

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -156,7 +156,7 @@ class PyavVideo:
 def _picture(frame: av.VideoFrame) -> np.ndarray:
     """Return a frame [H, W, C] uint8 RGB, turned and mirrored as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24", threads=1)  # else every frame starts as many as there are CPUs
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     return picture if matrix is None else upright(picture, np.frombuffer(matrix, np.int32).reshape(3, 3))
 
 
