@@ -1,4 +1,4 @@
-"""Videos of moving digits: deterministic frames, and one frame does not tell the motion."""
+"""Videos of moving digits: deterministic frames, and one frame does not show the motion."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_motions_go_where_they_say() -> None:
 
 
 @pytest.mark.parametrize("time", [0, 5, 11])
-def test_one_frame_does_not_tell_the_motion(written: Path, time: int) -> None:
+def test_one_frame_does_not_show_the_motion(written: Path, time: int) -> None:
     def split(name: str) -> tuple[np.ndarray, list[str]]:
         paths = sorted((written / name).rglob("*.mp4"))
         return np.stack([decoded(path)[time].mean(2).ravel() / 255 for path in paths]), [p.parent.name for p in paths]

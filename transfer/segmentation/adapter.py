@@ -46,7 +46,7 @@ class SegmentationAdapter:
 
 
 def _unloadable() -> list[str]:
-    """Return what OpenCV, on which mmcv stands, finds no library for: it is told only by loading it."""
+    """Return what OpenCV, which mmcv needs, lacks of system libraries; only importing it shows that."""
     try:
         importlib.import_module("cv2")
     except ImportError as error:

@@ -17,12 +17,12 @@ from benchmarks.files.image_source import ImageSource
 from benchmarks.files.pixels import upright_pixels
 
 Transform = Callable[[Any], Tensor]
-"""Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
+"""Makes a tensor of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
 MODES = {1: "L", 3: "RGB"}
 
 
 class Sample(NamedTuple):
-    """One image [C, H, W] float, its class (0 without labels), and the images that failed on the way to it."""
+    """One image [C, H, W] float (None: unreadable), its class (0 without labels), and the unreadable files met."""
 
     image: Tensor | None
     label: int
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files met, positions [B] of the samples."""
+    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files, positions [B] int64 of the samples."""
 
     images: Tensor
     labels: Tensor
@@ -55,7 +55,7 @@ def collate(samples: list[tuple[int, Sample]]) -> Batch:
 
 
 class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
-    """Images of a source. With `replace`, an unreadable one gives the next readable one; without, no image."""
+    """Images of a source. With `replace`, the next readable image stands in for an unreadable one; without, none."""
 
     collate = staticmethod(collate)
 
@@ -95,8 +95,8 @@ def _words(error: Exception) -> object:
 def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
     """Return an image as an upright PIL image, grey or RGB; for other channels, an array [H, W, C] as [C, H, W] float.
 
-    Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
-    of another shape or values of no known scale, and what Pillow and NumPy raise for damaged files.
+    Whole numbers in an array are divided by the largest of their type, to 0 to 1. Raises ValueError for an array
+    of another shape or a picture whose values have no known scale, and what Pillow and NumPy raise for damaged files.
     """
     if channels in MODES:
         with Image.open(file) as image:

@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco_masks
 
 from benchmarks.errors import UserError
-from tests.transfer.detection.coco import SmallCoco, Told, annotation
+from tests.transfer.detection.coco import Document, SmallCoco, annotation
 from transfer.detection.average_precision import average_precision
 from transfer.detection.average_precision import pycocotools as pycocotools_scores
 from transfer.detection.data.coco import read_coco
@@ -20,16 +20,16 @@ from transfer.detection.data.samples import Detections, read_view
 WIDTH, HEIGHT = 80, 60
 
 
-def every_box(how: Callable[[list[float]], list[float]]) -> Callable[[Told], None]:
-    def change(told: Told) -> None:
-        for row in told["annotations"]:
+def every_box(how: Callable[[list[float]], list[float]]) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        for row in document["annotations"]:
             row["bbox"] = how(row["bbox"])
 
     return change
 
 
-def without_masks(told: Told) -> None:
-    for row in told["annotations"]:
+def without_masks(document: Document) -> None:
+    for row in document["annotations"]:
         row.update(segmentation=[], iscrowd=0, area=row["bbox"][2] * row["bbox"][3])
 
 
@@ -41,24 +41,24 @@ def as_corners(box: list[float]) -> list[float]:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
-def moved(told: Told) -> None:
-    for row in told["annotations"]:
+def moved(document: Document) -> None:
+    for row in document["annotations"]:
         row["bbox"] = [row["bbox"][0] / 8, row["bbox"][1] / 8, 5, 5]
 
 
-def shares_in_polygons(told: Told) -> None:
-    for row in told["annotations"]:
+def shares_in_polygons(document: Document) -> None:
+    for row in document["annotations"]:
         row["segmentation"] = [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2, 0.1, 0.2]]
 
 
-def small_corners(told: Told) -> None:
+def small_corners(document: Document) -> None:
     """All of them also lie on the image as sizes; the area tells what was meant."""
-    without_masks(told)
-    for number, row in enumerate(told["annotations"]):
+    without_masks(document)
+    for number, row in enumerate(document["annotations"]):
         row.update(bbox=[5 + number, 5, 25, 20], area=(20 - number) * 15)
 
 
-WHOLE_FILES: dict[str, tuple[tuple[Callable[[Told], Any], ...], str, str]] = {
+WHOLE_FILES: dict[str, tuple[tuple[Callable[[Document], Any], ...], str, str]] = {
     "boxes from 0 to 1": (
         (every_box(as_shares),),
         "annotation 1: bbox [0.13125, 0.16666666666666666, 0.375, 0.3333333333333333]",
@@ -100,18 +100,18 @@ def test_a_file_of_another_unit_or_form_is_refused(small_coco: SmallCoco, what: 
         file = small_coco.change(split, change)
     with pytest.raises(UserError) as caught:
         read_coco(small_coco.data)
-    told = str(caught.value)
-    assert told.startswith(f"{file} = ")
-    assert fault in told
-    assert f"\n  rule:   {rule}" in told
-    assert "\n  remedy: " in told
+    message = str(caught.value)
+    assert message.startswith(f"{file} = ")
+    assert fault in message
+    assert f"\n  rule:   {rule}" in message
+    assert "\n  remedy: " in message
 
 
 def test_the_remedy_says_that_boxes_look_like_corners(small_coco: SmallCoco) -> None:
     small_coco.change("train", every_box(as_corners))
     with pytest.raises(UserError, match=r"read as corners .* all boxes lie on their images"):
         read_coco(small_coco.data)
-    small_coco.change("train", lambda told: told["annotations"][0].update(bbox=[30, 20, 10, 60]))
+    small_coco.change("train", lambda document: document["annotations"][0].update(bbox=[30, 20, 10, 60]))
     with pytest.raises(UserError) as caught:
         read_coco(small_coco.data)
     assert "corners" not in str(caught.value)
@@ -124,7 +124,7 @@ def test_boxes_below_a_pixel_are_counted_and_scored(small_coco: SmallCoco) -> No
         annotation(11, 31, 7, [5, 5, 1, 1], [], 1),
     ]
     for split in ("train", "test"):
-        small_coco.change(split, lambda told: (without_masks(told), told["annotations"].extend(thin)))
+        small_coco.change(split, lambda document: (without_masks(document), document["annotations"].extend(thin)))
     found = read_coco(small_coco.data)
     words = (
         "2 boxes are less than 1 px wide or high: not trained on, but scored: "
@@ -149,7 +149,7 @@ def test_boxes_below_a_pixel_are_counted_and_scored(small_coco: SmallCoco) -> No
 
 
 def test_a_single_box_that_contradicts_its_mask_is_named_and_kept(small_coco: SmallCoco) -> None:
-    small_coco.change("train", lambda told: told["annotations"][2].update(bbox=[1, 1, 13, 15]))
+    small_coco.change("train", lambda document: document["annotations"][2].update(bbox=[1, 1, 13, 15]))
     found = read_coco(small_coco.data)
     assert found.notes == (
         "instances_train.json: 1 boxes contradict their objects: kept as they are: "
@@ -161,12 +161,12 @@ def test_a_single_box_that_contradicts_its_mask_is_named_and_kept(small_coco: Sm
 @pytest.mark.parametrize("box", [[9, 8.5, 33, 23], [10.5, 10, 60, 20]])
 def test_boxes_that_are_a_little_larger_are_no_doubt(small_coco: SmallCoco, box: list[float]) -> None:
     """Half hidden objects have boxes beyond what is seen of them; half of the box is still their own."""
-    small_coco.change("train", lambda told: told["annotations"][0].update(bbox=box))
+    small_coco.change("train", lambda document: document["annotations"][0].update(bbox=box))
     assert read_coco(small_coco.data).notes == ()
 
 
 def test_two_entries_for_one_image_are_named(small_coco: SmallCoco) -> None:
-    small_coco.change("train", lambda told: told["images"][1].update(file_name="1.png"))
+    small_coco.change("train", lambda document: document["images"][1].update(file_name="1.png"))
     (note,) = read_coco(small_coco.data).notes
     assert note == (
         "instances_train.json: 1 images have the file of another one, each with objects of its own: 1.png (2 times)"
@@ -175,7 +175,7 @@ def test_two_entries_for_one_image_are_named(small_coco: SmallCoco) -> None:
 
 def test_many_doubts_are_counted(small_coco: SmallCoco) -> None:
     thin = [annotation(number, 31, 7, [5, 5, 0.5, 20], [], 10) for number in range(10, 22)]
-    small_coco.change("train", lambda told: told["annotations"].extend(thin))
+    small_coco.change("train", lambda document: document["annotations"].extend(thin))
     note = read_coco(small_coco.data).notes[0]
     assert note.startswith("instances_train.json: 12 boxes are less than 1 px")
     assert note.endswith("; and 9 more")
