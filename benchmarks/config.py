@@ -11,15 +11,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files.json_files import path_from
 from benchmarks.files.yaml_files import parse_yaml, read_yaml, to_yaml
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A whole number that a float holds exactly."""
+Amount = Annotated[float, Field(ge=0, le=1e24)]
 RECIPES = Path(__file__).resolve().parent / "recipes"
+
+
+def _as_a_path(text: str) -> str:
+    path_from(text)
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_as_a_path)]
+"""A path as text, which a file system can have."""
 
 
 class Config(BaseModel):
@@ -33,13 +46,15 @@ class Config(BaseModel):
     )
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that say *what* is done, without those marked `placement()`."""
+        """Return the fields that say *what* is done: without those marked `placement()`, and without those marked
+        `later()` that have their default value."""
         found = {}
         for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("placement"):
+            extra, value = field.json_schema_extra, getattr(self, name)
+            marks = extra if isinstance(extra, dict) else {}
+            if marks.get("placement") or (marks.get("later") and value == field.default):
                 continue
-            found[name] = _identity(getattr(self, name))
+            found[name] = _identity(value)
         return found
 
     def identity_digest(self) -> str:
@@ -73,6 +88,14 @@ def _identity(value: Any) -> Any:
 def placement(default: Any, **kwargs: Any) -> Any:
     """Declare a field that says where or how to run (folder, workers, device), not what: it is left out of digests."""
     return Field(default=default, json_schema_extra={"placement": True}, **kwargs)
+
+
+def later(default: Any, **kwargs: Any) -> Any:
+    """Declare a field that came after runs were made: digests leave its default out, so that those runs keep their ids.
+
+    The default must be what was done before the field was there.
+    """
+    return Field(default=default, json_schema_extra={"later": True}, **kwargs)
 
 
 def kind_or(default: str) -> Discriminator:

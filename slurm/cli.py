@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -114,11 +114,14 @@ def _submit(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import load_cluster
+    from slurm.graph.starts import misfits
     from slurm.launch.submit import previews, submit
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
     require_encoder_files(file)
+    for said in misfits(file):
+        print(f"warning: {said}", file=sys.stderr)
     places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
@@ -141,7 +144,7 @@ def _resume(argv: list[str]) -> int:
     manifest = folder.read_manifest()
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()
-    os.chdir(manifest.workdir)
+    manifest.enter_workdir()
     file = load_pipeline(path, ranks=cluster.ranks_per_stage)
     require_encoder_files(file)
     return submit(file, cluster, manifest.places)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue.tasks import find_task
+from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
 from pretrain.recipe import PretrainRecipe
-from slurm.graph.pipeline import PipelineFile, Source, Work, read_pipeline
+from slurm.graph.pipeline import Measurement, PipelineFile, Source, Work, read_pipeline
+from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import without_sweeps
 from transfer.adapter import adapter_for
 from transfer.sources.references import SCHEMES, resolve, scheme_of
@@ -37,7 +40,7 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     for name, pretrain in file.pretrain.items():
         yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
     for name, finetune in file.finetune.items():
-        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks)
+        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks, finetune.encoder)
         if finetune.encoder.from_ in sweeps:
             rule = "one encoder: this is a sweep, which has several"
             members = [f"pretrain.{member}" for member in file.pretrain]
@@ -49,7 +52,7 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
     for name, work in file.tasks.items():
-        yield from _work_mistakes(f"tasks.{name}", work, file.task(name), ranks)
+        yield from _task_mistakes(file, name, work, ranks)
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
@@ -57,10 +60,24 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
 
 
-def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
+def _task_mistakes(file: PipelineFile, name: str, work: Measurement, ranks: int) -> Iterator[str]:
+    """Look at every recipe by which an entry of `tasks` trains encoders, and at the encoders that it names."""
+    for pattern in work.encoders or ():
+        if not fnmatch.filter(file.encoders, pattern):
+            rule = "an encoder of this file, or a pattern that finds one"
+            yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
+    task = file.task(name)
+    starts: dict[str, Source | None] = {}
+    if task in TASKS:
+        starts = {recipe_name(work, task, source): source for source in file.encoders_of(name).values()}
+    found = [list(_work_mistakes(f"tasks.{name}", work, task, ranks, start)) for start in starts.values() or [None]]
+    yield from dict.fromkeys(itertools.chain.from_iterable(found))
+
+
+def _work_mistakes(field: str, work: Work, task: str | None, ranks: int, source: Source | None = None) -> Iterator[str]:
     """Load the recipe with its overrides, as the stage will; check its data folder and its batch size."""
     try:
-        recipe: Any = load_work(work, task).config
+        recipe: Any = load_work(work, task, source).config
     except UserError as error:
         yield f"{field}: {error}"
         return
@@ -75,13 +92,17 @@ def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iter
         yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
 
 
-def load_work(work: Work, task: str | None) -> Recipe[Any]:
-    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining."""
+def load_work(work: Work, task: str | None, source: Source | None = None) -> Recipe[Any]:
+    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining.
+
+    Where no recipe is named, that depends on the encoder it starts from; None: one that was trained before.
+    """
     if task is None:
         assert work.recipe is not None
         return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides)
     found = find_task(task)
-    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides)
+    name = (work.recipe or found.recipe) if source is None else recipe_name(work, task, source)
+    return load_recipe(adapter_for(found).recipe, "transfer", name, work.all_overrides)
 
 
 def require_encoder_files(file: PipelineFile) -> None:

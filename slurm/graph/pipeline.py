@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,6 +102,8 @@ class Measurement(Work):
 
     task: str | None = None
     """The task's name in the catalogue, where the entry has another: a task with two recipes has two entries."""
+    encoders: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """The encoders that are measured by this entry: names, or patterns such as `*-encoder=swinv2_*`; null: all."""
 
 
 class PipelineFile(Config):
@@ -129,6 +132,13 @@ class PipelineFile(Config):
     def task(self, name: str) -> str:
         """Return what an entry of `tasks` is called in the catalogue."""
         return self.tasks[name].task or name
+
+    def encoders_of(self, task: str) -> dict[str, Source]:
+        """Return the encoders that an entry of `tasks` measures, by name."""
+        patterns = self.tasks[task].encoders
+        if patterns is None:
+            return self.encoders
+        return {name: each for name, each in self.encoders.items() if any(fnmatchcase(name, one) for one in patterns)}
 
     def export_epochs(self, pretraining: str) -> list[int]:
         """Return after which epochs a pretraining's encoder is wanted, besides at its end."""

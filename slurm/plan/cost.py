@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.encoders import Architecture, find_architecture
 from slurm.graph.check import load_work
@@ -83,8 +82,8 @@ def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs:
     measured = speed.measured if speed is not None else None
     memory = None
     if measured is not None:
-        theirs: Any = measured.record.recipe.resolved["training"]
-        if training.recipe.training.batch_size * measured.record.processes == theirs["batch_size"] * training.processes:
+        batch_size = measured.trained_with("batch_size") or 0
+        if training.recipe.training.batch_size * measured.record.processes == batch_size * training.processes:
             memory = measured.record.peak_memory_mb
     return Forecast(
         processes=training.processes,
@@ -104,12 +103,12 @@ def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]
     works += [
         (f"{name}.{label}.seed{seed}", file.task(name), work, source)
         for name, work in file.tasks.items()
-        for label, source in file.encoders.items()
+        for label, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     trainings = []
     for stage, kind, work, source in works:
-        recipe = load_work(work, None if source is None else kind)
+        recipe = load_work(work, None if source is None else kind, source)
         if getattr(recipe.config, "training", None) is not None:
             encoder = None if source is None else _encoder(file, source)
             trainings.append((stage, Training(kind, recipe.config, recipe.name, encoder, processes)))

@@ -14,6 +14,7 @@ from benchmarks.tables import aligned
 from slurm.graph.cluster import Cluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline, Stage
+from slurm.graph.starts import misfits
 from slurm.plan.cost import Forecast, forecasts, makespan_s
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import announced_run, is_completed
@@ -72,6 +73,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     yield ""
     yield from _sums(plan, hours)
     yield from _sources(plan)
+    yield from (f"warning: {said}" for said in misfits(plan.file))
     yield "\ncommands:"
     yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in plan.rest)
 

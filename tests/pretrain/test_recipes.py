@@ -93,3 +93,16 @@ def test_the_sizes_of_swinv2_and_their_schedules() -> None:
         steps, schedule = recipe.training.steps, recipe.training.schedule
         assert steps is not None
         assert getattr(schedule, "milestone_steps") == (steps * 7 // 8,)  # noqa: B009 (one of several schedules)
+
+
+def test_each_size_of_swinv2_is_fine_tuned_by_its_own_recipe_and_the_giant_is_the_one_that_is_published() -> None:
+    """MODELHUB.md: 49M, 87M, 195M, 655M, 1.06B parameters."""
+    file = without_sweeps(read_pipeline(PIPELINES / "simmim_swinv2_sizes.yaml"))
+    measured = {task: sorted(file.encoders_of(task)) for task in file.tasks}
+    assert sorted(name for names in measured.values() for name in names) == sorted(file.encoders)
+    assert {task.removeprefix("imagenet1k_") for task in measured} == {"small", "base", "large", "huge", "giant"}
+    for task, names in measured.items():
+        size = task.removeprefix("imagenet1k_")
+        assert len(names) == 3
+        assert all(f"swinv2_{size}_" in name for name in names)
+        assert f"swinv2_{size}_" in str(file.tasks[task].recipe)

@@ -15,6 +15,7 @@ from slurm.demo import PIPELINE
 from slurm.graph.check import load_pipeline, require_encoder_files
 from slurm.graph.pipeline import PipelineFile, read_pipeline
 from slurm.graph.stages import Pipeline, expand
+from slurm.graph.starts import misfits
 
 STUDY: dict[str, Any] = {
     "name": "study",
@@ -239,7 +240,7 @@ def test_an_encoder_file_that_is_none_is_told_before_anything_starts() -> None:
 def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:
     study = changed(tasks=["digits"])
     Path("data/digits").mkdir()  # where that recipe looks
-    argv = graph(study).stage("digits.scratch.seed0").argv
+    argv = graph(study).stage("digits.simmim.seed0").argv
     assert argv[argv.index("--recipe") + 1] == "digits_finetune"
 
 
@@ -343,3 +344,36 @@ def test_a_batch_that_the_processes_of_a_stage_cannot_share_is_told_before_anyth
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(UserError, match="a pipeline file that exists"):
         load_pipeline(Path("none.yaml"))
+
+
+def test_random_weights_are_trained_by_their_own_recipe_and_others_by_the_tasks() -> None:
+    stages = graph(changed(tasks={"digits": {"data": "data"}})).stages
+    recipes = {each.name: each.argv[each.argv.index("--recipe") + 1] for each in stages if "--recipe" in each.argv}
+    assert recipes["digits.scratch.seed0"] == recipes["finetune.supervised"] == "digits_supervised"
+    assert recipes["digits.simmim.seed0"] == "digits_finetune"
+
+
+def test_a_recipe_for_other_encoders_is_told_before_anything_starts() -> None:
+    said = list(misfits(load(STUDY)))
+    assert [line.partition(": ")[0] for line in said] == ["digits.scratch"]
+    assert "will be trained by a fine-tuning recipe (digits_finetune)" in said[0]
+    assert "its own is digits_supervised" in said[0]
+    assert list(misfits(load(changed(tasks={"digits": {"data": "data"}})))) == []
+
+
+def test_an_entry_of_tasks_measures_the_encoders_that_it_names() -> None:
+    study = changed(
+        tasks={
+            "all": {"task": "digits", "data": "data"},
+            "some": {"task": "digits", "data": "data", "encoders": ["s*", "chained"]},
+        }
+    )
+    names = {stage.name for stage in graph(study).stages}
+    assert {f"some.{name}.seed0" for name in ("simmim", "scratch", "chained")} <= names
+    study["tasks"]["some"]["encoders"] = ["sim*"]
+    names = {stage.name for stage in graph(study).stages}
+    assert "some.simmim.seed0" in names
+    assert "some.scratch.seed0" not in names
+    study["tasks"]["some"]["encoders"] = ["simim"]
+    assert "an encoder of this file, or a pattern that finds one" in refusal(study)
+    assert "Did you mean simmim?" in refusal(study)

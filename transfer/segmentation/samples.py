@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.samples.seeded import S, SeededSamples, the_one
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.engine.seeding import derive
+from benchmarks.files.pictures import open_picture
 from benchmarks.files.pixels import upright, upright_pixels
 from benchmarks.files.regular import regular
 from transfer.segmentation.data import Pair, Scenes
@@ -148,7 +148,7 @@ def read_scene(pair: Pair, values: MaskValues) -> Scene:
 
 def _read(path: Path, mode: str | None) -> np.ndarray:
     """Return a picture of a mode, or a mask with the values that its file holds."""
-    with damage_named(path), Image.open(regular(path)) as image:
+    with damage_named(path), open_picture(regular(path)) as image:
         return np.asarray(upright_pixels(image, mode) if mode else upright(image))
 
 
