@@ -23,7 +23,10 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
 class Config(BaseModel):
-    """Base of every recipe and record: frozen, unknown keys refused, NaN and infinity refused."""
+    """Base of every recipe and record: frozen; refuses unknown keys, NaN and infinity.
+
+    The string below a field is its meaning in error messages.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -73,7 +76,7 @@ def placement(default: Any, **kwargs: Any) -> Any:
 
 
 def kind_or(default: str) -> Discriminator:
-    """Return what tells the members of a union apart: their field `kind`, or `default` where it is not given.
+    """Return what distinguishes the members of a union: their field `kind`, or `default` where it is not given.
 
     The members are `Annotated[Member, Tag("its kind")]`, and each has a field `kind` with that text as its default.
     """
@@ -146,7 +149,7 @@ def schema_for(schema: type[C] | Family[C], data: Mapping[str, Any]) -> type[C]:
 
 
 def find_recipe(folder: str, source: str) -> Path:
-    """Return the file of a recipe given by name or by path."""
+    """Return the file of a recipe given by name or by path. Raises UserError where there is none."""
     path = Path(source)
     if path.suffix in {".yaml", ".yml"} or "/" in source:
         if path.is_file():
@@ -160,11 +163,15 @@ def find_recipe(folder: str, source: str) -> Path:
 
 
 def recipe_names(folder: str) -> list[str]:
+    """Return the names of the recipes in `recipes/<folder>/`, sorted."""
     return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
 
 
 def validate(schema: type[C], data: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> C:
-    """Check `data` against `schema` as JSON, so that YAML lists become tuples and nothing is coerced silently."""
+    """Check `data` against `schema` as JSON, so that YAML lists become tuples and nothing is coerced silently.
+
+    Raises one UserError that names every mistake; `where` says in it what was checked.
+    """
     try:
         return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Which of the processes of one run this is, as its launcher says; `benchmarks.engine.processes.exchange` joins them.
+"""Which of a run's processes this one is, as its launcher says; `benchmarks.engine.processes.exchange` joins them.
 
 The environment variables are those of torchrun, so that it can launch a verb too.
 """
@@ -26,12 +26,12 @@ def local_rank() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process writes and speaks for the run."""
+    """Tell whether this process writes the run's files and prints its messages."""
     return rank() == 0
 
 
 def share(batch_size: int) -> slice:
-    """Return this rank's part of a global batch."""
+    """Return this rank's rows of a global batch."""
     size = batch_size // world_size()
     return slice(rank() * size, (rank() + 1) * size)
 

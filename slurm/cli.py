@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import require_word
-from benchmarks.files.atomic import denials_told
+from benchmarks.files.atomic import denials_reported
 from slurm.state.folder import Places, find_pipeline
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
@@ -32,7 +32,7 @@ examples:
   mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml --dry-run
   mimbench pipeline status digits-demo
 
-`mimbench pipeline COMMAND --help` teaches one command.
+`mimbench pipeline COMMAND --help` explains one command.
 """
 
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE, end="")
         return 0 if argv else 2
     require_word("command", argv[0], COMMANDS, "a command of `mimbench pipeline`")
-    with denials_told():  # what another person launched may be closed to us, here or there
+    with denials_reported():  # we may not read all files of a pipeline that another person launched
         return COMMANDS[argv[0]](list(argv[1:]))
 
 
@@ -86,7 +86,7 @@ def _plan(argv: list[str]) -> int:
     from slurm.graph.cluster import load_cluster
     from slurm.launch.submit import graph
     from slurm.plan.picture import draw, mermaid
-    from slurm.plan.plan import make_plan, tell
+    from slurm.plan.plan import describe_plan, make_plan
 
     cluster = load_cluster(arguments.cluster)
     file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
@@ -95,7 +95,7 @@ def _plan(argv: list[str]) -> int:
     )
     if arguments.picture is not None:
         draw(plan, arguments.picture)
-    for line in [mermaid(plan)] if arguments.mermaid else tell(plan):
+    for line in [mermaid(plan)] if arguments.mermaid else describe_plan(plan):
         print(line)
     return 0
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[NodeReport], str]:
-    """Run the job; return what each node wrote, and Slurm's last word where the job did not end well."""
+    """Run the job; return what each node wrote, and the last state in which Slurm showed the job."""
     make_folder(folder.path)
     code, answers, logs = take_snapshot(folder.path), folder.path / f"answers-{time.time_ns()}", folder.logs("check")
     make_folder(answers)
@@ -74,7 +74,7 @@ def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[Node
 
 
 def _wait(job: str) -> str:
-    """Wait until the job has left the queue, telling how it stands whenever that changes; return its last state."""
+    """Wait until the job has left the queue, printing its state whenever that changes; return its last state."""
     last = ""
     while (found := find_job(job)) is not None and found.entry.state not in ENDED:
         reason = f" ({found.entry.reason})" if found.entry.reason != "None" else ""
@@ -85,7 +85,7 @@ def _wait(job: str) -> str:
 
 
 def _read_answers(answers: Path, nodes: int) -> list[NodeReport]:
-    """Return the nodes' answers, giving a shared file system time to show them."""
+    """Return the nodes' reports; those that a shared file system shows late are waited for."""
 
     def found() -> list[NodeReport]:
         return [report for path in sorted(answers.glob("*.json")) if (report := read_as(NodeReport, path))]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `mimbench ARGUMENTS` in this process: for what it says, not for how a process starts and ends."""
+    """Run `mimbench ARGUMENTS` in this process, to test what it prints and not how a process starts and ends."""
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:

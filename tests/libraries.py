@@ -1,4 +1,4 @@
-"""Other people's libraries as witnesses."""
+"""Libraries of others, to whose results ours are compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def library(module: str, package: str) -> Any:
-    """Import a witness. Skips, with the reason, where it cannot be imported; in CI, which installs it, that fails."""
+    """Import such a library. Skips, with the reason, where that fails; in CI, which installs it, the test fails."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

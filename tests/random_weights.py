@@ -1,4 +1,4 @@
-"""Random weights for models that are compared."""
+"""Random weights for models whose results are compared."""
 
 from __future__ import annotations
 

@@ -38,13 +38,13 @@ def last_checkpoint(folder: Path) -> Checkpoint:
 
 
 def numbers_of(folder: Path) -> list[dict[str, Any]]:
-    """Return metrics.jsonl without the fields that tell time."""
+    """Return the lines of metrics.jsonl without the fields that measure time."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in TIMINGS} for line in lines]
 
 
 def assert_same_training(one: Path, other: Path) -> None:
-    """Two runs ended with the same bits: weights, optimiser, logged numbers."""
+    """Assert that two runs ended with the same bits: weights, optimiser, logged numbers."""
     a, b = last_checkpoint(one), last_checkpoint(other)
     assert a.step == b.step
     assert a.tensors.keys() == b.tensors.keys()
@@ -54,7 +54,7 @@ def assert_same_training(one: Path, other: Path) -> None:
 
 
 def assert_close_training(one: Path, other: Path) -> None:
-    """Two runs ended alike but for the order of sums."""
+    """Assert that two runs ended with the same numbers, up to what the order of sums changes."""
     a, b = last_checkpoint(one), last_checkpoint(other)
     assert a.step == b.step
     for name, tensor in a.part("model").items():
@@ -103,7 +103,7 @@ def stop_after(command: list[str], runs: Path, step: int, number: signal.Signals
 
 
 def assert_same_end(one: Path, other: Path, files: tuple[str, ...]) -> None:
-    """Two runs ended with the same bits, the same scores and the same result files."""
+    """Assert that two runs ended with the same bits, the same scores and the same result files."""
     assert_same_training(one, other)
     assert record_of(one).metrics == record_of(other).metrics
     for name in files:

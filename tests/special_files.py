@@ -1,4 +1,4 @@
-"""What may lie in a data set under a file's name and is none, and a guard against waiting for it."""
+"""What may lie in a data set under a file's name without being a file, and a guard against waiting for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run in several processes: what two gloo processes train is what one trains."""
+"""One run in several processes: two gloo processes train what one process trains."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def evaluate(counts: Iterable[int]) -> None:
 
 
 def test_all_processes_leave_an_evaluation_after_the_same_batch() -> None:
-    told = {
+    expected = {
         9: ["0 2 4 6 8", "1 3 5 7"],  # over before they ask each other
         15: ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13"],  # the second has no eighth batch
         40: ["SIGTERM 0 2 4 6 8 10 12 14", "SIGTERM 1 3 5 7 9 11 13 15"],
     }
-    ended = finished(launch_call(functools.partial(evaluate, list(told))))
-    assert [tuple(said.splitlines()) for _, said, _ in ended] == list(zip(*told.values(), strict=True)), ended
+    ended = finished(launch_call(functools.partial(evaluate, list(expected))))
+    assert [tuple(said.splitlines()) for _, said, _ in ended] == list(zip(*expected.values(), strict=True)), ended
 
 
 def test_mistakes_of_the_launcher_are_explained(

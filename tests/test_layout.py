@@ -1,4 +1,4 @@
-"""Facts about the house: where packages come from, what `--help` may import, where verbs and links lead."""
+"""Facts about the whole repository: where packages come from, what `--help` imports, where verbs and links lead."""
 
 from __future__ import annotations
 

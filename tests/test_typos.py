@@ -1,4 +1,4 @@
-"""A misspelt word gets the house's error at every level of the command."""
+"""A misspelt word gets this program's own kind of error at every level of the command."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One encoder into tasks: fine-tuning, evaluation, proof of loading."""
+"""Bringing an encoder to tasks: proof of what was loaded, fine-tuning or probing, evaluation, export."""

@@ -1,4 +1,4 @@
-"""How each kind of task is run. A new kind is one adapter and one line in the table."""
+"""The adapters, one for each kind of task, which find its data and run it; a new kind is one more line in the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transfer.sources.source import Source
 
 
 class Data(Protocol):
-    """What an adapter found on disk."""
+    """A data set that an adapter found on disk."""
 
     @property
     def root(self) -> Path: ...
@@ -27,17 +27,17 @@ class Data(Protocol):
 
 @dataclass(frozen=True)
 class Transfer:
-    """One transfer that is to be done."""
+    """One transfer to run: which encoder, on which task, with which recipe and data."""
 
     task: Task
     source: Source
     work: Work[Any]
     data: Any
-    """What the adapter's own `find_data` returned."""
+    """The return value of the same adapter's `find_data`."""
 
 
 class Adapter(Protocol):
-    """A kind of task. Its module is light to import; engines are imported by `run`."""
+    """A kind of task. The adapter's module is light to import; `run` imports the engine."""
 
     recipe: type[Config] | Family[Config]
     config_field: str | None
@@ -52,7 +52,7 @@ class Adapter(Protocol):
         ...
 
     def run(self, transfer: Transfer) -> RunRecord:
-        """Train, evaluate, export; return the completed record."""
+        """Train, evaluate and export; return the completed record."""
         ...
 
 

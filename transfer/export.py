@@ -1,4 +1,4 @@
-"""The fine-tuned encoder out, so that it can be the start of another transfer."""
+"""Exporting the fine-tuned encoder, so that another transfer can start from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export_finetuned(
 ) -> EncoderManifest:
     """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 
-    Trained from random weights it is a supervised encoder; from anything else, a fine-tuned one.
+    An encoder that started from random weights is exported as supervised, any other as fine-tuned.
     """
     use, work, family = transfer.source.use, transfer.work, family_of(model)
     recipe: EncoderSizes = work.config

@@ -1,4 +1,4 @@
-"""The life of a transfer's run, whatever the kind of task: a kind adds its model, its samples and its score."""
+"""How the run of a transfer goes, for every kind of task alike: a kind adds its model, its samples and its score."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ from transfer.scores import metric_values
 
 S = TypeVar("S", bound=AnyBatch)
 F = TypeVar("F")
-"""What an evaluation finds."""
+"""The result of one evaluation; each kind of task has its own type for it."""
 
 
 class TransferProblem(TrainedProblem[B], Generic[B, F]):
-    """An encoder of some source with a fresh head, trained on a task, as a problem for the training loop.
+    """An encoder with a fresh head, trained on a task, in the form that the training loop takes.
 
-    A kind of task gives the model (with its proof of loading), its samples, its loss, and what an evaluation finds.
+    A kind of task derives from this class and gives the model (with its proof of loading), the samples, the loss and
+    the evaluation.
     """
 
     load_report: LoadReport
     plan: EncoderPlan
-    """What the source's encoder has become."""
+    """The architecture that the recipe made of the source's encoder, and the normalisation of its images."""
     notes: Sequence[str] = ()
-    """What the user should know of data and model, told before the training."""
+    """What the user should know of the data and the model; printed before the training."""
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer, self.source, self.data = transfer, transfer.source, transfer.data
@@ -57,21 +58,21 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
         self.device = choose_device(self.training)
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
         self.last: F | None = None
-        """By the last evaluation of the whole test."""
+        """The result of the latest evaluation on the whole test set; None before the first."""
 
     def evaluation_interval(self, steps_per_epoch: int) -> int:
-        """Return after how many steps the recipe evaluates: it says so in epochs, or in steps."""
+        """Return the number of steps between two evaluations, which the recipe gives in epochs or in steps."""
         epochs: int | None = getattr(self.recipe, "evaluate_every_epochs", None)
         every: int = self.recipe.evaluate_every_steps if epochs is None else epochs * steps_per_epoch
         return every
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model that is evaluated, and exported where it was trained."""
+        """The model that is evaluated: the trained one, unless a kind of task evaluates an average of its weights."""
         return self.model
 
     def walk(self, samples: Samples[S], one_by_one: EvaluationLines | None = None) -> Walk[S]:
-        """Return a walk of the evaluated model over test samples."""
+        """Return a walk of the evaluated model over test samples; `one_by_one` prints how far it has come."""
         return Walk(self.evaluated, samples, self.device, self.training, self.unreadable, one_by_one)
 
     def flops_per_image(self) -> float | None:
@@ -84,33 +85,36 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
 
     @abstractmethod
     def scores(self, found: F) -> dict[str, float]:
-        """Return what an evaluation says of the model; the task's metrics are among it."""
+        """Return the scores of an evaluation by name; the task's metrics are among them."""
 
     def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002 (the loop's protocol)
         self.last = self.measure()
         return self.scores(self.last)
 
     def final(self) -> F:
-        """Return the evaluation after the last step; measured again in a run of which only files were missing."""
+        """Return the evaluation after the last step.
+
+        It is measured here where a continued run had already ended its training and only had files left to write.
+        """
         if self.last is None:
             self.last = self.measure()
         return self.last
 
     def conclude(self, folder: RunFolder) -> Mapping[str, float]:  # noqa: ARG002 (for those that write from every rank)
-        """Measure what is measured once, after the training, and return those scores; called on every rank."""
+        """Return the scores that are measured only once, after the training. Called on every rank."""
         self.final()
         return MappingProxyType({})
 
     @abstractmethod
     def write_results(self, folder: RunFolder) -> None:
-        """Write what was found beside the record."""
+        """Write the files with the results of the last evaluation beside the record."""
 
     def evaluations(self, loop: Loop[B]) -> Sequence[Mapping[str, float]]:
-        """Return the evaluations along the training of which the record names the best."""
+        """Return the evaluations made during the training, the best of which the record names."""
         return loop.progress.evaluations
 
     def trained_encoder(self) -> nn.Module | None:
-        """Return the timm model to be exported; None where the encoder was not trained, or is none any more."""
+        """Return the timm model to export; None where the encoder stayed frozen, or is no longer a timm model."""
         return None
 
     def finish(self, loop: Loop[B], run: Run) -> Outcome | None:
@@ -130,7 +134,7 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
 
 
 def train_transfer(transfer: Transfer, problem_type: type[TransferProblem[Any, Any]]) -> RunRecord:
-    """Train to the end of the recipe, from the last checkpoint of the run if there is one."""
+    """Train to the end of the recipe, from the last checkpoint of the run if there is one; return the record."""
     return train(transfer.work.config.training, len(transfer.data.train), partial(problem_type, transfer), _opened)
 
 
@@ -149,9 +153,8 @@ def open_transfer(
 ) -> Iterator[Run]:
     """Open the run of a transfer whose encoder was loaded as `report` says.
 
-    `flops_per_image` is None for a model whose cost depends on what it finds on an image.
-
-    Raises WorkFailed, noted in the record, unless the whole encoder came from the checkpoint.
+    `flops_per_image` is None for a model whose cost depends on what it finds on an image. Raises WorkFailed, and notes
+    it in the record, unless the whole encoder came from the checkpoint or started from random weights.
     """
     work, source, task = transfer.work, transfer.source, transfer.task
     recipe: EncoderSizes = work.config

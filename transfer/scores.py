@@ -1,4 +1,4 @@
-"""A task's metrics for the record, out of what a run measured."""
+"""A task's metrics for the record, taken from what a run measured."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from benchmarks.runs.record import MetricValue
 def metric_values(
     task: Task, evaluations: Sequence[Mapping[str, float]], once: Mapping[str, float] = MappingProxyType({})
 ) -> dict[str, MetricValue]:
-    """Return the record's metrics: those measured along the training, with their best epoch, and those measured once.
+    """Return the task's metrics by name; a metric that the run did not measure is absent.
 
-    A metric that the run did not measure is absent.
+    `evaluations` were made during the training and give the last value and the best with its epoch; `once` holds the
+    scores that were measured only after it.
     """
     values = {name: MetricValue(last=value) for name, value in once.items()}
     for metric in task.metrics:

@@ -44,7 +44,7 @@ class Reference(Config):
     pretrain_epochs: Annotated[int, Field(ge=1)] | None = None
     """None (an empty cell): there was no pretraining, or the source does not say."""
     image_size_px: Annotated[int, Field(ge=1)] | None = None
-    """Of the task's images, not of the pretraining. None: several, or the source does not say."""
+    """The side of the task's images, not of the pretraining's. None: several, or the source does not say."""
     init_stage: InitStage | None = None
     """What the encoder was when this task began: `random` where the task's own training is all it had.
 
@@ -123,7 +123,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
                 yield reader.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
             line = reader.line_num + 1
-            raise UserError.about(f"{path}, line {line}", "(unreadable)", "CSV in UTF-8", f"mend it: {error}") from None
+            raise UserError.about(
+                f"{path}, line {line}", "(unreadable)", "CSV in UTF-8", f"correct it: {error}"
+            ) from None
 
 
 def _check_header(path: Path, found: list[str]) -> None:

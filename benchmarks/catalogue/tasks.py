@@ -19,7 +19,7 @@ class Metric(Config):
     unit: str
     higher_is_better: bool = True
     optional: bool = False
-    """Not every run measures it; the record names those that it did."""
+    """Whether some runs do not measure it; a record holds the metrics that its run measured."""
     in_tables: bool = True
     """Whether tables have a column for it; CSV files and the details of a row always do."""
 
@@ -41,7 +41,7 @@ class Task(Config):
     superseded_by: str | None = None
     written_by: str | None = None
     """`module:function` that writes the data set to a folder, for those that this program holds itself; the module's
-    MARK and VERSION tell which one lies there."""
+    MARK and VERSION identify the one that lies there."""
 
     @property
     def writer(self) -> Callable[[Path], str] | None:
@@ -74,14 +74,14 @@ OTHER_TEST_SETS = (
     Metric(name="imagenet_v2_top5", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_real_top1", unit="%", optional=True),
 )
-"""Of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`."""
+"""Scores of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`."""
 FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
 """Accuracy over classes with more than 100, 20 to 100, and fewer than 20 training images."""
 MIOU = Metric(name="mIoU", unit="%")
 MACC = Metric(name="mAcc", unit="%")
 AACC = Metric(name="aAcc", unit="%")
 MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
-"""Several scales, each also mirrored; only where the recipe asks for them."""
+"""mIoU over several scales, each also mirrored; only where the recipe asks for it."""
 
 BOX_AP = Metric(name="box_ap", unit="%")
 MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
@@ -95,7 +95,7 @@ DETECTION = (
         for part in ("50", "75", "_small", "_medium", "_large")
     ),
 )
-"""At IoU 0.5 and 0.75; of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
+"""Also at IoU 0.5 and 0.75, and of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
 
 TASKS = {
     task.name: task

@@ -33,6 +33,7 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
+        """How many steps were done when it was written."""
         return int(self.data["step"])
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -43,14 +44,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class State:
-    """A model and its optimiser, whole: tensors on the CPU by name, and what of the optimiser is no tensor."""
+    """A model and its optimiser, whole: tensors on the CPU by name, and the optimiser's values that are no tensors."""
 
     tensors: dict[str, Tensor]
     optimizer: dict[str, Any]
 
 
 def captured(model: nn.Module, optimizer: Optimizer) -> State:
-    """Return the state of model and optimiser; to be called on every rank, and empty of tensors on all but the main."""
+    """Return the state of model and optimiser. Call it on every rank; only the main one's holds tensors."""
     optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
     parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
     named = ((f"{prefix}.{name}", tensor) for prefix, part in parts.items() for name, tensor in part.items())

@@ -34,13 +34,13 @@ class RunFolder:
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"
-        """Of a classifier: one line for every test image."""
+        """A classifier's predictions: one line for every test image."""
         self.predicted = path / "predictions"
-        """Of a detector or a segmentation model, on request: a folder of files."""
+        """A detector's or a segmentation model's predictions, on request: a folder of files."""
         self.classes = path / "classes.csv"
-        """Of a detector or a segmentation model: one line for every class."""
+        """A detector's or a segmentation model's scores: one line for every class."""
         self.per_class = path / "per_class.csv"
-        """Of a classifier: one line for every class."""
+        """A classifier's accuracy: one line for every class."""
         self.test_sets = path / "test_sets.csv"
         self.layers = path / "layers.csv"
         self.neighbours = path / "neighbours.csv"
@@ -59,7 +59,7 @@ def read_record(folder: Path) -> RunRecord | None:
         return None
     except OSError as error:
         what = (error.strerror or str(error)).lower()
-        raise UserError.about(str(path), what, "a run record, a readable file", "mend or remove it") from None
+        raise UserError.about(str(path), what, "a run record, a readable file", "repair or remove it") from None
     except NewerSchema as error:
         remedy = "read it with the mimbench that wrote it"
         raise UserError.about(str(path), "(newer)", f"a run record that this version knows ({error})", remedy) from None
@@ -89,7 +89,7 @@ def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
 
 
 def is_announcement(path: Path) -> bool:
-    """Tell whether `path` was written by `announce`; a stage's that has not started yet counts by its place."""
+    """Tell whether `path` is an announcement; one of a stage that has not started yet is known by its folder."""
     try:
         return "run_dir" in read_json(path)
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def is_announcement(path: Path) -> bool:
 
 
 def follow(path: Path) -> Path:
-    """Return the run folder that an announcement file names."""
+    """Return the run folder that an announcement file names. Raises UserError where it is missing or damaged."""
     try:
         return Path(read_json(path)["run_dir"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -34,7 +34,7 @@ class LoadReport(Config):
     expected: int
     """Tensors the encoder has, without those a checkpoint need not hold (head, buffers)."""
     parameters: int | None = None
-    """Of the encoder, without a head."""
+    """The number of the encoder's parameters, without a head."""
     coverage_percent: float
     """Share of the encoder's expected parameters (by number of elements) that came from the checkpoint."""
     resized: tuple[Resized, ...] = ()
@@ -44,10 +44,11 @@ class LoadReport(Config):
     mismatched: tuple[str, ...] = ()
     """Tensors of another shape, as `name: found [..], expected [..]`."""
     notes: tuple[str, ...] = ()
-    """What was assumed of the encoder where its checkpoint does not tell."""
+    """What was assumed of the encoder where its checkpoint does not say."""
 
     @property
     def complete(self) -> bool:
+        """Whether every tensor of checkpoint and encoder found its counterpart."""
         return not (self.missing or self.unexpected or self.mismatched)
 
 
@@ -64,7 +65,7 @@ class EncoderUse(Config):
     """Epochs of pretraining; None where the source does not say."""
     architecture: Architecture
     sha256: str | None
-    """Of the weights; None for random weights, which the seed determines."""
+    """The sha256 (hex) of the weights; None for random weights, which the seed determines."""
 
 
 class TaskUse(Config):
@@ -92,13 +93,13 @@ class DataUse(Config):
     fingerprint: str
     images: int
     parts: dict[str, str] = Field(default_factory=dict)
-    """sha256 of what the fingerprint covers beside the files: labels, the list of a subset, further test sets."""
+    """The sha256 (hex) of what the fingerprint covers beside the files: labels, lists of subsets, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
 
 
 class MetricValue(Config):
-    """A metric declared by the task: the last epoch is the score, the best one stands beside it."""
+    """The value of one of the task's metrics: the last epoch's is the score; the best epoch's stands beside it."""
 
     last: float
     best: float | None = None
@@ -132,7 +133,7 @@ class RunRecord(Config):
     data: DataUse
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     exported_sha256: str | None = None
-    """Of the encoder this run left in `encoder/`."""
+    """The sha256 (hex) of the encoder that this run left in `encoder/`."""
     steps: int = 0
     skipped_steps: tuple[int, ...] = ()
     """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
@@ -140,12 +141,12 @@ class RunRecord(Config):
     """Time at work over all attempts, set-up included."""
     images_per_second: float | None = None
     seconds_per_step: float | None = None
-    """Of an optimiser step, the mean over the whole training; evaluation excluded."""
+    """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
     flops_per_image: float | None = None
-    """Of one forward pass of what is trained, on one image or clip: a multiplication and an addition are two."""
+    """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
     peak_memory_mb: float | None = None
     processes: int = 1
-    """That worked on it together, one for each device."""
+    """The number of processes that worked on it together, one for each device."""
     attempts: int = 1
     """How often it was started: 1, plus one for every requeue or crash."""
     environment: Environment
@@ -162,7 +163,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
     3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data.get("recipe"))},
 }
-"""By schema version: how a record of that version becomes one of the next."""
+"""By schema version, the function that makes a record of the next version of it."""
 
 
 PLACEMENT_OF_3 = {

@@ -45,11 +45,11 @@ class Published:
 
     @property
     def name(self) -> str:
-        """Return method, backbone and what tells published results of these two apart at a glance."""
-        told = [f"{self.first.method} {self.first.backbone}"]
-        told += [f"{self.first.pretrain_epochs} epochs"] if self.first.pretrain_epochs else []
-        told += [f"{self.first.image_size_px} px"] if self.first.image_size_px else []
-        return ", ".join(told)
+        """Method, backbone, epochs and image size, by which readers distinguish published results."""
+        parts = [f"{self.first.method} {self.first.backbone}"]
+        parts += [f"{self.first.pretrain_epochs} epochs"] if self.first.pretrain_epochs else []
+        parts += [f"{self.first.image_size_px} px"] if self.first.image_size_px else []
+        return ", ".join(parts)
 
     @property
     def origin(self) -> str:
@@ -57,6 +57,7 @@ class Published:
 
     @property
     def source(self) -> str:
+        """The source's address, and the places in it where the numbers stand."""
         places = dict.fromkeys(each.locator for each in self.references)
         return f"{self.first.source} ({'; '.join(places)})"
 

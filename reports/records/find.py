@@ -31,7 +31,7 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A folder that may hold a run, and what the announcement that led there calls its encoder."""
+    """A folder that may hold a run, and the encoder's name in the announcement that led there."""
 
     folder: Path
     label: str | None = None

@@ -39,6 +39,7 @@ class TransferRun:
 
     @property
     def row_key(self) -> tuple[str, ...]:
+        """What runs of one row have in common: all but the seed."""
         encoder = self.encoder
         identity = encoder.sha256 or encoder.reference
         architecture = digest_of(encoder.architecture)
@@ -104,6 +105,7 @@ class Row:
         return {record.seed: record.metrics[metric].last for record in self.records if metric in record.metrics}
 
     def last(self, metric: str) -> Spread | None:
+        """Return the last epochs' values of `metric`; None where no run measured it."""
         return spread(self.scores(metric).values())
 
     def best(self, metric: str) -> Spread | None:

@@ -59,7 +59,7 @@ class Table:
 
 @lru_cache(maxsize=1)
 def tables_of(board: Leaderboard) -> list[Table]:
-    """Return the tables of a leaderboard, one a section; all formats are made of the same."""
+    """Return the tables of a leaderboard, one for each section; all formats are made from them."""
     return [_table(section, board.request.baseline) for section in board.sections]
 
 

@@ -58,7 +58,7 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
 
 
 def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
-    """Load the recipe as the stage will, overrides and all; look for its data folder, and at its batch."""
+    """Load the recipe with its overrides, as the stage will; check its data folder and its batch size."""
     try:
         recipe: Any = load_work(work, task).config
     except UserError as error:
@@ -85,7 +85,7 @@ def load_work(work: Work, task: str | None) -> Recipe[Any]:
 
 
 def require_encoder_files(file: PipelineFile) -> None:
-    """Open every encoder that the file names by a path. Raises one UserError that names every one that is none.
+    """Open every encoder that the file names by a path. Raises one UserError that names each file that holds none.
 
     Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
     """
@@ -104,11 +104,11 @@ def require_encoder_files(file: PipelineFile) -> None:
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
-    if source.stage is not None and (own := _tells_its_stage(source)):
+    if source.stage is not None and (own := _own_stage(source)):
         rule = f"left out: {own}"
         yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
     if source.architecture is not None and source.from_ is not None:
-        rule = f"left out: `from: {source.from_}` is trained here, and its record tells the architecture"
+        rule = f"left out: `from: {source.from_}` is trained here, and its record states the architecture"
         yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")
     if source.epoch is not None and (ends := _ends_before(file, source)) is not None:
         rule = f"an epoch of {source.from_}, which ends after {ends}"
@@ -135,25 +135,25 @@ def _ends_before(file: PipelineFile, source: Source) -> int | None:
         return None
     try:
         epochs: int | None = load_work(entry, None).config.training.epochs
-    except UserError:  # told where the pretraining is checked
+    except UserError:  # reported where the pretraining is checked
         return None
     return epochs if epochs is not None and epochs < source.epoch else None
 
 
-def _tells_its_stage(source: Source) -> str | None:
-    """Say why an encoder cannot be given a stage; None for those that others trained."""
+def _own_stage(source: Source) -> str | None:
+    """Return why an encoder cannot be given a stage (its own is known); None for encoders that others trained."""
     if source.from_ is not None:
-        return f"`from: {source.from_}` is trained here, and its record tells the stage"
+        return f"`from: {source.from_}` is trained here, and its record states the stage"
     assert source.ref is not None
     if scheme_of(source.ref) == "random":
         return f"`ref: {source.ref}` is not trained at all"
     if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
-        return f"`ref: {source.ref}` is a run or an export of mimbench, which tells the stage itself"
+        return f"`ref: {source.ref}` is a run or an export of mimbench, which states the stage itself"
     return None
 
 
 def _unknown_model(ref: str) -> str | None:
-    """Say why `random:NAME` or `timm:NAME` names no model. Names that are not our own need timm, which is slow."""
+    """Return why `random:NAME` or `timm:NAME` names no model, else None. Names that timm alone knows take seconds."""
     scheme, _, name = ref.partition(":")
     if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
         return None
@@ -164,7 +164,7 @@ def _unknown_model(ref: str) -> str | None:
 
 
 def _cycles(file: PipelineFile) -> Iterator[str]:
-    """Yield one mistake for each ring of finetune entries, named from its alphabetically first member."""
+    """Yield one mistake for each cycle of finetune entries, named from its alphabetically first member."""
     parent_of = {f"finetune.{name}": entry.encoder.from_ for name, entry in file.finetune.items()}
     found: set[frozenset[str]] = set()
     for start in sorted(parent_of):
@@ -174,6 +174,4 @@ def _cycles(file: PipelineFile) -> Iterator[str]:
         if parent == start and frozenset(chain) not in found:
             found.add(frozenset(chain))
             remedy = "let one of them start from a `pretrain` entry or a `ref`"
-            yield four_parts(
-                f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain that begins somewhere", remedy
-            )
+            yield four_parts(f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain without a cycle", remedy)

@@ -36,7 +36,7 @@ def parse_time_limit(text: str) -> int:
     else:
         raise ValueError("a time with its unit: 72h, 90m, 1d12h, or 3-00:00:00 (days-hours:minutes:seconds), in quotes")
     if minutes == 0:
-        raise ValueError("longer than nothing")
+        raise ValueError("a time above zero")
     return math.ceil(minutes)
 
 
@@ -54,12 +54,12 @@ def _memory(value: object) -> str:
 
 
 class AnyCluster(Config):
-    """What the cost of a pipeline is told from, wherever it runs."""
+    """What every cluster file may say for `plan`, which estimates the cost of a pipeline."""
 
     device: str | None = None
-    """A part of the name of its devices: `H100`. `plan` uses only speeds that were measured on such; null: on any."""
+    """Part of the name of its devices: `H100`. `plan` uses only speeds measured on these; null: on any device."""
     images_per_second: dict[str, Positive] = Field(default_factory=dict)
-    """By recipe's name, of one process: for `plan`, where no run has measured it yet."""
+    """The speed of one process, by the recipe's name; `plan` uses it where no run has measured the speed yet."""
 
     def to_yaml(self) -> str:
         """Return the file with every field; it can be loaded again."""
@@ -93,7 +93,7 @@ class LocalCluster(AnyCluster):
 
     @property
     def places(self) -> int:
-        """How many stages run side by side."""
+        """How many stages run side by side at most."""
         if self.gpus:
             room = len(self.gpus) // self.gpus_per_stage
             return min(self.stages_at_once or room, room)
@@ -101,6 +101,7 @@ class LocalCluster(AnyCluster):
 
     @property
     def ranks_per_stage(self) -> int:
+        """Processes of each stage that trains."""
         return self.gpus_per_stage if self.gpus else self.processes_per_stage
 
     @property
@@ -123,29 +124,29 @@ class SlurmCluster(AnyCluster):
     constraint: str | None = None
     """Features that nodes must have, in Slurm's syntax: `a100|h100`."""
     nodes: Count = 1
-    """Of each stage that trains; a report has one."""
+    """Nodes of each stage that trains; a report runs on one."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 1
-    """A stage has one process for each GPU."""
+    """GPUs of each stage on each node; a stage has one process for each."""
     processes_per_node: Count = 1
-    """Where gpus_per_node is 0: processes of a stage on each node."""
+    """Processes of each stage on each node, where gpus_per_node is 0."""
     cpus_per_process: Count = 8
     memory: Annotated[str, BeforeValidator(_memory)] | None = None
     """Per node, with its unit: `64GB`."""
     time_limit: Annotated[str, BeforeValidator(_time_limit)]
     """Per stage, with its unit: `72h`, `90m`, `3-00:00:00`. Quote it: plain YAML reads 72:00:00 as a number."""
     stop_notice_s: Annotated[int, Field(ge=30)] = 120
-    """Seconds before the time limit at which a stage is told (SIGUSR2) to save and stop."""
+    """Seconds before the time limit at which Slurm asks a stage (SIGUSR2) to save and stop."""
     fruitless_restarts: Annotated[int, Field(ge=0)] = 2
-    """How often in a row a job goes back into the queue though its last start left no new checkpoint. A stage that
-    crashed, lost its node or reached the time limit, and got further, always does."""
+    """How often in a row a job is requeued though its last start left no new checkpoint. A stage that crashed, lost
+    its node or reached the time limit is always requeued where it did leave one."""
     setup: tuple[str, ...] = ()
     """Shell commands run on the node before the stage: `module load cuda`."""
     container: str | None = None
-    """Image in which stages run, for sites whose srun has the option --container-image (pyxis)."""
+    """Image in which stages run, on sites whose srun has the option --container-image (pyxis)."""
     container_mounts: tuple[str, ...] = ()
     """Folders of the node that the image sees, `FROM:TO`; the working directory must be among them."""
     python: str | None = None
-    """Interpreter that runs the stages, where it is not the one that submits them: that of the container, say."""
+    """Interpreter that runs the stages, where it is not the one that submits them: the container's, for example."""
     stage_data: dict[str, str] = Field(default_factory=dict)
     """Data folders that are copied to each node once, and read from there: `{/data/imagenet: /local/imagenet}`."""
     array_size: Count = 50
@@ -168,7 +169,7 @@ class SlurmCluster(AnyCluster):
 
     @property
     def places(self) -> float:
-        """How many stages run side by side: all that can, for all we know about the queue."""
+        """How many stages run side by side: unlimited, because the queue decides and its length is not known here."""
         return math.inf
 
     @property
@@ -182,10 +183,12 @@ class SlurmCluster(AnyCluster):
 
     @property
     def ranks_per_node(self) -> int:
+        """Processes of each stage that trains, on each of its nodes."""
         return self.gpus_per_node or self.processes_per_node
 
     @property
     def ranks_per_stage(self) -> int:
+        """Processes of each stage that trains."""
         return self.nodes * self.ranks_per_node
 
 

@@ -1,4 +1,4 @@
-"""A pipeline file: which encoders are compared on which tasks. Checked whole before anything starts."""
+"""A pipeline file: which encoders are compared on which tasks. All of it is checked before anything starts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
-"""Of one sweep; each is a pretraining."""
+"""The most combinations of one sweep; each is a pretraining."""
 MOST_STAGES = 100_000
-"""Of one pipeline, every sweep written out."""
+"""The most stages of one pipeline, every sweep written out."""
 
 
 class Source(Config):
@@ -34,11 +34,11 @@ class Source(Config):
     ref: str | None = None
     """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
     stage: TrainedStage | None = None
-    """How far the encoder that `ref` names was trained, where its file or tag does not tell."""
+    """How far the encoder that `ref` names was trained, where its file or tag does not say."""
     architecture: str | None = None
-    """What the encoder that `ref` names is, where its tensors do not tell: `--architecture` of `mimbench transfer`."""
+    """The architecture of `ref`, where its tensors leave it open: `--architecture` of `mimbench transfer`."""
     epoch: Count | None = None
-    """Of a pretraining in this file: the encoder after so many epochs instead of the last."""
+    """With `from: pretrain.NAME`: take the encoder after so many epochs instead of the last."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
@@ -54,11 +54,12 @@ class Work(Config):
 
     recipe: str | None = None
     data: str | None = None
-    """Becomes the override `data.root=...`."""
+    """The folder of the data set; it becomes the override `data.root=...`."""
     overrides: tuple[str, ...] = ()
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
+        """The overrides, with `data` as one of them."""
         return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
 
 
@@ -87,11 +88,11 @@ class Pretrain(Work):
 
 
 class Finetune(Work):
-    """An encoder to train on a task before the comparison: a supervised baseline, a link of a chain."""
+    """An encoder to train on a task before the comparison: a supervised baseline, or one step of a chain."""
 
     encoder: Source
     task: str
-    """Its recipe is the task's own where none is named."""
+    """A task of the catalogue; where no `recipe` is named, the task's own is used."""
     seed: int = 0
 
 
@@ -99,7 +100,7 @@ class Measurement(Work):
     """A task that every encoder is measured on."""
 
     task: str | None = None
-    """Of the catalogue, where the entry has another name: one task by two recipes has two entries."""
+    """The task's name in the catalogue, where the entry has another: a task with two recipes has two entries."""
 
 
 class PipelineFile(Config):
@@ -136,10 +137,12 @@ class PipelineFile(Config):
         return sorted(epoch for epoch in wanted if epoch is not None)
 
     def resolved(self) -> dict[str, Any]:
+        """Return the file as JSON-like data, without the fields that are null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
     def id(self) -> str:
+        """The file's name and the beginning of its content's digest: equal ids mean the same stages."""
         return f"{self.name}-{digest_of(self.resolved())[:8]}"
 
     def to_yaml(self) -> str:

@@ -30,17 +30,18 @@ class Stage(Config):
     after: Literal["success", "any"] = "success"
     """`success`: starts when all its needs are completed. `any`: starts when they have ended, however they did."""
     announces: bool = False
-    """Its verb writes the file `PipelineFolder.announcement`, which names its run folder."""
+    """Whether its verb writes the file `PipelineFolder.announcement`, which names the run's folder."""
     product: str | None = None
     """A file that the command leaves behind, relative to the pipeline's folder."""
     recipe_file: str | None = None
-    """The recipe it reads: where that was edited, the stage is not done. The program's own are relative to them."""
+    """The recipe that it reads: once that is edited, the stage is not done. The program's own recipes are named
+    relative to their folder."""
     seeds_of: str | None = None
-    """What stages that differ in nothing but the seed have in common, and their names begin with."""
+    """The beginning of its name that it shares with the stages that differ from it in nothing but the seed."""
 
     @property
     def trains(self) -> bool:
-        """Tell whether it is work for several processes and GPUs: what makes a run, as opposed to a report."""
+        """Whether it makes a run, in several processes and on GPUs where there are any, as opposed to a report."""
         return self.announces
 
     @property
@@ -82,7 +83,7 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
 
 
 def arrays(stages: Iterable[Stage], size: int = sys.maxsize) -> Iterator[list[Stage]]:
-    """Yield stages in their order, those together that differ in nothing but the seed, at most `size`."""
+    """Yield stages in their order, at most `size` together: those that differ in nothing but the seed."""
     for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
         while some := list(itertools.islice(alike, size)):
             yield some
@@ -145,10 +146,10 @@ class _Builder:
         recipe = work.recipe or find_task(task).recipe
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
-        told = [] if source.stage is None else ["--stage", source.stage]
-        told += [] if source.architecture is None else ["--architecture", source.architecture]
-        told += [] if source.epoch is None else ["--epoch", str(source.epoch)]
-        head = ["transfer", task, "--encoder", encoder, *told, "--recipe", recipe]
+        options = [] if source.stage is None else ["--stage", source.stage]
+        options += [] if source.architecture is None else ["--architecture", source.architecture]
+        options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
+        head = ["transfer", task, "--encoder", encoder, *options, "--recipe", recipe]
         needs = () if source.from_ is None else (source.from_,)
         return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
 

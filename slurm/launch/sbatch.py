@@ -41,14 +41,14 @@ class Submitted:
 
 
 class SlurmLauncher:
-    """Submits the stages that are neither completed nor live. Holding the pipeline's lock is the caller's."""
+    """Submits the stages that are neither completed nor live. The caller must hold the pipeline's lock."""
 
     def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> None:
         self.folder = folder
         self.manifest = manifest
         self.cluster = cluster
         self.of_others: list[str] = []
-        """Live jobs that have the names of this pipeline's, but belong to another folder."""
+        """Ids of live jobs with names of this pipeline's jobs that belong to another folder."""
 
     def launch(self) -> list[Submitted]:
         """Submit what is needed; return what was done with every stage.
@@ -82,7 +82,7 @@ class SlurmLauncher:
         self._note({stage: live[stage.name] for stage in stages if what[stage] == "live already"})
         missing = [stage for stage in stages if what[stage] == "submitted"]
         if missing:
-            # What waits for an earlier attempt of its parents, or for a file that will never come.
+            # Their live jobs wait for an earlier attempt of a parent, or for a file that will never come.
             cancel_jobs([live.pop(stage.name) for stage in missing if stage.name in live])
             parents = [live[parent] for parent in missing[0].needs if parent in live]
             jobs = self.submit(missing, parents)
@@ -92,7 +92,7 @@ class SlurmLauncher:
             yield Submitted(stage.name, None if what[stage] == "completed already" else live[stage.name], what[stage])
 
     def _judge(self, stage: Stage, live: Mapping[str, str], fresh: set[str]) -> What:
-        """Say what becomes of a stage: only one that depends on nothing new can stay as it is."""
+        """Return what is to be done with a stage: only one that depends on nothing new can stay as it is."""
         if any(parent in fresh for parent in stage.needs):
             return "submitted"
         if observe(self.folder, self.manifest.pipeline, stage).state == "completed":
@@ -112,13 +112,13 @@ class SlurmLauncher:
             raise WorkFailed(
                 f"Slurm did not take stage {stages[0].name}: {error}\n"
                 "  Jobs that were submitted before it are kept.\n"
-                "  remedy: mend the cluster file (--cluster) or wait for the controller; run the same command again."
+                "  remedy: correct the cluster file (--cluster) or wait for the controller; run the same command again."
             ) from error
         ids = [job] if len(stages) == 1 else [f"{job}_{task}" for task in range(len(stages))]
         return self._note(dict(zip(stages, ids, strict=True)))
 
     def _note(self, jobs: Mapping[Stage, str]) -> list[Job]:
-        """Write down which jobs stand for stages."""
+        """Write into the manifest which job runs which stage; return the jobs."""
         noted = {stage.name: Job(executor="slurm", id=job_id) for stage, job_id in jobs.items()}
         if noted:
             changes = {name: {"job": submitted, "state": "queued"} for name, submitted in noted.items()}
@@ -129,7 +129,7 @@ class SlurmLauncher:
         return list(noted.values())
 
     def _link_logs(self, stage: Stage, job_id: str) -> None:
-        """Show in a stage's own folder what its task of an array will write in another."""
+        """Link the logs that the stage's task will write in the array's folder into the stage's own folder."""
         own = self.folder.logs(stage.name).resolve()
         own.mkdir(exist_ok=True)
         for node in range(self.cluster.nodes):
@@ -152,7 +152,7 @@ def stage_script(
     """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
 
     It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. A report
-    has one process and needs no GPU. What comes after srun judges how the stage ended.
+    has one process and needs no GPU. The line after srun decides, by how the stage ended, whether the job is requeued.
     """
     stage, parents, mark = stages[0], list(parent_jobs), read_mark(folder)
     asked = Request(
@@ -181,7 +181,7 @@ def stage_script(
 
 
 def _both(cluster: SlurmCluster, option: str, own: str, separator: str) -> str:
-    """Return what the cluster's file says of an option, and what a stage needs there."""
+    """Return an sbatch option's value: what the cluster's file gives, followed by what the stage needs."""
     return separator.join(filter(None, [str(cluster.sbatch.get(option, "")), own]))
 
 
@@ -197,9 +197,9 @@ def script(
     tasks: int = 1,
     teardown: Sequence[str] = (),
 ) -> str:
-    """Return a batch script that runs `command` of Python on every node, with what a cluster's file asks for.
+    """Return a batch script that runs Python with the arguments `command` on every node, as a cluster's file asks.
 
-    `options` are sbatch's own, and stand above the file's; those that are empty are left out.
+    `options` are sbatch's own and take precedence over the file's; those that are empty are left out.
     """
     place = str(logs).replace("%", "%%")  # Slurm replaces %j, %a, %x and more in the paths of logs, whole folders too
     job = "%j" if tasks == 1 else "%A_%a"
@@ -227,7 +227,7 @@ def script(
 
 
 def _sizes(cluster: SlurmCluster, trains: bool) -> dict[str, Any]:
-    """Return submitit's parameters for what a job takes, where, and how long. A report has one process and no GPU."""
+    """Return submitit's parameters for a job's place, sizes and time limit. A report has one process and no GPU."""
     return {
         "partition": cluster.partition,
         "account": cluster.account,

@@ -54,7 +54,7 @@ def take_snapshot(folder: Path) -> Path:
 
 
 def _is_unchanged(place: Path) -> bool:
-    """Tell whether a copy holds the running program's files and no others; compiled ones that Python made aside."""
+    """Tell whether a copy holds the running program's files and no others, apart from what Python compiled."""
     found = [path for path in place.rglob("*") if "__pycache__" not in path.parts and path.name != COMMIT.name]
     if any(path.is_symlink() for path in found):
         return False
@@ -69,7 +69,7 @@ def variables(snapshot: Path) -> dict[str, str]:
 
 
 def exports(snapshot: Path) -> list[str]:
-    """Return the same as lines of a batch script, for whatever PYTHONPATH it has by then."""
+    """Return the same as lines of a batch script, which keep the PYTHONPATH that is set where it runs."""
     return [f"export PYTHONPATH={shlex.quote(str(snapshot))}${{PYTHONPATH:+:$PYTHONPATH}}", "export PYTHONSAFEPATH=1"]
 
 

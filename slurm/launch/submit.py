@@ -1,4 +1,4 @@
-"""Launching a pipeline, here or on Slurm, and telling how that went."""
+"""Launching a pipeline, here or on Slurm, and printing how that went."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, printable_lines
-from slurm.controller.commands import unheeded
+from slurm.controller.commands import ignored_options
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
@@ -92,8 +92,8 @@ def _tail(log: Path, lines: int = 6) -> str:
 def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> int:
     from slurm.launch.sbatch import SlurmLauncher
 
-    if names := unheeded():
-        print(f"not heeded: {', '.join(names)}; what jobs are asked for is in the cluster file (--cluster)", flush=True)
+    if names := ignored_options():
+        print(f"ignored: {', '.join(names)}; the options of jobs stand in the cluster file (--cluster)", flush=True)
     launcher = SlurmLauncher(folder, manifest, cluster)
     for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")

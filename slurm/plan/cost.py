@@ -1,4 +1,4 @@
-"""What a pipeline will cost, told before it is submitted: from what earlier runs measured, and nothing else."""
+"""What a pipeline will cost, estimated before it is submitted from what earlier runs measured, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from slurm.plan.speed import Measured, Speed, Training, find_speed, finished_run
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one stage will take. None: not known."""
+    """What one stage will take; fields are None where that is not known."""
 
     processes: int
     images: int | None
     speed: Speed | None
     memory_mb: float | None
-    """Of each process, as the measured run needed it with the same share of the batch."""
+    """Peak memory of each process, as a run needed it that had as many images per process."""
     disk_mb: float | None
-    """As the measured run has left behind."""
+    """What the measured run left on disk."""
     longest_attempt_s: float
+    """How long the stage works before it must be requeued."""
 
     @property
     def seconds(self) -> float | None:
-        """images / (images per second of one process x processes): start-up and evaluation come on top."""
+        """images / (images per second of one process x processes); start-up and evaluation come on top."""
         if self.images is None or self.speed is None:
             return None
         return self.images / (self.speed.images_per_second * self.processes)
@@ -43,12 +44,12 @@ class Forecast:
 
     @property
     def requeues(self) -> int | None:
-        """How often the time limit is reached before the end."""
+        """How often the time limit will be reached before the end."""
         return max(0, math.ceil(self.seconds / self.longest_attempt_s) - 1) if self.seconds is not None else None
 
     @property
     def unknown(self) -> str | None:
-        """Say what is missing for a forecast."""
+        """What is missing for a forecast, in words; None where nothing is."""
         if self.images is None:
             return "how many images an epoch has"
         return "how fast it is" if self.speed is None else None
@@ -59,8 +60,8 @@ def forecasts(
 ) -> dict[str, Forecast]:
     """Return a forecast for every stage that trains, by name. `file` is a checked one, `pipeline` its graph.
 
-    `done` has the run folders of stages that are finished: their own run is not asked, so that what comes out can be
-    compared with it.
+    `done` has the run folders of stages that are finished: a stage's own run is no source of its forecast, so that the
+    two can be compared.
     """
     known, found = finished_runs(runs), {}
     trainings = dict(_trainings(without_sweeps(file), cluster.ranks_per_stage))
@@ -82,8 +83,8 @@ def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs:
     measured = speed.measured if speed is not None else None
     memory = None
     if measured is not None:
-        told: Any = measured.record.recipe.resolved["training"]
-        if training.recipe.training.batch_size * measured.record.processes == told["batch_size"] * training.processes:
+        theirs: Any = measured.record.recipe.resolved["training"]
+        if training.recipe.training.batch_size * measured.record.processes == theirs["batch_size"] * training.processes:
             memory = measured.record.peak_memory_mb
     return Forecast(
         processes=training.processes,
@@ -116,7 +117,7 @@ def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]
 
 
 def _encoder(file: PipelineFile, source: Source) -> str | Architecture:
-    """Return what an encoder is built like, or its `ref` where only timm or its own file tells that."""
+    """Return an encoder's architecture, or its `ref` where only timm or its own file knows that."""
     if source.from_ is not None:
         section, _, name = source.from_.partition(".")
         if section == "finetune":
@@ -135,7 +136,7 @@ def makespan_s(pipeline: Pipeline, seconds: Mapping[str, float], places: float) 
     """
     ends: dict[str, float] = {}
     busy: list[float] = []
-    """When each place that was ever taken gets free."""
+    """When each place that was ever taken becomes free."""
     for stage in pipeline.stages:
         ready = max((ends[parent] for parent in stage.needs), default=0.0)
         length = seconds.get(stage.name, 0.0)

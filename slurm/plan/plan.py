@@ -24,18 +24,20 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline, what of it is done, and what is known about the rest."""
+    """A pipeline, which of its stages are done, and what the rest will take."""
 
     file: PipelineFile
     pipeline: Pipeline
     cluster: Cluster
     done: frozenset[str]
+    """Names of the stages that are done."""
     records: dict[str, RunRecord]
-    """Of the stages that are done and made a run."""
+    """By stage, of those that are done and made a run."""
     forecasts: dict[str, Forecast]
 
     @property
     def rest(self) -> list[Stage]:
+        """The stages that are still to do."""
         return [stage for stage in self.pipeline.stages if stage.name not in self.done]
 
 
@@ -48,7 +50,7 @@ def make_plan(file: PipelineFile, folder: PipelineFolder, pipeline: Pipeline, cl
     return Plan(file, pipeline, cluster, done, records, found)
 
 
-def tell(plan: Plan) -> Iterator[str]:
+def describe_plan(plan: Plan) -> Iterator[str]:
     """Yield the plan as text: the graph, the cost of each stage and of all, where the figures come from, commands."""
     total = len(plan.pipeline.stages)
     yield f"pipeline {plan.file.id}: {total} stages, {len(plan.done)} done already\n"
@@ -87,15 +89,15 @@ def _row(plan: Plan, stage: Stage) -> list[str]:
         f"{speed.images_per_second * forecast.processes:,.0f}" if speed is not None else UNKNOWN,
         clock(forecast.seconds) if forecast.seconds is not None else UNKNOWN,
         took,
-        hours_told(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
+        format_hours(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
         str(forecast.requeues) if forecast.requeues is not None else UNKNOWN,
         f"{forecast.memory_mb / 1000:,.1f} GB" if forecast.memory_mb is not None else UNKNOWN,
         f"{forecast.disk_mb / 1000:,.2f} GB" if forecast.disk_mb is not None else UNKNOWN,
     ]
 
 
-def hours_told(hours: float) -> str:
-    """Return GPU hours or the like: two digits below one hour, tenths above."""
+def format_hours(hours: float) -> str:
+    """Return GPU or process hours as text: two digits below one hour, tenths above."""
     return f"{hours:,.1f}" if hours >= 1 or not hours else f"{hours:.2g}"
 
 
@@ -115,7 +117,7 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     wall = clock(makespan_s(plan.pipeline, known, plan.cluster.places))
     disk = sum(found.disk_mb or 0.0 for found in rest.values()) / 1000
     left_out = f"; {len(rest) - len(known)} of unknown cost not counted" if len(known) < len(rest) else ""
-    yield f"still to do: {len(rest)} trainings, {hours_told(spent)} {hours}, {disk:,.1f} GB{left_out}"
+    yield f"still to do: {len(rest)} trainings, {format_hours(spent)} {hours}, {disk:,.1f} GB{left_out}"
     side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
     yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
 
@@ -126,6 +128,6 @@ def _sources(plan: Plan) -> Iterator[str]:
     rest = {stage.name: plan.forecasts[stage.name] for stage in plan.rest if stage.name in plan.forecasts}
     for missing in sorted({found.unknown for found in rest.values() if found.unknown is not None}):
         stages = [name for name, found in rest.items() if found.unknown == missing]
-        yield f"{UNKNOWN} nothing tells {missing}: {', '.join(_short(tuple(stages), 3))}"
+        yield f"{UNKNOWN} no run has measured {missing}: {', '.join(_short(tuple(stages), 3))}"
     if any(found.speed is None for found in rest.values()):
         yield "  remedy: let a short run of the same recipe finish, or state images_per_second in the cluster file"

@@ -1,4 +1,4 @@
-"""How fast a training is, how much memory and disk it takes: measured by an earlier run, or stated; never guessed."""
+"""How fast a training is, and what it leaves on disk: measured by an earlier run, or stated; never guessed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.runs.folder import RECORD, completed
 from benchmarks.runs.record import RunRecord
 from slurm.graph.cluster import Cluster
 
-NO_MATTER = ("data", "masking", "layer_decay", "training")
+WITHOUT_INFLUENCE = ("data", "masking", "layer_decay", "training")
 """Fields of a recipe that do not change how fast an image is trained; `training.precision` does."""
 
 
@@ -27,11 +27,11 @@ class Training:
     recipe: Any
     recipe_name: str
     encoder: str | Architecture | None
-    """Of a transfer: what its encoder is built like, or, where only timm or its file tells that, its `ref`."""
+    """Of a transfer: its encoder's architecture, or, where only timm or its file knows that, its `ref`."""
     processes: int
 
     def images(self, per_epoch: int | None) -> int | None:
-        """Return how many images the whole training takes; None where it is told in epochs of unknown length."""
+        """Return how many images the whole training takes; None where its length is in epochs of unknown size."""
         training = self.recipe.training
         if training.steps is not None:
             return int(training.steps * training.batch_size)
@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second of one process, and where that is known from."""
+    """Images per second of one process, and the source of that figure."""
 
     images_per_second: float
     source: str
@@ -71,7 +71,7 @@ def finished_runs(runs: Path) -> list[Measured]:
 
 
 def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -> Speed | None:
-    """Return the speed that the newest run of the same work has measured, or else what the cluster file states."""
+    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or None."""
     for run in runs:
         rate = run.record.images_per_second
         if rate is not None and _same_work(training, run) and _same_device(cluster, run.record):
@@ -82,17 +82,17 @@ def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -
 
 
 def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None:
-    """Return what an epoch has trained on in an earlier run with the same data folder; else count the image files.
+    """Return how many images an epoch had in an earlier run with the same data folder; else count the image files.
 
-    None where the data is no folder of images: then only a run can tell.
+    None where the data is no folder of images: then only a run can measure it.
     """
     from benchmarks.runs.fingerprint import find_images
 
     for run in runs:
-        told: Any = run.record.recipe.resolved.get("training")
+        theirs: Any = run.record.recipe.resolved.get("training")
         same = run.kind == training.kind and run.record.data.root == training.recipe.data.root
-        if same and isinstance(told, dict) and told.get("epochs"):
-            return int(run.record.steps * told["batch_size"] / told["epochs"])
+        if same and isinstance(theirs, dict) and theirs.get("epochs"):
+            return int(run.record.steps * theirs["batch_size"] / theirs["epochs"])
     data = training.recipe.data
     split = getattr(data, "split", None) or getattr(data, "train_split", None)
     if isinstance(split, str):
@@ -109,10 +109,10 @@ def _same_work(training: Training, run: Measured) -> bool:
 
 
 def _essence(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a recipe's values decides how fast an image is trained."""
-    told = values.get("training")
-    precision = told.get("precision") if isinstance(told, dict) else None
-    return {"precision": precision, **{name: value for name, value in values.items() if name not in NO_MATTER}}
+    """Return those of a recipe's values that decide how fast an image is trained."""
+    training = values.get("training")
+    precision = training.get("precision") if isinstance(training, dict) else None
+    return {"precision": precision, **{name: value for name, value in values.items() if name not in WITHOUT_INFLUENCE}}
 
 
 def _same_device(cluster: Cluster, record: RunRecord) -> bool:

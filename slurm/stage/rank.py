@@ -17,7 +17,8 @@ PR_SET_PDEATHSIG = 1
 def main(argv: list[str], parent: int) -> int:
     """Run a verb as a rank of the job whose process id is `parent`; return its exit code.
 
-    A traceback has one of its own: unlike a failure that the verb words itself, it may be worth another start.
+    A crash with a traceback has an exit code of its own: unlike a failure that the verb reports, another start may
+    cure it.
     """
     die_with(parent)
     for number in (signal.SIGTERM, signal.SIGUSR2):

@@ -47,7 +47,7 @@ class Entry(Config):
 
 
 class Places(Config):
-    """Where pipelines and runs lie, as they were named: relative to the working directory, or absolute."""
+    """The folders of pipelines and runs, as they were given: relative to the working directory, or absolute."""
 
     pipelines: Path = Path("pipelines")
     runs: Path = Path("runs")
@@ -88,15 +88,19 @@ class PipelineFolder:
         """Held by the launcher, and by it alone."""
 
     def announcement(self, stage: str) -> Path:
+        """Return the file in which the stage's verb names its run folder."""
         return self.path / "stages" / f"{stage}.json"
 
     def attempt(self, stage: str) -> Path:
+        """Return the file of the stage's last attempt."""
         return self.path / "attempts" / f"{stage}.json"
 
     def lock(self, stage: str) -> Path:
+        """Return the lock that the stage's process holds."""
         return self.path / "attempts" / f"{stage}.lock"
 
     def logs(self, stage: str) -> Path:
+        """Return the folder of the stage's scripts and logs."""
         return self.path / "logs" / stage
 
     def newest_log(self, stage: str) -> Path | None:
@@ -110,10 +114,12 @@ class PipelineFolder:
         return sorted(other for other in log.parent.glob(f"{job}_*_log.out") if other != log and other.is_file())
 
     def create(self) -> None:
+        """Make the folders that launchers and stages write into."""
         for name in ("stages", "attempts", "logs"):
             make_folder(self.path / name)
 
     def read_manifest(self) -> Manifest:
+        """Return the manifest. Raises UserError when it is missing or damaged."""
         found = read_as(Manifest, self.manifest)
         if found is None:
             remedy = "submit the pipeline again; finished stages are kept"
@@ -121,12 +127,14 @@ class PipelineFolder:
         return found
 
     def find_manifest(self) -> Manifest | None:
+        """Return the manifest; None when it is missing or damaged."""
         return read_as(Manifest, self.manifest)
 
     def write_manifest(self, manifest: Manifest) -> None:
         write_atomically(self.manifest, manifest.model_dump_json(indent=2).encode())
 
     def read_attempt(self, stage: str) -> Attempt | None:
+        """Return the stage's last attempt; None when it has none, or a damaged one."""
         return read_as(Attempt, self.attempt(stage))
 
     def write_attempt(self, stage: str, attempt: Attempt) -> None:
@@ -142,7 +150,7 @@ T = TypeVar("T", bound=Config)
 
 
 def read_as(schema: type[T], path: Path) -> T | None:
-    """Return what a JSON file holds; None when it is missing or damaged. Raises PermissionError as it is."""
+    """Return what a JSON file holds; None when it is missing or damaged. PermissionError is passed on."""
     try:
         return schema.model_validate_json(path.read_bytes())
     except PermissionError:
@@ -168,7 +176,10 @@ def hold(path: Path, what: str) -> Iterator[None]:
 
 
 def find_pipeline(root: Path, text: str) -> PipelineFolder:
-    """Return the pipeline folder named by its path, its id, or any beginning that only one id has."""
+    """Return the pipeline folder named by its path, its id, or any beginning that only one id has.
+
+    Raises UserError where `text` names none or several.
+    """
     if (Path(text) / "manifest.json").is_file():
         return PipelineFolder(Path(text))
     known = list_pipelines(root)

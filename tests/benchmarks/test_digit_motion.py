@@ -1,4 +1,4 @@
-"""Videos of moving digits: deterministic frames, and one frame does not tell the motion."""
+"""Videos of moving digits: deterministic frames, and one frame does not show the motion."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def grey(motion: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
 
 
 @pytest.mark.parametrize("time", [0, 5, 11])
-def test_one_frame_does_not_tell_the_motion(grey: dict[str, tuple[np.ndarray, list[str]]], time: int) -> None:
+def test_one_frame_does_not_show_the_motion(grey: dict[str, tuple[np.ndarray, list[str]]], time: int) -> None:
     (train, train_labels), (test, test_labels) = ((clips[:, time], labels) for clips, labels in grey.values())
     chance = binom(TEST_VIDEOS, 1 / len(MOTIONS))
     for classifier in (KNeighborsClassifier(1), LogisticRegression(C=0.01, max_iter=200)):

@@ -19,7 +19,7 @@ from slurm.graph.sweep import without_sweeps
 
 PIPELINES = Path(slurm.__file__).parent / "pipelines"
 STEPS = 625
-"""Of an epoch: 1,281,167 images of ImageNet-1K in batches of 2048."""
+"""Steps of an epoch: 1,281,167 images of ImageNet-1K in batches of 2048."""
 
 PUBLISHED = {
     "simmim_swin_base_192_100ep": (192, 6, 100, 0.0),

@@ -91,7 +91,7 @@ def test_published_numbers_are_shown_as_asked_for(tmp_path: Path) -> None:
     assert any(quote.first.method == "dino" for section in board.sections for quote in section.published)
 
 
-def test_cost_is_told_by_hand(study: Leaderboard) -> None:
+def test_cost_is_that_computed_by_hand(study: Leaderboard) -> None:
     # three seeds on 8 GPUs for 21,600 + 0, 60, 120 s: 8 * 21,660 s = 48.13 h
     (row,) = (row for row in typed_rows(study) if row["encoder"] == "supervised (Swin-T)")
     assert (row["gpu_hours_per_run"], row["parameters_millions"]) == (48.13, 28.3)
@@ -100,11 +100,11 @@ def test_cost_is_told_by_hand(study: Leaderboard) -> None:
 
 
 def test_latex_reads_back_as_the_table(study: Leaderboard) -> None:
-    told = latex_cells(to_latex(study))
+    cells = latex_cells(to_latex(study))
     for table in tables_of(study):
         for column in table.in_blocks("scores", "settings"):
             for line, text in zip(table.section.lines, table.texts[column.title], strict=True):
-                assert (column.title, line.name, text) in told
+                assert (column.title, line.name, text) in cells
 
 
 def test_latex_sets_hostile_names_as_characters(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.slurm.bench import Bench
 
 
 def states(bench: Bench) -> dict[str, str]:
-    """Return the state of each stage as `pipeline status` tells it, without its reason."""
+    """Return the state of each stage as `pipeline status` shows it, without its reason."""
     lines = bench.mimbench("pipeline", "status", bench.folder.id).stdout.splitlines()
     words = [line.split() for line in lines]
     return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in jobs(bench)}

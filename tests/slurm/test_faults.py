@@ -99,7 +99,7 @@ def test_a_killed_stage_begins_again_in_the_same_job(bench: Bench) -> None:
 
 
 def test_a_stage_that_hangs_ends_before_the_time_limit_and_begins_again(bench: Bench) -> None:
-    """It is deaf to the notice, and says where it hung."""
+    """It ignores the notice; its log says where it hung."""
     (bench.desk / f"{STAGE}.hang").touch()
     job = launch(bench, "time_limit: 1m", "stop_notice_s: 30")
     bench.wait_for(lambda: bench.step_of(STAGE) == 3, "it hangs in step 3")

@@ -108,7 +108,7 @@ def test_our_own_exports_tell_their_stage() -> None:
     Path("data", MANIFEST).touch()
     message = refusal(changed(encoders__scratch={"ref": "data", "stage": "supervised"}))
     assert "encoders.scratch.stage = supervised" in message
-    assert "which tells the stage itself" in message
+    assert "which states the stage itself" in message
 
 
 def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:

@@ -36,7 +36,7 @@ def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_cont
     assert found["report"] == "completed"
     assert slurm_bench.begun() == ["digits.scratch.seed0", "digits.scratch.seed1", "pretrain.simmim"]
 
-    slurm_bench.mend("pretrain.simmim")
+    slurm_bench.repair("pretrain.simmim")
     assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
     assert wait_until_empty(slurm_bench) == dict.fromkeys(STAGES, "completed")
     assert slurm_bench.begun() == sorted([*TRAINED, "pretrain.simmim"])
@@ -106,11 +106,11 @@ def test_two_pipelines_over_two_nodes_that_share_a_run_do_it_once(slurm_bench: B
     assert listed.count("slurm  4 completed") == 2, listed
     by_main = [found["stage"] for found in slurm_bench.diary("ends") if found["rank"] == 0]
     assert by_main.count("pretrain.simmim") == 1
-    told = slurm_bench.mimbench("pipeline", "logs", "small", "pretrain.simmim").stdout
-    assert re.search(r"^# of another node: .*_1_log\.out$", told, re.MULTILINE)
+    logs = slurm_bench.mimbench("pipeline", "logs", "small", "pretrain.simmim").stdout
+    assert re.search(r"^# of another node: .*_1_log\.out$", logs, re.MULTILINE)
 
 
-def test_a_refused_job_is_told_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:
+def test_a_refused_job_is_reported_in_slurm_s_words_without_a_traceback(slurm_bench: Bench) -> None:
     (slurm_bench.path / "wrong.yaml").write_text(
         "{executor: slurm, partition: nowhere, gpus_per_node: 0, time_limit: 10m}"
     )

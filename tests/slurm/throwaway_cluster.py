@@ -18,7 +18,7 @@ from typing import TypeVar
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 PATIENCE_S = 30.0
 MARK = "THROWAWAY_NODE"
-"""The variable by which the processes of a virtual node are told from those of another."""
+"""The variable by which the processes of one virtual node are distinguished from those of another."""
 
 CONFIG = """
 ClusterName=throwaway
@@ -71,7 +71,7 @@ class Cluster:
 
     @classmethod
     def why_not(cls) -> str | None:
-        """Return why there can be no such cluster here, with the command that mends it; None when there can."""
+        """Return why there can be no such cluster here, with the command that fixes it; None when there can."""
         missing = [name for name in cls.PROGRAMS if _find(name) is None]
         return f"{', '.join(missing)} not installed: apt-get install -y {' '.join(cls.PACKAGES)}" if missing else None
 

@@ -1,4 +1,4 @@
-"""The four kinds of transfer as the tests of their one life see them: small data, a command, and what a run leaves."""
+"""The four kinds of transfer, for tests of what they share: small data, a command, and what a run leaves behind."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Kind:
     name: str
     task: str
     library: tuple[str, str] | None
-    """The module without which nothing of it runs, and its package."""
+    """The module without which this kind does not run, and the package that has it."""
     whole: str
-    """The session's fixture with the folder of the whole data."""
+    """The name of the session's fixture with the folder of the whole data."""
     cut: Callable[[Path, Path], Path]
     """Copies a small part of the whole data to a new folder."""
     command: Callable[[Path], list[str]]
@@ -32,19 +32,19 @@ class Kind:
     damage: Callable[[Path], dict[Path, str]]
     """Damages some files of such a part; returns them with words of the reason that is given for each."""
     saved_at: int
-    """The first step that is saved."""
+    """The first step after which a checkpoint is saved."""
     evaluations: tuple[tuple[str, str, float], ...]
-    """Score, unit of progress, and when, of each evaluation."""
+    """For each evaluation its score, its unit of progress, and when it takes place."""
     images: int
     image_size_px: int
     encoder: str
-    """What stands before the encoder's names in a checkpoint's model."""
+    """The prefix of the encoder's tensors in a checkpoint's model."""
     results: tuple[str, ...]
     """The files that the last evaluation writes."""
     exporting: tuple[str, ...] = ()
-    """With what a run leaves an encoder of images."""
+    """Overrides with which a run exports an encoder of images."""
     shorter: tuple[str, ...] = ()
-    """With what a run takes fewer steps."""
+    """Overrides with which a run takes fewer steps."""
 
     def __str__(self) -> str:
         return self.name
@@ -59,14 +59,14 @@ def cut_boxes(whole: Path, root: Path) -> Path:
     """Copy 12 training and 4 test pictures."""
     for split, count in (("train", 12), ("test", 4)):
         name = Path("annotations") / f"instances_{split}.json"
-        told = json.loads((whole / name).read_text())
-        told["images"] = told["images"][:count]
-        kept = {image["id"] for image in told["images"]}
-        told["annotations"] = [each for each in told["annotations"] if each["image_id"] in kept]
+        document = json.loads((whole / name).read_text())
+        document["images"] = document["images"][:count]
+        kept = {image["id"] for image in document["images"]}
+        document["annotations"] = [each for each in document["annotations"] if each["image_id"] in kept]
         (root / split).mkdir(parents=True)
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text(json.dumps(told))
-        for image in told["images"]:
+        (root / name).write_text(json.dumps(document))
+        for image in document["images"]:
             shutil.copy(whole / split / image["file_name"], root / split)
     return root
 

@@ -1,4 +1,4 @@
-"""The life that all kinds of transfer share: begun, stopped, continued, evaluated, exported; and files that are bad."""
+"""What all kinds of transfer share: they are stopped, continued, evaluated and exported alike, and skip bad files."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def whole(kind: Kind, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="module")
 def command(kind: Kind, whole: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """On data that no test may change; add --encoder and --runs."""
+    """Return a command on data that no test may change; add --encoder and --runs."""
     return kind.command(kind.cut(whole, tmp_path_factory.mktemp("data") / "cut"))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a run that nothing disturbed; no test may change it."""
+    """Return the folder of a run that nothing disturbed; no test may change it."""
     runs = tmp_path_factory.mktemp("undisturbed")
     yield trained([*command, *RANDOM], runs)
     shutil.rmtree(runs)  # some hundred megabytes
@@ -148,8 +148,8 @@ def test_an_incomplete_encoder_fails_before_training(
     del weights["layers.2.blocks.1.norm2.bias"]
     damaged = tmp_path / "damaged.pth"
     torch.save({"model": {f"encoder.{name}": tensor for name, tensor in weights.items()}}, damaged)
-    told = ["--encoder", str(damaged), "--stage", "self-supervised"]
-    assert mimbench.main([*command, *told, "--runs", str(tmp_path / "runs")]) == mimbench.FAILED
+    source = ["--encoder", str(damaged), "--stage", "self-supervised"]
+    assert mimbench.main([*command, *source, "--runs", str(tmp_path / "runs")]) == mimbench.FAILED
     assert "missing from the checkpoint: layers.2.blocks.1.norm2.bias" in capfd.readouterr().err
     record = record_of(only_run(tmp_path / "runs"))
     assert (record.status, record.steps) == ("failed", 0)

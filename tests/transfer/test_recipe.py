@@ -1,4 +1,4 @@
-"""Every named transfer recipe is whole, and says of which kind it is."""
+"""Every named transfer recipe is complete, and shows of which kind it is."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ BY_DATA: dict[str, type[Config]] = {
 
 @pytest.mark.parametrize("name", recipe_names("transfer"))
 def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
-    told = next((kind for data, kind in BY_DATA.items() if name.startswith(data)), None)
-    schema, usual = told or FAMILY, told or FinetuneRecipe
+    known = next((kind for data, kind in BY_DATA.items() if name.startswith(data)), None)
+    schema, usual = known or FAMILY, known or FinetuneRecipe
     recipe: Recipe[Any] = load_recipe(schema, "transfer", name)
     kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), usual)
     assert type(recipe.config) is kind

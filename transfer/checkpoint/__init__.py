@@ -1,1 +1,1 @@
-"""Checkpoints that others trained: read safely, recognised, and brought into timm's layout."""
+"""Checkpoints that others trained: reading them safely, recognising their layout, turning it into timm's."""

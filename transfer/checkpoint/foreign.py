@@ -1,4 +1,4 @@
-"""A checkpoint that others trained, as an encoder: read safely, recognised, in timm's layout."""
+"""Reading a checkpoint that others trained: safely, with its layout recognised and turned into timm's."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from transfer.checkpoint.layouts.names import FileNames
 
 @dataclass(frozen=True)
 class ForeignEncoder:
-    """An encoder read from a file, and everything that was learned about it."""
+    """An encoder read from a file, and everything that was found out about it."""
 
     file: CheckpointFile
     found: FoundWeights
     layout: Layout
     weights: Weights
-    """In timm's layout; a head and buffers may be among them."""
+    """The tensors in timm's layout; a head and buffers may be among them."""
     inferred: Inferred
     stage: InitStage | None
-    """None where nothing in the file tells it."""
+    """None where nothing in the file or beside it shows it."""
     epochs: int | None
     normalisation: Normalisation | None
-    """None where nothing beside the file tells it."""
+    """None where nothing beside the file states it."""
     names: FileNames
 
 
 def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
-    """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` is not what it is.
+    """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` contradicts it.
 
-    What a description beside it says counts before what its tensors let infer.
+    A description beside the checkpoint is believed before what its tensors let one infer.
     """
     file = read_checkpoint_file(path)
     found = find_weights(file.content)
@@ -74,12 +74,12 @@ def _architecture(
 ) -> Inferred:
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
-        told = described.inferred if described else infer(layout, weights, read_config(path))
+        inferred = described.inferred if described else infer(layout, weights, read_config(path))
     except UserError as unclear:
         if stated is None:
             raise
         return settle_unclear(stated, shapes, unclear)
-    return settle(stated, told, shapes) if stated else told
+    return settle(stated, inferred, shapes) if stated else inferred
 
 
 def weights_sha256(weights: Weights) -> str:

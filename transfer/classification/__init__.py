@@ -1,1 +1,1 @@
-"""Image classification: fine-tuning, linear and attentive probes, nearest neighbours."""
+"""Image classification by fine-tuning, by a linear or attentive probe, or by nearest neighbours."""

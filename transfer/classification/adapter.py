@@ -1,4 +1,4 @@
-"""Image classification: fine-tuning, linear and attentive probes, nearest neighbours."""
+"""Image classification as a kind of task, with one protocol for each way of using the encoder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
     "attentive": (AttentiveRecipe, "transfer.classification.attentive:AttentiveProbing"),
     "knn": (KnnRecipe, "transfer.classification.knn:nearest_neighbours"),
 }
-"""The recipe of each protocol, and the problem that it trains; nearest neighbours train nothing, and are a function."""
+"""For each protocol its recipe and its problem for the training loop; nearest neighbours train nothing: a function."""
 
 
 class ClassificationAdapter:
-    """One data set, several protocols: the recipe names its own."""
+    """Classification with the protocol that the recipe names; all protocols read the same data."""
 
     recipe = Family("protocol", {name: recipe for name, (recipe, _) in PROTOCOLS.items()}, default="finetune")
     config_field = None

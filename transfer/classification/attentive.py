@@ -1,8 +1,8 @@
-"""The attentive probe: a learned query pools the patch tokens of a frozen encoder, a linear classifier follows.
+"""The attentive probe: a learned query pools the patch tokens of a frozen encoder, and a linear classifier follows.
 
 Source: V-JEPA (Bardes et al. 2024, facebookresearch/jepa `attentive_pooler.py`): norm, cross-attention of one query,
-an MLP with a residual, a linear layer. The layer is timm's. V-JEPA adds the query itself to what it has pooled; here
-the bias of the output projection holds that constant.
+an MLP with a residual, a linear layer. The pooling layer is timm's. V-JEPA adds the query itself to what it has pooled;
+here the bias of the output projection takes the part of that constant.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
 
     @property
     def state(self) -> nn.Module:
-        """The probe alone: the encoder does not change."""
+        """The probe without its encoder, which does not change."""
         return self.model.head
 
 

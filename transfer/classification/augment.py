@@ -1,4 +1,4 @@
-"""Images for classification: timm's training augmentation, SimMIM's test crop, mixup and cutmix."""
+"""Transforms of images for classification: timm's training augmentation, SimMIM's test crop, mixup and cutmix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transfer.images.labelled import LabelledImages
 
 
 def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """Return random crop, flip, RandAugment, normalisation and erasing, in timm's order."""
+    """Return timm's training transform: random crop, flip, RandAugment, normalisation and erasing, in its order."""
     augmentation = recipe.augmentation
     transform: Transform = create_transform(
         recipe.image_size_px,
@@ -35,7 +35,7 @@ def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequen
 
 
 def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """Return resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
+    """Return the test transform: resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
     shorter = int(recipe.image_size_px / recipe.data.test_crop)
     transform: Transform = v2.Compose(
         [
@@ -50,7 +50,7 @@ def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Seq
 
 
 def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: EncoderPlan) -> ImageSamples:
-    """Return test images as the encoder of a plan sees them; one that cannot be read is left out, and named."""
+    """Return test images as the plan's encoder takes them; one that cannot be read is left out, and named."""
     transform = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std)
     return ImageSamples(images.source, images.labels, transform, channels=plan.architecture.in_chans, replace=False)
 

@@ -1,4 +1,4 @@
-"""What every protocol shares that trains a classifier of images; a protocol adds its model."""
+"""What all protocols that train a classifier of images share; each adds its model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ImageClassifying(Classifying[Batch], Generic[R]):
         return ImageSamples(train.source, train.labels, transform, channels=channels, seed=self.seed, patience=patience)
 
     def loss(self, batch: Batch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
-        """Return the (soft-target or smoothed) cross-entropy of a batch, summed over classifiers."""
+        """Return the cross-entropy of a batch, summed over classifiers, with mixed or smoothed labels as targets."""
         images, targets = self._mix(batch.images, batch.labels) if self._mix else (batch.images, batch.labels)
         losses: list[Tensor] = [self._criterion(logits.float(), targets) for logits in self.outputs(images)]
         return sum(losses[1:], start=losses[0])
@@ -63,7 +63,7 @@ class ImageClassifying(Classifying[Batch], Generic[R]):
         return self.predicted(test_samples(self.data.test if test is None else test, self.recipe, self.plan))
 
     def conclude(self, folder: RunFolder) -> Mapping[str, float]:
-        """Evaluate on the further test sets."""
+        """Evaluate on the further test sets too; return those of their scores that are metrics of the task."""
         super().conclude(folder)
         sets = self.data.test_sets.items()
         self.further = {name: further_scores(self.measure(each.images), each) for name, each in sets}

@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole encoder is trained, and exported."""
+"""Fine-tuning: the whole encoder is trained, and exported in the end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
 
     @property
     def evaluated(self) -> nn.Module:
-        """The weights that count: the moving average where there is one."""
+        """The weights that are scored and exported: the moving average where there is one."""
         return self.model if self._average is None else self._average.module
 
     def trained_encoder(self) -> nn.Module:

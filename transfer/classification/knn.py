@@ -38,7 +38,7 @@ from transfer.run import open_transfer
 from transfer.scores import metric_values
 
 CHUNK = 4096
-"""Features whose similarities are computed at once, of the test and of the training set: 64 MiB of them."""
+"""How many features of the test and of the training set are compared at once: their similarities take 64 MiB."""
 
 
 class Neighbours:
@@ -48,10 +48,10 @@ class Neighbours:
     """
 
     def __init__(self, features: Tensor, count: int) -> None:
-        """`features` [N, D] of the test images, normalised; the `count` nearest of each are kept."""
+        """`features` [N, D] are those of the test images, normalised; the `count` nearest of each image are kept."""
         self._features = features
         self.similarity = features.new_full((len(features), count), -torch.inf)
-        """[N, count], cosine, largest first."""
+        """The cosine similarities [N, count], largest first."""
         self.labels = torch.zeros(len(features), count, dtype=torch.int64, device=features.device)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
@@ -70,7 +70,7 @@ class Neighbours:
         self.similarity, self.labels = best.values.to(self.similarity.device), labels.to(self.labels.device)
 
     def logits(self, k: int, temperature: float, classes: int) -> Tensor:
-        """Return the logarithm of the classes' votes [N, classes] among the k nearest; minus infinity without one."""
+        """Return the logarithm of each class's votes [N, classes] among the k nearest; minus infinity without any."""
         near = self.similarity[:, :k].double()
         votes = ((near - near[:, :1]) / temperature).exp()  # the nearest has 1: a common factor changes no share
         found = votes.new_zeros(len(votes), classes).scatter_add_(1, self.labels[:, :k], votes)
@@ -113,7 +113,7 @@ def _joined(parts: Sequence[_Features]) -> _Features:
 
 
 class _Extraction:
-    """Features of images, by one frozen encoder."""
+    """Computes features of images with one frozen encoder."""
 
     def __init__(self, transfer: Transfer, plan: EncoderPlan, encoder: FrozenEncoder) -> None:
         self.transfer, self.plan, self.encoder = transfer, plan, encoder
@@ -185,7 +185,7 @@ def _measure(extraction: _Extraction, run: Run) -> None:
 def _by_k(
     neighbours: Neighbours, tests: Sequence[_Features], recipe: KnnRecipe, classes: int
 ) -> dict[int, list[Evaluation]]:
-    """Return what every number of neighbours says of every test set."""
+    """Return, for every number of neighbours, the evaluations of all test sets, in the order of `tests`."""
     sizes = [len(test.labels) for test in tests]
     found = {}
     for k in sorted({recipe.k, *recipe.other_k}):

@@ -1,7 +1,7 @@
 """The linear probe: classifiers on the features of a frozen encoder.
 
-One classifier on the encoder's own output is MAE's protocol (He et al. 2021); one on a layer inside, SimMIM's (Xie et
-al. 2021); one on every layer, all trained at once, BEiT's (Bao et al. 2021).
+One classifier on the encoder's own output is MAE's protocol (He et al. 2021), one on a layer inside is SimMIM's (Xie et
+al. 2021), and one on every layer, all trained at once, is BEiT's (Bao et al. 2021).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
 
     @property
     def state(self) -> nn.Module:
-        """The classifiers alone: the encoder does not change."""
+        """The classifiers without their encoder, which does not change."""
         return self.model.heads
 
     def outputs(self, images: Tensor) -> list[Tensor]:
@@ -55,7 +55,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         return Predictions(every[self._scored], torch.stack(ranked, dim=1))
 
     def write_results(self, folder: RunFolder) -> None:
-        """Write the score of every layer too. The best of them was chosen on the test set, and is marked so."""
+        """Write the score of every layer too. The best of them is marked as chosen on the test set."""
         super().write_results(folder)
         final = self.final()
         assert final.layers is not None

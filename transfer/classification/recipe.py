@@ -1,4 +1,4 @@
-"""What a classification recipe says: one class for each protocol. Light to import."""
+"""The recipes of classification, one class for each protocol. This module is light to import."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Augmentation(Config):
     crop_ratio: Span = (3 / 4, 4 / 3)
     horizontal_flip: Share = 0.5
     color_jitter: NotNegative = 0.4
-    """Only without auto_augment, as in timm."""
+    """Strength of the colour jitter; it has an effect only without auto_augment, as in timm."""
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"
     """timm's policy string; null switches it off."""
     erase_probability: Share = 0.25
@@ -37,7 +37,7 @@ class Augmentation(Config):
 
 
 class ClassificationRecipe(EncoderSizes):
-    """What every protocol of classification shares."""
+    """The fields that all protocols of classification share."""
 
     protocol: str
     """finetune, linear, attentive or knn; it decides which other fields there are."""
@@ -45,10 +45,10 @@ class ClassificationRecipe(EncoderSizes):
 
 
 class TrainedRecipe(ClassificationRecipe):
-    """What every protocol shares that trains something: the whole model, or a head on frozen features."""
+    """The fields of all protocols that train something: the whole model, or a head on frozen features."""
 
     evaluate_every_epochs: Count = 1
-    """The last epoch is always evaluated."""
+    """Epochs from one evaluation to the next; the last epoch is always evaluated."""
     augmentation: Augmentation = Augmentation()
     training: Training
 
@@ -66,7 +66,7 @@ class FinetuneRecipe(TrainedRecipe):
     drop_path_rate: Share = 0.1
     """Stochastic depth, growing linearly to this rate in the last block."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Each layer's rate is the next deeper one's times this."""
+    """Each layer's learning rate is that of the next deeper one times this."""
     bias_per_block: bool = False
     """Give every block of a BEiT or SimMIM ViT its own copy of the position table that all blocks share."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -88,7 +88,7 @@ class LinearRecipe(TrainedRecipe):
     batch_norm: bool = True
     """BatchNorm without scale and shift before the classifier."""
     init_std: Positive = 0.01
-    """Of the classifier's weights, a truncated normal."""
+    """Standard deviation of the classifier's initial weights, drawn from a truncated normal distribution."""
 
     @model_validator(mode="after")
     def _layers_agree(self) -> LinearRecipe:
@@ -102,13 +102,13 @@ class LinearRecipe(TrainedRecipe):
 
 
 class AttentiveRecipe(TrainedRecipe):
-    """A learned query attends to the frozen patch tokens; a linear classifier follows."""
+    """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
 
     protocol: Literal["attentive"] = "attentive"
     layer: Count | None = None
     """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
     heads: Count = 12
-    """Of the attention; must divide the width of the tokens."""
+    """Number of the attention's heads, which must divide the width of the tokens."""
     mlp_ratio: Positive = 4.0
     init_std: Positive = 0.02
 
@@ -118,9 +118,9 @@ class KnnRecipe(ClassificationRecipe):
 
     protocol: Literal["knn"] = "knn"
     k: Count = 20
-    """Neighbours that vote for the run's score."""
+    """Number of neighbours that vote for the run's score."""
     other_k: tuple[Count, ...] = (10, 100, 200)
-    """Measured beside it, into neighbours.csv."""
+    """Further numbers of neighbours, whose scores are written to neighbours.csv."""
     temperature: Positive = 0.07
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
     pooling: Pooling = "class-token"

@@ -92,7 +92,7 @@ def describe(found: dict[str, Any]) -> str:
             "image, patch, window",
             f"{_px(found['image_size_px'])}, {found['patch_size_px']} px, {_window(found['window_size'])}",
         ),
-        ("stage", found["stage"] or "unknown: nothing in the file tells it"),
+        ("stage", found["stage"] or "unknown: nothing in the file shows it"),
         ("epochs", found["epochs"] if found["epochs"] is not None else "unknown"),
         ("normalisation", _normalisation(found["mean"], found["std"])),
         ("tensors", f"{found['tensors']} ({found['parameters'] / 1e6:.1f} M parameters)"),
@@ -138,16 +138,16 @@ def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
 
 
 def _faults(found: dict[str, Any], limit: int = 8) -> list[str]:
-    """Name, once for all tasks, what a damaged file lacks or has too much."""
+    """Return a line for each kind of fault: what a damaged file lacks or has too much, named once for all tasks."""
     from transfer.commands.inspection import FAULTS
 
     lines = []
     for kind in FAULTS:
         names = list(dict.fromkeys(name for report in found["tasks"].values() for name in report.get(kind, ())))
         own = [found["in_the_file"].get(name.split(":")[0], ()) for name in names[:limit]]
-        told = [f"{name} (in the file: {', '.join(o)})" if o else name for name, o in zip(names, own, strict=False)]
+        shown = [f"{name} (in the file: {', '.join(o)})" if o else name for name, o in zip(names, own, strict=False)]
         more = f" and {len(names) - limit} more" if len(names) > limit else ""
-        lines += [printable(f"{kind}: {'; '.join(told)}{more}")] if names else []
+        lines += [printable(f"{kind}: {'; '.join(shown)}{more}")] if names else []
     return lines
 
 
@@ -170,7 +170,7 @@ def _layers(layers: dict[str, dict[str, Any]], in_the_file: dict[str, list[str]]
 
 
 def _own_layers(in_the_file: dict[str, list[str]]) -> dict[str, str]:
-    """Return by layer what the file's own names of its tensors have in common."""
+    """Return, by layer, the beginning that the file's own names of the layer's tensors share."""
     from transfer.commands.inspection import layer_of
 
     parts: dict[str, list[list[str]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Encoders out, into the layouts of other tools."""
+"""Writing encoders to files in the layouts of other tools."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from transfer.sources.opened import OpenedEncoder
 
 @dataclass(frozen=True)
 class ConversionTarget:
-    """Where an export is meant for: its layout for each family, and how that tool wraps names and dicts."""
+    """A tool that encoders are written for: its layout for each family, and how it wraps names and dicts."""
 
     layouts: dict[Family, str]
     prefix: str = ""
+    """Stands before every tensor's name."""
     key: str = "model"
-    """Under which a torch file holds the tensors."""
+    """The key under which a torch file holds the tensors."""
 
 
 TARGETS = {
@@ -57,7 +58,8 @@ def convert(encoder: OpenedEncoder, target: str, out: Path) -> dict[str, object]
     """Write the encoder to `out` in a target's layout, and `out`.json beside it; return what the latter says.
 
     `.pth`, `.pt` and `.bin` become torch files, everything else safetensors. Raises UserError where the target has no
-    layout for the family, the encoder is not whole, or `out` cannot be written (`check_destination` tells it early).
+    layout for the family, the encoder is not whole, or `out` cannot be written (`check_destination` finds that out
+    before anything is read).
     """
     layout = _layout(encoder.family, target)
     whole = encoder_tensors(encoder.weights, encoder.architecture, encoder.image_size_px, encoder.names)
@@ -119,7 +121,7 @@ def encoder_tensors(
         if name in weights and weights[name].shape != expected[name].shape
     }
     if faults:
-        shown = "; ".join(fault + (names.told(name) if names else "") for name, fault in list(faults.items())[:8])
+        shown = "; ".join(fault + (names.in_file(name) if names else "") for name, fault in list(faults.items())[:8])
         shown += f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", "get the checkpoint again")
     return {name: weights[name] for name in expected}

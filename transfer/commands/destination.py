@@ -1,4 +1,4 @@
-"""Where a conversion may be written, told before anything is read."""
+"""Where a conversion may be written; checked before anything is read."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ def check_destination(out: Path, source: Path) -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> UserError:
-    """Word a write that the system refuses."""
+    """Return the error of a write that the operating system refused."""
     return unwritable(out, error.strerror or str(error), "a folder that exists and may be written to")
 
 
 def unwritable(out: Path, reason: str, remedy: str) -> UserError:
+    """Return the error of an `--out` that cannot be written."""
     return UserError.about("--out", f"{out}: {reason}", "a file that can be written", remedy)
 
 
 def _spare(file: Path, source: Path) -> None:
-    """Raise UserError where writing `file` would change what is read."""
+    """Raise UserError where writing `file` would change the checkpoint that is read."""
     inside = source.is_dir() and file.resolve().is_relative_to(source.resolve())
     if inside or (file.exists() and any(part.exists() and part.samefile(file) for part in _files_of(source))):
         rule = "another file than the checkpoint that is read, and outside its folder"
@@ -51,7 +52,7 @@ def _spare(file: Path, source: Path) -> None:
 
 
 def _files_of(source: Path) -> Iterator[Path]:
-    """Yield the file, the shards that it names, and what describes it beside it."""
+    """Yield the file, the files beside it that describe it, and the shards that it names."""
     if not source.is_file():
         return
     yield source

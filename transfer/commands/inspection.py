@@ -1,4 +1,4 @@
-"""Everything that can be told of a checkpoint before it is used."""
+"""Everything that can be said of a checkpoint before it is used."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def _tasks(encoder: OpenedEncoder) -> dict[str, dict[str, Any]]:
 
 
 def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | int]]:
-    """Return, by layer, the number of parameters, their mean and standard deviation, the largest, and bad values."""
+    """Return, by layer, the number of parameters, their mean, standard deviation and largest magnitude, and how many
+    are not finite; these are left out of the other statistics.
+    """
     layers: dict[str, list[Tensor]] = defaultdict(list)
     for name, tensor in tensors.items():
         layers[layer_of(name)].append(tensor)
@@ -69,7 +71,7 @@ def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | 
 
 
 def layer_of(name: str) -> str:
-    """Return the layer that a tensor is listed under."""
+    """Return the name of the layer under which a tensor is listed."""
     match = _LAYER.match(name)
     return match[1] if match else name.rsplit(".", 1)[0]
 
@@ -88,7 +90,8 @@ def _statistics(values: Tensor) -> dict[str, float | int]:
 def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
     """Return what the task's own recipe would load of this encoder, or why it would not.
 
-    Only shapes are built: initialising a model that is filled at once takes longer than all else here.
+    The model is built without values: to initialise one that is overwritten at once would take longer than all else
+    here.
     """
     try:
         data = read_yaml(find_recipe("transfer", task.recipe))

@@ -1,4 +1,4 @@
-"""`mimbench transfer`: one encoder into one task, measured."""
+"""`mimbench transfer`: bring one encoder to one task and measure it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:
-    """Return `--config` as an override of the recipe. Raises UserError where the task's engine has no configs."""
+    """Return `--config` as overrides of the recipe. Raises UserError where the task's engine has no config files."""
     if config is None:
         return []
     if adapter.config_field is None:
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stage",
         choices=get_args(TrainedStage),
-        help="how far a foreign checkpoint or timm: model was trained, where it does not tell",
+        help="how far a foreign checkpoint or timm: model was trained, where neither the file nor the name says so",
     )
     parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     parser.add_argument(

@@ -14,7 +14,7 @@ from transfer.detection.data.coco import CocoSets, read_coco
 from transfer.detection.recipe import DetectionRecipe
 
 PACKAGES = ("pycocotools",)
-"""faster-coco-eval, where it is there too, computes the same scores sooner."""
+"""What must be installed; faster-coco-eval, where it is installed too, computes the same scores faster."""
 
 
 class DetectionAdapter:
@@ -44,7 +44,7 @@ class DetectionAdapter:
 
 
 def require_engine(recipe: DetectionRecipe) -> None:
-    """Raise UserError where the engine's own library cannot be imported; detectron2 is on no package index."""
+    """Raise UserError where the engine's own library cannot be imported. detectron2 is on no package index."""
     if recipe.engine != "detectron2":
         return
     try:
@@ -53,6 +53,6 @@ def require_engine(recipe: DetectionRecipe) -> None:
         rule = f"a library that can be imported ({type(error).__name__}: {error})"
         remedy = (
             "git clone https://github.com/facebookresearch/detectron2, put the folder on PYTHONPATH, and "
-            "pip install 'mimbench[detectron2]' for what it imports; `mimbench doctor` tells what is missing"
+            "pip install 'mimbench[detectron2]' for what it imports; `mimbench doctor` says what is missing"
         )
         raise UserError.about("engine", recipe.engine, rule, remedy) from None

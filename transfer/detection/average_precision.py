@@ -21,48 +21,48 @@ from transfer.detection.data.samples import Detections
 
 Kind = Literal["box", "mask"]
 MOST_DETECTIONS = 100
-"""Of an image and class that are scored, the surest first; more are left out."""
+"""The most detections of one image and class that are scored, those of the highest scores first."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares between 0 and 1; None where there is no object to find."""
+    """Average precisions between 0 and 1; None where there is no object to find."""
 
     kind: Kind
     ap: float | None
-    """Mean over the IoU thresholds 0.50, 0.55, ..., 0.95, and over the classes."""
+    """The mean over the IoU thresholds 0.50, 0.55, ..., 0.95, and over the classes."""
     ap50: float | None
-    """At IoU 0.50 alone."""
+    """The same at IoU 0.50 alone."""
     ap75: float | None
     ap_small: float | None
-    """Of objects up to 32 x 32 pixels."""
+    """The same as `ap`, of objects of at most 32 x 32 pixels."""
     ap_medium: float | None
     ap_large: float | None
-    """Of objects from 96 x 96 pixels."""
+    """The same as `ap`, of objects of at least 96 x 96 pixels."""
     by_class: tuple[float | None, ...]
-    """`ap` of every class."""
+    """The `ap` of every class."""
     objects: tuple[int, ...]
-    """Of every class, crowds not counted."""
+    """The number of objects of every class, without crowds."""
 
     def metrics(self) -> dict[str, float]:
         """Return the means in percent by name (box_ap, mask_ap_small, ...), without those that do not exist."""
         names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-        told = {f"{self.kind}_{name}": getattr(self, name) for name in names}
-        return {name: 100 * value for name, value in told.items() if value is not None}
+        shares = {f"{self.kind}_{name}": getattr(self, name) for name in names}
+        return {name: 100 * value for name, value in shares.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Tools:
-    """COCO's evaluation in one of its packages."""
+    """The two classes of COCO's evaluation, from one of the packages that have it."""
 
     index: Any
-    """COCO."""
+    """The class COCO."""
     evaluation: Any
-    """COCOeval."""
+    """The class COCOeval."""
 
 
 def coco_tools() -> Tools:
-    """Return the fastest package that is installed; they agree."""
+    """Return the fastest package that is installed; all compute the same scores."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError:
@@ -71,6 +71,7 @@ def coco_tools() -> Tools:
 
 
 def pycocotools() -> Tools:
+    """Return COCO's own package, the reference."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -84,9 +85,9 @@ def average_precision(
     kind: Kind,
     tools: Tools | None = None,
 ) -> Scores:
-    """Score what was found on `pictures`: one of the `detections` for each of them, be it an empty one."""
-    told, expected = (Counter(each) for each in ([d.image_id for d in detections], [p.id for p in pictures]))
-    assert told == expected, "every picture is scored exactly once"
+    """Score the `detections` on `pictures`, which have exactly one for each picture, be it empty."""
+    scored, expected = (Counter(each) for each in ([d.image_id for d in detections], [p.id for p in pictures]))
+    assert scored == expected, "every picture is scored exactly once"
     tools = tools or coco_tools()
     with contextlib.redirect_stdout(io.StringIO()):  # neither package can be asked to be quiet
         truth = _index(tools, pictures, categories, _truth(pictures, categories, kind))
@@ -100,7 +101,7 @@ def average_precision(
 
 
 def coco_results(detections: Sequence[Detections], categories: Sequence[Category], kind: Kind) -> list[dict[str, Any]]:
-    """Return detections in COCO's format of results, which JSON can hold; masks come without boxes, as it asks."""
+    """Return detections as rows in COCO's format of results; those of masks have no boxes, as it requires."""
     rows: list[dict[str, Any]] = []
     for image in detections:
         for at, (label, score) in enumerate(zip(image.labels.tolist(), image.scores.tolist(), strict=True)):
@@ -115,7 +116,7 @@ def coco_results(detections: Sequence[Detections], categories: Sequence[Category
 
 
 def class_table(categories: Sequence[Category], scores: Sequence[Scores]) -> str:
-    """Return CSV with one line per class and one column per kind of score; cells of what is not there are empty."""
+    """Return CSV with a line for each class and a column for each kind of score; None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["class", *(f"{each.kind}_ap_percent" for each in scores), "objects"])
@@ -162,7 +163,7 @@ def _as_text(rle: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scores(kind: Kind, evaluation: Any, pictures: Sequence[Picture], num_classes: int) -> Scores:
-    """Take the means of the precisions [threshold, recall, class, area, detections], where -1 stands for no object."""
+    """Return means of the precisions [threshold, recall, class, area, detections], in which -1 stands for no object."""
     precision, settings = np.asarray(evaluation.eval["precision"]), evaluation.params
     everything = precision[..., settings.areaRngLbl.index("all"), settings.maxDets.index(MOST_DETECTIONS)]
     at = {round(100 * float(iou)): row for iou, row in zip(settings.iouThrs, everything, strict=True)}

@@ -1,4 +1,4 @@
-"""What a detection recipe says: one vocabulary for every engine. Light to import."""
+"""The recipe of detection, in one vocabulary for all engines. This module is light to import."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Engine = Literal["torchvision", "detectron2"]
 Norm = Literal["none", "BN", "SyncBN", "LN", "GN"]
 """SyncBN shares its statistics between GPUs and is BN on one; GN has 32 groups."""
 LEVEL_STRIDES_PX = (4, 8, 16, 32, 64)
-"""Of the maps that the heads see; the last one is the one before it, subsampled."""
+"""The strides of the maps that the heads see; the last map is the one before it, subsampled."""
 
 
 class Norms(Config):
-    """Where convolutions are followed by a normalisation."""
+    """The normalisations that follow the convolutions of each part."""
 
     fpn: Norm = "none"
-    """Of Swin's feature pyramid network; a ViT's simple feature pyramid has LayerNorms of its own."""
+    """The norms of Swin's feature pyramid network; a ViT's simple feature pyramid has LayerNorms of its own."""
     box_head: Norm = "none"
-    """Only with box_head=4conv1fc: fully connected layers have none."""
+    """The norms of the box head, only with box_head=4conv1fc: fully connected layers have none."""
     mask_head: Norm = "none"
 
 
@@ -32,33 +32,33 @@ class Anchors(Config):
     """Reference boxes of the region proposal network."""
 
     sizes_px: tuple[Positive, Positive, Positive, Positive, Positive] = (32.0, 64.0, 128.0, 256.0, 512.0)
-    """Square root of the area, for the maps of strides 4, 8, 16, 32 and 64."""
+    """The square root of a box's area, for the maps of strides 4, 8, 16, 32 and 64."""
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
-    """Height / width."""
+    """Height divided by width."""
 
 
 class Proposals(Config):
-    """What the region proposal network hands on. Source of the defaults: detectron2, mmdetection."""
+    """How many boxes the region proposal network proposes. Source of the defaults: detectron2, mmdetection."""
 
     before_nms_training: Count = 2000
-    """The best so many of every level go into non-maximum suppression."""
+    """How many of the best boxes of every level go into non-maximum suppression."""
     before_nms_testing: Count = 1000
     kept_training: Count = 1000
-    """The best so many of an image remain."""
+    """How many of the best boxes of an image remain after it."""
     kept_testing: Count = 1000
     nms_iou: Share = 0.7
     anchors_per_image: Count = 256
-    """Drawn for the network's own loss, up to half of them positive."""
+    """How many anchors are drawn for the network's own loss, up to half of them positive."""
     per_image: Count = 512
-    """Proposals drawn for the heads' losses, up to a quarter of them positive."""
+    """How many proposals are drawn for the heads' losses, up to a quarter of them positive."""
 
 
 class SmoothL1(Config):
-    """Of a box's four offsets from its proposal."""
+    """The smooth L1 loss of a box's four offsets from its proposal."""
 
     kind: Literal["smooth_l1"] = "smooth_l1"
     beta: NotNegative = 0.0
-    """Where the loss turns from quadratic to linear; 0 is plain L1."""
+    """The difference at which the loss turns from quadratic to linear; 0 is plain L1."""
     weight: Positive = 1.0
 
 
@@ -73,11 +73,11 @@ BoxLoss = Annotated[Annotated[SmoothL1, Tag("smooth_l1")] | Annotated[GIoU, Tag(
 
 
 class Testing(TestResize):
-    """How the test images are searched. Scores are at each image's own resolution."""
+    """How objects are searched on the test images. Boxes and masks are scored at each image's own resolution."""
 
     score_threshold: Share = 0.05
     nms_iou: Share = 0.5
-    """Of two detections of a class that overlap more, the lower one goes."""
+    """Of two detections of a class that overlap more than this, the one with the lower score is dropped."""
     detections_per_image: Count = 100
     save_predictions: bool = placement(False)
     """Write the last step's detections as predictions/box.json and mask.json, in COCO's format of results."""
@@ -88,7 +88,7 @@ class DetectionRecipe(EncoderSizes):
 
     engine: Engine = "torchvision"
     heads: Literal["mask_rcnn", "cascade_mask_rcnn"] = "mask_rcnn"
-    """cascade_mask_rcnn, three box heads at IoU 0.5, 0.6 and 0.7, only with engine=detectron2."""
+    """cascade_mask_rcnn has three box heads, at IoU 0.5, 0.6 and 0.7, and needs engine=detectron2."""
     masks: bool = True
     """false leaves the mask head out; without masks in the data set it is left out anyway."""
     drop_path_rate: Share = 0.2
@@ -96,12 +96,12 @@ class DetectionRecipe(EncoderSizes):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each of the encoder's layers learns at the next deeper one's rate times this; all others at the full rate."""
     fpn_channels: Count = 256
-    """Of every map that the heads see, and of their convolutions."""
+    """Number of channels of every map that the heads see, and of their convolutions."""
     rpn_convs: Literal[1, 2] = 1
-    """3x3 convolutions of the region proposal network."""
+    """Number of 3x3 convolutions of the region proposal network."""
     box_head: Literal["2fc", "4conv1fc"] = "2fc"
     box_head_channels: Count = 1024
-    """Of its fully connected layers."""
+    """Width of the box head's fully connected layers."""
     norm: Norms = Norms()
     box_loss: BoxLoss = SmoothL1()
     anchors: Anchors = Anchors()
@@ -110,7 +110,7 @@ class DetectionRecipe(EncoderSizes):
     augmentation: DetectionAugmentation = LargeScaleJitter()
     testing: Testing = Testing()
     evaluate_every_steps: Count = 10000
-    """The last step is always evaluated."""
+    """Steps from one evaluation to the next; the last step is always evaluated."""
     training: Training
 
     @model_validator(mode="after")
@@ -129,6 +129,6 @@ class DetectionRecipe(EncoderSizes):
     def _one_training_size(self) -> DetectionRecipe:
         augmentation = self.augmentation
         if isinstance(augmentation, LargeScaleJitter) and augmentation.size_px != self.image_size_px:
-            told = f"image_size_px ({self.image_size_px}) must be augmentation.size_px ({augmentation.size_px})"
-            raise ValueError(f"{told}: the encoder is built for the images it is trained on")
+            rule = f"image_size_px ({self.image_size_px}) must be augmentation.size_px ({augmentation.size_px})"
+            raise ValueError(f"{rule}: the encoder is built for the images it is trained on")
         return self

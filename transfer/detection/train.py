@@ -1,4 +1,4 @@
-"""Detection as a kind of transfer: an encoder with fresh heads, its loss, and what it finds on the test images."""
+"""Training and testing a detector: an encoder with fresh heads, its loss, and what it finds on the test images."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from transfer.run import TransferProblem
 
 @dataclass(frozen=True)
 class Scored:
-    """What a test set gave."""
+    """The result of one evaluation on the test set."""
 
     detections: list[Detections]
-    """Of all readable test images, in their order."""
+    """The detections on all readable test images, in their order."""
     metrics: dict[str, float]
     table: str
     """A line for every category, as CSV."""
@@ -54,11 +54,11 @@ class Detection(TransferProblem[PictureBatch, Scored]):
         return TrainingPictures(self.data.train, augmentation, normalisation, self.seed, patience, masks)
 
     def loss(self, batch: PictureBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
-        """Return the sum of the losses, each a mean over what is drawn of this rank's images."""
+        """Return the sum of the losses, each a mean over the anchors or proposals drawn on this rank's images."""
         return self.detector.loss(batch)
 
     def measure(self) -> Scored:
-        """Search the test images one after the other, each at its own resolution."""
+        """Search the test images one after the other, each at its own aspect ratio, and score what was found."""
         pictures = EvaluationPictures(self.data.test, self.recipe.testing, self.plan.normalisation)
         walk = self.walk(pictures, EvaluationLines("searched", len(pictures), "images"))
         found = {each.image_id: each for detections in walk.results(self.detector.predict) for each in detections}
@@ -76,11 +76,11 @@ class Detection(TransferProblem[PictureBatch, Scored]):
         return metrics, class_table(categories, scores)
 
     def scores(self, found: Scored) -> dict[str, float]:
-        """Return average precisions on the test set."""
+        """Return the average precisions on the test set, in percent."""
         return found.metrics
 
     def write_results(self, folder: RunFolder) -> None:
-        """Write the last evaluation's table and, where they are wanted, its detections in COCO's format of results."""
+        """Write the last evaluation's table and, where the recipe asks for them, its detections in COCO's format."""
         final = self.final()
         write_atomically(folder.classes, final.table.encode())
         for kind in self.kinds if self.recipe.testing.save_predictions else ():

@@ -1,1 +1,1 @@
-"""The encoder of a transfer: its sizes, weights with proof, dense maps, frozen features, layers."""
+"""The encoder of a transfer: its sizes, loading with proof, feature maps, frozen features, layer-wise rates."""

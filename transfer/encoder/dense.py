@@ -12,14 +12,14 @@ from benchmarks.families.table import family_of
 
 
 class Encoder(nn.Module):
-    """A timm model without its head. Dense features are computed beside its own forward, which they leave as it is.
+    """A timm model without its head, which gives dense feature maps as well. timm's own forward is left as it is.
 
     Swin and SwinV2 give four maps; ViT and BEiT give one, which `pyramid.py` turns into four. Maps are not normalised:
-    output norms belong to the task's head. The model's last norm takes no part in them.
+    output norms belong to the task's head, and the model's last norm is not applied.
     """
 
     channels: tuple[int, ...]
-    """Of each map."""
+    """The number of channels of each map."""
     strides: tuple[int, ...]
     """Pixels per token of each map: (4, 8, 16, 32) for Swin of patch 4, (16,) for ViT of patch 16."""
 
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
 
         Where a single window covers a side of a Swin's map, `shift_single_windows` says whether shifted blocks shift
         along it: official detection code, mmseg, detectron2 and transformers do; torchvision does not, nor does any
-        classification. `table_mode` resizes BEiT's bias tables to the image's grid.
+        classification. `table_mode` is how BEiT's bias tables are resized to the image's grid.
         """
         super().__init__()
         self.backbone = backbone
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
     def forward_features(self, images: Tensor) -> Tensor:
         """Return timm's own features of images [B, C, H, W] of the size the backbone was built for.
 
-        Raises UserError for a Swin whose maps at that size are no multiples of its windows: timm is wrong there.
+        Raises UserError for a Swin whose maps at that size are no multiples of its windows: timm computes them wrongly.
         """
         family = family_of(self.backbone)
         family.check_windows()

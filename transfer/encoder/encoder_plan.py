@@ -17,11 +17,11 @@ from transfer.sources.source import Source
 
 
 def adapted(architecture: Architecture, sizes: EncoderSizes, *, window_assumed: bool = False) -> Architecture:
-    """Return the architecture that a recipe trains; a window is not for a family without windows.
+    """Return the architecture that a recipe trains; the recipe's window is ignored for a family without windows.
 
     SwinV2's biases are functions of offsets, measured in the windows it was pretrained with: where a stage gets another
     window, `pretrained_window_sizes` keeps the former one, as in microsoft's configurations (12to16: 12, 12, 12, 6).
-    Where the former one was only assumed, the recipe's is taken for it.
+    With `window_assumed` the former window is not known for certain, and the recipe's is taken for it.
     """
     family, window = family_named(architecture.name), sizes.window_size
     given: dict[str, JsonValue] = {
@@ -49,9 +49,12 @@ class EncoderPlan:
 
 
 def plan_encoder(source: Source, sizes: EncoderSizes) -> EncoderPlan:
-    """Return what a recipe makes of a source. Raises UserError where nothing tells the window, or for odd channels."""
+    """Return what a recipe makes of a source.
+
+    Raises UserError where neither the source nor the recipe gives SwinV2's window, and for channels other than 1 or 3.
+    """
     if source.window_assumed and sizes.window_size is None:
-        rule = "a known window (SwinV2's tensors do not tell it)"
+        rule = "a known window (SwinV2's tensors do not show it)"
         remedy = "add window_size=N or --architecture NAME, or put the config.json / FILE.json beside it"
         raise UserError.about(f"window of {source.use.reference}", "(unknown)", rule, remedy)
     architecture = adapted(source.use.architecture, sizes, window_assumed=source.window_assumed or source.read is None)

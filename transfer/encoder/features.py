@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: of its own output, or of the blocks inside it."""
+"""Features of a frozen encoder, taken from its output or from the blocks inside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OUTPUT = 0
 
 
 class FrozenEncoder(nn.Module):
-    """A timm model without a head that never changes: no gradients, always in evaluation mode.
+    """A timm model without a head that never changes: it has no gradients and stays in evaluation mode.
 
     Its `layers` are OUTPUT or numbers of blocks, counted through all stages of a Swin.
     """
@@ -35,7 +35,7 @@ class FrozenEncoder(nn.Module):
         self.eval()
         image = torch.zeros(1, channels, image_size_px, image_size_px, device=next(backbone.parameters()).device)
         self.widths = [int(tokens.shape[2]) for tokens in self.tokens(image)]
-        """Of the tokens of each layer."""
+        """The width of the tokens of each layer."""
 
     def _keep(self, number: int) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -73,7 +73,7 @@ class FrozenEncoder(nn.Module):
         return found
 
     def pooled_widths(self, pooling: Pooling) -> list[int]:
-        """Return the widths of `pooled`."""
+        """Return the widths of the vectors that `pooled` returns."""
         return [width * (self._with_token(pooling) + self._with_mean(pooling)) for width in self.widths]
 
     def _with_token(self, pooling: Pooling) -> bool:
@@ -84,14 +84,14 @@ class FrozenEncoder(nn.Module):
 
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
-    """Return an encoder's blocks in order. Raises UserError for one whose outputs nothing tells how to read."""
+    """Return an encoder's blocks in order. Raises UserError for a family whose blocks' outputs cannot be read here."""
     family = family_of(backbone)
     family.require(TOKENS)
     return family.blocks()
 
 
 def chosen_layers(layers: tuple[int, ...] | None, backbone: nn.Module) -> tuple[int, ...]:
-    """Return the numbers of a recipe's layers, in order; None is the encoder's own output.
+    """Return the numbers of a recipe's layers, in order; None stands for the encoder's own output.
 
     Raises UserError for a block that the encoder does not have.
     """

@@ -1,6 +1,6 @@
-"""Weights of other shapes made to fit a model: resized, never dropped.
+"""Resizing weights so that they fit a model of other sizes; none is ever dropped.
 
-What no rule can make fit is left as it is, so that the load report names it and the run stops.
+A tensor that no rule can make fit is left as it is, so that the load report names it and the run stops.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.runs.record import Resized
 
 @dataclass(frozen=True)
 class Fitted:
-    """Weights that fit as far as rules exist, and what was done to them."""
+    """Weights after every tensor with a rule was made to fit, and a record of what was done to each."""
 
     weights: Weights
     resized: tuple[Resized, ...]
@@ -26,9 +26,9 @@ class Fitted:
 
 @torch.no_grad()
 def fit_weights(weights: Weights, model: nn.Module, mode: TableMode = "geometric-cubic") -> Fitted:
-    """Make every tensor that has another shape than the model's of the same name fit, where its family has a rule.
+    """Resize every tensor whose shape is not that of the model's tensor of the same name, where its family has a rule.
 
-    `mode` is that of the relative position bias tables. Tensors that fit already are passed on bit for bit.
+    `mode` is how relative position bias tables are resized. Tensors that fit already are passed on bit for bit.
     """
     family = family_of(model)
     arranged, copied = family.arranged(weights)

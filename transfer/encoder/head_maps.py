@@ -1,4 +1,4 @@
-"""What the heads of dense tasks are given: an encoder's four maps, normalised."""
+"""The input of dense tasks' heads: an encoder's four feature maps, normalised."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from transfer.encoder.pyramid import PyramidEncoder, with_four_levels
 
 
 class HeadMaps(nn.Module):
-    """An encoder's maps at strides 4, 8, 16 and 32: Swin's by a LayerNorm each, as in its own dense code.
+    """An encoder's maps at strides 4, 8, 16 and 32, normalised.
 
-    A ViT's pyramid ends in norms already. The encoder's last norm takes no part, and is not trained.
+    Each of Swin's maps passes a LayerNorm, as in its authors' dense code; a ViT's pyramid ends in norms already. The
+    encoder's own last norm is not applied, and is not trained.
     """
 
     def __init__(self, encoder: Encoder, pyramid_channels: int = 256) -> None:
-        """`pyramid_channels`: of a ViT's maps; a Swin's keep their own."""
+        """Build the norms, or the pyramid: `pyramid_channels` is the width of a ViT's maps; a Swin's keep their own."""
         super().__init__()
         levels = with_four_levels(encoder, pyramid_channels)
         self.encoder = encoder

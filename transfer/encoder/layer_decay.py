@@ -15,7 +15,10 @@ from benchmarks.families.table import family_of
 def groups_by_layer(
     model: nn.Module, layers_of_model: Callable[[], Layers], weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
-    """Group the parameters of a model by its layers, which are asked for only where their rates differ."""
+    """Return the optimizer's parameter groups of a model, by layer where `layer_decay` is not 1.
+
+    `layers_of_model` is called only then. Layer l of n gets the learning rate times layer_decay ** (n - 1 - l).
+    """
     if layer_decay == 1.0:
         return parameter_groups(model, weight_decay)
     layers = layers_of_model()
@@ -25,7 +28,7 @@ def groups_by_layer(
 def groups_around(
     model: nn.Module, encoder: nn.Module, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
-    """Group the parameters of a task's model: its timm encoder's by layer, all others with the last layer."""
+    """Return the parameter groups of a task's model: its timm encoder's by layer, all others with the last layer."""
 
     def layers_of_model() -> Layers:
         prefix = next(name for name, module in model.named_modules() if module is encoder) + "."

@@ -1,4 +1,4 @@
-"""Weights into a model, with proof: what was loaded, what was missing, what was left over."""
+"""Loading weights into a model, with proof of what was loaded, what was missing, and what was left over."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def load_encoder(
     *,
     assign: bool = False,
 ) -> LoadReport:
-    """Copy `weights` into the encoder part of `model` and report what is, afterwards, equal to the source.
+    """Copy `weights` into the encoder part of `model` and report which tensors equal the source's afterwards.
 
-    What has another shape is resized first where a rule exists, position tables by `mode`. The head keeps its initial
-    values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
-    model's: one built on the meta device then tells what would be loaded, without memory of its own.
+    Tensors of another shape are resized first where a rule exists, position tables by `mode`. The head keeps its
+    initial values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
+    model's, so that a model built on the meta device shows what would be loaded, without memory of its own.
     """
     fitted = fit_weights(weights, model, mode)
     weights = fitted.weights
@@ -77,7 +77,7 @@ def _encoder_parameters(model: nn.Module) -> int:
 def require_complete(report: LoadReport, reference: str, names: FileNames | None = None) -> None:
     """Raise WorkFailed, naming the tensors, unless the whole encoder came from the checkpoint.
 
-    With the checkpoint's own `names` they are told as they stand in it, too.
+    Where the checkpoint's own `names` are given, each tensor is named as it is called there, too.
     """
     if report.complete and report.loaded == report.expected:
         return
@@ -96,12 +96,12 @@ def require_complete(report: LoadReport, reference: str, names: FileNames | None
 
 
 def is_head(name: str) -> bool:
-    """Tell whether a tensor belongs to a classifier rather than to the encoder."""
+    """Return whether a tensor belongs to a classifier rather than to the encoder."""
     return name.startswith(HEAD)
 
 
 def is_ignored(name: str) -> bool:
-    """Tell whether a tensor is derived from others, or belongs to pretraining alone: it need not be, or be loaded."""
+    """Return whether a tensor may be absent and is not loaded: it is derived from others, or only for pretraining."""
     return name.rsplit(".", 1)[-1] in IGNORED
 
 
@@ -114,11 +114,11 @@ def _elements(tensors: dict[str, Tensor], names: Iterable[str]) -> int:
 
 
 def percent(value: float) -> str:
-    """Return a percentage with one decimal, rounded down: only what is whole reads 100.0 %."""
+    """Return a percentage as text with one decimal, rounded down, so that only the whole reads "100.0 %"."""
     return f"{math.floor(value * 10) / 10:.1f} %"
 
 
 def _some(faults: tuple[str, ...], names: FileNames | None, limit: int = 8) -> str:
     more = f" and {len(faults) - limit} more" if len(faults) > limit else ""
-    told = [fault + (names.told(fault.split(":")[0]) if names else "") for fault in faults[:limit]]
-    return printable("; ".join(told)) + more
+    shown = [fault + (names.in_file(fault.split(":")[0]) if names else "") for fault in faults[:limit]]
+    return printable("; ".join(shown)) + more

@@ -1,4 +1,4 @@
-"""The model of a transfer: an encoder of any source, with or without a fresh head, and the proof of its weights."""
+"""The model of a transfer: an encoder of any source, with or without a fresh head, and the proof of loading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transfer.sources.source import Source
 
 
 class Loaded(NamedTuple):
-    """A model, what of its encoder came from the source, and what the encoder has become."""
+    """A model, the report of what its encoder took from the source, and the plan the encoder was built by."""
 
     model: nn.Module
     report: LoadReport
@@ -39,7 +39,8 @@ def build_model(
 ) -> Loaded:
     """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it.
 
-    `whole_windows` is `build_backbone`'s: False where timm's own forward will not be run.
+    With `bias_per_block` each block gets position biases of its own, where a family can share them. `whole_windows` is
+    `build_backbone`'s: False where timm's own forward will not be run.
     """
     plan = plan_encoder(source, recipe)
     if bias_per_block:
@@ -57,7 +58,7 @@ def build_model(
 
 
 class LoadedEncoder(NamedTuple):
-    """An encoder for a dense task, what of it came from the source, and what it has become."""
+    """An encoder for a dense task, the report of what it took from the source, and the plan it was built by."""
 
     encoder: Encoder
     report: LoadReport
@@ -67,8 +68,9 @@ class LoadedEncoder(NamedTuple):
 def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: float, seed: int) -> LoadedEncoder:
     """Return the encoder for feature maps of any image, and the proof of what was loaded into it.
 
-    It is built for `image_size_px`: position embeddings and tables are resized once, by a named mode. Heads that are
-    built next have the seed's initial weights. Raises UserError for images in grey, which dense tasks do not read.
+    It is built for `image_size_px`, to which position embeddings and tables are resized once. The random state is
+    seeded here, so that heads built next start from the seed's weights. Raises UserError for an encoder of grey images,
+    which dense tasks do not read.
     """
     plan = plan_encoder(source, recipe)
     if plan.architecture.in_chans != 3:
@@ -81,7 +83,7 @@ def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: fl
 
 
 def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
-    """Fill the encoder part of a model from a source, where that has weights."""
+    """Load the source's weights into the encoder part of a model, unless the source is random; return the report."""
     if source.read is None:
         return random_report(model)
     report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)

@@ -1,4 +1,4 @@
-"""Maps at strides 4, 8, 16 and 32 from a plain ViT's one map: the simple feature pyramid of ViTDet."""
+"""The simple feature pyramid of ViTDet: maps at strides 4, 8, 16 and 32 from a plain ViT's single map."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ STRIDES = (4, 8, 16, 32)
 
 
 class SimpleFeaturePyramid(nn.Module):
-    """Deconvolutions and a pooling of one map of stride 16, each followed by a 1x1 and a 3x3 convolution with norms.
+    """Four maps from one of stride 16, by deconvolutions and a pooling, each followed by a 1x1 and a 3x3 convolution.
 
-    Trainable and random at the start: it belongs to the task, not to the encoder. Source: ViTDet (arXiv:2203.16527), 3.
+    Norms follow the convolutions. Its weights are trainable and random at the start, for it belongs to the task and not
+    to the encoder. Source: ViTDet (arXiv:2203.16527), section 3.
     """
 
     def __init__(self, in_channels: int, channels: int = 256) -> None:
@@ -57,7 +58,10 @@ def _smoothing(in_channels: int, channels: int) -> list[nn.Module]:
 
 
 class PyramidEncoder(nn.Module):
-    """A plain ViT and its pyramid, with the same features as a hierarchical encoder."""
+    """A plain ViT with its pyramid, which is used like a hierarchical encoder.
+
+    Raises UserError for an encoder that gives anything but one map of stride 16.
+    """
 
     def __init__(self, encoder: Encoder, channels: int = 256) -> None:
         super().__init__()
@@ -78,5 +82,8 @@ class PyramidEncoder(nn.Module):
 
 
 def with_four_levels(encoder: Encoder, channels: int = 256) -> Encoder | PyramidEncoder:
-    """Return the encoder itself where it has four levels, else the encoder with a pyramid of so many channels."""
+    """Return the encoder itself where it gives maps of the four strides, else the encoder with a pyramid of `channels`.
+
+    Raises UserError for an encoder that gives neither those nor one map of stride 16.
+    """
     return encoder if encoder.strides == STRIDES else PyramidEncoder(encoder, channels)

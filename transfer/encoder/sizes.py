@@ -1,4 +1,4 @@
-"""How a recipe wants its encoder built and asked for features, whatever the task. Light to import."""
+"""The fields with which every transfer's recipe says how its encoder is built. This module is light to import."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from benchmarks.training import Count
 
 
 class EncoderSizes(Config):
-    """How the encoder is built, whatever the task."""
+    """How the encoder is built; the recipes of all kinds of task have these fields."""
 
     image_size_px: Count
-    """Side of the images it is trained on."""
+    """The side of the images that the encoder is trained on."""
     window_size: Count | tuple[Count, Count] | None = None
-    """Of windowed transformers, in patches; [rows, columns] where it is no square; null keeps the encoder's own."""
+    """The window of a windowed transformer, in patches; [rows, columns] if not square; null keeps the encoder's own."""
     patch_size_px: Count | None = None
-    """null keeps the encoder's own; to another one, the patch embedding is resized."""
+    """The side of a patch, to which the patch embedding is resized; null keeps the encoder's own."""
     in_chans: Literal[1, 3] | None = None
     """1 reads images in grey, 3 in colour; null keeps the encoder's own."""
     table_resize: Literal["geometric-cubic", "bicubic", "linear"] = "geometric-cubic"
@@ -24,9 +24,9 @@ class EncoderSizes(Config):
 
 
 Pooling = Literal["class-token", "mean", "class-token-and-mean"]
-"""From tokens to one vector. In an encoder without a class token, the mean of the patches stands in for it."""
+"""How tokens become one vector. In an encoder without a class token, the mean of the patches stands in for it."""
 
 
 def given_by(recipe: Config) -> frozenset[str]:
-    """Return the names of timm's arguments that a recipe sets, and that need no longer be assumed."""
+    """Return the names of timm's arguments that a recipe sets, and that therefore need not be assumed."""
     return frozenset({"window_size"} if getattr(recipe, "window_size", None) is not None else ())

@@ -1,1 +1,1 @@
-"""Labelled images in the forms in which people have them."""
+"""Reading labelled images in the forms in which people store them, and giving their labels the model's classes."""

@@ -1,4 +1,4 @@
-"""From the labels of one place to the classes of the model: by name, or by number in a stated order."""
+"""Turning the labels of one place into the model's classes, by name or by number in a stated order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ClassList:
     file: Path
     names: tuple[str, ...]
     ids: bool
-    """The numbers are ILSVRC2012_ID, from 1."""
+    """Whether the numbers are ILSVRC2012_ID, which count from 1."""
 
 
 def read_class_list(file: Path) -> ClassList:
@@ -42,7 +42,7 @@ def _lines(file: Path) -> tuple[str, ...]:
 
 
 def _meta_mat(file: Path) -> tuple[str, ...]:
-    """Return the wnids of ILSVRC2012_ID 1, 2, ...; synsets with children are no classes and come after them."""
+    """Return the wnids of ILSVRC2012_ID 1, 2, ...; synsets with children come after the classes and are left out."""
     from scipy.io import loadmat  # reads numbers and text, runs nothing
 
     try:
@@ -58,7 +58,7 @@ def _meta_mat(file: Path) -> tuple[str, ...]:
 
 
 def standard_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the classes in the order that models number them: wnids alphabetically, all else as it is."""
+    """Return the classes in the order in which models number them: wnids alphabetically, other names as given."""
     given = tuple(names)
     return tuple(sorted(given)) if all(WNID.fullmatch(name) for name in given) else given
 
@@ -66,7 +66,7 @@ def standard_order(names: Iterable[str]) -> tuple[str, ...]:
 def training_classes(
     found: Found, listed: ClassList | None, first: Literal[0, 1] | None, num_classes: int | None
 ) -> LabelledImages:
-    """Return the training images over the classes that the model will have.
+    """Return the training images with the classes that the model will have.
 
     Raises UserError when a class has no image, a label is out of range, or the task wants another number of classes.
     """
@@ -75,38 +75,42 @@ def training_classes(
     images = in_classes(found, standard_order(names), listed, first)
     if num_classes is not None and len(names) != num_classes:
         remedy = f"check data.root, or use the task `{found.noun}folder` for data of your own"
-        raise UserError.about("classes", f"{len(names)} in {found.told_by}", f"{num_classes}, as the task says", remedy)
-    require_every_class(images, found.told_by, found.noun)
+        value = f"{len(names)} in {found.labelled_by}"
+        raise UserError.about("classes", value, f"{num_classes}, as the task says", remedy)
+    require_every_class(images, found.labelled_by, found.noun)
     return images
 
 
 def _counted(numbered: _Numbered, num_classes: int | None) -> tuple[str, ...]:
-    """Name classes that have only numbers: as many as the task says, or as the largest label says."""
+    """Return numbers as names of classes: as many as the task says, or else as the largest label shows.
+
+    Raises UserError for a label that is larger than the number of labels allows.
+    """
     found = numbered.found
     count = num_classes if num_classes is not None else max(found.labels) - numbered.start + 1
     if count > max(len(found.labels), num_classes or 0):
         at = max(range(len(found.labels)), key=found.labels.__getitem__)
-        value = f"{found.labels[at]} of {found.source.where(at)}, told by {found.told_by}"
+        value = f"{found.labels[at]} of {found.source.where(at)}, according to {found.labelled_by}"
         rule = f"a class number; {len(found.labels)} {found.noun}s cannot show {count} classes"
         raise UserError.about("label", value, rule, "mend the label, or number the classes without gaps")
     return tuple(str(number) for number in range(count))
 
 
-def require_every_class(images: LabelledImages, told_by: str, noun: str = "image") -> None:
-    """Raise UserError when a class has no image."""
+def require_every_class(images: LabelledImages, labelled_by: str, noun: str = "image") -> None:
+    """Raise UserError when a class has no image; `labelled_by` says where the labels come from."""
     empty = sorted(set(range(len(images.classes))) - set(images.labels))
     if empty:
         shown = ", ".join(images.classes[label] for label in empty[:SHOWN])
         more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
         remedy = "complete the labels, remove the classes, or state first_label and classes"
-        value = f"no {noun} of {shown}{more} in {told_by}"
+        value = f"no {noun} of {shown}{more} in {labelled_by}"
         raise UserError.about("classes", value, f"one {noun} or more of each class", remedy)
 
 
 def in_classes(
     found: Found, classes: tuple[str, ...], listed: ClassList | None, first: Literal[0, 1] | None
 ) -> LabelledImages:
-    """Return the images with labels as positions in `classes`, the model's. Raises UserError where one is none."""
+    """Return the images with labels as positions in the model's `classes`. Raises UserError for any other label."""
     numbered = _numbers_mean(found, listed, first)
     if numbered.names is None:
         _refuse_two_orders(found, classes)
@@ -118,7 +122,7 @@ def in_classes(
 
 @dataclass(frozen=True)
 class _Numbered:
-    """Labels that count from `start`, and the names they stand for, where told."""
+    """Labels that count from `start`, and the names they stand for; None where nothing states these."""
 
     found: Found
     start: int
@@ -126,7 +130,7 @@ class _Numbered:
 
 
 def _numbers_mean(found: Found, listed: ClassList | None, first: Literal[0, 1] | None) -> _Numbered:
-    """Say what a place's labels are; for bare numbers that is told by the recipe's list of classes, if anything."""
+    """Return what a place's labels mean; for bare numbers only the recipe's list of classes can state it."""
     if found.names is not None:
         return _Numbered(found, 0, found.names)
     ids = first != 0 and (
@@ -150,7 +154,7 @@ def _in_range(numbered: _Numbered, count: int) -> Sequence[int]:
     labels = found.labels if start == 0 else [label - start for label in found.labels]
     if labels and not (min(labels) >= 0 and max(labels) < count):
         at = next(position for position, label in enumerate(labels) if not 0 <= label < count)
-        value = f"{found.labels[at]} of {found.source.where(at)}, told by {found.told_by}"
+        value = f"{found.labels[at]} of {found.source.where(at)}, according to {found.labelled_by}"
         remedy = f"mend the label, or data.first_label={1 - start} if labels count from {1 - start}"
         raise UserError.about("label", value, f"from {start} to {start + count - 1}", remedy)
     return labels
@@ -170,7 +174,7 @@ def _positions(names: tuple[str, ...], classes: tuple[str, ...], found: Found) -
     shown = ", ".join(unknown[:SHOWN])
     remedy = "remove what is no class; or, where one side has numbers, data.classes=FILE says what they mean"
     rule = f"classes of the training {found.noun}s"
-    raise UserError.about("classes", f"{shown} in {found.told_by}", rule, remedy)
+    raise UserError.about("classes", f"{shown} in {found.labelled_by}", rule, remedy)
 
 
 def _refuse_two_orders(found: Found, classes: tuple[str, ...]) -> None:
@@ -178,4 +182,4 @@ def _refuse_two_orders(found: Found, classes: tuple[str, ...]) -> None:
     if all(name.isdecimal() for name in classes) and any(int(name) != at for at, name in enumerate(classes)):
         rule = f"names, because the training classes are called {', '.join(classes[:4])}, ... in this order"
         remedy = "data.classes=FILE with one class name per line, in the order that the numbers mean"
-        raise UserError.about("labels", f"bare numbers in {found.told_by}", rule, remedy)
+        raise UserError.about("labels", f"bare numbers in {found.labelled_by}", rule, remedy)

@@ -1,4 +1,4 @@
-"""One sub-folder of images per class: the layout of ImageNet and of most people's data."""
+"""Reading one sub-folder of images per class: the layout of ImageNet and of most people's data."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def read_folders(
 ) -> Found:
     """Read one split; classes are the sub-folders in alphabetical order, as in torchvision's ImageFolder.
 
-    `find` finds a class's files, which are called `noun`; `lists` says how a recipe names a list of labels.
-    Raises UserError for a missing or flat folder, or an empty class.
+    `find` finds a class's files, which messages call `noun`; `lists` says in them how a recipe names a list of labels.
+    Raises UserError for a missing folder, one without sub-folders, and an empty class.
     """
     classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir())) if folder.is_dir() else ()
     if not classes:
         beside = len(find(folder))  # its errors for a missing or empty folder are the right ones here
-        rule = f"one sub-folder of {noun}s per class, or a list that tells each {noun}'s class"
+        rule = f"one sub-folder of {noun}s per class, or a list that gives each {noun}'s class"
         remedy = f"sort the {noun}s into {folder}/CLASS/{noun.upper()}, or name the list: {lists}"
         raise UserError.about("data folder", f"{folder} ({beside} {noun}s side by side)", rule, remedy)
     files: list[Path] = []

@@ -1,4 +1,4 @@
-"""Which form a place's data has, and its reader."""
+"""Finding out which form the data of a place has, and reading it in that form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATTERN = set("*?[{")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one split lies, and what the recipe says about it."""
+    """A place on disk that holds one split, and what the recipe says about it."""
 
     root: Path
     split: str
@@ -34,7 +34,7 @@ class Place:
         return not PATTERN.isdisjoint(self.split)
 
     def files(self, suffix: str) -> list[Path]:
-        """Return the files of a pattern, the file itself, or those with the suffix in the folder."""
+        """Return the files that a pattern names, the file itself, or the folder's files with the suffix."""
         from transfer.images.shards import expand
 
         if self.is_pattern:
@@ -46,7 +46,7 @@ class Place:
 
 
 def read_place(place: Place) -> Found:
-    """Read a place in the form that the recipe states, or else that is on disk."""
+    """Read a place in the form that the recipe states, or else in the one that is found on disk."""
     _require_below_root(place)
     form = place.storage.format if place.storage.format != "auto" else _form_of(place)
     return READERS[form](place)
@@ -70,7 +70,7 @@ def _form_of(place: Place) -> Form:
 
 
 def _is_saved(folder: Path) -> bool:
-    """Tell whether `datasets` saved a split here, or a dictionary of splits."""
+    """Return whether the library `datasets` saved a split here, or a dictionary of splits."""
     return any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
 
 

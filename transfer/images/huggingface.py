@@ -1,4 +1,4 @@
-"""Folders that Hugging Face's `datasets` saved, and parquet files: tables, which hold no code."""
+"""Reading folders that Hugging Face's `datasets` saved, and parquet files; both are tables, which hold no code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class TableImages:
-    """Images in a column of a `datasets.Dataset`, undecoded, named `PLACE/ROW` by the place below `root`."""
+    """Encoded images in a column of a `datasets.Dataset`; one is named `PLACE/ROW`, by its place below `root`."""
 
     root: Path
     files: Sequence[Path]
@@ -45,8 +45,10 @@ class TableImages:
         raise OSError("the row holds neither bytes nor a path")
 
     def _below_root(self, given: str) -> Path:
-        """Return the file that a row names. Raises OSError where it lies, links followed, outside the data's folder:
-        whoever wrote the table would otherwise choose any file of this machine."""
+        """Return the file that a row names. Raises OSError where it lies, links followed, outside the data's folder.
+
+        Otherwise whoever wrote the table could choose any file of this machine.
+        """
         path = Path(given).resolve()
         if not path.is_relative_to(self.root.resolve()):
             raise OSError(f"the row names a file outside the data's folder: {printable(given)}")
@@ -58,7 +60,7 @@ class TableImages:
 
 
 def read_saved(root: Path, folder: Path, image_column: str | None, label_column: str | None) -> Found:
-    """Read a folder of `Dataset.save_to_disk`. Raises UserError when it is none or has no such columns."""
+    """Read a folder that `Dataset.save_to_disk` wrote. Raises UserError for any other, or one without such columns."""
     datasets = _library()
     try:
         dataset = datasets.load_from_disk(str(folder))
@@ -75,7 +77,7 @@ def read_saved(root: Path, folder: Path, image_column: str | None, label_column:
 def read_parquet(
     root: Path, place: Path, files: Sequence[Path], image_column: str | None, label_column: str | None
 ) -> Found:
-    """Read parquet files. `datasets` keeps a copy of them as Arrow, in its cache: parquet has no access by row."""
+    """Read parquet files. `datasets` keeps a copy as Arrow in its cache, as single rows of parquet cannot be read."""
     datasets = _library()
     try:
         dataset = datasets.Dataset.from_parquet([str(file) for file in files])
@@ -117,7 +119,7 @@ def _columns(
 
 
 def _holds_images(feature: Any) -> bool:
-    """Tell whether a column holds encoded images: an Image, bytes, or a struct with bytes."""
+    """Return whether a column holds encoded images: an Image, bytes, or a struct with bytes."""
     import datasets
 
     if isinstance(feature, datasets.Image):

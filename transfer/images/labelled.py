@@ -1,4 +1,4 @@
-"""Images with their classes: as read from one place, and as a task uses them."""
+"""Images with their classes, as they are read from one place and as a task uses them."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class TestSet:
-    """A further test set over the classes of the training images; it need not show all of them."""
+    """A further test set with the classes of the training images, not all of which it needs to have."""
 
     __test__ = False  # no test case of pytest's
 
     name: str
     images: LabelledImages
     accepted: tuple[frozenset[int], ...] | None
-    """The labels that count as right for each image; None: only `images.labels` do."""
+    """The labels that count as right for each image; None where only `images.labels` do."""
 
 
 @dataclass(frozen=True)
 class ClassificationSets:
-    """Training and test images over the same classes, and further test sets."""
+    """Training and test images with the same classes, and further test sets."""
 
     root: Path
     train: LabelledImages
@@ -76,19 +76,19 @@ class ClassificationSets:
 
 @dataclass(frozen=True)
 class Found:
-    """Images of one place with the labels they have there."""
+    """Images of one place, with the labels that they have there."""
 
     source: ImageSource
     labels: Sequence[int]
-    """Positions in `names`, or numbers whose meaning is not told here."""
+    """Positions in `names`, or numbers whose meaning the place does not state."""
     names: tuple[str, ...] | None
     """What the labels mean; None where the place holds bare numbers."""
-    told_by: str
-    """What tells the labels, for messages."""
+    labelled_by: str
+    """The folder, file or column that the labels come from, for messages."""
     numbers: Literal["positions", "listed", "ilsvrc"] = "positions"
-    """Bare numbers count the classes in standard order; or are from a list, which may count otherwise; or are
-    ILSVRC2012_ID, whose order is that of the devkit's meta.mat."""
+    """How bare numbers count the classes: in standard order, as a list does (which may differ), or as ILSVRC2012_ID,
+    whose order is that of the devkit's meta.mat."""
     labels_in_names: bool = False
-    """An image's label is part of its name."""
+    """Whether an image's label is part of its name."""
     noun: str = "image"
-    """What they are, for messages."""
+    """What messages call one of the files."""

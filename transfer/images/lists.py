@@ -1,4 +1,4 @@
-"""Images side by side with a list of their labels: ILSVRC's validation images, Caffe's and CSV lists, iNaturalist."""
+"""Reading images of one folder with a list of their labels: ILSVRC's validation images, text, CSV, iNaturalist."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ class Entry:
 
     line: int
     name: str | None
-    """None in a list of labels alone."""
+    """None in a list that holds labels alone."""
     label: str
 
 
 def read_listed(root: Path, folder: Path, file: Path) -> Found:
     """Read the images below `folder` that the list names, with their labels.
 
-    Raises UserError for a list that cannot be read, an image that is not there, or labels and names in one column.
+    Raises UserError for a list that cannot be read, an image that is not there, and a list of which only some lines
+    name an image.
     """
     entries = read_entries(file)
     images = find_images(folder)
@@ -48,19 +49,19 @@ def read_listed(root: Path, folder: Path, file: Path) -> Found:
 
 
 def with_labels(
-    source: ImageFiles, texts: Sequence[str], told_by: str, *, ilsvrc: bool = False, noun: str = "image"
+    source: ImageFiles, texts: Sequence[str], labelled_by: str, *, ilsvrc: bool = False, noun: str = "image"
 ) -> Found:
-    """Return files with the labels that a list has for them: bare numbers, or names of classes."""
+    """Return files with the labels `texts` that a list gives them, which are all numbers, or names of classes."""
     if all(re.fullmatch(r"-?\d+", text) for text in texts):
         numbers: Literal["ilsvrc", "listed"] = "ilsvrc" if ilsvrc else "listed"
-        return Found(source, [int(text) for text in texts], None, told_by, numbers, noun=noun)
+        return Found(source, [int(text) for text in texts], None, labelled_by, numbers, noun=noun)
     names = tuple(sorted(set(texts)))
     position_of = {name: position for position, name in enumerate(names)}
-    return Found(source, [position_of[text] for text in texts], names, told_by, noun=noun)
+    return Found(source, [position_of[text] for text in texts], names, labelled_by, noun=noun)
 
 
 def read_entries(file: Path) -> list[Entry]:
-    """Read a list by its kind: .json with COCO's tables, .csv, or text with one image per line."""
+    """Read a list by its suffix: .json with COCO's tables, .csv, any other as text with one image per line."""
     text = text_of(file, "list of labels")
     readers = {".json": _coco, ".csv": _csv}
     entries = readers.get(file.suffix.lower(), _text)(text, file)
@@ -78,7 +79,7 @@ def read_entries(file: Path) -> list[Entry]:
 
 
 def _text(text: str, file: Path) -> list[Entry]:  # noqa: ARG001 (the readers' common form)
-    """Read `NAME LABEL` lines, as Caffe wrote them, `NAME,NUMBER`, or `LABEL`, as the ILSVRC devkit has them."""
+    """Read lines `NAME LABEL`, as Caffe wrote them, `NAME,NUMBER`, or `LABEL`, as the ILSVRC devkit has them."""
     entries = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -92,7 +93,7 @@ def _text(text: str, file: Path) -> list[Entry]:  # noqa: ARG001 (the readers' c
 
 
 def _csv(text: str, file: Path) -> list[Entry]:
-    """Read `NAME,LABEL` lines; of Kaggle's LOC_val_solution.csv, the label is the first word of the second column.
+    """Read lines `NAME,LABEL`; in Kaggle's LOC_val_solution.csv, the label is the first word of the second column.
 
     A file without a single comma is read as text: what SlowFast and pytorchvideo call CSV has spaces.
     """
@@ -113,7 +114,7 @@ def _csv(text: str, file: Path) -> list[Entry]:
 
 
 def _coco(text: str, file: Path) -> list[Entry]:
-    """Read COCO's tables `images` and `annotations`, as iNaturalist has them; a label is a category_id."""
+    """Read COCO's tables `images` and `annotations`, as iNaturalist has them; an image's label is its category_id."""
     try:
         tables: Any = json.loads(text)
         name_of = {image["id"]: str(image["file_name"]) for image in tables["images"]}
@@ -125,7 +126,7 @@ def _coco(text: str, file: Path) -> list[Entry]:
 
 
 def _in_turn(images: list[Path], entries: Sequence[Entry], file: Path) -> tuple[list[Path], bool]:
-    """Give line k to image k in the order of names; tell whether they are ILSVRC's, so that k can be checked."""
+    """Return the images, of which the k-th by name gets line k, and whether ILSVRC's own numbers confirm that."""
     if len(images) != len(entries):
         rule = f"one label for each of the {len(images)} images"
         raise UserError.about("list of labels", f"{file}: {len(entries)} lines", rule, "complete images or list")
@@ -146,7 +147,7 @@ def image_number(name: str) -> int | None:
 
 
 def _named(root: Path, folder: Path, images: list[Path], entries: Sequence[Entry], file: Path) -> list[Path]:
-    """Find the images by their names below `folder` or `root`, with or without suffix; what is not listed is unused."""
+    """Return the listed images in the list's order, found by names below `folder` or `root`, with or without suffix."""
     within = {path.relative_to(folder).as_posix(): path for path in images}
     bare = {str(PurePosixPath(name).with_suffix("")): path for name, path in within.items()}
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"

@@ -9,7 +9,7 @@ from benchmarks.errors import UserError
 
 
 def find_file(root: Path, field: str, given: str | None) -> Path | None:
-    """Return a file below the data's root, or else by its path. Raises UserError where there is none."""
+    """Return the file that `given` names, below the data's root or else as a path. Raises UserError without one."""
     if given is None:
         return None
     found = next((path for path in (root / given, Path(given)) if path.is_file()), None)
@@ -19,7 +19,7 @@ def find_file(root: Path, field: str, given: str | None) -> Path | None:
 
 
 def text_of(file: Path, field: str) -> str:
-    """Return the file's text. Raises UserError where it is none."""
+    """Return the file's text. Raises UserError where it cannot be read as UTF-8."""
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -27,4 +27,5 @@ def text_of(file: Path, field: str) -> str:
 
 
 def sha256_of(file: Path) -> str:
+    """Return the sha256 (hex) of the file's bytes."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

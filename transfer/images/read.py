@@ -1,4 +1,4 @@
-"""All labelled images of a recipe: training images, test images, further test sets."""
+"""Reading all labelled images of a recipe: training images, test images, further test sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_classification_data(data: ClassificationData, num_classes: int | None) 
     train = training_classes(in_train, listed, data.first_label, num_classes)
     in_test = _found(data, root, data, data.test_split, data.test_labels)
     test = in_classes(in_test, train.classes, listed, data.first_label)
-    require_every_class(test, in_test.told_by)
+    require_every_class(test, in_test.labelled_by)
 
     parts: dict[str, str] = {}
     if data.subset is not None:
@@ -48,7 +48,7 @@ def read_classification_data(data: ClassificationData, num_classes: int | None) 
 class _Further(NamedTuple):
     test_set: TestSet
     sha256: str
-    """Of its images, their labels, and the accepted ones."""
+    """The sha256 of its images, their labels, and the accepted labels."""
 
 
 def _further(
@@ -81,5 +81,5 @@ def _class_list(storage: Storage, root: Path) -> ClassList | None:
 
 
 def _labels_part(name: str, found: Found, images: LabelledImages) -> dict[str, str]:
-    """Return what a fingerprint must cover beside the files; nothing where the files' names tell the labels."""
+    """Return what a fingerprint must cover besides the files; nothing where a file's name contains its label."""
     return {} if found.labels_in_names else {name: images.sha256()}

@@ -1,4 +1,4 @@
-"""Several accepted labels per image, as ImageNet-ReaL has them (Beyer et al. 2020, arXiv:2006.07159)."""
+"""Test sets with several accepted labels per image, as ImageNet-ReaL (Beyer et al. 2020, arXiv:2006.07159)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from transfer.images.named_files import text_of
 
 
 def with_accepted(name: str, images: LabelledImages, file: Path) -> TestSet:
-    """Return the images that have an accepted label, with all of them.
+    """Return those of the images that have an accepted label, with all of their accepted labels.
 
-    Entry k of the file belongs to the image that ILSVRC numbers k; numbers count the classes as models do, from 0.
-    Raises UserError when images are not numbered, or the file is no list for them.
+    Entry k of the file belongs to the image that ILSVRC numbers k; its labels are classes counted from 0, as models do.
+    Raises UserError when images are not numbered, or the file is no list of such labels.
     """
     accepted = _read(file, len(images.classes))
     kept: list[int] = []

@@ -1,4 +1,4 @@
-"""What a recipe says about labelled images. Light to import."""
+"""The fields with which a recipe describes labelled images. This module is light to import."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ class Storage(Config):
     """
 
     root: str | None = placement(None)
-    """Folder of the data set."""
+    """The folder of the data set."""
     format: Literal["auto"] | Form = placement("auto")
     """folders: CLASS/IMAGE. flat: images and a list of their labels. webdataset: tar shards. huggingface: a saved
-    `datasets` folder, or parquet files. auto goes by what is on disk."""
+    `datasets` folder, or parquet files. auto takes the form that is found on disk."""
     classes: str | None = placement(None)
-    """What numbers as labels mean: a text file with one class name per line, or the ILSVRC devkit's meta.mat."""
+    """The file that says what numbers as labels mean: one class name per line, or the ILSVRC devkit's meta.mat."""
     first_label: Literal[0, 1] | None = placement(None)
-    """The number of the first class. null: 1 in a devkit's ground truth, else 0."""
+    """The number of the first class; null takes 1 in a devkit's ground truth, else 0."""
     label_field: str = placement("label")
     """webdataset: the field of a sample's .json that holds its label, where it has no .cls."""
     image_column: str | None = placement(None)
-    """huggingface: null takes the only column of images."""
+    """huggingface: the column of images; null takes the only one there is."""
     label_column: str | None = placement(None)
-    """huggingface: null takes the only column of class labels, or else the one called `label`."""
+    """huggingface: the column of labels; null takes the only one of class labels, or else the one called `label`."""
 
 
 class Subset(Config):
     """A fixed part of the training images. Give one of `fraction`, `per_class` and `list`."""
 
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the images of each class, rounded half up to whole images."""
+    """The share of each class's images, rounded half up to whole images."""
     per_class: Count | None = None
-    """So many images of each class."""
+    """The number of images of each class."""
     list: str | None = placement(None)
-    """File with one image name per line. Its sha256 is in the record, its choice in the data's fingerprint."""
+    """A file with one image name per line. The record has its sha256, the data's fingerprint the chosen images."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Another seed draws other images; the run's own seed does not."""
+    """The seed that draws the images; the run's own seed has no influence on them."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> Subset:
@@ -61,14 +61,14 @@ class TestImages(Storage):
     __test__ = False  # no test case of pytest's
 
     root: str | None = placement(None)
-    """Folder of the test set; null is data.root."""
+    """The folder of the test set; null is data.root."""
     split: str | None = None
-    """Folder or shards below the root. null is the root itself, or the test split's images where no root is given."""
+    """Folder or shards below the root; null is the root itself, or the test split's images where no root is given."""
     labels: str | None = placement(None)
-    """flat: the list of labels."""
+    """flat: the list of the images' labels."""
     accepted: str | None = placement(None)
-    """JSON list with the accepted labels (from 0) of image 1, 2, ...: real.json of ImageNet-ReaL. Images with none are
-    left out."""
+    """A JSON list with the accepted labels (from 0) of image 1, 2, ..., as real.json of ImageNet-ReaL; images with none
+    are left out."""
 
     @property
     def has_images(self) -> bool:
@@ -85,12 +85,12 @@ class ClassificationData(Storage):
     """Training and test images with their classes."""
 
     train_split: str = "train"
-    """Folder below the root, or its shards: `train-{000000..000146}.tar`, `train-*.parquet`."""
+    """A folder below the root, or shards: `train-{000000..000146}.tar`, `train-*.parquet`."""
     test_split: str = "val"
     train_labels: str | None = placement(None)
     """flat: the list of labels of the training images; below the root, or a path."""
     test_labels: str | None = placement(None)
-    """flat: the same for the test images."""
+    """flat: the list of labels of the test images; below the root, or a path."""
     index_folder: str | None = placement(None)
     """webdataset: where the indices of shards are kept; null is ~/.cache/mimbench/shards."""
     subset: Subset | None = None
@@ -100,4 +100,4 @@ class ClassificationData(Storage):
     test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
     """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
     max_unreadable: int = Field(default=10, ge=0)
-    """So many unreadable images are skipped and named; one more stops the run."""
+    """How many unreadable images are skipped and named; one more stops the run."""

@@ -1,7 +1,7 @@
 """WebDataset tar shards, indexed once and then read by offset.
 
 The `webdataset` library reads shards as streams, in the order in which they were written. Our sampler needs any image
-at any time, so that a resumed training sees the same ones: the standard library's `tarfile` tells where each lies.
+at any time, so that a resumed training sees the same ones: the standard library's `tarfile` finds where each lies.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardedImages:
-    """Images inside tar shards, named `SHARD/KEY.SUFFIX` by the shard's path below `root`.
+    """Images inside tar shards; one is named `SHARD/KEY.SUFFIX`, by the shard's path below `root`.
 
-    Columns, not objects: loader processes share the memory of a million images.
+    They are kept as columns instead of objects, so that loader processes share the memory of a million images.
     """
 
     root: Path
@@ -105,13 +105,13 @@ def read_shards(root: Path, shards: Sequence[Path], label_field: str, index_fold
 
 
 def default_index_folder() -> Path:
-    """Return `~/.cache/mimbench/shards`, or its like where XDG_CACHE_HOME says otherwise."""
+    """Return `mimbench/shards` in XDG_CACHE_HOME, or in `~/.cache` where that is not set."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "mimbench" / "shards"
 
 
 def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
-    """Return a shard's index, from the folder where it is known for a file of this place, size and time."""
+    """Return a shard's index, from the folder of indices where it holds one for a file of this path, size and time."""
     try:
         state = regular_stat(shard)
     except OSError as error:
@@ -132,7 +132,7 @@ def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
 
 
 def _members(shard: Path, label_field: str) -> Iterator[Member]:
-    """Read the headers of one shard, and the labels' bytes."""
+    """Yield the images of one shard, of which only the headers and labels are read."""
     try:
         with tarfile.open(shard, "r:") as tar:
             headers = tar.getmembers()
@@ -147,7 +147,7 @@ def _members(shard: Path, label_field: str) -> Iterator[Member]:
 def _samples(
     shard: Path, tar: tarfile.TarFile, headers: Sequence[tarfile.TarInfo], label_field: str
 ) -> Iterator[Member]:
-    """Group members that follow each other and share a key, as WebDataset defines samples."""
+    """Yield the images of samples, which WebDataset defines as members that follow each other and share a key."""
     key, seen = "", set[str]()
     parts: dict[str, tarfile.TarInfo] = {}
     for member in headers:
@@ -170,7 +170,7 @@ class _Split(NamedTuple):
 
 
 def _split(name: str) -> _Split | None:
-    """Cut a member's name at the first dot of its last part; None for what WebDataset passes over."""
+    """Cut a member's name at the first dot of its last part; None for a member that WebDataset ignores."""
     match = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", name)
     if match is None or name.rpartition("/")[2].startswith("__"):
         return None
@@ -192,7 +192,7 @@ def _sample(
 
 
 def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], field: str) -> int:
-    """Return the number in `.cls`, or else in the field of `.json`."""
+    """Return a sample's label: the number in its `.cls`, or else in the field of its `.json`."""
     content: Any = None
     for suffix, parse in (("cls", int), ("json", lambda text: json.loads(text)[field])):
         if suffix not in parts:
@@ -213,7 +213,7 @@ def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile
 
 
 def _require_end(shard: Path, tar: tarfile.TarFile) -> None:
-    """Raise ReadError unless the shard ends as tar files do: one cut off between two images looks whole otherwise."""
+    """Raise ReadError unless the shard has tar's end mark: one cut off between two images would look whole."""
     with open(shard, "rb") as file:
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.tell() == tar.offset:

@@ -1,4 +1,4 @@
-"""A fixed part of the training images, the same on every machine and in every run."""
+"""Choosing a fixed part of the training images, the same on every machine and in every run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from transfer.images.recipe import Subset
 
 
 def choose(images: LabelledImages, subset: Subset, file: Path | None) -> LabelledImages:
-    """Return the images that the subset means, in the order of `images`; `file` is its list, if it has one."""
+    """Return the images of the subset, in the order of `images`; `file` is its list, if it has one.
+
+    Raises UserError where a class has too few images, or the list names an image that is not there.
+    """
     if file is not None:
         return images.select(_listed(images, file))
     chosen: list[int] = []
@@ -39,17 +42,20 @@ def _by_class(images: LabelledImages) -> dict[int, list[int]]:
 def _count(subset: Subset, images: int) -> int:
     if subset.per_class is not None:
         return subset.per_class
-    # By the decimal that was written, not its binary neighbour: 0.15 of 10 is 1.5, which rounds up.
+    # The decimal as it is written counts, not its binary neighbour: 0.15 of 10 is 1.5, which rounds up.
     return int(Fraction(str(subset.fraction)) * images + Fraction(1, 2))
 
 
 def _draw(seed: int, name: str) -> str:
-    """Return the image's lot; the smallest ones of a class are drawn."""
+    """Return a text that orders the images of a class at random, by the seed; the first ones are drawn."""
     return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).hexdigest()
 
 
 def _listed(images: LabelledImages, file: Path) -> list[int]:
-    """Find every name of the list, given in full or by its last parts. Raises UserError where none or several fit."""
+    """Return the positions of the listed images, named in full or by their last parts.
+
+    Raises UserError for a name that fits no image or several, for one that is listed twice, and for an empty list.
+    """
     by_last_part: dict[str, list[int]] = defaultdict(list)
     for position in range(len(images.labels)):
         by_last_part[PurePosixPath(images.source.name(position)).name].append(position)

@@ -1,1 +1,1 @@
-"""Classes that are predicted, of images or of videos: run over a test set, scored, written beside the record."""
+"""Predicting the classes of images or videos: going over a test set, scoring, writing results beside the record."""

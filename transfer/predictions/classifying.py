@@ -1,4 +1,4 @@
-"""What every training shares that predicts classes, of images or of videos."""
+"""What all trainings that predict classes share, be it of images or of videos."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from transfer.run import TransferProblem
 
 
 class Classifying(TransferProblem[B, Evaluation], Generic[B]):
-    """A classifier as a problem for the training loop, evaluated after so many epochs."""
+    """A classifier as a problem for the training loop."""
 
     further: Mapping[str, Mapping[str, float]] = {}
-    """What further test sets gave, by their names."""
+    """The scores on further test sets, by the sets' names."""
 
     @abstractmethod
     def predict(self, batch: Any) -> Predictions:
         """Return the predictions for a batch of test samples, by the weights that are evaluated."""
 
     def predicted(self, samples: Samples[L], one_by_one: EvaluationLines | None = None) -> Evaluation:
-        """Predict test samples, walked over as `Walk` says."""
+        """Return the evaluation of test samples, over which `walk` goes."""
         return evaluate(self.predict, self.walk(samples, one_by_one))
 
     def scores(self, found: Evaluation) -> dict[str, float]:
-        """Return the test metrics, and the loss there."""
+        """Return the task's metrics on the test set, and the loss there as `eval_loss`."""
         return {**scores_of(found, self.transfer), "eval_loss": found.loss}
 
     def write_results(self, folder: RunFolder) -> None:

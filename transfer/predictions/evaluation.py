@@ -1,4 +1,4 @@
-"""A classifier, of images or of videos, run over a test set."""
+"""Running a classifier of images or of videos over a test set."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.samples.loaders import AnyBatch
 
 RANKED = 5
+"""How many best classes are kept of each layer's classifier."""
 
 
 class LabelledBatch(AnyBatch, Protocol):
@@ -21,7 +22,7 @@ class LabelledBatch(AnyBatch, Protocol):
 
     @property
     def positions(self) -> Tensor:
-        """Return where its samples stand in the list of files [B]."""
+        """Return the positions [B] of its samples in the list of files."""
         ...
 
     @property
@@ -52,17 +53,17 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy (nats)."""
+        """The mean cross-entropy in nats."""
         return functional.cross_entropy(self.logits, self.labels).item()
 
     @property
     def predicted(self) -> Tensor:
-        """Most likely class [N]."""
+        """The most likely class of each file [N]."""
         return self.logits.argmax(dim=1)
 
 
 def evaluate(predict: Callable[[L], Predictions], walk: Walk[L]) -> Evaluation:
-    """Predict every batch of the walk; every rank returns the whole evaluation, in the order of the file list."""
+    """Predict every batch of the walk; return, on every rank, the whole evaluation in the order of the file list."""
 
     def columns_of(batch: L) -> list[Tensor]:
         found = predict(batch)

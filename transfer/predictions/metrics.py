@@ -1,6 +1,6 @@
-"""Scores of a classifier, from its logits and the true classes. All are percentages.
+"""Scores of a classifier, all in percent, from its logits and the true classes.
 
-A logit of minus infinity says that a class was not considered: it never counts as a hit.
+A logit of minus infinity means that the class got no vote at all: it never counts as a hit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from torch import Tensor
 
 ECE_BINS = 15
 MANY_ABOVE, FEW_BELOW = 100, 20
-"""Training images of a class. Source of these limits: Liu et al. 2019 (arXiv 1904.05160)."""
+"""Numbers of training images: a class with more than the first has many, one with less than the second has few.
+
+Source of these limits: Liu et al. 2019 (arXiv 1904.05160).
+"""
 
 
 def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
-    """Return how many images [N] have their class among the k largest logits [N, C]."""
+    """Return the percentage of images [N] whose class is among the k largest logits [N, C]."""
     return 100 * _hits(logits, labels, k).double().mean().item()
 
 
@@ -28,9 +31,10 @@ def _hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def top1_accepted(logits: Tensor, accepted: Sequence[frozenset[int]]) -> float:
-    """Return how many predictions are in their image's set of accepted classes; images with an empty set are left out.
+    """Return the percentage of predictions that are in their image's set of accepted classes.
 
-    Source: Beyer et al. 2020 (arXiv 2006.07159), for ImageNet's reassessed labels.
+    Images with an empty set are left out. Source: Beyer et al. 2020 (arXiv 2006.07159), for ImageNet's reassessed
+    labels.
     """
     predicted = logits.argmax(dim=1).tolist()
     judged = [label in classes for label, classes in zip(predicted, accepted, strict=True) if classes]
@@ -40,7 +44,7 @@ def top1_accepted(logits: Tensor, accepted: Sequence[frozenset[int]]) -> float:
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
     """Return the expected calibration error: |accuracy - confidence| in bins of equal width, weighted by their images.
 
-    A bin is open below and closed above. Source: Guo et al. 2017 (arXiv 1706.04599).
+    A bin excludes its lower edge and includes its upper one. Source: Guo et al. 2017 (arXiv 1706.04599).
     """
     confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
@@ -52,16 +56,17 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> f
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """One class on the test set."""
+    """How well one class is recognised on the test set."""
 
     label: int
     train_images: int
     test_images: int
     top1: float
+    """Percentage of its test images that are predicted as this class."""
 
 
 def per_class(logits: Tensor, labels: Tensor, train_images: Sequence[int]) -> list[ClassAccuracy]:
-    """Return the accuracy of every class that the test set has; `train_images` are those of every class."""
+    """Return the accuracy of every class that the test set has; `train_images` counts the training images by class."""
     classes = len(train_images)
     hits = torch.zeros(classes).index_add_(0, labels, _hits(logits, labels, 1).float()).tolist()
     counts = torch.bincount(labels, minlength=classes).tolist()

@@ -1,4 +1,4 @@
-"""What a finished transfer leaves behind besides its record: predictions, accuracy of every class; and the scores."""
+"""The files that a finished classification writes beside its record, and its scores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from transfer.predictions.metrics import (
 
 
 class Labelled(Protocol):
-    """Training and test files with their classes, as results name them."""
+    """Training and test files with their classes, as far as the results need them."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -37,7 +37,7 @@ class Labelled(Protocol):
     def train_labels(self) -> Sequence[int]: ...
     @property
     def files(self) -> str:
-        """What they are: images, videos."""
+        """What the files are: "images" or "videos"."""
         ...
 
     def test_name(self, position: int) -> str:
@@ -46,7 +46,7 @@ class Labelled(Protocol):
 
 
 def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
-    """Return those metrics of the task that the test set gives."""
+    """Return those metrics of the task that can be computed on the test set."""
     measured = {
         "top1": top_k(found.logits, found.labels, 1),
         "top5": top_k(found.logits, found.labels, 5),
@@ -57,7 +57,7 @@ def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
 
 
 def further_scores(found: Evaluation, test_set: TestSet) -> dict[str, float]:
-    """Return what a further test set gives: its top-1 and, where one label is right, its top-5 accuracy (%)."""
+    """Return the accuracy in percent on a further test set: top-1 and, where one label alone is right, top-5."""
     if test_set.accepted is None:
         return {"top1": top_k(found.logits, found.labels, 1), "top5": top_k(found.logits, found.labels, 5)}
     accepted = [test_set.accepted[position] for position in found.positions.tolist()]
@@ -65,7 +65,7 @@ def further_scores(found: Evaluation, test_set: TestSet) -> dict[str, float]:
 
 
 def declared(further: Mapping[str, Mapping[str, float]], task: Task) -> dict[str, float]:
-    """Return those scores of further test sets that are metrics of the task, called `NAME_METRIC`."""
+    """Return those scores of further test sets that are metrics of the task, which calls them `NAME_METRIC`."""
     named = {f"{name}_{metric}": value for name, scores in further.items() for metric, value in scores.items()}
     return {metric.name: named[metric.name] for metric in task.metrics if metric.name in named}
 
@@ -81,7 +81,7 @@ def write_results(
     data: Labelled,
     further: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> None:
-    """Write a line for every test file (its path below the root), class and further test set."""
+    """Write the CSV files of a run."""
     rows = torch.stack([found.positions, found.labels, found.predicted], dim=1).tolist()
     named = (
         (data.test_name(position), data.classes[label], data.classes[predicted]) for position, label, predicted in rows
@@ -101,7 +101,7 @@ def write_results(
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all."""
+    """Write a CSV file; it is complete or does not appear at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -1,1 +1,1 @@
-"""Semantic segmentation through mmsegmentation."""
+"""Semantic segmentation with mmsegmentation's heads, losses and transforms."""

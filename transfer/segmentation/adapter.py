@@ -28,7 +28,9 @@ class SegmentationAdapter:
     def find_data(self, task: Task, recipe: SegmentationRecipe) -> Scenes:
         data = recipe.data
         if task.num_classes is None:
-            raise UserError.about("task", task.name, "a fixed number of classes", "give it in benchmarks/tasks.py")
+            raise UserError.about(
+                "task", task.name, "a fixed number of classes", "give it in benchmarks/catalogue/tasks.py"
+            )
         root = require_root(data.root)
         task.provide(root)
         return read_scenes(root, data.train_split, data.test_split, task.num_classes)
@@ -41,7 +43,7 @@ class SegmentationAdapter:
 
 
 def _unloadable() -> list[str]:
-    """Return what OpenCV, on which mmcv stands, finds no library for: it is told only by loading it."""
+    """Return what OpenCV, which mmcv needs, lacks of system libraries; only importing it shows that."""
     try:
         importlib.import_module("cv2")
     except ImportError as error:

@@ -36,13 +36,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A training and a test set over the same classes."""
+    """A training and a test set with the same classes."""
 
     root: Path
     train: list[Pair]
     test: list[Pair]
     classes: tuple[str, ...]
-    """Names of the mask values 1, 2, ..."""
+    """The names of the mask values 1, 2, ..."""
     fingerprint: Fingerprint
 
 
@@ -61,7 +61,10 @@ def read_scenes(root: Path, train_split: str, test_split: str, num_classes: int)
 
 
 def read_split(root: Path, split: str) -> list[Pair]:
-    """Pair the images and masks of one split by their path without its suffix, in the order of paths."""
+    """Return the images of one split with their masks, which have the same path but for its suffix, in path order.
+
+    Raises UserError for an image without a mask, and a mask without an image.
+    """
     images, masks = (_by_name(root / kind / split) for kind in ("images", "annotations"))
     _refuse(images.keys() - masks.keys(), images, "a mask for every image", f"below {root / 'annotations' / split}")
     _refuse(masks.keys() - images.keys(), masks, "an image for every mask", f"below {root / 'images' / split}")
@@ -108,7 +111,7 @@ def _header_fault(pair: Pair) -> str | None:
 
 
 def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
-    """Return the names in objectInfo<N>.txt, the table that ADE20K's archive holds; numbers where there is none.
+    """Return the names in objectInfo<N>.txt, the table in ADE20K's archive; "class 1" etc. where there is none.
 
     Raises UserError for a table that does not name the classes 1 to `num_classes`.
     """

@@ -28,7 +28,7 @@ from transfer.sources.source import Source
 
 @contextlib.contextmanager
 def mmseg_scope() -> Iterator[None]:
-    """Use mmcv, mmengine and mmseg for the block: names mean mmseg's, and optional parts are not warned of."""
+    """Use mmcv, mmengine and mmseg for the block: names are looked up in mmseg, and their warnings are silenced."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(None):  # mmseg prints what it could not import
         warnings.simplefilter("ignore")
         from mmengine.logging import MMLogger
@@ -41,18 +41,18 @@ def mmseg_scope() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A model and how it is used."""
+    """A model, how its encoder was built and loaded, and the plan it was built by."""
 
     model: Any
     """mmseg's EncoderDecoder."""
     adapted: EncoderPlan
-    """What the source's encoder has become."""
+    """The architecture that the recipe made of the source's encoder, and the normalisation of its images."""
     plan: Plan
     load_report: LoadReport
 
     @property
     def encoder(self) -> nn.Module:
-        """The encoder as the timm model it is."""
+        """The timm model inside."""
         return timm_model(self.model)
 
 
@@ -63,7 +63,10 @@ def timm_model(model: Any) -> nn.Module:
 
 
 def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int, seed: int) -> Segmenter:
-    """Return the encoder with fresh heads, and the proof of what was loaded into it."""
+    """Return the encoder with fresh heads, and the proof of what was loaded into it.
+
+    Raises UserError where the recipe's config cannot be built, or has another number of classes.
+    """
     loaded = build_dense_encoder(recipe, source, recipe.drop_path_rate, seed)
     maps = HeadMaps(loaded.encoder)
     plan_of = upernet if recipe.mmseg_config is None else plan_of_config
@@ -83,7 +86,7 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
 def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) -> Any:
     """Build mmseg's model around a backbone. Raises UserError where mmseg refuses what a config says.
 
-    Nothing is registered: what gives the backbone stands in the dict itself.
+    The backbone needs no entry in mmseg's registry: the dict itself holds a function that returns it.
     """
     with mmseg_scope():
         import mmseg.models  # noqa: F401 (fills mmseg's registry)
@@ -111,7 +114,7 @@ def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) ->
 
 
 def _logits_in_fp32(model: Any) -> None:
-    """Have heads give fp32 logits under autocast: at 8 bits, enlarged logits of two classes often tie."""
+    """Make heads return fp32 logits under autocast: at bf16's 8 bits, enlarged logits of two classes often tie."""
     for name, module in model.named_modules():
         if name.endswith("conv_seg"):
             module.register_forward_hook(lambda _module, _arguments, logits: logits.float())

@@ -1,6 +1,7 @@
-"""What mmsegmentation is asked to build, in its own terms: heads, losses, test_cfg, pipelines. Light to import.
+"""What mmsegmentation is asked to build, in its own terms: heads, losses, test_cfg, pipelines.
 
-Images and masks are read by `transfer.segmentation.samples`; pipelines hold only what comes after.
+Images and masks are read by `transfer.segmentation.samples`; pipelines hold only the steps after that. This module is
+light to import.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ class Plan:
     """mmseg's dicts for one training."""
 
     model: dict[str, Any]
-    """EncoderDecoder's, without its backbone."""
+    """The dict of an EncoderDecoder, without its backbone."""
     train_pipeline: Pipeline
     test_pipeline: Pipeline
     multi_scale: list[Pipeline] = field(default_factory=list)
-    """Pipelines whose predictions are averaged after the last step; empty: no such test."""
+    """Pipelines whose predictions are averaged in a test after the last step; empty for no such test."""
     preprocessor: dict[str, Any] = field(default_factory=dict)
-    """What SegDataPreProcessor is told besides the encoder's mean and std."""
+    """Arguments of SegDataPreProcessor besides those that follow from the encoder's normalisation."""
     notes: tuple[str, ...] = ()
+    """Sentences for the user about what of a config is not used."""
 
 
 def adapted_head(head: dict[str, Any], channels: tuple[int, ...], num_classes: int, where: str) -> dict[str, Any]:

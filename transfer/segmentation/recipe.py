@@ -1,4 +1,4 @@
-"""What a segmentation recipe says: UPerNet on one encoder, or a user's own mmsegmentation config. Light to import."""
+"""The recipe of segmentation: UPerNet on an encoder, or a user's own mmsegmentation config. Light to import."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ class SegmentationData(Config):
     """Images and masks in the layout of the ADE20K challenge: images/SPLIT/NAME.jpg, annotations/SPLIT/NAME.png."""
 
     root: str | None = placement(None)
-    """Folder of the data set."""
+    """The folder of the data set."""
     train_split: str = "training"
     test_split: str = "validation"
     max_unreadable: int = Field(default=10, ge=0)
-    """So many images that cannot be used are skipped and named; one more stops the run."""
+    """How many images that cannot be used are skipped and named; one more stops the run."""
 
 
 class Augmentation(Config):
     """Augmentation of the training images. Source of the defaults: mmsegmentation's ADE20K configs."""
 
     resize_ratio: Span = (0.5, 2.0)
-    """resize_to_px is multiplied by a random number out of this."""
+    """The range of the random number by which resize_to_px is multiplied."""
     max_class_share: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """A crop in which one class covers more is drawn again, up to ten times."""
+    """A crop in which one class covers more than this is drawn again, up to ten times."""
     horizontal_flip: Share = 0.5
     photometric_distortion: bool = True
-    """Brightness, contrast, saturation and hue."""
+    """Whether brightness, contrast, saturation and hue are changed at random."""
 
 
 class Testing(Config):
     """How the test images are segmented. Scores are at each mask's own resolution."""
 
     mode: Literal["whole", "slide"] = "whole"
-    """The whole resized image at once, or windows of image_size_px whose logits are averaged."""
+    """whole takes the resized image at once; slide takes windows of image_size_px, whose logits are averaged."""
     stride_px: Count = 341
-    """Between neighbouring windows; only with mode=slide."""
+    """The distance between neighbouring windows; only with mode=slide."""
     multi_scale: tuple[Positive, ...] = ()
     """Factors of resize_to_px at which the last step's model is tested once more, also mirrored (mIoU_ms)."""
     save_predictions: bool = placement(False)
@@ -57,21 +57,22 @@ class SegmentationRecipe(EncoderSizes):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each of the encoder's layers learns at the next deeper one's rate times this; the heads at the full rate."""
     head_channels: Count = 512
-    """Of UPerNet's decode head."""
+    """Number of channels of UPerNet's decode head."""
     auxiliary_channels: Count = 256
     auxiliary_weight: NotNegative = 0.4
-    """Of the auxiliary head's loss, which is on the map of stride 16; 0 leaves that head out."""
+    """Weight of the loss of the auxiliary head, which stands on the map of stride 16; 0 leaves that head out."""
     evaluate_every_steps: Count = 16000
-    """The last step is always evaluated."""
+    """Steps from one evaluation to the next; the last step is always evaluated."""
     mmseg_config: str | None = None
-    """A config file of mmsegmentation (.py, .yaml, .json): its heads, losses, pipelines and test_cfg replace those told
-    here. A .py file is code, and is run. The digest covers what is taken from it, not its path."""
+    """A config file of mmsegmentation (.py, .yaml, .json): its heads, losses, pipelines and test_cfg replace the
+    recipe's. A .py file is code, and is run. The digest covers what is taken from the file, not its path."""
     data: SegmentationData
     augmentation: Augmentation = Augmentation()
     testing: Testing = Testing()
     training: Training
 
     def identity(self) -> dict[str, Any]:
+        """Return what the digest covers; of a user's config, what is taken from it instead of its path."""
         found = super().identity()
         if self.mmseg_config is not None:
             from transfer.segmentation.user_config import config_digest  # mmengine, only where there is a config

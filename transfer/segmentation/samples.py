@@ -1,4 +1,4 @@
-"""Images with masks as samples: read strictly, then changed by mmsegmentation's own transforms, seeded per sample."""
+"""Images with masks as samples, changed by mmsegmentation's own transforms with a seed for each sample."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class SceneSample(NamedTuple):
-    """A training image [3, h, w] uint8 BGR with its SegDataSample, and the files that failed on the way to it."""
+    """A training image [3, h, w] uint8 BGR with its SegDataSample, and the files that could not be used before it."""
 
     image: Tensor
     target: Any
@@ -31,7 +31,7 @@ class SceneSample(NamedTuple):
 
 
 class SceneBatch(NamedTuple):
-    """Images and SegDataSamples as mmseg's data preprocessor takes them, and names of unreadable files met."""
+    """Images and SegDataSamples as mmseg's data preprocessor takes them, and the files that could not be used."""
 
     inputs: list[Tensor]
     data_samples: list[Any]
@@ -53,16 +53,16 @@ class _Scenes(SeededSamples[Pair, "Scene", S]):
 
 
 class TrainingScenes(_Scenes[SceneSample]):
-    """Augmented training images; one that cannot be used gives the next one that can, and is named."""
+    """Augmented training images; one that cannot be used is named, and replaced by the next one that can."""
 
     @staticmethod
     def collate(samples: list[SceneSample]) -> SceneBatch:
-        """Put samples into one batch; they are stacked on the device."""
+        """Put samples into one batch as lists, which mmseg's data preprocessor stacks on the device."""
         failed = [text for sample in samples for text in sample.unreadable]
         return SceneBatch([sample.image for sample in samples], [sample.target for sample in samples], failed)
 
     def __init__(self, pairs: Sequence[Pair], pipeline: Pipeline, num_classes: int, seed: int, patience: int) -> None:
-        """`patience`: how many unusable images in a row are skipped before a blank one is returned."""
+        """`patience` is how many unusable images in a row are skipped before a blank one is returned."""
         super().__init__(pairs, seed, patience)
         self.num_classes, self.transform = num_classes, built(pipeline)
 
@@ -74,7 +74,10 @@ class TrainingScenes(_Scenes[SceneSample]):
 
 
 class SceneViews(NamedTuple):
-    """A test image as each pipeline gives it, its labels [H, W] uint8 at their own size; no views where unusable."""
+    """A test image as each pipeline returns it, and its labels [H, W] uint8 at their own size.
+
+    An image that cannot be used has no views.
+    """
 
     position: int
     views: list[dict[str, Any]]
@@ -87,7 +90,7 @@ class SceneViews(NamedTuple):
 
 
 class EvaluationScenes(_Scenes[SceneViews]):
-    """Test images, each by one pipeline or by several. Their sizes differ, so that they do not stack."""
+    """Test images, each with a view from every pipeline. Their sizes differ, so a sample is a batch of its own."""
 
     collate = staticmethod(the_one)
 
@@ -95,7 +98,7 @@ class EvaluationScenes(_Scenes[SceneViews]):
         super().__init__(data.test)
         self.num_classes, folder = len(data.classes), data.root / "images"
         self.names = [pair.image.relative_to(folder).with_suffix("").as_posix() for pair in data.test]
-        """Of the images, as SPLIT/NAME."""
+        """The names of the images, as SPLIT/NAME."""
         self.transforms = [built(pipeline) for pipeline in pipelines]
 
     def seed_of(self, key: SampleKey) -> int:
@@ -117,14 +120,14 @@ class Scene:
     pair: Pair
 
     def results(self) -> dict[str, Any]:
-        """Return what mmseg's loading transforms hand on, without the labels."""
+        """Return the dict that mmseg's loading transforms pass on, without the labels."""
         size = self.image.shape[:2]
         paths = {"img_path": str(self.pair.image), "seg_map_path": str(self.pair.mask)}
         return {"img": self.image, "img_shape": size, "ori_shape": size, **paths, "reduce_zero_label": True}
 
 
 def read_scene(pair: Pair, num_classes: int) -> Scene:
-    """Read an image and its mask whole. Raises UnusableError for damage, sizes that differ and unknown classes."""
+    """Read an image and its mask. Raises UnusableError for damaged files, sizes that differ and unknown classes."""
     image, mask = np.asarray(_open(pair.image, "RGB")), np.asarray(_open(pair.mask, None))
     if mask.shape != image.shape[:2]:
         raise UnusableError(
@@ -144,7 +147,7 @@ def _open(path: Any, mode: str | None) -> Image.Image:
 
 
 def built(pipeline: Pipeline) -> Transform:
-    """Build mmseg's transforms into one function."""
+    """Return a pipeline of mmseg's transforms as one function."""
     from transfer.segmentation.model import mmseg_scope
 
     with mmseg_scope():

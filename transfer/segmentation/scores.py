@@ -21,30 +21,31 @@ class Confusion:
 
     @classmethod
     def empty(cls, num_classes: int, device: torch.device | None = None) -> Confusion:
+        """Return a matrix of zeros."""
         return cls(torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device))
 
     def add(self, labels: Tensor, predicted: Tensor) -> None:
-        """Count an image: labels and predictions [H, W]; pixels labelled 255 are left out."""
+        """Count an image's pixels by `labels` and `predicted` classes [H, W]; those labelled 255 are left out."""
         classes, known = len(self.counts), labels != IGNORED
         pairs = labels[known].long() * classes + predicted[known].long()
         self.counts.add_(torch.bincount(pairs, minlength=classes**2).view(classes, classes))
 
     @property
     def true(self) -> Tensor:
-        """Pixels of each class [classes]."""
+        """The number of pixels of each class [classes]."""
         return self.counts.sum(dim=1)
 
     def iou(self) -> Tensor:
-        """Return intersection over union [classes] float64; NaN for a class neither there nor predicted."""
+        """Return intersection over union [classes] float64; NaN for a class that is neither present nor predicted."""
         hits = self.counts.diagonal()
         return hits.double() / (self.true + self.counts.sum(dim=0) - hits)
 
     def accuracy(self) -> Tensor:
-        """Return each class's share of its pixels that is found [classes] float64; NaN for a class not there."""
+        """Return the share of each class's pixels that is found [classes] float64; NaN for a class without pixels."""
         return self.counts.diagonal().double() / self.true
 
     def metrics(self) -> dict[str, float]:
-        """Return means over the classes that are there (as mmseg does), and the share of all pixels, in percent."""
+        """Return in percent the means over classes (without NaN, as mmseg), mIoU and mAcc, and aAcc of all pixels."""
         return {
             "mIoU": 100 * self.iou().nanmean().item(),
             "mAcc": 100 * self.accuracy().nanmean().item(),
@@ -52,7 +53,7 @@ class Confusion:
         }
 
     def table(self, classes: Sequence[str]) -> str:
-        """Return CSV with one line per class; cells of what is not there are empty."""
+        """Return CSV with a line for each class, whose name is in `classes`; NaN becomes an empty cell."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["class", "iou_percent", "accuracy_percent", "pixels"])

@@ -1,4 +1,4 @@
-"""Segmentation as a kind of transfer: an encoder with fresh heads, its loss, and the classes of test pixels."""
+"""Training and testing a segmenter: an encoder with fresh heads, its loss, and the classes of test pixels."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
     def measure(self, pipelines: Sequence[Pipeline] = (), predictions: Path | None = None) -> Confusion:
         """Segment the test images at their masks' own resolution, at a single scale unless `pipelines` are given.
 
-        With `predictions`, each prediction is written there as NAME.png, numbered as the masks are.
+        With `predictions`, each prediction is written to that folder as NAME.png, numbered as the masks are. Raises
+        WorkFailed where no test pixel has a class.
         """
         scenes = EvaluationScenes(self.data, pipelines or [self.segmenter.plan.test_pipeline])
         mine = Confusion.empty(scenes.num_classes, self.device)
@@ -88,7 +89,7 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
         return found.metrics()
 
     def conclude(self, folder: RunFolder) -> Mapping[str, float]:
-        """Evaluate at several scales, and once more at one where the predictions are wanted as files."""
+        """Evaluate at several scales where the recipe asks for it, and once more at one to write prediction files."""
         once, testing = {}, self.recipe.testing
         if scales := self.segmenter.plan.multi_scale:
             print(f"testing at {len(testing.multi_scale)} scales, mirrored too", file=sys.stderr)
@@ -106,7 +107,7 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
 
 
 def _nothing_to_score(images: int, unreadable: list[str]) -> str:
-    """Say why no test pixel counts: files that cannot be read, masks in which nothing is labelled, or both."""
+    """Return a message that says why no test pixel has a class: unreadable files, masks without labels, or both."""
     labelled = f"{images - len(unreadable)} masks hold no class, only 0, which is ignored"
     unread = f"{len(unreadable)} could not be used:" if unreadable else "none was unreadable"
     files = "".join(f"\n    {text}" for text in unreadable[:SHOWN])

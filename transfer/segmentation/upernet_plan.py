@@ -1,4 +1,4 @@
-"""UPerNet with an auxiliary FCN head, and its pipelines, in mmsegmentation's terms."""
+"""The plan of UPerNet with an auxiliary FCN head and its pipelines, in mmsegmentation's terms."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from transfer.segmentation.recipe import SegmentationRecipe
 
 PACK = {"type": "PackSegInputs"}
 FCN_LEVEL = 2
-"""The map of stride 16."""
+"""The index of the map of stride 16."""
 
 
 def upernet(recipe: SegmentationRecipe, channels: tuple[int, ...], num_classes: int) -> Plan:
-    """Return UPerNet with an auxiliary FCN head, as mmsegmentation trains it on ADE20K."""
+    """Return the plan of UPerNet with an auxiliary FCN head, as mmsegmentation trains it on ADE20K.
+
+    `channels` are those of the encoder's four maps.
+    """
     size = (recipe.image_size_px, recipe.image_size_px)
     model: dict[str, Any] = {
         "type": "EncoderDecoder",

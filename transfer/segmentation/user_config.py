@@ -1,4 +1,4 @@
-"""A user's own mmsegmentation config as a file: read, and reduced to what is taken from it.
+"""Reading a user's own mmsegmentation config, reduced to the parts that are taken from it.
 
 A Python config is the user's own code, and reading it runs it, as mmsegmentation's own tools do.
 """
@@ -14,12 +14,12 @@ TAKEN = ("model", "train_pipeline", "test_pipeline", "tta_pipeline")
 
 
 def config_digest(path: str) -> str:
-    """Return the sha256 (hex) of what is taken from a config, with the files it is based on."""
+    """Return the sha256 (hex) of the parts taken from a config, the files it is based on included."""
     return digest_of(read_parts(path))
 
 
 def read_parts(path: str) -> dict[str, Any]:
-    """Read a config; return what is taken from it. Raises UserError where that is not there."""
+    """Return the parts taken from a config, by the names in TAKEN. Raises UserError where one is missing."""
     from mmengine.config import Config
 
     try:
@@ -40,7 +40,7 @@ def read_parts(path: str) -> dict[str, Any]:
 
 
 def _pipeline(loader: Any) -> list[dict[str, Any]] | None:
-    """Return the pipeline that mmseg itself would run: the data set's, below any wrappers."""
+    """Return the pipeline that mmseg itself would run: that of the data set inside any wrappers."""
     dataset = (loader or {}).get("dataset") or {}
     while "pipeline" not in dataset and isinstance(dataset.get("dataset"), dict):
         dataset = dataset["dataset"]

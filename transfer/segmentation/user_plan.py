@@ -1,4 +1,4 @@
-"""What a user's own mmsegmentation config asks for, around our encoder: its heads, losses, pipelines and test_cfg."""
+"""The plan of a user's own mmsegmentation config around our encoder: its heads, losses, pipelines and test_cfg."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.user_config import read_parts
 
 LOADERS = ("LoadImageFromFile", "LoadAnnotations")
-"""Left out of pipelines: images and masks are read, and their faults counted, by this program."""
+"""Transforms left out of pipelines: this program reads images and masks itself, and counts their faults."""
 OURS = ("mean", "std", "bgr_to_rgb", "rgb_to_bgr", "type")
-"""What the data preprocessor is told by the encoder."""
+"""Arguments of the data preprocessor that follow from the encoder, not from the config."""
 
 
 def plan_of_config(recipe: SegmentationRecipe, channels: tuple[int, ...], num_classes: int) -> Plan:
@@ -55,7 +55,10 @@ def _without_loaders(pipeline: Pipeline) -> Pipeline:
 
 
 def _augmented(pipeline: Pipeline | None, recipe: SegmentationRecipe) -> list[Pipeline]:
-    """Return one pipeline per combination that the config's TestTimeAug would run."""
+    """Return a pipeline for each combination that the config's TestTimeAug would run.
+
+    Raises UserError where the recipe asks for several scales and the config has none.
+    """
     if not recipe.testing.multi_scale:
         return []
     steps = [step for step in pipeline or [] if step.get("type") == "TestTimeAug"]

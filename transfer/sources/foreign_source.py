@@ -14,11 +14,11 @@ from transfer.sources.source import Source, known_stage
 def foreign_source(
     reference: str, path: Path, label: str | None, stage: InitStage | None, stated: Stated | None
 ) -> Source:
-    """Read a checkpoint of any known layout.
+    """Read a checkpoint of any known layout and return it as the source of a transfer.
 
-    Where nothing beside it tells its normalisation, it is taken to be ImageNet's (0.5 for other than three channels).
-    Raises UserError when the file cannot be read, is not what is stated, or does not tell its stage and `stage` is not
-    given.
+    Where no file beside it states its normalisation, ImageNet's is taken (0.5 for other than three channels). Raises
+    UserError when the file cannot be read, is not the architecture that is `stated`, or shows no stage of training
+    while `stage` is None.
     """
     encoder = read_foreign(path, stated)
     architecture = encoder.inferred.architecture

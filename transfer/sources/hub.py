@@ -17,9 +17,9 @@ from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
 from transfer.sources.source import Source, known_stage
 
-# config.json tells what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
+# config.json says what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
 WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")
-# Methods, and the data sets of DINOv2 (lvd142m) and DINOv3 (lvd1689m, sat493m), by which timm calls their weights.
+# Methods, and the data sets of DINOv2 (lvd142m) and DINOv3 (lvd1689m, sat493m), by which timm names their weights.
 _WITHOUT_LABELS = re.compile(r"dino|(fc)?mae|(\w+_)?ijepa|mim_\w+|lvd142m|lvd1689m|sat493m")
 _IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
 
@@ -27,8 +27,8 @@ _IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merg
 def timm_source(reference: str, name: str, label: str | None, stage: InitStage | None = None) -> Source:
     """Load a pretrained timm model, from the local cache or the hub, without its classifier.
 
-    Raises UserError for a name that timm does not know, or that does not tell its stage and `stage` is not given;
-    WorkFailed when the weights cannot be had.
+    Raises UserError for a name that timm does not know, and for one that shows no stage of training while `stage` is
+    None; WorkFailed when the weights can be neither read nor downloaded.
     """
     if not timm.is_model(name) or not timm.is_model_pretrained(name):
         raise unknown_architecture(name, timm.list_pretrained())
@@ -50,7 +50,8 @@ def timm_source(reference: str, name: str, label: str | None, stage: InitStage |
 def download(name: str) -> Path:
     """Return the local folder of a repository's weights and configuration, fetched where the cache lacks them.
 
-    Raises UserError for what cannot be a repository's name, WorkFailed when the files cannot be had.
+    Raises UserError for what cannot be a repository's name, WorkFailed when the files can be neither read nor
+    downloaded.
     """
     try:
         return Path(snapshot_download(name, allow_patterns=list(WEIGHT_FILES)))
@@ -72,17 +73,17 @@ def _pretrained(name: str) -> dict[str, Tensor]:
 
 def _unreachable(name: str, error: Exception) -> WorkFailed:
     return WorkFailed(
-        f"the weights of {name} cannot be had: {type(error).__name__}: {str(error).splitlines()[0]}\n"
+        f"the weights of {name} could not be fetched: {type(error).__name__}: {str(error).splitlines()[0]}\n"
         "  remedy: go online, or fill the cache elsewhere and set HF_HOME to it and HF_HUB_OFFLINE=1"
     )
 
 
 def _stage(name: str, tag: str, num_classes: int) -> InitStage | None:
-    """Tell the stage from timm's tag: `_ft_` marks a second training, classes a training with labels.
+    """Return the stage that timm's tag shows: `_ft_` marks a second training, classes mark a training with labels.
 
-    None for encoders of image-text training, which is none of the stages (their classes are an embedding's width), and
-    for those without classes whose tag names no method: some lost the classifier of a supervised training
-    (`orig_in21k`), some learnt from several teachers (`c_radio`).
+    It is None for encoders of image-text training, which is none of the stages (their number of classes is the width of
+    an embedding), and for those without classes whose tag names no method: some lost the classifier of a supervised
+    training (`orig_in21k`), some learnt from several teachers (`c_radio`).
     """
     if "_ft_" in tag:
         return "fine-tuned"

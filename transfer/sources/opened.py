@@ -1,4 +1,4 @@
-"""Any encoder on disk, ours or others', opened for inspection and conversion."""
+"""Opening any encoder, ours or others', for inspection and conversion."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ class OpenedEncoder:
     stage: InitStage | None
     epochs: int | None
     normalisation: Normalisation | None
-    """None where nothing tells it."""
+    """None where it is unknown."""
     facts: dict[str, JsonValue]
     """Whatever else is known: where the tensors lay, what wrapped them, what was left out, configuration."""
     remarks: tuple[str, ...] = ()
     assumed: Mapping[str, str] = field(default_factory=dict)
-    """As in `Inferred`."""
+    """A sentence for each argument that no tensor shows, as in `Inferred`."""
     names: FileNames | None = None
     """What the file calls its tensors; None where they are timm's names."""
 
     @property
     def sha256(self) -> str:
-        """Of the tensors, the same whatever container and layout they came in."""
+        """The sha256 of the tensors, which is the same whatever container and layout they came in."""
         return weights_sha256(self.weights)
 
 
 def open_encoder(reference: str | Path, architecture: str | None = None) -> OpenedEncoder:
-    """Open whatever encoder `--encoder` may be, but random weights.
+    """Open any encoder that `--encoder` may name, except random weights.
 
-    Raises UserError for anything else, and where it is not of the stated `architecture`; WorkFailed where a hub cannot
-    be reached.
+    Raises UserError for anything else, and where the encoder is not of the stated `architecture`; WorkFailed where a
+    hub cannot be reached.
     """
     stated = None if architecture is None else state(architecture)
     place = locate(str(reference))
@@ -62,7 +62,7 @@ def open_encoder(reference: str | Path, architecture: str | None = None) -> Open
         return _foreign(place.path, stated)
     if place.kind == "random":
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
-        raise UserError.about("encoder", str(reference), rule, "name one of those; random weights tell nothing")
+        raise UserError.about("encoder", str(reference), rule, "name one of those; random weights show nothing")
     opened = _timm(str(reference), place.name) if place.kind == "timm" else _own(place.path)
     if stated is not None:
         check_stated(stated, opened.architecture)

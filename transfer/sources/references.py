@@ -1,6 +1,6 @@
 """What `--encoder` may be: a run, an export, a checkpoint that others trained, `timm:`, `hf-hub:`, `random:`.
 
-Transfers, `mimbench checkpoint` and pipelines all find an encoder here. torch is imported only when one is read.
+Transfers, `mimbench checkpoint` and pipelines all resolve it here. torch is imported only when an encoder is read.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 ARCHITECTURE_HELP = (
     "what the encoder is: an encoder of `mimbench list encoders`, a YAML file of that form or a timm model; "
-    "it must agree with the tensors, and settles what they do not tell"
+    "it must agree with the tensors, and settles what they leave open"
 )
 SCHEMES = ("timm", "hf-hub", "random")
-"""What may stand before the colon of a name that is no path."""
+"""The words that may stand before the colon of a reference that is no path."""
 
 
 def scheme_of(reference: str) -> str | None:
@@ -43,12 +43,12 @@ def scheme_of(reference: str) -> str | None:
 
 @dataclass(frozen=True)
 class Location:
-    """Where the encoder lies that a reference names."""
+    """Where to find the encoder that a reference names."""
 
     kind: Literal["timm", "random", "export", "file"]
     """A pretrained model of timm, random weights, our own export, or a checkpoint that others trained."""
     name: str
-    """Of timm's model or the architecture; a path for the other two."""
+    """The name of timm's model or of the architecture; for an export or a file, its path."""
 
     @property
     def path(self) -> Path:
@@ -56,9 +56,9 @@ class Location:
 
 
 def locate(reference: str, epoch: int | None = None) -> Location:
-    """Return where the encoder lies. Raises UserError where there is none, or an unfinished one.
+    """Return where the encoder is found. Raises UserError where there is none, or an unfinished one.
 
-    `epoch` names an encoder that a pretraining run exported on its way. A repository of a hub is fetched.
+    `epoch` picks an encoder that a pretraining run exported before its end. A repository of a hub is downloaded.
     """
     scheme, _, name = reference.partition(":")
     path = Path(reference)
@@ -87,8 +87,8 @@ def resolve(
 ) -> Source:
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
-    `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not tell;
-    `architecture` what it is, which must agree with what is found. `epoch` is `locate`'s.
+    `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not show it.
+    `architecture` says what it is, which must agree with what is found. `epoch` is the same as in `locate`.
     """
     stated = _state(architecture) if architecture is not None else None
     place = locate(reference, epoch)
@@ -112,7 +112,7 @@ def _state(architecture: str) -> Stated:
 
 
 def _on_record(source: Source, stated: Stated | None) -> Source:
-    """Return a source whose architecture is on record. Raises UserError where that is not what is stated."""
+    """Return a source whose architecture is on record. Raises UserError where the record contradicts `stated`."""
     if stated is not None:
         from transfer.checkpoint.architecture.stated import check_stated
 
@@ -121,9 +121,9 @@ def _on_record(source: Source, stated: Stated | None) -> Source:
 
 
 def _folder_of(reference: str, path: Path) -> Path | None:
-    """Return the folder of our own export, which may be given itself, by its run or by a stage's announcement of that.
+    """Return the folder of our own export; None for everything else.
 
-    None for everything else.
+    The reference may be that folder, its run, or the file in which a stage of a pipeline announces its run.
     """
     if path.suffix == ".json" and is_announcement(path):
         path = follow(path)

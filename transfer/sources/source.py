@@ -28,24 +28,24 @@ class Source:
     parents: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     assumed: Mapping[str, str] = field(default_factory=dict)
-    """What was assumed where a foreign checkpoint does not tell it: a sentence by the name of timm's argument."""
+    """What was assumed where a foreign checkpoint does not show it: a sentence by the name of timm's argument."""
     names: FileNames | None = None
     """What a foreign checkpoint calls its tensors."""
 
     @property
     def window_assumed(self) -> bool:
-        """Tell whether SwinV2's window is only that of the usual model."""
+        """Whether SwinV2's window is unknown, and only assumed to be that of the usual model."""
         return "window_size" in self.assumed
 
     def notes(self, given: Container[str] = ()) -> tuple[str, ...]:
-        """Return what the reader of a transfer should know; what is `given` is no assumption."""
+        """Return what the reader of a transfer should know; nothing was assumed of arguments that are `given`."""
         return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
 
 
 def known_stage(found: InitStage | None, reference: str) -> InitStage:
-    """Return `found`. Raises UserError where it is None."""
+    """Return the stage that was `found`. Raises UserError where it is None, for reports need to know it."""
     if found is not None:
         return found
     rule = "known: reports never mix self-supervised, supervised and fine-tuned encoders"
-    remedy = "the encoder does not tell it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
+    remedy = "the encoder does not show it: add --stage self-supervised, --stage supervised or --stage fine-tuned"
     raise UserError.about(f"stage of {reference}", "(unknown)", rule, remedy)

@@ -1,1 +1,1 @@
-"""Video classification in the layout of Kinetics."""
+"""Video classification: an encoder of images that is carried over to clips, and videos in the layout of Kinetics."""

@@ -16,7 +16,7 @@ PACKAGES = ("av",)
 
 
 class VideoAdapter:
-    """Fine-tuning on clips, tested with several views of each video."""
+    """Fine-tuning on clips, and testing with several views of each video."""
 
     recipe = VideoRecipe
     config_field = None

@@ -1,10 +1,10 @@
-"""A 2D Swin as torchvision's Video Swin: the same weights, with an axis of time.
+"""Turning a 2D Swin into torchvision's Video Swin: the same weights, with an axis of time.
 
 Source: Liu et al. 2021, Video Swin Transformer (arXiv 2106.13230), and its code's `inflate_weights`: the patch kernel
 is repeated over the frames of a patch and divided by their number, each relative position table is repeated for every
-difference in time, and everything else is copied. A clip that stands still then has the image's features at every time
-step, where its steps fill whole windows or fit into one. Until it is trained, the model does not tell a clip from the
-same one shown backwards.
+difference in time, and everything else is copied. A clip of one repeated image then has the image's features at every
+time step, where its steps fill whole windows or fit into one. Until it is trained, the model cannot distinguish a clip
+from the same one shown backwards.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ RULES = (
     Rule("features.{i}.{j}.{rest}", "layers.{i}.blocks.{j}.{rest}", times=2),
     Rule("features.{i}.{rest}", "layers.{i}.downsample.{rest}", times=2, plus=-1),
 )
-"""From torchvision's names to timm's, which merges patches at the start of a stage rather than between two."""
+"""torchvision's names and timm's, which merges patches at the start of a stage rather than between two."""
 
 
 @dataclass(frozen=True)
 class TimeSizes:
-    """Frames of a patch, and time steps (of so many frames each) of a window."""
+    """How many frames a patch covers, and how many time steps (of one patch each) a window covers."""
 
     patch: int
     window: int
@@ -75,7 +75,7 @@ def build_swin3d(flat: Any, time: TimeSizes, drop_path_rate: float = 0.0) -> Swi
 
 
 def _with_windows(by_width: Mapping[int, list[int]]) -> Callable[..., nn.Module]:
-    """Return torchvision's block, whose window depends on its stage: stages are told apart by their width."""
+    """Return a constructor of torchvision's block whose window depends on the stage, which its width identifies."""
 
     def block(dim: int, heads: int, *, window_size: list[int], shift_size: list[int], **options: Any) -> nn.Module:
         del window_size  # the first stage's
@@ -88,7 +88,7 @@ def _with_windows(by_width: Mapping[int, list[int]]) -> Callable[..., nn.Module]
 
 
 def inflate(weights: Mapping[str, Tensor], time: TimeSizes) -> Inflated:
-    """Return a 2D Swin's weights (timm's names) with an axis of time."""
+    """Return a 2D Swin's weights, given under timm's names, with an axis of time and under torchvision's names."""
     renamed = to_theirs(dict(weights), RULES)
     resized = []
     for name, tensor in renamed.items():
@@ -105,7 +105,7 @@ def inflate(weights: Mapping[str, Tensor], time: TimeSizes) -> Inflated:
 
 
 def _grown_kernel(kernel: Tensor, frames: int) -> Tensor:
-    """Return a kernel [D, C, frames, p, p] that answers a patch standing still as [D, C, p, p] answers the image."""
+    """Return a kernel [D, C, frames, p, p] that gives a patch of equal frames what [D, C, p, p] gives the image."""
     return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
 
 

@@ -1,4 +1,4 @@
-"""The model of a video transfer: an encoder of images that sees clips, a fresh head, and the proof of its weights."""
+"""The model of a video transfer: an encoder of images that sees clips, a fresh head, and the proof of loading."""
 
 from __future__ import annotations
 
@@ -25,26 +25,29 @@ from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe
 
 HEAD_STD = 0.01
-"""Of the head's weights, a normal distribution. Source: mmaction's I3DHead."""
+"""The standard deviation of the head's initial weights, which are normally distributed. Source: mmaction's I3DHead."""
 
 SHOWN = 8
-"""Names of tensors that a message tells."""
+"""How many names of tensors a message shows."""
 
 
 class ClipEncoder(nn.Module, ABC):
-    """An image encoder that turns clips into vectors: one of the ways of `WAYS`."""
+    """An image encoder that turns clips into vectors. `WAYS` has the ways to do so."""
 
     whole_windows: ClassVar[bool]
     """Whether timm's own forward is run, whose maps must be multiples of the window."""
     width: int
-    """Of the vectors."""
+    """The width of the vectors."""
     report: LoadReport
-    """Which of its tensors came from the checkpoint."""
+    """The report of which of its tensors came from the checkpoint."""
 
     @classmethod
     @abstractmethod
     def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
-        """Carry a timm model without a head, loaded as `report` says, over to clips."""
+        """Build it from `flat`, a timm model without a head whose weights were loaded as `report` says.
+
+        Raises UserError where the recipe does not fit this way, or the model has tensors without a place in it.
+        """
 
     @abstractmethod
     def forward(self, clips: Tensor) -> Tensor:
@@ -52,11 +55,11 @@ class ClipEncoder(nn.Module, ABC):
 
     @abstractmethod
     def layers(self) -> Layers:
-        """Return the layer of each parameter. Raises UserError where no published rule exists."""
+        """Return the layer of each parameter, for layer-wise rates. Raises UserError where no published rule exists."""
 
     @property
     def flat(self) -> nn.Module | None:
-        """The encoder of images, where it is still one."""
+        """The encoder of images; None where it has become one of videos."""
         return None
 
 
@@ -109,7 +112,7 @@ class Swin3d(ClipEncoder):
 
 
 class FramePooling(ClipEncoder):
-    """Every frame through the image encoder by itself; its pooled features are averaged over time."""
+    """The image encoder on every frame separately; the pooled features are averaged over time."""
 
     whole_windows = True
 
@@ -142,7 +145,7 @@ WAYS: dict[str, type[ClipEncoder]] = {"swin3d": Swin3d, "frame_pooling": FramePo
 
 
 class VideoClassifier(nn.Module):
-    """Vectors of clips, dropout, a linear head. Source: mmaction's I3DHead."""
+    """An encoder of clips with dropout and a linear head. Source of the head: mmaction's I3DHead."""
 
     def __init__(self, encoder: ClipEncoder, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -158,7 +161,7 @@ class VideoClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, and what the source's encoder has become."""
+    """A model, and the plan its encoder was built by."""
 
     model: VideoClassifier
     plan: EncoderPlan
@@ -171,7 +174,7 @@ class Loaded:
 def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, seed: int) -> Loaded:
     """Return the encoder, carried over to clips, with a fresh head.
 
-    Raises UserError where the recipe asks for a way that the encoder cannot go.
+    Raises UserError where the recipe asks for a way to see clips that the encoder does not have.
     """
     way = way_for(recipe, plan_encoder(source, recipe))
     flat, report, plan = build_model(
@@ -181,7 +184,7 @@ def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, see
 
 
 def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:
-    """Return how the encoder sees clips. Raises UserError for a video form that its family does not have."""
+    """Return the way in which the encoder sees clips. Raises UserError for one that its family does not have."""
     with torch.device("meta"):
         flat = build_backbone(plan.architecture, recipe.image_size_px, whole_windows=False)
     form = family_of(flat).video_form
@@ -192,7 +195,7 @@ def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:
 
 
 def groups_of(model: VideoClassifier, recipe: VideoRecipe) -> list[dict[str, Any]]:
-    """Group parameters for the optimiser: the head at the full rate, the encoder at `encoder_lr_scale` of it."""
+    """Return the optimiser's parameter groups: the head at the full rate, the encoder at `encoder_lr_scale` of it."""
     weight_decay = recipe.training.weight_decay
     groups = groups_by_layer(model.encoder, model.encoder.layers, weight_decay, recipe.layer_decay)
     for group in groups:

@@ -1,4 +1,4 @@
-"""What a video recipe says: how an encoder of images sees clips, and how it is trained. Light to import."""
+"""The recipe of videos: how an encoder of images sees clips, and how it is trained. This module is light to import."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ class VideoRecipe(EncoderSizes):
 
     temporal: Literal["auto", "swin3d", "frame_pooling"] = "auto"
     """swin3d inflates a Swin to Video Swin; frame_pooling averages the features of single frames, whose order it does
-    not see. auto inflates what can be inflated."""
+    not see. auto takes swin3d for an encoder that can be inflated, else frame_pooling."""
     patch_frames: Count = 2
-    """Frames of a patch; of swin3d, as is the next field."""
+    """swin3d: the number of frames that a patch covers."""
     window_frames: Count = 8
-    """Time steps of a window, of patch_frames each."""
+    """swin3d: the number of time steps in a window, of patch_frames each."""
     drop_path_rate: Share = 0.3
     """Stochastic depth, growing linearly to this rate in the last block."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Before the linear head."""
+    """Dropout before the linear head."""
     encoder_lr_scale: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """The encoder learns at the head's rate times this."""
+    """The encoder's learning rate is the head's times this."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each of the encoder's layers learns at the next deeper one's rate times this."""
     activation_checkpointing: bool = placement(False)
     """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     evaluate_every_epochs: Count = 1
-    """The last epoch is always evaluated."""
+    """Epochs from one evaluation to the next; the last epoch is always evaluated."""
     views_along_the_way: Literal["one", "all"] = "one"
-    """one: before the last epoch, only the centre of each test video is tested, as top1_one_view and top5_one_view.
-    The last epoch is always tested with all views, whose probabilities are averaged: that is the score."""
+    """one tests only the centre of each test video before the last epoch, as top1_one_view and top5_one_view; all tests
+    all views. The last epoch is always tested with all views, whose probabilities are averaged: that is the score."""
     views_at_once: Count = placement(4)
-    """So many views of a test video are computed together."""
+    """How many views of a test video are computed together."""
     data: VideoData
     sampling: ClipSampling = ClipSampling()
     augmentation: VideoAugmentation = VideoAugmentation()

@@ -1,4 +1,4 @@
-"""Video classification as a kind of transfer: a fresh head, trained on clips and tested on views of whole videos."""
+"""Training a classifier of videos on clips, and testing it on several views of each video."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class VideoClassifying(Classifying[ClipBatch]):
         return functional.cross_entropy(self.model(batch.clips).float(), batch.labels)
 
     def evaluate(self, last: bool) -> dict[str, float]:
-        """Return the test metrics: of one view along the way where the recipe says so, of all views at the end."""
+        """Return the metrics on the test set: before the last epoch of one view if the recipe says so, else of all."""
         if last or self.recipe.views_along_the_way == "all":
             return super().evaluate(last)
         found = scores_of(self.measure("one"), self.transfer)
         return {f"{name}_one_view": value for name, value in found.items()}
 
     def measure(self, views: Literal["one", "all"] = "all") -> Evaluation:
-        """Evaluate on the test set, each video by the mean probabilities of its views: one view is a centred clip."""
+        """Evaluate each test video by the mean probabilities of its views, or with "one" by a single centred clip."""
         sampling = self.recipe.sampling
         if views == "one":
             sampling = sampling.model_copy(update={"test_clips": 1, "test_crops": 1})
@@ -82,11 +82,11 @@ class VideoClassifying(Classifying[ClipBatch]):
         return scores_of(self.final(), self.transfer)
 
     def evaluations(self, loop: Loop[ClipBatch]) -> Sequence[Mapping[str, float]]:
-        """Return those of all views: a score of one view is no better or worse than one of all."""
+        """Return only the evaluations of all views, with which scores of one view cannot be compared."""
         return loop.progress.evaluations if self.recipe.views_along_the_way == "all" else ()
 
     def trained_encoder(self) -> nn.Module | None:
-        """Return the encoder of images; a Video Swin is none."""
+        """Return the encoder of images; None for a Video Swin, whose weights no longer fit images."""
         flat = self.classifier.encoder.flat
         if flat is None:
             print("note: no encoder is exported: a Video Swin's weights do not fit images", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One run in several processes: who joins, what they tell each other. Alone, every function here does nothing.
+"""One run in several processes: how they join and what they exchange. In a single process nothing here has an effect.
 
 Tensors on GPUs travel by NCCL, everything else by gloo.
 """
@@ -25,7 +25,7 @@ PATIENCE = "MIMBENCH_PEER_TIMEOUT_S"
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Join the other processes of the run for the block. Raises UserError where the launcher did not say how."""
+    """Join the run's other processes for the block. Raises UserError where the launcher's variables are missing."""
     if ranks.world_size() == 1:
         yield
         return
@@ -71,7 +71,7 @@ def mean(values: torch.Tensor) -> torch.Tensor:
 
 
 def any_rank(number: int) -> int:
-    """Return the largest of the ranks' numbers: who asks for something is heard by all."""
+    """Return the largest of the ranks' numbers, on every rank: a request of one rank reaches all."""
     if ranks.world_size() == 1:
         return number
     flag = torch.tensor(number)

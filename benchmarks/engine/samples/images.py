@@ -16,12 +16,12 @@ from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.files.image_source import ImageSource
 
 Transform = Callable[[Any], Tensor]
-"""Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
+"""Makes a tensor of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
 MODES = {1: "L", 3: "RGB"}
 
 
 class Sample(NamedTuple):
-    """One image [C, H, W] float, its class (0 without labels), and the images that failed on the way to it."""
+    """One image [C, H, W] float (None: unreadable), its class (0 without labels), and the unreadable files met."""
 
     image: Tensor | None
     label: int
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files met, positions [B] of the samples."""
+    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files, positions [B] int64 of the samples."""
 
     images: Tensor
     labels: Tensor
@@ -54,7 +54,7 @@ def collate(samples: list[tuple[int, Sample]]) -> Batch:
 
 
 class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
-    """Images of a source. With `replace`, an unreadable one gives the next readable one; without, no image."""
+    """Images of a source. With `replace`, the next readable image stands in for an unreadable one; without, none."""
 
     collate = staticmethod(collate)
 
@@ -94,7 +94,7 @@ def _words(error: Exception) -> object:
 def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
     """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
 
-    Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
+    Whole numbers in an array are divided by the largest of their type, to 0 to 1. Raises ValueError for an array
     of another shape, and what Pillow and NumPy raise for damaged files.
     """
     if channels in MODES:

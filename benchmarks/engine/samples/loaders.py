@@ -17,7 +17,7 @@ from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.errors import UserError
 
 AGREE_EVERY = 8
-"""After how many batches of an evaluation several ranks ask each other whether to stop."""
+"""After how many batches of an evaluation the ranks ask each other whether to stop."""
 
 
 class SampleKey(NamedTuple):

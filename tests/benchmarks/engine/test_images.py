@@ -113,7 +113,7 @@ class Killed(ImageSamples):
         return super().__getitem__(key)
 
 
-def test_a_loader_process_that_is_killed_is_told_in_words(small_digits: Path) -> None:
+def test_a_loader_process_that_is_killed_is_reported_in_words(small_digits: Path) -> None:
     samples = Killed(ImageFiles(small_digits, images(small_digits)), None, TRANSFORM)
     loader = training_loader(samples, StepBatches(48, 10, 4, 0, seed=0), 1, pin=False)
     schedule = Cosine(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)

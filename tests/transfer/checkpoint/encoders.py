@@ -41,7 +41,7 @@ def features(model: nn.Module, size: int = 64) -> Tensor:
 
 
 def loaded(path: Path, size: int | None = None) -> nn.Module:
-    """The timm model that a foreign file becomes, complete or not at all."""
+    """Return the timm model that a foreign file becomes; an incomplete one is an error."""
     encoder = read_foreign(path)
     model = build_backbone(encoder.inferred.architecture, size)
     require_complete(load_encoder(model, encoder.weights, encoder.layout.name), str(path))

@@ -56,7 +56,7 @@ FOREIGN: dict[str, Any] = {
 }
 
 
-def told_in(kind: str, folder: Path, arguments: dict[str, Any]) -> list[str]:
+def command_for(kind: str, folder: Path, arguments: dict[str, Any]) -> list[str]:
     """Write an encoder whose description of the `kind` gives the arguments; return what is typed to look at it."""
     inspect = ["checkpoint", "inspect"]
     if kind == "manifest.json":
@@ -84,7 +84,7 @@ def test_what_fetches_or_loads_weights_is_refused_by_name(
     given = {name: json.loads(json.dumps(FOREIGN[name]).replace("URL", asked[0]))}
     if name.startswith("pretrained_cfg"):
         given |= {"pretrained": True}
-    code = mimbench.main(told_in(kind, tmp_path / "encoder", given))
+    code = mimbench.main(command_for(kind, tmp_path / "encoder", given))
     message = capsys.readouterr().err
     assert not asked[1:], "requests arrived"
     assert code == mimbench.WRONG
@@ -107,27 +107,27 @@ def test_what_fetches_or_loads_weights_is_refused_by_name(
 def test_values_that_no_model_has_are_refused_by_name(
     name: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mimbench.main(told_in("manifest.json", tmp_path / "encoder", {name: value})) == mimbench.WRONG
+    assert mimbench.main(command_for("manifest.json", tmp_path / "encoder", {name: value})) == mimbench.WRONG
     message = capsys.readouterr().err
     assert f"arguments.{name} = " in message
     assert len(message) < 1000
 
 
 @pytest.mark.parametrize(("name", "value"), [("patch_size", 0), ("num_heads", 0), ("img_size", []), ("act_layer", "x")])
-def test_arguments_that_timm_breaks_on_are_told_in_words(
+def test_arguments_that_timm_breaks_on_are_refused_in_words(
     name: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mimbench.main(told_in("config.json", tmp_path / "encoder", {name: value})) == mimbench.WRONG
+    assert mimbench.main(command_for("config.json", tmp_path / "encoder", {name: value})) == mimbench.WRONG
     assert "an encoder that timm builds" in capsys.readouterr().err
 
 
 def test_a_misspelt_argument_gets_the_nearest_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert mimbench.main(told_in("YAML", tmp_path / "encoder", {"windw_size": 4})) == mimbench.WRONG
+    assert mimbench.main(command_for("YAML", tmp_path / "encoder", {"windw_size": 4})) == mimbench.WRONG
     assert "Did you mean window_size?" in capsys.readouterr().err
 
 
 def test_none_of_the_known_arguments_is_timms_own_for_weights() -> None:
-    """The parameters of timm's two functions that build a model, as Python tells them, are none of the model's."""
+    """The parameters of timm's two functions that build a model, as Python lists them, are none of the model's."""
     builders = (timm.create_model, timm.models.build_model_with_cfg, timm.models.load_pretrained)
     taken = {name for builder in builders for name in builder.__code__.co_varnames[: builder.__code__.co_argcount]}
     assert {"pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg_overlay"} <= taken

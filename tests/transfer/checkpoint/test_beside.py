@@ -18,7 +18,7 @@ from tests.transfer.checkpoint.encoders import SMALL, export, randomised
 def test_what_is_known_of_a_training_goes_with_the_converted_file(
     transfer_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The export's epochs and normalisation reach the next user: told by inspect, used by a transfer."""
+    """The export's epochs and normalisation reach the next user: `inspect` prints them, a transfer uses them."""
     export(SMALL["swin"], tmp_path / "encoder")
     out = tmp_path / "out.safetensors"
     command = ["checkpoint", "convert", str(tmp_path / "encoder"), "--to", "mmseg", "--out", str(out)]

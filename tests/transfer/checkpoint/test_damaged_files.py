@@ -37,18 +37,18 @@ def test_every_layout_has_a_sample() -> None:
 
 @pytest.mark.parametrize("damage", ["removed", "misshapen"])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_is_damaged_is_told_by_both_names(name: str, damage: str, tmp_path: Path) -> None:
+def test_what_is_damaged_is_named_by_both_names(name: str, damage: str, tmp_path: Path) -> None:
     one = sample(name)
-    assert complaint(one.without("nothing"), tmp_path) == "", "whole, it is read without a word"
+    assert complaint(one.without("nothing"), tmp_path) == "", "whole, it is read without a message"
     for tensor in kinds(one):
         if (name, tensor, damage) in CANNOT_BE_MISSED:
             continue
-        told = complaint(one.without(tensor) if damage == "removed" else one.misshapen(tensor), tmp_path)
-        own = {word for found in re.findall(r"in the file: ([^)\n]+)", told) for word in found.split(", ")}
-        assert one.prefix + tensor in own, f"{tensor}: {told or 'nothing was told'}"
+        message = complaint(one.without(tensor) if damage == "removed" else one.misshapen(tensor), tmp_path)
+        own = {word for found in re.findall(r"in the file: ([^)\n]+)", message) for word in found.split(", ")}
+        assert one.prefix + tensor in own, f"{tensor}: {message or 'nothing was reported'}"
         # Without its tables a BEiT is asked for absolute positions as well, which it may have in their place.
         assert own <= {one.prefix + known for known in (*one.tensors, "pos_embed")}, "no file of this kind has these"
-        assert any(timm in told for timm in timm_names(one, tensor)), f"{tensor}: {told}"
+        assert any(timm in message for timm in timm_names(one, tensor)), f"{tensor}: {message}"
 
 
 def test_lost_registers_of_dinov2_are_noted(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_transfer_stops_before_training(
 def test_a_file_without_its_patch_embedding_is_a_wrong_request(
     name: str, transfer_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No architecture can be told without it."""
+    """No architecture can be inferred without it."""
     one = sample(name)
     (tensor,) = (known for known in one.tensors if re.search(r"patch_embed.*proj.*weight", known))
     torch.save(one.without(tensor), tmp_path / "damaged.pth")
@@ -99,7 +99,7 @@ def test_a_file_without_its_patch_embedding_is_a_wrong_request(
 
 
 def complaint(file: Weights, folder: Path) -> str:
-    """Return what is told of a file on the way of `--encoder FILE` into a model; empty where it is loaded whole."""
+    """Return the error with which building a model from `--encoder FILE` ends; empty where it is loaded whole."""
     torch.save({"model": file}, folder / "file.pth")
     try:
         encoder = read_foreign(folder / "file.pth")

@@ -55,7 +55,7 @@ def test_convert_and_back_is_bit_equal(tmp_path: Path, family: str, target: str,
 
 @pytest.mark.parametrize("target", [target for target, to in TARGETS.items() if "swinv2" in to.layouts])
 def test_a_converted_swinv2_keeps_its_features(tmp_path: Path, target: str) -> None:
-    """Its tensors tell neither window nor image size; FILE.json does, as long as it is this file's."""
+    """Its tensors show neither window nor image size; FILE.json does, as long as it is this file's."""
     model = export(SMALL["swinv2"], tmp_path / "encoder")
     out = tmp_path / "out.safetensors"
     assert mimbench.main(["checkpoint", "convert", str(tmp_path / "encoder"), "--to", target, "--out", str(out)]) == 0
@@ -107,7 +107,7 @@ def test_plain_timm_loads_what_is_converted_for_it(tmp_path: Path, family: str) 
     assert features(plain).equal(features(model))
 
 
-def test_a_simmim_file_is_read_whole_and_its_stage_is_told(tmp_path: Path) -> None:
+def test_a_simmim_file_is_read_whole_and_its_stage_is_known(tmp_path: Path) -> None:
     model = randomised(SMALL["swin"])
     tensors = {f"encoder.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {"encoder.mask_token": torch.zeros(1, 1, 32), "decoder.0.weight": torch.zeros(3072, 256, 1, 1)}
@@ -153,7 +153,7 @@ def test_a_malicious_file_runs_nothing_and_is_refused(
 
 @pytest.mark.parametrize("kind", ["ViT", "Beit", "Swin", "Swinv2"])
 def test_transformers_models_as_they_are_initialised_and_saved(tmp_path: Path, kind: str) -> None:
-    """With transformers' own defaults, a LayerNorm eps of 1e-12 included, which only config.json tells."""
+    """With transformers' own defaults, a LayerNorm eps of 1e-12 included, which only config.json states."""
     transformers = library("transformers", "transformers")
     swin = {"embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "image_size": 64}
     vit = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}

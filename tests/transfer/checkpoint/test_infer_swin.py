@@ -18,7 +18,7 @@ from transfer.checkpoint.architecture.infer_swin import infer_swin
 from transfer.checkpoint.architecture.swin_models import SWIN, SWINV2
 from transfer.checkpoint.layouts.layout import Weights
 
-# Window, image size (None where no tensor tells) and arguments of each listing, from its `source`.
+# Window, image size (None where no tensor shows it) and arguments of each listing, from its `source`.
 EXPECTED: dict[str, tuple[str, int | None, int, dict[str, Any]]] = {
     "detectron2-swin-tiny": ("swin_tiny_patch4_window7_224", None, 7, {}),
     "huggingface-swin-tiny": ("swin_tiny_patch4_window7_224", None, 7, {}),
@@ -113,11 +113,11 @@ def test_windows_of_pretraining_are_read_from_coordinates() -> None:
         depths=(1, 1, 1, 1), pretrained_window_sizes=pretrained,
     )  # fmt: skip
     tables = {key: buffer for key, buffer in model.named_buffers() if key.endswith("relative_coords_table")}
-    told = infer_swin({**model.state_dict(), **tables})
-    assert told.architecture.arguments["pretrained_window_sizes"] == pretrained
-    untold = infer_swin(model.state_dict())
-    assert "pretrained_window_sizes" not in untold.architecture.arguments
-    assert any("pretrained_window_sizes 0 assumed" in note for note in untold.notes)
+    known = infer_swin({**model.state_dict(), **tables})
+    assert known.architecture.arguments["pretrained_window_sizes"] == pretrained
+    unknown = infer_swin(model.state_dict())
+    assert "pretrained_window_sizes" not in unknown.architecture.arguments
+    assert any("pretrained_window_sizes 0 assumed" in note for note in unknown.notes)
 
 
 def test_one_odd_table_does_not_change_what_the_others_say() -> None:
@@ -160,7 +160,9 @@ def test_one_odd_size_is_outvoted(odd: str, shape: tuple[int, ...]) -> None:
         ),
     ],
 )
-def test_what_cannot_be_told_is_a_mistake_with_a_name(change: dict[str, tuple[int, ...] | None], names: str) -> None:
+def test_what_cannot_be_inferred_is_a_mistake_with_a_name(
+    change: dict[str, tuple[int, ...] | None], names: str
+) -> None:
     weights = dict(_on_meta("swin_tiny_patch4_window7_224").state_dict())
     for key, shape in change.items():
         del weights[key]

@@ -1,4 +1,4 @@
-"""Architectures from tensors: timm's own names come back without arguments, and what cannot be told is asked for."""
+"""Architectures from tensors: timm's own names come back without arguments, and what is unknown is asked for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_heads_that_tensors_do_not_tell() -> None:
     inferred = infer_vit(weights, heads=4)
     assert inferred.architecture.arguments["num_heads"] == 4
     assert any("as given" in note for note in inferred.notes)
-    assert any("LayerNorm eps of 1e-6" in note for note in inferred.notes), "nor do they tell the eps"
+    assert any("LayerNorm eps of 1e-6" in note for note in inferred.notes), "nor do they show the eps"
 
 
 def test_heads_that_the_tables_tell() -> None:
@@ -78,17 +78,17 @@ def test_a_majority_of_blocks_outvotes_a_damaged_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "told"),
+    ("lost", "named"),
     [
         ("patch_embed.proj.weight", r"patch_embed.proj.weight = \(missing\)"),
         ("pos_embed", r"pos_embed = \(missing\)"),
         ("cls_token", "cls_token is missing"),
     ],
 )
-def test_what_an_encoder_cannot_be_without(lost: str, told: str) -> None:
+def test_what_an_encoder_cannot_be_without(lost: str, named: str) -> None:
     weights = _meta("vit_tiny_patch16_224")
     del weights[lost]
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=named):
         infer_vit(weights)
 
 

@@ -1,4 +1,4 @@
-"""`mimbench checkpoint inspect`, as typed: what is known, in timm's names and the file's own."""
+"""`mimbench checkpoint inspect` on the command line: what is known, in timm's names and the file's own."""
 
 from __future__ import annotations
 

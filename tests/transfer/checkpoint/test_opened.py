@@ -1,4 +1,4 @@
-"""Hub names are looked into as files are."""
+"""An encoder named by a hub is inspected as one in a file is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resized, never dropped: every kind of tensor that another size, patch or number of channels changes."""
+"""Every kind of tensor that another size, patch or number of channels changes is resized and never dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where weights lie and what wraps them, after the true key names of published checkpoints."""
+"""Weights are found, and their names unwrapped, in files with the true key names of published checkpoints."""
 
 from __future__ import annotations
 

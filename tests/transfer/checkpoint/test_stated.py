@@ -1,4 +1,4 @@
-"""--architecture: what a person says against what the tensors tell, as the command line shows it."""
+"""--architecture: what a person states against what the tensors show, as the command line shows it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SWIN_T = "swin_tiny_patch4_window7_224"
 
 
 def entry(folder: Path, name: str, **arguments: Any) -> str:
-    """Write an encoder of one's own, as `recipes/encoders` has them."""
+    """Write the YAML file of a user's own encoder, in the form of those in `recipes/encoders`."""
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump({"name": name, "arguments": arguments}))
     return str(path)
@@ -174,7 +174,7 @@ def test_a_vit_of_another_image_size_keeps_its_own(tmp_path: Path, capsys: pytes
 
 
 def test_agreement_is_silent_and_leaves_our_own_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As SimMIM's file: 192 px is told by the mask of a shifted block, the window of 6 by its tables."""
+    """As SimMIM's file: the mask of a shifted block shows 192 px, its tables the window of 6."""
     saved(tmp_path, "swin_base_patch4_window7_224", img_size=192, window_size=6)
     weights = load_file(tmp_path / "theirs.safetensors")
     path = tmp_path / "simmim.safetensors"
@@ -240,7 +240,7 @@ def test_rectangular_windows_are_stated_or_refused(tmp_path: Path, capsys: pytes
     path, model = rectangular(tmp_path)
     said = refused_without(capsys, path)
     assert "layers.0.blocks.0.attn.relative_position_bias_table = 55 rows" in said
-    assert "3x6, 6x3 would fit, and no tensor tells which" in said
+    assert "3x6, 6x3 would fit, and no tensor shows which" in said
     assert "add --architecture FILE.yaml that says window_size: [rows, columns]" in said
     mine = entry(tmp_path, SWIN_T, **WIDTHS, window_size=[3, 6], img_size=96)
     encoder = read_foreign(path, state(mine))

@@ -1,4 +1,4 @@
-"""Layouts of Swin and SwinV2 against listings of true checkpoints: told apart, read whole, written back bit by bit."""
+"""Layouts of Swin and SwinV2 against listings of true checkpoints: recognised, read whole, written back bit by bit."""
 
 from __future__ import annotations
 

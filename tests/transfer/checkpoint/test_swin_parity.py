@@ -1,4 +1,4 @@
-"""A model of another library, saved its own way and read by us, gives the same features in timm; and back."""
+"""A model of another library, saved by it and read by us, gives the same features in timm; and so the other way."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def test_read_by_us_a_foreign_model_gives_the_same_features(
     assert layout.name == foreign.layout
     weights = layout.to_timm(dict(foreign.saved))
 
-    # SwinV2's window stands in no parameter, and dense backbones keep no image size: both are told here.
+    # SwinV2's window stands in no parameter, and dense backbones keep no image size: both are stated here.
     architecture = infer_swin(weights).architecture
-    told = {"img_size": size.image_size_px, "window_size": size.window}
-    model = timm.create_model(architecture.name, num_classes=0, **{**architecture.arguments, **told})
+    stated = {"img_size": size.image_size_px, "window_size": size.window}
+    model = timm.create_model(architecture.name, num_classes=0, **{**architecture.arguments, **stated})
     model.load_state_dict(zoo.encoder_only(weights), strict=True)
 
     images = torch.randn(2, 3, size.image_size_px, size.image_size_px, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""Files of the official repositories: recognised by one layout, converted whole, and damage is told by name."""
+"""Files of the official repositories: recognised by one layout, converted whole, and damage is reported by name."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def test_moco_small_has_twelve_heads_though_its_shapes_are_vit_small() -> None:
     weights["pos_embed"] = torch.randn_like(weights["pos_embed"])
     again = infer_vit(LAYOUTS["moco-v3"].to_timm(weights))
     assert again.architecture.arguments["num_heads"] == 6
-    assert any("the tensors do not tell" in note for note in again.notes)
+    assert any("the tensors do not show it" in note for note in again.notes)
 
 
 @pytest.mark.parametrize("damage", ["removed", "misshapen"])
 @pytest.mark.parametrize("name", LISTINGS)
-def test_one_damaged_tensor_is_told_by_name(name: str, damage: str) -> None:
+def test_one_damaged_tensor_is_reported_by_name(name: str, damage: str) -> None:
     listing = LISTINGS[name]
     weights, layout = small_weights(listing), LAYOUTS[listing.layout]
     assert complaint(layout, weights) == ""
@@ -125,8 +125,8 @@ def test_one_damaged_tensor_is_told_by_name(name: str, damage: str) -> None:
         if damage == "misshapen":
             damaged[key] = torch.cat([weights[key], weights[key][:1]])
         assert recognised(damaged) == [listing.layout], key
-        told = complaint(layout, damaged)
-        assert any(part in told for part in lost), f"{key}: {told or 'nothing was told'}"
+        message = complaint(layout, damaged)
+        assert any(part in message for part in lost), f"{key}: {message or 'nothing was reported'}"
 
 
 def _once_per_kind(weights: Weights) -> list[str]:

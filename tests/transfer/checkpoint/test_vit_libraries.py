@@ -92,7 +92,7 @@ def test_transformers_features(case: str, naming: str, tmp_path: Path) -> None:
     ours = build(LAYOUTS[layout].to_timm(weights))
     for norm in ours.modules():
         if isinstance(norm, torch.nn.LayerNorm):
-            norm.eps = model.config.layer_norm_eps  # no tensor tells it, config.json does
+            norm.eps = model.config.layer_norm_eps  # no tensor shows it, config.json does
     images = torch.randn(2, 3, 48, 48)
     with torch.no_grad():
         theirs = model(images)
@@ -219,7 +219,7 @@ def test_to_torchvision_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "name", "arguments", "told"),
+    ("target", "name", "arguments", "named"),
     [
         ("huggingface-vit", "vit_base_patch16_224", {"init_values": 1e-5}, "blocks.0.ls1.gamma"),
         ("huggingface-vit", "vit_base_patch16_224", {"reg_tokens": 4}, "reg_token"),
@@ -230,17 +230,17 @@ def test_to_torchvision_and_back() -> None:
     ],
 )
 def test_what_a_target_cannot_hold_is_refused_by_name(
-    target: str, name: str, arguments: dict[str, Any], told: str
+    target: str, name: str, arguments: dict[str, Any], named: str
 ) -> None:
     weights = dict(_timm_model(name, arguments, num_classes=0).state_dict())
     back = LAYOUTS[target].from_timm
     assert back is not None
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=named):
         back(weights)
 
 
 @pytest.mark.parametrize("case", ["ViT", "BEiT, own tables", "DINOv2"])
-def test_damage_in_a_transformers_file_is_told(case: str, tmp_path: Path) -> None:
+def test_damage_in_a_transformers_file_is_reported(case: str, tmp_path: Path) -> None:
     """A query without its key stays apart, and both are named."""
     layout, make = HUGGINGFACE[case]
     model = make()
@@ -248,9 +248,9 @@ def test_damage_in_a_transformers_file_is_told(case: str, tmp_path: Path) -> Non
     weights = _saved(model, tmp_path)
     assert complaint(LAYOUTS[layout], weights) == ""
     lost = "encoder.layer.1.attention.attention.key.weight"
-    told = complaint(LAYOUTS[layout], {name: tensor for name, tensor in weights.items() if name != lost})
-    assert "blocks.1.attn.qkv.weight" in told
-    assert "encoder.layer.1.attention.attention.query.weight" in told
+    message = complaint(LAYOUTS[layout], {name: tensor for name, tensor in weights.items() if name != lost})
+    assert "blocks.1.attn.qkv.weight" in message
+    assert "encoder.layer.1.attention.attention.query.weight" in message
     odd = {**weights, lost: weights[lost][:64]}
     assert lost in complaint(LAYOUTS[layout], odd)
 

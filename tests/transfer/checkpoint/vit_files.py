@@ -25,7 +25,7 @@ from transfer.encoder.loading import load_encoder
 
 LAYOUTS = {layout.name: layout for layout in VIT_LAYOUTS + BEIT_LAYOUTS}
 GRID = 3
-"""Patches a side of the small files: rows and columns can be told apart."""
+"""The number of patches along the height and the width in the small files, which differ."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def build(weights: Weights, heads: int | None = None) -> nn.Module:
 
 
 def complaint(layout: Layout, weights: Weights) -> str:
-    """Return all that is told of a damaged file when it is converted, inferred and loaded; empty where nothing is."""
+    """Return all messages about a damaged file when it is converted, inferred and loaded; empty where nothing is."""
     converted = layout.to_timm(weights)
     try:
         architecture = infer_vit(converted).architecture

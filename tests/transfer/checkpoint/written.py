@@ -16,7 +16,7 @@ from transfer.checkpoint.files.checkpoint_file import Limits, read_checkpoint_fi
 
 
 def weights() -> dict[str, object]:
-    """Every element type, a shared storage, a view, an expansion, a parameter, an empty and a scalar tensor."""
+    """Return tensors of all element types, with a shared storage, a view, an expansion, a parameter, an empty one."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(4, 6, generator=generator)
     result: dict[str, object] = {

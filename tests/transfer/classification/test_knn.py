@@ -21,7 +21,7 @@ CLASSES, TEMPERATURE = 7, 0.07
 
 
 def features(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels that the features tell, though not always."""
+    """Return features, and labels that can be predicted from them, though not always."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
     centres = torch.randn(CLASSES, 16, generator=torch.Generator().manual_seed(0))
@@ -29,7 +29,7 @@ def features(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def witness(k: int) -> KNeighborsClassifier:
-    """scikit-learn's classifier; of unit vectors, cosine similarity is 1 - distance ** 2 / 2."""
+    """Return scikit-learn's classifier; the cosine similarity of unit vectors is 1 - distance ** 2 / 2."""
 
     def votes(distances: np.ndarray) -> np.ndarray:
         weights: np.ndarray = np.exp((1 - distances**2 / 2) / TEMPERATURE)

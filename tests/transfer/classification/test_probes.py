@@ -88,7 +88,7 @@ def test_only_the_head_is_trained_saved_and_resumed(recipe: str, small_digits: P
 
 
 def test_a_probe_learns(digits: Path, tmp_path: Path) -> None:
-    """Chance is 10 %; 20 epochs over 200 digits bring a random encoder's third stage far beyond."""
+    """Guessing scores 10 %; 20 epochs over 200 digits bring a probe of a random encoder's third stage far beyond."""
     folder = probe("digits_attentive", digits, tmp_path / "runs", "training.epochs=20", "evaluate_every_epochs=20")
     assert record_of(folder).metrics["top1"].last > 40
 

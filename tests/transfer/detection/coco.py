@@ -12,7 +12,7 @@ from PIL import Image
 
 from transfer.detection.data.recipe import CocoData
 
-Told = dict[str, Any]
+Document = dict[str, Any]
 CATEGORIES = [{"id": 7, "name": "kite"}, {"id": 3, "name": "sheep"}]
 RECTANGLE = [10.5, 10.0, 40.5, 10.0, 40.5, 30.0, 10.5, 30.0]
 TRIANGLE = [50.0, 5.25, 60.0, 35.75, 45.0, 33.0]
@@ -48,16 +48,16 @@ class SmallCoco:
     def annotations(self, split: str) -> Path:
         return self.root / "annotations" / f"instances_{split}.json"
 
-    def change(self, split: str, how: Callable[[Told], object]) -> Path:
+    def change(self, split: str, how: Callable[[Document], object]) -> Path:
         """Change the rows of a file, and return the file."""
         file = self.annotations(split)
-        told = json.loads(file.read_text())
-        how(told)
-        file.write_text(json.dumps(told))
+        document = json.loads(file.read_text())
+        how(document)
+        file.write_text(json.dumps(document))
         return file
 
 
-def rows() -> Told:
+def rows() -> Document:
     from pycocotools import mask
 
     pixels = np.zeros((60, 80), np.uint8, order="F")
@@ -77,6 +77,6 @@ def rows() -> Told:
 
 def annotation(
     number: int, image: int, category: int, bbox: list[float], segmentation: Any, area: float, crowd: int = 0
-) -> Told:
+) -> Document:
     ids = {"id": number, "image_id": image, "category_id": category}
     return {**ids, "bbox": bbox, "segmentation": segmentation, "area": area, "iscrowd": crowd}

@@ -21,7 +21,7 @@ def small_coco(tmp_path: Path) -> SmallCoco:
 
 @pytest.fixture
 def small_boxes(digit_boxes: Path, tmp_path: Path) -> Path:
-    """12 training and 4 test pictures."""
+    """Return the folder of 12 training and 4 test pictures; a copy that a test may damage."""
     return kinds.cut_boxes(digit_boxes, tmp_path / "small_boxes")
 
 

@@ -196,8 +196,8 @@ def test_scores_are_those_that_pycocotools_publishes(digit_boxes: Path, kind: Ki
     scores = average_precision(data.test, data.categories, detections, kind, tools)
     rows = json.loads(json.dumps(coco_results(detections, data.categories, kind)))
     expected = published(digit_boxes / "annotations" / "instances_test.json", rows, kind)
-    told = [scores.ap, scores.ap50, scores.ap75, scores.ap_small, scores.ap_medium, scores.ap_large]
-    assert [-1 if value is None else value for value in told] == pytest.approx(expected, abs=1e-9)
+    ours = [scores.ap, scores.ap50, scores.ap75, scores.ap_small, scores.ap_medium, scores.ap_large]
+    assert [-1 if value is None else value for value in ours] == pytest.approx(expected, abs=1e-9)
     assert 0.2 < expected[0] < 0.9
     table = list(csv.DictReader(io.StringIO(class_table(data.categories, [scores]))))
     assert np.mean([float(row[f"{kind}_ap_percent"]) for row in table]) == pytest.approx(100 * expected[0], abs=1e-7)

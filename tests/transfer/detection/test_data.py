@@ -16,7 +16,7 @@ from transfer.detection.data.coco import Category, read_coco
 from transfer.detection.data.coco_file import _run_lengths
 from transfer.detection.data.outlines import drawn
 
-Told = dict[str, Any]
+Document = dict[str, Any]
 
 
 def test_annotations_are_those_that_torchvision_and_pycocotools_read(small_coco: SmallCoco) -> None:
@@ -65,13 +65,13 @@ def test_compressed_run_lengths_are_pycocotools_own() -> None:
         pixels = np.asfortranarray((draw.uniform(size=(211, 173)) < density).astype(np.uint8))
         values = pixels.ravel(order="F")
         edges = np.flatnonzero(np.diff(values, prepend=0))
-        told = mask.encode(pixels)["counts"].decode()
-        assert _run_lengths(told) == np.diff([0, *edges, values.size]).tolist()
+        counts = mask.encode(pixels)["counts"].decode()
+        assert _run_lengths(counts) == np.diff([0, *edges, values.size]).tolist()
 
 
 def test_the_fingerprint_covers_images_and_annotations(small_coco: SmallCoco) -> None:
     marks = [read_coco(small_coco.data).fingerprint.sha256]
-    small_coco.change("test", lambda told: told["annotations"][0].update(area=601))
+    small_coco.change("test", lambda document: document["annotations"][0].update(area=601))
     marks.append(read_coco(small_coco.data).fingerprint.sha256)
     small_coco.image("train", 2).write_bytes(small_coco.image("train", 1).read_bytes())
     small_coco.image("train", 1).write_bytes(small_coco.image("train", 3).read_bytes())
@@ -79,20 +79,20 @@ def test_the_fingerprint_covers_images_and_annotations(small_coco: SmallCoco) ->
     assert len(set(marks)) == 3
 
 
-def first(told: Told) -> Told:
-    row: Told = told["annotations"][0]
+def first(document: Document) -> Document:
+    row: Document = document["annotations"][0]
     return row
 
 
-def setting(**fields: Any) -> Callable[[Told], object]:
-    return lambda told: first(told).update(fields)
+def setting(**fields: Any) -> Callable[[Document], object]:
+    return lambda document: first(document).update(fields)
 
 
-def image_setting(**fields: Any) -> Callable[[Told], object]:
-    return lambda told: told["images"][0].update(fields)
+def image_setting(**fields: Any) -> Callable[[Document], object]:
+    return lambda document: document["images"][0].update(fields)
 
 
-FAULTS: dict[str, tuple[Callable[[Told], object], str]] = {
+FAULTS: dict[str, tuple[Callable[[Document], object], str]] = {
     "annotation without image": (setting(image_id=99), "annotation 1: image 99"),
     "unknown category": (setting(category_id=5), "annotation 1: category 5\n  rule:   categories of the file (3, 7)"),
     "image without file": (image_setting(file_name="a/9.png"), "/train/a/9.png"),
@@ -111,29 +111,29 @@ FAULTS: dict[str, tuple[Callable[[Told], object], str]] = {
         "annotations[0]: segmentation.counts have 30 pixels, size is [60, 80]",
     ),
     "compressed RLE that is cut off": (
-        lambda told: told["annotations"][2]["segmentation"].update(counts="ZV1"),
+        lambda document: document["annotations"][2]["segmentation"].update(counts="ZV1"),
         "annotations[2]: segmentation.counts have 1226 pixels, size is [60, 80]",
     ),
     "RLE without counts": (setting(segmentation={"size": [60, 80]}), "neither polygons nor an RLE"),
     "polygon of words": (setting(segmentation=[["a"]]), "segmentation has a polygon that is no list of numbers"),
     "duplicate annotation": (setting(id=3), "id 3 (2 times)\n  rule:   an id of its own for each of the annotations"),
     "duplicate image": (image_setting(id=33), "id 33 (2 times)\n  rule:   an id of its own for each of the images"),
-    "duplicate category": (lambda told: told["categories"][0].update(id=3), "each of the categories"),
+    "duplicate category": (lambda document: document["categories"][0].update(id=3), "each of the categories"),
     "box of three numbers": (setting(bbox=[1, 2, 3]), "annotations[0]: bbox [1, 2, 3] is not [x, y, width, height]"),
     "infinite box": (setting(bbox=[1, 2, 3, 10**400]), "bbox [1, 2, 3, 1"),
     "text for an id": (setting(image_id="31"), "annotations[0]: image_id '31' is no whole number"),
-    "no area": (lambda told: first(told).pop("area"), "annotations[0]: has no area"),
+    "no area": (lambda document: first(document).pop("area"), "annotations[0]: has no area"),
     "crowd of two": (setting(iscrowd=2), "annotations[0]: iscrowd 2 is neither 0 nor 1"),
     "image without height": (image_setting(height=0), "images[0]: width and height are 80 and 0"),
-    "nameless category": (lambda told: told["categories"][0].update(name=None), "categories[0]: name None"),
-    "row that is none": (lambda told: told["annotations"].append(7), "annotations[5]: 7 is no object"),
+    "nameless category": (lambda document: document["categories"][0].update(name=None), "categories[0]: name None"),
+    "row that is none": (lambda document: document["annotations"].append(7), "annotations[5]: 7 is no object"),
     "no list of images": (
-        lambda told: told.pop("images"),
+        lambda document: document.pop("images"),
         "images: NoneType\n  rule:   COCO's object detection format",
     ),
-    "results, not annotations": (lambda told: told.update(annotations={}), "annotations: dict"),
+    "results, not annotations": (lambda document: document.update(annotations={}), "annotations: dict"),
     "no object": (
-        lambda told: told.update(annotations=[]),
+        lambda document: document.update(annotations=[]),
         "3 images\n  rule:   at least one image with an annotation",
     ),
 }
@@ -171,7 +171,7 @@ def test_what_is_no_coco_file_is_named(small_coco: SmallCoco, content: bytes | N
 
 
 def test_both_sets_have_the_same_categories(small_coco: SmallCoco) -> None:
-    small_coco.change("test", lambda told: told["categories"][1].update(name="goat"))
+    small_coco.change("test", lambda document: document["categories"][1].update(name="goat"))
     with pytest.raises(UserError) as caught:
         read_coco(small_coco.data)
     assert "3 goat, only in instances_test.json; 3 sheep, only in instances_train.json" in str(caught.value)
@@ -179,7 +179,7 @@ def test_both_sets_have_the_same_categories(small_coco: SmallCoco) -> None:
 
 def test_many_mistakes_are_counted(small_coco: SmallCoco) -> None:
     lost = [annotation(number, 99, 7, [1, 1, 9, 9], [RECTANGLE], 81) for number in range(10, 22)]
-    small_coco.change("test", lambda told: told["annotations"].extend(lost))
+    small_coco.change("test", lambda document: document["annotations"].extend(lost))
     with pytest.raises(UserError, match=r"annotation 10: image 99; .*annotation 14: image 99; and 7 more\n"):
         read_coco(small_coco.data)
 
@@ -190,7 +190,7 @@ def test_a_box_may_reach_over_the_edge_as_cocos_do(small_coco: SmallCoco) -> Non
     assert picture.annotations[0].box_xywh == (60, -0.5, 21.5, 20), "as the file has it: scores are COCO's"
 
 
-DEGENERATE: dict[str, tuple[Callable[[Told], object], str]] = {
+DEGENERATE: dict[str, tuple[Callable[[Document], object], str]] = {
     "no width": (setting(bbox=[10, 10, 0, 20]), "annotation 1: bbox [10, 10, 0, 20]"),
     "negative height": (setting(bbox=[10, 30, 30, -20]), "annotation 1: bbox [10, 30, 30, -20]"),
     "nothing inside": (setting(bbox=[80, 10, 1, 20]), "annotation 1: bbox [80, 10, 1, 20]"),
@@ -213,8 +213,8 @@ def test_a_few_annotations_without_area_are_left_out_and_named(small_coco: Small
 
 
 def test_boxes_alone_are_enough(small_coco: SmallCoco) -> None:
-    def without(told: Told) -> None:
-        for row in told["annotations"]:
+    def without(document: Document) -> None:
+        for row in document["annotations"]:
             del row["segmentation"], row["iscrowd"]
 
     for split in ("train", "test"):

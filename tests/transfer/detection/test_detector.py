@@ -29,7 +29,7 @@ class Levels(nn.Module):
 
 
 def whole_model(ours: Any) -> MaskRCNN:
-    """Return torchvision's model with our parts in it, told to leave images as they are."""
+    """Return torchvision's model with our parts in it, which leaves images as they are."""
     anchors, per_image = recipe().anchors, recipe().proposals.per_image
     sizes = tuple((size,) for size in anchors.sizes_px)
     model = MaskRCNN(
@@ -60,7 +60,7 @@ def test_losses_and_detections_are_those_of_torchvisions_own_model() -> None:
     """At multiples of 64 px, where torchvision's own strides are true, with its loss (beta 1/9)."""
     ours: Any = detector(recipe("box_loss.beta=0.1111111111111111"))
     theirs, given = whole_model(ours), batch([(128, 192)], [4])
-    told = [{"boxes": each.boxes, "labels": each.labels + 1, "masks": each.masks} for each in given.targets]
+    their_targets = [{"boxes": each.boxes, "labels": each.labels + 1, "masks": each.masks} for each in given.targets]
     with torch.no_grad():
         found, expected = ours.eval().find(Images.padded(given.images))[0], theirs.eval()(given.images)[0]
         assert len(found.boxes) == 10
@@ -72,7 +72,7 @@ def test_losses_and_detections_are_those_of_torchvisions_own_model() -> None:
         torch.rand(())  # torchvision's model draws one of its training sizes first
         losses = ours.losses(Images.padded(given.images), given.targets)
         torch.manual_seed(5)
-        expected_losses = theirs(given.images, told)
+        expected_losses = theirs(given.images, their_targets)
     assert losses.keys() == expected_losses.keys()
     for name, loss in losses.items():
         torch.testing.assert_close(loss, expected_losses[name], msg=name)
@@ -101,7 +101,7 @@ def test_the_fifth_levels_anchors_are_64_px_apart_and_never_rounded() -> None:
 def test_every_parameter_learns_even_from_pictures_of_nothing(
     architecture: Any, overrides: list[str], objects: list[int]
 ) -> None:
-    """DDP waits for the gradient of each of them."""
+    """Otherwise DDP would wait for the gradient of a parameter for ever."""
     model = detector(recipe(*overrides), architecture).train()
     model.loss(batch([(90, 70), (61, 100)], objects)).backward()
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -133,18 +133,18 @@ def test_images_are_padded_below_and_to_the_right_with_the_mean_colour() -> None
     assert images.tensor[1, 0, :20, :10].all()
 
 
-def test_detections_are_told_in_the_files_own_pixels() -> None:
+def test_detections_are_given_in_the_files_own_pixels() -> None:
     found = Found(
         boxes=torch.tensor([[10.0, 5.0, 30.0, 25.0], [50.0, 0.0, 50.0, 9.0]]),
         scores=torch.tensor([0.9, 0.8]),
         labels=torch.tensor([3, 1]),
         masks=torch.ones(2, 28, 28),
     )
-    told = at_own_size(found, (40, 60), target((40, 60), 1))  # of a file of 80x120
-    assert told.boxes.tolist() == [[20, 10, 60, 50]], "a box without width is left out"
-    assert told.labels.tolist() == [3]
-    assert told.masks is not None
-    assert told.masks[0]["size"] == [80, 120]
+    scaled = at_own_size(found, (40, 60), target((40, 60), 1))  # of a file of 80x120
+    assert scaled.boxes.tolist() == [[20, 10, 60, 50]], "a box without width is left out"
+    assert scaled.labels.tolist() == [3]
+    assert scaled.masks is not None
+    assert scaled.masks[0]["size"] == [80, 120]
 
 
 @pytest.mark.parametrize(

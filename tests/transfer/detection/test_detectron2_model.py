@@ -116,9 +116,9 @@ def test_both_engines_measure_boxes_alike(loss: str) -> None:
     offsets = torch.randn(12, CLASSES + 1, 4)
     goals = one.heads.box_coder.encode([truth], [proposals])[0]
     found = one.heads._box_loss(offsets.flatten(1), [proposals], labels, goals)
-    told = torch.where(labels == 0, CLASSES, labels - 1)
+    their_labels = torch.where(labels == 0, CLASSES, labels - 1)
     predictor = other.heads.box_predictor
-    expected = predictor.box_reg_loss(proposals, truth, offsets[:, 1:].flatten(1), told)
+    expected = predictor.box_reg_loss(proposals, truth, offsets[:, 1:].flatten(1), their_labels)
     torch.testing.assert_close(found, expected * predictor.loss_weight["loss_box_reg"], rtol=1e-4, atol=1e-5)
 
 
@@ -144,10 +144,10 @@ def test_the_cascade_has_three_stages_of_its_papers_overlaps_and_weights() -> No
     from detectron2.config import get_cfg
 
     heads: Any = detector(recipe(*CASCADE)).heads
-    told = get_cfg().MODEL.ROI_BOX_CASCADE_HEAD
-    assert [matcher.thresholds[1] for matcher in heads.proposal_matchers] == list(told.IOUS)
+    config = get_cfg().MODEL.ROI_BOX_CASCADE_HEAD
+    assert [matcher.thresholds[1] for matcher in heads.proposal_matchers] == list(config.IOUS)
     weights = [predictor.box2box_transform.weights for predictor in heads.box_predictor]
-    assert weights == [tuple(each) for each in told.BBOX_REG_WEIGHTS]
+    assert weights == [tuple(each) for each in config.BBOX_REG_WEIGHTS]
     assert all(predictor.bbox_pred.out_features == 4 for predictor in heads.box_predictor), "one box for all classes"
 
 
@@ -179,12 +179,12 @@ def test_masks_are_pasted_as_detectron2_pastes_them() -> None:
 
 
 def test_shared_masks_are_cut_as_detectron2s_own() -> None:
-    told = target((90, 70), 3)
-    assert told.masks is not None
+    objects = target((90, 70), 3)
+    assert objects.masks is not None
     rows = torch.tensor([2, 0, 0, 2, 1])
-    boxes = told.boxes[rows] + torch.tensor([-3.0, 2.0, 4.0, 1.0])
-    found = SharedMasks(told.masks)[rows].crop_and_resize(boxes, 28)
-    assert found.equal(BitMasks(told.masks)[rows].crop_and_resize(boxes, 28))
+    boxes = objects.boxes[rows] + torch.tensor([-3.0, 2.0, 4.0, 1.0])
+    found = SharedMasks(objects.masks)[rows].crop_and_resize(boxes, 28)
+    assert found.equal(BitMasks(objects.masks)[rows].crop_and_resize(boxes, 28))
     assert 0 < found.float().mean() < 1
 
 
@@ -196,11 +196,11 @@ def test_detectron2s_evaluator_gives_the_same_scores_for_the_same_detections(dig
 
     sets = read_coco(places(digit_boxes))
     pictures = sets.test[:20]
-    told = json.loads((digit_boxes / "annotations" / "instances_test.json").read_text())
+    document = json.loads((digit_boxes / "annotations" / "instances_test.json").read_text())
     kept = {picture.id for picture in pictures}
-    told["images"] = [each for each in told["images"] if each["id"] in kept]
-    told["annotations"] = [each for each in told["annotations"] if each["image_id"] in kept]
-    (tmp_path / "truth.json").write_text(json.dumps(told))
+    document["images"] = [each for each in document["images"] if each["id"] in kept]
+    document["annotations"] = [each for each in document["annotations"] if each["image_id"] in kept]
+    (tmp_path / "truth.json").write_text(json.dumps(document))
     register_coco_instances("digit_boxes_test", {}, str(tmp_path / "truth.json"), str(sets.root))
     DatasetCatalog.get("digit_boxes_test")  # notes the ids of categories
     evaluator = COCOEvaluator("digit_boxes_test", ("bbox", "segm"), distributed=False, use_fast_impl=False)

@@ -79,7 +79,7 @@ def test_a_target_holds_every_object_and_no_crowd(small_coco: SmallCoco) -> None
 def test_boxes_over_the_edge_end_there(small_coco: SmallCoco) -> None:
     corner = [79.0, 0.0, 81.0, 0.0, 81.0, 20.0, 60.0, 20.0]
     added = annotation(9, 33, 7, [60, -0.5, 21.5, 20], [corner], 200)
-    small_coco.change("train", lambda told: told["annotations"].append(added))
+    small_coco.change("train", lambda document: document["annotations"].append(added))
     (_, picture) = read_coco(small_coco.data).train
     assert read_view(picture, masks=True).boxes.tolist() == [[60, 0, 80, 19.5]]
 

@@ -88,10 +88,10 @@ def test_two_processes_train_on_detectron2(detect_command: list[str], tmp_path: 
 def test_without_masks_there_are_boxes(detect_command: list[str], small_boxes: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         path = small_boxes / "annotations" / f"instances_{split}.json"
-        told = json.loads(path.read_text())
-        for each in told["annotations"]:
+        document = json.loads(path.read_text())
+        for each in document["annotations"]:
             del each["segmentation"]
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(document))
     folder = trained([*detect_command, *RANDOM], tmp_path / "runs", "training.steps=5")
     assert {name.split("_")[0] for name in record_of(folder).metrics} == {"box"}
     assert not any("mask" in name for name in last_checkpoint(folder).part("model"))
@@ -111,9 +111,9 @@ def test_another_number_of_categories_is_refused(
     folders = [f"data.{kind}_images={kind}" for kind in ("train", "test")]
     command = ["transfer", "coco", *RANDOM, f"data.root={small_boxes}", *places, *folders, "--runs", str(tmp_path)]
     assert mimbench.main(command) == mimbench.WRONG
-    told = capfd.readouterr().err
-    assert "data.train_annotations = 10 categories" in told
-    assert "coco_format" in told
+    printed = capfd.readouterr().err
+    assert "data.train_annotations = 10 categories" in printed
+    assert "coco_format" in printed
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def seen(image: Tensor, label: int) -> Tensor:
 
 
 def agree(one: Tensor, other: Tensor) -> bool:
-    """Whether two regions [H, W] differ by two pixels along their edges at most, a few pixels aside."""
+    """Return whether two regions [H, W] differ by at most two pixels along their edges, but for a few pixels."""
 
     def grown(region: Tensor) -> Tensor:
         return max_pool2d(region[None].float(), 5, 1, 2)[0] > 0

@@ -119,9 +119,9 @@ def test_the_four_stages_of_timms_swin(version: int, tmp_path: Path) -> None:
     theirs.eval()
     randomise(theirs)
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    told = None if version == 1 else 8
+    window = None if version == 1 else 8
     layout = "timm-swin" if version == 1 else "timm-swinv2"
-    ours = read(Witness(tmp_path / "model.safetensors", layout, list, told))
+    ours = read(Witness(tmp_path / "model.safetensors", layout, list, window))
     with torch.no_grad():
         expected = theirs.forward_intermediates(images(side, side), intermediates_only=True)
         found = ours.features(images(side, side))

@@ -110,7 +110,7 @@ def test_mmseg(size: tuple[int, int]) -> None:
 
 
 def test_timms_own_forward_is_wrong_off_the_window_grid_and_right_on_it() -> None:
-    """The reason for all this: at 448 pixels maps are multiples of the window, and more than one."""
+    """This is why dense features do not use it. At 448 pixels each map is a multiple of the window, and larger."""
     ours = encoder(SWIN)
     randomise(ours)
     timm: Any = ours.backbone

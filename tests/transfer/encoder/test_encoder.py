@@ -132,7 +132,7 @@ def test_a_size_that_timm_gets_wrong_is_for_dense_features_only() -> None:
 
 
 def test_full_size_encoders_at_a_detectors_size() -> None:
-    """Without memory or arithmetic; a tensor on another device than the images would be refused."""
+    """They run on the meta device, without memory or arithmetic, which refuses tensors of any other device."""
     for name, channels in (
         ("swin_large_patch4_window12_384", (192, 384, 768, 1536)),
         ("swinv2_base_window16_256", (128, 256, 512, 1024)),

@@ -1,4 +1,4 @@
-"""Proof of transfer: what was loaded is told, and less than everything stops the run."""
+"""Proof of transfer: what was loaded is reported, and less than everything stops the run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_missing_tensor_is_named_and_stops(classifier: nn.Module, weights: dic
         require_complete(report, "x")
 
 
-def test_a_table_of_another_window_is_resized_and_told(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+def test_a_table_of_another_window_is_resized_and_reported(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
     report = load_encoder(classifier, {**weights, TABLE: torch.randn(25, 2)}, "mimbench", "bicubic")
     require_complete(report, "x")
     (resized,) = report.resized
@@ -79,7 +79,7 @@ def test_a_tensor_without_a_place_stops(classifier: nn.Module, weights: dict[str
 
 
 def test_the_classic_silent_failure_is_loud(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
-    """SimMIM's own prefix, not stripped: elsewhere nothing loads and nobody is told."""
+    """With SimMIM's own prefix not stripped, other programs load nothing and do not report it."""
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     report = load_encoder(classifier, {f"encoder.{name}": tensor for name, tensor in weights.items()}, "mimbench")
     assert (report.loaded, report.coverage_percent) == (0, 0.0)

@@ -1,4 +1,4 @@
-"""Tables that `datasets` saved: columns, features, and what they lack."""
+"""Tables that `datasets` saved: which columns and features are read, and errors where one is missing."""
 
 from __future__ import annotations
 

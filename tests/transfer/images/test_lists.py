@@ -129,7 +129,7 @@ def test_labels_that_count_from_1_are_out_of_range(ilsvrc: ClassificationData, s
     rows = [(f"ILSVRC2012_val_{n:08d}.JPEG", str(digit + 1)) for n, (_, digit) in enumerate(mixed(small_digits), 1)]
     write_csv(root / "val.csv", rows)
     with pytest.raises(
-        UserError, match=r"label = 10 of .*_val_000000\d\d.JPEG, told by .*val.csv\n.*0 to 9\n.*first_label=1"
+        UserError, match=r"label = 10 of .*_val_000000\d\d.JPEG, according to .*val.csv\n.*0 to 9\n.*first_label=1"
     ):
         read(ilsvrc, test_labels="val.csv")
 

@@ -14,7 +14,7 @@ library("mmseg", "onedl-mmsegmentation")
 
 @pytest.fixture
 def small_scenes(scenes: Path, tmp_path: Path) -> Path:
-    """12 training and 4 test scenes."""
+    """Return the folder of 12 training and 4 test scenes; a copy that a test may damage."""
     return kinds.cut_scenes(scenes, tmp_path / "small_scenes")
 
 

@@ -31,7 +31,7 @@ def data(small_scenes: Path) -> Scenes:
 
 
 def segmenter(recipe: SegmentationRecipe) -> Segmenter:
-    """A model whose random heads tell pixels apart."""
+    """A model whose random heads give pixels different classes."""
     found = build_segmenter(recipe, resolve("random:digits_swin"), 11, 0)
     fit_batch_norms(found.model, torch.device("cpu"), 2)
     torch.manual_seed(4)

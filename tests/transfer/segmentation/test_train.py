@@ -90,7 +90,7 @@ def test_a_plain_vit_gets_a_pyramid(segment_command: list[str], tmp_path: Path) 
     assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 4 * 4, 192)
 
 
-def test_test_masks_without_a_class_are_told_from_damaged_ones(
+def test_test_masks_without_a_class_are_distinguished_from_damaged_ones(
     segment_command: list[str], small_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     masks = sorted((small_scenes / "annotations" / "validation").iterdir())
@@ -98,9 +98,9 @@ def test_test_masks_without_a_class_are_told_from_damaged_ones(
         Image.new("L", (64, 64), 0).save(mask)
     masks[0].write_bytes(masks[0].read_bytes()[:20])
     assert mimbench.main([*segment_command, *RANDOM, "--runs", str(tmp_path)]) == mimbench.FAILED
-    told = capfd.readouterr().err
-    assert "no labelled pixel among 4 test images: 3 masks hold no class" in told
-    assert f"1 could not be used:\n    {masks[0]}" in told
+    printed = capfd.readouterr().err
+    assert "no labelled pixel among 4 test images: 3 masks hold no class" in printed
+    assert f"1 could not be used:\n    {masks[0]}" in printed
 
 
 def test_one_image_per_process_is_refused(

@@ -15,7 +15,7 @@ library("av", "av")
 
 @pytest.fixture
 def small_motion(motion: Path, tmp_path: Path) -> Path:
-    """The first videos of each class."""
+    """Return the folder of the first videos of each class; a copy that a test may damage."""
     return kinds.cut_motion(motion, tmp_path / "small_motion")
 
 

@@ -1,4 +1,4 @@
-"""Inflation: a clip that stands still has the image's features at every time step, and nothing is loaded silently."""
+"""Inflation: a clip of one repeated image has the image's features at every time step; nothing is left out silently."""
 
 from __future__ import annotations
 

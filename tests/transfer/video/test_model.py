@@ -23,8 +23,8 @@ def recipe(*overrides: str) -> VideoRecipe:
     return load_recipe(VideoRecipe, "transfer", "digit_motion_finetune", (*sizes, *overrides)).config
 
 
-def build(reference: str, told: VideoRecipe) -> Any:
-    return build_video_model(told, resolve(reference), num_classes=5, seed=0)
+def build(reference: str, chosen: VideoRecipe) -> Any:
+    return build_video_model(chosen, resolve(reference), num_classes=5, seed=0)
 
 
 def clips(frames: int = 8, side: int = 32) -> Tensor:
@@ -69,11 +69,11 @@ def test_frames_one_by_one_need_whole_windows_and_inflated_ones_do_not() -> None
 
 
 def test_the_head_learns_at_the_full_rate_and_tables_do_not_decay() -> None:
-    told = recipe("encoder_lr_scale=0.1", "layer_decay=1.0", "training.weight_decay=0.05")
-    model: VideoClassifier = build(SWIN, told).model
+    chosen = recipe("encoder_lr_scale=0.1", "layer_decay=1.0", "training.weight_decay=0.05")
+    model: VideoClassifier = build(SWIN, chosen).model
     head = {id(each) for each in model.head.parameters()}
     scales, decays = {}, {}
-    for group in groups_of(model, told):
+    for group in groups_of(model, chosen):
         for parameter in group["params"]:
             assert id(parameter) not in scales
             scales[id(parameter)], decays[id(parameter)] = group["lr_scale"], group["weight_decay"]
@@ -90,8 +90,8 @@ def test_the_head_learns_at_the_full_rate_and_tables_do_not_decay() -> None:
 )
 def test_layer_decay_reaches_from_the_head_to_the_patches(reference: str, first: str, layers: int) -> None:
     """Eight blocks (twelve in the ViT), the patches below and the last norm above."""
-    told = recipe("encoder_lr_scale=0.5", "layer_decay=0.8")
-    groups = groups_of(build(reference, told).model, told)
+    chosen = recipe("encoder_lr_scale=0.5", "layer_decay=0.8")
+    groups = groups_of(build(reference, chosen).model, chosen)
     scale = {name: group["lr_scale"] for group in groups for name in group["names"]}
     assert scale[first] == pytest.approx(0.5 * 0.8 ** (layers - 1))
     assert scale["weight"] == 1.0, "the head's"

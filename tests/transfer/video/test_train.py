@@ -33,7 +33,7 @@ from transfer.video.model import build_video_model
 from transfer.video.recipe import VideoRecipe
 
 PLAIN = ["head_dropout=0", "drop_path_rate=0"]
-"""Nothing is drawn per process."""
+"""Overrides with which no random number depends on the process."""
 
 
 def videos_below(folder: Path) -> list[str]:
@@ -55,8 +55,8 @@ def test_a_simmim_encoder_is_inflated_with_proof(
     assert "no encoder is exported" in capfd.readouterr().err
 
     assert record.metrics.keys() == {"top1", "top5"}
-    told = numbers_of(folder)
-    along, end = ([line for line in told if name in line] for name in ("top1_one_view", "top1"))
+    logged = numbers_of(folder)
+    along, end = ([line for line in logged if name in line] for name in ("top1_one_view", "top1"))
     assert [line["epoch"] for line in along] == [2.0]
     assert [(line["epoch"], line["top1"]) for line in end] == [(3.0, record.metrics["top1"].last)]
     rows = rows_of(folder / "predictions.csv")
@@ -70,7 +70,7 @@ def test_a_simmim_encoder_is_inflated_with_proof(
 
 
 def test_the_score_is_of_the_mean_probabilities_of_all_views(video_command: list[str], tmp_path: Path) -> None:
-    """The last checkpoint, one view after the other."""
+    """The expected score is computed from the last checkpoint, one view after the other."""
     folder = trained([*video_command, *RANDOM], tmp_path / "runs", "views_at_once=4")
     resolved = record_of(folder).recipe.resolved
     path = tmp_path / "recipe.yaml"
@@ -128,9 +128,9 @@ def test_missing_and_broken_videos_are_named_skipped_and_counted(
     for split, name in zip(("train", "val"), gone, strict=True):
         names = [*videos_below(small_motion / split), name]
         classes = sorted({Path(name).parent.name for name in names})
-        told = small_motion / f"{split}.txt"
-        told.write_text("".join(f"{name} {classes.index(Path(name).parent.name)}\n" for name in names))
-        command.append(f"data.{split.replace('val', 'test')}_list={told}")
+        listing = small_motion / f"{split}.txt"
+        listing.write_text("".join(f"{name} {classes.index(Path(name).parent.name)}\n" for name in names))
+        command.append(f"data.{split.replace('val', 'test')}_list={listing}")
     folder = trained(command, tmp_path / "runs", "data.max_missing=2")
     named = sorted(text.split(":")[0] for text in record_of(folder).data.unreadable)
     assert named == sorted([*map(str, broken), *gone])

@@ -1,1 +1,1 @@
-"""Which architecture a file holds: told by its tensors, by what lies beside it, or by a person."""
+"""The architecture of a file's encoder: from its tensors, from files beside it, and from what a person states."""

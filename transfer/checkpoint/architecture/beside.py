@@ -1,4 +1,4 @@
-"""What lies beside a checkpoint and describes it: `FILE.json` of `checkpoint convert`, and timm's config.json."""
+"""Files beside a checkpoint that describe it: `FILE.json` of `checkpoint convert`, and timm's config.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.config_errors import worded
+from benchmarks.config_errors import first_own_error
 from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
@@ -22,7 +22,7 @@ from transfer.checkpoint.files.checkpoint_file import CheckpointFile
 
 @dataclass(frozen=True)
 class Described:
-    """What a description says of the checkpoint it lies beside."""
+    """What such a file says of the checkpoint that it lies beside."""
 
     inferred: Inferred
     stage: InitStage | None = None
@@ -31,7 +31,7 @@ class Described:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return a JSON object; empty where there is no such file, or none that is one."""
+    """Return the JSON object in a file; empty where there is no such file, or it holds no JSON object."""
     try:
         data = read_json(path)
     except (OSError, ValueError):
@@ -40,7 +40,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
-    """Return what is written beside `file`; None where nothing is, or what is there belongs to other weights.
+    """Return what a file beside `file` says of it; None where there is none, or it belongs to other weights.
 
     Raises UserError where the description names an encoder that timm cannot build.
     """
@@ -76,9 +76,9 @@ def _cfg(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return cfg if isinstance(cfg, dict) else {}
 
 
-def _normalisation(source: str, told: Mapping[str, Any], inferred: Inferred) -> Normalisation | None:
-    """Return the mean and std that are told; None where they are not. Raises UserError where they cannot be meant."""
-    mean, std = told.get("mean"), told.get("std")
+def _normalisation(source: str, description: Mapping[str, Any], inferred: Inferred) -> Normalisation | None:
+    """Return the mean and std that a description states, None without both. Raises UserError for impossible values."""
+    mean, std = description.get("mean"), description.get("std")
     if mean is None or std is None:
         return None
     channels = inferred.architecture.in_chans
@@ -91,12 +91,12 @@ def _normalisation(source: str, told: Mapping[str, Any], inferred: Inferred) -> 
 
 
 def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -> Inferred:
-    """Build the model that is described, without its memory, and return what it is."""
-    remedy = "mend the file, or move it away: the tensors then tell what they can"
+    """Build the described model without memory for its weights, and return its architecture and sizes."""
+    remedy = "mend the file, or move it away: the architecture is then inferred from the tensors as far as they show it"
     try:
         given = Architecture(name=name, **fields)
     except ValidationError as error:
-        if own := worded(error):
+        if own := first_own_error(error):
             raise UserError(f"{source}: {own}") from None
         rule = f"a description ({str(error).splitlines()[0]})"
         raise UserError.about(source, "(damaged)", rule, remedy) from None
@@ -109,7 +109,7 @@ def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -
 
 
 def inferred_from(architecture: Architecture) -> Inferred:
-    """Return sizes and window as timm builds them. Raises UserError where it cannot."""
+    """Return an architecture with the sizes and window that timm builds it with. Raises UserError where it cannot."""
     with torch.device("meta"):
         model: Any = build_backbone(architecture, None, whole_windows=False)
     embed = model.patch_embed

@@ -1,4 +1,4 @@
-"""The architecture of weights in timm's layout, whatever family they are of."""
+"""Inferring the architecture of weights in timm's layout, whatever family they are of."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.layouts.layout import Layout, Weights
 
 WITHOUT_REGISTERS = (
-    "no register_tokens: taken for DINOv2 without registers (nothing else in a file tells whether it had them)"
+    "no register_tokens: taken for DINOv2 without registers (nothing else in a file shows whether it had them)"
 )
 
 
 def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferred:
     """Return the architecture of `weights`, which are in timm's layout and came from `layout`.
 
-    `config` is Hugging Face's, empty where there is none; it adds what tensors cannot tell.
+    `config` is Hugging Face's, empty where there is none; it adds what tensors cannot show. Raises UserError, naming
+    the tensor, where the weights belong to no known architecture.
     """
     if layout.family in ("swin", "swinv2"):
         inferred = infer_swin(weights)
@@ -35,7 +36,7 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     if layout.family == "vit":
         huggingface_config.check_registers(config, weights["reg_token"].shape[1] if "reg_token" in weights else 0)
     if layout.family == "swinv2" and "window_size" in config:
-        told = inferred_from(architecture.with_arguments(**huggingface_config.swinv2_arguments(config)))
-        inferred, architecture = told, told.architecture
+        configured = inferred_from(architecture.with_arguments(**huggingface_config.swinv2_arguments(config)))
+        inferred, architecture = configured, configured.architecture
     eps = huggingface_config.norm_eps(config, layout.family)
     return replace(inferred, architecture=architecture.model_copy(update={"norm_eps": eps}))

@@ -1,7 +1,7 @@
 """The architecture of a Swin or SwinV2 encoder, read from its tensors in timm's layout.
 
-Widths, heads and ratios stand in the parameters, windows and image size in tables and in buffers that not every
-checkpoint holds: what is assumed is noted.
+The parameters show widths, heads and ratios. Windows and image size show in tables, and in buffers that not every
+checkpoint holds: whatever is assumed is noted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transfer.checkpoint.layouts.layout import Weights
 
 @dataclass(frozen=True)
 class _Widths:
-    """What the parameters say."""
+    """The sizes that the parameters show."""
 
     embed_dim: int
     depths: tuple[int, ...]
@@ -39,7 +39,7 @@ class _Widths:
 def infer_swin(weights: Weights) -> Inferred:
     """Read the architecture of Swin or SwinV2 from `weights` in timm's layout, buffers included where there are any.
 
-    Raises UserError, naming the tensor, where one that tells a width is missing or has an impossible shape.
+    Raises UserError, naming the tensor, where one that shows a width is missing or has an impossible shape.
     """
     version2 = any(name.endswith("attn.logit_scale") for name in weights)
     widths = _read_widths(weights, version2)
@@ -99,7 +99,11 @@ def _stage_px(patch_size_px: int, stages: int) -> list[int]:
 
 
 def _distance(known: Known, windows: Windows) -> tuple[bool, ...]:
-    """Order models of the same widths: the same windows count most, then those of pretraining, then the image size."""
+    """Return how far a known model is from `windows`, to order models of the same widths.
+
+    The same windows count most, then those of pretraining, then the window of the first stage before it is clipped,
+    then the image size.
+    """
     return (
         _present(known) != windows.per_stage,
         _moved(known) != windows.pretrained,
@@ -113,13 +117,13 @@ def _present(known: Known) -> Sizes:
 
 
 def _moved(known: Known) -> Sizes:
-    """Return the windows of pretraining, 0 where they are the present ones."""
+    """Return the windows of pretraining, (0, 0) where they are the present ones."""
     pairs = zip(known.pretrained_windows, _present(known), strict=True)
     return tuple((0, 0) if (p, p) == window else (p, p) for p, window in pairs)
 
 
 def _arguments(widths: _Widths, windows: Windows, known: Known | None) -> dict[str, JsonValue]:
-    """Return what differs from the known model; all that was read where none is known."""
+    """Return timm's arguments that differ from the known model's; all that were read where no model is known."""
     stage_px = _stage_px(widths.patch_size_px, len(widths.depths))
     stated: dict[str, JsonValue] = {
         "patch_size": widths.patch_size_px,

@@ -17,28 +17,30 @@ from transfer.checkpoint.layouts.layout import Weights
 from transfer.checkpoint.layouts.vit_names import anywhere, has_relative_positions
 
 TABLE = "relative_position_bias_table"
-ASSUMED = "GELU and a LayerNorm eps of 1e-6 are assumed, as in timm: the tensors tell neither"
+NOT_SQUARE = "get the checkpoint again if it is damaged; encoders of images that are not square are not read"
+ASSUMED = "GELU and a LayerNorm eps of 1e-6 are assumed, as in timm: the tensors show neither"
 Sizes = dict[str, tuple[int, ...]]
 
 
 def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
-    """Return the timm model that takes `weights` whole. `heads` overrides what only convention tells of a plain ViT.
+    """Return the timm model that `weights` fill exactly.
 
-    Where blocks disagree the majority counts, so that one misshapen tensor is reported by name when it is loaded.
-    Raises UserError, naming the tensor, where the architecture cannot be told.
+    `heads` is the number of heads of a plain ViT, which its tensors do not show and convention gives otherwise. Where
+    blocks disagree the majority counts, so that one misshapen tensor is reported by name when it is loaded. Raises
+    UserError, naming the tensor, where the architecture cannot be inferred.
     """
     sizes: Sizes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     kernel = _size(sizes, r"patch_embed\.proj\.weight", 4, "patch_embed.proj.weight")
     if kernel[2] != kernel[3]:
-        rule = "a square patch (timm's names know no other)"
+        rule = "a square patch (timm has models of no other)"
         raise UserError.about("patch_embed.proj.weight", list(kernel), rule, "use an encoder with square patches")
     width = _size(sizes, r"blocks\.\d+\.norm1\.weight", 1, "blocks.*.norm1.weight")[0]
     _check_tokens(sizes, width)
     relative = has_relative_positions(sizes)
     hidden = _size(sizes, r"blocks\.\d+\.mlp\.fc1\.weight", 2, "blocks.*.mlp.fc1.weight")[0]
     back = _size(sizes, r"blocks\.\d+\.mlp\.fc2\.weight", 2, "blocks.*.mlp.fc2.weight")[1]
-    known_by = _heads(weights, width, hidden, heads)
-    shape = Shape(width, _depth(sizes), known_by.count, kernel[2], hidden, swiglu=hidden == 2 * back)
+    found = _heads(weights, width, hidden, heads)
+    shape = Shape(width, _depth(sizes), found.count, kernel[2], hidden, swiglu=hidden == 2 * back)
     arguments = _beit_arguments(sizes, kernel) if relative else _vit_arguments(sizes, kernel)
     known = BEIT if relative else SWIGLU if shape.swiglu else VIT
     size = arguments["img_size"]
@@ -47,8 +49,8 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
         image_size_px=size if isinstance(size, int) else None,
         patch_size_px=kernel[2],
         window_size=None,
-        remarks=(*((known_by.how,) if known_by.told else ()), *_pooling(sizes, relative), *_lost_registers(arguments)),
-        assumed={**({} if known_by.told else {"num_heads": known_by.how}), "norm_eps": ASSUMED},
+        remarks=(*((found.how,) if found.certain else ()), *_pooling(sizes, relative), *_lost_registers(arguments)),
+        assumed={**({} if found.certain else {"num_heads": found.how}), "norm_eps": ASSUMED},
     )
 
 
@@ -89,7 +91,8 @@ def _beit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
         sides["pos_embed"] = _position_grid(sizes, 1, 0)[0]
     if len(set(sides.values())) > 1:
         found = ", ".join(f"{name}: {side}" for name, side in sides.items())
-        raise UserError.about("patches a side", found, "the same in all tables", "the checkpoint is damaged")
+        rule = "the same in all position tables"
+        raise UserError.about("patches a side", found, rule, "the checkpoint is damaged: get it again")
     return {
         "img_size": next(iter(sides.values())) * kernel[2],
         "in_chans": kernel[1],
@@ -103,7 +106,7 @@ def _beit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
 
 
 def _position_grid(sizes: Sizes, prefix: int, registers: int) -> tuple[int, bool]:
-    """Return the patches a side of `pos_embed`, and whether it has rows for the prefix tokens too."""
+    """Return how many patches `pos_embed` has along a side, and whether it has rows for the prefix tokens too."""
     if "pos_embed" not in sizes:
         raise UserError.about(
             "pos_embed", "(missing)", "present in a ViT", "the checkpoint is incomplete: get it again"
@@ -116,17 +119,20 @@ def _position_grid(sizes: Sizes, prefix: int, registers: int) -> tuple[int, bool
         return patches, True
     token = "" if "cls_token" in sizes else "; cls_token is missing"
     rule = f"rows for a square number of patches, with or without {prefix} prefix tokens{token}"
-    raise UserError.about("pos_embed", list(sizes["pos_embed"]), rule, "the checkpoint is damaged or not square")
+    raise UserError.about("pos_embed", list(sizes["pos_embed"]), rule, NOT_SQUARE)
 
 
 def _table_side(sizes: Sizes) -> int:
-    """Return the patches a side of tables with (2 * side - 1) ** 2 rows and three for the class token."""
+    """Return how many patches lie along a side of bias tables.
+
+    These have (2 * side - 1) ** 2 rows, and three more for the class token.
+    """
     rows = _size(sizes, rf"(blocks\.\d+\.attn|rel_pos_bias)\.{TABLE}", 2, TABLE)[0]
     span = _root(rows - 3)
     if span % 2 == 0:
         rule = "(2 * side - 1) ** 2 + 3 rows, of a square window"
         name = next(name for name, size in sizes.items() if name.endswith(TABLE) and size[0] == rows)
-        raise UserError.about(name, f"{rows} rows", rule, "the checkpoint is damaged or not square")
+        raise UserError.about(name, f"{rows} rows", rule, NOT_SQUARE)
     return (span + 1) // 2
 
 
@@ -143,33 +149,34 @@ class _Heads:
 
     count: int
     how: str
-    told: bool
-    """False where only convention knows it."""
+    certain: bool
+    """False where it only follows convention."""
 
 
 def _heads(weights: Weights, width: int, hidden: int, given: int | None) -> _Heads:
     tables = [tensor for name, tensor in weights.items() if name.endswith(TABLE) and tensor.ndim == 2]
     if tables:
-        told = Counter(table.shape[1] for table in tables).most_common(1)[0][0]
-        if given not in (None, told):
-            raise UserError.about("heads", given, f"{told}, the columns of {TABLE}", "leave heads out")
-        return _Heads(told, f"{told} heads, from the columns of {TABLE}", told=True)
+        count = Counter(table.shape[1] for table in tables).most_common(1)[0][0]
+        if given not in (None, count):
+            remedy = "correct num_attention_heads in config.json, or move that file away"
+            raise UserError.about("heads", given, f"{count}, the columns of {TABLE}", remedy)
+        return _Heads(count, f"{count} heads, from the columns of {TABLE}", certain=True)
     if given is not None:
-        return _Heads(given, f"{given} heads, as given: the tensors do not tell", told=True)
+        return _Heads(given, f"{given} heads, as given: the tensors do not show it", certain=True)
     if _is_moco_small(weights, width):
         how = "12 heads: the fixed positions are MoCo v3's, whose ViT-S has heads of 32"
-        return _Heads(12, how, told=False)
+        return _Heads(12, how, certain=False)
     heads = HEADS_BY_SIZE.get((width, hidden), 0 if width % 64 else width // 64)
     if not heads:
-        rule = "given for widths that are not a multiple of 64: the tensors do not tell it"
+        rule = "given for widths that are not a multiple of 64: the tensors do not show it"
         remedy = "put Hugging Face's config.json or mimbench's FILE.json beside it, or add --architecture"
         raise UserError.about("heads", f"unknown for width {width}", rule, remedy)
-    how = f"{heads} heads of {width // heads}, by convention for width {width}: the tensors do not tell"
-    return _Heads(heads, how, told=False)
+    how = f"{heads} heads of {width // heads}, by convention for width {width}: the tensors do not show it"
+    return _Heads(heads, how, certain=False)
 
 
 def _is_moco_small(weights: Weights, width: int) -> bool:
-    """Tell MoCo v3's ViT-S by its fixed table: sines of rows, then of columns, and nothing for the class token.
+    """Return whether the fixed table is MoCo v3's, of a ViT-S: sines of rows, then columns; zeros for the class token.
 
     Source: facebookresearch/moco-v3 `vits.py`. MAE's table has the columns first.
     """
@@ -185,7 +192,7 @@ def _is_moco_small(weights: Weights, width: int) -> bool:
 
 
 def _nearest(known: tuple[Known, ...], shape: Shape, arguments: Arguments) -> Architecture:
-    """Return the known name of this shape that needs the fewest arguments, else the first name with all spelled out."""
+    """Return the known name of this shape that needs the fewest arguments, else the first name with all arguments."""
     named = [one for one in known if one.shape == shape]
     if named:
         best = min(named, key=lambda one: len(_differences(one.arguments, arguments)))

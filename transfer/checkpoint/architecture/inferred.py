@@ -1,4 +1,4 @@
-"""What an encoder's tensors say about its architecture."""
+"""An encoder's architecture as far as its tensors show it, and what is assumed beyond that."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from benchmarks.encoders import Architecture, WindowSize
 
 @dataclass(frozen=True)
 class Inferred:
-    """An architecture read from weights in timm's layout, and what had to be assumed where they do not say it."""
+    """An architecture read from weights in timm's layout, and what had to be assumed where they do not show it."""
 
     architecture: Architecture
     """`timm.create_model(name, num_classes=0, **arguments)` takes the weights with `strict=True`."""
     image_size_px: int | None
-    """None where no tensor tells."""
+    """None where no tensor shows it."""
     patch_size_px: int
     window_size: WindowSize | None
-    """Of the first stage, in patches; None for encoders without windows."""
+    """The window of the first stage, in patches; None for encoders without windows."""
     remarks: tuple[str, ...] = ()
-    """Sentences for the reader that assume nothing, e.g. that windows differ between stages."""
+    """Sentences for the reader that are no assumptions, e.g. that windows differ between stages."""
     assumed: Mapping[str, str] = field(default_factory=dict)
-    """A sentence for each thing that no tensor tells: `window_size`, `img_size`, `num_heads`, ..."""
+    """A sentence for each argument that no tensor shows: `window_size`, `img_size`, `num_heads`, ..."""
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """All remarks and assumptions."""
         return (*self.remarks, *self.assumed.values())

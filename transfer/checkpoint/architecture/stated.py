@@ -1,9 +1,9 @@
-"""The architecture that a person states, against the one that a file tells.
+"""The architecture that a person states, compared with the one that a file shows.
 
-What no tensor tells (SwinV2's windows, a plain ViT's heads, an image size) the statement settles. What tensors do tell
-must agree, down to names and shapes. Windows, and a ViT's image size, are what a name like
-`swin_base_patch4_window7_224` was first trained at, and what every fine-tuning may change: there the file counts, and
-the difference is noted. Sizes that an entry of ours spells out among its arguments are meant, and must agree.
+Whatever no tensor shows (SwinV2's windows, a plain ViT's heads, an image size) is taken from the statement. Whatever
+tensors do show must agree with it, down to names and shapes. Windows and a ViT's image size are exceptions: a name
+like `swin_base_patch4_window7_224` says what the model was first trained at, but any fine-tuning may change them.
+There the file counts, and the difference is noted; sizes that a statement spells out among its arguments must agree.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.layouts.layout import Shapes
 
 _SIZES = ("img_size", "window_size", "pretrained_window_sizes")
-"""Arguments that the same weights can have other values of, resized."""
+"""Arguments that may differ for the same weights, once these are resized."""
 _SIZED = ("relative_position_bias_table", "pos_embed")
-"""Tensors whose shape follows from them."""
+"""Tensors whose shape follows from those arguments."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Stated:
 
 
 def state(name: str) -> Stated:
-    """Return the architecture named on the command line: an encoder of ours, a YAML file of that form, or timm's.
+    """Return the architecture that `--architecture` names.
 
-    Raises UserError for anything else, and for families that are not read from files.
+    It is an encoder of `mimbench list encoders`, a YAML file of that form, or a timm model. Raises UserError for
+    anything else, and for families that are not read from files.
     """
     architecture = find_architecture(name)
     architecture = architecture.model_copy(update={"name": architecture.name.split(".")[0]})  # timm's tag: weights
@@ -52,18 +53,18 @@ def state(name: str) -> Stated:
     return Stated(Path(name).stem if name.endswith((".yaml", ".yml")) else name, architecture)
 
 
-def settle(stated: Stated, told: Inferred, found: Shapes) -> Inferred:
-    """Return the stated architecture with the sizes that the file tells.
+def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
+    """Return the stated architecture with the sizes that the file shows.
 
-    `told` is what the file tells, `found` its tensors' shapes in timm's layout. Raises UserError that names each
+    `inferred` is what the file shows, `found` its tensors' shapes in timm's layout. Raises UserError that names each
     property that differs.
     """
-    theirs = _on_meta(told.architecture)
-    size = told.image_size_px
+    theirs = _on_meta(inferred.architecture)
+    size = inferred.image_size_px
     ours = _on_meta(stated.architecture)
     if family_of(ours).windows and "img_size" not in stated.architecture.arguments:
         ours = _on_meta(stated.architecture, size)  # windows as they are clipped at the file's image size
-    differences = _differences(family_of(theirs).properties(), family_of(ours).properties(), stated, told)
+    differences = _differences(family_of(theirs).properties(), family_of(ours).properties(), stated, inferred)
     if not differences.wrong:
         differences = replace(differences, wrong=_unlike(theirs, ours, found))
     if differences.wrong:
@@ -73,14 +74,14 @@ def settle(stated: Stated, told: Inferred, found: Shapes) -> Inferred:
         architecture = architecture.with_arguments(**family_of(theirs).size_arguments(differences.sizes))
     settled = inferred_from(architecture)
     remarks = tuple(f"{name}: as in the file; {ours} in {stated.name}" for name, (_, ours) in differences.sizes.items())
-    untold = {"img_size": told.assumed["img_size"]} if differences.sizes and "img_size" in told.assumed else {}
-    return replace(settled, remarks=remarks, assumed=untold, image_size_px=None if untold else settled.image_size_px)
+    assumed = {"img_size": inferred.assumed["img_size"]} if differences.sizes and "img_size" in inferred.assumed else {}
+    return replace(settled, remarks=remarks, assumed=assumed, image_size_px=None if assumed else settled.image_size_px)
 
 
 def settle_unclear(stated: Stated, found: Shapes, unclear: UserError) -> Inferred:
-    """Return the stated architecture of a file whose tensors leave it open, as `unclear` says: all of them must fit.
+    """Return the stated architecture of a file whose tensors alone leave it open, for the reason `unclear`.
 
-    Raises UserError that names each tensor that does not.
+    All tensors must fit it. Raises UserError that names each one that does not.
     """
     wants = {name: tuple(tensor.shape) for name, tensor in _on_meta(stated.architecture).state_dict().items()}
     wrong: dict[str, Values] = {
@@ -92,20 +93,20 @@ def settle_unclear(stated: Stated, found: Shapes, unclear: UserError) -> Inferre
 
 
 def check_stated(stated: Stated, architecture: Architecture) -> None:
-    """Check a statement against an encoder whose architecture is on record, which stays as it is."""
-    told = inferred_from(architecture)
-    settle(stated, told, {name: tuple(t.shape) for name, t in _on_meta(architecture).state_dict().items()})
+    """Raise UserError where a statement contradicts an encoder's architecture that is on record."""
+    inferred = inferred_from(architecture)
+    settle(stated, inferred, {name: tuple(t.shape) for name, t in _on_meta(architecture).state_dict().items()})
 
 
 Values = tuple[object, object]
-"""The file's, and that of the stated architecture."""
+"""The file's value, and that of the stated architecture."""
 
 
 @dataclass(frozen=True)
 class _Differences:
     wrong: Mapping[str, Values]
     sizes: Mapping[str, Values]
-    """Legitimate: the same weights, resized."""
+    """Differences that are allowed: the same weights, resized."""
 
 
 def _on_meta(architecture: Architecture, image_size_px: int | None = None) -> Any:
@@ -114,7 +115,7 @@ def _on_meta(architecture: Architecture, image_size_px: int | None = None) -> An
 
 
 def _differences(
-    theirs: Mapping[str, object], ours: Mapping[str, object], stated: Stated, told: Inferred
+    theirs: Mapping[str, object], ours: Mapping[str, object], stated: Stated, inferred: Inferred
 ) -> _Differences:
     if theirs["family"] != ours["family"]:  # everything else would differ as well, and say less
         return _Differences({"family": (theirs["family"], ours["family"])}, {})
@@ -122,7 +123,7 @@ def _differences(
     sizes: dict[str, Values] = {}
     for name in theirs:
         spelled_out = name in stated.architecture.arguments
-        if theirs[name] == ours[name] or _is_untold(name, told):
+        if theirs[name] == ours[name] or _is_unknown(name, inferred):
             continue
         if name not in _SIZES or spelled_out:
             wrong[name] = theirs[name], ours[name]
@@ -131,14 +132,14 @@ def _differences(
     return _Differences(wrong, sizes)
 
 
-def _is_untold(name: str, told: Inferred) -> bool:
-    return name in told.assumed or (name == "img_size" and told.image_size_px is None)
+def _is_unknown(name: str, inferred: Inferred) -> bool:
+    return name in inferred.assumed or (name == "img_size" and inferred.image_size_px is None)
 
 
 def _unlike(theirs: nn.Module, ours: nn.Module, found: Shapes) -> dict[str, Values]:
-    """Return the tensors that only one of them has, or that have another shape; those of many blocks once.
+    """Return the tensors that only one of the models has, or that differ in shape; those of many blocks only once.
 
-    What the file lacks of both is its own damage, and is reported when it is loaded.
+    A tensor of both models that the file lacks is damage of the file, and is reported when it is loaded.
     """
     has, wants = (
         {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} for model in (theirs, ours)
@@ -156,6 +157,6 @@ def _unlike(theirs: nn.Module, ours: nn.Module, found: Shapes) -> dict[str, Valu
 def _disagreement(stated: Stated, wrong: Mapping[str, Values], limit: int = 8) -> UserError:
     lines = [f"{name}: the file has {theirs}, {stated.name} has {ours}" for name, (theirs, ours) in wrong.items()]
     more = f"; and {len(lines) - limit} more" if len(lines) > limit else ""
-    rule = f"the architecture that the file's tensors tell: {'; '.join(lines[:limit])}{more}"
+    rule = f"the architecture that the file's tensors show: {'; '.join(lines[:limit])}{more}"
     remedy = "leave --architecture out, state the one it was trained with, or take the file that was meant"
     return UserError.about("--architecture", stated.name, rule, remedy)

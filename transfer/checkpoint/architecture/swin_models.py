@@ -1,4 +1,4 @@
-"""The Swin and SwinV2 models that timm registers, as far as an encoder's tensors can tell them apart."""
+"""The Swin and SwinV2 models that timm registers, with the sizes by which an encoder's tensors distinguish them."""
 
 from __future__ import annotations
 

@@ -15,15 +15,15 @@ TABLE = "attn.relative_position_bias_table"
 
 
 def tensors(weights: Weights, stage: int, suffix: str) -> Iterator[Tensor]:
-    """Yield the tensors of this name in the blocks of a stage: any one tells, should another be missing."""
+    """Yield the tensors whose names end in `suffix` in the blocks of a stage: any will do, should one be missing."""
     pattern = re.compile(rf"layers\.{stage}\.blocks\.\d+\.{re.escape(suffix)}")
     return (tensor for name, tensor in weights.items() if pattern.fullmatch(name))
 
 
 def stage_shape(weights: Weights, stage: int, suffix: str, dimensions: int) -> tuple[int, ...]:
-    """Return the shape most blocks of the stage agree on, so that one odd tensor is told from the rest.
+    """Return the shape that most blocks of the stage agree on, so that one odd tensor does not decide.
 
-    Raises UserError where there is none, or one of other dimensions.
+    Raises UserError where there is no such tensor, or its shape has not so many `dimensions`.
     """
     shapes = Counter(tuple(tensor.shape) for tensor in tensors(weights, stage, suffix))
     shape = shapes.most_common(1)[0][0] if shapes else None
@@ -31,13 +31,13 @@ def stage_shape(weights: Weights, stage: int, suffix: str, dimensions: int) -> t
 
 
 def shape_of(weights: Weights, name: str, dimensions: int) -> tuple[int, ...]:
-    """Return the shape of a tensor. Raises UserError where it is missing, or has other dimensions."""
+    """Return the shape of a tensor. Raises UserError where it is missing, or has not so many `dimensions`."""
     return _checked(tuple(weights[name].shape) if name in weights else None, name, dimensions)
 
 
 def _checked(shape: tuple[int, ...] | None, name: str, dimensions: int) -> tuple[int, ...]:
     if shape is None:
-        raise UserError.about(name, "(missing)", "a tensor that tells the architecture", "use a whole checkpoint")
+        raise UserError.about(name, "(missing)", "a tensor that shows the architecture", "use a whole checkpoint")
     if len(shape) != dimensions or 0 in shape:
         rule = f"a tensor of {dimensions} dimensions, none of them empty"
         raise UserError.about(name, list(shape), rule, "use a whole checkpoint of Swin or SwinV2")

@@ -1,7 +1,7 @@
-"""The windows of a Swin or SwinV2 encoder, stage by stage, read from its tables and buffers; and its image size.
+"""The windows of a Swin or SwinV2 encoder, stage by stage, and its image size, read from its tables and buffers.
 
-Swin's windows stand in its tables, whose rows do not tell a rectangular window's height from its width; the index
-buffer of microsoft's and OpenMMLab's checkpoints does. SwinV2's windows stand in buffers alone.
+Swin's windows show in its tables, but the number of rows does not distinguish a rectangular window's height from its
+width; the index buffer of microsoft's and OpenMMLab's checkpoints does. SwinV2's windows show in buffers alone.
 """
 
 from __future__ import annotations
@@ -27,53 +27,53 @@ _MASK = "attn_mask"
 
 @dataclass(frozen=True)
 class Windows:
-    """What tables and buffers say, or what is assumed in their place."""
+    """What tables and buffers show, or what is assumed in their place."""
 
     per_stage: Sizes
-    """As they are: no larger than the feature map of their stage."""
+    """The windows as they are used, no larger than the feature map of their stage."""
     pretrained: Sizes
-    """Zeros where a stage was pretrained with its present window."""
+    """The windows of pretraining; (0, 0) where a stage was pretrained with its present window."""
     image_size_px: int
     image_size_known: bool
     remarks: tuple[str, ...]
     assumed: dict[str, str]
-    """As in `Inferred`."""
+    """A sentence for each thing that no tensor shows, as in `Inferred`."""
 
 
 def read_windows(weights: Weights, stage_px: list[int], base: Known, version2: bool) -> Windows:
-    """Read windows and image size; where nothing tells them, those of `base` are assumed.
+    """Read windows and image size; where nothing shows them, those of `base` are assumed.
 
     `stage_px` is the side of a token of each stage in pixels. Raises UserError, naming the table, where its rows fit no
-    square window and no buffer tells which rectangle it is.
+    square window and no buffer shows which rectangle it is.
     """
     remarks: list[str] = []
     assumed: dict[str, str] = {}
     stages = range(len(stage_px))
     image = next((size for i in stages if (size := _masked_image(weights, i, stage_px[i])) is not None), None)
-    told = _buffered(weights, stage_px, image) if version2 else tuple(_table_window(weights, i) for i in stages)
-    if told is None:
+    windows = _buffered(weights, stage_px, image) if version2 else tuple(_table_window(weights, i) for i in stages)
+    if windows is None:
         size = image or base.image_size_px
-        told = clipped(known_windows(base, len(stage_px)), size, stage_px)
-        shown = plain_window(told[0])
+        windows = clipped(known_windows(base, len(stage_px)), size, stage_px)
+        shown = plain_window(windows[0])
         assumed["window_size"] = (
-            f"no tensor tells SwinV2's windows and image size: window_size {shown}, img_size {size} assumed"
+            f"no tensor shows SwinV2's windows and image size: window_size {shown}, img_size {size} assumed"
         )
     else:
-        image = image or _clipped_image(told, stage_px)
-        size = image or max(max(window) * px for window, px in zip(told, stage_px, strict=True))
+        image = image or _clipped_image(windows, stage_px)
+        size = image or max(max(window) * px for window, px in zip(windows, stage_px, strict=True))
         if image is None:
             assumed["img_size"] = (
-                f"no tensor tells the image size: {size} px assumed, where no stage is smaller than its window"
+                f"no tensor shows the image size: {size} px assumed, where no stage is smaller than its window"
             )
-        if len(set(told)) > 1:
-            remarks.append(f"windows differ between stages: {', '.join(str(plain_window(window)) for window in told)}")
+        if len(set(windows)) > 1:
+            remarks.append(f"windows differ between stages: {', '.join(str(plain_window(each)) for each in windows)}")
     pretrained = [_pretrained_window(weights, i) for i in stages]
     if version2 and None in pretrained:
         assumed["pretrained_window_sizes"] = (
-            "no tensor tells the windows SwinV2 was pretrained with: pretrained_window_sizes 0 assumed"
+            "no tensor shows the windows that SwinV2 was pretrained with: pretrained_window_sizes 0 assumed"
         )
-    moved = tuple((0, 0) if p in (None, w) else p for p, w in zip(pretrained, told, strict=True))
-    return Windows(told, moved, size, image is not None, tuple(remarks), assumed)
+    moved = tuple((0, 0) if p in (None, w) else p for p, w in zip(pretrained, windows, strict=True))
+    return Windows(windows, moved, size, image is not None, tuple(remarks), assumed)
 
 
 def known_windows(known: Known, stages: int) -> Sizes:
@@ -94,13 +94,13 @@ def _table_window(weights: Weights, stage: int) -> Size:
     if not fitting:
         remedy = "the checkpoint is damaged: get it again"
         raise UserError.about(_named(stage), f"{rows} rows", "(2 * window - 1) ** 2 rows, for a square window", remedy)
-    rule = f"(2 * window - 1) ** 2 rows, for a square window; {', '.join(fitting)} would fit, and no tensor tells which"
+    rule = f"(2 * window - 1) ** 2 rows, for a square window; {', '.join(fitting)} would fit, and no tensor shows which"
     remedy = "add --architecture FILE.yaml that says window_size: [rows, columns], or put its FILE.json beside it"
     raise UserError.about(_named(stage), f"{rows} rows", rule, remedy)
 
 
 def _rectangles(rows: int) -> list[str]:
-    """Return the windows whose tables have so many rows, those nearest to a square first; at most six."""
+    """Return the windows whose tables have so many rows, as text, those nearest to a square first; at most six."""
     if rows % 2 == 0:
         return []
     short = [side for side in range(math.isqrt(rows), 2, -1) if rows % side == 0][:3]
@@ -116,14 +116,14 @@ def _rows(window: Size) -> int:
 
 
 def _indexed_window(index: Tensor | None) -> Size | None:
-    """Return the window of an index of pairs [N, N], None without one.
+    """Return the window whose index of token pairs [N, N] this is, None where there is no index.
 
     Within a row of the window the first token's entries fall by one; at the next row they jump by 2 * width - 1.
     """
     if index is None:
         return None
     area = math.isqrt(index.numel())
-    if index.is_meta:  # its area alone: of a square, if of anything
+    if index.is_meta:  # only its area is known: that of a square window, or of none
         side = math.isqrt(area)
         return (side, side) if side**2 == area else None
     first = index.reshape(-1)[:area].tolist()
@@ -132,17 +132,17 @@ def _indexed_window(index: Tensor | None) -> Size | None:
 
 
 def _buffered(weights: Weights, stage_px: list[int], image_size_px: int | None) -> Sizes | None:
-    """Return the windows of all stages, None where no tensor of SwinV2 tells them."""
+    """Return the windows of all stages of SwinV2, None where not every stage's can be known."""
     found = [_buffered_window(weights, i) for i in range(len(stage_px))]
     if image_size_px is not None and found[0] is not None:  # a stage without shift has no mask
         others = clipped((found[0],) * len(stage_px), image_size_px, stage_px)
         found = [window or other for window, other in zip(found, others, strict=True)]
-    told = tuple(window for window in found if window is not None)
-    return told if len(told) == len(found) else None
+    known = tuple(window for window in found if window is not None)
+    return known if len(known) == len(found) else None
 
 
 def _buffered_window(weights: Weights, stage: int) -> Size | None:
-    """Return the window that a stage's buffers tell, None without buffers."""
+    """Return the window that a stage's buffers show, None without buffers."""
     if (table := next(tensors(weights, stage, _COORDINATES), None)) is not None and table.ndim == 4:
         return (table.shape[1] + 1) // 2, (table.shape[2] + 1) // 2  # [1, 2 * rows - 1, 2 * columns - 1, 2]
     if (window := _indexed_window(next(tensors(weights, stage, _INDEX), None))) is not None:

@@ -36,20 +36,20 @@ _BEIT: Arguments = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What makes two encoders the same size."""
+    """The sizes of an encoder's blocks; encoders with the same are taken to be of the same model."""
 
     embed_dim: int
     depth: int
     num_heads: int
     patch_size: int
     hidden: int
-    """Width of the MLP between its two matrices; of both halves of a SwiGLU."""
+    """The width of the MLP between its two matrices; for a SwiGLU, of both halves together."""
     swiglu: bool = False
 
 
 @dataclass(frozen=True)
 class Known:
-    """A timm name."""
+    """One of timm's model names, with the shape and the arguments it stands for."""
 
     name: str
     shape: Shape

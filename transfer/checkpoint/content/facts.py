@@ -1,4 +1,4 @@
-"""Plain facts that lie beside the weights: epoch, arguments, configuration. As JSON, small, and never a tensor."""
+"""Plain facts that lie beside the weights (epoch, arguments, configuration), as small JSON without tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTHING = object()
 
 
 def facts_beside(content: object, where: tuple[str, ...]) -> dict[str, JsonValue]:
-    """Return the facts of every level on the way to the weights; a nearer one replaces an outer one."""
+    """Return the facts at every level of `content` down to the weights at `where`; inner ones replace outer ones."""
     facts: dict[str, JsonValue] = {}
     reader = _Reader()
     level = content
@@ -37,7 +37,7 @@ class _Reader:
         self._items = 0
 
     def note(self, facts: dict[str, JsonValue], key: str, value: object) -> None:
-        """Put `value` into `facts` if it is a plain fact; tensors and what is made of them are not."""
+        """Put `value` into `facts` if it is a plain fact, as tensors and containers of nothing but tensors are not."""
         plain = self._plain(value, 0)
         if plain is not _NOTHING and plain != {} and plain != []:
             facts[key] = plain  # type: ignore[assignment]
@@ -81,7 +81,7 @@ class _Reader:
         return [item for item in items if item is not _NOTHING]  # type: ignore[misc]
 
     def _inert(self, value: Inert, depth: int) -> JsonValue | object:
-        """Read a stub for what it means: a path, an enum's value, or an object's attributes."""
+        """Return what a stub stands for: a path, an enum's value, or an object's attributes."""
         if "Path" in value.name:
             return "/".join(str(part) for part in value.args if isinstance(part, str)).replace("//", "/")
         if isinstance(value.state, dict):

@@ -1,4 +1,4 @@
-"""How far an encoder was trained, told by what lies beside its weights."""
+"""How far an encoder was trained, inferred from what lies beside its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SELF_SUPERVISED = re.compile(
     r"(.*\.)?head\.0\.running_mean"  # MAE's linear probe, under which the encoder stays as it was pretrained
 )
 _SELF_SUPERVISED_LAYOUTS = {"mae", "moco-v3", "dino", "ibot", "dinov2", "huggingface-dinov2"}
-# Encoders of these are pretrained, but may be trained from scratch: alone they do not tell.
+# Encoders in these layouts are usually pretrained, but may be trained from scratch: the layout alone shows neither.
 _OFTEN_PRETRAINED = {"timm-beit", "beit", "simmim-vit", "huggingface-beit", "mmpretrain-beit"}
 _MOCO_V3 = {"vit_small", "vit_base", "vit_conv_small", "vit_conv_base"}
 _PRETRAINED_FROM = ("PRETRAINED", "finetune", "pretrained", "init_checkpoint")
@@ -34,10 +34,11 @@ _EPOCHS = ("EPOCHS", "epochs", "max_epochs")
 
 
 def infer_stage(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, JsonValue]) -> InitStage | None:
-    """Return the stage, or None where nothing tells it. `tensors` are all of the file's, the encoder's or not.
+    """Return the stage, or None where nothing shows it. `tensors` are all of the file's, the encoder's or not.
 
-    A dense head is trained from an encoder that exists. A classifier means labels: of a fine-tuned encoder after a
-    pretraining that is named or has left something behind, of a supervised one where nothing suggests a pretraining.
+    A dense head is taken to be trained on an encoder that was there before. A classifier was trained with labels: the
+    encoder is fine-tuned where a pretraining is named or has left something behind, and supervised where nothing
+    suggests one.
     """
     if any(_DENSE.fullmatch(name) for name in tensors):
         return "fine-tuned"
@@ -50,19 +51,23 @@ def infer_stage(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 
 
 def _may_be_pretrained(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, JsonValue]) -> bool:
-    """Tell classifiers as they stand on BEiT, MAE (a norm after the mean) and MoCo v3 (fixed positions, own names)."""
+    """Return whether the encoder may have been pretrained before its classifier.
+
+    That is so for classifiers on BEiT, on MAE (with a norm after the mean) and on MoCo v3 (with fixed positions, or an
+    `arch` of its own).
+    """
     after_mean = any(name.rsplit(".", 2)[-2:-1] == ["fc_norm"] for name in tensors)
     return layout in _OFTEN_PRETRAINED or after_mean or facts.get("arch") in _MOCO_V3 or _fixed_positions(tensors)
 
 
 def _fixed_positions(tensors: Mapping[str, Tensor]) -> bool:
-    """Tell a table of sines and cosines, in which only the class token's row is zero and stays so."""
+    """Return whether positions are a fixed table of sines and cosines, in which the class token's row stays zero."""
     table = tensors.get("pos_embed")
     return table is not None and table.ndim == 3 and bool(table.any()) and not bool(table[:, 0].any())
 
 
 def infer_epochs(facts: Mapping[str, JsonValue]) -> int | None:
-    """Return the epochs the configuration beside the weights planned; None where there is none."""
+    """Return the number of epochs in the configuration beside the weights; None where there is none."""
     for key in _EPOCHS:
         value = _find(facts, key)
         if isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The encoder's tensors within a checkpoint's content: where they lie, what wraps their names, what stands beside them.
+"""Finding the encoder's tensors in a checkpoint: where they lie, what wraps their names, and what lies beside them.
 
 Where a file holds several sets of weights, the one its authors evaluate is taken: the teacher (DINO, iBOT, DINOv2) or
 target encoder (I-JEPA) before everything, the student last, averages (`model_ema`) only where nothing else is.
@@ -22,7 +22,7 @@ from transfer.checkpoint.refusal import shown
 
 @dataclass(frozen=True)
 class FoundWeights:
-    """An encoder's tensors (with its head, where that lies beside it) under the names its layout gives them."""
+    """An encoder's tensors, with its head where the file has one, under the names that its layout gives them."""
 
     tensors: dict[str, Tensor]
     where: tuple[str, ...]
@@ -36,7 +36,7 @@ class FoundWeights:
     """The tensors of the same set that do not belong to the encoder, under their full names."""
 
 
-# In order of preference; within one rank, two sets of weights are a question that only the user can answer.
+# In order of preference. Between two sets of weights of the same rank only the user can decide.
 _RANKS: tuple[tuple[str, ...], ...] = (
     ("target_encoder", "teacher"),
     (
@@ -72,7 +72,7 @@ def find_weights(content: object) -> FoundWeights:
 
 
 def _candidates(value: object, where: Where, seen: set[int]) -> Iterable[tuple[Where, StateDict]]:
-    """Yield every set of weights once, without looking into one for others."""
+    """Yield every set of weights once; a set is not searched for further sets."""
     if id(value) in seen:
         return
     seen.add(id(value))
@@ -141,7 +141,7 @@ def _choose(candidates: Mapping[Where, StateDict]) -> Where:
 
 
 def _rank(where: Where) -> tuple[int, ...]:
-    """Rank by the known keys on the way; unknown keys come after all known ones."""
+    """Return the order of preference by the keys that lead to a set; unknown keys come after all known ones."""
     return tuple(_RANK_OF.get(key, len(_RANKS)) for key in where)
 
 

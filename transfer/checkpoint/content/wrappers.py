@@ -1,4 +1,4 @@
-"""What wraps an encoder's tensor names: found by the tensors that every encoder has, not by guessing wrapper names."""
+"""The prefix that wraps an encoder's tensor names, found by the tensors every encoder has, not by guessing wrappers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATCH_EMBEDDINGS = (
     r"conv_proj\.(?:weight|bias)",  # torchvision ViT
     r"features\.0\.0\.(?:weight|bias)",  # torchvision Swin
 )
-# Where those are missing: the file is incomplete, and is to be reported so under its true names.
+# Where those are missing, the file is incomplete; with these it is still recognised, and what it lacks is reported.
 _FIRST_BLOCKS = (
     r"patch_embed\..+",
     r"embeddings\..+",
@@ -27,7 +27,7 @@ _FIRST_BLOCKS = (
     r"blocks\.0\..+",
     r"features\.1\.0\..+",
 )
-# Parts of a name that mark a helper of training, not the encoder that is evaluated.
+# Parts of a name that mark a network that only helps the training, not the encoder that is evaluated.
 _HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer"}
 _HELPER_BEGINNINGS = ("momentum", "decoder_")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base_encoder.", "img_encoder.")
@@ -64,7 +64,7 @@ def _is_helper(prefix: str) -> bool:
 
 
 def _shared_wrappers(names: list[str]) -> str:
-    """Return the known wrappers that all names share: of a network whose layout is unknown."""
+    """Return the known wrappers that all names share, for a network whose layout is unknown."""
     prefix = ""
     while shared := next((w for w in _WRAPPERS if all(name.startswith(prefix + w) for name in names)), ""):
         prefix += shared

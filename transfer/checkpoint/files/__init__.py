@@ -1,1 +1,1 @@
-"""A file as tensors: which kind it is, how each kind is read, and shards that make one checkpoint."""
+"""Reading checkpoint files: recognising the kind of a file, reading each kind, and joining shards to one checkpoint."""

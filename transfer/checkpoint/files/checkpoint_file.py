@@ -17,7 +17,7 @@ from transfer.checkpoint.files.shards import Index, merge, read_index
 from transfer.checkpoint.files.torch_file import read_pickles, read_torch_zip
 from transfer.checkpoint.refusal import READABLE, Limits, Refusal, over_limit, unsupported
 
-# Hugging Face's names, the ones that its own libraries prefer first.
+# Hugging Face's file names, in the order in which its own libraries prefer them.
 _BY_CONVENTION = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -33,7 +33,7 @@ class CheckpointFile:
     """A checkpoint as it lies on disk: plain data and tensors, with stubs in place of unknown classes."""
 
     path: Path
-    """The file; of shards, their index."""
+    """The file itself; for shards, their index."""
     container: str
     """`torch zip`, `torch legacy`, `pickle`, `safetensors`, `sharded safetensors` or `sharded torch`."""
     content: object = field(repr=False)
@@ -42,13 +42,13 @@ class CheckpointFile:
     inert: tuple[str, ...]
     """Names of the classes that were replaced by stubs, sorted."""
     sha256: str
-    """Of the file's bytes; of shards, of the index followed by the shards in the order of their names."""
+    """The sha256 of the file's bytes; for shards, of the index followed by the shards in the order of their names."""
 
 
 def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFile:  # noqa: B008 (frozen)
-    """Read a file, an index of shards, or the folder of exactly one checkpoint.
+    """Read a file, an index of shards, or a folder that holds one checkpoint.
 
-    Raises UserError for everything else, saying what it is and what helps.
+    Raises UserError for everything else, saying what was found and what to do.
     """
     try:
         chosen = _only_checkpoint(path, limits) if path.is_dir() else path

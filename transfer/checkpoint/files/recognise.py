@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes; and for everything that is not a checkpoint, what helps."""
+"""Recognising what a file is by its first bytes; for one that is not a checkpoint, what the user can do instead."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def is_zip(head: bytes) -> bool:
 
 
 def is_pickle(head: bytes) -> bool:
-    """Tell by the PROTO instruction of protocols 2 to 5; older ones by being all instructions, up to the end."""
+    """Return whether `head` begins a pickle.
+
+    One of the protocols 2 to 5 begins with the instruction PROTO; an older one consists of valid instructions only.
+    """
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
     stream, decoded = io.BytesIO(head), 0
@@ -52,7 +55,7 @@ def is_json(head: bytes) -> bool:
 
 
 def not_a_checkpoint(head: bytes) -> Refusal:
-    """Return the refusal of a file whose first bytes no reader knows."""
+    """Return the refusal of a file whose first bytes no reader knows; `head` are its first HEAD_BYTES bytes."""
     for signature, kind, remedy in _SIGNATURES:
         if head.startswith(signature):
             return unsupported(kind, remedy)
@@ -64,7 +67,7 @@ def not_a_checkpoint(head: bytes) -> Refusal:
 
 
 def not_an_index() -> Refusal:
-    """JSON without a map of shards."""
+    """Return the refusal of a JSON file without a map of shards."""
     remedy = "give the weights file or the folder, not its configuration"
     return unsupported("a JSON file without a weight_map: settings, not weights", remedy)
 
@@ -93,7 +96,7 @@ def _binary(head: bytes) -> Refusal:
     if head[:2] == b"\x08\x01" and head[2:3] == b"\x12":
         return unsupported("a TensorFlow SavedModel", _CONVERT)
     if head[:1] == b"\x08" and head[2:3] in (b"\x12", b":", b"B"):  # ir_version, then producer, graph or opset
-        return unsupported("an ONNX model", "export the weights from the PyTorch model it was made of")
+        return unsupported("an ONNX model", "export the weights from the PyTorch model that it was made from")
     return Refusal(
         f"a file of an unknown kind (it begins with the bytes {head[:8].hex(' ')})",
         READABLE,

@@ -1,4 +1,4 @@
-"""Files of safetensors, read by their library: views of the file, and every damage refused."""
+"""Reading safetensors files with their own library: tensors are views of the file, and damage is refused."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ METADATA = "__metadata__"
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Tell by a length that is not text, and the brace of the JSON header behind it."""
+    """Return whether `head` begins with a header's length, too small to be text, and the brace of its JSON."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40
 
 
 def read_safetensors(file: IO[bytes], size: int, limits: Limits) -> Parsed:
-    """Read the tensors of a file of `size` bytes; the header's free text comes along under `__metadata__`."""
+    """Read the tensors of a file of `size` bytes by name; the header's free text is under `__metadata__`.
+
+    Raises Refusal for a damaged file, and for one beyond the limits.
+    """
     _check_header(file, size, limits)
     content: dict[str, Any] = {}
     try:

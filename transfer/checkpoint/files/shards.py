@@ -18,18 +18,19 @@ from transfer.checkpoint.refusal import Limits, Refusal, damaged, over_limit
 
 @dataclass(frozen=True)
 class Index:
-    """Where every tensor lies."""
+    """An index of shards: the file of every tensor, by the tensor's name."""
 
     shard_of: dict[str, str]
     metadata: dict[str, Any]
 
     @property
     def shards(self) -> tuple[str, ...]:
+        """The names of all files, sorted."""
         return tuple(sorted(set(self.shard_of.values())))
 
 
 def read_index(file: IO[bytes], limits: Limits) -> Index | None:
-    """Return the index in `file`, None when it is not JSON. Raises Refusal for other JSON, or a broken index."""
+    """Return the index in `file`, None when the file is not JSON. Raises Refusal for other JSON and a broken index."""
     file.seek(0)
     if not is_json(file.read(HEAD_BYTES)):
         return None
@@ -39,7 +40,7 @@ def read_index(file: IO[bytes], limits: Limits) -> Index | None:
     try:
         document = json.load(file)
     except (ValueError, RecursionError):
-        raise damaged("it begins like JSON but is none") from None
+        raise damaged("it begins like JSON but cannot be parsed as JSON") from None
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict):
         raise not_an_index()
@@ -50,7 +51,7 @@ def read_index(file: IO[bytes], limits: Limits) -> Index | None:
 
 
 def _is_plain_name(name: object) -> bool:
-    """An index must not lead out of its own folder."""
+    """Return whether it names a file in the index's own folder, which an index must not lead out of."""
     return isinstance(name, str) and name not in ("", ".", "..") and PurePath(name).name == name and "\0" not in name
 
 

@@ -1,1 +1,1 @@
-"""In which layouts encoders lie in files, and how each becomes timm's."""
+"""The layouts in which files hold encoders: how each is recognised, and how it is turned into timm's."""

@@ -52,13 +52,13 @@ def _is_beit(shapes: Shapes) -> bool:
 
 
 def _is_microsoft(shapes: Shapes) -> bool:
-    """BEiT pretraining has `lm_head`; all fine-tuned files keep each block's index buffer."""
+    """Return whether it is BEiT's: pretraining has `lm_head`, and fine-tuned files keep each block's index buffer."""
     own = "lm_head.weight" in shapes or anywhere(shapes, rf"blocks\.\d+\.attn\.{INDEX}")
     return _is_beit(shapes) and own
 
 
 def _is_simmim(shapes: Shapes) -> bool:
-    """SimMIM pretraining has BEiT's shared table and mask token, but no `lm_head`."""
+    """Return whether it is SimMIM's: its pretraining has BEiT's shared table and mask token, but no `lm_head`."""
     own = "mask_token" in shapes or f"rel_pos_bias.{INDEX}" in shapes
     return _is_beit(shapes) and own and not _is_microsoft(shapes)
 

@@ -16,7 +16,7 @@ from transfer.checkpoint.layouts.vit_names import (
     is_image_patch,
 )
 
-# `blocks.<chunk>.<block>.`: the number of the block counts on over the chunks.
+# `blocks.<chunk>.<block>.`: blocks are numbered through all chunks.
 _CHUNKED = re.compile(r"blocks\.\d+\.(\d+\.)")
 _LAYER = "encoder.layer.{}.attention."
 _OFFICIAL = Names(
@@ -56,7 +56,7 @@ _HUGGINGFACE = Names(
 
 
 def is_dinov2(shapes: Shapes) -> bool:
-    """Tell DINOv2 by its mask token of two dimensions, its registers, its chunks or its SwiGLU."""
+    """Return whether tensors are DINOv2's, by a mask token of two dimensions, registers, chunks or SwiGLU."""
     if not has_timm_blocks(shapes) or has_relative_positions(shapes):
         return False
     marked = len(shapes.get("mask_token", ())) == 2 or "register_tokens" in shapes
@@ -74,7 +74,7 @@ def _to_timm(weights: Weights) -> Weights:
 
 
 def _fold_registers(weights: Weights) -> Weights:
-    """Give the class token its position, as timm keeps encoders with registers: its table covers patches only.
+    """Add the class token's position to the token, for in timm's encoders with registers the table covers only patches.
 
     The model's own first step is this very sum, so not a bit of its features changes. Tensors are left alone where
     there are no registers, or where token and table do not fit each other.

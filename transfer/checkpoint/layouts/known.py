@@ -1,4 +1,4 @@
-"""All layouts, and telling which one a set of tensors is in."""
+"""All known layouts, and finding the one that a set of tensors is in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYOUTS: tuple[Layout, ...] = (*SWIN_LAYOUTS, *SWINV2_LAYOUTS, *BEIT_LAYOUTS, *V
 
 
 def identify(tensors: dict[str, Tensor]) -> Layout:
-    """Return the layout of `tensors`, told by names and shapes. Raises UserError where none, or no single one, fits."""
+    """Return the layout of `tensors`, by their names and shapes. Raises UserError unless exactly one fits."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
     if len(found) == 1:

@@ -1,7 +1,7 @@
-"""What a tensor is called in the user's own file, wrappers included: people never see timm's names in theirs.
+"""What a tensor is called in the user's own file, wrappers included, for users do not know timm's names.
 
-Which of the file's tensors one of timm's is made of is observed, by reading the file's names once more with tensors
-that remember what they came from. So renaming, joining and splitting need no second table, and any spelling is told.
+Which of the file's tensors one of timm's is made of is observed: the layout reads the file's names once more with
+tensors that remember what they came from. So renaming, joining and splitting need no second table of names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.errors import UserError, printable
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 
 _NUMBER = re.compile(r"\d+")
-# A tensor of timm's, among the words of a message.
+# The name of a tensor of timm's among the words of a message.
 _TENSOR = re.compile(
     r"(?:(?:patch_embed|layers|blocks|norm|rel_pos_bias)\.[\w.]*\w*[a-z]|(?:cls_token|pos_embed|reg_token))(?![\w.*])"
 )
@@ -28,23 +28,23 @@ _TENSOR = re.compile(
 
 @dataclass(frozen=True)
 class FileNames:
-    """The names of one file's encoder."""
+    """The names of one file's encoder, found from timm's names."""
 
     layout: Layout
     prefix: str
     """What wraps every name in the file, e.g. `module.backbone.`."""
     shapes: Shapes
-    """Of the encoder's tensors, under the layout's names."""
+    """The shapes of the encoder's tensors, under the layout's names."""
 
-    def told(self, name: str) -> str:
-        """Return ` (in the file: NAMES)` for timm's name of a tensor, nothing where the file has the same name."""
+    def in_file(self, name: str) -> str:
+        """Return " (in the file: NAMES)" to follow timm's `name` in a message, "" where the file has the same name."""
         found = self.of(name)
         if found == (name,):
             return ""
         return f" (in the file: {', '.join(found)})" if found else " (timm's name)"
 
     def of(self, name: str) -> tuple[str, ...]:
-        """Return the file's own names of what is wrong with timm's `name`; none where the layout cannot tell.
+        """Return the file's own names of the faulty tensor that timm calls `name`; none where they cannot be found.
 
         For a tensor that the file keeps in parts, these are the parts that are missing, else those of another shape
         than the rest, else all.
@@ -54,13 +54,13 @@ class FileNames:
         return tuple(self.prefix + part for part in sorted(missing or self._odd(parts)))
 
     def explain(self, error: UserError) -> UserError:
-        """Return the same complaint, with the file's own names of the tensors in it."""
+        """Return the same error, followed by the file's own names of the tensors that it mentions."""
         own = [name for tensor in _TENSOR.findall(str(error)) for name in self.of(tensor) if name != tensor]
         return UserError(f"{error}\n  in the file: {printable(', '.join(own))}") if own else error
 
     @cached_property
     def _made_of(self) -> dict[str, frozenset[str]]:
-        """For each of timm's names the names that it is read from."""
+        """The file's names that each of timm's names is read from."""
         return self._read(self.shapes)
 
     def _read(self, shapes: Shapes) -> dict[str, frozenset[str]]:
@@ -73,7 +73,7 @@ class FileNames:
         return [part for part in parts if self.shapes[part] != usual]
 
     def _would_be_made_of(self, name: str) -> frozenset[str]:
-        """Return the first guess at the names of a tensor that is missing from which it would indeed be read."""
+        """Return, for a tensor that is missing, the first guess at its names from which it would indeed be read."""
         for guess in self._guesses(name):
             mended = dict.fromkeys(guess, (12,))  # of one shape, that can be cut in three, or in four
             try:
@@ -84,7 +84,10 @@ class FileNames:
         return frozenset()
 
     def _guesses(self, name: str) -> Iterable[frozenset[str]]:
-        """Yield names as other blocks have them, as the layout writes them, as the nearest relatives are spelt."""
+        """Yield guesses: names as in other blocks, as the layout writes them, and spelt as the most similar names are.
+
+        The layout's own comes twice: early where the file has such names elsewhere, and at the end in any case.
+        """
         kind, numbers = _kind(name), _NUMBER.findall(name)
         for relative, parts in self._made_of.items():
             if _kind(relative) == kind and all(_NUMBER.findall(part) == _NUMBER.findall(relative) for part in parts):
@@ -100,7 +103,7 @@ class FileNames:
         yield written
 
     def _as_written(self, name: str) -> frozenset[str]:
-        """Return what the layout writes `name` as, among the names that a whole encoder has."""
+        """Return the names under which the layout writes timm's `name`, given the other names of a whole encoder."""
         numbers = _NUMBER.findall(name)
         block = {_renumbered(other, numbers) for other in self._made_of if len(_NUMBER.findall(other)) == len(numbers)}
         whole: Weights = {other: _traced(other, (12,)) for other in (*self._made_of, *block, name)}

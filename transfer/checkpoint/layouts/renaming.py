@@ -21,7 +21,7 @@ Convert = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Rule:
-    """One family of names in their layout and in ours (timm's).
+    """One pattern of names, in their layout and in ours (timm's).
 
     Templates hold `{i}` (number of a stage or layer), `{j}` (number of a block) and `{rest}`. Rules are tried in order
     and the first that fits is taken, so that a special name goes before a general one, and a name's present spelling
@@ -34,12 +34,12 @@ class Rule:
     plus: int = 0
     """Their `{i}` is `times * i + plus`."""
     read: Convert | None = None
-    """What happens to a tensor of theirs; None keeps it."""
+    """Converts a tensor of theirs to ours; None keeps it as it is."""
     write: Convert | None = None
     """The inverse of `read`."""
 
     def our_name(self, theirs: str) -> str | None:
-        """Return our name of their tensor, None where this rule does not apply."""
+        """Return our name for their tensor, None where this rule does not apply."""
         fields = _fields(self.theirs, theirs)
         if fields is None:
             return None
@@ -51,7 +51,7 @@ class Rule:
         return self.ours.format(**fields)
 
     def their_name(self, ours: str) -> str | None:
-        """Return their name of our tensor, None where this rule does not apply."""
+        """Return their name for our tensor, None where this rule does not apply."""
         fields = _fields(self.ours, ours)
         if fields is None:
             return None
@@ -74,7 +74,7 @@ def to_theirs(weights: Weights, rules: Iterable[Rule]) -> Weights:
 
 
 def matches(shapes: Shapes, pattern: str) -> bool:
-    """Tell whether any tensor's whole name matches the regular expression."""
+    """Return whether any tensor's whole name matches the regular expression."""
     return any(re.fullmatch(pattern, name) for name in shapes)
 
 
@@ -112,7 +112,7 @@ def _rename(weights: Weights, rules: tuple[tuple[Callable[[str], str | None], Co
         new_name, convert = next(((new, convert) for new, convert in found if new is not None), (name, None))
         if new_name in renamed:
             rule = "a tensor that the checkpoint holds once"
-            raise UserError.about("tensor", new_name, rule, f"`{name}` and another become it: remove one of them")
+            raise UserError.about("tensor", new_name, rule, f"`{name}` and another both become it: remove one of them")
         renamed[new_name] = tensor if convert is None else convert(tensor)
     return renamed
 

@@ -1,7 +1,7 @@
 """The layouts of Swin encoders, and the rules that SwinV2 shares with them.
 
 timm (since 0.9) merges patches at the start of a stage, the others at the end of the one before. Buffers
-(`relative_position_index`, `attn_mask`) are kept, as they tell window and image size; a dense model's norms of the
+(`relative_position_index`, `attn_mask`) are kept, as they show window and image size; a dense model's norms of the
 earlier stages become `head.output_norms.*`, as they belong to what was trained on top of the encoder.
 
 Sources, read for names and shapes: microsoft/Swin-Transformer, microsoft/SimMIM, facebookresearch/detectron2,
@@ -45,9 +45,10 @@ TORCHVISION_RULES = (
 
 
 def from_unfold(tensor: Tensor) -> Tensor:
-    """Turn the last dimension [C * 4] of OpenMMLab's patch merging into [4 * C], columns before rows, as elsewhere.
+    """Reorder the last dimension of OpenMMLab's patch merging from [C * 4] to [4 * C], columns first, as elsewhere.
 
-    `nn.Unfold` lists the four patches of a channel side by side, row by row. What is not four patches is kept.
+    `nn.Unfold` lists the four patches of a channel side by side, row by row. A size that is not divisible by four is
+    kept as it is.
     """
     if not tensor.ndim or tensor.shape[-1] % 4:
         return tensor
@@ -92,7 +93,7 @@ HF_RULES = (
     Rule("layernorm.{rest}", "norm.{rest}"),
     Rule("classifier.{rest}", "head.fc.{rest}"),
     Rule("hidden_states_norms.stage{i}.{rest}", "head.output_norms.{i}.{rest}", plus=1),
-    # The backbone models save this one tensor with a prefix.
+    # The backbone models save this one module with a prefix.
     Rule("swin.layernorm.{rest}", "norm.{rest}"),
     Rule("swinv2.layernorm.{rest}", "norm.{rest}"),
 )
@@ -102,7 +103,7 @@ _HF_SWIN_RULES = (
         for name, part in zip(("query", "key", "value"), _QKV, strict=True)
     ),
     *HF_RULES,
-    # In memory, transformers 5 has other names than in its files.
+    # The names that models of transformers 5 have in memory; their files have the older ones.
     *(Rule(f"{_HF}attention.{part}_proj.{{rest}}", f"{_OURS}attn.{part}.{{rest}}") for part in _QKV),
     Rule(_HF + "attention.o_proj.{rest}", _OURS + "attn.proj.{rest}"),
     Rule(_HF + "attention.relative_position_bias.{rest}", _OURS + "attn.{rest}"),
@@ -137,10 +138,10 @@ def number_last_norm(weights: Weights) -> Weights:
 
 
 def merges_at_end(shapes: Shapes) -> bool:
-    """Tell whether patches are merged at the end of a stage (the original order) rather than at its start (timm).
+    """Return whether patches are merged at the end of a stage (the original order) rather than at its start (timm).
 
-    Decided by widths, as any file may lack its head or some tensors: a merging of 4C to 2C channels ends a stage of
-    width C, and starts one of width 2C.
+    Widths decide, as any file may lack its head or some tensors: a merging of 4C to 2C channels ends a stage of width
+    C, and starts one of width 2C.
     """
     at_end = at_start = 0
     for name, shape in shapes.items():
@@ -157,17 +158,17 @@ def merges_at_end(shapes: Shapes) -> bool:
 
 
 def numbers_norms(shapes: Shapes) -> bool:
-    """Tell whether the encoder's norms are numbered by stage, as in dense backbones."""
+    """Return whether the encoder's norms are numbered by stage, as in dense backbones."""
     return matches(shapes, r"norm\d+\.(weight|bias)")
 
 
 def is_flat(shapes: Shapes) -> bool:
-    """Tell whether the encoder sees images; kernels of five dimensions belong to its video relatives."""
+    """Return whether the encoder is one of images; kernels of five dimensions belong to encoders of videos."""
     return all(len(shape) < 5 for shape in shapes.values())
 
 
 def _has_tables(shapes: Shapes, prefix: str) -> bool:
-    """Tell whether blocks have learned tables (Swin), and no network in their place (SwinV2)."""
+    """Return whether blocks have learned tables (Swin), and no network in their place (SwinV2)."""
     return is_flat(shapes) and matches(shapes, prefix + _TABLE) and not matches(shapes, r".+\.logit_scale")
 
 
@@ -177,32 +178,32 @@ def _stages(weights: Weights) -> int:
 
 
 def is_timm(shapes: Shapes) -> bool:
-    """Tell timm's present layout, of Swin or SwinV2, from the original one."""
+    """Return whether tensors of Swin or SwinV2 are in timm's present layout, not in the original one."""
     return not merges_at_end(shapes) and not numbers_norms(shapes)
 
 
 def is_microsoft(shapes: Shapes) -> bool:
-    """Tell the original layout, of Swin or SwinV2, from timm's present one and from numbered norms."""
+    """Return whether tensors of Swin or SwinV2 are in the original layout, without norms numbered by stage."""
     return merges_at_end(shapes) and not numbers_norms(shapes)
 
 
 def read_microsoft(weights: Weights) -> Weights:
-    """Microsoft's layout into timm's."""
+    """Turn Microsoft's layout into timm's."""
     return to_ours(weights, MICROSOFT_RULES)
 
 
 def write_microsoft(weights: Weights) -> Weights:
-    """timm's layout into Microsoft's."""
+    """Turn timm's layout into Microsoft's."""
     return to_theirs(weights, MICROSOFT_RULES)
 
 
 def read_torchvision(weights: Weights) -> Weights:
-    """torchvision's layout into timm's."""
+    """Turn torchvision's layout into timm's."""
     return to_ours(weights, TORCHVISION_RULES)
 
 
 def write_torchvision(weights: Weights) -> Weights:
-    """timm's layout into torchvision's."""
+    """Turn timm's layout into torchvision's."""
     return to_theirs(weights, TORCHVISION_RULES)
 
 

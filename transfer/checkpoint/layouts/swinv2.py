@@ -1,4 +1,4 @@
-"""The layouts of SwinV2 encoders. What they share with Swin's stands in `swin.py`, sources included.
+"""The layouts of SwinV2 encoders. What they share with Swin's is in `swin.py`, the sources included.
 
 SwinV2's keys have no bias; timm keeps the biases of queries and values as `q_bias` and `v_bias`. A small network
 (`cpb_mlp`) stands in place of the tables, so that no parameter depends on the window.
@@ -66,7 +66,7 @@ def _has_network(shapes: Shapes, prefix: str) -> bool:
 
 
 def _read_torchvision(weights: Weights) -> Weights:
-    """torchvision joins the three biases, and sets that of the keys to zero whenever it uses them."""
+    """Split torchvision's joined bias and drop the keys' part, which torchvision sets to zero whenever it is used."""
     parts = split(read_torchvision(weights), ".attn.qkv.bias", (".attn.q_bias", ".attn.k_bias", ".attn.v_bias"))
     return {name: tensor for name, tensor in parts.items() if not name.endswith(".attn.k_bias")}
 

@@ -2,7 +2,7 @@
 
 Sources: facebookresearch/mae `models_mae.py`, facebookresearch/moco-v3 `vits.py` and `moco/builder.py`,
 facebookresearch/dino and bytedance/ibot `vision_transformer.py`. Published files that hold the bare backbone of DINO
-or iBOT are in timm's own layout, and are called so.
+or iBOT are in timm's own layout, and are reported as such.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def _is_mae(shapes: Shapes) -> bool:
 
 
 def _is_moco(shapes: Shapes) -> bool:
-    """MoCo v3's projector is an MLP in the place of the head: batch norms behind its layers, never before them.
+    """Return whether the head is MoCo v3's projector: an MLP with batch norms behind its layers, never before them.
 
-    MAE's linear probe has one before its only layer.
+    MAE's linear probe has a batch norm before its only layer.
     """
     return _is_vit(shapes) and anywhere(shapes, r"head\.[1-9]\d*\.running_mean")
 

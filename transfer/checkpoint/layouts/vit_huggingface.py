@@ -42,13 +42,13 @@ _ALWAYS = ("cls_token", "pos_embed", "patch_embed.proj.weight", "norm.weight", "
 
 
 def has_huggingface_blocks(shapes: Shapes) -> bool:
-    """Tell whether tensors are a ViT's or a BEiT's as transformers names them."""
+    """Return whether tensors are a ViT's or a BEiT's as transformers names them."""
     patches = is_image_patch(shapes, "embeddings.patch_embeddings.projection.weight")
     return patches and anywhere(shapes, r"(encoder\.layer|layers)\.\d+\.layernorm_before\.weight")
 
 
 def has_beit_attention(shapes: Shapes) -> bool:
-    """Tell BEiT by layer scale, relative positions, or keys without a bias beside queries with one."""
+    """Return whether tensors are BEiT's: layer scale, relative positions, or a bias of queries but not of keys."""
     query = anywhere(shapes, r".+\.(attention\.query|q_proj)\.bias")
     key = anywhere(shapes, r".+\.(attention\.key|k_proj)\.bias")
     return (query and not key) or anywhere(shapes, r".+\.lambda_[12]|.*relative_position_(bias_table|index)")

@@ -21,14 +21,14 @@ class Names:
     """A layout's names. `{}` stands for the number of a block; a pair covers a module's weight and bias as well."""
 
     pairs: Pairs
-    """(foreign, timm). Where several foreign names mean one of timm's, the first is the one we write."""
+    """Pairs (foreign, timm). Where several foreign names mean one of timm's, the first is the one we write."""
     joins: tuple[Join, ...] = ()
-    """Query, key and value, where they are apart. The first is the one we write."""
+    """The names of query, key and value where they are apart; the first join is the one we write."""
     beside: tuple[str, ...] = ()
     """Beginnings of names that are no part of the encoder: heads, decoders, mask tokens, buffers."""
 
     def to_timm(self, weights: Weights) -> Weights:
-        """Rename and join. What has no pair keeps its name, so that the load report shows it."""
+        """Rename and join the tensors. One that has no pair keeps its name, so that the load report shows it."""
         found = without(weights, self.beside)
         for parts, joined in self.joins:
             found = _join(found, parts, joined)
@@ -39,7 +39,7 @@ class Names:
         return renamed
 
     def from_timm(self, weights: Weights, target: str) -> Weights:
-        """Invert `to_timm`. Raises UserError for a tensor that the layout `target` has no place for, or needs."""
+        """Invert `to_timm`. Raises UserError for a tensor that the layout `target` has no place for."""
         renamed: Weights = {}
         for name, tensor in self._apart(weights, target).items():
             foreign = translate(name, self._back)
@@ -50,7 +50,7 @@ class Names:
         return renamed
 
     def names_back(self, weights: Weights) -> Weights:
-        """Invert `to_timm` as far as there are pairs, for messages."""
+        """Invert `to_timm` as far as there are pairs: the names are for messages."""
         return {translate(name, self._back) or name: tensor for name, tensor in self._apart(weights, "it").items()}
 
     @property
@@ -63,7 +63,7 @@ class Names:
 
 
 def translate(name: str, pairs: Pairs) -> str | None:
-    """Return the name that `pairs` (from, to) give for a tensor, None where no pair speaks of it."""
+    """Return the name that `pairs` (from, to) give a tensor, None where no pair covers it."""
     for source, target in pairs:
         pattern = re.escape(source).replace(r"\{\}", r"(\d+)") + r"((?:\.weight|\.bias)?)"
         if match := re.fullmatch(pattern, name):
@@ -73,29 +73,29 @@ def translate(name: str, pairs: Pairs) -> str | None:
 
 
 def without(weights: Weights, beginnings: tuple[str, ...]) -> Weights:
-    """Return the tensors whose names begin otherwise."""
+    """Return the tensors whose names begin with none of `beginnings`."""
     return {name: tensor for name, tensor in weights.items() if not name.startswith(beginnings)}
 
 
 def anywhere(names: Iterable[str], pattern: str) -> bool:
-    """Tell whether any name matches as a whole: a file that lacks one block's tensor is still recognised."""
+    """Return whether any whole name matches: so a file that lacks one block's tensor is still recognised."""
     return any(re.fullmatch(pattern, name) for name in names)
 
 
 def is_image_patch(shapes: Shapes, name: str) -> bool:
-    """Tell whether a patch projection, where the file has it, is that of images (videos have five dimensions)."""
+    """Return whether a patch projection is that of images (videos have five dimensions), or missing in the file."""
     return len(shapes.get(name, (0,) * 4)) == 4
 
 
 def has_timm_blocks(shapes: Shapes) -> bool:
-    """Tell whether tensors are a plain transformer's, as timm and those who build on it name them."""
+    """Return whether tensors are a plain transformer's, as timm and those who build on it name them."""
     block = r"blocks\.(\d+\.)+"
     whole = anywhere(shapes, block + r"attn\.qkv\.weight") and anywhere(shapes, block + r"norm1\.weight")
     return whole and is_image_patch(shapes, "patch_embed.proj.weight")
 
 
 def has_relative_positions(shapes: Shapes) -> bool:
-    """Tell BEiT's attention (biases of query and value only, tables of relative positions) from ViT's."""
+    """Return whether attention is BEiT's (biases of query and value only, tables of relative positions), not ViT's."""
     return anywhere(shapes, r"(.+\.)?(q_bias|v_bias|relative_position_bias_table|relative_position_index)")
 
 

@@ -1,1 +1,1 @@
-"""Images with objects: COCO's format, augmentation, samples."""
+"""Images with objects: reading COCO's format, augmentation, samples for training and test."""

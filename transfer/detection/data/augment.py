@@ -1,4 +1,4 @@
-"""Augmentation of detection images. All that is drawn comes from torch's random state, which the caller seeds."""
+"""Augmentation of detection images. All random numbers come from torch's random state, which the caller seeds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from transfer.detection.data.recipe import DetectionAugmentation, LargeScaleJitt
 from transfer.detection.data.view import Size, View
 
 Another = Callable[[], View]
-"""Gives another training image, for copy-paste."""
+"""Returns another training image, for copy-paste."""
 
 
 class Augment(Protocol):
-    """From an image as it was read to one to train on."""
+    """Turns an image as it was read into one to train on."""
 
     def __call__(self, view: View, another: Another) -> View: ...
 
 
 def augment_of(config: DetectionAugmentation, fill: tuple[int, ...]) -> Augment:
-    """Return what a recipe asks for; `fill` is the colour [3], 0 to 255, of padding."""
+    """Return the augmentation that a recipe asks for; `fill` is the colour [3], 0 to 255, of padding."""
     return Jitter(config, fill) if isinstance(config, LargeScaleJitter) else Multi(config)
 
 
@@ -67,14 +67,14 @@ class Multi:
 
 
 def resized_for_test(view: View, config: TestResize) -> View:
-    """Resize a test image."""
+    """Return a test image in the size that a recipe asks for, with its shape kept."""
     return view.resized(fitted(view.size, config.shorter_px, config.longer_px))
 
 
 def fitted(size: Size, shorter: int, longer: int | None) -> Size:
     """Return the size whose shorter side is `shorter`, or less where the longer one would exceed `longer`.
 
-    Rounded as detectron2's ResizeShortestEdge.
+    Sides are rounded as by detectron2's ResizeShortestEdge.
     """
     height, width = (shorter if side == min(size) else side * (shorter / min(size)) for side in size)
     if longer is not None and max(height, width) > longer:
@@ -101,7 +101,7 @@ def _uniform(low: float, high: float) -> float:
 
 
 def _whole(low: int, high: int) -> int:
-    """Draw from `low` to `high`, both included."""
+    """Draw a whole number from `low` to `high`, both included."""
     return int(torch.randint(low, high + 1, ()).item())
 
 

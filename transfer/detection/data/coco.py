@@ -20,17 +20,19 @@ from transfer.detection.data.coco_file import SHOWN, CocoFile, Row, read_coco_fi
 from transfer.detection.data.recipe import CocoData
 
 OVERHANG_PX = 2.0
-"""COCO's own boxes reach so far over an image's edge, by rounding."""
+"""How far COCO's own boxes reach over an image's edge, by rounding."""
 SMALLEST_POLYGON = 6
-"""Numbers: three corners."""
+"""How many numbers a polygon has at least: three corners."""
 
 Segmentation = Sequence[Sequence[float]] | Mapping[str, Any]
 """Polygons [x0, y0, x1, y1, ...], or COCO's RLE: `size` [height, width] and `counts`."""
 
 
 class Category(NamedTuple):
+    """A category of objects, as the annotations' file has it."""
+
     id: int
-    """The file's own number, from which nothing follows; the rest of this program counts categories from 0."""
+    """The file's own number, used only to read and write files; the rest of this program counts categories from 0."""
     name: str
 
 
@@ -38,14 +40,14 @@ class Annotation(NamedTuple):
     """One object, or a crowd of them, in pixels of the image."""
 
     category: int
-    """Its place in `CocoSets.categories`."""
+    """Its position in `CocoSets.categories`."""
     box_xywh: tuple[float, float, float, float]
-    """As the file has it; it may reach up to OVERHANG_PX over the image's edge."""
+    """Left, top, width and height as the file has them; the box may reach up to OVERHANG_PX over the image's edge."""
     segmentation: Segmentation | None
     area: float
-    """Of the mask, in square pixels, as the file has it."""
+    """The area of the mask in square pixels, as the file has it."""
     crowd: bool
-    """A region of objects that are not told apart: not trained on, and neither right nor wrong to detect."""
+    """Whether it is a region of many objects: not trained on, and neither right nor wrong to detect."""
 
     @property
     def box_xyxy(self) -> tuple[float, float, float, float]:
@@ -54,7 +56,7 @@ class Annotation(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image and what is on it."""
+    """An image and the objects on it."""
 
     id: int
     path: Path
@@ -65,27 +67,27 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoSets:
-    """A training and a test set over the same categories."""
+    """A training and a test set with the same categories."""
 
     root: Path
     train: list[Picture]
-    """Those with at least one object that is no crowd."""
+    """The training images with at least one object that is no crowd."""
     test: list[Picture]
-    """All, those without an object included."""
+    """All test images, those without an object included."""
     categories: tuple[Category, ...]
-    """In the order of their ids."""
+    """The categories in the order of their ids."""
     fingerprint: Fingerprint
     has_masks: bool
     """Whether every object has a segmentation."""
     notes: tuple[str, ...]
-    """What was left out of the files, in words."""
+    """Sentences for the user about what was left out of the files."""
 
 
 @without_collection()
 def read_coco(data: CocoData) -> CocoSets:
     """Read and check both sets.
 
-    Raises UserError, naming rows of a file, for whatever does not refer to something there or lies outside its image,
+    Raises UserError, naming rows of a file, for an entry that refers to something missing or lies outside its image,
     and for more degenerate annotations than `data.max_degenerate`. Images are opened only by the loader.
     """
     root = require_root(data.root)
@@ -165,7 +167,7 @@ def _annotation(row: Row, numbers: Mapping[int, int]) -> Annotation:
 
 
 def _require_files(file: CocoFile, folder: Path) -> None:
-    """Look for all images at once, by the lists of their folders: a set has 100,000 of them."""
+    """Raise UserError where images are missing; folders are listed as a whole, as a set has 100,000 images."""
     there: dict[str, set[str]] = {}
     for row in file.images:
         parent = os.path.dirname(row["file_name"])
@@ -209,14 +211,14 @@ def _outside(row: Row, image: Row) -> str | None:
 
 
 def _polygons_outside(polygons: Sequence[Sequence[float]], longer: int) -> Iterator[str]:
-    """Find corners that are far away: COCO's tools, which clip polygons, cannot draw those."""
+    """Yield a text for each polygon with a corner so far away that COCO's tools, which clip it, cannot draw it."""
     for polygon in polygons:
         if polygon and not (min(polygon) >= -longer and max(polygon) <= 2 * longer):
             yield f"a polygon from {min(polygon):g} to {max(polygon):g}"
 
 
 def _degenerate(row: Row, image: Row) -> str | None:
-    """Say what is wrong with an annotation that covers nothing; COCO's own files have a few."""
+    """Return what is wrong with an annotation that covers nothing, of which COCO's own files have a few; else None."""
     x, y, w, h = row["bbox"]
     where = f"annotation {row['id']}: "
     if min(x + w, image["width"]) <= max(x, 0) or min(y + h, image["height"]) <= max(y, 0):

@@ -1,4 +1,4 @@
-"""A JSON file in COCO's format, read into rows whose fields have the right types. Needs no engine and no COCO tools.
+"""Reading JSON in COCO's format into rows whose fields have the right types, without any engine or COCO's tools.
 
 https://cocodataset.org/#format-data
 """
@@ -24,13 +24,13 @@ from benchmarks.files.regular import regular
 Row = dict[str, Any]
 SHOWN = 5
 LARGEST = 1e12
-"""JSON can tell numbers that no float holds."""
+"""Numbers of JSON may be larger than any float; a larger one than this is refused."""
 COCO_RULE = "COCO's object detection format: an object with the lists images, annotations and categories"
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The rows of a file. Polygons, and the counts of an RLE that is not compressed, are arrays of numbers."""
+    """The rows of a file. Polygons, and the counts of RLEs that are not compressed, have become arrays of numbers."""
 
     path: Path
     images: list[Row]
@@ -40,23 +40,23 @@ class CocoFile:
 
 
 def read_coco_file(path: Path) -> CocoFile:
-    """Read a file and check its rows one by one; how they refer to each other is the caller's.
+    """Read a file and check its rows one by one; whether they refer to each other rightly is left to the caller.
 
-    Raises UserError, naming rows, for a file that is not COCO's, fields that are missing or of another type, and ids
-    that are given twice.
+    Raises UserError, naming rows, for a file that is not in COCO's format, fields that are missing or of another type,
+    and ids that are given twice.
     """
     try:
         content = regular(path).read_bytes()
-        told = from_json(content, allow_inf_nan=False)  # three times as fast as Python's own
+        document = from_json(content, allow_inf_nan=False)  # three times as fast as Python's own
     except OSError as error:
         rule = "a file that can be read"
         raise UserError.about(str(path), error.strerror or str(error), rule, "check data.root and the path") from None
     except ValueError as error:
         raise UserError.about(str(path), str(error), "JSON in " + COCO_RULE, "mend or replace the file") from None
-    lists = [told.get(name) if isinstance(told, dict) else None for name in _FAULTS]
+    lists = [document.get(name) if isinstance(document, dict) else None for name in _FAULTS]
     for name, rows in zip(_FAULTS, lists, strict=True):
         if not isinstance(rows, list):
-            found = f"{name}: {type(rows).__name__}" if isinstance(told, dict) else type(told).__name__
+            found = f"{name}: {type(rows).__name__}" if isinstance(document, dict) else type(document).__name__
             raise UserError.about(str(path), found, COCO_RULE, "name the file of instances, or convert yours to it")
         _check_rows(path, name, rows)
     images, annotations, categories = lists
@@ -64,17 +64,17 @@ def read_coco_file(path: Path) -> CocoFile:
 
 
 def refuse(path: Path, faults: Iterable[str], rule: str, remedy: str) -> None:
-    """Raise UserError with the first few of the `faults` and their number, if there are any."""
-    told = iter(faults)
-    if shown := list(itertools.islice(told, SHOWN)):
-        more = sum(1 for _ in told)
+    """Raise UserError with the first few of the `faults` and the number of the others, if there are any."""
+    rest = iter(faults)
+    if shown := list(itertools.islice(rest, SHOWN)):
+        more = sum(1 for _ in rest)
         text = "; ".join(shown) + (f"; and {more} more" if more else "")
         raise UserError.about(str(path), text, rule, remedy)
 
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Millions of new objects, none of them garbage: the collector would look at all of them, again and again."""
+    """Switch Python's garbage collector off, which would look again and again at millions of objects in use."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -85,7 +85,7 @@ def without_collection() -> Iterator[None]:
 
 
 def _compact(row: Row) -> None:
-    """Replace an annotation's lists of numbers by arrays, a quarter of their size. Lists of anything else are left."""
+    """Replace an annotation's lists of numbers by arrays, a quarter of their size; other lists stay as they are."""
     with contextlib.suppress(TypeError, OverflowError):
         outline = row.get("segmentation")
         if type(outline) is list:
@@ -169,10 +169,11 @@ def _segmentation_fault(outline: Any) -> str | None:
 
 
 def _run_lengths(counts: str) -> list[int]:
-    """Return the run lengths of compressed ones: pycocotools draws whatever lies in memory for runs that are missing.
+    """Return the run lengths of a compressed RLE, to be checked: for missing ones pycocotools draws what memory holds.
 
-    Numbers of 5 bits a character, from "0", whose sixth bit says that another one follows; the last one's fifth bit is
-    the sign. From the fourth on, they are differences to the last but one. Source: cocoapi, `maskApi.c`.
+    A character, counted from "0", holds 5 bits of a number, and a sixth that says whether the next one continues it;
+    the last character's fifth bit is the sign. From the fourth on, numbers are differences to the last but one. Source:
+    cocoapi, `maskApi.c`.
     """
     runs: list[int] = []
     value = bits = 0

@@ -1,4 +1,4 @@
-"""An annotation's segmentation as pixels or as one run-length encoding, by pycocotools."""
+"""Turning an annotation's segmentation into pixels or one run-length encoding, with pycocotools."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def encoded(segmentation: Segmentation, height: int, width: int) -> Rle:
     if not isinstance(segmentation, dict):
         joined: Rle = coco_masks.merge(coco_masks.frPyObjects(list(segmentation), height, width))
         return joined
-    told = {"size": [height, width], "counts": segmentation["counts"]}
-    if isinstance(told["counts"], str):
-        return told
-    rle: Rle = coco_masks.frPyObjects(told, height, width)
+    given = {"size": [height, width], "counts": segmentation["counts"]}
+    if isinstance(given["counts"], str):
+        return given
+    rle: Rle = coco_masks.frPyObjects(given, height, width)
     return rle
 
 

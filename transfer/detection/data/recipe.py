@@ -1,4 +1,4 @@
-"""What a detection recipe says about its data: where they are, how they are augmented and resized. Light to import."""
+"""The fields of a detection recipe about its data and their augmentation. This module is light to import."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class CocoData(Config):
     """Images and annotations in COCO's format; all four places are below `root`."""
 
     root: str | None = placement(None)
-    """Folder of the data set."""
+    """The folder of the data set."""
     train_images: str = "train2017"
     test_images: str = "val2017"
     train_annotations: str = "annotations/instances_train2017.json"
     test_annotations: str = "annotations/instances_val2017.json"
     max_unreadable: int = Field(default=10, ge=0)
-    """So many images that cannot be used are skipped and named; one more stops the run."""
+    """How many images that cannot be used are skipped and named; one more stops the run."""
     max_degenerate: int = Field(default=10, ge=0)
-    """So many annotations without any area are left out of a file and named; one more refuses the file."""
+    """How many annotations without any area are left out of a file and named; with one more the file is refused."""
 
 
 def _ascending(span: tuple[int, int]) -> tuple[int, int]:
@@ -39,12 +39,12 @@ class LargeScaleJitter(Config):
 
     kind: Literal["lsj"] = "lsj"
     size_px: Count = 1024
-    """Side of the square."""
+    """The side of the square."""
     scale: Span = (0.1, 2.0)
     """Factors of the size at which the whole image just fits into the square."""
     horizontal_flip: Share = 0.5
     copy_paste: Share = 0.0
-    """Share of the images that get some of another image's objects pasted in (needs masks)."""
+    """The share of the images into which some of another image's objects are pasted, which needs masks."""
 
 
 class MultiScale(Config):
@@ -56,13 +56,13 @@ class MultiScale(Config):
     kind: Literal["multiscale"] = "multiscale"
     shorter_px: Annotated[tuple[Count, ...], Field(min_length=1)] = tuple(range(480, 801, 32))
     longer_px: Count = 1333
-    """The longer side gets no longer than this; the shorter one is then smaller than was drawn."""
+    """The longer side becomes no longer than this; the shorter one may then be smaller than was drawn."""
     horizontal_flip: Share = 0.5
     crop: Share = 0.5
-    """Share of the images that are cropped: resized to a length of crop_shorter_px, cut, then resized as above."""
+    """The share of the images that are cropped: resized to a length of crop_shorter_px, cut, then resized as above."""
     crop_shorter_px: Annotated[tuple[Count, ...], Field(min_length=1)] = (400, 500, 600)
     crop_px: PixelSpan = (384, 600)
-    """Smallest and largest side of a crop, each side drawn for itself."""
+    """The smallest and the largest side of a crop, whose two sides are drawn independently."""
 
 
 DetectionAugmentation = Annotated[

@@ -1,4 +1,4 @@
-"""Images with objects as samples: read strictly, augmented from a seed of their own. What detectors take and give."""
+"""Images with objects as samples for a detector, each augmented from a seed of its own, and a detector's results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from transfer.detection.data.view import View
 
 @dataclass(frozen=True)
 class Target:
-    """What is on an image, in pixels of the image as the model gets it; crowds are left out."""
+    """The objects on an image, without crowds, in pixels of the image as the model gets it."""
 
     boxes: Tensor
     """[N, 4] float32: left, top, right, bottom."""
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector finds on one image, in pixels of the image file."""
+    """The objects that a detector finds on one image, in pixels of the image file."""
 
     image_id: int
     boxes: Tensor
@@ -56,11 +56,11 @@ class Detections:
     labels: Tensor
     """[N] int64, from 0."""
     masks: list[Rle] | None
-    """One of the file's size for each box; None from a model without masks."""
+    """A mask of the file's size for each box; None from a model without masks."""
 
 
 class PictureSample(NamedTuple):
-    """A normalised image [3, h, w] float32 with its target, and the files that failed on the way to it."""
+    """A normalised image [3, h, w] float32 with its target, and the files that could not be used before it."""
 
     image: Tensor | None
     target: Target | None
@@ -68,7 +68,7 @@ class PictureSample(NamedTuple):
 
 
 class PictureBatch(NamedTuple):
-    """Normalised images [3, h, w] float32 of any sizes with their targets, and names of unreadable files met."""
+    """Normalised images [3, h, w] float32 of any sizes with their targets, and the files that could not be used."""
 
     images: list[Tensor]
     targets: list[Target]
@@ -104,7 +104,7 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
 
 
 class TrainingPictures(_Pictures):
-    """Augmented training images; one that cannot be used gives the next one that can, and is named."""
+    """Augmented training images; one that cannot be used is named, and replaced by the next one that can."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class TrainingPictures(_Pictures):
 
 
 class EvaluationPictures(_Pictures):
-    """Test images at their own shape; one that cannot be used is left out of its batch, and named."""
+    """Test images with their own aspect ratio; one that cannot be used is named, and left out of its batch."""
 
     def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
         super().__init__(pictures)
@@ -155,7 +155,7 @@ class EvaluationPictures(_Pictures):
 
 
 def read_view(picture: Picture, masks: bool) -> View:
-    """Read an image whole, with its objects and no crowds. Raises UnusableError for damage and another size."""
+    """Read an image with its objects, without crowds. Raises UnusableError for damage, and for another size."""
     with damage_named(picture.path), Image.open(regular(picture.path)) as image:
         pixels = np.array(image.convert("RGB"))
     if (height_width := pixels.shape[:2]) != (picture.height, picture.width):
@@ -187,14 +187,15 @@ def _target(view: View, picture: Picture) -> Target:
 
 
 class Normalise:
-    """From uint8 [3, H, W] to float32 of the mean and standard deviation that the encoder knows."""
+    """Turns uint8 [3, H, W] into float32, normalised by the mean and standard deviation that the encoder expects."""
 
     def __init__(self, normalisation: Normalisation) -> None:
-        told = normalisation.for_channels(3)
-        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (told.mean, told.std))
+        rgb = normalisation.for_channels(3)
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (rgb.mean, rgb.std))
 
     def __call__(self, image: Tensor) -> Tensor:
         return (image / 255 - self.mean) / self.std
 
     def mean_colour(self) -> tuple[int, ...]:
+        """Return the colour [3], 0 to 255, that becomes zeros."""
         return tuple(round(255 * value) for value in self.mean.flatten().tolist())

@@ -1,4 +1,4 @@
-"""An image with its objects, resized, cropped, mirrored and pasted together; the geometry is torchvision's."""
+"""An image with its objects, to be resized, cropped, mirrored or pasted together; the geometry is torchvision's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class View:
         return height, width
 
     def resized(self, size: Size) -> View:
-        """Resize the image bilinearly with antialiasing, masks to the nearest pixel."""
+        """Return the view in another size: the image bilinearly with antialiasing, masks by the nearest pixel."""
         if size == self.size:
             return self
         # as an image: torchvision resizes masks by its older rule, which shifts them by up to half a pixel
@@ -46,11 +46,12 @@ class View:
         return View(image, F.resize(self._boxes(), list(size)), self.labels, masks)
 
     def mirrored(self) -> View:
+        """Return the view with left and right exchanged."""
         masks = None if self.masks is None else F.horizontal_flip(tv_tensors.Mask(self.masks))
         return View(F.horizontal_flip(self.image), F.horizontal_flip(self._boxes()), self.labels, masks)
 
     def cropped(self, top: int, left: int, size: Size) -> View:
-        """Cut out a part. Objects outside it are dropped; the others' boxes end at its edges, or tighter by masks."""
+        """Return a part of the view. Objects outside it are dropped; boxes are clipped to it, or drawn around masks."""
         if size == self.size:
             return self
         masks = None if self.masks is None else F.crop(tv_tensors.Mask(self.masks), top, left, *size)
@@ -58,14 +59,14 @@ class View:
         return cut.with_boxes_of_masks().sound()
 
     def padded(self, size: Size, fill: tuple[int, ...]) -> View:
-        """Fill up with a colour to the right and below."""
+        """Return the view with a colour added to the right and below, up to `size`."""
         (height, width), (rows, columns) = self.size, size
         padding = [0, 0, columns - width, rows - height]
         masks = None if self.masks is None else F.pad(tv_tensors.Mask(self.masks), padding)
         return View(F.pad(self.image, padding, fill=list(fill)), self.boxes, self.labels, masks)
 
     def with_pasted(self, other: View) -> View:
-        """Paste the objects of a view of the same size over this one's; those then hidden are dropped.
+        """Paste the objects of a view of the same size over this one, whose objects that are then hidden are dropped.
 
         Source: arXiv:2012.07177, without its optional blur of the edges.
         """
@@ -83,7 +84,7 @@ class View:
         )
 
     def with_boxes_of_masks(self) -> View:
-        """Make boxes anew as the smallest around the masks, if there are any; objects without a pixel are dropped."""
+        """Return the view with the smallest boxes around its masks, where it has masks; empty ones are dropped."""
         seen = self.visible()
         if seen.masks is None or not len(seen.masks):
             return seen
@@ -92,17 +93,17 @@ class View:
         return dataclasses.replace(seen, boxes=corners.float())
 
     def sound(self) -> View:
-        """Clip boxes to the image, and drop those of which less than a pixel's width or height is left."""
+        """Return the view with boxes clipped to the image, without those of which less than a pixel's side is left."""
         boxes, valid = F.sanitize_bounding_boxes(F.clamp_bounding_boxes(self._boxes()), min_size=SMALLEST_BOX_PX)
         masks = None if self.masks is None else self.masks[valid]
         return View(self.image, boxes.as_subclass(Tensor), self.labels[valid], masks)
 
     def visible(self) -> View:
-        """Drop objects whose mask has no pixel."""
+        """Return the view without objects whose mask has no pixel."""
         return self if self.masks is None else self.keep(self.masks.flatten(1).any(dim=1))
 
     def keep(self, which: Tensor) -> View:
-        """Return the view with the objects `which` [N] bool alone."""
+        """Return the view with only the objects for which `which` [N] bool is True."""
         masks = None if self.masks is None else self.masks[which]
         return View(self.image, self.boxes[which], self.labels[which], masks)
 

@@ -1,1 +1,1 @@
-"""Detectors around an encoder, by the engine that a recipe names."""
+"""Detectors around an encoder, one for each engine that a recipe may name."""

@@ -1,4 +1,4 @@
-"""Masks of objects and detections, without one of a whole image for each of hundreds of boxes."""
+"""Masks of objects and detections that do not need memory of a whole image for each of hundreds of boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THRESHOLD = 0.5
 
 
 def encoded_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Rle]:
-    """Return COCO's run lengths of masks, probabilities [N, M, M] over boxes [N, 4] xyxy, on an image (h, w).
+    """Return masks as COCO's RLE on an image of `size` (h, w), from probabilities [N, M, M] over boxes [N, 4] xyxy.
 
     A pixel is inside where the mask, interpolated at the pixel's centre, is at least one half. Only a box's own pixels
     are computed: a hundred whole masks of a large image would take a gigabyte.
@@ -57,7 +57,7 @@ class SharedMasks:
     """
 
     def __init__(self, masks: Tensor, rows: Tensor | None = None) -> None:
-        """`masks`: [N, H, W] of the objects; `rows`: [P], which of them each proposal has (None: each its own)."""
+        """`masks` [N, H, W] are the objects', `rows` [P] says which of them each proposal has; None: each its own."""
         self.masks = masks
         self.rows = torch.arange(len(masks), device=masks.device) if rows is None else rows
 

@@ -1,4 +1,4 @@
-"""From a recipe and an encoder to a detector, with the proof of its weights."""
+"""Building a detector from a recipe and an encoder, with the proof of loading."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Built:
-    """A detector and where its encoder comes from."""
+    """A detector, and how its encoder was built and loaded."""
 
     detector: Detector
     adapted: EncoderPlan
-    """What the source's encoder has become."""
+    """The architecture that the recipe made of the source's encoder, and the normalisation of its images."""
     load_report: LoadReport
 
     @property
@@ -40,7 +40,7 @@ class Built:
 def build_detector(
     recipe: DetectionRecipe, source: Source, num_classes: int, masks: bool, seed: int, device: torch.device
 ) -> Built:
-    """Return the encoder with fresh heads on the device, with a mask head or without."""
+    """Return the encoder with fresh heads on the device, with a mask head where `masks` is True."""
     loaded = build_dense_encoder(recipe, source, recipe.drop_path_rate, seed)
     maps = HeadMaps(loaded.encoder, recipe.fpn_channels)
     detector = engine_of(recipe)(_for_device(recipe, device), maps, num_classes, masks)
@@ -48,13 +48,13 @@ def build_detector(
 
 
 def engine_of(recipe: DetectionRecipe) -> type[Detector]:
-    """Return the class of a recipe's engine."""
+    """Return the class of detectors of a recipe's engine."""
     module, _, name = ENGINES[recipe.engine].partition(":")
     found: type[Detector] = getattr(importlib.import_module(module), name)
     return found
 
 
 def _for_device(recipe: DetectionRecipe, device: torch.device) -> DetectionRecipe:
-    """Return the recipe with norms that the device has."""
+    """Return the recipe with norms that work on the device."""
     norms = {name: on_device(norm, device) for name, norm in recipe.norm.model_dump().items()}
     return recipe.model_copy(update={"norm": recipe.norm.model_copy(update=norms)})

@@ -1,4 +1,4 @@
-"""What a detector is, whatever the engine: losses of a batch, and what is found on images."""
+"""What every detector can do, whatever its engine: give the losses of a batch, and find objects on images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Images:
     tensor: Tensor
     """[B, 3, H, W], H and W multiples of PAD_TO_PX."""
     sizes: list[Size]
-    """Of the images themselves."""
+    """The sizes of the images themselves."""
 
     @classmethod
     def padded(cls, images: list[Tensor]) -> Images:
@@ -40,7 +40,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Found:
-    """What an engine finds on one image, at the size at which the image was given; best first."""
+    """The objects that an engine finds on one image, in pixels of the image as it was given; best first."""
 
     boxes: Tensor
     """[N, 4] xyxy, px."""
@@ -53,25 +53,25 @@ class Found:
 
 
 class Detector(nn.Module, ABC):
-    """An encoder's maps with one engine's heads."""
+    """An encoder's maps with the heads of one engine."""
 
     maps: HeadMaps
 
     @abstractmethod
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Return what the heads see of images [B, 3, H, W]: maps [B, C, ceil(H/s), ceil(W/s)], s = 4 to 64."""
+        """Return the maps [B, C, ceil(H/s), ceil(W/s)], s = 4 to 64, that the heads see of images [B, 3, H, W]."""
 
     @abstractmethod
     def losses(self, images: Images, targets: list[Target]) -> dict[str, Tensor]:
-        """Return the losses, to be summed, in training mode. What is drawn for them comes from torch's random state."""
+        """Return the losses, to be summed, in training mode. Their random numbers come from torch's random state."""
 
     @abstractmethod
     def find(self, images: Images) -> list[Found]:
-        """Return what is found on each image, in evaluation mode."""
+        """Return the objects found on each image, in evaluation mode."""
 
     @property
     def encoder(self) -> nn.Module:
-        """The encoder as the timm model it is."""
+        """The timm model inside."""
         return self.maps.encoder.backbone
 
     def loss(self, batch: PictureBatch) -> Tensor:
@@ -80,7 +80,7 @@ class Detector(nn.Module, ABC):
         return torch.stack([loss.float() for loss in found.values()]).sum()
 
     def predict(self, batch: PictureBatch) -> list[Detections]:
-        """Return what is found on a batch, in pixels of the images' own sizes."""
+        """Return the objects found on the images of a batch, in pixels of the image files."""
         images = Images.padded(batch.images)
         found = self.find(images)
         return [
@@ -90,7 +90,7 @@ class Detector(nn.Module, ABC):
 
 
 def at_own_size(found: Found, size: Size, target: Target) -> Detections:
-    """Scale what was found on an image of `size` to the image's own size; boxes that vanish there are left out."""
+    """Return what was found on an image of `size`, scaled to the image file's size, without boxes that vanish there."""
     height, width = target.original_size
     scale = found.boxes.new_tensor([width / size[1], height / size[0]] * 2)
     limit = found.boxes.new_tensor([width, height] * 2)

@@ -1,7 +1,7 @@
 """Mask R-CNN and Cascade Mask R-CNN from detectron2's parts, on one of our encoders.
 
-The parts are built by their constructors, with the values of detectron2's own `configs/common/models` where a recipe
-says nothing: no configuration system lies between. Images come here normalised, in RGB.
+The parts are built by their constructors, without detectron2's configuration system; where a recipe has no field for a
+value, it is that of detectron2's own `configs/common/models`. Images are normalised and RGB when they come here.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from transfer.encoder.head_maps import HeadMaps
 
 LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 MAPS = ["c2", "c3", "c4", "c5"]
-"""The encoder's; of other names, since the pyramid network would subsample a map that is called as its own is."""
+"""Names of the encoder's maps, unlike LEVELS, since the pyramid network would subsample a map of the same name."""
 POOLED, POOLED_SCALES = LEVELS[:4], [1 / stride for stride in LEVEL_STRIDES_PX[:4]]
 BOX_SIDE, MASK_SIDE = 7, 14
 CASCADE = ((0.5, (10.0, 10.0, 5.0, 5.0)), (0.6, (20.0, 20.0, 10.0, 10.0)), (0.7, (30.0, 30.0, 15.0, 15.0)))
-"""IoU that makes a proposal an object, and the weights of its four offsets, for each stage (arXiv:1712.00726)."""
+"""For each stage, the IoU that makes a proposal an object, and the weights of its four offsets (arXiv:1712.00726)."""
 
 
 class Detectron2Detector(Detector):
-    """Faster, Mask or Cascade Mask R-CNN."""
+    """A Faster, Mask or Cascade Mask R-CNN of detectron2's parts."""
 
     def __init__(self, recipe: DetectionRecipe, maps: HeadMaps, num_classes: int, masks: bool) -> None:
-        """`recipe.norm` is taken as it stands: see `norms.on_device`."""
+        """Build the parts. `recipe.norm` is used as it is, so `norms.on_device` must have been applied before."""
         super().__init__()
         self.maps = maps
         self.neck = _neck(recipe, maps)
@@ -63,11 +63,11 @@ class Detectron2Detector(Detector):
         return found
 
     def losses(self, images: Images, targets: list[Target]) -> dict[str, Tensor]:
-        told = [_as_instances(target, size) for target, size in zip(targets, images.sizes, strict=True)]
+        truth = [_as_instances(target, size) for target, size in zip(targets, images.sizes, strict=True)]
         listed, levels = ImageList(images.tensor, images.sizes), self._levels(images.tensor)
         with EventStorage():  # detectron2 notes its statistics there
-            proposals, losses = self.rpn(listed, levels, told)
-            _, found = self.heads(listed, levels, proposals, told)
+            proposals, losses = self.rpn(listed, levels, truth)
+            _, found = self.heads(listed, levels, proposals, truth)
         return {**losses, **found}
 
     def find(self, images: Images) -> list[Found]:
@@ -90,7 +90,7 @@ def _masks_of(instances: Any) -> Tensor | None:
 
 
 class Maps(Backbone):  # type: ignore[misc]  # detectron2 is not typed
-    """What detectron2's pyramid network stands on: maps that are there already, and their shapes."""
+    """The backbone that detectron2's pyramid network asks for: it passes on maps that are computed already."""
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Maps(Backbone):  # type: ignore[misc]  # detectron2 is not typed
 
 
 class SubsampledTop(nn.Module):
-    """The fifth level of maps that need no pyramid network."""
+    """Adds the fifth level to four maps that need no pyramid network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,9 +124,9 @@ def _neck(recipe: DetectionRecipe, maps: HeadMaps) -> nn.Module:
 
 
 def _norm(norm: Norm) -> Any:
-    """Return what detectron2's layers take for a norm: a name of theirs, or what makes the layer.
+    """Return a norm as detectron2's layers take it: by a name of theirs, or as a function that makes the layer.
 
-    SyncBN is detectron2's own that bears a process without a single object.
+    SyncBN is detectron2's own, which works in a process whose images have no object at all.
     """
     return "naiveSyncBN_N" if norm == "SyncBN" else norm_layer(norm) or ""
 
@@ -174,7 +174,7 @@ def _cascade(recipe: DetectionRecipe, num_classes: int, masks: bool) -> CascadeR
 
 
 def _shared(recipe: DetectionRecipe, num_classes: int, masks: bool) -> dict[str, Any]:
-    """Return what both kinds of heads are built with; without a mask head where there are no masks."""
+    """Return the arguments that both kinds of heads take, with a mask head where `masks` is True."""
     found = {
         "num_classes": num_classes,
         "batch_size_per_image": recipe.proposals.per_image,

@@ -1,4 +1,4 @@
-"""The normalisations that a recipe may name, as layers."""
+"""The layers of the normalisations that a recipe may name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks import ranks
 from transfer.detection.recipe import Norm
 
 NormLayer = Callable[[int], nn.Module]
-"""From a number of channels to the layer."""
+"""Makes the layer for a number of channels."""
 
 LAYERS: dict[str, NormLayer] = {
     "BN": nn.BatchNorm2d,
@@ -24,11 +24,11 @@ LAYERS: dict[str, NormLayer] = {
 
 
 def on_device(norm: Norm, device: torch.device) -> Norm:
-    """Return BN for SyncBN unless several GPUs train: it knows no other way of sharing."""
+    """Return the norm, but BN for SyncBN unless several GPUs train: its layer works on nothing else."""
     shares = ranks.world_size() > 1 and device.type == "cuda"
     return "BN" if norm == "SyncBN" and not shares else norm
 
 
 def norm_layer(norm: Norm) -> NormLayer | None:
-    """Return what makes the layer; None where there is none."""
+    """Return the function that makes the layer of a norm; None for "none"."""
     return LAYERS.get(norm)

@@ -1,6 +1,6 @@
 """Mask R-CNN from torchvision's parts, on one of our encoders.
 
-torchvision's own MaskRCNN normalises and resizes images itself, which is done already when they come here, and knows
+torchvision's own MaskRCNN normalises and resizes images itself, which is done already when they come here, and has only
 one loss for boxes. Its RoIAlign samples at pixel corners (detectron2's at centres), and its region proposal network has
 a smooth L1 loss of beta 1/9 (detectron2's is L1).
 """
@@ -29,15 +29,15 @@ from transfer.detection.recipe import LEVEL_STRIDES_PX, BoxLoss, DetectionRecipe
 from transfer.encoder.head_maps import HeadMaps
 
 POOLED = ["0", "1", "2", "3"]
-"""Names of the levels that boxes are pooled from; the fifth only proposes."""
+"""Names of the levels from which the heads pool boxes; the fifth level is only for the region proposal network."""
 BOX_SIDE, MASK_SIDE = 7, 14
 
 
 class TorchvisionDetector(Detector):
-    """Faster or Mask R-CNN."""
+    """A Faster or Mask R-CNN of torchvision's parts."""
 
     def __init__(self, recipe: DetectionRecipe, maps: HeadMaps, num_classes: int, masks: bool) -> None:
-        """`recipe.norm` is taken as it stands: see `norms.on_device`."""
+        """Build the parts. `recipe.norm` is used as it is, so `norms.on_device` must have been applied before."""
         super().__init__()
         self.maps = maps
         self.neck = _neck(recipe, maps)
@@ -55,9 +55,9 @@ class TorchvisionDetector(Detector):
         return found
 
     def losses(self, images: Images, targets: list[Target]) -> dict[str, Tensor]:
-        levels, told = self._levels(images.tensor), [_as_torchvision(target) for target in targets]
-        proposals, losses = self.rpn(ImageList(images.tensor, images.sizes), levels, told)
-        _, found = self.heads(levels, proposals, images.sizes, told)
+        levels, truth = self._levels(images.tensor), [_as_torchvision(target) for target in targets]
+        proposals, losses = self.rpn(ImageList(images.tensor, images.sizes), levels, truth)
+        _, found = self.heads(levels, proposals, images.sizes, truth)
         return {**losses, **found}
 
     def find(self, images: Images) -> list[Found]:
@@ -77,14 +77,14 @@ def _as_torchvision(target: Target) -> dict[str, Tensor]:
 
 
 def _in_fp32(_module: nn.Module, _arguments: Any, output: Any) -> Any:
-    """Have heads give fp32 under autocast: a bf16 offset of a box far from the origin is off by pixels."""
+    """Return a head's output in fp32, also under autocast: a bf16 box far from the origin is off by pixels."""
     if isinstance(output, Tensor):
         return output.float()
     return type(output)(_in_fp32(_module, _arguments, each) for each in output)
 
 
 class SubsampledTop(nn.Module):
-    """The fifth level of maps that need no pyramid network."""
+    """Adds the fifth level to four maps that need no pyramid network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class Heads(RoIHeads):  # type: ignore[misc]
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections in evaluation mode, losses in training mode; the other one is empty."""
+        """Return detections and losses: in evaluation mode the losses are empty, in training mode the detections."""
         if self.training:
             return [], self._losses(features, proposals, image_shapes, targets)
         logits, offsets = self._boxes(features, proposals, image_shapes)

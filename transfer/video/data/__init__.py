@@ -1,1 +1,1 @@
-"""Videos: which there are, decoding, clips, augmentation, samples."""
+"""Videos as data: finding them with their classes, decoding, choosing clips, augmentation, samples."""

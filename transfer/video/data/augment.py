@@ -1,4 +1,4 @@
-"""Changes of clips on torchvision's transforms, the same for all frames: training crops, test crops, normalisation."""
+"""Crops and normalisation of clips, the same for all frames of a clip, with torchvision's transforms."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from transfer.video.data.recipe import ResizedCrop, ShortSideCrop, VideoAugmenta
 
 @dataclass(frozen=True)
 class Normalise:
-    """From uint8 to the values that an encoder expects."""
+    """Turns uint8 into the values that an encoder expects, by its mean and standard deviation."""
 
     mean: Sequence[float]
     std: Sequence[float]
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """Return clips [..., C, T, H, W] float32."""
+        """Return `clips` [..., C, T, H, W], 0 to 255, as float32 of the same shape."""
         mean, std = (clips.new_tensor(list(value), dtype=torch.float32) for value in (self.mean, self.std))
         scale, shift = (value[:, None, None, None] for value in (1 / (255 * std), mean / std))
         return clips * scale - shift
 
 
 class TrainingTransform:
-    """Crop, resize and flip of a clip, drawn from torch's global generator."""
+    """Random crop, resize and flip of a clip, drawn from torch's global generator."""
 
     def __init__(self, augmentation: VideoAugmentation, image_size_px: int) -> None:
         flip = v2.RandomHorizontalFlip(augmentation.horizontal_flip)
@@ -52,7 +52,7 @@ def _crop(crop: ResizedCrop | ShortSideCrop, size: int) -> list[v2.Transform]:
 def test_crops(frames: Tensor, image_size_px: int, crops: int) -> list[Tensor]:
     """Return 1 or 3 squares [T, C, size, size] of frames [T, C, H, W] uint8, shorter side resized to the square's.
 
-    Three are the two ends of the longer side and its centre, in this order: beginning, centre, end.
+    A single one is the centre; three are the beginning, the centre and the end of the longer side, in this order.
     """
     size = image_size_px
     resized = functional.resize_video(frames, [size], antialias=False)

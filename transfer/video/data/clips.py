@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip: one at random for training, several at segment centres for a test."""
+"""Choosing the frames of clips: one clip at random for training, several at segment centres for a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from transfer.video.data.recipe import ClipSampling
 def training_clip(number_of_frames: int, sampling: ClipSampling) -> np.ndarray:
     """Return the indices [T] int64 of a clip that begins anywhere it fits, drawn from Python's `random`.
 
-    A clip lasts frames x stride, as in Video-Swin. The draw is that of pytorchvideo's RandomClipSampler, in frames.
+    A clip lasts frames x stride, as in Video-Swin. Its start is drawn as by pytorchvideo's RandomClipSampler, but in
+    frames.
     """
     length = sampling.frames * sampling.stride
     starts = max(number_of_frames - length + 1, 1)
@@ -35,7 +36,7 @@ def test_clips(number_of_frames: int, sampling: ClipSampling) -> np.ndarray:
 
 
 def _clip(first: np.ndarray, number_of_frames: int, sampling: ClipSampling) -> np.ndarray:
-    """Return [clips, T] from the clips' first frames; a video shorter than a clip is shown again from its beginning."""
+    """Return the indices [clips, T] from the clips' first frames; a video shorter than a clip begins again."""
     indices: np.ndarray = first[:, None] + np.arange(sampling.frames) * sampling.stride
     looped: np.ndarray = indices % number_of_frames
     return looped

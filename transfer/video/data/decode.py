@@ -1,4 +1,4 @@
-"""Which decoder opens videos: torchcodec where it loads, else PyAV. Their frames are the same."""
+"""Choosing the decoder that opens videos: torchcodec where it loads, else PyAV. Their frames are the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INDEXED = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
 
 
 def reader_of(decoder: Decoder) -> Reader:
-    """Return what opens videos here. Raises UserError where torchcodec is wanted and does not load."""
+    """Return the function that opens videos. Raises UserError where torchcodec is asked for and does not load."""
     if decoder == "pyav" or (decoder == "auto" and not torchcodec.loads()):
         return PyavVideo
     if not torchcodec.loads():
@@ -25,5 +25,5 @@ def reader_of(decoder: Decoder) -> Reader:
 
 
 def by_torchcodec(path: Path) -> VideoReader:
-    """Open a video by torchcodec, but one without an index by PyAV: torchcodec seeks there to other frames."""
+    """Open a video with torchcodec, but one without an index with PyAV: there torchcodec would seek to wrong frames."""
     return torchcodec.TorchcodecVideo(path) if path.suffix.lower() in INDEXED else PyavVideo(path)

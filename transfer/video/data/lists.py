@@ -1,4 +1,4 @@
-"""Lists of videos with their labels: `path label` lines, and the CSV files in which Kinetics is published."""
+"""Reading lists of videos with their labels: lines `path label`, and the CSV files in which Kinetics is published."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from transfer.images.lists import Entry, read_entries, with_labels
 from transfer.images.named_files import text_of
 
 READERS = 16
-"""A network file system answers many at once."""
+"""How many files are looked for at once: a network file system answers many in the time of one."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The listed videos that are there, and the names of those that are not."""
+    """The listed videos that are on disk, and the names of those that are not."""
 
     found: Found
     missing: list[str]
@@ -52,7 +52,7 @@ def read_video_list(root: Path, folder: Path, file: Path) -> Listed:
 
 
 def base_of(root: Path, files: Sequence[Path]) -> Path:
-    """Return the folder below which all files are named: the root, or what absolute paths elsewhere have in common."""
+    """Return the folder below which all files lie: the root, or else the deepest folder that they have in common."""
     return root if all(file.is_relative_to(root) for file in files) else Path(os.path.commonpath(files))
 
 
@@ -70,7 +70,7 @@ def _entries(file: Path) -> list[Entry]:
 
 
 def _published(rows: csv.DictReader[str], file: Path) -> list[Entry]:
-    """Read Kinetics' own columns; a video's name is its id with start and end in seconds, whatever its suffix."""
+    """Read Kinetics' own columns; a video is named by its id with start and end in seconds, without a suffix."""
     entries = []
     for row in rows:
         try:
@@ -86,7 +86,10 @@ def _published(rows: csv.DictReader[str], file: Path) -> list[Entry]:
 
 
 def _places(root: Path, folder: Path, names: Sequence[str]) -> list[Path | None]:
-    """Find each video: by its path below `folder`, with or without suffix or class folder; then by path alone."""
+    """Return each video's path, None where it is not on disk.
+
+    It is found by its name below `folder`, with or without suffix or class folder, or else as a path below `root`.
+    """
     videos = find_videos(folder) if folder.is_dir() else []
     stems = Counter(path.stem for path in videos)
     known = {path.stem: path for path in videos if stems[path.stem] == 1}

@@ -1,4 +1,4 @@
-"""Videos by PyAV: a timeline from the packets, then no more than the needed frames decoded, in one thread."""
+"""Decoding videos with PyAV in one thread: the packets give a timeline, by which few frames need to be decoded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 
 @dataclass(frozen=True)
 class Timeline:
-    """When each frame is shown, in ticks, ascending; and at which of these times decoding can begin."""
+    """When each frame is shown, in ticks and ascending, and at which of these times decoding can begin."""
 
     ticks: list[int]
     keyframes: list[int]
@@ -34,7 +34,7 @@ class Timeline:
 
 
 class PyavVideo:
-    """An open video file; a VideoReader."""
+    """A video file opened with PyAV, as a VideoReader."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class PyavVideo:
         self.duration_seconds = len(ticks) / self.frames_per_second if self.frames_per_second else 0.0
 
     def _stream(self) -> av.VideoStream:
-        """Return the first moving picture (not a cover), decoded in one thread: for a clip, more cost more."""
+        """Return the first video stream that is no cover, decoded in one thread: for a clip, several take longer."""
         for stream in self.container.streams.video:
             if not stream.disposition & Disposition.attached_pic:
                 stream.codec_context.thread_count = 1
@@ -87,7 +87,7 @@ class PyavVideo:
         return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
     def _found(self, index: int) -> np.ndarray:
-        """Decode one frame; from the video's start where the keyframe before it does not lead to it."""
+        """Return one frame; decoded from the video's start where decoding from the keyframe before it fails."""
         if not self._is_near(index):
             self._seek(index)
         if (picture := self._play_to(index)) is None:
@@ -99,7 +99,7 @@ class PyavVideo:
         return picture
 
     def _is_near(self, index: int) -> bool:
-        """Tell whether going on leads to this frame with no more than one keyframe on the way."""
+        """Return whether decoding further reaches this frame with no more than one keyframe on the way."""
         shown = bisect_right(self.timeline.ticks, self.at) - 1
         return shown < index and (not self.timeline.timed or self._group(index) - self._group(max(shown, 0)) <= 1)
 
@@ -108,7 +108,7 @@ class PyavVideo:
         return max(0, bisect_right(self.timeline.keyframes, self.timeline.ticks[index]) - 1)
 
     def _play_to(self, index: int) -> np.ndarray | None:
-        """Decode on to this frame; None where it is damaged or not met."""
+        """Decode up to this frame and return it; None where it is damaged or does not come."""
         tick = self.timeline.ticks[index]
         for frame in self.playing:
             self.at = self.at + 1 if not self.timeline.timed else frame.pts if frame.pts is not None else self.at
@@ -123,7 +123,7 @@ class PyavVideo:
         return self._play()
 
     def _rewind(self) -> None:
-        """Open the file again: also where a container cannot seek, or begins without a keyframe."""
+        """Begin anew by opening the file again, which works also where a container cannot seek or lacks a keyframe."""
         self.container.close()
         self.container = av.open(str(regular(self.path)), options=dict(OPTIONS))
         self.stream = self._stream()
@@ -135,7 +135,7 @@ class PyavVideo:
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
-        """Turn what FFmpeg reports into UnreadableVideo."""
+        """Turn errors of FFmpeg and of reading into UnreadableVideo, with the file's path."""
         try:
             yield
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -152,6 +152,6 @@ class PyavVideo:
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
-    """Return a frame [H, W, C] uint8 RGB, turned as its display matrix says."""
+    """Return a frame [H, W, C] uint8 RGB, rotated as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24", threads=1)  # else every frame starts as many as there are CPUs
     return np.rot90(picture, k=frame.rotation // 90) if frame.rotation else picture

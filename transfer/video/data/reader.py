@@ -1,4 +1,4 @@
-"""What every decoder gives: an open video whose frames are asked for by number."""
+"""What every decoder provides: an open video whose frames are asked for by number."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class VideoReader(Protocol):
 
     number_of_frames: int
     frames_per_second: float
-    """The mean over the video; of a single frame, what the file says."""
+    """The mean over the video; for a video of a single frame, what the file says."""
     duration_seconds: float
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         """Return frames [T, C, H, W] uint8 RGB, upright, in the order of `indices`, which may repeat.
 
-        Raises UnreadableVideo where one of them cannot be decoded. Reading on is cheap: a long video may be read in
-        parts, in ascending order.
+        Raises UnreadableVideo where one of them cannot be decoded. A long video may be read in parts: in ascending
+        order, each part goes on where the one before ended.
         """
         ...
 
@@ -36,4 +36,4 @@ class VideoReader(Protocol):
 
 
 Reader = Callable[[Path], VideoReader]
-"""Opens a video. Raises UnreadableVideo, naming the file, where there is none in it."""
+"""Opens a video. Raises UnreadableVideo, naming the file, where it holds no video that can be read."""

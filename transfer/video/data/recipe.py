@@ -1,4 +1,4 @@
-"""What a recipe says about videos: where they are, which frames make a clip, how clips are changed. Light to import."""
+"""The fields of a recipe about videos: where they are, which frames make a clip, how clips are augmented."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class VideoData(Config):
     """Videos in folders of classes, or two lists of videos with their labels."""
 
     root: str | None = placement(None)
-    """Folder of the data set."""
+    """The folder of the data set."""
     train: str = "train"
-    """Folder below the root: TRAIN/CLASS/VIDEO; with lists, one in which listed videos are looked for."""
+    """A folder below the root: TRAIN/CLASS/VIDEO; with lists, one in which listed videos are looked for."""
     test: str = "val"
     train_list: str | None = placement(None)
-    """List of the training videos, one `path label` per line (space, tab or comma), paths below the root, below
+    """The list of the training videos, one `path label` per line (space, tab or comma), paths below the root, below
     `train`, or absolute; or Kinetics' own CSV (label, youtube_id, ...)."""
     test_list: str | None = placement(None)
     classes: str | None = placement(None)
-    """What numbers as labels mean: a text file with one class name per line."""
+    """The file that says what numbers as labels mean, with one class name per line."""
     first_label: Literal[0, 1] | None = placement(None)
     """The number of the first class in lists; null is 0."""
     max_missing: int = Field(default=0, ge=0)
-    """So many listed videos may be missing on disk: they are left out and named. Copies of Kinetics never are whole."""
+    """How many listed videos may be missing on disk, to be left out and named: copies of Kinetics are never whole."""
     max_unreadable: int = Field(default=10, ge=0)
-    """So many videos that cannot be decoded are skipped and named; one more stops the run."""
+    """How many videos that cannot be decoded are skipped and named; one more stops the run."""
     decoder: Decoder = placement("auto")
     """auto takes torchcodec where it and FFmpeg's libraries load, else PyAV."""
 
@@ -43,39 +43,39 @@ class VideoData(Config):
 
 
 class ClipSampling(Config):
-    """Which frames are seen. Source of the defaults: Video-Swin's Kinetics configs."""
+    """Which frames of a video are seen. Source of the defaults: Video-Swin's Kinetics configs."""
 
     frames: Count = 32
-    """Frames of a clip."""
+    """Number of frames in a clip."""
     stride: Count = 2
-    """From one frame of a clip to the next, in frames of the video."""
+    """Distance from one frame of a clip to the next, in frames of the video."""
     test_clips: Count = 4
-    """Clips of a test video, each centred in one of as many equal segments."""
+    """Number of clips of a test video, each centred in one of as many equal segments."""
     test_crops: Literal[1, 3] = 3
-    """1: the centre. 3: both ends of the longer side and its centre."""
+    """1 takes the centre of a test clip, 3 both ends of its longer side and the centre."""
 
 
 class ResizedCrop(Config):
-    """A random part of the picture, resized to the input size. Video-Swin's scale and ratio."""
+    """A random part of the picture, resized to the input size. Source of the defaults: Video-Swin."""
 
     kind: Literal["resized"] = "resized"
     scale: Span = (0.08, 1.0)
-    """Share of the picture's area."""
+    """The part's share of the picture's area."""
     ratio: Span = (3 / 4, 4 / 3)
 
 
 class ShortSideCrop(Config):
-    """The shorter side resized to a random length, then a crop of the input size. SlowFast's jitter."""
+    """The shorter side resized to a random length, then a random crop of the input size, as in SlowFast."""
 
     kind: Literal["short_side"] = "short_side"
     shorter_side_px: tuple[Count, Count] = (256, 320)
 
 
 class VideoAugmentation(Config):
-    """Augmentation of training clips: the same for all frames of a clip."""
+    """Augmentation of training clips, the same for all frames of a clip."""
 
     crop: Annotated[
         Annotated[ResizedCrop, Tag("resized")] | Annotated[ShortSideCrop, Tag("short_side")], kind_or("resized")
     ] = ResizedCrop()
     horizontal_flip: Share = 0.5
-    """0 where left and right are classes."""
+    """The share of clips that are mirrored; set 0 where left and right distinguish classes."""

@@ -1,4 +1,4 @@
-"""Videos as samples: clips drawn and changed by seed, unreadable videos named and replaced instead of fatal."""
+"""Videos as samples: clips drawn and changed by a seed; unreadable videos are named and replaced."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ClipForm:
 
 
 class ClipSample(NamedTuple):
-    """A clip [C, T, H, W] uint8 with its label, and the videos that failed on the way to it."""
+    """A clip [C, T, H, W] uint8 with its label, and the videos that could not be read before it."""
 
     clip: Tensor
     label: int
@@ -43,7 +43,7 @@ class ClipSample(NamedTuple):
 
 
 class ClipBatch(NamedTuple):
-    """Clips [B, C, T, H, W], uint8 as loaded and float32 after `to`; labels [B] int64; unreadable videos met."""
+    """Clips [B, C, T, H, W], uint8 as loaded and float32 after `to`; labels [B] int64; videos that were unreadable."""
 
     clips: Tensor
     labels: Tensor
@@ -51,24 +51,24 @@ class ClipBatch(NamedTuple):
     normalise: Normalise
 
     def to(self, device: torch.device) -> ClipBatch:
-        """Return the batch on the device, normalised there: bytes are a quarter of what floats would move."""
+        """Return the batch on the device, where it is normalised: bytes to move are a quarter of the floats'."""
         clips, labels = (tensor.to(device, non_blocking=True) for tensor in (self.clips, self.labels))
         return self._replace(clips=self.normalise(clips), labels=labels)
 
 
 class TrainingClips(SeededSamples[LabelledVideo, tuple[Tensor, int], ClipSample]):
-    """One clip of each training video; a video that cannot be read gives the next one that can, and is named."""
+    """One clip of each training video; a video that cannot be read is named, and replaced by the next one that can."""
 
     def __init__(
         self, videos: Sequence[LabelledVideo], form: ClipForm, augmentation: VideoAugmentation, seed: int, patience: int
     ) -> None:
-        """`patience`: how many unreadable videos in a row are skipped before a blank clip is returned."""
+        """`patience` is how many unreadable videos in a row are skipped before a blank clip is returned."""
         super().__init__(videos, seed, patience)
         self.form, self.open = form, reader_of(form.decoder)
         self.transform = TrainingTransform(augmentation, form.image_size_px)
 
     def collate(self, samples: list[ClipSample]) -> ClipBatch:
-        """Stack samples."""
+        """Stack samples to a batch."""
         labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
         failed = [text for sample in samples for text in sample.unreadable]
         return ClipBatch(torch.stack([sample.clip for sample in samples]), labels, failed, self.form.normalise)
@@ -88,7 +88,7 @@ class TrainingClips(SeededSamples[LabelledVideo, tuple[Tensor, int], ClipSample]
 class Views(NamedTuple):
     """All views [V, C, T, H, W] of a test video, uint8 as loaded and float32 after `to`; V is 0 where unreadable.
 
-    Clip after clip, and of each clip crop after crop.
+    The views of the first clip come first, crop after crop, then those of the next clip.
     """
 
     position: int
@@ -111,7 +111,7 @@ class Views(NamedTuple):
 
 
 class TestViews(SeededSamples[LabelledVideo, Tensor, Views]):
-    """Test videos, each one sample with all its views: clips at segment centres, by crops along the longer side."""
+    """Test videos, each as one sample with all its views: crops along the longer side, of clips at segment centres."""
 
     __test__ = False  # no test case of pytest's
     collate = staticmethod(the_one)
@@ -136,7 +136,7 @@ class TestViews(SeededSamples[LabelledVideo, Tensor, Views]):
 
 
 def _parts(indices: np.ndarray) -> list[list[int]]:
-    """Split indices so that no more frames than these are in memory at the video's own size."""
+    """Split indices into parts, so that only FRAMES_AT_ONCE frames are in memory at the video's own size."""
     return [indices[first : first + FRAMES_AT_ONCE].tolist() for first in range(0, len(indices), FRAMES_AT_ONCE)]
 
 

@@ -1,4 +1,4 @@
-"""Videos by torchcodec, where its libraries load: the same frames as by PyAV, in less time."""
+"""Decoding videos with torchcodec, where its libraries load: the same frames as PyAV's, in less time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD_BYTES = 64
 
 
 class TorchcodecVideo:
-    """An open video file; a VideoReader."""
+    """A video file opened with torchcodec, as a VideoReader."""
 
     def __init__(self, path: Path) -> None:
         from torchcodec.decoders import VideoDecoder
@@ -27,13 +27,13 @@ class TorchcodecVideo:
         with self._naming():
             _refuse_text(path)
             self.decoder = VideoDecoder(str(path), num_ffmpeg_threads=1)
-        told = self.decoder.metadata
-        stated = told.num_frames_from_header or 0
-        if told.num_frames < stated:
-            raise UnreadableVideo(f"{path}: truncated: {told.num_frames} of {stated} frames")
-        self.number_of_frames: int = told.num_frames
-        self.frames_per_second = float(told.average_fps or 0)
-        self.duration_seconds = float(told.duration_seconds or 0)
+        metadata = self.decoder.metadata
+        stated = metadata.num_frames_from_header or 0
+        if metadata.num_frames < stated:
+            raise UnreadableVideo(f"{path}: truncated: {metadata.num_frames} of {stated} frames")
+        self.number_of_frames: int = metadata.num_frames
+        self.frames_per_second = float(metadata.average_fps or 0)
+        self.duration_seconds = float(metadata.duration_seconds or 0)
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         with self._naming():
@@ -56,7 +56,7 @@ class TorchcodecVideo:
 
 
 def _refuse_text(path: Path) -> None:
-    """Keep playlists from FFmpeg, which would open what is named there, over a network too."""
+    """Raise ValueError for a text, which may be a playlist: FFmpeg would open what it names, over a network too."""
     with open(regular(path), "rb") as file:
         head = file.read(HEAD_BYTES)
     if TEXT.issuperset(head):
@@ -65,7 +65,7 @@ def _refuse_text(path: Path) -> None:
 
 @functools.cache
 def loads() -> bool:
-    """Tell whether torchcodec is here with the FFmpeg libraries that it needs."""
+    """Return whether torchcodec can be imported with the FFmpeg libraries that it needs."""
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, OSError, RuntimeError):  # RuntimeError: no version of FFmpeg that it knows

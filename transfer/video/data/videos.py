@@ -1,4 +1,4 @@
-"""Videos with their classes: in folders of classes, or listed with labels."""
+"""Finding videos with their classes, in folders of classes or listed with labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTS = "data.train_list=FILE and data.test_list=FILE"
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A video file; `label` is a position in the classes."""
+    """A video file, and the position of its class in the list of classes."""
 
     path: Path
     label: int
@@ -29,7 +29,7 @@ class LabelledVideo:
 
 @dataclass(frozen=True)
 class VideoSets:
-    """Training and test videos over the same classes."""
+    """Training and test videos with the same classes."""
 
     root: Path
     train: list[LabelledVideo]
@@ -37,7 +37,7 @@ class VideoSets:
     classes: tuple[str, ...]
     fingerprint: Fingerprint
     missing: tuple[str, ...]
-    """Listed videos that are not on disk, as `name: not there`; for the record."""
+    """The listed videos that are not on disk, as `name: not there ...`, for the record."""
 
     @property
     def train_labels(self) -> list[int]:
@@ -56,7 +56,7 @@ class VideoSets:
 def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
     """Find the videos of both splits and their classes, and check that they fit each other and the task.
 
-    Nothing is decoded: a video that is damaged is found when it is read. Raises UserError that names the file for
+    Nothing is decoded here: damage to a video is found when it is read. Raises UserError that names the file for
     whatever is missing (beyond data.max_missing), unknown, out of range, listed twice or empty.
     """
     root = require_root(data.root)
@@ -68,7 +68,7 @@ def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
     _refuse_missing(missing, data.max_missing)
     train = training_classes(in_train, listed, data.first_label, num_classes)
     test = in_classes(in_test, train.classes, listed, data.first_label)
-    require_every_class(test, in_test.told_by, "video")
+    require_every_class(test, in_test.labelled_by, "video")
     files = [*train.source.files, *test.source.files]
     splits = {"train labels": (in_train, train), "test labels": (in_test, test)}
     parts = {name: images.sha256() for name, (found, images) in splits.items() if not found.labels_in_names}
@@ -77,7 +77,7 @@ def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
 
 
 def _found(root: Path, split: str, field: str, given: str | None, missing: list[str]) -> Found:
-    """Read one split; names of listed videos that are not there are added to `missing`."""
+    """Read one split; listed videos that are not on disk are added to `missing`."""
     file = find_file(root, field, given)
     if file is None:
         return read_folders(root, root / split, find_videos, "video", LISTS)
