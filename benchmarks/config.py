@@ -11,15 +11,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files.json_files import path_from
 from benchmarks.files.yaml_files import parse_yaml, read_yaml, to_yaml
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A whole number that a float holds exactly."""
+Amount = Annotated[float, Field(ge=0, le=1e24)]
 RECIPES = Path(__file__).resolve().parent / "recipes"
+
+
+def _as_a_path(text: str) -> str:
+    path_from(text)
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_as_a_path)]
+"""A path as text, which a file system can have."""
 
 
 class Config(BaseModel):

@@ -5,9 +5,15 @@ The environment variables are those of torchrun, so that it can launch a verb to
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 
 from benchmarks.errors import UserError
+
+PR_SET_PDEATHSIG = 1
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""The environment variable by which a process knows that torchrun started it."""
 
 
 def world_size() -> int:
@@ -34,6 +40,11 @@ def share(batch_size: int) -> slice:
     """Return this rank's rows of a global batch."""
     size = batch_size // world_size()
     return slice(rank() * size, (rank() + 1) * size)
+
+
+def signalled_at_death_of_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent dies, however that happens (prctl(2), Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _number(name: str, default: int, at_least: int = 0) -> int:

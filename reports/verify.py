@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import parse_json
 from reports.formats import FORMATS, rendered
@@ -18,6 +20,7 @@ from reports.text import one_line
 
 MOST_DIFFERENCES = 10
 STEM = "leaderboard"
+REQUESTED = TypeAdapter(Request)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ def _recorded_request(path: Path) -> Request | None:
         else:
             (content,) = re.findall(rf'<meta name="{REQUEST}" content="([^"]*)">', text)
             fields = parse_json(html.unescape(content))
-        return Request(**{**fields, "runs": tuple(fields["runs"])})
-    except (OSError, ValueError, KeyError, TypeError):
+        return REQUESTED.validate_python(fields)
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 

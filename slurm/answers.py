@@ -165,7 +165,7 @@ def cancel(folder: PipelineFolder) -> int:
 
 def _cancel_jobs(folder: PipelineFolder) -> str:
     """Cancel the folder's own jobs; return them in words."""
-    with hold(folder.lock_file, f"pipeline {folder.id}"):
+    with hold(folder.lock_file, f"pipeline {folder.id}", folder.id):
         manifest = folder.read_manifest()
         jobs = read_jobs(folder, manifest)
         cancel_jobs([job.id for job in jobs.own])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -141,7 +140,7 @@ def _resume(argv: list[str]) -> int:
     manifest = folder.read_manifest()
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()
-    os.chdir(manifest.workdir)
+    manifest.enter_workdir()
     file = load_pipeline(path, ranks=cluster.ranks_per_stage)
     require_encoder_files(file)
     return submit(file, cluster, manifest.places)

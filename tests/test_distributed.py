@@ -6,6 +6,9 @@ import functools
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from benchmarks import ranks
 from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.samples.loaders import evaluation_loader
 from benchmarks.engine.watch.stop import Interrupted
+from tests.command import ROOT
 from tests.processes import finished, launch, launch_call
 from tests.runs import assert_close_training, last_checkpoint, only_run, record_of, wait_for_step
+from tests.slurm.bench import alive
 from tests.small import RANDOM
 
 PLAIN = ["drop_path_rate=0.0"]
@@ -121,3 +126,65 @@ def test_mistakes_of_the_launcher_are_explained(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert mimbench.main(command) == mimbench.WRONG
     assert "environment variable RANK = (not set)" in capsys.readouterr().err
+
+
+def torchrun(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    """Start two ranks as a person without our launcher does."""
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc-per-node=2",
+                "-m",
+                "mimbench",
+                *command,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def ranks_at_work(mark: str) -> dict[int, int]:
+    """Return the process ids of the ranks, by rank, among the processes whose command line has a word."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_text().split("\0")
+            variables = (folder / "environ").read_text().split("\0")
+        except OSError:
+            continue
+        number = next((entry.removeprefix("RANK=") for entry in variables if entry.startswith("RANK=")), None)
+        if mark in words and number is not None:
+            found[int(number)] = int(folder.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["a rank", "torchrun"])
+def test_no_process_stays_where_a_rank_or_torchrun_itself_is_killed(
+    pretrain_command: list[str], tmp_path: Path, killed: str
+) -> None:
+    runs, output = tmp_path / "runs", tmp_path / "output.txt"
+    launcher = torchrun([*pretrain_command, *PLAIN, "training.epochs=4000", "--runs", str(runs)], output)
+    wait_for_step(runs, 2)
+    ranks = ranks_at_work(str(runs))
+    assert ranks.keys() == {0, 1}, output.read_text()
+    os.kill(ranks[1] if killed == "a rank" else launcher.pid, signal.SIGKILL)
+    assert launcher.wait(60) != 0
+    while any(alive(pid) for pid in ranks.values()):  # torchrun's own are waited for by it
+        time.sleep(0.1)
+    record, said = record_of(only_run(runs)), output.read_text(errors="replace")
+    if killed == "a rank":
+        assert record.status == "failed"
+        assert "rank 0 has lost another process of this run" in str(record.error)
+        assert "failed: rank 0 has lost another process of this run" in said
+        assert "[rank0]: Traceback" not in said
+    else:
+        assert record.status == "preempted"
+        assert last_checkpoint(only_run(runs)).step == record.steps > 0

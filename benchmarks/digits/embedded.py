@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.files.atomic import make_folder, temporary_name, write_atomically
+from benchmarks.files.atomic import temporary_name, write_atomically
+from benchmarks.files.locks import locked
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 
@@ -32,23 +34,25 @@ def write_once(
     """
     if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
         return known
-    _claim(root, mark, version, folders)
-    for folder in folders:
-        shutil.rmtree(root / folder, ignore_errors=True)
-    write(root)
-    found = str(fingerprint_of(root))
-    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
-    return found
+    _refuse_theirs(root, mark, folders)
+    with locked(root / f".{mark}.lock", math.inf):  # whoever writes it at this moment is waited for
+        if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
+            return known
+        # It is marked as ours before anything is replaced, so that an interrupted writing can be repeated.
+        write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
+        for folder in folders:
+            shutil.rmtree(root / folder, ignore_errors=True)
+        write(root)
+        found = str(fingerprint_of(root))
+        write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
+        return found
 
 
-def _claim(root: Path, mark: str, version: int, folders: Sequence[str]) -> None:
-    """Mark `root` as ours before anything in it is replaced, so that a write that was interrupted can be repeated."""
+def _refuse_theirs(root: Path, mark: str, folders: Sequence[str]) -> None:
     theirs = [folder for folder in folders if (root / folder).exists()]
     if theirs and not (root / mark).exists():
         rule = f"without {' or '.join(theirs)}, or written by this program (then it has {mark})"
         raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
-    make_folder(root)
-    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
 
 
 def _fingerprint_if_whole(

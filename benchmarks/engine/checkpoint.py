@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from benchmarks import ranks
 from benchmarks.engine.processes.parallel import divided_like, whole
 from benchmarks.files.atomic import disk_error, make_folder, sync_folder, temporary_name
+from benchmarks.files.json_files import read_json
 
 TENSORS, DATA = "state.safetensors", "state.json"
 
@@ -123,7 +124,7 @@ def _remove(path: Path) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint. Raises ValueError when its bytes are not those that were written."""
-    data = json.loads((path / DATA).read_text(encoding="utf-8"))
+    data = read_json(path / DATA)
     content = (path / TENSORS).read_bytes()
     if data.pop("sha256") != _sha256(data, content):
         raise ValueError("its bytes are not those that were written")

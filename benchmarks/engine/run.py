@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.problem import B, Problem
-from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.processes.exchange import joined, peers_in_words
 from benchmarks.engine.samples.loaders import Samples, steps_per_epoch
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.runs.folder import Run
@@ -72,7 +72,7 @@ def train(
     steps_per_epoch(samples, training.batch_size, training.accumulate)
     with joined():
         problem = build()
-        with opened(problem) as run:
+        with opened(problem) as run, peers_in_words():  # inside: the record has the same words
             _train(problem, run)
         return run.record
 

@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from benchmarks import ranks
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.files.json_files import read_json
+from benchmarks.files.json_files import path_from, read_json, read_json_bytes
 from benchmarks.files.locks import Locked, locked
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
 RECORD = "record.json"
+RECORD_BYTES = 2**22
+RECORD_VALUES = 2**17
+"""What a record may have at most: hundreds of times what a training writes."""
 
 
 class RunFolder:
@@ -54,7 +57,7 @@ def read_record(folder: Path) -> RunRecord | None:
     """Return the record of a run folder, or None when there is none. Raises UserError when damaged or unreadable."""
     path = folder / RECORD
     try:
-        return parse_record(path.read_bytes())
+        return parse_record(read_json_bytes(path, RECORD_BYTES, RECORD_VALUES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -67,6 +70,9 @@ def read_record(folder: Path) -> RunRecord | None:
         first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         remedy = f"delete the file and run again ({first})"
         raise UserError.about(str(path), "(damaged)", "a run record", remedy) from None
+    except ValueError as error:
+        remedy = "delete the file and run again, or restore it"
+        raise UserError.about(str(path), str(error), "a run record of a size that a training writes", remedy) from None
 
 
 def completed(folder: Path) -> RunRecord | None:
@@ -101,7 +107,7 @@ def is_announcement(path: Path) -> bool:
 def follow(path: Path) -> Path:
     """Return the run folder that an announcement file names. Raises UserError where it is missing or damaged."""
     try:
-        return Path(read_json(path)["run_dir"])
+        return path_from(read_json(path)["run_dir"])
     except (OSError, ValueError, KeyError, TypeError):
         rule = "a file written by --announce"
         raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pydantic_core
 from pydantic import Field, JsonValue, ValidationError
 
-from benchmarks.config import Config
+from benchmarks.config import Amount, Config, Count
 from benchmarks.encoders import Architecture, InitStage
 
 Status = Literal["started", "completed", "failed", "preempted"]
@@ -29,13 +29,13 @@ class LoadReport(Config):
     """Proof of transfer: which of the encoder's tensors came from the checkpoint."""
 
     source_format: str
-    loaded: int
+    loaded: Count
     """Tensors copied, the resized ones included."""
-    expected: int
+    expected: Count
     """Tensors the encoder has, without those a checkpoint need not hold (head, buffers)."""
-    parameters: int | None = None
+    parameters: Count | None = None
     """The number of the encoder's parameters, without a head."""
-    coverage_percent: float
+    coverage_percent: Amount
     """Share of the encoder's expected parameters (by number of elements) that came from the checkpoint."""
     resized: tuple[Resized, ...] = ()
     missing: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class EncoderUse(Config):
     """What was typed: a path, `timm:NAME` or `random:NAME`."""
     method: str
     init_stage: InitStage
-    epochs: int | None
+    epochs: Count | None
     """Epochs of pretraining; None where the source does not say."""
     architecture: Architecture
     sha256: str | None
@@ -91,7 +91,7 @@ class DataUse(Config):
 
     root: str
     fingerprint: str
-    images: int
+    images: Count
     parts: dict[str, str] = Field(default_factory=dict)
     """The sha256 (hex) of what the fingerprint covers beside the files: labels, lists of subsets, further test sets."""
     unreadable: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class MetricValue(Config):
     last: float
     best: float | None = None
     """None where the metric was measured once, at the end: there is nothing to choose from."""
-    best_epoch: int | None = None
+    best_epoch: Count | None = None
 
 
 class Environment(Config):
@@ -129,25 +129,25 @@ class RunRecord(Config):
     load_report: LoadReport | None = None
     recipe: RecipeUse
     seed: int
-    image_size_px: int
+    image_size_px: Count
     data: DataUse
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     exported_sha256: str | None = None
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""
-    steps: int = 0
-    skipped_steps: tuple[int, ...] = ()
+    steps: Count = 0
+    skipped_steps: tuple[Count, ...] = ()
     """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
-    seconds: float = 0.0
+    seconds: Amount = 0.0
     """Time at work over all attempts, set-up included."""
-    images_per_second: float | None = None
-    seconds_per_step: float | None = None
+    images_per_second: Amount | None = None
+    seconds_per_step: Amount | None = None
     """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
-    flops_per_image: float | None = None
+    flops_per_image: Amount | None = None
     """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
-    peak_memory_mb: float | None = None
-    processes: int = 1
+    peak_memory_mb: Amount | None = None
+    processes: int = Field(default=1, ge=1, le=2**20)
     """The number of processes that worked on it together, one for each device."""
-    attempts: int = 1
+    attempts: Count = 1
     """How often it was started: 1, plus one for every requeue or crash."""
     environment: Environment
     parents: tuple[str, ...] = ()

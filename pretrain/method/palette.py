@@ -74,17 +74,19 @@ def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArra
     import numpy as np
     from PIL import Image
 
+    from benchmarks.engine.samples.unreadable import UNREADABLE
     from benchmarks.engine.watch.progress import ProgressReport
+    from benchmarks.files.pictures import open_picture
     from benchmarks.files.regular import regular
 
     chance, drawn = np.random.default_rng(seed), []
     with ProgressReport("palette", len(files), "image") as report:
         for done, file in enumerate(files, start=1):
             try:
-                with Image.open(regular(file)) as image:
+                with open_picture(regular(file)) as image:
                     image.draft(mode, (side_px, side_px))  # a JPEG's decoder can do most of the shrinking
                     small = image.convert(mode).resize((side_px, side_px), Image.Resampling.BOX)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            except UNREADABLE as error:
                 print(f"unreadable image skipped: {file}: {error}", file=sys.stderr)
                 continue
             pixels = np.asarray(small, dtype=np.float32).reshape(side_px**2, -1) / 255

@@ -171,5 +171,7 @@ def _unreadable(where: str, error: UserError) -> LeftOut:
         case ValidationError() as cause if any(detail["loc"] for detail in cause.errors()):
             faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in cause.errors()[:3]]
             return LeftOut(where, "damaged", "; ".join(faults))
-        case _:
+        case ValidationError():
             return LeftOut(where, "damaged", "not a whole JSON object")
+        case cause:
+            return LeftOut(where, "damaged", str(cause))

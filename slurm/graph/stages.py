@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.catalogue.tasks import find_task
-from benchmarks.config import RECIPES, Config, find_recipe
+from benchmarks.config import RECIPES, Config, PathText, find_recipe
 from slurm.graph.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
 from slurm.graph.sweep import without_sweeps
 
@@ -31,9 +31,9 @@ class Stage(Config):
     """`success`: starts when all its needs are completed. `any`: starts when they have ended, however they did."""
     announces: bool = False
     """Whether its verb writes the file `PipelineFolder.announcement`, which names the run's folder."""
-    product: str | None = None
+    product: PathText | None = None
     """A file that the command leaves behind, relative to the pipeline's folder."""
-    recipe_file: str | None = None
+    recipe_file: PathText | None = None
     """The recipe that it reads: once that is edited, the stage is not done. The program's own recipes are named
     relative to their folder."""
     seeds_of: str | None = None

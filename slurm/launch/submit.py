@@ -33,7 +33,7 @@ def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
     Raises UserError when another launcher is at work on it.
     """
     folder, pipeline = graph(file, places)
-    with hold(folder.lock_file, f"pipeline {file.id}"):
+    with hold(folder.lock_file, f"pipeline {file.id}", file.id):
         manifest = prepare(folder, file, pipeline, cluster, places)
         if isinstance(cluster, LocalCluster):
             return _run_here(folder, manifest, cluster)

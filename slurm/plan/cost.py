@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.encoders import Architecture, find_architecture
 from slurm.graph.check import load_work
@@ -83,8 +82,8 @@ def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs:
     measured = speed.measured if speed is not None else None
     memory = None
     if measured is not None:
-        theirs: Any = measured.record.recipe.resolved["training"]
-        if training.recipe.training.batch_size * measured.record.processes == theirs["batch_size"] * training.processes:
+        batch_size = measured.trained_with("batch_size") or 0
+        if training.recipe.training.batch_size * measured.record.processes == batch_size * training.processes:
             memory = measured.record.peak_memory_mb
     return Forecast(
         processes=training.processes,

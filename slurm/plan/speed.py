@@ -51,6 +51,12 @@ class Measured:
     def kind(self) -> str:
         return "pretrain" if self.record.task is None else self.record.task.name
 
+    def trained_with(self, field: str) -> int | None:
+        """Return a whole number of the recipe's section `training`; None where the record tells none."""
+        training = self.record.recipe.resolved.get("training")
+        value = training.get(field) if isinstance(training, dict) else None
+        return value if isinstance(value, int) and 0 < value < 2**53 else None
+
     def disk_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
@@ -74,7 +80,7 @@ def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -
     """Return the speed that the newest run of the same work measured, or else what the cluster file states, or None."""
     for run in runs:
         rate = run.record.images_per_second
-        if rate is not None and _same_work(training, run) and _same_device(cluster, run.record):
+        if rate and _same_work(training, run) and _same_device(cluster, run.record):
             source = f"measured by {run.folder.name} on {run.record.environment.device}"
             return Speed(rate / run.record.processes, source, run)
     stated = cluster.images_per_second.get(training.recipe_name)
@@ -89,10 +95,10 @@ def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None
     from benchmarks.runs.fingerprint import find_images
 
     for run in runs:
-        theirs: Any = run.record.recipe.resolved.get("training")
+        epochs, batch_size = (run.trained_with(name) for name in ("epochs", "batch_size"))
         same = run.kind == training.kind and run.record.data.root == training.recipe.data.root
-        if same and isinstance(theirs, dict) and theirs.get("epochs"):
-            return int(run.record.steps * theirs["batch_size"] / theirs["epochs"])
+        if same and epochs and batch_size:
+            return int(run.record.steps * batch_size / epochs)
     data = training.recipe.data
     split = getattr(data, "split", None) or getattr(data, "train_split", None)
     if isinstance(split, str):

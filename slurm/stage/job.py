@@ -64,7 +64,7 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
     if not is_from(folder, asked):
         print(f"not run: {pipeline_dir} is not the folder that submitted this job: it was replaced", file=sys.stderr)
         return WRONG_CODE
-    os.chdir(manifest.workdir)
+    manifest.enter_workdir()
     layout = team.layout_here(asked.ranks_per_node)
     if layout.node > 0:
         signal.signal(signal.SIGTERM, _leave_to_the_first_node)
@@ -72,7 +72,7 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
         team.follow(folder, stage, layout, with_local_data(manifest.entry(stage).stage.argv, asked.stage_data))
         return 0
     try:
-        with hold(folder.lock(stage), f"stage {stage}"):
+        with hold(folder.lock(stage), f"stage {stage}", folder.id):
             return _run_held(folder, manifest, manifest.entry(stage).stage, layout, asked)
     except Held as error:
         print(error, file=sys.stderr)

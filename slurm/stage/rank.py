@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import traceback
 from types import FrameType
 
+from benchmarks import ranks
 from benchmarks.errors import CRASHED_CODE
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str], parent: int) -> int:
@@ -33,8 +31,8 @@ def main(argv: list[str], parent: int) -> int:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (prctl(2), Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Have this process killed when its parent dies, even where that happened before it could ask for it."""
+    ranks.signalled_at_death_of_parent(signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         sys.exit(1)
 

@@ -105,10 +105,10 @@ def main(argv: list[str]) -> int:
         return code or WRONG_CODE
     try:
         manifest = folder.read_manifest()
+        manifest.enter_workdir()
     except (UserError, PermissionError) as error:
         print(error, file=sys.stderr)
         return code or CRASHED_CODE
-    os.chdir(manifest.workdir)
     if code == BUSY_CODE:  # the attempt is that of another process
         return code
     pipeline = manifest.pipeline

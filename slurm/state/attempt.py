@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterable
 from typing import Literal
 
-from benchmarks.config import Config
+from pydantic import Field
+
+from benchmarks.config import Amount, Config, Count
 from benchmarks.errors import FATAL_CODES, STOPPED_CODE, WRONG_CODE
 
 
@@ -16,17 +18,17 @@ class Meeting(Config):
     number: int
     """Identifies the meeting: the time in ns at which the first node called it."""
     address: str
-    port: int
+    port: int = Field(ge=1, le=65535)
 
 
 class RankEnd(Config):
     """How a rank ended."""
 
-    rank: int
+    rank: Count
     host: str
-    exit_code: int
+    exit_code: int = Field(ge=-64, le=255)
     """The process's exit code; negative: the number of the signal that killed it."""
-    at: float
+    at: Amount
     """Seconds since the epoch, by the clock of its node."""
     last_words: str = ""
     """What it wrote last to its standard error; empty for rank 0, whose output is the stage's log."""
@@ -49,8 +51,13 @@ class RankEnd(Config):
         """Return in one line which rank ended, on which host, and how."""
         who = f"rank {self.rank} on {self.host}"
         if self.exit_code < 0:
-            return f"{who} was killed by {signal.Signals(-self.exit_code).name}"
+            return f"{who} was killed by {_signal_name(-self.exit_code)}"
         return f"{who} ended with exit code {self.exit_code}" + (f": {self.last_words}" if self.last_words else "")
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; the ones for real time have none."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def first_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
@@ -74,23 +81,23 @@ class Attempt(Config):
     inputs_digest: str
     """The sha256 (hex) of everything that decides what the stage does: command, recipe, what its parents left."""
     host: str
-    pid: int
-    started_at: float
+    pid: Count
+    started_at: Amount
     """Seconds since the epoch, UTC."""
-    finished_at: float | None = None
-    exit_code: int | None = None
+    finished_at: Amount | None = None
+    exit_code: int | None = Field(default=None, ge=-64, le=255)
     skipped: str | None = None
     """Why the command was not run at all."""
     job: str | None = None
     """The Slurm job and how often it was requeued, `17.2`; on this machine, the process id."""
-    saved_step: int = 0
+    saved_step: Count = 0
     """The step of the run's last checkpoint when this start began."""
-    fruitless: int = 0
+    fruitless: Count = 0
     """How many starts of the job in a row, just before this one, left no new checkpoint; those that gave way are not
     counted."""
     noticed: bool = False
     """Whether Slurm had announced that the time limit was near."""
-    given_up_after: int | None = None
+    given_up_after: Count | None = None
     """How many starts in a row, this one included, left no new checkpoint, where that ended the job for good."""
     meeting: Meeting | None = None
     cause: RankEnd | None = None

@@ -11,8 +11,8 @@ import re
 import secrets
 from pathlib import Path
 
-from benchmarks.config import Config
-from benchmarks.errors import UserError
+from benchmarks.config import Config, PathText
+from benchmarks.errors import UserError, printable
 from benchmarks.files.atomic import write_atomically
 from slurm.state.folder import PipelineFolder, read_as
 
@@ -23,7 +23,7 @@ class Mark(Config):
     """What identifies a pipeline's folder."""
 
     token: str
-    path: str
+    path: PathText
     """Where the folder was when it was launched last: absolute, without links."""
 
     @property
@@ -79,7 +79,7 @@ def how_it_came(folder: PipelineFolder, origin: Path) -> str:
     """Return `copied from PLACE` where the original is still there, else `moved from PLACE`."""
     own, there = read_mark(folder), read_as(Mark, _file(origin))
     is_there = there == own if own is not None else (origin / folder.manifest.name).is_file()
-    return f"{'copied' if is_there else 'moved'} from {origin}"
+    return f"{'copied' if is_there else 'moved'} from {printable(str(origin))}"
 
 
 def _place(folder: PipelineFolder) -> Path | None:

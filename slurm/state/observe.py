@@ -15,6 +15,8 @@ from typing import Literal
 from benchmarks.config import RECIPES, digest_of
 from benchmarks.errors import STOPPED_CODE, UserError
 from benchmarks.files.locks import is_held
+from benchmarks.files.regular import regular
+from benchmarks.files.yaml_files import LARGEST_BYTES
 from benchmarks.runs.folder import RunFolder, completed, follow, read_record
 from benchmarks.runs.metrics_log import Progress, read_progress
 from benchmarks.runs.record import RunRecord
@@ -105,7 +107,8 @@ def inputs_digest(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> s
 def _text(path: Path) -> str | None:
     """Return a recipe's text; one that was moved or cannot be read is None, and so another one than before."""
     try:
-        return path.read_text(encoding="utf-8")
+        with regular(path).open("rb") as file:
+            return file.read(LARGEST_BYTES).decode()
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -92,7 +92,7 @@ def test_what_scancel_does_not_cancel_is_not_called_cancelled(slurm_bench: Bench
 def test_a_stage_that_is_at_work_without_a_job_is_not_submitted(slurm_bench: Bench) -> None:
     submit_waiting(slurm_bench)
     assert slurm_bench.mimbench("pipeline", "cancel", "small").returncode == 0
-    with hold(slurm_bench.folder.lock(STAGE), "a stage"):
+    with hold(slurm_bench.folder.lock(STAGE), "a stage", slurm_bench.folder.id):
         refused = slurm_bench.mimbench(*SUBMIT)
     assert refused.returncode == 1
     assert f"nothing was submitted: stage {STAGE} is at work in process " in refused.stdout

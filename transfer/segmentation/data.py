@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
+from benchmarks.files.pictures import open_picture
 from benchmarks.files.regular import regular
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
@@ -101,7 +100,7 @@ def _check_headers(pairs: list[Pair]) -> None:
 
 def _header_fault(pair: Pair) -> str | None:
     try:
-        with Image.open(regular(pair.image)) as image, Image.open(regular(pair.mask)) as mask:
+        with open_picture(regular(pair.image)) as image, open_picture(regular(pair.mask)) as mask:
             (width, height), (columns, rows), mode = image.size, mask.size, mask.mode
     except UNREADABLE:
         return None

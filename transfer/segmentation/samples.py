@@ -15,6 +15,7 @@ from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.samples.seeded import S, SeededSamples, the_one
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.engine.seeding import derive
+from benchmarks.files.pictures import open_picture
 from benchmarks.files.regular import regular
 from transfer.segmentation.data import Pair, Scenes
 from transfer.segmentation.plan import IGNORED, Pipeline
@@ -141,7 +142,7 @@ def read_scene(pair: Pair, num_classes: int) -> Scene:
 
 
 def _open(path: Any, mode: str | None) -> Image.Image:
-    with damage_named(path), Image.open(regular(path)) as image:
+    with damage_named(path), open_picture(regular(path)) as image:
         image.load()
         return image.convert(mode) if mode else image.copy()
 

@@ -8,12 +8,14 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.files.image_source import ImageSource
+from benchmarks.files.pictures import open_picture, require_pixels
 
 Transform = Callable[[Any], Tensor]
 """Makes a tensor of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
@@ -98,13 +100,29 @@ def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
     of another shape, and what Pillow and NumPy raise for damaged files.
     """
     if channels in MODES:
-        with Image.open(file) as image:
+        with open_picture(file) as image:
             return image.convert(MODES[channels])
-    array = np.load(file, allow_pickle=False)
-    if array.ndim != 3 or array.shape[2] != channels:
-        raise ValueError(f"an array {list(array.shape)} where [H, W, {channels}] belongs")
+    array = _read_array(file, channels)
     largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)
+
+
+def _read_array(file: Path | IO[bytes], channels: int) -> NDArray[Any]:
+    """Return an array [H, W, C] of numbers. What its header states is judged before memory is taken for it."""
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            return _read_array(stream, channels)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, numbers = read_header(file)
+    if len(shape) != 3 or shape[2] != channels or min(shape) < 1:
+        raise ValueError(f"an array {list(shape)} where [H, W, {channels}] belongs")
+    if numbers.kind not in "buif":
+        raise ValueError(f"an array of {numbers} where numbers belong")
+    require_pixels(shape[1], shape[0])
+    file.seek(0)
+    found: NDArray[Any] = np.load(file, allow_pickle=False)
+    return found
 
 
 def blank_image(channels: int) -> Image.Image | Tensor:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
+from tests.huge_pictures import put_huge
 from tests.special_files import never_waiting, put, special_files
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.samples import read_scene
@@ -113,4 +114,12 @@ def test_what_is_no_ordinary_file_is_named_when_read(small_scenes: Path, part: s
     path = getattr(found(small_scenes).train[3], part)
     words = put(path, kind)
     with never_waiting(), pytest.raises(UnusableError, match=rf"^{path}: OSError: {words}$"):
+        read_scene(found(small_scenes).train[3], 11)
+
+
+@pytest.mark.parametrize("part", ["image", "mask"])
+def test_too_many_pixels_are_named_when_read(small_scenes: Path, part: str) -> None:
+    pair = found(small_scenes).train[3]
+    words = put_huge(getattr(pair, part))
+    with pytest.raises(UnusableError, match=rf"^{getattr(pair, part)}: {words}$"):
         read_scene(found(small_scenes).train[3], 11)

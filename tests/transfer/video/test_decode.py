@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.errors import UserError
 from tests.special_files import never_waiting, put, special_files
-from tests.transfer.video.videos import all_frames, write_sound, write_video
+from tests.transfer.video.videos import all_frames, write_huge_video, write_sound, write_video
 from transfer.video.data import torchcodec
 from transfer.video.data.decode import by_torchcodec, reader_of
 from transfer.video.data.pyav import PyavVideo
@@ -134,3 +134,28 @@ def test_what_is_no_ordinary_file_is_no_video(reader: Reader, kind: str, tmp_pat
     words = put(tmp_path / "odd.mp4", kind)
     with never_waiting(), pytest.raises(UnreadableVideo, match=f"odd.mp4: {words}$"):
         reader(tmp_path / "odd.mp4")
+
+
+@pytest.fixture(scope="module")
+def huge_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One frame of 64 megapixels."""
+    return write_huge_video(tmp_path_factory.mktemp("huge") / "huge.ts")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_frames_of_too_many_pixels_are_named_before_they_are_decoded(reader: Reader, huge_video: Path) -> None:
+    words = r"huge\.ts: (8000x8000 are 64,000,000 pixels, of which at most|.*more than) 35,389,440"
+    with pytest.raises(UnreadableVideo, match=words):
+        reader(huge_video)
+
+
+def test_frames_that_grow_on_the_way_are_named(huge_video: Path, tmp_path: Path) -> None:
+    """A stream may change its size: here from 64x48 to 8000x8000, in one transport stream."""
+    small = write_video(tmp_path / "small.ts", frames=12, codec="mpeg4")
+    path = tmp_path / "growing.ts"
+    path.write_bytes(small.read_bytes() + huge_video.read_bytes())
+    with PyavVideo(path) as video:
+        assert video.frames([0]).shape == (1, 3, 48, 64)
+        assert video.number_of_frames == 13
+        with pytest.raises(UnreadableVideo, match=r"growing\.ts: "):
+            video.frames([12])

@@ -42,6 +42,16 @@ def write_video(
     return path
 
 
+def write_huge_video(path: Path) -> Path:
+    """Write one blank frame of 8000x8000."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(8000, 8000, "yuv420p")))
+        container.mux(stream.encode())
+    return path
+
+
 def write_sound(path: Path) -> Path:
     """Write one second of silence without a picture."""
     with av.open(str(path), "w") as container:

@@ -19,6 +19,9 @@ from benchmarks.files.json_files import read_json
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
 
+LARGEST_MEAN = 1e6
+"""Of a channel, and of its standard deviation, on whatever scale the file has them."""
+
 
 @dataclass(frozen=True)
 class Described:
@@ -83,7 +86,8 @@ def _normalisation(source: str, description: Mapping[str, Any], inferred: Inferr
         return None
     channels = inferred.architecture.in_chans
     for name, values, least in (("mean", mean, 0.0), ("std", std, 1e-6)):
-        sound = isinstance(values, list) and all(type(value) in (int, float) and value >= least for value in values)
+        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        sound = numbers and all(least <= value <= LARGEST_MEAN for value in values)
         if not sound or len(values) != channels:
             rule = f"{channels} numbers, one for each channel, {'above' if least else 'not below'} 0"
             raise UserError.about(f"{name} in {source}", values, rule, "mend the file, or move it away")

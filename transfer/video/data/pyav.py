@@ -15,11 +15,14 @@ import torch
 from av.stream import Disposition
 from torch import Tensor
 
+from benchmarks.files.pictures import MOST_FRAME_PIXELS, require_pixels
 from benchmarks.files.regular import regular
 from transfer.video.data.reader import UnreadableVideo
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,3gp"
-OPTIONS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+BOUND = {"max_pixels": str(MOST_FRAME_PIXELS)}
+"""For decoders: the size of a stream's frames may change on the way."""
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS, **BOUND}
 """A text file may be a playlist for FFmpeg: without these it would open what is named there, over a network too."""
 
 
@@ -64,8 +67,16 @@ class PyavVideo:
         for stream in self.container.streams.video:
             if not stream.disposition & Disposition.attached_pic:
                 stream.codec_context.thread_count = 1
+                stream.codec_context.options = dict(BOUND)
+                self._require_size(stream)
                 return stream
         raise UnreadableVideo(f"{self.path}: no video stream{' (audio only)' * bool(self.container.streams.audio)}")
+
+    def _require_size(self, stream: av.VideoStream) -> None:
+        """Raise for frames of too many pixels; FFmpeg, which has the same bound, may have left them without a size."""
+        if not stream.width:
+            raise UnreadableVideo(f"{self.path}: frames of no known size, or of more than {MOST_FRAME_PIXELS:,} pixels")
+        require_pixels(stream.width, stream.height, MOST_FRAME_PIXELS)
 
     def _timeline(self) -> Timeline:
         packets = [packet for packet in self.container.demux(self.stream) if packet.size]

@@ -10,6 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
+from benchmarks.files.pictures import MOST_FRAME_PIXELS, require_pixels
 from benchmarks.files.regular import regular
 from transfer.video.data.reader import UnreadableVideo
 
@@ -27,7 +28,8 @@ class TorchcodecVideo:
         with self._naming():
             _refuse_text(path)
             self.decoder = VideoDecoder(str(path), num_ffmpeg_threads=1)
-        metadata = self.decoder.metadata
+            metadata = self.decoder.metadata
+            require_pixels(metadata.width or 0, metadata.height or 0, MOST_FRAME_PIXELS)
         stated = metadata.num_frames_from_header or 0
         if metadata.num_frames < stated:
             raise UnreadableVideo(f"{path}: truncated: {metadata.num_frames} of {stated} frames")
