@@ -25,7 +25,7 @@ VERBS = {
     "checkpoint": ("transfer.commands.checkpoint", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards and comparisons from run records"),
     "list": ("benchmarks.catalogue.listing", "tasks, recipes, encoders, checkpoint formats and published references"),
-    "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that mends it"),
+    "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that fixes it"),
 }
 
 # Words after a verb that belong to another room than the verb's own, which may not import it.
@@ -51,7 +51,7 @@ examples:
   mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml
   mimbench report leaderboard runs --baseline supervised --out report
 
-`mimbench VERB --help` teaches one verb.
+`mimbench VERB --help` explains one verb.
 Exit codes: 0 done, 1 the work failed, 2 what was asked for was wrong, 71 the machine failed and the same command may go
 on, 130 stopped on request with the state saved.
 """

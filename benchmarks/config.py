@@ -11,32 +11,50 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
 from benchmarks.config_errors import explain
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files.json_files import path_from
 from benchmarks.files.yaml_files import parse_yaml, read_yaml, to_yaml
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A whole number that a float holds exactly."""
+Amount = Annotated[float, Field(ge=0, le=1e24)]
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
+def _as_a_path(text: str) -> str:
+    path_from(text)
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_as_a_path)]
+"""A path as text, which a file system can have."""
+
+
 class Config(BaseModel):
-    """Base of every recipe and record: frozen, unknown keys refused, NaN and infinity refused."""
+    """Base of every recipe and record: frozen; refuses unknown keys, NaN and infinity.
+
+    The string below a field is its meaning in error messages.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that say *what* is done, without those marked `placement()`."""
+        """Return the fields that say *what* is done: without those marked `placement()`, and without those marked
+        `later()` that have their default value."""
         found = {}
         for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("placement"):
+            extra, value = field.json_schema_extra, getattr(self, name)
+            marks = extra if isinstance(extra, dict) else {}
+            if marks.get("placement") or (marks.get("later") and value == field.default):
                 continue
-            found[name] = _identity(getattr(self, name))
+            found[name] = _identity(value)
         return found
 
     def identity_digest(self) -> str:
@@ -72,8 +90,16 @@ def placement(default: Any, **kwargs: Any) -> Any:
     return Field(default=default, json_schema_extra={"placement": True}, **kwargs)
 
 
+def later(default: Any, **kwargs: Any) -> Any:
+    """Declare a field that came after runs were made: digests leave its default out, so that those runs keep their ids.
+
+    The default must be what was done before the field was there.
+    """
+    return Field(default=default, json_schema_extra={"later": True}, **kwargs)
+
+
 def kind_or(default: str) -> Discriminator:
-    """Return what tells the members of a union apart: their field `kind`, or `default` where it is not given.
+    """Return what distinguishes the members of a union: their field `kind`, or `default` where it is not given.
 
     The members are `Annotated[Member, Tag("its kind")]`, and each has a field `kind` with that text as its default.
     """
@@ -146,7 +172,7 @@ def schema_for(schema: type[C] | Family[C], data: Mapping[str, Any]) -> type[C]:
 
 
 def find_recipe(folder: str, source: str) -> Path:
-    """Return the file of a recipe given by name or by path."""
+    """Return the file of a recipe given by name or by path. Raises UserError where there is none."""
     path = Path(source)
     if path.suffix in {".yaml", ".yml"} or "/" in source:
         if path.is_file():
@@ -160,11 +186,15 @@ def find_recipe(folder: str, source: str) -> Path:
 
 
 def recipe_names(folder: str) -> list[str]:
+    """Return the names of the recipes in `recipes/<folder>/`, sorted."""
     return sorted(path.stem for path in (RECIPES / folder).glob("*.yaml"))
 
 
 def validate(schema: type[C], data: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> C:
-    """Check `data` against `schema` as JSON, so that YAML lists become tuples and nothing is coerced silently."""
+    """Check `data` against `schema` as JSON, so that YAML lists become tuples and nothing is coerced silently.
+
+    Raises one UserError that names every mistake; `where` says in it what was checked.
+    """
     try:
         return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:

@@ -19,8 +19,8 @@ def explain(schema: type[BaseModel], error: ValidationError, where: str, overrid
     return f"{where}: {count}\n" + "\n".join(paragraphs)
 
 
-def worded(error: Exception) -> UserError | None:
-    """Return the first mistake that a class of ours has put into words itself, of those in a ValidationError."""
+def first_own_error(error: Exception) -> UserError | None:
+    """Return the first UserError that a validator of ours raised, of the errors in a ValidationError; else None."""
     details = error.errors(include_url=False) if isinstance(error, ValidationError) else []
     return next((own for detail in details if isinstance(own := detail.get("ctx", {}).get("error"), UserError)), None)
 
@@ -48,7 +48,7 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
 
 
 def _settable(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Return the path as far as an override can go: a list is set as a whole, a union's tag is no field."""
+    """Return the path as far as an override can name it: a list is set as a whole, a union's tag is no field."""
     path: list[str] = []
     for part in location:
         if isinstance(part, int):

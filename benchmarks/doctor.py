@@ -1,4 +1,4 @@
-"""`mimbench doctor`: what this machine has, what is missing, what that is for, and the command that mends it.
+"""`mimbench doctor`: what this machine has, what is missing, what that is for, and the command that fixes it.
 
 Needs only the standard library until it knows that the rest is there.
 """
@@ -66,7 +66,7 @@ SLURM = {"sbatch": "submits stages to a cluster", "squeue": "sees their state", 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the answer."""
+    """One line of the doctor's answer."""
 
     name: str
     state: Literal["ok", "missing", "wrong", "warning"]
@@ -74,7 +74,7 @@ class Finding:
     purpose: str
     remedy: str = ""
     required: bool = False
-    """The base does not work without it."""
+    """Whether the base works only with it."""
 
     @property
     def breaks_the_base(self) -> bool:
@@ -110,7 +110,7 @@ def show(title: str, findings: Sequence[Finding]) -> None:
     for row, finding in zip(rows, findings, strict=True):
         print(f"  {row}")
         if finding.remedy:
-            print(f"           mend: {finding.remedy}")
+            print(f"           remedy: {finding.remedy}")
     print(flush=True)
 
 
@@ -138,9 +138,9 @@ def requirements(extra: str = "") -> Iterator[Finding]:
 
 
 def _declared() -> list[str]:
-    """Return every requirement, extras with a marker, as a wheel's metadata words them.
+    """Return every requirement, extras with a marker, in the form of a wheel's metadata.
 
-    A checkout's pyproject.toml goes first: what an editable install noted of it may be older.
+    A checkout's pyproject.toml comes first: the metadata of an editable install may be older.
     """
     source = ROOT / "pyproject.toml"
     if not source.is_file():
@@ -152,7 +152,7 @@ def _declared() -> list[str]:
 
 
 def package(name: str, allowed: SpecifierSet, required: bool) -> Finding:
-    """Hold the installed version of `name` against `allowed`, a specifier set such as `>=11,<13`."""
+    """Compare the installed version of `name` with `allowed`, a specifier set such as `>=11,<13`."""
     purpose = PURPOSES.get(name.lower(), "")
     remedy = pip_install(f"{name}{allowed}")
     try:
@@ -165,7 +165,7 @@ def package(name: str, allowed: SpecifierSet, required: bool) -> Finding:
 
 
 def extras() -> Iterator[Finding]:
-    """Yield one finding per extra, and what else on this machine would keep it from working."""
+    """Yield one finding per extra, and one for each system library or source folder that an extra lacks."""
     for extra, purpose in EXTRAS.items():
         lacking = [each for each in requirements(extra) if each.state != "ok"]
         names = ", ".join(each.name if each.state == "missing" else f"{each.name} {each.found}" for each in lacking)
@@ -238,7 +238,7 @@ def engine() -> Iterator[Finding]:
 
 
 def gpus(names: Sequence[str], cuda: str | None) -> Finding:
-    """Word the GPUs that torch sees; none is a warning only where the machine has one."""
+    """Return the finding about the GPUs that torch sees; none is a warning only where the machine has one."""
     purpose = "pretraining on real data"
     if names:
         return Finding("GPU", "ok", ", ".join(names), purpose)
@@ -256,7 +256,7 @@ def pip_install(*what: str) -> str:
 
 
 def this_project(extra: str = "") -> list[str]:
-    """Return pip's words for this project: the checkout where there is one, else the distribution."""
+    """Return pip's arguments for this project: the checkout where there is one, else the distribution."""
     wanted = f"[{extra}]" if extra else ""
     return ["-e", f"{ROOT}{wanted}"] if (ROOT / "pyproject.toml").is_file() else [f"{DISTRIBUTION}{wanted}"]
 

@@ -38,17 +38,17 @@ _PARAMETERS = {
         ls_init_value head_norm_first head_hidden_size conv_mlp conv_bias use_grn
     """,
 }
-"""Of the constructors of timm's model classes, as of 1.0.31: what says how large a model is and what it is made of.
+"""Arguments of timm's model classes, as of 1.0.31, that say how large a model is and what it is made of.
 
 The size of the classifier and the rate of stochastic depth are left out: the program sets them itself.
 """
 SHAPING = frozenset(name for names in _PARAMETERS.values() for name in names.split())
 LARGEST = 2**16
-"""Of a number; an image side, a width."""
+"""The largest number that an argument may be: an image side, a width."""
 DEEPEST = 1024
-"""Of a number of blocks."""
+"""The largest number of blocks."""
 LONGEST = 64
-"""Of a list and of a name."""
+"""The most entries of a list, and characters of a name."""
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         if not _is_plain(value, deepest, levels=2):
             most = f"a number up to {deepest}, a name of up to {LONGEST} characters"
             rule = f"true, false, null, {most}, or a list of up to {LONGEST} of them"
-            raise UserError.about(f"arguments.{name}", _short(value), rule, "mend the description of the encoder")
+            raise UserError.about(f"arguments.{name}", _short(value), rule, "correct the encoder's description")
 
 
 def _is_plain(value: object, largest: int, levels: int) -> bool:

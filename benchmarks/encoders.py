@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, JsonValue, field_validator
 
 from benchmarks.config import RECIPES, Config, find_recipe, recipe_names, validate
-from benchmarks.config_errors import worded
+from benchmarks.config_errors import first_own_error
 from benchmarks.encoder_arguments import check_arguments
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files.atomic import make_folder, write_atomically
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TrainedStage = Literal["self-supervised", "supervised", "fine-tuned"]
 InitStage = Literal["random", TrainedStage]
 WindowSize = int | tuple[int, int]
-"""In patches; rows and columns where it is no square."""
+"""The side of a square window in patches, or the rows and columns of another."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the grey that Pillow makes of them: ITU-R BT.601."""
@@ -42,7 +42,7 @@ class Architecture(Config):
     name: str
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     norm_eps: float | None = None
-    """Of all LayerNorms, where it is not timm's own; timm takes no argument for it, so it is set after building."""
+    """The eps of all LayerNorms, where it is not timm's own; timm takes no argument for it, so it is set afterwards."""
 
     @field_validator("arguments")
     @classmethod
@@ -60,6 +60,7 @@ class Architecture(Config):
         return self.with_arguments(img_size=image_size_px)
 
     def with_arguments(self, **arguments: JsonValue) -> Architecture:
+        """Return the same architecture with these arguments of timm's. Raises what `check_arguments` raises."""
         check_arguments(arguments)
         return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
 
@@ -82,7 +83,7 @@ class EncoderManifest(Config):
     recipe: str
     recipe_digest: str
     sha256: str
-    """Of the weights file."""
+    """The sha256 (hex) of the weights file."""
     parents: tuple[str, ...] = ()
     """Run ids that led to this encoder, nearest last."""
 
@@ -105,6 +106,20 @@ def windows_as_json(windows: Iterable[Sequence[int]]) -> JsonValue:
     return [list(w) if isinstance(w := plain_window(window), tuple) else w for window in windows]
 
 
+def misfit(starts_from: Sequence[str] | None, stage: InitStage) -> str | None:
+    """Return the mark of a training whose recipe is for encoders of other stages; None where it fits.
+
+    `starts_from` is the recipe's own field; None: it is for any encoder.
+    """
+    if starts_from is None or stage in starts_from:
+        return None
+    if stage == "random":
+        return "trained by a fine-tuning recipe"
+    if list(starts_from) == ["random"]:
+        return "trained by a recipe for random weights"
+    return f"trained by a recipe for {' or '.join(starts_from)} encoders"
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """Mean and standard deviation of each channel, on a 0 to 1 scale."""
@@ -113,10 +128,10 @@ class Normalisation:
     std: tuple[float, ...]
 
     def for_channels(self, channels: int) -> Normalisation:
-        """Return those of images with another number of channels.
+        """Return the normalisation of the same images with another number of channels.
 
-        Grey ones are the colours' weighted as Pillow weights them, which is exact for the mean, and for the standard
-        deviation where channels rise and fall together. Colours take grey's for each channel.
+        That of grey images is the colours', weighted as Pillow weights them: exact for the mean, and for the standard
+        deviation where channels rise and fall together. Each colour takes that of grey images.
         """
         if len(self.mean) == channels:
             return self
@@ -126,7 +141,7 @@ class Normalisation:
 
 
 def assumed_normalisation(channels: int) -> Normalisation:
-    """Return the normalisation where nothing tells it: ImageNet's for three channels, else 0.5."""
+    """Return the normalisation where none is stated: ImageNet's for three channels, else 0.5."""
     if channels == len(IMAGENET_MEAN):
         return Normalisation(IMAGENET_MEAN, IMAGENET_STD)
     return Normalisation((0.5,) * channels, (0.5,) * channels)
@@ -157,14 +172,14 @@ def read_manifest(folder: Path) -> EncoderManifest:
     except OSError as error:
         raise _unreadable(path, error) from None
     except ValueError as error:
-        if own := worded(error):
+        if own := first_own_error(error):
             raise UserError(f"{path}: {own}") from None
         first = str(error).splitlines()[0]
         raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"export it again ({first})") from None
 
 
 def read_encoder(folder: Path) -> tuple[EncoderManifest, dict[str, Tensor]]:
-    """Read an export and prove its weights: a file whose sha256 is not the manifest's is refused."""
+    """Read an export and prove its weights: UserError for a file whose sha256 is not the manifest's."""
     from safetensors.torch import load
 
     manifest = read_manifest(folder)
@@ -188,7 +203,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 
 def unknown_architecture(name: str, timm_names: list[str]) -> UserError:
-    """Word the mistake of an architecture that neither we nor timm know."""
+    """Return the error for an architecture that neither this program nor timm knows."""
     named = sorted(path.stem for path in (RECIPES / "encoders").glob("*.yaml"))
     hint = did_you_mean(name, named + timm_names).split("Known:")[0] or "`mimbench list encoders` shows ours. "
     return UserError.about("architecture", name, "a named encoder of mimbench or a timm model", hint.strip())

@@ -1,4 +1,4 @@
-"""The ways in which a command can end, its exit codes, and its errors worded for the person who typed it.
+"""The ways in which a command can end, its exit codes, and its errors in words for the person who typed it.
 
 `UserError` is a wrong request, `WorkFailed` is right work that did not finish (`MachineFailed` where it is worth
 another try), `Stopped` is work that saved its state because it was asked to. Anything else that escapes a verb is our
@@ -24,7 +24,7 @@ BUSY_CODE = 75
 STOPPED_CODE = 130
 """The exit code of work that saved its state because it was asked to stop."""
 FATAL_CODES = (FAILED_CODE, WRONG_CODE)
-"""Starting again would end the same way."""
+"""The exit codes after which another start would end the same way."""
 
 
 class UserError(ValueError):
@@ -32,7 +32,7 @@ class UserError(ValueError):
 
     @classmethod
     def about(cls, field: str, value: object, rule: str, remedy: str) -> UserError:
-        """Word one mistake in the four parts every message of this program has."""
+        """Return the error for one mistake, in the four parts that every message of this program has."""
         return cls(four_parts(field, value, rule, remedy))
 
 
@@ -49,7 +49,7 @@ class Stopped(RuntimeError):
 
 
 def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
-    """Word a mistake. What a person gave, or a file, is shown with escapes for what would act on the terminal."""
+    """Return a mistake in four parts; what would act on the terminal is escaped in the value and the field."""
     shown = printable(value) if isinstance(value, str) else repr(value)
     return f"{printable(field)} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
 

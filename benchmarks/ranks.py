@@ -1,13 +1,19 @@
-"""Which of the processes of one run this is, as its launcher says; `benchmarks.engine.processes.exchange` joins them.
+"""Which of a run's processes this one is, as its launcher says; `benchmarks.engine.processes.exchange` joins them.
 
 The environment variables are those of torchrun, so that it can launch a verb too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 
 from benchmarks.errors import UserError
+
+PR_SET_PDEATHSIG = 1
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""The environment variable by which a process knows that torchrun started it."""
 
 
 def world_size() -> int:
@@ -26,14 +32,19 @@ def local_rank() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process writes and speaks for the run."""
+    """Tell whether this process writes the run's files and prints its messages."""
     return rank() == 0
 
 
 def share(batch_size: int) -> slice:
-    """Return this rank's part of a global batch."""
+    """Return this rank's rows of a global batch."""
     size = batch_size // world_size()
     return slice(rank() * size, (rank() + 1) * size)
+
+
+def signalled_at_death_of_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent dies, however that happens (prctl(2), Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _number(name: str, default: int, at_least: int = 0) -> int:

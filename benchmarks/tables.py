@@ -15,8 +15,8 @@ def aligned(
 ) -> str:
     """Return `rows` as lines whose columns start at the same place, `gap` spaces apart.
 
-    Columns that are `right` stand flush right. Their `widths` in terminal cells are those of the widest cells unless
-    given; wide characters take two, combining ones none.
+    Columns for which `right` is true stand flush right. `widths`, in cells of a terminal, are those of the widest
+    texts unless given; wide characters take two cells, combining ones none.
     """
     columns = list(zip(*rows, strict=True))
     sizes = widths or [max(map(_cells(), column)) for column in columns]
@@ -26,10 +26,10 @@ def aligned(
 
 @cache
 def _cells() -> Callable[[str], int]:
-    """Return what counts the cells of a terminal that a text takes."""
+    """Return the function that counts how many cells of a terminal a text takes."""
     try:
         from rich.cells import cell_len
-    except ImportError:  # `mimbench doctor` answers in a bare Python, too, where its own words are plain
+    except ImportError:  # `mimbench doctor` also runs in a bare Python, and prints no wide characters
         return len
     return cell_len
 

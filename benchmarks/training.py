@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Tag, model_validator
 
-from benchmarks.config import Config, kind_or, placement
+from benchmarks.config import Config, kind_or, later, placement
 
 if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
@@ -33,6 +33,7 @@ class Cosine(Config):
     """Linear warm-up, then one cosine. Source: microsoft/SimMIM, facebookresearch/mae."""
 
     rate: ClassVar[str] = "base_lr"
+    """The name of the field that messages suggest to lower."""
     kind: Literal["cosine"] = "cosine"
     base_lr: Positive
     """This rate and the two below are per `per_images` images: they are multiplied by the global batch / per_images."""
@@ -48,9 +49,11 @@ class Cosine(Config):
         return rate * batch_size / self.per_images
 
     def peak_lr(self, batch_size: int) -> float:
+        """Return the rate at the end of the warm-up, for a global batch."""
         return self.scaled(self.base_lr, batch_size)
 
     def warmup_steps_of(self, steps_per_epoch: int) -> int:
+        """Return the steps of the warm-up."""
         return int(self.warmup_epochs * steps_per_epoch)
 
     def build(self, optimizer: Optimizer, batch_size: int, total_steps: int, steps_per_epoch: int) -> Scheduler:
@@ -88,7 +91,7 @@ class Poly(Config):
     def peak_lr(self, batch_size: int) -> float:  # noqa: ARG002 (absolute)
         return self.lr
 
-    def warmup_steps_of(self, steps_per_epoch: int) -> int:  # noqa: ARG002 (told in steps)
+    def warmup_steps_of(self, steps_per_epoch: int) -> int:  # noqa: ARG002 (given in steps)
         return self.warmup_steps
 
     def build(self, optimizer: Optimizer, batch_size: int, total_steps: int, steps_per_epoch: int) -> Scheduler:  # noqa: ARG002
@@ -124,7 +127,7 @@ class MultiStep(Config):
     """Steps after which the rate falls."""
     warmup_steps: int = Field(default=1000, ge=0)
     warmup_epochs: NotNegative | None = None
-    """In place of `warmup_steps`."""
+    """Passes over the data; in place of `warmup_steps`."""
     warmup_ratio: Share = 1e-3
     """The first step's share of `lr`."""
     per_images: Count | None = None
@@ -134,8 +137,8 @@ class MultiStep(Config):
     def _milestones_in_one_unit(self) -> MultiStep:
         if bool(self.milestone_epochs) == bool(self.milestone_steps):
             raise ValueError("exactly one of milestone_epochs and milestone_steps")
-        told = self.milestone_epochs or self.milestone_steps
-        if list(told) != sorted(set(told)):
+        milestones = self.milestone_epochs or self.milestone_steps
+        if list(milestones) != sorted(set(milestones)):
             raise ValueError("milestones in ascending order")
         return self
 
@@ -169,6 +172,7 @@ class AdamW(Config):
     eps: Positive = 1e-8
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from torch.optim import AdamW
 
         return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps)
@@ -182,6 +186,7 @@ class Sgd(Config):
     nesterov: bool = False
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from torch.optim import SGD
 
         return SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
@@ -198,11 +203,12 @@ class Lars(Config):
     trust_coefficient: Positive = 1e-3
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from timm.optim import Lars
 
-        # timm leaves groups without weight decay alone unless told; a group holds either matrices or vectors
-        told = [{**group, "always_adapt": all(tensor.ndim > 1 for tensor in group["params"])} for group in groups]
-        optimizer: Optimizer = Lars(told, lr=lr, momentum=self.momentum, trust_coeff=self.trust_coefficient)
+        # timm does not adapt groups without weight decay unless asked to; a group holds either matrices or vectors
+        marked = [{**group, "always_adapt": all(tensor.ndim > 1 for tensor in group["params"])} for group in groups]
+        optimizer: Optimizer = Lars(marked, lr=lr, momentum=self.momentum, trust_coeff=self.trust_coefficient)
         return optimizer
 
 
@@ -223,19 +229,22 @@ class Training(Config):
     epochs: Count | None = None
     """Passes over the training data; a ragged last batch is dropped. Give this or `steps`."""
     steps: Count | None = None
-    """Optimiser steps."""
+    """Optimiser steps. Give this or `epochs`."""
     batch_size: Count
     """Global batch: images per optimiser step, over all processes."""
+    repeats: int = later(1, ge=1)
+    """How often in a row an image is drawn, augmented anew each time. An epoch has as many steps as with 1, and so sees
+    1 / repeats of the images. Source: repeated augmentation, arXiv:1901.09335 and facebookresearch/deit."""
     schedule: Schedule
     weight_decay: NotNegative = 0.05
-    """Not of vectors, biases, position embeddings, Swin's position tables and tokens that are learned."""
+    """Decay of all weights but vectors, biases, position embeddings, Swin's position tables and learned tokens."""
     optimizer: Optimization = AdamW()
     clip_grad_norm: Positive | None = 5.0
     """Gradients are scaled down to this l2 norm; null switches clipping off."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """bf16 is autocast: weights and optimiser state stay fp32."""
     accumulate: int = placement(1, ge=1)
-    """Forward and backward passes per optimiser step: each process's part of a batch is taken in so many parts."""
+    """Forward and backward passes per optimiser step: each process takes its share of a batch in so many parts."""
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)

@@ -1,4 +1,4 @@
-"""What a pretraining recipe says. Light to import."""
+"""The fields of a pretraining recipe. Light to import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PretrainData(Config):
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[Positive, ...] = IMAGENET_STD
     max_unreadable: int = Field(default=10, ge=0)
-    """So many unreadable images are skipped and named; one more stops the run."""
+    """How many unreadable images are skipped and named; one more stops the run."""
 
 
 class Validation(Config):
@@ -37,7 +37,7 @@ class Validation(Config):
     split: str | None = None
     """Folder below data.root. Give this or `share`."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Of the images of data.split, which are then not trained on; the same ones for every seed."""
+    """Share of data.split's images that are held out and not trained on; the same ones for every seed."""
     every_epochs: Count = 1
 
     @model_validator(mode="after")
@@ -51,11 +51,11 @@ class PretrainTraining(Training):
     """What pretraining adds: ways to train large encoders, none of which changes what is trained."""
 
     sharded: bool = placement(False)
-    """Parameters, gradients and optimiser state are divided between processes (FSDP2), not copied to each (DDP)."""
+    """Divide parameters, gradients and optimiser state between processes (FSDP2), rather than copy them (DDP)."""
     activation_checkpointing: bool = placement(False)
-    """The backward pass computes the activations of each block again instead of keeping them."""
+    """Compute the activations of each block again in the backward pass instead of keeping them."""
     compile: bool = placement(False)
-    """torch.compile, block by block. Sums are taken in another order."""
+    """Compile block by block with torch.compile, which takes sums in another order."""
 
 
 class PretrainRecipe(Config):
@@ -73,7 +73,7 @@ class PretrainRecipe(Config):
     """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens."""
     data: PretrainData
     validation: Validation | None = None
-    """Null measures no loss on held-out images."""
+    """Images that are held out; null measures no loss on any."""
     training: PretrainTraining
     export_epochs: tuple[Count, ...] = placement(())
     """After these epochs the encoder is exported as well, so that it can be measured as it was then."""

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _no_collector() -> Iterator[None]:
-    """Leave cyclic garbage alone: among thousands of records the search for it takes a quarter of the time."""
+    """Switch Python's garbage collector off: among thousands of records it takes a quarter of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -133,7 +133,7 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     if arguments.formats is None and "parquet" not in suffixes:
         _say("not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'\n")
     if not board.sections:
-        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or mend the runs listed above")
+        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or repair the runs listed above")
     return 0
 
 
@@ -172,7 +172,7 @@ def verdict(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Say of every file whether it agrees with the records. Raises WorkFailed when one does not."""
+    """Print for every file whether it agrees with the records. Raises WorkFailed when one does not."""
     from reports.verify import verify as check
 
     findings = check(arguments.place, arguments.runs)

@@ -19,7 +19,7 @@ FORMATS: dict[str, Callable[[Leaderboard], str | bytes]] = {
     "tex": to_latex,
     "html": to_html,
 }
-"""What writes each format, by the suffix of its files."""
+"""The function that makes each format, by the suffix of its files."""
 
 
 def rendered(board: Leaderboard, suffix: str) -> bytes:

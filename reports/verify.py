@@ -1,4 +1,4 @@
-"""Whether a written leaderboard still says what the records say: it is made again and compared, file by file."""
+"""Whether a leaderboard's files still agree with the records: it is made again and compared, file by file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import parse_json
 from reports.formats import FORMATS, rendered
@@ -18,11 +20,12 @@ from reports.text import one_line
 
 MOST_DIFFERENCES = 10
 STEM = "leaderboard"
+REQUESTED = TypeAdapter(Request)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one file."""
+    """How one file compares with the records."""
 
     path: Path
     differences: tuple[str, ...]
@@ -37,7 +40,7 @@ def verify(place: Path, runs: Sequence[str] = ()) -> list[Finding]:
     """Make the leaderboard at `place` (a page, another of its files, or their folder) again and compare.
 
     `runs` are where the records lie now, if not where they lay when it was made. Raises UserError where there is no
-    leaderboard, or none that says what it was made of.
+    leaderboard, or none that records what it was made from.
     """
     paths = _files(place)
     request = _request(place, paths)
@@ -59,16 +62,16 @@ def _files(place: Path) -> list[Path]:
 
 
 def _request(place: Path, paths: Sequence[Path]) -> Request:
-    """Return what was asked for, as the page or the JSON file beside the others tells it."""
+    """Return what was asked for, which the page and the JSON file record."""
     folder = place if place.is_dir() else place.parent
     for path in [*paths, folder / f"{STEM}.json", folder / f"{STEM}.html"]:
-        if (found := _told(path)) is not None:
+        if (found := _recorded_request(path)) is not None:
             return found
-    rule = f"told in {STEM}.json or {STEM}.html beside it"
-    raise UserError.about(f"what {place} was made of", "(unknown)", rule, "verify the whole folder")
+    rule = f"recorded in {STEM}.json or {STEM}.html beside it"
+    raise UserError.about(f"what {place} was made from", "(unknown)", rule, "verify the whole folder")
 
 
-def _told(path: Path) -> Request | None:
+def _recorded_request(path: Path) -> Request | None:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
@@ -76,13 +79,13 @@ def _told(path: Path) -> Request | None:
         else:
             (content,) = re.findall(rf'<meta name="{REQUEST}" content="([^"]*)">', text)
             fields = parse_json(html.unescape(content))
-        return Request(**{**fields, "runs": tuple(fields["runs"])})
-    except (OSError, ValueError, KeyError, TypeError):
+        return REQUESTED.validate_python(fields)
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def _differences(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> Iterator[str]:
-    """Yield how a file differs from what the records make; that they were `moved` (new to old place) is none."""
+    """Yield how a file differs from what the records make; `moved` gives the records' old place by their new one."""
     expected, found = rendered(board, path.suffix[1:]), path.read_bytes()
     for new, old in moved.items():
         expected = expected.replace(new.encode(), old.encode())

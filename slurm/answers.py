@@ -1,4 +1,4 @@
-"""Answers about pipelines that were launched: status, list, logs, cancel. They read the folder, and squeue if there."""
+"""Status, list, logs and cancel: what is known of launched pipelines from their folders and, on Slurm, from squeue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WATCH_EVERY_S = 2.0
 
 
 def look(folder: PipelineFolder) -> tuple[Manifest, dict[str, View], str]:
-    """Return a launched pipeline's manifest and views, and a remark where they do not come from Slurm as well."""
+    """Return a launched pipeline's manifest and views, and why Slurm was not asked where it should have been, or ""."""
     manifest = folder.read_manifest()
     if (origin := came_from(folder)) is not None:
         remark = f"from files alone: the folder was {how_it_came(folder, origin)}, and jobs work there"
@@ -108,9 +108,9 @@ def _summary(views: dict[str, View]) -> str:
 def show_log(folder: PipelineFolder, stage: str | None, follow: bool = False) -> int:
     """Print the log of a stage's last job, all of its starts in turn; `follow`: go on until the stage has ended.
 
-    What would act on the terminal is escaped, colours too: libraries and data write into logs as well.
-
-    None is the stage that failed first. Raises UserError when there is no such stage, or no log yet.
+    Where `stage` is None, it is the stage that failed first. Characters that would act on the terminal are escaped,
+    colours too: libraries and data write into logs as well. Raises UserError when there is no such stage, or no log
+    yet.
     """
     names = [entry.stage.name for entry in folder.read_manifest().entries]
     stage = stage or _failed_first(folder)
@@ -143,26 +143,29 @@ def _failed_first(folder: PipelineFolder) -> str:
 
 
 def cancel(folder: PipelineFolder) -> int:
-    """Stop a pipeline: stages save their state and end, jobs are cancelled. What is done stays done."""
+    """Stop a pipeline: stages save their state and end, jobs are cancelled. Completed stages stay completed.
+
+    Raises WorkFailed where Slurm does not answer, or the pipeline cannot be stopped from here.
+    """
     require_in_place(folder)
     manifest, views, remark = look(folder)
     if manifest.cluster == "slurm":
         if remark:
             raise WorkFailed(remark)
-        told = _cancel_jobs(folder)
+        stopped = _cancel_jobs(folder)
     else:
         live = [name for name, view in views.items() if view.state in LIVE]
         if not _stop_here(folder, live):
             remote = read_holder(folder.lock_file) or "another host"
             raise WorkFailed(f"{folder.id} does not stop from here: it is run by {remote}; cancel it there")
-        told = ", ".join(live) or "nothing was running"
-    print(f"cancelled {folder.id}: {told}; submitting it again continues")
+        stopped = ", ".join(live) or "nothing was running"
+    print(f"cancelled {folder.id}: {stopped}; submitting it again continues")
     return 0
 
 
 def _cancel_jobs(folder: PipelineFolder) -> str:
-    """Cancel the folder's own jobs; return which they were."""
-    with hold(folder.lock_file, f"pipeline {folder.id}"):
+    """Cancel the folder's own jobs; return them in words."""
+    with hold(folder.lock_file, f"pipeline {folder.id}", folder.id):
         manifest = folder.read_manifest()
         jobs = read_jobs(folder, manifest)
         cancel_jobs([job.id for job in jobs.own])
@@ -183,8 +186,8 @@ def _stop_here(folder: PipelineFolder, live: list[str]) -> bool:
     for pid in [launcher] if launcher is not None else [holder_pid(lock) for lock in locks]:
         if pid is not None and not signal_process(pid, signal.SIGTERM):
             owner = owner_of(Path(f"/proc/{pid}"))
-            told = f"{folder.id} is not yours to stop: process {pid} belongs to {owner}"
-            raise WorkFailed(f"{told}\n  remedy: have {owner} run `mimbench pipeline cancel {folder.id}`")
+            problem = f"{folder.id} is not yours to stop: process {pid} belongs to {owner}"
+            raise WorkFailed(f"{problem}\n  remedy: have {owner} run `mimbench pipeline cancel {folder.id}`")
     deadline = time.monotonic() + CANCEL_PATIENCE_S
     while any(is_held(lock) for lock in [folder.lock_file, *locks]):
         if time.monotonic() > deadline:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import require_word
-from benchmarks.files.atomic import denials_told
+from benchmarks.files.atomic import denials_reported
 from slurm.state.folder import Places, find_pipeline
 
 USAGE = """usage: mimbench pipeline COMMAND [arguments]
@@ -32,7 +32,7 @@ examples:
   mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml --dry-run
   mimbench pipeline status digits-demo
 
-`mimbench pipeline COMMAND --help` teaches one command.
+`mimbench pipeline COMMAND --help` explains one command.
 """
 
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE, end="")
         return 0 if argv else 2
     require_word("command", argv[0], COMMANDS, "a command of `mimbench pipeline`")
-    with denials_told():  # what another person launched may be closed to us, here or there
+    with denials_reported():  # we may not read all files of a pipeline that another person launched
         return COMMANDS[argv[0]](list(argv[1:]))
 
 
@@ -83,19 +83,22 @@ def _plan(argv: list[str]) -> int:
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline
-    from slurm.graph.cluster import load_cluster
-    from slurm.launch.submit import graph
+    from slurm.graph.cluster import SlurmCluster, load_cluster
+    from slurm.launch.submit import graph, require_room
+    from slurm.plan.nodes import adviser
     from slurm.plan.picture import draw, mermaid
-    from slurm.plan.plan import make_plan, tell
+    from slurm.plan.plan import describe_plan, make_plan
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster, adviser(cluster, arguments.runs))
+    if isinstance(cluster, SlurmCluster):
+        require_room(file, cluster)
     plan = make_plan(
         file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
     )
     if arguments.picture is not None:
         draw(plan, arguments.picture)
-    for line in [mermaid(plan)] if arguments.mermaid else tell(plan):
+    for line in [mermaid(plan)] if arguments.mermaid else describe_plan(plan):
         print(line)
     return 0
 
@@ -114,11 +117,14 @@ def _submit(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import load_cluster
+    from slurm.graph.starts import misfits
     from slurm.launch.submit import previews, submit
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster)
     require_encoder_files(file)
+    for said in misfits(file):
+        print(f"warning: {said}", file=sys.stderr)
     places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
@@ -141,8 +147,8 @@ def _resume(argv: list[str]) -> int:
     manifest = folder.read_manifest()
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()
-    os.chdir(manifest.workdir)
-    file = load_pipeline(path, ranks=cluster.ranks_per_stage)
+    manifest.enter_workdir()
+    file = load_pipeline(path, cluster=cluster)
     require_encoder_files(file)
     return submit(file, cluster, manifest.places)
 

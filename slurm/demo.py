@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mimbench demo",
         description="Write handwritten digits to data/ in four forms, pretrain on unlabelled ones by SimMIM, transfer "
-        "to naming them, detecting them, segmenting them and telling how they move, and compare with supervised and "
-        "random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows the "
-        "result.",
+        "to naming them, detecting them, segmenting them and recognising how they move, and compare with supervised "
+        "and random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows "
+        "the result.",
         epilog="example: mimbench demo 'seeds=[0]' 'tasks=[digits]'",
         allow_abbrev=False,
     )
@@ -39,17 +39,17 @@ def main(argv: Sequence[str]) -> int:
     cluster = load_cluster(arguments.cluster)
     print(f"data: {DIGITS}, {write_digits(DIGITS)}", flush=True)
     overrides = [*arguments.overrides, _possible_tasks(read_pipeline(PIPELINE, arguments.overrides))]
-    return submit(load_pipeline(PIPELINE, overrides, cluster.ranks_per_stage), cluster, Places())
+    return submit(load_pipeline(PIPELINE, overrides, cluster), cluster, Places())
 
 
 def _possible_tasks(file: PipelineFile) -> str:
     """Write the data sets of all tasks that can run on this machine; return the override that keeps only those."""
-    told = file.resolved()["tasks"]
-    return f"tasks={json.dumps({name: told[name] for name in file.tasks if _prepared(file, name)})}"
+    tasks = file.resolved()["tasks"]
+    return f"tasks={json.dumps({name: tasks[name] for name in file.tasks if _prepared(file, name)})}"
 
 
 def _prepared(file: PipelineFile, name: str) -> bool:
-    """Write the data set of a task; say what the task needs instead where that is not installed."""
+    """Write a task's data set and return True; where the task needs what is not installed, print that, return False."""
     task = find_task(file.task(name))
     if missing := missing_requirements(task):
         print(f"without {name}, which needs {'; '.join(missing)}: `mimbench doctor` says how")

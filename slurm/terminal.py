@@ -22,9 +22,14 @@ COLOURS = {"completed": "green", "failed": "red", "skipped": "yellow", "stopped"
 class Display(Protocol):
     """Shows views while stages run."""
 
-    def update(self, views: Mapping[str, View]) -> None: ...
-    def say(self, message: str) -> None: ...
-    def close(self) -> None: ...
+    def update(self, views: Mapping[str, View]) -> None:
+        """Show the views of all stages, by name."""
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
 
 
 def console_for_tables() -> Console:
@@ -34,6 +39,7 @@ def console_for_tables() -> Console:
 
 
 def open_display(console: Console) -> Display:
+    """Return a live table where the console is a terminal, else plain lines."""
     return LiveTable(console) if console.is_terminal else PlainLines()
 
 
@@ -62,13 +68,13 @@ class PlainLines:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._last = 0.0
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def update(self, views: Mapping[str, View]) -> None:
         for name, view in views.items():
-            if view.state in ("completed", "failed", "skipped", "stopped") and self._told.get(name) != view.state:
+            if view.state in ("completed", "failed", "skipped", "stopped") and self._shown.get(name) != view.state:
                 self.say(f"{name} {describe(view)}")
-            self._told[name] = view.state
+            self._shown[name] = view.state
         if time.monotonic() - self._last >= LINE_EVERY_S:
             self.say(" | ".join([_done(views), *_moving(views)]))
             self._last = time.monotonic()

@@ -21,8 +21,9 @@ BESIDE = (
     Metric(name="masked_loss", unit="", higher_is_better=False),
     Metric(name="parameters_millions", unit="M", higher_is_better=False),
     Metric(name="training_cost", unit="x", higher_is_better=False),
+    Metric(name="times_less_data", unit="x"),
 )
-"""What sources state beside a task's own metrics: the loss on held-out masked images, sizes, relative costs."""
+"""What sources state beside a task's own metrics: held-out masked loss, sizes, relative costs and amounts of data."""
 
 GOOD_AVG_DIST_PX = (10, 20)
 """How far masks of SimMIM's good settings hide pixels, on images of 192 px: arXiv:2111.09886, figure 3."""
@@ -44,7 +45,7 @@ class Reference(Config):
     pretrain_epochs: Annotated[int, Field(ge=1)] | None = None
     """None (an empty cell): there was no pretraining, or the source does not say."""
     image_size_px: Annotated[int, Field(ge=1)] | None = None
-    """Of the task's images, not of the pretraining. None: several, or the source does not say."""
+    """The side of the task's images, not of the pretraining's. None: several, or the source does not say."""
     init_stage: InitStage | None = None
     """What the encoder was when this task began: `random` where the task's own training is all it had.
 
@@ -60,7 +61,13 @@ class Reference(Config):
     locator: Annotated[str, Field(min_length=1)]
     """Where in the source it stands, in words."""
     verified: bool
-    """True: read in the source itself. False: quoted from a summary; it may not be shown as `reported`."""
+    """True: read in the source itself, or in notes on it that the locator names. False: remembered, or quoted by
+    others; it may not be shown as `reported`."""
+
+    @property
+    def ablation(self) -> bool:
+        """Tell whether it is a row of an ablation, which answers another question than how good the method is."""
+        return self.locator.startswith("ablation of ")
 
     @field_validator("task")
     @classmethod
@@ -123,7 +130,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
                 yield reader.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
             line = reader.line_num + 1
-            raise UserError.about(f"{path}, line {line}", "(unreadable)", "CSV in UTF-8", f"mend it: {error}") from None
+            raise UserError.about(
+                f"{path}, line {line}", "(unreadable)", "CSV in UTF-8", f"correct it: {error}"
+            ) from None
 
 
 def _check_header(path: Path, found: list[str]) -> None:

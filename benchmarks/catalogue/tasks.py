@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from benchmarks.config import Config
 from benchmarks.digits.embedded import provide
 from benchmarks.errors import UserError, did_you_mean
@@ -19,7 +21,7 @@ class Metric(Config):
     unit: str
     higher_is_better: bool = True
     optional: bool = False
-    """Not every run measures it; the record names those that it did."""
+    """Whether some runs do not measure it; a record holds the metrics that its run measured."""
     in_tables: bool = True
     """Whether tables have a column for it; CSV files and the details of a row always do."""
 
@@ -36,12 +38,14 @@ class Task(Config):
     metrics: tuple[Metric, ...]
     primary_metric: str
     recipe: str
-    """The transfer recipe used when none is named."""
+    """The transfer recipe used when none is named, unless `from_scratch` has one for what starts."""
+    from_scratch: dict[str, str] = Field(default_factory=dict)
+    """By backbone: the recipe used when none is named and the encoder has random weights."""
     source: str
     superseded_by: str | None = None
     written_by: str | None = None
     """`module:function` that writes the data set to a folder, for those that this program holds itself; the module's
-    MARK and VERSION tell which one lies there."""
+    MARK and VERSION identify the one that lies there."""
 
     @property
     def writer(self) -> Callable[[Path], str] | None:
@@ -77,14 +81,14 @@ OTHER_TEST_SETS = (
     Metric(name="imagenet_a_top1_masked", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_r_top1_masked", unit="%", optional=True, in_tables=False),
 )
-"""Of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`; masked: among the set's 200 classes."""
+"""Scores of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`; masked: among the set's own."""
 FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
 """Accuracy over classes with more than 100, 20 to 100, and fewer than 20 training images."""
 MIOU = Metric(name="mIoU", unit="%")
 MACC = Metric(name="mAcc", unit="%")
 AACC = Metric(name="aAcc", unit="%")
 MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
-"""Several scales, each also mirrored; only where the recipe asks for them."""
+"""mIoU over several scales, each also mirrored; only where the recipe asks for it."""
 
 BOX_AP = Metric(name="box_ap", unit="%")
 MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
@@ -98,7 +102,21 @@ DETECTION = (
         for part in ("50", "75", "_small", "_medium", "_large")
     ),
 )
-"""At IoU 0.5 and 0.75; of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
+"""Also at IoU 0.5 and 0.75, and of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
+
+ANY_BACKBONE = ""
+"""In `Task.from_scratch`: every backbone that is not named there."""
+IMAGENET_FROM_SCRATCH = {
+    "Swin-T": "imagenet1k_swin_tiny_224_supervised",
+    "Swin-S": "imagenet1k_swin_small_224_supervised",
+    "Swin-B": "imagenet1k_swin_base_224_supervised",
+    "SwinV2-T": "imagenet1k_swinv2_tiny_256_supervised",
+    "SwinV2-S": "imagenet1k_swinv2_small_256_supervised",
+    "SwinV2-B": "imagenet1k_swinv2_base_256_supervised",
+    "ViT-B": "imagenet1k_vit_base_224_deit",
+    "ViT-L": "imagenet1k_vit_large_224_mae_supervised",
+    "ResNet-50": "imagenet1k_resnet50_224_torchvision",
+}
 
 TASKS = {
     task.name: task
@@ -112,6 +130,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE, *OTHER_TEST_SETS),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
+            from_scratch=IMAGENET_FROM_SCRATCH,
             source="https://www.image-net.org/challenges/LSVRC/2012/",
         ),
         Task(
@@ -123,6 +142,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
+            from_scratch=IMAGENET_FROM_SCRATCH,
             source="the user's own data",
         ),
         Task(
@@ -134,6 +154,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE, *FREQUENCY_GROUPS),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_224",
+            from_scratch=IMAGENET_FROM_SCRATCH,
             source="https://github.com/visipedia/inat_comp/tree/master/2018",
         ),
         Task(
@@ -145,6 +166,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE),
             primary_metric="top1",
             recipe="digits_finetune",
+            from_scratch={ANY_BACKBONE: "digits_supervised"},
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digits.folders:write_digits",
         ),
@@ -158,6 +180,17 @@ TASKS = {
             primary_metric="mIoU",
             recipe="ade20k_upernet_swin_base",
             source="http://sceneparsing.csail.mit.edu/",
+        ),
+        Task(
+            name="imagemasks",
+            version=1,
+            kind="segmentation",
+            dataset="any folder of images and PNG masks",
+            num_classes=None,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="imagemasks_upernet_swin_base",
+            source="the user's own data",
         ),
         Task(
             name="digit_scenes",

@@ -35,7 +35,7 @@ MARK = "digit_boxes.json"
 
 @dataclass
 class DrawnDigit:
-    """A digit and its visible stroke [H, W] bool in the picture, of at first `whole` pixels."""
+    """A digit and its visible stroke [H, W] bool in the picture; `whole` is how many pixels it had when drawn."""
 
     digit: int
     visible: np.ndarray
@@ -70,8 +70,8 @@ def _write(root: Path) -> None:
             for drawn in picture.digits:
                 annotations.append({"id": len(annotations) + 1, "image_id": number, **_annotation(drawn)})
         categories = [{"id": digit + 1, "name": f"digit {digit}", "supercategory": "digit"} for digit in range(10)]
-        told = {"images": images, "annotations": annotations, "categories": categories}
-        write_atomically(root / ANNOTATIONS / f"instances_{split}.json", json.dumps(told).encode())
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        write_atomically(root / ANNOTATIONS / f"instances_{split}.json", json.dumps(content).encode())
 
 
 def _pictures(split: str, count: int) -> Iterator[DigitPicture]:

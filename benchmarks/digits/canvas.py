@@ -64,7 +64,7 @@ def texture(draw: np.random.RandomState, size_px: int, tone: Tone = LIGHT) -> np
 
 
 def ink_of(scan: np.ndarray, size_px: int) -> np.ndarray:
-    """Return how much ink [size_px, size_px] of a scan is where, 0 to 1."""
+    """Return a scan's ink [size_px, size_px], 0 to 1, enlarged."""
     import numpy as np
 
     ink: np.ndarray = np.clip(_enlarged(scan / 255.0, size_px), 0, 1)

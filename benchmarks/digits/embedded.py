@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import UserError
-from benchmarks.files.atomic import make_folder, temporary_name, write_atomically
+from benchmarks.files.atomic import temporary_name, write_atomically
+from benchmarks.files.locks import locked
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 
 def images_below(root: Path) -> Fingerprint:
+    """Return the fingerprint of all images below `root`."""
     return fingerprint(root, find_images(root))
 
 
@@ -26,54 +29,56 @@ def write_once(
 ) -> str:
     """Have `write` fill the `folders` below `root` unless they are there and whole; return their fingerprint.
 
-    `mark` is the file that says so; `fingerprint_of` covers what was written. Raises UserError when `root` holds such
-    folders without a mark: they are left alone; or when `root` cannot be written.
+    `mark` is the file that proves it; `fingerprint_of` covers what was written. Raises UserError when `root` holds
+    such folders without a mark, which are left alone, or when `root` cannot be written.
     """
     if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
         return known
-    _claim(root, mark, version, folders)
-    for folder in folders:
-        shutil.rmtree(root / folder, ignore_errors=True)
-    write(root)
-    found = str(fingerprint_of(root))
-    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
-    return found
+    _refuse_theirs(root, mark, folders)
+    with locked(root / f".{mark}.lock", math.inf):  # whoever writes it at this moment is waited for
+        if (known := _fingerprint_if_whole(root, mark, version, fingerprint_of)) is not None:
+            return known
+        # It is marked as ours before anything is replaced, so that an interrupted writing can be repeated.
+        write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
+        for folder in folders:
+            shutil.rmtree(root / folder, ignore_errors=True)
+        write(root)
+        found = str(fingerprint_of(root))
+        write_atomically(root / mark, json.dumps({"version": version, "fingerprint": found}).encode())
+        return found
 
 
-def _claim(root: Path, mark: str, version: int, folders: Sequence[str]) -> None:
-    """Mark `root` as ours before anything in it is replaced, so that an interrupted writing can be taken up again."""
+def _refuse_theirs(root: Path, mark: str, folders: Sequence[str]) -> None:
     theirs = [folder for folder in folders if (root / folder).exists()]
     if theirs and not (root / mark).exists():
         rule = f"without {' or '.join(theirs)}, or written by this program (then it has {mark})"
         raise UserError.about("digits folder", str(root), rule, "name an empty or new folder")
-    make_folder(root)
-    write_atomically(root / mark, json.dumps({"version": version, "fingerprint": None}).encode())
 
 
 def _fingerprint_if_whole(
     root: Path, mark: str, version: int, fingerprint_of: Callable[[Path], Fingerprint]
 ) -> str | None:
-    said = _said(root / mark)
-    if said is None or said.get("version") != version:
+    marked = _read_mark(root / mark)
+    if marked is None or marked.get("version") != version:
         return None
     try:
         found = str(fingerprint_of(root))
     except (OSError, ValueError):  # no image left (UserError is a ValueError)
         return None
-    return found if found == said.get("fingerprint") else None
+    return found if found == marked.get("fingerprint") else None
 
 
-def _said(mark: Path) -> dict[str, object] | None:
-    """Return what a mark says; None where there is none, or a damaged one."""
+def _read_mark(mark: Path) -> dict[str, object] | None:
+    """Return what a mark holds; None where there is none, or a damaged one."""
     try:
-        said = json.loads(mark.read_text())
+        marked = json.loads(mark.read_text())
     except (OSError, ValueError):
         return None
-    return said if isinstance(said, dict) else None
+    return marked if isinstance(marked, dict) else None
 
 
 def _refuse_other_version(root: Path, mark: str, version: int) -> None:
-    found = (_said(root / mark) or {}).get("version", version)
+    found = (_read_mark(root / mark) or {}).get("version", version)
     if found != version:
         rule = f"version {version} of this data set, which this program writes ({mark} there says {found})"
         raise UserError.about(
@@ -82,9 +87,10 @@ def _refuse_other_version(root: Path, mark: str, version: int) -> None:
 
 
 def provide(root: Path, mark: str, version: int, write: Callable[[Path], object]) -> None:
-    """Have `write` make the data set at `root` unless something is there: whole or not at all, as often as started.
+    """Have `write` make the data set at `root`, whole or not at all, unless something is there already.
 
-    Raises UserError when what is there was written by this program in another version: scores would be of another task.
+    Several processes may call this at once. Raises UserError when what is there was written by this program in another
+    version: scores would be of another task.
     """
     if root.exists():
         _refuse_other_version(root, mark, version)

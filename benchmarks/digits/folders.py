@@ -58,7 +58,8 @@ def _write(root: Path) -> None:
 def _assign() -> Iterator[tuple[Path, np.ndarray]]:
     """Yield (path below the root, scan [8, 8] uint8) for every scan.
 
-    Within a class the scans are ordered by the sha256 of their pixels: a fixed order that follows no writer.
+    Within a class the scans are ordered by the sha256 of their pixels: a fixed order that does not follow the people
+    who wrote the digits.
     """
     import numpy as np
     from sklearn.datasets import load_digits

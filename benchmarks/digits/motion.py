@@ -2,7 +2,7 @@
 
 train/CLASS/NAME.mp4 and val/CLASS/NAME.mp4, as Kinetics lies on disk; H.264 with B-frames. A digit that leaves the
 picture comes back on the other side, and every clip begins with it anywhere: so its place is distributed alike in every
-frame of every class, and a single frame tells nothing of the class. Left is right played backwards, as up is down, so
+frame of every class, and a single frame says nothing of the class. Left is right played backwards, as up is down, so
 that order in time has to be seen. Training clips hold the 200 labelled training scans, the others the test set's.
 """
 
@@ -45,7 +45,7 @@ class Motion:
 
 
 SPEED = 1 / 26
-"""Of all motions, times 0.8 to 1.25: once round the picture in 21 to 32 frames."""
+"""The speed of all motions, times 0.8 to 1.25: once round the picture in 21 to 32 frames."""
 MOTIONS = {
     "down": Motion(down=SPEED),
     "left": Motion(right=-SPEED),
@@ -131,7 +131,7 @@ def _encoded(frames: np.ndarray) -> bytes:
 
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        # What libx264 sees ahead in so small pictures differs from process to process: it is told not to look.
+        # What libx264's lookahead finds in so small pictures differs from process to process: it is turned off.
         no_lookahead = {"rc-lookahead": "0", "mbtree": "0"}
         options = {"crf": "12", "threads": "1", "g": "12", "bf": "2", **no_lookahead}
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VERSION = 2
 CELL_PX, CELLS = 32, 2
 """A scene has CELLS x CELLS cells of the size of a digit's own image. An encoder pretrained on those knows a digit only
-where its patches lie as they did there: anywhere else its features tell little more than a random encoder's."""
+where its patches lie as they did there: anywhere else its features are worth little more than a random encoder's."""
 SCENE_SIZE_PX = CELLS * CELL_PX
 TRAIN_SCENES, TEST_SCENES = 200, 100
 DIGITS_PER_SCENE = (2, 3, 4)

@@ -38,7 +38,7 @@ def build_backbone(
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
         shown = f"{architecture.name} {arguments}"
         rule = f"arguments that timm accepts ({error})"
-        raise UserError.about("encoder", shown, rule, "mend encoder.arguments or image_size_px") from None
+        raise UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px") from None
     if whole_windows:
         family_of(model).check_image_size()
     if architecture.norm_eps is not None:
@@ -47,7 +47,7 @@ def build_backbone(
 
 
 def sized(architecture: Architecture, image_size_px: int) -> Architecture:
-    """Return the architecture built for an image size; one that takes any size, as ConvNets do, as it is."""
+    """Return the architecture built for an image size; one that takes any size, as ConvNets do, is left as it is."""
     about = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
     built_for_one_size = about is None or about.fixed_input_size
     return architecture.at_size(image_size_px) if built_for_one_size else architecture

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from benchmarks import ranks
 from benchmarks.engine.processes.parallel import divided_like, whole
 from benchmarks.files.atomic import disk_error, make_folder, sync_folder, temporary_name
+from benchmarks.files.json_files import read_json
 
 TENSORS, DATA = "state.safetensors", "state.json"
 
@@ -33,6 +34,7 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
+        """How many steps were done when it was written."""
         return int(self.data["step"])
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -43,14 +45,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class State:
-    """A model and its optimiser, whole: tensors on the CPU by name, and what of the optimiser is no tensor."""
+    """A model and its optimiser, whole: tensors on the CPU by name, and the optimiser's values that are no tensors."""
 
     tensors: dict[str, Tensor]
     optimizer: dict[str, Any]
 
 
 def captured(model: nn.Module, optimizer: Optimizer) -> State:
-    """Return the state of model and optimiser; to be called on every rank, and empty of tensors on all but the main."""
+    """Return the state of model and optimiser. Call it on every rank; only the main one's holds tensors."""
     optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
     parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
     named = ((f"{prefix}.{name}", tensor) for prefix, part in parts.items() for name, tensor in part.items())
@@ -122,7 +124,7 @@ def _remove(path: Path) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint. Raises ValueError when its bytes are not those that were written."""
-    data = json.loads((path / DATA).read_text(encoding="utf-8"))
+    data = read_json(path / DATA)
     content = (path / TENSORS).read_bytes()
     if data.pop("sha256") != _sha256(data, content):
         raise ValueError("its bytes are not those that were written")

@@ -24,7 +24,7 @@ def choose_device(compute: Compute) -> torch.device:
     if compute.device == "cuda" and not torch.cuda.is_available():
         field = f"{type(compute).__name__.lower()}.device"
         rule = "a CUDA device that torch can see"
-        raise UserError.about(field, "cuda", rule, f"set {field}=auto; `mimbench doctor` tells why")
+        raise UserError.about(field, "cuda", rule, f"set {field}=auto; `mimbench doctor` says why")
     if compute.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())

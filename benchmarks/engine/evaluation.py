@@ -1,4 +1,4 @@
-"""A model run over a test set: every rank takes its share, and each sample comes once."""
+"""A model run over a test set: every rank takes its share, and each sample is taken once."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class Walk(Generic[B]):
     """A walk over a test set. It stops after a stop request, and the model is left in evaluation mode."""
 
     model: nn.Module
-    """On its device; every rank gets the main one's buffers."""
+    """The model, on its device; every rank gets the main one's buffers."""
     samples: Samples[B]
-    """Each of which is either in its batch or named there as unreadable."""
+    """The test set; each of its samples is either in its batch or named there as unreadable."""
     device: torch.device
     running: Running
     unreadable: Unreadable
-    """Takes, on every rank, the files that any rank could not read."""
+    """Collects, on every rank, the files that any rank could not read."""
     one_by_one: EvaluationLines | None = None
-    """Take one sample at a time on every rank, rather than the recipe's batches, and tell in lines how far that is."""
+    """If given, every rank takes one sample at a time, rather than the recipe's batches; these lines show progress."""
     bar: str | None = None
-    """Title of a bar of the walk's own."""
+    """The title of a progress bar for this walk, if it has one."""
     blank: B | None = None
     """Stands in for batches that a rank lacks: a model that is divided has to run equally often on every rank."""
 
     def __iter__(self) -> Iterator[B]:
-        """Yield this rank's batches on the device, without those of which nothing could be read.
+        """Yield this rank's batches on the device, except those of which nothing could be read.
 
         Afterwards every rank raises WorkFailed when too many files were unreadable, or all of them.
         """

@@ -38,14 +38,14 @@ B = TypeVar("B", bound=AnyBatch)
 
 @dataclass
 class Progress:
-    """What a checkpoint remembers besides tensors."""
+    """What a checkpoint holds besides tensors."""
 
     unreadable: list[str] = field(default_factory=list)
     evaluations: list[dict[str, float]] = field(default_factory=list)
     training_seconds: float = 0.0
-    """Spent in steps, over all attempts; evaluation and set-up excluded."""
+    """Seconds spent in steps, over all attempts; evaluation and set-up excluded."""
     losses: list[float] = field(default_factory=list)
-    """Of the steps since the last log line."""
+    """Losses of the steps since the last log line."""
     skipped: list[int] = field(default_factory=list)
     """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
 
@@ -63,7 +63,7 @@ class Loop(Generic[B]):
         max_unreadable: int,
         evaluate_every_steps: int | None = None,
     ) -> None:
-        """The problem is evaluated every so many steps and after the last; None: never."""
+        """`evaluate_every_steps`: the problem is evaluated every so many steps and after the last; None: never."""
         self.problem, self.samples, self.training, self._run = problem, samples, training, run
         self.seed, self.unreadable = seed, Unreadable(max_unreadable)
         self.per_epoch = steps_per_epoch(len(samples), training.batch_size, training.accumulate)
@@ -125,7 +125,7 @@ class Loop(Generic[B]):
                 self._stop(signal.Signals(number).name)
 
     def summary(self) -> dict[str, Any]:
-        """Return what every record says of a finished training."""
+        """Return the fields that every record has of a finished training, by name."""
         images = self.step * self.training.batch_size
         return {
             "steps": self.step,
@@ -140,7 +140,7 @@ class Loop(Generic[B]):
             print(f"continuing from step {self.step} of {self.total_steps}", file=sys.stderr)
 
     def _restore(self) -> bool:
-        """Go back to the newest whole checkpoint; tell whether there is one."""
+        """Go back to the newest whole checkpoint; return whether it has any step."""
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None:
             restore(checkpoint, self.problem.state, self.optimizer)
@@ -166,13 +166,19 @@ class Loop(Generic[B]):
         self._timed_steps = 0
         self._run.update(skipped_steps=tuple(self.progress.skipped))
         if ranks.is_main():
-            said = f"warning: {what}; going back to step {self.step} and passing over its batch"
-            print(said, file=sys.stderr, flush=True)
+            warning = f"warning: {what}; going back to step {self.step} and passing over its batch"
+            print(warning, file=sys.stderr, flush=True)
 
     def _loader(self) -> torch.utils.data.DataLoader[B]:
         training = self.training
         batches = StepBatches(
-            len(self.samples), training.batch_size, self.total_steps, self.step, self.seed, training.accumulate
+            len(self.samples),
+            training.batch_size,
+            self.total_steps,
+            self.step,
+            self.seed,
+            training.accumulate,
+            training.repeats,
         )
         return training_loader(self.samples, batches, training.workers, self.problem.device.type == "cuda")
 

@@ -21,16 +21,16 @@ class Problem(ABC, Generic[B]):
     parameter_groups: list[dict[str, Any]]
     """As `benchmarks.engine.optim.parameter_groups` returns them; all trainable parameters of `model`."""
     divided: bool = False
-    """`model` is divided between ranks already (`processes.parallel.divide`), so it is not copied to each of them."""
+    """Whether `model` is divided between ranks (`processes.parallel.divide`), and so is not copied to each of them."""
     rows: slice = slice(0, None)
-    """Rows of the global batch that the next `loss` is of; the loop sets it."""
+    """The rows of the global batch that the next call of `loss` gets; the loop sets it."""
 
     @abstractmethod
     def loss(self, batch: B, step: int) -> Tensor:
         """Return the scalar loss of a batch that is on the device: the mean over its samples."""
 
     def evaluate(self, last: bool) -> dict[str, float]:  # noqa: ARG002
-        """Return what is measured now, on every rank; empty where nothing is. `last`: after the last step."""
+        """Return what is measured now, by name, on every rank; empty where nothing is. `last`: after the last step."""
         return {}
 
     def after_step(self, step: int) -> None:
@@ -38,7 +38,7 @@ class Problem(ABC, Generic[B]):
 
     @property
     def state(self) -> nn.Module:
-        """All that checkpoints keep besides the optimiser."""
+        """The module whose tensors checkpoints keep, besides the optimiser's."""
         return self.model
 
 

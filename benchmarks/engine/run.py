@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.problem import B, Problem
-from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.processes.exchange import joined, peers_in_words
 from benchmarks.engine.samples.loaders import Samples, steps_per_epoch
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.runs.folder import Run
@@ -25,7 +25,7 @@ class Outcome:
 
     metrics: dict[str, MetricValue]
     exported: EncoderManifest | None
-    """Of the trained encoder; None where none was written."""
+    """The manifest of the trained encoder; None where none was written."""
 
 
 class TrainedProblem(Problem[B], Generic[B]):
@@ -34,13 +34,13 @@ class TrainedProblem(Problem[B], Generic[B]):
     training: Training
     seed: int
     unreadable: Unreadable
-    """Among the files that are measured on; the loop counts those it trains on, against the same limit."""
+    """Unreadable files of the test set; the loop counts those of the training set, against the same limit."""
     left_out: Sequence[str] = ()
     """Files that were missing before anything was read, for the record."""
 
     @abstractmethod
     def training_samples(self) -> Samples[B]:
-        """Return what is trained on."""
+        """Return the samples to train on."""
 
     @abstractmethod
     def evaluation_interval(self, steps_per_epoch: int) -> int | None:
@@ -53,7 +53,8 @@ class TrainedProblem(Problem[B], Generic[B]):
     def finish(self, loop: Loop[B], run: Run) -> Outcome | None:
         """Measure what is still to be measured, write results, export; called on every rank after the last step.
 
-        A run whose files alone were missing comes here without an evaluation. Ranks but the main one may return None.
+        A run that has only files left to write comes here without an evaluation. Other ranks than the main one may
+        return None.
         """
 
 
@@ -71,7 +72,7 @@ def train(
     steps_per_epoch(samples, training.batch_size, training.accumulate)
     with joined():
         problem = build()
-        with opened(problem) as run:
+        with opened(problem) as run, peers_in_words():  # inside: the record has the same words
             _train(problem, run)
         return run.record
 

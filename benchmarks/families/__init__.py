@@ -1,1 +1,1 @@
-"""What an encoder family is: one class for each, which tells all that code needs to know of its models; one table."""
+"""What an encoder family is: one class for each, which knows all that is special about its models; one table."""

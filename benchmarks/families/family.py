@@ -1,7 +1,8 @@
-"""What an encoder family is: all that differs between kinds of timm models, told in one class for each kind.
+"""What an encoder family is: all that differs between kinds of timm models, in one class for each kind.
 
 A new family is a subclass of `Family` in a file of its own and one line in `table.py`. What a subclass overrides, its
-models can do; what it leaves, is refused by name. Nothing else asks of what kind a model is.
+models can do; what it leaves is refused, with the names of the families that can. No other code asks of what kind a
+model is.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class Capability:
     method: str
     """The method of `Family` that a family overrides to have it."""
     field: str
-    """Which of a person's settings is refused."""
+    """The setting that is refused."""
     rule: str
     """`{families}` stands for the names of those that can."""
     remedy: str
     last: str = ", "
-    """What stands before the last of the names."""
+    """What stands before the last of the families' names."""
 
 
 _LIST = "`mimbench list encoders`; SimMIM's ViT is simmim_vit_base"
@@ -70,23 +71,23 @@ class Level:
 class Family:
     """One timm model, seen as one of its family; the class itself stands for models of no family in the table.
 
-    What timm's models share is told here. The methods that `CAPABILITIES` name refuse here, with a UserError that names
-    the families that can; `require` does so before there is anything to call them with. B, C, H and W are an image
-    batch's sizes, D is the width of tokens, N their number.
+    What timm's models share is here. The methods that `CAPABILITIES` name refuse here, with a UserError that names the
+    families that can; `require` does so before there is anything to call them with. B, C, H and W are an image batch's
+    sizes, D is the width of tokens, N their number.
     """
 
     name: ClassVar[str] = ""
-    """As messages call the family."""
+    """The family's name in messages."""
     kind: ClassVar[type[nn.Module]] = nn.Module
     """The class of its models in timm."""
     registered_in: ClassVar[tuple[str, ...]] = ()
     """Modules of timm.models whose registered names are models of this family."""
     takes_window: ClassVar[bool] = False
-    """timm's function that builds a model takes a `window_size`."""
+    """Whether timm's function that builds a model takes a `window_size`."""
     scales_offsets: ClassVar[bool] = False
-    """Position biases are functions of offsets in units of `offset_windows`, which a change of windows must keep."""
+    """Whether position biases are functions of offsets in units of `offset_windows`, which other windows must keep."""
     mask_token_decays: ClassVar[bool] = False
-    """Weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
+    """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
     video_form: ClassVar[str | None] = None
     """The recipe's `temporal` by which its weights are inflated to a video model's; None where there is none."""
 
@@ -98,7 +99,7 @@ class Family:
     # Which capabilities there are.
 
     def can(self, capability: Capability) -> bool:
-        """Tell whether this model has a capability; by itself, whether its family overrides the method."""
+        """Tell whether this model has a capability: its family has it, unless a subclass says otherwise of a model."""
         return type(self).overrides(capability)
 
     @classmethod
@@ -201,8 +202,8 @@ class Family:
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
         """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, C, H, W] of any size, one for each of `levels`.
 
-        No norm follows the last block. `shift_single_windows` tells whether shifted blocks shift along a side that one
-        window covers, `table_mode` how tables of relative positions are resized to the image's grid.
+        No norm follows the last block. `shift_single_windows`: whether shifted blocks shift along a side that one
+        window covers; `table_mode`: how tables of relative positions are resized to the image's grid.
         """
         raise self.refusal(MAPS)
 
@@ -235,14 +236,14 @@ class Family:
         raise self.refusal(STATEMENT)
 
     def size_arguments(self, differing: Container[str]) -> dict[str, Any]:
-        """Return timm's arguments for the sizes, other than the image's, that the same weights can have in another way.
+        """Return timm's arguments for the model's sizes that its weights do not fix, as windows.
 
         `differing` are the names of `properties` that differ from those that a person stated.
         """
         return {}
 
     def arranged(self, weights: Weights) -> tuple[Weights, Mapping[str, str]]:
-        """Return weights under the names that the model has for them, and how each renamed one came about."""
+        """Return weights under the model's names for them, and by name how each renamed one was made."""
         return weights, {}
 
     def fit(self, name: str, tensor: Tensor, mode: TableMode) -> Change | None:

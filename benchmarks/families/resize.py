@@ -1,6 +1,6 @@
 """Tensors of other shapes made to fit a model: position embeddings, tables of relative positions, patch kernels.
 
-What no rule here can make fit is None. Which tensors of a model are of these kinds, its family tells.
+What no rule here can make fit is None. A model's family knows which of its tensors are of these kinds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def fit_table(table: Tensor, owner: Any, parameter: Tensor, mode: TableMode) -> 
 
 
 def fit_positions(positions: Tensor, grid: Size, prefix: int) -> Change | None:
-    """Resize position embeddings [1, prefix + N, D] to a grid; None where their own grid cannot be told."""
+    """Resize position embeddings [1, prefix + N, D] to a grid; None where their own grid cannot be determined."""
     if positions.ndim != 3:
         return None
     sides = _sides(positions.shape[1] - prefix, grid, lambda side: side)

@@ -10,7 +10,7 @@ from benchmarks.families.family import Family
 
 
 class ResNet(Family):
-    """Convolutions would mix hidden and visible patches, so the mask token is a colour in place of hidden pixels."""
+    """ResNet, whose mask token is a colour in place of hidden pixels: convolutions mix hidden and visible patches."""
 
     name = "ResNet"
     kind = resnet.ResNet

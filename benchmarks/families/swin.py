@@ -111,7 +111,7 @@ class Swin(Family):
 
 
 class SwinV2(Swin):
-    """SwinV2: biases are a network's answers to offsets, and norms follow attention and MLP."""
+    """SwinV2: a network computes biases from offsets, and norms follow attention and MLP."""
 
     name = "SwinV2"
     kind = SwinTransformerV2

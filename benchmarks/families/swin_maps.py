@@ -54,7 +54,7 @@ def embed_patches(embed: Any, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a map is cut: padded at the bottom and the right to whole windows, rolled by `shift`, then cut."""
+    """How a map is cut into windows: padded at the bottom and the right to whole windows, rolled by `shift`, cut."""
 
     size: Size
     window: Size
@@ -62,6 +62,7 @@ class Cut:
 
     @property
     def padded(self) -> Size:
+        """The map's size, padded to whole windows."""
         (height, width), (rows, columns) = self.size, self.window
         return height + -height % rows, width + -width % columns
 

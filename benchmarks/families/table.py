@@ -23,6 +23,6 @@ def family_of(model: nn.Module) -> Family:
 
 
 def family_named(name: str) -> type[Family]:
-    """Return the family of a timm model's name, told by where timm registers it: to build the model takes seconds."""
+    """Return the family of a timm model's name by the module that registers it; building the model takes seconds."""
     module = timm.model_entrypoint(name).__module__.rpartition(".")[2] if timm.is_model(name) else None
     return next((family for family in FAMILIES if module in family.registered_in), Family)

@@ -39,7 +39,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a hidden name beside `path` that nobody can foretell.
+    """Return a hidden name beside `path` that nobody can predict.
 
     In a folder where others may write, a name that is known beforehand may be a link of theirs, and writing to it would
     overwrite what it points to. Whoever writes under this name must create it (mode `x`, mkdir), not open it.
@@ -65,7 +65,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path, needed_bytes: int) -> Exception:
-    """Word a full disk, an exhausted quota, or a place that cannot be written; return any other OSError as it is."""
+    """Return the error for a full disk, a full quota or a place that cannot be written; any other OSError as it is."""
     if isinstance(error, PermissionError):
         return _denied(path)
     if error.errno in NO_PLACE:
@@ -83,8 +83,8 @@ def disk_error(error: OSError, path: Path, needed_bytes: int) -> Exception:
 
 
 @contextlib.contextmanager
-def denials_told() -> Iterator[None]:
-    """Raise UserError, which tells whose it is, where a file or folder may not be read or written in the block."""
+def denials_reported() -> Iterator[None]:
+    """Raise UserError, which names the owner, where the block may not read or write a file or folder."""
     try:
         yield
     except PermissionError as error:
@@ -94,7 +94,7 @@ def denials_told() -> Iterator[None]:
 
 
 def _denied(path: Path) -> UserError:
-    """Word a place that its owner has not opened to us."""
+    """Return the error for a place that its owner has not opened to us."""
     place = next(there for there in (path, *path.absolute().parents) if os.path.lexists(there))
     owner, what = owner_of(place), "it" if place == path else place
     rule = f"a place that you may {'write' if os.access(place, os.R_OK, effective_ids=True) else 'read'}"
@@ -112,7 +112,7 @@ def owner_of(path: Path) -> str:
 
 
 def _obstacle(error: OSError, path: Path) -> str:
-    """Say what stands at `path`, or above it, that keeps it from being written."""
+    """Return what stands at `path`, or above it, that keeps it from being written."""
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         for place in (*reversed(path.parents), path):
             if os.path.lexists(place) and not os.path.isdir(place):

@@ -1,8 +1,8 @@
 """Locks between processes: who may work on a run, a pipeline, a stage, a copy of the data.
 
-They are the kernel's record locks (fcntl(2)): it lets go of one when its process ends, however it ends, and a shared
-file system keeps them between hosts. The locks of flock(2), which most libraries use, pass to forked loader workers,
-and these outlive a killed run by seconds. A lock is lost when its process opens and closes the same file again.
+They are the kernel's record locks (fcntl(2)): the kernel releases one when its process ends, however it ends, and a
+shared file system keeps them between hosts. The locks of flock(2), which most libraries use, pass to forked loader
+workers, and these outlive a killed run by seconds. A lock is lost when its process opens and closes the file again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.errors import printable
 from benchmarks.files.atomic import disk_error, make_folder
 
 PATIENCE_S = 0.3
-"""How long a lock that is held is tried again: whoever asks whether it is held may have taken it for an instant."""
+"""How long a lock that is held is tried again: a process that asks whether it is held may take it for an instant."""
 TRY_EVERY_S = 0.02
 RECORD = "hhqqi4x"
 """`struct flock` of Linux: type, whence, start, length, process."""
@@ -78,7 +78,7 @@ def is_held(path: Path) -> bool:
 
 
 def _process_of(path: Path) -> int | None:
-    """Return the process that holds a lock, as the kernel tells it; None where none does.
+    """Return the process that holds a lock, as the kernel reports it; None where none does.
 
     A process of another host, or one that cannot be seen from here, is 0 or negative.
     """

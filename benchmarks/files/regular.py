@@ -1,6 +1,6 @@
 """The files of a data set that may be opened: ordinary ones, and links to these.
 
-A data set may come from anybody. Who opens a FIFO waits for ever, and a device may have no end. A link is followed
+A data set may come from anybody. Opening a FIFO waits for ever, and a device may have no end. A link is followed
 wherever it leads, since many data sets are made of links: nothing but an image or a video is taken from its target.
 """
 

@@ -18,11 +18,11 @@ from benchmarks.errors import UserError
 
 LARGEST_BYTES = 2**20
 MOST_VALUES = 100_000
-"""Of a document, keys included, with every alias written out."""
+"""The most values of a document, keys included, with every alias written out."""
 DEEPEST = 50
-"""Levels of lists and mappings, with every alias written out."""
+"""The most levels of lists and mappings, with every alias written out."""
 LONGEST_NUMBER = 100
-"""Characters of one number."""
+"""The most characters of one number."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise ValueError(f"more than {LARGEST_BYTES:,} bytes")
         data = parse_yaml(text.decode())
     except ValueError as error:
-        raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"mend the file: {error}") from None
+        raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"correct the file: {error}") from None
     if not isinstance(data, dict):
         raise UserError.about(str(path), data, "a mapping of fields to values", "write `field: value` lines")
     return data
@@ -52,7 +52,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def to_yaml(data: dict[str, Any]) -> str:
-    """Return a mapping as YAML, its keys in their order; `parse_yaml` makes the same mapping of it."""
+    """Return a mapping as YAML, its keys in their order; `parse_yaml` reads the same mapping from it."""
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False)
     return text
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Generic, Literal
 
 from benchmarks.config import C_co, Recipe
+from benchmarks.encoders import misfit
 from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.folder import RunFolder, announce, completed
-from benchmarks.runs.record import DataUse, RecipeUse, RunRecord, now
+from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
 
 RECIPE_HELP = "a recipe's name (`mimbench list recipes`) or the path of a YAML file"
 
@@ -37,11 +38,11 @@ class Work(Generic[C_co]):
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add seed, folders, --print and the `key=value` overrides."""
-    # A default keeps argparse from telling that overrides are required too, where the recipe is missing.
+    # A default keeps argparse from saying that overrides are required too, where the recipe is missing.
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe: a.b=c"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order, masks, augmentation (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for weights, order, masks, augmentation (default 0)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
     parser.add_argument("--print", action="store_true", help="print the resolved recipe and stop")
     parser.add_argument(
@@ -76,6 +77,8 @@ def claim(
 
 def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device: str, **fields: Any) -> RunRecord:
     """Return the `started` record of a run; `fields` are those that differ from verb to verb."""
+    encoder: EncoderUse | None = fields.get("encoder")
+    starts_from = getattr(work.config, "starts_from", None)
     return RunRecord(
         run_id=work.folder.path.name,
         kind=kind,
@@ -87,6 +90,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             digest=work.config.identity_digest(),
             resolved=work.config.model_dump(mode="json"),
             placement=work.config.placement_fields(),
+            misfit=misfit(starts_from, encoder.init_stage) if encoder is not None else None,
         ),
         data=DataUse(
             root=str(work.root),

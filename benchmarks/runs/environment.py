@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.runs.record import Environment
 
 COMMIT = Path(__file__).parent.parent.parent / "COMMIT"
-"""Only in a snapshot of the code: the commit that it was taken from."""
+"""Present only in a snapshot of the code: the commit that it was taken from."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
 
 
@@ -28,6 +28,7 @@ def describe(device: str) -> Environment:
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of those of `packages` that are installed."""
     found = {}
     for name in packages:
         try:

@@ -1,4 +1,4 @@
-"""Finding images and videos on disk and telling whether two copies of a data set are the same."""
+"""Finding images and videos on disk, and a hash by which two copies of a data set are known to be the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.files.regular import regular, regular_stat
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 ARRAY_SUFFIXES = {".npy"}
-"""Of images that no image format holds: arrays [H, W, C] of any number of channels."""
+"""Suffixes of images that no image format holds: arrays [H, W, C] with any number of channels."""
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".3gp", ".wmv", ".ts"}
 CONTENT_LIMIT_BYTES = 2**30
 
@@ -35,7 +35,7 @@ class Fingerprint:
 
 
 def find_images(folder: Path, suffixes: Collection[str] = frozenset(IMAGE_SUFFIXES)) -> list[Path]:
-    """Return all files below `folder` with such an end, sorted. Raises UserError when there is no folder or none."""
+    """Return all files below `folder` with such a suffix, sorted. Raises UserError when there is no folder or none."""
     return _find(folder, suffixes, "image")
 
 
@@ -81,7 +81,7 @@ def fingerprint(
     """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all; then the `parts`.
 
     `images` is how many they hold, where that is not one each; `noun` is what they are called.
-    A file that cannot be read (a dangling link or a FIFO, say) is hashed as such; the loader will name it.
+    A file that cannot be read (a dangling link or a FIFO) is hashed as unreadable; the loader will name it.
     """
     sizes = [_size_bytes(file) for file in files]
     by_content = sum(size or 0 for size in sizes) <= CONTENT_LIMIT_BYTES

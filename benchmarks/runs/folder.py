@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from benchmarks import ranks
 from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.files.json_files import read_json
+from benchmarks.files.json_files import path_from, read_json, read_json_bytes
 from benchmarks.files.locks import Locked, locked
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
 RECORD = "record.json"
+RECORD_BYTES = 2**22
+RECORD_VALUES = 2**17
+"""What a record may have at most: hundreds of times what a training writes."""
 
 
 class RunFolder:
@@ -34,13 +37,13 @@ class RunFolder:
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"
-        """Of a classifier: one line for every test image."""
+        """A classifier's predictions: one line for every test image."""
         self.predicted = path / "predictions"
-        """Of a detector or a segmentation model, on request: a folder of files."""
+        """A detector's or a segmentation model's predictions, on request: a folder of files."""
         self.classes = path / "classes.csv"
-        """Of a detector or a segmentation model: one line for every class."""
+        """A detector's or a segmentation model's scores: one line for every class."""
         self.per_class = path / "per_class.csv"
-        """Of a classifier: one line for every class."""
+        """A classifier's accuracy: one line for every class."""
         self.test_sets = path / "test_sets.csv"
         self.layers = path / "layers.csv"
         self.neighbours = path / "neighbours.csv"
@@ -54,12 +57,12 @@ def read_record(folder: Path) -> RunRecord | None:
     """Return the record of a run folder, or None when there is none. Raises UserError when damaged or unreadable."""
     path = folder / RECORD
     try:
-        return parse_record(path.read_bytes())
+        return parse_record(read_json_bytes(path, RECORD_BYTES, RECORD_VALUES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         what = (error.strerror or str(error)).lower()
-        raise UserError.about(str(path), what, "a run record, a readable file", "mend or remove it") from None
+        raise UserError.about(str(path), what, "a run record, a readable file", "repair or remove it") from None
     except NewerSchema as error:
         remedy = "read it with the mimbench that wrote it"
         raise UserError.about(str(path), "(newer)", f"a run record that this version knows ({error})", remedy) from None
@@ -67,6 +70,9 @@ def read_record(folder: Path) -> RunRecord | None:
         first = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         remedy = f"delete the file and run again ({first})"
         raise UserError.about(str(path), "(damaged)", "a run record", remedy) from None
+    except ValueError as error:
+        remedy = "delete the file and run again, or restore it"
+        raise UserError.about(str(path), str(error), "a run record of a size that a training writes", remedy) from None
 
 
 def completed(folder: Path) -> RunRecord | None:
@@ -89,7 +95,7 @@ def announce(path: Path | None, folder: Path, label: str | None = None) -> None:
 
 
 def is_announcement(path: Path) -> bool:
-    """Tell whether `path` was written by `announce`; a stage's that has not started yet counts by its place."""
+    """Tell whether `path` is an announcement; one of a stage that has not started yet is known by its folder."""
     try:
         return "run_dir" in read_json(path)
     except FileNotFoundError:
@@ -99,9 +105,9 @@ def is_announcement(path: Path) -> bool:
 
 
 def follow(path: Path) -> Path:
-    """Return the run folder that an announcement file names."""
+    """Return the run folder that an announcement file names. Raises UserError where it is missing or damaged."""
     try:
-        return Path(read_json(path)["run_dir"])
+        return path_from(read_json(path)["run_dir"])
     except (OSError, ValueError, KeyError, TypeError):
         rule = "a file written by --announce"
         raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None

@@ -1,4 +1,4 @@
-"""Run ids. The same work has the same id, whoever makes one or checks one, so it is done once."""
+"""Run ids. The same work has the same id, so that it is done once; whoever makes or checks an id does so here."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A line of a log step has `step`, `epoch`, `total_steps`, `loss`, `lr`, `grad_norm`, `images_per_second` and
 `eta_seconds`; a line of an evaluation has `step`, `epoch` and the metrics. A file may be read while it is written, or
-after a kill or a copy damaged it: what is torn or no object is passed over.
+after a kill or a copy damaged it: lines that are cut off or hold no JSON object are passed over.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class MetricsLog:
             _summary_writer()
 
     def rewind(self, step: int) -> None:
-        """Drop the lines after `step`, and a last line that a crash cut short; broken bytes stop nothing."""
+        """Drop the lines after `step`, and a last line that a crash cut short; bytes that are no text are no error."""
         if not ranks.is_main():
             return
         if self._tensorboard is not None:
@@ -124,7 +124,7 @@ def _step(line: str) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Keep nine significant digits: more than any of these numbers means."""
+    """Return a number with nine significant digits: these numbers are not known more exactly."""
     return value if isinstance(value, int) else float(f"{value:.9g}")
 
 

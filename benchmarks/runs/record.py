@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pydantic_core
 from pydantic import Field, JsonValue, ValidationError
 
-from benchmarks.config import Config
+from benchmarks.config import Amount, Config, Count
 from benchmarks.encoders import Architecture, InitStage
 
 Status = Literal["started", "completed", "failed", "preempted"]
@@ -29,13 +29,13 @@ class LoadReport(Config):
     """Proof of transfer: which of the encoder's tensors came from the checkpoint."""
 
     source_format: str
-    loaded: int
+    loaded: Count
     """Tensors copied, the resized ones included."""
-    expected: int
+    expected: Count
     """Tensors the encoder has, without those a checkpoint need not hold (head, buffers)."""
-    parameters: int | None = None
-    """Of the encoder, without a head."""
-    coverage_percent: float
+    parameters: Count | None = None
+    """The number of the encoder's parameters, without a head."""
+    coverage_percent: Amount
     """Share of the encoder's expected parameters (by number of elements) that came from the checkpoint."""
     resized: tuple[Resized, ...] = ()
     missing: tuple[str, ...] = ()
@@ -44,10 +44,11 @@ class LoadReport(Config):
     mismatched: tuple[str, ...] = ()
     """Tensors of another shape, as `name: found [..], expected [..]`."""
     notes: tuple[str, ...] = ()
-    """What was assumed of the encoder where its checkpoint does not tell."""
+    """What was assumed of the encoder where its checkpoint does not say."""
 
     @property
     def complete(self) -> bool:
+        """Whether every tensor of checkpoint and encoder found its counterpart."""
         return not (self.missing or self.unexpected or self.mismatched)
 
 
@@ -60,11 +61,11 @@ class EncoderUse(Config):
     """What was typed: a path, `timm:NAME` or `random:NAME`."""
     method: str
     init_stage: InitStage
-    epochs: int | None
+    epochs: Count | None
     """Epochs of pretraining; None where the source does not say."""
     architecture: Architecture
     sha256: str | None
-    """Of the weights; None for random weights, which the seed determines."""
+    """The sha256 (hex) of the weights; None for random weights, which the seed determines."""
 
 
 class TaskUse(Config):
@@ -83,6 +84,8 @@ class RecipeUse(Config):
     resolved: dict[str, JsonValue]
     placement: tuple[str, ...] = ()
     """Dotted names of the fields that say where or how it was run: they are in `resolved`, but not in `digest`."""
+    misfit: str | None = None
+    """A mark of a recipe that is for encoders of another stage: `trained by a fine-tuning recipe`."""
 
 
 class DataUse(Config):
@@ -90,20 +93,20 @@ class DataUse(Config):
 
     root: str
     fingerprint: str
-    images: int
+    images: Count
     parts: dict[str, str] = Field(default_factory=dict)
-    """sha256 of what the fingerprint covers beside the files: labels, the list of a subset, further test sets."""
+    """The sha256 (hex) of what the fingerprint covers beside the files: labels, lists of subsets, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
 
 
 class MetricValue(Config):
-    """A metric declared by the task: the last epoch is the score, the best one stands beside it."""
+    """The value of one of the task's metrics: the last epoch's is the score; the best epoch's stands beside it."""
 
     last: float
     best: float | None = None
     """None where the metric was measured once, at the end: there is nothing to choose from."""
-    best_epoch: int | None = None
+    best_epoch: Count | None = None
 
 
 class AddedTestSet(Config):
@@ -144,26 +147,26 @@ class RunRecord(Config):
     load_report: LoadReport | None = None
     recipe: RecipeUse
     seed: int
-    image_size_px: int
+    image_size_px: Count
     data: DataUse
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     added_test_sets: tuple[AddedTestSet, ...] = ()
     exported_sha256: str | None = None
-    """Of the encoder this run left in `encoder/`."""
-    steps: int = 0
-    skipped_steps: tuple[int, ...] = ()
+    """The sha256 (hex) of the encoder that this run left in `encoder/`."""
+    steps: Count = 0
+    skipped_steps: tuple[Count, ...] = ()
     """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
-    seconds: float = 0.0
+    seconds: Amount = 0.0
     """Time at work over all attempts, set-up included."""
-    images_per_second: float | None = None
-    seconds_per_step: float | None = None
-    """Of an optimiser step, the mean over the whole training; evaluation excluded."""
-    flops_per_image: float | None = None
-    """Of one forward pass of what is trained, on one image or clip: a multiplication and an addition are two."""
-    peak_memory_mb: float | None = None
-    processes: int = 1
-    """That worked on it together, one for each device."""
-    attempts: int = 1
+    images_per_second: Amount | None = None
+    seconds_per_step: Amount | None = None
+    """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
+    flops_per_image: Amount | None = None
+    """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
+    peak_memory_mb: Amount | None = None
+    processes: int = Field(default=1, ge=1, le=2**20)
+    """The number of processes that worked on it together, one for each device."""
+    attempts: Count = 1
     """How often it was started: 1, plus one for every requeue or crash."""
     environment: Environment
     parents: tuple[str, ...] = ()
@@ -179,7 +182,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
     3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data.get("recipe"))},
 }
-"""By schema version: how a record of that version becomes one of the next."""
+"""By schema version, the function that makes a record of the next version of it."""
 
 
 PLACEMENT_OF_3 = {

@@ -18,7 +18,7 @@ STRATEGIES: tuple[PatchMask, ...] = (
     SquareMask(mask_patch_size_px=32),
     *(BlockwiseMask(mask_patch_size_px=size) for size in (16, 32)),
 )
-"""Those of the paper's figure 3a."""
+"""The strategies of the paper's figure 3a."""
 
 
 def avg_dist(hidden: NDArray[np.bool_]) -> float:
@@ -44,12 +44,12 @@ class Point:
     mask_patch_size_px: int
     mask_ratio: float
     hidden_share: float
-    """What is really hidden: the ratio in whole squares."""
+    """The share of pixels that is really hidden: the ratio, rounded to whole squares."""
     avg_dist_px: float
 
 
 def curve(strategy: PatchMask, image_size_px: int, masks: int, seed: int) -> Iterator[Point]:
-    """Yield AvgDist over ratio, the mean of so many masks; ratios that would leave nothing visible are passed over."""
+    """Yield AvgDist over ratio, the mean of `masks` masks; ratios that would leave nothing visible are passed over."""
     for ratio in RATIOS:
         mask = strategy.model_copy(update={"mask_ratio": ratio})
         try:
@@ -62,7 +62,7 @@ def curve(strategy: PatchMask, image_size_px: int, masks: int, seed: int) -> Ite
 
 
 def avg_dist_of(mask: PatchMask, image_size_px: int, masks: int = 50, seed: int = 0) -> float:
-    """Return AvgDist of a strategy, the mean of so many masks."""
+    """Return AvgDist of a strategy in pixels, the mean of `masks` masks."""
     return avg_dist(_drawn(mask, image_size_px, masks, seed))
 
 

@@ -13,7 +13,7 @@ class Frame:
     image_channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """What images were normalised with, per channel, on a 0 to 1 scale."""
+    """The normalisation of the images, per channel, on a 0 to 1 scale."""
     mask_patch_size_px: int
     stride_px: int
     """Pixels per token of the features."""

@@ -1,7 +1,7 @@
 """A Swin run backwards, from a coarse map to pixels.
 
-SimMIM (arXiv:2111.09886, table 2) names inverse Swin-T and Swin-B and gives their sizes, not their making. Here stages
-are joined by the patch expanding of Swin-Unet (arXiv:2105.05537), which leads to the paper's parameter counts.
+SimMIM (arXiv:2111.09886, table 2) names inverse Swin-T and Swin-B and gives their sizes, but not their structure. Here
+stages are joined by the patch expanding of Swin-Unet (arXiv:2105.05537), which gives the paper's parameter counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class InverseSwinLayout:
 
     @property
     def upscale(self) -> int:
-        """How much finer the first stage's map is than the last one's."""
+        """The factor by which the first stage's map is finer than the last one's."""
         return 1 << len(self.widths) - 1
 
 

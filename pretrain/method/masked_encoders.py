@@ -20,9 +20,9 @@ class MaskedEncoder(nn.Module):
     stride_px: int
     """Pixels per token of the output."""
     channels: int
-    """Of the output."""
+    """Channels of the output."""
     mask_token_decays: bool
-    """Weight decay applies to the mask token."""
+    """Whether weight decay applies to the mask token."""
 
     def __init__(self, backbone: nn.Module) -> None:
         """Wrap a model. Raises UserError for one that cannot be masked, at all or as it was built."""
@@ -40,7 +40,7 @@ class MaskedEncoder(nn.Module):
         return family_of(self.backbone).blocks()
 
     def checkpoint_activations(self) -> None:
-        """Let the backward pass compute activations again."""
+        """Let the backward pass compute activations again instead of keeping them: less memory, more time."""
         family_of(self.backbone).model.set_grad_checkpointing(True)
 
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:

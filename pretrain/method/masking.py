@@ -115,7 +115,7 @@ class BlockwiseMask(PatchMask):
 
     kind: Literal["blockwise"] = "blockwise"
     min_block_size_px: Count = 64
-    """The area of a rectangle is drawn between that of a square of this side and what is left to hide.
+    """A rectangle's area is drawn between that of a square of this side and the area that is left to hide.
     The default is BEiT's: 16 patches of 16 px."""
     min_aspect: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Height / width lies between this and its inverse."""

@@ -1,4 +1,4 @@
-"""Predictions and images into a loss. All in fp32, whatever the precision of the forward pass."""
+"""From predictions and images to a loss, computed in fp32 whatever the precision of the forward pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Objective(ABC):
     """What a head has to predict, and the loss of a prediction."""
 
     def __init__(self, outputs: int, resolution_px: int, scope: Scope) -> None:
-        """`outputs` values are predicted for each of resolution_px squared target pixels."""
+        """`outputs` values are predicted for each of the resolution_px x resolution_px target pixels."""
         self.outputs, self.resolution_px, self.scope = outputs, resolution_px, scope
 
     @abstractmethod
@@ -71,7 +71,7 @@ class PixelObjective(Objective):
         self._distance, self.local_norm_px = _DISTANCES[loss], local_norm_px
 
     def target(self, images: Tensor) -> Tensor:
-        """Return what should be predicted [B, C, r, r] of images [B, C, S, S]."""
+        """Return the values [B, C, r, r] to predict for images [B, C, S, S]."""
         target = coarser(images, self.resolution_px)
         return target if self.local_norm_px is None else locally_normalised(target, self.local_norm_px)
 
@@ -79,7 +79,7 @@ class PixelObjective(Objective):
         return self._distance(predicted, self.target(images))
 
     def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:
-        """What a local norm took away is put back from the true image."""
+        """Return predictions as colours; what a local norm took away is put back from the true image."""
         if self.local_norm_px is not None:
             local = _local_statistics(coarser(images, self.resolution_px), self.local_norm_px)
             predicted = (predicted.double() * local.deviation + local.mean).to(predicted.dtype)
@@ -105,7 +105,7 @@ def locally_normalised(images: Tensor, window_px: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _LocalStatistics:
-    """Of the window around each pixel: [B, C, S, S] each, fp64."""
+    """Mean and deviation in the window around each pixel, [B, C, S, S] fp64 each."""
 
     mean: Tensor
     deviation: Tensor
@@ -113,7 +113,7 @@ class _LocalStatistics:
 
 
 def _local_statistics(images: Tensor, window_px: int) -> _LocalStatistics:
-    """Sums over windows are differences of running sums, in fp64 as such differences cancel."""
+    """Return the statistics of images [B, C, S, S], by differences of running sums, in fp64 since these cancel."""
     side, reach = images.shape[-1], window_px // 2
     place = torch.arange(side, device=images.device)
     first, after = (place - reach).clamp(min=0), (place + reach + 1).clamp(max=side)
@@ -131,7 +131,7 @@ def _local_statistics(images: Tensor, window_px: int) -> _LocalStatistics:
 
 
 class Denormalise:
-    """Normalised images [B, C, H, W] back to a scale of 0 to 1."""
+    """Brings normalised images [B, C, H, W] back to a scale of 0 to 1."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         self._mean, self._std = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
@@ -165,7 +165,7 @@ class BinObjective(Objective):
         return predicted.view(len(predicted), -1, self.bins, *predicted.shape[2:])
 
     def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:  # noqa: ARG002
-        """The middle of the likeliest bin."""
+        """Return the middle of the likeliest bin."""
         return (self._by_channel(predicted).argmax(dim=2) + 0.5) / self.bins
 
 

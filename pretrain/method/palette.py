@@ -26,9 +26,9 @@ class Palette(Config):
 
     schema_version: Literal[1] = 1
     colours: Annotated[tuple[tuple[Share, ...], ...], Field(min_length=2)]
-    """Each a value per channel, on a scale of 0 to 1."""
+    """The colours, each a value per channel on a scale of 0 to 1."""
     images: int
-    """So many images were drawn from those of `data`."""
+    """The number of images it was fitted to, drawn from those of `data`."""
     data: str
     """Fingerprint of the folder's images."""
     side_px: int
@@ -68,34 +68,38 @@ def to_json(palette: Palette) -> bytes:
 def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArray[np.float32]:
     """Return pixels [N, C] of 0 to 1 from all images that can be read; the others are named on stderr.
 
-    An image is shrunk to side_px squared, so that its pixels are means as a coarser target's are; 256 are drawn of it.
+    An image is shrunk to side_px x side_px, so that its pixels are means, as a coarser target's are; 256 are drawn
+    from each. Raises WorkFailed where no image can be read.
     """
     import numpy as np
     from PIL import Image
 
+    from benchmarks.engine.samples.unreadable import UNREADABLE
     from benchmarks.engine.watch.progress import ProgressReport
+    from benchmarks.files.pictures import open_picture
+    from benchmarks.files.pixels import upright_pixels
     from benchmarks.files.regular import regular
 
     chance, drawn = np.random.default_rng(seed), []
     with ProgressReport("palette", len(files), "image") as report:
         for done, file in enumerate(files, start=1):
             try:
-                with Image.open(regular(file)) as image:
+                with open_picture(regular(file)) as image:
                     image.draft(mode, (side_px, side_px))  # a JPEG's decoder can do most of the shrinking
-                    small = image.convert(mode).resize((side_px, side_px), Image.Resampling.BOX)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                    small = upright_pixels(image, mode).resize((side_px, side_px), Image.Resampling.BOX)
+            except UNREADABLE as error:
                 print(f"unreadable image skipped: {file}: {error}", file=sys.stderr)
                 continue
-            pixels = np.asarray(small, dtype=np.float32).reshape(side_px**2, -1) / 255
-            drawn.append(pixels[chance.choice(len(pixels), min(PIXELS_PER_IMAGE, len(pixels)), replace=False)])
+            found = np.asarray(small, dtype=np.float32).reshape(side_px**2, -1) / 255
+            drawn.append(found[chance.choice(len(found), min(PIXELS_PER_IMAGE, len(found)), replace=False)])
             report.show(done)
     if not drawn:
-        raise WorkFailed("none of the images could be read\n  remedy: mend or remove the files named above")
+        raise WorkFailed("none of the images could be read\n  remedy: repair or remove the files named above")
     return np.concatenate(drawn)
 
 
 def fit_colours(pixels: NDArray[np.float32], colours: int, seed: int) -> tuple[tuple[float, ...], ...]:
-    """Return so many colours by mini-batch k-means, darkest first. Raises UserError where pixels have fewer."""
+    """Return `colours` colours by mini-batch k-means, darkest first. Raises UserError where the pixels have fewer."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
 
@@ -108,5 +112,5 @@ def fit_colours(pixels: NDArray[np.float32], colours: int, seed: int) -> tuple[t
 
 
 def choose(files: list[Path], images: int, seed: int) -> list[Path]:
-    """Return at most so many files, drawn without replacement, in their old order."""
+    """Return at most `images` of the files, drawn without replacement, in their old order."""
     return files if len(files) <= images else sorted(random.Random(seed).sample(files, images))

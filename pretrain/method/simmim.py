@@ -1,4 +1,4 @@
-"""The method: hide patches, predict what is there. Source: SimMIM (arXiv:2111.09886)."""
+"""The method: hide patches and predict what they hide. Source: SimMIM (arXiv:2111.09886)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SimMIM(nn.Module):
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained, and towards what."""
+    """The model that is trained, and the objective that it is trained for."""
 
     model: SimMIM
     objective: Objective

@@ -41,7 +41,7 @@ class Target(Config, ABC):
 
     @abstractmethod
     def build(self, frame: Frame, device: torch.device) -> Objective:
-        """Return what turns predictions and images into a loss."""
+        """Return the objective, which turns predictions and images into a loss."""
 
     def content_digest(self) -> str | None:
         """Return the sha256 of the file that the target is read from; None without one."""
@@ -65,7 +65,7 @@ class Pixels(ImageTarget):
 
     kind: Literal["pixels"] = "pixels"
     loss: Literal["l1", "l2", "smooth_l1"] = "l1"
-    """Per value: |d|, d^2, or d^2 / 2 where |d| < 1 and |d| - 1/2 elsewhere."""
+    """The error of a value that is off by d: |d|, d^2, or d^2 / 2 where |d| < 1 and |d| - 1/2 elsewhere."""
     local_norm_px: Annotated[int, Field(ge=3), AfterValidator(_odd)] | None = None
     """Side of the window over whose mean and variance each target pixel is normalised; SwinV2's is 47."""
 

@@ -25,13 +25,13 @@ RULE = (
 
 @dataclass(frozen=True)
 class TokenizerShape:
-    """What the graph says of itself."""
+    """The sizes that the graph declares."""
 
     channels: int
     image_size_px: int
     vocabulary: int
     tokens: int
-    """Per side."""
+    """The number of tokens per side."""
 
 
 @lru_cache(maxsize=4)
@@ -41,10 +41,10 @@ def read_shape(path: Path) -> TokenizerShape:
 
 
 class Tokenizer:
-    """Images to tokens, without gradient."""
+    """Turns images into tokens, without gradient."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        """Run on the device where this build of ONNX Runtime can, else on the CPU."""
+        """Load the graph onto the device where this build of ONNX Runtime can use it, else onto the CPU."""
         onnxruntime = _library()
         on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         self.device = device if on_gpu else torch.device("cpu")

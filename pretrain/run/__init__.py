@@ -1,1 +1,1 @@
-"""One pretraining: its images, its training, its export, and how it is opened again."""
+"""One pretraining: its images, its training, its export, and how it is reopened afterwards."""

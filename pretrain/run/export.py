@@ -1,4 +1,4 @@
-"""The trained encoder out: timm's key layout, without mask token and head."""
+"""Export of the trained encoder in timm's key layout, without mask token and head."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class MaskedBatch(NamedTuple):
     hidden: Tensor
     unreadable: list[str]
     weight: int
-    """How many of the images count."""
+    """How many of the images count for the mean: all, or none of a blank batch."""
 
     def to(self, device: torch.device) -> MaskedBatch:
         images, hidden = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.hidden))
@@ -58,7 +58,7 @@ class MaskedSamples(Dataset[MaskedSample]):
 
     @property
     def blank(self) -> MaskedBatch:
-        """A batch of one that counts for nothing."""
+        """A batch of one image that does not count."""
         recipe, side = self._recipe, self._recipe.image_size_px
         images = torch.zeros(1, recipe.encoder.in_chans, side, side)
         hidden = torch.ones(1, side // self._patch, side // self._patch, dtype=torch.bool)
@@ -76,7 +76,7 @@ class MaskedSamples(Dataset[MaskedSample]):
 
 
 def held_out_loss(method: Method, walk: Walk[MaskedBatch]) -> float:
-    """Return the mean loss over the images of a walk, on every rank; dropped paths and the like are off."""
+    """Return the mean loss over the images of a walk, on every rank, with the model in evaluation mode."""
     total = torch.zeros(2, dtype=torch.float64)
 
     def add(batch: MaskedBatch) -> None:

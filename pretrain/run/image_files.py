@@ -25,7 +25,7 @@ class Files:
 def find_files(recipe: PretrainRecipe, root: Path) -> Files:
     """Find the recipe's images. Raises UserError when a folder is not there or holds none.
 
-    A share that is held out is drawn by a fixed seed, so that runs of any seed are measured on the same images.
+    A share that is held out is drawn with a fixed seed, so that runs of all seeds are measured on the same images.
     """
     suffixes = IMAGE_SUFFIXES if recipe.encoder.in_chans in (1, 3) else ARRAY_SUFFIXES
     found, validation = find_images(root / recipe.data.split, suffixes), recipe.validation

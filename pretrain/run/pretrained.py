@@ -19,7 +19,7 @@ RULE = "a run of `mimbench pretrain` with a checkpoint, which holds the encoder 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a run has trained so far."""
+    """A run's model as its last checkpoint has it, after `step` steps."""
 
     folder: Path
     recipe: Recipe[PretrainRecipe]
@@ -32,7 +32,7 @@ class Pretrained:
 
 
 def open_pretrained(reference: Path, device: torch.device) -> Pretrained:
-    """Open a run by its folder or by the `encoder` folder in it. Raises UserError where there is no head to be had."""
+    """Open a run by its folder or by the `encoder` folder in it. Raises UserError where no checkpoint has its head."""
     given = reference.resolve()
     path = given if RunFolder(given).record.is_file() else given.parent
     record = read_record(path)

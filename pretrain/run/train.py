@@ -37,7 +37,7 @@ from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
 from pretrain.run.image_files import Files
 
 MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
-"""What the record calls the loss on held-out images, and AvgDist of the recipe's masks."""
+"""The names in the record of the loss on held-out images, and of AvgDist of the recipe's masks."""
 
 
 class MaskedImageModelling(TrainedProblem[Batch]):
@@ -59,7 +59,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
         self.held_out = self._held_out() if files.held_out else None
         self.exports: dict[int, Callable[[], object]] = {}
-        """What to write after which step."""
+        """By step, the export to write after it."""
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
@@ -86,7 +86,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
     def loss(self, batch: Batch, step: int) -> Tensor:
         """Return the masked loss; the masks of the global batch depend on seed and step only."""
         recipe, patch = self.recipe, self.model.encoder.patch_size_px
-        # Drawn where they are used: a copy from the host would wait for all that the device has still to do.
+        # Masks are drawn on the device: a copy from the host would wait for all that the device has still to do.
         batch_size, random = recipe.training.batch_size, generator(self.seed, "mask", step, device=self.device)
         hidden = recipe.masking.sample(batch_size, recipe.image_size_px, patch, random)
         return self.method.loss(batch.images, hidden[self.rows])
@@ -96,7 +96,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         return {} if self.held_out is None else {MASKED_LOSS: held_out_loss(self.method, self.held_out)}
 
     def begin(self, loop: Loop[Batch], run: Run) -> None:
-        """Plan the exports along the way. Raises UserError where the training ends before one of them."""
+        """Plan the exports before the end. Raises UserError where the training ends before one of them."""
         for epoch in self.recipe.export_epochs:
             step = epoch * loop.per_epoch
             if step > loop.total_steps:
@@ -105,7 +105,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
             self.exports[step] = partial(self._export, epoch, run.folder.encoder_after(epoch), run.record.run_id)
 
     def after_step(self, step: int) -> None:
-        """Export the encoder where the recipe wants it as it is now."""
+        """Export the encoder where the recipe asks for it after this step."""
         if step in self.exports:
             self.exports[step]()
 
@@ -119,7 +119,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
 
 
 def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) -> None:
-    """Carry out the recipe's ways to train in less memory or time."""
+    """Apply the recipe's ways to train in less memory or time."""
     encoder = model.encoder
     if training.activation_checkpointing:
         encoder.checkpoint_activations()

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where masking.csv and masking.png go")
     parser.add_argument("--image-size", type=int, default=192, metavar="PX", help="side of the image (default 192)")
     parser.add_argument("--masks", type=int, default=50, metavar="N", help="masks per point (default 50)")
-    parser.add_argument("--seed", type=int, default=0, help="of the masks (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the masks (default 0)")
     return parser
 
 

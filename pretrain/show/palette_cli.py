@@ -51,9 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images at any depth")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the palette goes (JSON)")
-    parser.add_argument("--colours", type=int, default=512, metavar="N", help="how many (default 512)")
-    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="at most so many (default 10000)")
-    parser.add_argument("--side", type=int, default=48, metavar="PX", help="images are shrunk to it (default 48)")
+    parser.add_argument("--colours", type=int, default=512, metavar="N", help="colours in the palette (default 512)")
+    parser.add_argument(
+        "--images", type=int, default=10_000, metavar="N", help="the most images to draw (default 10000)"
+    )
+    parser.add_argument(
+        "--side", type=int, default=48, metavar="PX", help="side to which images are shrunk (default 48)"
+    )
     parser.add_argument("--channels", type=int, default=3, choices=(1, 3), help="grey or RGB (default 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of images, pixels and k-means (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for images, pixels and k-means (default 0)")
     return parser

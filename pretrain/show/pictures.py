@@ -56,7 +56,7 @@ class Picture:
 
 
 def draw(name: str, rows: Sequence[Row], labels: Sequence[str]) -> Picture:
-    """Draw the rows of one image; `labels` name the runs, where there is more than one."""
+    """Draw the rows of one image as a PNG; `labels` name the runs (a single empty one where there is one run)."""
     titles = ["original", "masked"]
     for label in labels:
         titles += [f"{word}{label and chr(10)}{label}" for word in ("reconstruction", "mixed")]
@@ -80,6 +80,6 @@ def _panels(row: Row) -> list[Pixels]:
 
 
 def page(pictures: Sequence[Picture], runs: Sequence[str]) -> bytes:
-    """Return the page; it needs no other file and asks nobody for anything."""
+    """Return the page; it needs no other file and loads nothing from elsewhere."""
     template = Environment(autoescape=True).from_string(PAGE)
     return template.render(pictures=pictures, runs=runs).encode()

@@ -1,4 +1,4 @@
-"""What pretraining runs make of masked images: figures 4 to 6 of SimMIM (arXiv:2111.09886)."""
+"""Masked images as pretraining runs reconstruct them: figures 4 to 6 of SimMIM (arXiv:2111.09886)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.run.pretrained import Pretrained
 
 OBJECT_SHARE = 0.75
-"""Of an object's squares that a centred-object mask hides: most of them, so that some of the object is left."""
+"""The share of an object's squares that the first of `object_masks` hides, so that some of the object is left."""
 GREY = 0.5
-"""Hidden pixels in the picture of what the encoder sees, on a scale of 0 to 1."""
+"""The value of hidden pixels in the picture of what the encoder sees, on a scale of 0 to 1."""
 
 Pixels = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ CENTRE = Box(0.25, 0.25, 0.75, 0.75)
 
 @dataclass(frozen=True)
 class Mask:
-    """One mask [s, s] bool on squares (True = hidden), and what it is called."""
+    """One mask [s, s] bool on squares (True = hidden), and its name."""
 
     name: str
     cells: Tensor
@@ -81,9 +81,9 @@ def random_masks(sizes_px: Sequence[int], ratio: float, image_size_px: int, seed
 
 
 def object_masks(box: Box, size_px: int, image_size_px: int, seed: int) -> tuple[Mask, Mask]:
-    """Return masks that hide most of the object's squares, and all of them; a square is the object's by its centre.
+    """Return masks that hide most of the object's squares, and all of them: those whose centre lies in the box.
 
-    Raises UserError where no square is the object's, or every one.
+    Raises UserError where that is no square, or every one.
     """
     side = image_size_px // size_px
     centre = (torch.arange(side) + 0.5) / side
@@ -100,7 +100,7 @@ def object_masks(box: Box, size_px: int, image_size_px: int, seed: int) -> tuple
 
 
 def load(path: Path, recipe: PretrainRecipe) -> Tensor:
-    """Return the centre square of an image [C, S, S] on a scale of 0 to 1. Raises UserError for no such image."""
+    """Return the centre square [C, S, S] of an image on a scale of 0 to 1. Raises UserError where it is unreadable."""
     size = recipe.image_size_px
     try:
         image = read_image(path, recipe.encoder.in_chans)

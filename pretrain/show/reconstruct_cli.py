@@ -48,8 +48,10 @@ def main(argv: Sequence[str]) -> int:
             pictures.append(draw(file.name, list(rows_of(image, masks, runs, device)), labels))
             write_atomically(args.out / f"{done:03d}_{file.stem}.png", pictures[-1].png)
             report.show(done)
-    said = [f"{run.name}: {run.recipe.name}, scope {run.recipe.config.target.scope}, step {run.step}" for run in runs]
-    write_atomically(args.out / "reconstruct.html", page(pictures, said))
+    captions = [
+        f"{run.name}: {run.recipe.name}, scope {run.recipe.config.target.scope}, step {run.step}" for run in runs
+    ]
+    write_atomically(args.out / "reconstruct.html", page(pictures, captions))
     print(f"written: {args.out / 'reconstruct.html'} and {len(pictures)} PNG files of {len(masks)} masks each")
     return 0
 
@@ -143,10 +145,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="another run, in columns beside (any number)",
     )
-    parser.add_argument("--mask-patch-size", metavar="PX,...", help="of random masks (default: the run's own)")
-    parser.add_argument("--mask-ratio", type=float, metavar="R", help="of random masks (default: the run's own)")
+    parser.add_argument("--mask-patch-size", metavar="PX,...", help="sizes for random masks (default: the run's own)")
+    parser.add_argument("--mask-ratio", type=float, metavar="R", help="ratio for random masks (default: the run's own)")
     parser.add_argument("--object", metavar="T,L,B,R", help="where the object is, in percent (default 25,25,75,75)")
     parser.add_argument("--limit", type=int, default=8, metavar="N", help="images of each folder (default 8)")
-    parser.add_argument("--seed", type=int, default=0, help="of the masks (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the masks (default 0)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
     return parser

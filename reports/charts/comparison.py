@@ -45,7 +45,7 @@ def draw(pairing: Pairing, name: str) -> Iterator[Chart]:
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference and what it spans."""
+    """A difference, and the ends of the bar around it."""
 
     name: str
     value: float
@@ -70,5 +70,5 @@ def _differences(bars: Sequence[Bar], title: str, caption: str, name: str) -> Ch
     axes.set_ylim(len(bars) - 0.45, -0.55)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("A - B (points)")
-    told = "; ".join(f"{bar.name} {bar.value:+.2f} [{bar.low:+.2f}, {bar.high:+.2f}]" for bar in bars)
-    return Chart(one_line(title), caption, inline(figure, name, one_line(title), one_line(told)))
+    description = "; ".join(f"{bar.name} {bar.value:+.2f} [{bar.low:+.2f}, {bar.high:+.2f}]" for bar in bars)
+    return Chart(one_line(title), caption, inline(figure, name, one_line(title), one_line(description)))

@@ -1,4 +1,4 @@
-"""What all charts share: their size, their axes, and how series are told apart by marker and dash as well as colour."""
+"""What all charts share: their size, their axes, and series that differ by marker and dash as well as by colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.4, 1.2)), (0, (6, 1.5, 1.4, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 LONGEST_IN_TWO_COLUMNS = 20
 MOST_ROWS = 12
-"""How many rows one chart shows at most; more could not be told apart."""
+"""How many rows one chart shows at most; more could not be distinguished."""
 MOST_GROUPS = 4
 """How many groups of one task get charts of their own."""
 
@@ -48,6 +48,7 @@ def short(name: str) -> str:
 
 
 def new_axes(height_in: float) -> tuple[Figure, Axes]:
+    """Return a figure of the charts' width, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
@@ -55,19 +56,21 @@ def new_axes(height_in: float) -> tuple[Figure, Axes]:
 
 
 def height_under_legend(names: Sequence[str]) -> float:
+    """Return the height in inches of a chart whose legend has these names."""
     return 2.6 + 0.19 * math.ceil(len(names) / _legend_columns(names))
 
 
 def add_legend(figure: Figure, names: Sequence[str]) -> None:
+    """Put the legend above the axes."""
     columns = _legend_columns(names)
     figure.legend(loc="outside upper left", ncols=columns, handlelength=3.2, borderaxespad=0.1)
 
 
 def _legend_columns(names: Sequence[str]) -> int:
-    """Two columns where two of the longest name fit side by side."""
+    """Return 2 where two of the longest name fit side by side, else 1."""
     return 2 if max(map(len, map(short, names)), default=0) <= LONGEST_IN_TWO_COLUMNS else 1
 
 
-def said(entry: Measured, metric: Metric) -> str:
-    """Return the score as the table has it."""
+def score_text(entry: Measured, metric: Metric) -> str:
+    """Return the score as the table shows it."""
     return join_spread(*spread_parts(entry.row.last(metric.name)))

@@ -17,7 +17,7 @@ from reports.charts.figures import (
     height_under_legend,
     looks,
     new_axes,
-    said,
+    score_text,
     short,
 )
 from reports.charts.scatter import PAIRS_DRAWN, SIGNALS, gain_by_size, score_by_cost, score_by_signal
@@ -40,7 +40,7 @@ class Charts:
     sections: list[list[Chart]]
     study: list[Chart]
     absent: tuple[str, ...]
-    """Charts that the records do not have the data for, and what they would need."""
+    """Charts for which the records lack data, and what they would need, in words."""
 
 
 class Series(NamedTuple):
@@ -66,7 +66,7 @@ def draw(board: Leaderboard) -> Charts:
 
 
 def _absent(board: Leaderboard, gains: Sequence[Chart]) -> Iterator[str]:
-    """Say which questions have no chart because the records do not hold the answer."""
+    """Yield, in words, the charts for which the records lack data."""
     if not gains:
         needs = "encoders of several sizes under one label, each with a like-for-like baseline of its size"
         yield f"gain over the baseline by model size (needs {needs})"
@@ -78,7 +78,7 @@ def _absent(board: Leaderboard, gains: Sequence[Chart]) -> Iterator[str]:
 
 
 def _labels(sections: Sequence[Section]) -> dict[str, str]:
-    """Return, by run id, the name of the encoder that came of a run."""
+    """Return, by run id, the name of the encoder that came from a run."""
     entries = [entry for section in sections for entry in section.entries]
     return {
         parent: entry.name for entry in reversed(entries) for record in entry.row.records for parent in record.parents
@@ -138,10 +138,10 @@ def _means(group: Group, lines: Sequence[Series], metric: Metric, name: str) -> 
     for baseline in filter(None, baselines):
         axes.axvline(baseline.mean, color=INK, linewidth=0.9, dashes=(3, 3), alpha=0.6, zorder=1)
     title = one_line(f"{metric.name} of the last epoch, recipe {group.recipe}")
-    told = "; ".join(f"{line.entry.name} {said(line.entry, metric)}" for line in lines)
+    description = "; ".join(f"{line.entry.name} {score_text(line.entry, metric)}" for line in lines)
     caption = "Filled: mean, with one sample standard deviation to each side. Hollow: single seeds."
     caption += (" Dashed: the baseline." if baselines else "") + _of_all(group, lines)
-    return Chart(title, caption, inline(figure, name, title, one_line(told)))
+    return Chart(title, caption, inline(figure, name, title, one_line(description)))
 
 
 def _mean_line(axes: Axes, line: Series, place: int, metric: Metric) -> None:
@@ -153,7 +153,7 @@ def _mean_line(axes: Axes, line: Series, place: int, metric: Metric) -> None:
     style: dict[str, Any] = {"color": look.colour, "ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6}
     axes.errorbar(spread.mean, place, xerr=spread.std, fmt=look.marker, zorder=4, **style)
     across = axes.get_yaxis_transform()
-    axes.text(1.02, place, said(line.entry, metric), transform=across, va="center", fontsize=8.5)
+    axes.text(1.02, place, score_text(line.entry, metric), transform=across, va="center", fontsize=8.5)
 
 
 # Curves
@@ -190,7 +190,7 @@ def _loss_charts(
     free, others = dict(styles), islice(looks(), len(styles), None)
     for (record, curve), name in zip(drawn, names, strict=True):
         label = labels.get(record.run_id, record.recipe.name)
-        look = free.pop(label, None) or next(others)  # the look of the encoder that came of it
+        look = free.pop(label, None) or next(others)  # the look of the encoder that came from it
         _curve(axes, curve, look, name, marks=False)
     _epochs(axes, "epoch of pretraining")
     axes.set_ylabel("training loss")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
 from benchmarks.catalogue.tasks import Metric
 from benchmarks.runs.record import RunRecord
-from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, said, short
+from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, score_text, short
 from reports.charts.svg import INK, Chart, inline
 from reports.compare.early_verdict import Verdict
 from reports.leaderboard.board import Group, Section
@@ -25,7 +25,7 @@ BAR: dict[str, Any] = {"ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6
 
 
 class Gain(NamedTuple):
-    """A difference to the baseline, at the size of the model."""
+    """A difference to the baseline at the size of the model; `below` and `above` are how far its interval reaches."""
 
     entry: Measured
     parameters_millions: float
@@ -56,13 +56,13 @@ def gain_by_size(sections: Sequence[Section], baseline: str | None) -> list[Char
     axes.set_ylabel(f"gain over {short(baseline or '')} (points)")
     add_legend(figure, list(shown))
     title = one_line(f"Gain over {baseline} by model size")
-    told = "; ".join(
+    description = "; ".join(
         f"{name} {point.parameters_millions:.0f} M {point.delta:+.2f}"
         for name, points in shown.items()
         for point in points
     )
     caption = "Mean difference over seeds, like for like; bars are its 95 % interval where seeds allow one."
-    return [Chart(title, caption, inline(figure, "chart-gain", title, one_line(told)))]
+    return [Chart(title, caption, inline(figure, "chart-gain", title, one_line(description)))]
 
 
 def _gain(entry: Measured) -> Gain | None:
@@ -109,9 +109,11 @@ def score_by_cost(
     axes.set_ylabel(f"{metric.name} ({metric.unit})")
     add_legend(figure, names)
     title = one_line(f"{metric.name} against cost, recipe {group.recipe}")
-    told = "; ".join(f"{entry.name} {said(entry, metric)} at {fixed(cost, 2)} {unit}" for entry, cost in costs)
+    description = "; ".join(
+        f"{entry.name} {score_text(entry, metric)} at {fixed(cost, 2)} {unit}" for entry, cost in costs
+    )
     caption = "Mean, with one sample standard deviation to each side. Time counts all attempts, set-up included."
-    return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(told)))]
+    return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(description)))]
 
 
 def _hours(entry: Measured, known: Mapping[str, FoundRun], on_gpu: bool) -> float:
@@ -129,9 +131,9 @@ def _cost(record: RunRecord, on_gpu: bool) -> float:
 
 
 SIGNALS = {"masked_loss": "held-out masked loss of the pretraining", "avg_dist_px": "AvgDist of the pretraining (px)"}
-"""Signals that have a question of their own, and how their axis is labelled; others are labelled by their words."""
+"""Signals whose missing charts are named, and the labels of their axes; others are labelled by their words."""
 PAIRS_DRAWN = 3
-"""A chart needs so many encoders with both numbers."""
+"""The least number of encoders with both numbers that a chart needs."""
 
 
 def score_by_signal(verdicts: Sequence[Verdict], styles: Mapping[str, Look], number: int) -> list[Chart]:
@@ -157,17 +159,17 @@ def _signal_chart(verdict: Verdict, styles: Mapping[str, Look], name: str) -> Ch
     if names:
         add_legend(figure, names)
     title = one_line(f"{verdict.score.split()[0]} against {label}, {verdict.among}")
-    told = "; ".join(f"{pair.name} {pair.signal:g} {pair.score:.2f}" for pair in verdict.pairs)
-    return Chart(title, one_line(f"{caption} {verdict.words}."), inline(figure, name, title, one_line(told)))
+    description = "; ".join(f"{pair.name} {pair.signal:g} {pair.score:.2f}" for pair in verdict.pairs)
+    return Chart(title, one_line(f"{caption} {verdict.words}."), inline(figure, name, title, one_line(description)))
 
 
 def _ridge(axes: Axes) -> str:
-    """Shade what of the paper's good distances lies in view; return the words for it."""
+    """Shade the part of the paper's good distances that lies in view; return the caption's sentence about it."""
     left, right = axes.get_xlim()
     low, high = max(left, GOOD_AVG_DIST_PX[0]), min(right, GOOD_AVG_DIST_PX[1])
-    told = f"SimMIM did best at {GOOD_AVG_DIST_PX[0]} to {GOOD_AVG_DIST_PX[1]} px, on images of 192 px"
+    good = f"SimMIM did best at {GOOD_AVG_DIST_PX[0]} to {GOOD_AVG_DIST_PX[1]} px, on images of 192 px"
     if low >= high:
-        return f" {told}, outside this chart."
+        return f" {good}, outside this chart."
     axes.axvspan(low, high, color=INK, alpha=0.08, linewidth=0)
     axes.set_xlim(left, right)
-    return f" Shaded: {told}."
+    return f" Shaded: {good}."

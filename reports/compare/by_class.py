@@ -37,7 +37,7 @@ class ByClass:
     measure: str
     """What is measured of a class, in percent, such as accuracy or IoU."""
     counted: str
-    """What the size of a class is the number of, such as images or pixels."""
+    """What is counted for the size of a class, such as images or pixels."""
     gains: tuple[ClassGain, ...]
     without: tuple[str, ...]
     """Classes that a run has no score for: their images are in no test set, or nothing was predicted."""
@@ -64,7 +64,7 @@ def by_class(ours: Row, theirs: Row) -> ByClass | str:
 
 
 def _read_classes(folder: Path) -> pd.DataFrame:
-    """Return a run's score in percent and size by class, under their names; empty where it tells nothing of classes.
+    """Return a run's score in percent and size by class, under their names; empty where it has no scores by class.
 
     classes.csv of tasks other than classification has `class`, a first `MEASURE_percent`, and the size as last column.
     """
@@ -87,6 +87,6 @@ def _of_predictions(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def extremes(found: ByClass, most: int) -> Iterator[ClassGain]:
-    """Yield the largest gains, then the largest losses, at most so many of each."""
+    """Yield the largest gains, then the largest losses, at most `most` of each."""
     yield from [one for one in found.gains if one.gain > 0][:most]
     yield from [one for one in found.gains if one.gain < 0][-most:]

@@ -63,13 +63,13 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """Say what was found, in one sentence."""
+        """What was found, in one sentence."""
         found = self.correlation
-        told = f"{self.signal.words} against {self.score} ({self.among})"
+        question = f"{self.signal.words} against {self.score} ({self.among})"
         if found is None:
             why = f"{len(self.pairs)} encoders" if len(self.pairs) < PAIRS_NEEDED else "one of the two never varies"
-            return f"{told}: no rank correlation ({why}; {PAIRS_NEEDED} that differ are needed)"
-        return f"{told}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
+            return f"{question}: no rank correlation ({why}; {PAIRS_NEEDED} that differ are needed)"
+        return f"{question}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
 
 
 def protocol(row: Row) -> str:
@@ -135,8 +135,8 @@ def _of_probes(task: Task, row: Row, probes: Mapping[str, Sequence[Row]]) -> dic
     for other in probes.get(row.encoder.sha256 or "", ()):
         if score := other.last(task.primary_metric):
             mark = f"{other.recipe.name}, {other.conditions.recipe_digest[:8]}"
-            told = f"{task.primary_metric} by {protocol(other)} ({mark})"
-            found[Signal(protocol(other), told)] = score.mean
+            words = f"{task.primary_metric} by {protocol(other)} ({mark})"
+            found[Signal(protocol(other), words)] = score.mean
     return found
 
 

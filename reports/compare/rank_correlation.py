@@ -24,8 +24,8 @@ class Correlation:
 def spearman(x: Sequence[float], y: Sequence[float]) -> Correlation | None:
     """Correlate by ranks, ties at their mean rank; None for fewer than 5 pairs or where one side never varies.
 
-    The interval comes of 10,000 resamples of the pairs with a fixed random seed; those in which one side never varies
-    have no correlation and count for nothing. SciPy's `spearmanr` takes one resample at a time, 100 times as long.
+    The interval is that of 10,000 resamples of the pairs with a fixed random seed, without those in which one side
+    never varies, which have no correlation. SciPy's `spearmanr` takes one resample at a time, 100 times as long.
     """
     import numpy as np
     from scipy.stats import ConstantInputWarning, NearConstantInputWarning, pearsonr, rankdata, spearmanr

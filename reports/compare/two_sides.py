@@ -1,4 +1,4 @@
-"""Two encoders, or two pipelines, side by side: what differs in them, what that changes, and whether it is real."""
+"""Two encoders, or two pipelines, side by side: what differs in them, how scores differ, and whether by chance."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Pairing:
     recipe: tuple[Change, ...]
     encoder: tuple[Change, ...]
     pretraining: tuple[Change, ...] | None
-    """None where not both pretrainings are at hand."""
+    """Differences of the pretrainings' recipes; None where not both are at hand."""
     environment: tuple[Change, ...]
     scores: tuple[Score, ...]
     classes: ByClass | str

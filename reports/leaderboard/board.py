@@ -6,13 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare
 from reports.compare.score_difference import Comparison
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
-from reports.records.architectures import architecture_name, backbone_name
+from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
 from reports.records.pretrainings import origins, parents_nearby
@@ -44,7 +45,7 @@ class Group:
 
     @property
     def words(self) -> str:
-        """Say what the rows share."""
+        """What the rows share, in words."""
         shared = self.conditions
         return (
             f"task version {shared.task_version}, recipe {self.recipe} ({shared.recipe_digest[:8]}), "
@@ -61,7 +62,7 @@ class Section:
     published: tuple[Published, ...]
     """Published results, which nothing here is compared with."""
     verdicts: tuple[Verdict, ...]
-    """What cheap signals say of the score, one after another for each group."""
+    """How well cheap signals agree with the score, one after another for each group."""
 
     @property
     def entries(self) -> list[Measured]:
@@ -69,12 +70,18 @@ class Section:
 
     @property
     def lines(self) -> list[Line]:
+        """The table's lines: rows that were measured, then published results."""
         return [*self.entries, *self.published]
 
     @property
     def measured(self) -> set[str]:
-        """Return the names of all metrics that a run of this task has."""
+        """The names of all metrics that a run of this task has."""
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
+
+    @property
+    def marked(self) -> bool:
+        """Tell whether a row was trained by a recipe that is for other encoders."""
+        return any(entry.row.recipe.misfit for entry in self.entries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,7 @@ class Leaderboard:
     collected: Collected
     sections: tuple[Section, ...]
     pretrainings: tuple[FoundRun, ...]
-    """Completed pretrainings, those first that were asked for."""
+    """Completed pretrainings: first those among the runs that were asked for, then others beside them."""
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -141,7 +148,7 @@ def _section(
 
 
 def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:
-    """Groups with a baseline come first, then large ones, then by name: the order is the same every time."""
+    """Return the key by which groups are sorted: those with a baseline, then large ones, then by name."""
     compared = any(entry.row in baselines for entry in group.entries)
     return (not compared, -len(group.entries), group.recipe, group.conditions)
 
@@ -160,16 +167,16 @@ def _group(
 
 
 def _names(rows: Sequence[Row]) -> dict[int, str]:
-    """Return a name for each row, by its identity: its label and, where others share it, what tells it apart."""
-    told = {id(row): row.encoder.label for row in rows}
+    """Return a name for each row, by its `id()`: its label and, where others share that, what distinguishes it."""
+    names = {id(row): row.encoder.label for row in rows}
     for mark in (_backbone, _architecture, _weights):
         marks: dict[str, set[str]] = defaultdict(set)
         for row in rows:
-            marks[told[id(row)]].add(mark(row))
+            marks[names[id(row)]].add(mark(row))
         for row in rows:
-            name = told[id(row)]
-            told[id(row)] = f"{name} ({mark(row)})" if len(marks[name]) > 1 else name
-    return told
+            name = names[id(row)]
+            names[id(row)] = f"{name} ({mark(row)})" if len(marks[name]) > 1 else name
+    return names
 
 
 def _backbone(row: Row) -> str:

@@ -28,14 +28,14 @@ def words(board: Leaderboard) -> Words:
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
     if not sections:
         return "No run could be compared."
-    told = []
+    parts = []
     for section in sections:
         runs = [len(entry.row.runs) for entry in section.entries]
         each = str(min(runs)) if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
         seeds = "1 seed" if each == "1" else f"{each} seeds"
-        told.append(f"{count(len(runs), 'row')} on {section.task.name} over {seeds} each")
+        parts.append(f"{count(len(runs), 'row')} on {section.task.name} over {seeds} each")
     against = f", against {baseline} wherever the comparison is like for like" if baseline is not None else ""
-    return "; ".join(told) + against + "."
+    return "; ".join(parts) + against + "."
 
 
 def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:

@@ -40,7 +40,7 @@ class Origin:
     """Where a row comes from: the titles of the provenance columns, and their texts."""
 
     name: str
-    told: list[tuple[str, str]]
+    texts: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ def _classes(found: ByClass) -> ClassTable:
 
 def _origin(row: Row) -> Origin:
     line = Measured(row, row.encoder.label, Comparison())
-    told = [(column.title, column.cell(line)[1]) for column in PROVENANCE]
-    return Origin(row.encoder.label, [(title, text) for title, text in told if text != NONE])
+    texts = [(column.title, column.cell(line)[1]) for column in PROVENANCE]
+    return Origin(row.encoder.label, [(title, text) for title, text in texts if text != NONE])

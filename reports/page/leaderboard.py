@@ -1,4 +1,4 @@
-"""The leaderboard as one self-contained HTML page: it asks nobody for anything, and its policy says so."""
+"""The leaderboard as one self-contained HTML page: it loads nothing from elsewhere, and its policy forbids it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reports.page.template import filled
 from reports.tables.table import Table, tables_of
 
 REQUEST = "mimbench-request"
-"""The name of the page's meta element that says what was asked for."""
+"""The name of the page's meta element that records what was asked for."""
 
 
 @dataclass(frozen=True)
 class PageLine:
-    """A line of a table with its cells by title, and the anchor of where it comes from."""
+    """A line of a table, its cells by title, and the anchor of the details about where it comes from."""
 
     line: Line
     texts: dict[str, str]
@@ -44,7 +44,7 @@ def to_html(board: Leaderboard) -> str:
     return filled(
         "leaderboard.html.j2",
         board=board,
-        told=words(board),
+        sentences=words(board),
         request_name=REQUEST,
         request=json.dumps(asdict(board.request), ensure_ascii=False),
         parts=[_part(table, own, number) for number, (table, own) in enumerate(pairs)],

@@ -1,4 +1,4 @@
-"""Fill one of the page templates; the page asks nobody for anything, and its policy says so."""
+"""Fill one of the page templates; the page loads nothing from elsewhere, and its policy forbids it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = Path(__file__).parent
 
 
 def filled(template: str, **values: object) -> str:
-    """Return a page made of one of our templates, with the style and the only script that its policy lets run."""
+    """Return a page made from one of our templates, with the style and the only script that its policy lets run."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -33,6 +33,6 @@ def filled(template: str, **values: object) -> str:
 
 
 def sort_key(text: str) -> str:
-    """Return the number that a cell begins with, or nothing: what a click on the header sorts by."""
+    """Return the number that a cell begins with, or an empty text: a click on the header sorts by it."""
     number = re.match(r"[-+]?\d+(\.\d+)?(?!\w)", text)
     return number[0] if number else ""

@@ -23,7 +23,7 @@ class Collected:
 
     @property
     def account(self) -> str:
-        """Say where every record went, in one sentence whose numbers add up."""
+        """Where every record went, in one sentence whose numbers add up."""
         transfers = sum(len(row.runs) for row in self.rows)
         total = transfers + len(self.pretrainings) + len(self.left_out)
         parts = [f"{count(transfers, 'transfer run')} in {count(len(self.rows), 'row')}"]
@@ -105,7 +105,7 @@ def _unfinished(record: RunRecord) -> tuple[str, str]:
 
 
 def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, str] | None:
-    """Say why a load report proves no transfer. Random weights are loaded from nowhere and need none."""
+    """Return why a load report proves no transfer (kind, detail), or None. Random weights need no load report."""
     if encoder.init_stage == "random":
         return None
     if report is None:

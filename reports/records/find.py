@@ -31,7 +31,7 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A folder that may hold a run, and what the announcement that led there calls its encoder."""
+    """A folder that may hold a run, and the encoder's name in the announcement that led there."""
 
     folder: Path
     label: str | None = None
@@ -171,5 +171,7 @@ def _unreadable(where: str, error: UserError) -> LeftOut:
         case ValidationError() as cause if any(detail["loc"] for detail in cause.errors()):
             faults = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in cause.errors()[:3]]
             return LeftOut(where, "damaged", "; ".join(faults))
-        case _:
+        case ValidationError():
             return LeftOut(where, "damaged", "not a whole JSON object")
+        case cause:
+            return LeftOut(where, "damaged", str(cause))

@@ -1,4 +1,4 @@
-"""Which pretraining an encoder came of, and where its record lies."""
+"""Which pretraining an encoder came from, and where its record lies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parents_nearby(collected: Collected) -> list[FoundRun]:
 
 
 def origins(pretrainings: Iterable[FoundRun]) -> dict[str, FoundRun]:
-    """Return pretrainings by what a transfer knows of them: the run id, and the sha256 of the encoder they left."""
+    """Return pretrainings by what a transfer's record has of them: the run id, and the sha256 of their encoder."""
     found = {}
     for run in pretrainings:
         found[run.record.run_id] = run
@@ -34,7 +34,7 @@ def origins(pretrainings: Iterable[FoundRun]) -> dict[str, FoundRun]:
 
 
 def pretraining_of(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
-    """Return the pretraining that the row's encoder came of, without a training in between; `known` as `origins`."""
+    """Return the pretraining that made the row's encoder, with no training in between, out of `known` (`origins`)."""
     direct = {record.parents[-1] for record in row.records if record.parents}
     by_id = known.get(direct.pop()) if len(direct) == 1 else None
     return by_id or known.get(row.encoder.sha256 or "")

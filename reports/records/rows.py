@@ -42,6 +42,7 @@ class TransferRun:
 
     @property
     def row_key(self) -> tuple[str, ...]:
+        """What runs of one row have in common: all but the seed."""
         encoder = self.encoder
         identity = encoder.sha256 or encoder.reference
         architecture = digest_of(encoder.architecture)
@@ -117,6 +118,7 @@ class Row:
         return {one.data.fingerprint for one in added if metric.startswith(f"{one.name}_")}
 
     def last(self, metric: str) -> Spread | None:
+        """Return the last epochs' values of `metric`; None where no run measured it."""
         return spread(self.scores(metric).values())
 
     def best(self, metric: str) -> Spread | None:

@@ -10,6 +10,7 @@ from benchmarks.runs.record import LoadReport, RunRecord
 from reports.records.rows import Row, Spread
 
 Parts = tuple[str, ...]
+"""The pieces of a cell's text; programs read them, and people read them joined."""
 
 
 def fixed(value: float | None, decimals: int, sign: str = "") -> str:
@@ -18,6 +19,7 @@ def fixed(value: float | None, decimals: int, sign: str = "") -> str:
 
 
 def spread_parts(spread: Spread | None) -> Parts:
+    """Return mean, deviation and n as text; each is empty where there is none."""
     if spread is None:
         return ("", "", "")
     return (fixed(spread.mean, 2), fixed(spread.std, 2), str(spread.n))
@@ -31,12 +33,13 @@ def join_spread(mean: str, std: str, n: str) -> str:
 
 
 def join_delta(delta: str, low: str, high: str, note: str, _: str) -> str:
+    """Write a difference, its interval and its note: `+0.52 [+0.11, +0.93]`; the baseline stands in the title."""
     interval = f"{delta} [{low}, {high}]" if low else delta
     return ", ".join(part for part in (interval, note) if part)
 
 
 def coverage(row: Row) -> str:
-    """Return the least share of the encoder that a run loaded; random weights are loaded from nowhere."""
+    """Return the smallest share of the encoder that a run loaded, in percent; empty for random weights."""
     reports = [record.load_report for record in row.records if record.load_report]
     if row.encoder.init_stage == "random" or not reports:
         return ""
@@ -44,6 +47,7 @@ def coverage(row: Row) -> str:
 
 
 def parameters_millions(row: Row) -> str:
+    """Return the encoder's parameters in millions, as text; empty where they were not counted."""
     known = [record.load_report.parameters for record in row.records if record.load_report]
     return fixed(known[0] / 1e6, 1) if known and known[0] is not None else ""
 
@@ -90,12 +94,13 @@ def load(report: LoadReport | None) -> str:
 
 
 def software(record: RunRecord) -> str:
+    """Return the versions of Python and of the packages, in one line."""
     packages = ", ".join(f"{name} {version}" for name, version in record.environment.packages.items())
     return f"Python {record.environment.python}, {packages}"
 
 
 def command(record: RunRecord) -> str:
-    """Return what to type for the same run: the command that made it, without telling a pipeline where it lies."""
+    """Return what to type for the same run: the command that made it, without the option that pipelines add."""
     return shlex.join(_without(record.command, "--announce"))
 
 

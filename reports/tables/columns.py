@@ -1,6 +1,6 @@
 """The table's columns. Adding one is one entry here: title, fields, values, block.
 
-`parts` formats every number once; all formats are made of these very strings.
+`parts` formats every number once; all formats are made from these strings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Field(NamedTuple):
     type: type[str] | type[float] | type[int] = str
 
     def value(self, part: str) -> Value:
-        """Return what a part says; numbers have the digits that people see, and what is not there is None."""
+        """Return a part as a value; numbers have the digits that people see, and an empty part is None."""
         if self.type is str:
             return part
         return self.type(part) if part else None
@@ -51,7 +51,7 @@ class Column:
     numeric: bool = False
     """Whether the cell is a number, set flush right."""
     optional: bool = False
-    """Whether people are spared it in a table where no line has it."""
+    """Whether text and pages leave it out of a table where no line has it."""
 
     def cell(self, line: Line) -> tuple[Parts, str]:
         """Return a line's parts, each on one line, and the text that people read, which is never empty."""
@@ -63,17 +63,18 @@ class Column:
         return parts, self.join(*parts) or NONE
 
 
-def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> list[Column]:
+def columns_for(task: Task, baseline: str | None, measured: Collection[str], *, marked: bool) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
-    Of the optional metrics only those `measured` have columns.
+    Of the optional metrics only those `measured` have columns; marks have one where a row is `marked`.
     """
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    return [KIND, TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
+    settings = [column for column in SETTINGS if marked or column is not MARK]
+    return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
 
 
 def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
@@ -133,7 +134,7 @@ def _column(
     block: Block = "settings",
     optional: bool = False,
 ) -> Column:
-    """Return a column of one field; `published` takes it from a published result, None where it is not told."""
+    """Return a column of one field; `published` takes it from a published result, None where that does not have it."""
 
     def of_row(entry: Measured) -> Parts:
         return (value(entry.row),)
@@ -170,6 +171,9 @@ def _join_start(method: str, stage: str) -> str:
     return stage if method == stage else f"{method} ({stage})"
 
 
+MARK = _column("Mark", Field("mark"), lambda row: row.recipe.misfit or "")
+"""Only where a recipe is for other encoders than the one that it was given."""
+
 SETTINGS = [
     Column(
         "Start",
@@ -205,6 +209,7 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
+    MARK,
     _column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
@@ -250,31 +255,31 @@ def _arguments(row: Row) -> str:
     return json.dumps(arguments, ensure_ascii=False) if arguments else ""
 
 
-def _told(title: str, field: str, value: Callable[[Row], str]) -> Column:
+def _provenance(title: str, field: str, value: Callable[[Row], str]) -> Column:
     return _column(title, Field(field), value, block="provenance")
 
 
 PROVENANCE = [
-    _told("Runs, by seed", "run_ids", each(lambda record: f"{record.run_id} (seed {record.seed})")),
-    _told("Reproduce", "reproduce", each(cells.command)),
-    _told("Parents", "parents", each(lambda record: ", ".join(record.parents))),
-    _told("Encoder reference", "encoder_reference", lambda row: row.encoder.reference),
-    _told("Encoder sha256", "encoder_sha256", lambda row: row.encoder.sha256 or ""),
-    _told("timm model", "timm_model", lambda row: row.architecture.name),
-    _told("timm arguments", "timm_arguments", _arguments),
-    _told("Load report", "load_report", each(lambda record: cells.load(record.load_report))),
-    _told("Recipe digest", "recipe_digest", lambda row: row.recipe.digest),
-    _told("Overrides", "overrides", each(lambda record: " ".join(record.recipe.overrides))),
-    _told("Data", "data_fingerprint", lambda row: row.conditions.fingerprint),
-    _told("Unreadable images skipped", "unreadable_images", each(_unreadable)),
-    _told("Commit", "git_commit", each(lambda record: record.environment.git_commit or "")),
-    _told("Software", "software", each(cells.software)),
-    _told("Device", "device", each(lambda record: record.environment.device)),
-    _told("Processes", "processes", each(lambda record: str(record.processes))),
-    _told("Host", "host", each(lambda record: record.environment.host)),
-    _told("Peak memory (MB)", "peak_memory_mb", each(_peak)),
-    _told("Attempts", "attempts", each(lambda record: str(record.attempts))),
-    _told("Finished", "finished_at", each(lambda record: record.finished_at or "")),
+    _provenance("Runs, by seed", "run_ids", each(lambda record: f"{record.run_id} (seed {record.seed})")),
+    _provenance("Reproduce", "reproduce", each(cells.command)),
+    _provenance("Parents", "parents", each(lambda record: ", ".join(record.parents))),
+    _provenance("Encoder reference", "encoder_reference", lambda row: row.encoder.reference),
+    _provenance("Encoder sha256", "encoder_sha256", lambda row: row.encoder.sha256 or ""),
+    _provenance("timm model", "timm_model", lambda row: row.architecture.name),
+    _provenance("timm arguments", "timm_arguments", _arguments),
+    _provenance("Load report", "load_report", each(lambda record: cells.load(record.load_report))),
+    _provenance("Recipe digest", "recipe_digest", lambda row: row.recipe.digest),
+    _provenance("Overrides", "overrides", each(lambda record: " ".join(record.recipe.overrides))),
+    _provenance("Data", "data_fingerprint", lambda row: row.conditions.fingerprint),
+    _provenance("Unreadable images skipped", "unreadable_images", each(_unreadable)),
+    _provenance("Commit", "git_commit", each(lambda record: record.environment.git_commit or "")),
+    _provenance("Software", "software", each(cells.software)),
+    _provenance("Device", "device", each(lambda record: record.environment.device)),
+    _provenance("Processes", "processes", each(lambda record: str(record.processes))),
+    _provenance("Host", "host", each(lambda record: record.environment.host)),
+    _provenance("Peak memory (MB)", "peak_memory_mb", each(_peak)),
+    _provenance("Attempts", "attempts", each(lambda record: str(record.attempts))),
+    _provenance("Finished", "finished_at", each(lambda record: record.finished_at or "")),
     _column("Source", Field("source"), lambda _: "", lambda result: result.source, block="provenance"),
     _column(
         "Read in the source",

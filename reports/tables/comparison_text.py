@@ -44,17 +44,19 @@ def _pairing(pairing: Pairing) -> Iterator[str]:
 
 
 def metric_words(score: Score) -> str:
-    """Name a metric, and say so where less of it is better."""
+    """Return a metric's name, with a remark where lower is better."""
     metric = TASKS[score.ours.task].metric(score.metric)
     return metric.name if metric.higher_is_better else f"{metric.name}, lower is better"
 
 
 def score_cells(score: Score) -> tuple[str, ...]:
+    """Return metric, A's score, B's, their difference and p, as text."""
     both = [join_spread(*spread_parts(row.last(score.metric))) for row in (score.ours, score.theirs)]
     return (metric_words(score), *both, _delta(score), "-" if score.p is None else p_value(score.p))
 
 
 def p_value(value: float) -> str:
+    """Return a p-value as text, to three decimals."""
     return "< 0.001" if value < 0.001 else fixed(value, 3)
 
 
@@ -87,6 +89,7 @@ def _changes(what: str, changed: Sequence[Change] | None) -> Iterator[str]:
 
 
 def shown_value(value: object) -> str:
+    """Return a field's value on one line."""
     return "(none)" if value is None else one_line(str(value))
 
 
@@ -99,6 +102,7 @@ def _images(found: tuple[Disagreement, ...] | str) -> Iterator[str]:
 
 
 def disagreement_cells(one: Disagreement) -> tuple[str, ...]:
+    """Return seed, images that only A gets right, those that only B does, and p, as text."""
     return (f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), p_value(one.p))
 
 
@@ -112,13 +116,14 @@ def _classes(found: ByClass | str) -> Iterator[str]:
 
 
 def by_class_words(found: ByClass) -> str:
-    """Say what the numbers of the classes are."""
+    """Return, in words, what the numbers of the classes are."""
     same = sum(one.gain == 0 for one in found.gains)
-    told = f"{found.measure} in %, mean over seeds; {len(found.gains)} classes, {same} without a difference"
-    return told + (f"; without a score: {', '.join(map(one_line, found.without))}" if found.without else "")
+    words = f"{found.measure} in %, mean over seeds; {len(found.gains)} classes, {same} without a difference"
+    return words + (f"; without a score: {', '.join(map(one_line, found.without))}" if found.without else "")
 
 
 def class_cells(one: ClassGain) -> tuple[str, ...]:
+    """Return name, size, A's score, B's, their difference, and its span over seeds, as text."""
     numbers = (fixed(one.ours, 2), fixed(one.theirs, 2), fixed(one.gain, 2, "+"))
     spanned = f"{fixed(min(one.by_seed), 2, '+')} to {fixed(max(one.by_seed), 2, '+')}"
     return (one_line(one.name), str(one.size), *numbers, spanned if len(one.by_seed) > 1 else "-")

@@ -29,14 +29,14 @@ def to_csv(board: Leaderboard) -> str:
 
 def to_json(board: Leaderboard) -> str:
     """Return the rows with typed values, the sentences around them, what was left out, and what was asked for."""
-    told = words(board)
+    sentences = words(board)
     document = {
         "schema_version": SCHEMA_VERSION,
         "made_by": f"mimbench {metadata.version('mimbench')}",
         "request": asdict(board.request),
-        "summary": one_line(told.summary),
-        "account": told.account,
-        "notes": [one_line(note) for note in told.notes],
+        "summary": one_line(sentences.summary),
+        "account": sentences.account,
+        "notes": [one_line(note) for note in sentences.notes],
         "rows": typed_rows(board),
         "early_verdicts": [_verdict(one) for section in board.sections for one in section.verdicts],
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],

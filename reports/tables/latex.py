@@ -58,7 +58,7 @@ ESCAPES = str.maketrans(
 
 
 def latex(text: str) -> str:
-    """Return `text` so that LaTeX sets these characters, quotes as curly ones."""
+    """Return `text` so that LaTeX prints these characters, quotes as curly ones."""
     return re.sub("-(?=-)", "-{}", one_line(text).translate(ESCAPES))
 
 
@@ -81,13 +81,13 @@ def _pieces(word: str) -> list[str]:
 
 def to_latex(board: Leaderboard) -> str:
     """Return two tables per task, scores and settings, with the reported rows below a rule of their own."""
-    told = words(board)
-    lines = [f"% {one_line(told.account)}"]
+    sentences = words(board)
+    lines = [f"% {one_line(sentences.account)}"]
     for table in tables_of(board):
         scores = table.in_blocks("scores")
         settings = [scores[0], *table.in_blocks("settings")]
         lines += _tables(table, scores, "scores") + _tables(table, settings, "settings")
-    lines += [f"% {one_line(note)}" for note in told.notes]
+    lines += [f"% {one_line(note)}" for note in sentences.notes]
     body = "\n".join(lines) + "\n"
     beyond = any(char > "\u024f" and char.isalpha() for char in body)
     return HEAD + (f"{BEYOND_LATIN}\n" if beyond else "") + body
@@ -99,9 +99,9 @@ def _tables(table: Table, columns: Sequence[Column], what: str) -> list[str]:
     parts = _parted([_Width.of(column, table.texts[column.title]) for column in columns])
     lines = []
     for number, widths in enumerate(parts, start=1):
-        told = f"{what} ({number} of {len(parts)})" if len(parts) > 1 else what
+        numbered = f"{what} ({number} of {len(parts)})" if len(parts) > 1 else what
         label = f"tab:{task.name}-{what}" + (f"-{number}" if number > 1 else "")
-        lines += _one_table(table, widths, f"{task.name}, {told}: {task.dataset}", label)
+        lines += _one_table(table, widths, f"{task.name}, {numbered}: {task.dataset}", label)
     return lines
 
 
@@ -111,8 +111,8 @@ def _one_table(table: Table, widths: Sequence[_Width], words: str, label: str) -
     head = [r"\toprule", _row(titles)]
     body = []
     for part in table.bodies:
-        told = rf"\emph{{{breakable(part.heading)}}}"
-        body += [r"\midrule", rf"\multicolumn{{{len(titles)}}}{{{ACROSS}}}{{{told}}} \\"]
+        heading = rf"\emph{{{breakable(part.heading)}}}"
+        body += [r"\midrule", rf"\multicolumn{{{len(titles)}}}{{{ACROSS}}}{{{heading}}} \\"]
         body += map(_row, part.texts[titles].itertuples(index=False, name=None))
     if _height(table, widths) > MOST_LINES:
         opening = [rf"\begingroup{SMALL}", rf"\begin{{longtable}}{{{_alignment(widths)}}}"]
@@ -123,7 +123,7 @@ def _one_table(table: Table, widths: Sequence[_Width], words: str, label: str) -
 
 
 class _Width(NamedTuple):
-    """How many characters a column must have room for, and how many it would like."""
+    """How many characters a column needs at least, and how many it needs to break no cell (up to a limit)."""
 
     column: Column
     needed: float
@@ -149,7 +149,7 @@ def _parted(widths: Sequence[_Width]) -> list[list[_Width]]:
 
 
 def _sizes(widths: Sequence[_Width]) -> list[float]:
-    """Return the columns' widths in characters: what they need, and of the rest of a line as they would like."""
+    """Return the columns' widths in characters: what they need at least, and of the rest of a line in proportion."""
     needed, wanted = sum(one.needed for one in widths), sum(one.wanted for one in widths)
     spare = max(0.0, min(1.0, (LINE - GAP * (len(widths) - 1) - needed) / max(1.0, wanted - needed)))
     return [one.needed + spare * (one.wanted - one.needed) for one in widths]
@@ -177,7 +177,7 @@ def _room(text: str) -> float:
 
 
 def _unbroken(text: str) -> list[str]:
-    """Return what has to stand on one line."""
+    """Return the pieces of a text that no line may break."""
     return [piece for word in _tied(text).split(" ") for piece in ([word] if TIE in word else _pieces(word))]
 
 

@@ -59,12 +59,12 @@ class Table:
 
 @lru_cache(maxsize=1)
 def tables_of(board: Leaderboard) -> list[Table]:
-    """Return the tables of a leaderboard, one a section; all formats are made of the same."""
+    """Return the tables of a leaderboard, one for each section; all formats are made from them."""
     return [_table(section, board.request.baseline) for section in board.sections]
 
 
 def _table(section: Section, baseline: str | None) -> Table:
-    columns = tuple(columns_for(section.task, baseline, section.measured))
+    columns = tuple(columns_for(section.task, baseline, section.measured, marked=section.marked))
     parts: dict[str, Sequence[str]] = {}
     texts = {}
     for column in columns:

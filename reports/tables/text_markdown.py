@@ -1,4 +1,4 @@
-"""The leaderboard as plain text and Markdown. Every format is made of the same columns."""
+"""The leaderboard as plain text and Markdown. Every format is made from the same columns."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NARROWEST = 9
 
 def to_text(board: Leaderboard) -> str:
     """Return the report for a terminal or a log. No name is cut off."""
-    told = words(board)
-    lines = [TITLE, one_line(told.summary), ""]
+    sentences = words(board)
+    lines = [TITLE, one_line(sentences.summary), ""]
     for table in tables_of(board):
         lines += _section_text(table)
-    lines += [f"* {isolated(one_line(note))}" for note in told.notes]
-    lines += ["", told.account]
+    lines += [f"* {isolated(one_line(note))}" for note in sentences.notes]
+    lines += ["", sentences.account]
     lines += [f"  left out: {isolated(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -76,8 +76,8 @@ def _wrapped(title: str, size: int) -> list[str]:
 
 def to_markdown(board: Leaderboard) -> str:
     """Return the report as GitHub-flavoured Markdown."""
-    told = words(board)
-    lines = [f"# {TITLE}", "", markdown(one_line(told.summary)), ""]
+    sentences = words(board)
+    lines = [f"# {TITLE}", "", markdown(one_line(sentences.summary)), ""]
     for table in tables_of(board):
         section = table.section
         lines += [f"## {markdown(section.task.name)}", "", markdown(section.task.dataset), ""]
@@ -88,8 +88,8 @@ def to_markdown(board: Leaderboard) -> str:
         lines += [""] if section.published else []
         lines += [f"- Early verdict: {markdown(one_line(verdict.words))}" for verdict in section.verdicts]
         lines += [""] if section.verdicts else []
-    lines += [f"- {markdown(one_line(note))}" for note in told.notes]
-    lines += ["", told.account, ""]
+    lines += [f"- {markdown(one_line(note))}" for note in sentences.notes]
+    lines += ["", sentences.account, ""]
     lines += [f"- left out: {markdown(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -1,1 +1,1 @@
-"""What Slurm's controller is asked, in which environment, and how its answers are proved before they are believed."""
+"""What Slurm's controller is asked, in which environment, and how its answers are checked before they are believed."""

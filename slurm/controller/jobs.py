@@ -1,4 +1,4 @@
-"""The live jobs of a pipeline's folder, as Slurm tells them, and how they are cancelled.
+"""The live jobs of a pipeline's folder, as Slurm shows them, and how they are cancelled.
 
 A site's squeue may write banners, be cut off, be answered from a cache, or say nothing and succeed. So the records that
 we ask for begin and end with a word that is made up for each question, and a job that we know of is gone only where the
@@ -31,7 +31,7 @@ ENDED = {
 }
 ENDING = {*ENDED, "COMPLETING"}
 CANCEL_PATIENCE_S = 10.0
-"""How long the controller may take to show that it ends what was cancelled."""
+"""How long the controller may take to show that cancelled jobs are ending."""
 
 
 def job_name(pipeline_id: str, stages: list[str]) -> str:
@@ -47,17 +47,18 @@ def job_name(pipeline_id: str, stages: list[str]) -> str:
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job, or one task of an array, as Slurm tells it."""
+    """A job, or one task of an array, as Slurm shows it."""
 
     id: str
     """`17`, or of an array `17_2`."""
     name: str
     entry: QueueEntry
     token: str | None
-    """Of the folder that submitted it; None where its comment has none."""
+    """The mark of the folder that submitted it; None where its comment has none."""
 
     @property
     def pipeline(self) -> str:
+        """The id of its pipeline."""
         return self.name.partition("/")[0]
 
     @property
@@ -93,11 +94,12 @@ class PipelineJobs:
 
     @property
     def entries(self) -> dict[str, QueueEntry]:
+        """The state of each of the folder's own jobs, by id."""
         return {job.id: job.entry for job in self.own}
 
 
 def read_jobs(folder: PipelineFolder, manifest: Manifest) -> PipelineJobs:
-    """Return the live jobs with a pipeline's names, also one whose id was never written down.
+    """Return the live jobs with the names of a pipeline's jobs, also one whose id was never written down.
 
     Raises WorkFailed when Slurm does not answer, or not in a way that can be believed.
     """
@@ -149,22 +151,22 @@ def list_jobs() -> Iterator[QueuedJob]:
 
 
 def look_up(job: str) -> list[QueuedJob]:
-    """Return a job as the controller tells it, of an array all tasks; none where it says that it knows no such job.
+    """Return a job as the controller shows it, or all tasks of an array; none where it says that there is no such job.
 
-    Raises WorkFailed when it does not answer, or in a way that cannot be understood: then nobody knows.
+    Raises WorkFailed when it does not answer, or in a way that cannot be understood.
     """
     done = run(["scontrol", "--oneliner", "show", "job", job])
     shown = [found for line in done.stdout.splitlines() if (found := SHOWN.match(line.strip())) is not None]
-    jobs = [told for found in shown for told in _told(found)]
-    jobs = [told for told in jobs if _array_of(told.id) == _array_of(job)]
+    jobs = [queued for found in shown for queued in _queued_jobs(found)]
+    jobs = [queued for queued in jobs if _array_of(queued.id) == _array_of(job)]
     if jobs or (done.returncode and UNKNOWN_JOB in done.stderr):
         return jobs
-    said = errors_of(done) if done.returncode or done.stdout or done.stderr else "nothing"
-    told = f"whether job {job} is gone cannot be told: the answer of `scontrol show job` is: {said}"
-    raise WorkFailed(f"{told}\n  Nothing was submitted or cancelled because of it.\n  remedy: {REMEDY}")
+    answer = errors_of(done) if done.returncode or done.stdout or done.stderr else "nothing"
+    problem = f"it is not known whether job {job} is gone: the answer of `scontrol show job` is: {answer}"
+    raise WorkFailed(f"{problem}\n  Nothing was submitted or cancelled because of it.\n  remedy: {REMEDY}")
 
 
-def _told(found: re.Match[str]) -> Iterator[QueuedJob]:
+def _queued_jobs(found: re.Match[str]) -> Iterator[QueuedJob]:
     entry = QueueEntry(found["state"], found["reason"])
     _, _, comment = found["rest"].partition(" Comment=")
     ids = [found["id"]] if found["array"] is None else [f"{found['array']}_{task}" for task in _tasks(found["tasks"])]
@@ -173,7 +175,7 @@ def _told(found: re.Match[str]) -> Iterator[QueuedJob]:
 
 
 def _tasks(text: str) -> Iterator[int]:
-    """Yield the numbers of an array's tasks: `2`, or of those that wait `0-4,7%2`."""
+    """Yield the numbers of an array's tasks from `2`, or from `0-4,7%2` for those that wait."""
     for part in text.partition("%")[0].split(","):
         first, _, last = part.partition("-")
         if first.isdecimal() and (last.isdecimal() or not last):
@@ -185,7 +187,7 @@ def _array_of(job: str) -> str:
 
 
 def find_job(job: str) -> QueuedJob | None:
-    """Return one job, or one task of an array, also one that ended a while ago; None where Slurm knows it no more.
+    """Return one job, or one task of an array, even if it ended a while ago; None where Slurm has forgotten it.
 
     Raises WorkFailed as `look_up` does.
     """
@@ -193,15 +195,15 @@ def find_job(job: str) -> QueuedJob | None:
 
 
 def cancel_jobs(jobs: Collection[str]) -> None:
-    """Cancel jobs by id, and see that they end. Raises WorkFailed where Slurm refuses, or they go on all the same."""
+    """Cancel jobs by id, and wait until they end. Raises WorkFailed where Slurm refuses, or they go on all the same."""
     if not jobs:
         return
     ask(["scancel", *jobs], f"have whoever submitted them cancel what is not yours; otherwise {REMEDY}")
     deadline = time.monotonic() + CANCEL_PATIENCE_S
     while left := _still_there(jobs):
         if time.monotonic() > deadline:
-            told = f"`scancel` reported no error, and yet these jobs go on: {', '.join(left)}"
-            raise WorkFailed(f"{told}\n  remedy: cancel them by hand, or {REMEDY}")
+            problem = f"`scancel` reported no error, and yet these jobs go on: {', '.join(left)}"
+            raise WorkFailed(f"{problem}\n  remedy: cancel them by hand, or {REMEDY}")
         time.sleep(1)
 
 

@@ -38,16 +38,16 @@ def submit_script(script: str, folder: Path, name: str, token: str | None) -> st
 
 
 def _job_of(answer: str, name: str, token: str | None) -> str:
-    """Return the job that an answer of sbatch tells of; where it tells more than that, the job that proves to be it."""
+    """Return the job id in sbatch's answer; where that has other lines too, the id that proves to be the job's."""
     lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    told = [found.group(1) for line in reversed(lines) if (found := ANSWER.match(line)) is not None]
-    if told and len(lines) == 1:
-        return told[0]
+    ids = [found.group(1) for line in reversed(lines) if (found := ANSWER.match(line)) is not None]
+    if ids and len(lines) == 1:
+        return ids[0]
 
     def is_it(job: QueuedJob) -> bool:
         return job.name == name and job.token in (token, None)
 
-    for job in told:
+    for job in ids:
         if any(is_it(found) for found in look_up(job)):
             return job
     if token is not None and (listed := [job for job in list_jobs() if job.name == name and job.token == token]):

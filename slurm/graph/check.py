@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import fnmatch
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue.tasks import find_task
+from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
+from benchmarks.training import Training
 from pretrain.recipe import PretrainRecipe
-from slurm.graph.pipeline import PipelineFile, Source, Work, read_pipeline
+from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
+from slurm.graph.pipeline import PipelineFile, Source, Work, is_job_id, read_pipeline
+from slurm.graph.placing import StageWork, fitting_nodes, stage_works
+from slurm.graph.resources import Allocation, count_of_ranks
+from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import without_sweeps
 from transfer.adapter import adapter_for
 from transfer.sources.references import SCHEMES, resolve, scheme_of
 
+Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
+"""Returns which of several numbers of nodes a stage should have; None where nothing measured says so."""
+HERE = LocalCluster(executor="local")
+MOST_COUNTS = 12
+"""Of nodes, in one message."""
 
-def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:
-    """Read, override and check a pipeline file whose stages will have `ranks` processes each.
 
-    Raises one UserError that names every mistake.
+def load_pipeline(
+    path: Path, overrides: Sequence[str] = (), cluster: Cluster = HERE, advise: Advise | None = None
+) -> PipelineFile:
+    """Read, override and check a pipeline file for the cluster on which its stages will run.
+
+    Raises one UserError that names every mistake. `advise` chooses among the numbers of nodes that a batch fits, where
+    it does not fit what is asked for; without it the smallest is proposed.
     """
     file = read_pipeline(path, overrides)
-    mistakes = list(find_mistakes(file, ranks))
+    mistakes = list(find_mistakes(file, cluster, advise))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
     return file
 
 
-def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
-    """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
+def find_mistakes(file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None) -> Iterator[str]:
+    """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
-    for name, pretrain in file.pretrain.items():
-        yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
+    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
+    mistakes = [list(_work_mistakes(file, found, cluster, advise)) for found in reversed(works.values())]
+    yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
+    if isinstance(cluster, SlurmCluster) and file.report is not None:
+        try:
+            cluster.report_allocation(file.report.resources)
+        except UserError as error:
+            yield str(error)
+    yield from _reference_mistakes(file, sweeps)
+    for before in file.after:
+        if isinstance(cluster, LocalCluster):
+            rule = "left out: on this machine nothing is waited for"
+            yield four_parts("after", before, rule, "after=[], or --cluster with the file of a Slurm cluster")
+        elif Path(before).resolve().name == file.id:
+            yield four_parts("after", before, "another pipeline than this one", "remove it")
+        elif not is_job_id(before) and not (Path(before) / "manifest.json").is_file():
+            rule = "the id of a Slurm job, or the folder of a pipeline that was submitted"
+            yield four_parts("after", before, rule, "check the path; `mimbench pipeline list` shows pipelines")
+
+
+def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
     for name, finetune in file.finetune.items():
-        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks)
         if finetune.encoder.from_ in sweeps:
             rule = "one encoder: this is a sweep, which has several"
             members = [f"pretrain.{member}" for member in file.pretrain]
@@ -49,7 +83,10 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
     for name, work in file.tasks.items():
-        yield from _work_mistakes(f"tasks.{name}", work, file.task(name), ranks)
+        for pattern in work.encoders or ():
+            if not fnmatch.filter(file.encoders, pattern):
+                rule = "an encoder of this file, or a pattern that finds one"
+                yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
@@ -57,35 +94,78 @@ def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
 
 
-def _work_mistakes(field: str, work: Work, task: str | None, ranks: int) -> Iterator[str]:
-    """Load the recipe as the stage will, overrides and all; look for its data folder, and at its batch."""
+def _recipe_of(found: StageWork) -> str | None:
+    """Return the name of a stage's recipe; None for a task that does not exist, which has no recipe of its own."""
+    if found.source is None or found.kind not in TASKS:
+        return found.work.recipe
+    return recipe_name(found.work, found.kind, found.source)
+
+
+def _work_mistakes(file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None) -> Iterator[str]:
+    """Load the recipe with its overrides, as the stage will; check its data folder and its share of the batch."""
     try:
-        recipe: Any = load_work(work, task).config
+        placed = cluster.allocation(found.work.resources, found.resources_field)
     except UserError as error:
-        yield f"{field}: {error}"
+        placed = None
+        yield str(error)
+    try:
+        recipe: Any = load_work(found.work, found.task, found.source).config
+    except UserError as error:
+        yield f"{found.field}: {error}"
         return
     root, training = recipe.data.root, getattr(recipe, "training", None)  # some protocols train nothing
-    remedy = f"set {field}.data=FOLDER to where the images are"
+    remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
-        yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
+        yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
     elif not Path(root).is_dir():
-        yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
-    if training is not None and training.batch_size % ranks:
-        rule = f"a multiple of the processes of a stage on this cluster ({ranks})"
-        yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
+        yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
+    if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
+        return
+    if isinstance(placed, LocalCluster):
+        passes = f" x training.accumulate ({training.accumulate})" if training.accumulate > 1 else ""
+        rule = f"a multiple of the processes of a stage on this cluster ({placed.ranks_per_stage}){passes}"
+        yield four_parts(f"{found.field}: training.batch_size", training.batch_size, rule, "change one of the two")
+    else:
+        fits = fitting_nodes(training.batch_size, training.accumulate, placed.ranks_per_node)
+        best = advise(file, found, fits) if advise is not None and fits else None
+        yield _no_equal_shares(found, placed, training, fits, best)
 
 
-def load_work(work: Work, task: str | None) -> Recipe[Any]:
-    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining."""
+def _no_equal_shares(
+    found: StageWork, placed: Allocation, training: Training, fits: Sequence[int], best: int | None
+) -> str:
+    """Word that a global batch, which is the recipe's, cannot be shared by the processes that are asked for."""
+    field, per_node = found.resources_field, placed.ranks_per_node
+    passes = f" in training.accumulate = {training.accumulate} passes" if training.accumulate > 1 else ""
+    shared = f"{{}} that share training.batch_size = {training.batch_size} evenly{passes}"
+    if fits:
+        some = ", ".join(map(str, fits if len(fits) <= MOST_COUNTS else [*fits[: MOST_COUNTS - 1], "...", fits[-1]]))
+        rule = f"{shared.format('nodes')}, each with {count_of_ranks(per_node, placed.has_gpus)}: {some}"
+        why = "; of these it takes the fewest GPU hours" if best is not None else ""
+        nearest = max((count for count in fits if count < placed.nodes), default=fits[0])
+        return four_parts(f"{field}.nodes", placed.nodes, rule, f"set {field}.nodes={best or nearest}{why}")
+    name = "gpus_per_node" if placed.has_gpus else "processes_per_node"
+    counts = [count for count in range(1, per_node) if fitting_nodes(training.batch_size, training.accumulate, count)]
+    rule = f"{shared.format('processes on a node')}: {', '.join(map(str, counts)) or 'none'}"
+    change = f"set {field}.{name}={counts[-1]}" if counts else "change training.accumulate or training.batch_size"
+    return four_parts(f"{field}.{name}", per_node, rule, change)
+
+
+def load_work(work: Work, task: str | None, source: Source | None = None) -> Recipe[Any]:
+    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining.
+
+    Where no recipe is named, that depends on the encoder it starts from; None: one that was trained before.
+    """
     if task is None:
         assert work.recipe is not None
         return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides)
     found = find_task(task)
-    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides)
+    name = (work.recipe or found.recipe) if source is None else recipe_name(work, task, source)
+    return load_recipe(adapter_for(found).recipe, "transfer", name, work.all_overrides)
 
 
 def require_encoder_files(file: PipelineFile) -> None:
-    """Open every encoder that the file names by a path. Raises one UserError that names every one that is none.
+    """Open every encoder that the file names by a path. Raises one UserError that names each file that holds none.
 
     Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
     """
@@ -104,11 +184,11 @@ def require_encoder_files(file: PipelineFile) -> None:
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
-    if source.stage is not None and (own := _tells_its_stage(source)):
+    if source.stage is not None and (own := _own_stage(source)):
         rule = f"left out: {own}"
         yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
     if source.architecture is not None and source.from_ is not None:
-        rule = f"left out: `from: {source.from_}` is trained here, and its record tells the architecture"
+        rule = f"left out: `from: {source.from_}` is trained here, and its record states the architecture"
         yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")
     if source.epoch is not None and (ends := _ends_before(file, source)) is not None:
         rule = f"an epoch of {source.from_}, which ends after {ends}"
@@ -135,25 +215,25 @@ def _ends_before(file: PipelineFile, source: Source) -> int | None:
         return None
     try:
         epochs: int | None = load_work(entry, None).config.training.epochs
-    except UserError:  # told where the pretraining is checked
+    except UserError:  # reported where the pretraining is checked
         return None
     return epochs if epochs is not None and epochs < source.epoch else None
 
 
-def _tells_its_stage(source: Source) -> str | None:
-    """Say why an encoder cannot be given a stage; None for those that others trained."""
+def _own_stage(source: Source) -> str | None:
+    """Return why an encoder cannot be given a stage (its own is known); None for encoders that others trained."""
     if source.from_ is not None:
-        return f"`from: {source.from_}` is trained here, and its record tells the stage"
+        return f"`from: {source.from_}` is trained here, and its record states the stage"
     assert source.ref is not None
     if scheme_of(source.ref) == "random":
         return f"`ref: {source.ref}` is not trained at all"
     if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
-        return f"`ref: {source.ref}` is a run or an export of mimbench, which tells the stage itself"
+        return f"`ref: {source.ref}` is a run or an export of mimbench, which states the stage itself"
     return None
 
 
 def _unknown_model(ref: str) -> str | None:
-    """Say why `random:NAME` or `timm:NAME` names no model. Names that are not our own need timm, which is slow."""
+    """Return why `random:NAME` or `timm:NAME` names no model, else None. Names that timm alone knows take seconds."""
     scheme, _, name = ref.partition(":")
     if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
         return None
@@ -164,7 +244,7 @@ def _unknown_model(ref: str) -> str | None:
 
 
 def _cycles(file: PipelineFile) -> Iterator[str]:
-    """Yield one mistake for each ring of finetune entries, named from its alphabetically first member."""
+    """Yield one mistake for each cycle of finetune entries, named from its alphabetically first member."""
     parent_of = {f"finetune.{name}": entry.encoder.from_ for name, entry in file.finetune.items()}
     found: set[frozenset[str]] = set()
     for start in sorted(parent_of):
@@ -174,6 +254,4 @@ def _cycles(file: PipelineFile) -> Iterator[str]:
         if parent == start and frozenset(chain) not in found:
             found.add(frozenset(chain))
             remedy = "let one of them start from a `pretrain` entry or a `ref`"
-            yield four_parts(
-                f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain that begins somewhere", remedy
-            )
+            yield four_parts(f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain without a cycle", remedy)

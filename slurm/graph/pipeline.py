@@ -1,29 +1,29 @@
-"""A pipeline file: which encoders are compared on which tasks. Checked whole before anything starts."""
+"""A pipeline file: which encoders are compared on which tasks. All of it is checked before anything starts."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count
-
-# Names become parts of file names, of job names and of `a.b=c` overrides.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+from slurm.graph.resources import Asked, Name
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
-"""Of one sweep; each is a pretraining."""
+"""The most combinations of one sweep; each is a pretraining."""
 MOST_STAGES = 100_000
-"""Of one pipeline, every sweep written out."""
+"""The most stages of one pipeline, every sweep written out."""
 
 
 class Source(Config):
@@ -34,11 +34,11 @@ class Source(Config):
     ref: str | None = None
     """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
     stage: TrainedStage | None = None
-    """How far the encoder that `ref` names was trained, where its file or tag does not tell."""
+    """How far the encoder that `ref` names was trained, where its file or tag does not say."""
     architecture: str | None = None
-    """What the encoder that `ref` names is, where its tensors do not tell: `--architecture` of `mimbench transfer`."""
+    """The architecture of `ref`, where its tensors leave it open: `--architecture` of `mimbench transfer`."""
     epoch: Count | None = None
-    """Of a pretraining in this file: the encoder after so many epochs instead of the last."""
+    """With `from: pretrain.NAME`: take the encoder after so many epochs instead of the last."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
@@ -54,11 +54,15 @@ class Work(Config):
 
     recipe: str | None = None
     data: str | None = None
-    """Becomes the override `data.root=...`."""
+    """The folder of the data set; it becomes the override `data.root=...`."""
     overrides: tuple[str, ...] = ()
+    resources: Asked | None = None
+    """What its stages ask Slurm for, above the cluster file's defaults: a profile's name, fields, or both. It says
+    where the work is done, not what, and is no part of an id."""
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
+        """The overrides, with `data` as one of them."""
         return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
 
 
@@ -87,11 +91,11 @@ class Pretrain(Work):
 
 
 class Finetune(Work):
-    """An encoder to train on a task before the comparison: a supervised baseline, a link of a chain."""
+    """An encoder to train on a task before the comparison: a supervised baseline, or one step of a chain."""
 
     encoder: Source
     task: str
-    """Its recipe is the task's own where none is named."""
+    """A task of the catalogue; where no `recipe` is named, the task's own is used."""
     seed: int = 0
 
 
@@ -99,7 +103,25 @@ class Measurement(Work):
     """A task that every encoder is measured on."""
 
     task: str | None = None
-    """Of the catalogue, where the entry has another name: one task by two recipes has two entries."""
+    """The task's name in the catalogue, where the entry has another: a task with two recipes has two entries."""
+    encoders: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """The encoders that are measured by this entry: names, or patterns such as `*-encoder=swinv2_*`; null: all."""
+
+
+class Report(Config):
+    """The comparison at the end."""
+
+    resources: Asked | None = None
+    """What it asks Slurm for, above the cluster file's `report`."""
+
+
+def _text_of_number(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def is_job_id(text: str) -> bool:
+    """Tell a job of Slurm, `17` or of an array `17_2`, from the folder of a pipeline."""
+    return re.fullmatch(r"[0-9]+(_[0-9]+)?", text) is not None
 
 
 class PipelineFile(Config):
@@ -114,6 +136,12 @@ class PipelineFile(Config):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     baseline: str
     """The encoder that the others are compared with."""
+    report: Report | None = None
+    after: tuple[Annotated[str, BeforeValidator(_text_of_number)], ...] = ()
+    """Jobs of Slurm by id, and pipelines by folder, that must end well before anything of this pipeline starts. It says
+    when the work is done, not what, and is no part of an id."""
+    notify: str | None = None
+    """A shell command that is run when a stage has failed and when the pipeline has ended; no part of an id either."""
 
     @model_validator(mode="after")
     def _bounded(self) -> PipelineFile:
@@ -129,6 +157,13 @@ class PipelineFile(Config):
         """Return what an entry of `tasks` is called in the catalogue."""
         return self.tasks[name].task or name
 
+    def encoders_of(self, task: str) -> dict[str, Source]:
+        """Return the encoders that an entry of `tasks` measures, by name."""
+        patterns = self.tasks[task].encoders
+        if patterns is None:
+            return self.encoders
+        return {name: each for name, each in self.encoders.items() if any(fnmatchcase(name, one) for one in patterns)}
+
     def export_epochs(self, pretraining: str) -> list[int]:
         """Return after which epochs a pretraining's encoder is wanted, besides at its end."""
         sources = [*self.encoders.values(), *(entry.encoder for entry in self.finetune.values())]
@@ -136,11 +171,20 @@ class PipelineFile(Config):
         return sorted(epoch for epoch in wanted if epoch is not None)
 
     def resolved(self) -> dict[str, Any]:
+        """Return the file as JSON-like data, without the fields that are null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
     def id(self) -> str:
-        return f"{self.name}-{digest_of(self.resolved())[:8]}"
+        """The file's name and the beginning of its content's digest: equal ids mean the same stages."""
+        entries = {section: {"__all__": {"resources"}} for section in ("pretrain", "finetune", "tasks")}
+        what = self.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={**entries, "report": True, "after": True, "notify": True},
+        )
+        return f"{self.name}-{digest_of(what)[:8]}"
 
     def to_yaml(self) -> str:
         """Return the resolved file; the text can be submitted again and has the same id."""

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.catalogue.starts import default_recipe
 from benchmarks.catalogue.tasks import find_task
-from benchmarks.config import RECIPES, Config, find_recipe
+from benchmarks.config import RECIPES, Config, PathText, find_recipe
 from slurm.graph.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
 from slurm.graph.sweep import without_sweeps
+from transfer.sources.references import random_architecture
 
 REPORT = "report"
 PRODUCT = "report/leaderboard.txt"
@@ -30,17 +32,18 @@ class Stage(Config):
     after: Literal["success", "any"] = "success"
     """`success`: starts when all its needs are completed. `any`: starts when they have ended, however they did."""
     announces: bool = False
-    """Its verb writes the file `PipelineFolder.announcement`, which names its run folder."""
-    product: str | None = None
+    """Whether its verb writes the file `PipelineFolder.announcement`, which names the run's folder."""
+    product: PathText | None = None
     """A file that the command leaves behind, relative to the pipeline's folder."""
-    recipe_file: str | None = None
-    """The recipe it reads: where that was edited, the stage is not done. The program's own are relative to them."""
+    recipe_file: PathText | None = None
+    """The recipe that it reads: once that is edited, the stage is not done. The program's own recipes are named
+    relative to their folder."""
     seeds_of: str | None = None
-    """What stages that differ in nothing but the seed have in common, and their names begin with."""
+    """The beginning of its name that it shares with the stages that differ from it in nothing but the seed."""
 
     @property
     def trains(self) -> bool:
-        """Tell whether it is work for several processes and GPUs: what makes a run, as opposed to a report."""
+        """Whether it makes a run, in several processes and on GPUs where there are any, as opposed to a report."""
         return self.announces
 
     @property
@@ -61,6 +64,11 @@ class Pipeline(Config):
         return [stage for stage in self.stages if name in stage.needs]
 
 
+def recipe_name(work: Work, task: str, source: Source) -> str:
+    """Return the recipe by which a task trains an encoder: the one that is named, or the task's for what starts."""
+    return work.recipe or default_recipe(find_task(task), random_architecture(source.ref or ""))
+
+
 def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     """Return the graph of `file`: what is trained first, then encoders x tasks x seeds, then the report.
 
@@ -74,7 +82,7 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
             update={"seeds_of": f"{name}.{label}"}
         )
         for name, work in file.tasks.items()
-        for label, source in file.encoders.items()
+        for label, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])
@@ -82,7 +90,7 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
 
 
 def arrays(stages: Iterable[Stage], size: int = sys.maxsize) -> Iterator[list[Stage]]:
-    """Yield stages in their order, those together that differ in nothing but the seed, at most `size`."""
+    """Yield stages in their order, at most `size` together: those that differ in nothing but the seed."""
     for _, alike in itertools.groupby(stages, key=lambda stage: (stage.seeds_of or stage.name, stage.needs)):
         while some := list(itertools.islice(alike, size)):
             yield some
@@ -142,13 +150,13 @@ class _Builder:
         return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
 
     def transfer(self, name: str, label: str, source: Source, task: str, work: Work, seed: int) -> Stage:
-        recipe = work.recipe or find_task(task).recipe
+        recipe = recipe_name(work, task, source)
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
-        told = [] if source.stage is None else ["--stage", source.stage]
-        told += [] if source.architecture is None else ["--architecture", source.architecture]
-        told += [] if source.epoch is None else ["--epoch", str(source.epoch)]
-        head = ["transfer", task, "--encoder", encoder, *told, "--recipe", recipe]
+        options = [] if source.stage is None else ["--stage", source.stage]
+        options += [] if source.architecture is None else ["--architecture", source.architecture]
+        options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
+        head = ["transfer", task, "--encoder", encoder, *options, "--recipe", recipe]
         needs = () if source.from_ is None else (source.from_,)
         return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
 

@@ -1,4 +1,4 @@
-"""A sweep: one entry of a pipeline file that stands for a pretraining with each combination of some values."""
+"""A sweep: one entry of a pipeline file that stands for several pretrainings, one for each combination of values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slurm.graph.pipeline import PipelineFile, Pretrain, Source
 
 
 def without_sweeps(file: PipelineFile) -> PipelineFile:
-    """Return `file` with every sweep as plain entries, and every encoder that comes from a whole sweep as one for each.
+    """Return `file` with every sweep written out: one plain entry, and one encoder, for each combination.
 
     An entry `ratio` over `masking.mask_ratio: [0.4, 0.5]` becomes `ratio-mask_ratio=0.4` and `ratio-mask_ratio=0.5`.
     """

@@ -15,10 +15,11 @@ import submitit
 
 from benchmarks.files.locks import holder_pid, signal_process
 from slurm.graph.cluster import LocalCluster
-from slurm.graph.stages import Stage
+from slurm.graph.stages import REPORT, Stage
 from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import variables
 from slurm.stage import job
+from slurm.stage.notify import notify
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.observe import BAD, LIVE, View, observe_all
@@ -33,19 +34,29 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalLauncher:
-    """Starts at most `cluster.places` stages at once and watches them. Holding the pipeline's lock is the caller's."""
+    """Starts at most `cluster.places` stages at once and watches them. The caller must hold the pipeline's lock."""
 
-    def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster, display: Display) -> None:
+    def __init__(
+        self,
+        folder: PipelineFolder,
+        manifest: Manifest,
+        cluster: LocalCluster,
+        display: Display,
+        notify: str | None = None,
+    ) -> None:
+        """`notify` is a person's command that tells of failures."""
         self.folder = folder
         self.manifest = manifest
         self.cluster = cluster
         self.display = display
+        self.notify = notify
         self.processes: dict[str, submitit.Job[Any]] = {}
         """Stages this launcher started; one that an earlier launcher left running is known by its lock alone."""
         self.stop_requests = 0
+        """How often this launcher was asked to stop."""
 
     def launch(self) -> dict[str, View]:
-        """Run every stage that is not completed; return how all of them stand when nothing runs any more."""
+        """Run every stage that is not completed; return the views of all when nothing runs any more."""
         forget_unfinished(self.folder, self.manifest.pipeline)
         with self._stop_signals():
             views = self._look()
@@ -83,7 +94,7 @@ class LocalLauncher:
         return started
 
     def _look(self) -> dict[str, View]:
-        """Return every stage's view, and note changes of state in the manifest."""
+        """Return every stage's view, and write changes of state into the manifest."""
         ended = {name for name, process in self.processes.items() if process.done()}  # before looking at their files
         views = observe_all(self.folder, self.manifest)
         for name in self.processes:
@@ -94,6 +105,9 @@ class LocalLauncher:
         changed = {name: {"state": view.state} for name, view in views.items() if view.state != before[name]}
         if changed:
             self.manifest = set_entries(self.folder, self.manifest, changed)
+        for name in changed:
+            if views[name].state == "failed" and name != REPORT:
+                notify(self.notify, self.folder, self.manifest, name)
         return views
 
     def _ready(self, views: Mapping[str, View]) -> list[Stage]:
@@ -109,7 +123,7 @@ class LocalLauncher:
 
     @contextlib.contextmanager
     def _stop_signals(self) -> Iterator[None]:
-        """Turn Ctrl-C and its like into a request that the loop reads: no moment of starting a stage is interrupted."""
+        """Count stop signals as requests that the loop reads, so that the start of a stage is never interrupted."""
 
         def request(_signal: int, _frame: FrameType | None) -> None:
             self.stop_requests += 1
@@ -122,7 +136,7 @@ class LocalLauncher:
                 signal.signal(number, handler)
 
     def _stop(self) -> dict[str, View]:
-        """Ask every running stage to save and stop, wait for it, and kill what does not listen.
+        """Ask every running stage to save and stop, wait for them, and kill those that do not end in time.
 
         A stage that another person's launcher left behind, or one on another host, is out of reach and runs on.
         """
@@ -150,9 +164,9 @@ class LocalLauncher:
         return name in self.processes and not self.processes[name].done()
 
     def _signal(self, name: str, number: int) -> bool:
-        """Send a signal (0: none, just try) to a stage's own process; return whether there was one to send it to.
+        """Send a signal (0: none, only try) to a stage's own process; return whether there was one to send it to.
 
-        Not to submitit's controller above it: on SIGINT that one kills a stage after a second, saved or not.
+        Submitit's controller above it is spared: on SIGINT it kills a stage after a second, saved or not.
         """
         pid = holder_pid(self.folder.lock(name))
         if number == signal.SIGKILL and self._has_process(name):

@@ -21,7 +21,7 @@ def prepare(
 ) -> Manifest:
     """Write the pipeline's folder and manifest, keeping the jobs of an earlier launch. The lock must be held.
 
-    A folder that was moved or copied begins anew: the jobs that it tells of, and the runs, are those of where it was.
+    A folder that was moved or copied begins anew: the jobs and runs in its files belong to the place where it was.
     """
     folder.create()
     earlier = folder.find_manifest()
@@ -56,7 +56,7 @@ def set_entries(folder: PipelineFolder, manifest: Manifest, changes: Mapping[str
 
 
 def forget_unfinished(folder: PipelineFolder, pipeline: Pipeline, live: Collection[str] = ()) -> None:
-    """Clear the attempts of all stages that are neither completed nor at work: this launch judges them anew."""
+    """Clear the attempts of all stages that are neither completed nor at work: this launch runs them again."""
     states = {stage.name: observe(folder, pipeline, stage).state for stage in pipeline.stages}
     for stage in pipeline.stages:
         if states[stage.name] not in ("completed", *LIVE) and stage.name not in live:

@@ -1,7 +1,8 @@
 """The code that a pipeline's stages run: a copy of this program, taken when they are submitted.
 
 A stage may wait in a queue for days, and the checkout it was submitted from goes on changing. The copy holds what an
-installation would: the packages and their data files, no tests, no caches, no git history.
+installation would: the packages and their data files, no tests, no caches, no git history. What a person's stages run
+belongs to that person, or to root, and nobody else may write to it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +20,21 @@ import mimbench
 from benchmarks.files.atomic import make_folder, temporary_name
 from benchmarks.runs.environment import COMMIT, git_commit
 
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 PARTS = ("mimbench.py", "benchmarks", "pretrain", "transfer", "reports", "slurm")
 
 
 def snapshot_path(folder: Path) -> Path:
-    """Return where in the pipeline's folder a snapshot of today's code lies: its name is a digest of the code."""
+    """Return where in the pipeline's folder a snapshot of today's code lies: its name is a digest of the code.
+
+    Where another person's copy has that name, ours has our user's number after it: theirs is left to their stages.
+    """
     digest = hashlib.sha256()
     for path in _files():
         content = (_root() / path).read_bytes()
         digest.update(f"{path}\0{len(content)}\0".encode() + content)
-    return folder.resolve() / "code" / digest.hexdigest()[:12]
+    place = folder.resolve() / "code" / digest.hexdigest()[:12]
+    return place if not os.path.lexists(place) or _is_ours(place.lstat()) else place.with_suffix(f".{os.geteuid()}")
 
 
 def take_snapshot(folder: Path) -> Path:
@@ -36,8 +43,10 @@ def take_snapshot(folder: Path) -> Path:
     A copy that somebody has changed is set aside: stages run what its name, a digest of the code, promises.
     """
     place = snapshot_path(folder)
-    if place.is_dir() and _is_unchanged(place):
-        return place
+    if place.is_dir() and not place.is_symlink():
+        _close(place)
+        if _is_unchanged(place):
+            return place
     if os.path.lexists(place):
         aside = place.with_name(f".{place.name}.changed.{time.time_ns()}")
         print(f"{place} was changed since it was copied: it is set aside as {aside.name}", flush=True)
@@ -49,17 +58,35 @@ def take_snapshot(folder: Path) -> Path:
         make_folder((temporary / path).parent)
         shutil.copyfile(_root() / path, temporary / path)
     (temporary / COMMIT.name).write_text(git_commit() or "")
+    _close(temporary)
     temporary.rename(place)
     return place
 
 
 def _is_unchanged(place: Path) -> bool:
-    """Tell whether a copy holds the running program's files and no others; compiled ones that Python made aside."""
-    found = [path for path in place.rglob("*") if "__pycache__" not in path.parts and path.name != COMMIT.name]
-    if any(path.is_symlink() for path in found):
+    """Tell whether a copy holds the running program's files and no others, and nobody else may write to them."""
+    found = {path: path.lstat() for path in [place, *place.rglob("*")]}
+    if any(stat.S_ISLNK(each.st_mode) or each.st_mode & OTHERS_WRITE or not _is_ours(each) for each in found.values()):
         return False
-    files = {path.relative_to(place) for path in found if path.is_file()}
+    files = {path.relative_to(place) for path, each in found.items() if not stat.S_ISDIR(each.st_mode)}
+    files.discard(Path(COMMIT.name))
     return files == {*_files()} and all((place / path).read_bytes() == (_root() / path).read_bytes() for path in files)
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Tell whether a file belongs to this user, or to root, who may do anything anyway."""
+    return found.st_uid in (0, os.geteuid())
+
+
+def _close(place: Path) -> None:
+    """Let nobody else write to a copy of ours, and drop what Python compiled there: it is run without its source."""
+    for path in [place, *place.rglob("*")]:
+        found = path.lstat()
+        if found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and found.st_mode & OTHERS_WRITE:
+            path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS_WRITE)
+    for compiled in place.rglob("__pycache__"):
+        if not compiled.is_symlink():
+            shutil.rmtree(compiled, ignore_errors=True)
 
 
 def variables(snapshot: Path) -> dict[str, str]:
@@ -69,7 +96,7 @@ def variables(snapshot: Path) -> dict[str, str]:
 
 
 def exports(snapshot: Path) -> list[str]:
-    """Return the same as lines of a batch script, for whatever PYTHONPATH it has by then."""
+    """Return the same as lines of a batch script, which keep the PYTHONPATH that is set where it runs."""
     return [f"export PYTHONPATH={shlex.quote(str(snapshot))}${{PYTHONPATH:+:$PYTHONPATH}}", "export PYTHONSAFEPATH=1"]
 
 

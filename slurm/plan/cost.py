@@ -1,4 +1,4 @@
-"""What a pipeline will cost, told before it is submitted: from what earlier runs measured, and nothing else."""
+"""What a pipeline will cost, estimated before it is submitted from what earlier runs measured, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.encoders import Architecture, find_architecture
 from slurm.graph.check import load_work
-from slurm.graph.cluster import Cluster
-from slurm.graph.pipeline import PipelineFile, Source, Work
+from slurm.graph.cluster import Cluster, Placed
+from slurm.graph.pipeline import PipelineFile, Source
+from slurm.graph.placing import StageWork, stage_works
 from slurm.graph.stages import Pipeline
 from slurm.graph.sweep import without_sweeps
 from slurm.plan.speed import Measured, Speed, Training, find_speed, finished_runs, images_per_epoch
@@ -19,20 +19,22 @@ from slurm.plan.speed import Measured, Speed, Training, find_speed, finished_run
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one stage will take. None: not known."""
+    """What one stage will take; fields are None where that is not known."""
 
     processes: int
     images: int | None
     speed: Speed | None
     memory_mb: float | None
-    """Of each process, as the measured run needed it with the same share of the batch."""
+    """Peak memory of each process, as a run needed it that had as many images per process."""
     disk_mb: float | None
-    """As the measured run has left behind."""
+    """What the measured run left on disk."""
     longest_attempt_s: float
+    """How long the stage works before it must be requeued."""
+    has_gpus: bool = False
 
     @property
     def seconds(self) -> float | None:
-        """images / (images per second of one process x processes): start-up and evaluation come on top."""
+        """images / (images per second of one process x processes); start-up and evaluation come on top."""
         if self.images is None or self.speed is None:
             return None
         return self.images / (self.speed.images_per_second * self.processes)
@@ -43,12 +45,12 @@ class Forecast:
 
     @property
     def requeues(self) -> int | None:
-        """How often the time limit is reached before the end."""
+        """How often the time limit will be reached before the end."""
         return max(0, math.ceil(self.seconds / self.longest_attempt_s) - 1) if self.seconds is not None else None
 
     @property
     def unknown(self) -> str | None:
-        """Say what is missing for a forecast."""
+        """What is missing for a forecast, in words; None where nothing is."""
         if self.images is None:
             return "how many images an epoch has"
         return "how fast it is" if self.speed is None else None
@@ -59,31 +61,36 @@ def forecasts(
 ) -> dict[str, Forecast]:
     """Return a forecast for every stage that trains, by name. `file` is a checked one, `pipeline` its graph.
 
-    `done` has the run folders of stages that are finished: their own run is not asked, so that what comes out can be
-    compared with it.
+    `done` has the run folders of stages that are finished: a stage's own run is no source of its forecast, so that the
+    two can be compared.
     """
-    known, found = finished_runs(runs), {}
-    trainings = dict(_trainings(without_sweeps(file), cluster.ranks_per_stage))
+    known, found, file = finished_runs(runs), {}, without_sweeps(file)
+    works = {work.stage: work for work in stage_works(file)}
     epochs: dict[tuple[str, str], int | None] = {}
     for stage in pipeline.stages:
-        if (training := trainings.get(stage.name)) is None:
+        if (work := works.get(stage.name)) is None:
+            continue
+        placed = cluster.allocation(work.work.resources, work.resources_field)
+        if (training := training_of(file, work, placed.ranks_per_stage)) is None:
             continue
         where = (training.kind, str(training.recipe.data.root))
         if where not in epochs:
             epochs[where] = images_per_epoch(training, known)
         own = done.get(stage.name)
         others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
-        found[stage.name] = _forecast(training, epochs[where], cluster, others)
+        found[stage.name] = _forecast(training, epochs[where], cluster, placed, others)
     return found
 
 
-def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs: Sequence[Measured]) -> Forecast:
+def _forecast(
+    training: Training, per_epoch: int | None, cluster: Cluster, placed: Placed, runs: Sequence[Measured]
+) -> Forecast:
     speed = find_speed(training, cluster, runs)
     measured = speed.measured if speed is not None else None
     memory = None
     if measured is not None:
-        told: Any = measured.record.recipe.resolved["training"]
-        if training.recipe.training.batch_size * measured.record.processes == told["batch_size"] * training.processes:
+        batch_size = measured.trained_with("batch_size") or 0
+        if training.recipe.training.batch_size * measured.record.processes == batch_size * training.processes:
             memory = measured.record.peak_memory_mb
     return Forecast(
         processes=training.processes,
@@ -91,32 +98,22 @@ def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs:
         speed=speed,
         memory_mb=memory,
         disk_mb=measured.disk_bytes() / 1e6 if measured is not None else None,
-        longest_attempt_s=cluster.longest_attempt_s,
+        longest_attempt_s=placed.longest_attempt_s,
+        has_gpus=placed.has_gpus,
     )
 
 
-def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]:
-    """Return what each stage that trains does, by the stage's name; protocols that train nothing are left out."""
-    works: list[tuple[str, str, Work, Source | None]] = []
-    works += [(f"pretrain.{name}", "pretrain", entry, None) for name, entry in file.pretrain.items()]
-    works += [(f"finetune.{name}", entry.task, entry, entry.encoder) for name, entry in file.finetune.items()]
-    works += [
-        (f"{name}.{label}.seed{seed}", file.task(name), work, source)
-        for name, work in file.tasks.items()
-        for label, source in file.encoders.items()
-        for seed in file.seeds
-    ]
-    trainings = []
-    for stage, kind, work, source in works:
-        recipe = load_work(work, None if source is None else kind)
-        if getattr(recipe.config, "training", None) is not None:
-            encoder = None if source is None else _encoder(file, source)
-            trainings.append((stage, Training(kind, recipe.config, recipe.name, encoder, processes)))
-    return trainings
+def training_of(file: PipelineFile, found: StageWork, processes: int) -> Training | None:
+    """Return what decides a stage's speed; None for a protocol that trains nothing. `file` has no sweeps."""
+    recipe = load_work(found.work, found.task, found.source)
+    if getattr(recipe.config, "training", None) is None:
+        return None
+    encoder = None if found.source is None else _encoder(file, found.source)
+    return Training(found.kind, recipe.config, recipe.name, encoder, processes)
 
 
 def _encoder(file: PipelineFile, source: Source) -> str | Architecture:
-    """Return what an encoder is built like, or its `ref` where only timm or its own file tells that."""
+    """Return an encoder's architecture, or its `ref` where only timm or its own file knows that."""
     if source.from_ is not None:
         section, _, name = source.from_.partition(".")
         if section == "finetune":
@@ -135,7 +132,7 @@ def makespan_s(pipeline: Pipeline, seconds: Mapping[str, float], places: float) 
     """
     ends: dict[str, float] = {}
     busy: list[float] = []
-    """When each place that was ever taken gets free."""
+    """When each place that was ever taken becomes free."""
     for stage in pipeline.stages:
         ready = max((ends[parent] for parent in stage.needs), default=0.0)
         length = seconds.get(stage.name, 0.0)

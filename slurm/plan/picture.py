@@ -1,4 +1,4 @@
-"""The graph of a pipeline to look at: as a drawing, and as a Mermaid flowchart. The seeds of a stage are one box."""
+"""The graph of a pipeline as a drawing and as a Mermaid flowchart. The seeds of a stage are one box."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
 from slurm.graph.stages import Stage, arrays
-from slurm.plan.plan import Plan, hours_told
+from slurm.plan.plan import Plan, format_hours
 from slurm.terminal import clock
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LETTER_IN = 0.61 * TEXT_PT / 72
 LINE_IN = 1.5 * TEXT_PT / 72
 GAP_IN, MARGIN_IN = 0.18, 0.25
 ARROWS_IN = 0.8
-"""Between two columns."""
+"""The space between two columns."""
 DONE, TO_DO, INK, ARROW = "#cfe8cf", "#ffffff", "#222222", "#999999"
 
 
@@ -35,7 +35,7 @@ class Box:
     lines: tuple[str, ...]
     is_done: bool
     parents: tuple[int, ...]
-    """Their numbers."""
+    """The parents' places in the list of boxes."""
     column: int
 
     @property
@@ -60,7 +60,7 @@ def boxes(plan: Plan) -> list[Box]:
 
 
 def _columns(parents: Sequence[tuple[int, ...]]) -> list[int]:
-    """Return each box's column, as near to its children as can be: few arrows then pass other boxes."""
+    """Return each box's column, as near to its children as possible, so that few arrows pass other boxes."""
     to_the_end = [0] * len(parents)
     for at in reversed(range(len(parents))):
         for parent in parents[at]:
@@ -69,17 +69,19 @@ def _columns(parents: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 def _words(plan: Plan, stages: Sequence[Stage]) -> list[str]:
-    """Return the lines of a box: name, seeds, what is done, what the rest will cost."""
+    """Return the lines of a box: name, seeds, resources where stages differ, what is done, what the rest takes."""
     first, rest = stages[0], [stage for stage in stages if stage.name not in plan.done]
     lines = [first.name] if len(stages) == 1 else [first.seeds_of or first.name, f"{len(stages)} seeds"]
+    if len({plan.resources[stage.name] for stage in plan.pipeline.stages if stage.trains}) > 1:
+        lines.append(plan.resources[first.name])
     if len(rest) < len(stages):
         lines.append("done" if not rest else f"{len(stages) - len(rest)} done")
     costs = [plan.forecasts[stage.name] for stage in rest if stage.name in plan.forecasts]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     hours = [cost.device_hours for cost in costs if cost.device_hours is not None]
     if costs and len(seconds) == len(costs):
-        unit = "GPU h" if plan.cluster.has_gpus else "process h"
-        lines.append(f"{clock(max(seconds))}, {hours_told(sum(hours))} {unit}")
+        unit = "GPU h" if costs[0].has_gpus else "process h"
+        lines.append(f"{clock(max(seconds))}, {format_hours(sum(hours))} {unit}")
     return lines
 
 
@@ -93,7 +95,7 @@ def mermaid(plan: Plan) -> str:
 
 
 def draw(plan: Plan, path: Path) -> None:
-    """Draw the graph, what is done in green. Raises UserError where the file's ending says no kind of picture."""
+    """Draw the graph into a file, what is done in green. Raises UserError for an ending that is not in FORMATS."""
     if path.suffix not in FORMATS:
         rule = f"a file that ends in {', '.join(FORMATS)}"
         raise UserError.about("--picture", str(path), rule, f"--picture {path.stem}.svg")
@@ -110,7 +112,7 @@ def draw(plan: Plan, path: Path) -> None:
         for parent in box.parents:
             _draw_arrow(axes, places[parent], place)
     data = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}):  # words stay words
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text, not outlines
         figure.savefig(data, format=path.suffix[1:], dpi=150)
     make_folder(path.parent)
     write_atomically(path, data.getvalue())

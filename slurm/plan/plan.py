@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.runs.folder import completed
 from benchmarks.runs.record import RunRecord
 from benchmarks.tables import aligned
-from slurm.graph.cluster import Cluster
+from slurm.graph.cluster import Cluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
-from slurm.graph.stages import Pipeline, Stage
+from slurm.graph.placing import allocations
+from slurm.graph.stages import REPORT, Pipeline, Stage
+from slurm.graph.starts import misfits
 from slurm.plan.cost import Forecast, forecasts, makespan_s
+from slurm.plan.nodes import Proposal, proposals
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import announced_run, is_completed
 from slurm.terminal import clock
@@ -24,18 +27,24 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline, what of it is done, and what is known about the rest."""
+    """A pipeline, which of its stages are done, and what the rest will take."""
 
     file: PipelineFile
     pipeline: Pipeline
     cluster: Cluster
     done: frozenset[str]
+    """Names of the stages that are done."""
     records: dict[str, RunRecord]
-    """Of the stages that are done and made a run."""
+    """By stage, of those that are done and made a run."""
     forecasts: dict[str, Forecast]
+    resources: dict[str, str]
+    """What each stage has, in a few words."""
+    proposals: dict[str, Proposal]
+    """Of stages that would take fewer GPU hours on another number of nodes."""
 
     @property
     def rest(self) -> list[Stage]:
+        """The stages that are still to do."""
         return [stage for stage in self.pipeline.stages if stage.name not in self.done]
 
 
@@ -45,18 +54,24 @@ def make_plan(file: PipelineFile, folder: PipelineFolder, pipeline: Pipeline, cl
     folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
     records = {name: record for name, run in folders.items() if (record := completed(run)) is not None}
     found = forecasts(file, pipeline, cluster, runs, folders)
-    return Plan(file, pipeline, cluster, done, records, found)
+    if isinstance(cluster, SlurmCluster):
+        summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
+        others = proposals(file, cluster, runs, found)
+    else:
+        summaries, others = dict.fromkeys((stage.name for stage in pipeline.stages), cluster.summary()), {}
+        summaries[REPORT] = "1 process"
+    return Plan(file, pipeline, cluster, done, records, found, summaries, others)
 
 
-def tell(plan: Plan) -> Iterator[str]:
+def describe_plan(plan: Plan) -> Iterator[str]:
     """Yield the plan as text: the graph, the cost of each stage and of all, where the figures come from, commands."""
     total = len(plan.pipeline.stages)
     yield f"pipeline {plan.file.id}: {total} stages, {len(plan.done)} done already\n"
-    hours = "GPU hours" if plan.cluster.has_gpus else "process hours"
+    hours = hours_of(forecast.has_gpus for forecast in plan.forecasts.values())
     head = [
         "stage",
         "after",
-        "processes",
+        "resources",
         "images",
         "images/s",
         "wall time",
@@ -70,6 +85,8 @@ def tell(plan: Plan) -> Iterator[str]:
     yield ""
     yield from _sums(plan, hours)
     yield from _sources(plan)
+    yield from _proposals(plan)
+    yield from (f"warning: {said}" for said in misfits(plan.file))
     yield "\ncommands:"
     yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in plan.rest)
 
@@ -78,24 +95,31 @@ def _row(plan: Plan, stage: Stage) -> list[str]:
     forecast, record = plan.forecasts.get(stage.name), plan.records.get(stage.name)
     after = ", ".join(_short(stage.needs)) or "-"
     took = clock(record.seconds) if record is not None else "done" if stage.name in plan.done else "-"
+    where = plan.resources[stage.name]
     if forecast is None:
-        return [stage.name, after, "1", "-", "-", "-", took, "-", "-", "-", "-"]
+        return [stage.name, after, where, "-", "-", "-", took, "-", "-", "-", "-"]
     speed = forecast.speed
     return [
-        *[stage.name, after, str(forecast.processes)],
+        *[stage.name, after, where],
         f"{forecast.images:,}" if forecast.images is not None else UNKNOWN,
         f"{speed.images_per_second * forecast.processes:,.0f}" if speed is not None else UNKNOWN,
         clock(forecast.seconds) if forecast.seconds is not None else UNKNOWN,
         took,
-        hours_told(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
+        format_hours(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
         str(forecast.requeues) if forecast.requeues is not None else UNKNOWN,
         f"{forecast.memory_mb / 1000:,.1f} GB" if forecast.memory_mb is not None else UNKNOWN,
         f"{forecast.disk_mb / 1000:,.2f} GB" if forecast.disk_mb is not None else UNKNOWN,
     ]
 
 
-def hours_told(hours: float) -> str:
-    """Return GPU hours or the like: two digits below one hour, tenths above."""
+def hours_of(has_gpus: Iterable[bool]) -> str:
+    """Return the unit of what stages spend, by whether each has GPUs."""
+    kinds = {*has_gpus}
+    return "device hours" if len(kinds) > 1 else "GPU hours" if True in kinds else "process hours"
+
+
+def format_hours(hours: float) -> str:
+    """Return GPU or process hours as text: two digits below one hour, tenths above."""
     return f"{hours:,.1f}" if hours >= 1 or not hours else f"{hours:.2g}"
 
 
@@ -115,9 +139,17 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     wall = clock(makespan_s(plan.pipeline, known, plan.cluster.places))
     disk = sum(found.disk_mb or 0.0 for found in rest.values()) / 1000
     left_out = f"; {len(rest) - len(known)} of unknown cost not counted" if len(known) < len(rest) else ""
-    yield f"still to do: {len(rest)} trainings, {hours_told(spent)} {hours}, {disk:,.1f} GB{left_out}"
+    yield f"still to do: {len(rest)} trainings, {format_hours(spent)} {hours}, {disk:,.1f} GB{left_out}"
     side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
     yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
+
+
+def _proposals(plan: Plan) -> Iterator[str]:
+    """Yield one line for each entry of the file whose stages would take fewer GPU hours on other nodes."""
+    for name, found in plan.proposals.items():
+        unit = hours_of([plan.forecasts[name].has_gpus])
+        change = f"{format_hours(found.device_hours)} {unit} instead of {format_hours(found.now_hours)}"
+        yield f"fewer {unit}: {found.field}.nodes={found.nodes} ({name}: {change}, {clock(found.seconds)} long)"
 
 
 def _sources(plan: Plan) -> Iterator[str]:
@@ -126,6 +158,6 @@ def _sources(plan: Plan) -> Iterator[str]:
     rest = {stage.name: plan.forecasts[stage.name] for stage in plan.rest if stage.name in plan.forecasts}
     for missing in sorted({found.unknown for found in rest.values() if found.unknown is not None}):
         stages = [name for name, found in rest.items() if found.unknown == missing]
-        yield f"{UNKNOWN} nothing tells {missing}: {', '.join(_short(tuple(stages), 3))}"
+        yield f"{UNKNOWN} no run has measured {missing}: {', '.join(_short(tuple(stages), 3))}"
     if any(found.speed is None for found in rest.values()):
         yield "  remedy: let a short run of the same recipe finish, or state images_per_second in the cluster file"

@@ -1,4 +1,4 @@
-"""How fast a training is, how much memory and disk it takes: measured by an earlier run, or stated; never guessed."""
+"""How fast a training is, and what it leaves on disk: measured by an earlier run, or stated; never guessed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from benchmarks.runs.folder import RECORD, completed
 from benchmarks.runs.record import RunRecord
 from slurm.graph.cluster import Cluster
 
-NO_MATTER = ("data", "masking", "layer_decay", "training")
+WITHOUT_INFLUENCE = (
+    *("data", "masking", "layer_decay", "training"),
+    *("starts_from", "interpolation", "decay_everything"),
+)
 """Fields of a recipe that do not change how fast an image is trained; `training.precision` does."""
 
 
@@ -27,11 +30,11 @@ class Training:
     recipe: Any
     recipe_name: str
     encoder: str | Architecture | None
-    """Of a transfer: what its encoder is built like, or, where only timm or its file tells that, its `ref`."""
+    """Of a transfer: its encoder's architecture, or, where only timm or its file knows that, its `ref`."""
     processes: int
 
     def images(self, per_epoch: int | None) -> int | None:
-        """Return how many images the whole training takes; None where it is told in epochs of unknown length."""
+        """Return how many images the whole training takes; None where its length is in epochs of unknown size."""
         training = self.recipe.training
         if training.steps is not None:
             return int(training.steps * training.batch_size)
@@ -51,17 +54,25 @@ class Measured:
     def kind(self) -> str:
         return "pretrain" if self.record.task is None else self.record.task.name
 
+    def trained_with(self, field: str) -> int | None:
+        """Return a whole number of the recipe's section `training`; None where the record tells none."""
+        training = self.record.recipe.resolved.get("training")
+        value = training.get(field) if isinstance(training, dict) else None
+        return value if isinstance(value, int) and 0 < value < 2**53 else None
+
     def disk_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second of one process, and where that is known from."""
+    """Images per second of one process, and the source of that figure."""
 
     images_per_second: float
     source: str
     measured: Measured | None = None
+    largest_share: float | None = None
+    """The most images that a process has had at once in such runs; None where none was measured."""
 
 
 def finished_runs(runs: Path) -> list[Measured]:
@@ -71,28 +82,39 @@ def finished_runs(runs: Path) -> list[Measured]:
 
 
 def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -> Speed | None:
-    """Return the speed that the newest run of the same work has measured, or else what the cluster file states."""
-    for run in runs:
-        rate = run.record.images_per_second
-        if rate is not None and _same_work(training, run) and _same_device(cluster, run.record):
-            source = f"measured by {run.folder.name} on {run.record.environment.device}"
-            return Speed(rate / run.record.processes, source, run)
-    stated = cluster.images_per_second.get(training.recipe_name)
-    return Speed(stated, "stated in the cluster file") if stated is not None else None
+    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or None.
+
+    Runs on as many processes come before others.
+    """
+    alike = [run for run in runs if _same_work(training, run) and _same_device(cluster, run.record)]
+    alike = [run for run in alike if run.record.images_per_second]
+    if not alike:
+        stated = cluster.images_per_second.get(training.recipe_name)
+        return Speed(stated, "stated in the cluster file") if stated is not None else None
+    run = next((run for run in alike if run.record.processes == training.processes), alike[0])
+    source = f"measured by {run.folder.name} on {run.record.environment.device}"
+    rate = run.record.images_per_second or 0.0
+    return Speed(rate / run.record.processes, source, run, max(map(_share, alike)))
+
+
+def _share(run: Measured) -> float:
+    """Return how many images of a batch each process had at once."""
+    training: Any = run.record.recipe.resolved["training"]
+    return float(training["batch_size"] / training.get("accumulate", 1) / run.record.processes)
 
 
 def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None:
-    """Return what an epoch has trained on in an earlier run with the same data folder; else count the image files.
+    """Return how many images an epoch had in an earlier run with the same data folder; else count the image files.
 
-    None where the data is no folder of images: then only a run can tell.
+    None where the data is no folder of images: then only a run can measure it.
     """
     from benchmarks.runs.fingerprint import find_images
 
     for run in runs:
-        told: Any = run.record.recipe.resolved.get("training")
+        epochs, batch_size = (run.trained_with(name) for name in ("epochs", "batch_size"))
         same = run.kind == training.kind and run.record.data.root == training.recipe.data.root
-        if same and isinstance(told, dict) and told.get("epochs"):
-            return int(run.record.steps * told["batch_size"] / told["epochs"])
+        if same and epochs and batch_size:
+            return int(run.record.steps * batch_size / epochs)
     data = training.recipe.data
     split = getattr(data, "split", None) or getattr(data, "train_split", None)
     if isinstance(split, str):
@@ -109,10 +131,10 @@ def _same_work(training: Training, run: Measured) -> bool:
 
 
 def _essence(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a recipe's values decides how fast an image is trained."""
-    told = values.get("training")
-    precision = told.get("precision") if isinstance(told, dict) else None
-    return {"precision": precision, **{name: value for name, value in values.items() if name not in NO_MATTER}}
+    """Return those of a recipe's values that decide how fast an image is trained."""
+    training = values.get("training")
+    precision = training.get("precision") if isinstance(training, dict) else None
+    return {"precision": precision, **{name: value for name, value in values.items() if name not in WITHOUT_INFLUENCE}}
 
 
 def _same_device(cluster: Cluster, record: RunRecord) -> bool:

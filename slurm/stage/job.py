@@ -1,6 +1,6 @@
 """One stage, on this machine or once on every node of a job: `python -m slurm.stage.job FOLDER REQUEST STAGE...`.
 
-The pipeline's folder, the stage's name and what the cluster asks of it are given; all else is read from files.
+The command line names the pipeline's folder, what the cluster asks, and the stage; all else is read from files.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
-from benchmarks.files.atomic import denials_told
+from benchmarks.files.atomic import denials_reported
 from benchmarks.files.locks import is_held
 from benchmarks.runs.folder import completed
 from slurm.graph.stages import Pipeline, Stage
 from slurm.stage import team
 from slurm.stage.request import Request, is_from, parse
-from slurm.stage.requeue import NOTICE, heard, new_attempt
+from slurm.stage.requeue import NOTICE, new_attempt, signals_handled
 from slurm.stage.staging import with_local_data
 from slurm.state.attempt import RankEnd
 from slurm.state.folder import Held, Manifest, PipelineFolder, hold
@@ -43,7 +43,7 @@ class Outcome:
 def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
     """Run a stage and end the process with its exit code, so that Slurm's `afterok` sees a failure."""
     try:
-        with denials_told():
+        with denials_reported():
             sys.exit(run_stage(pipeline_dir, stage, asked))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,7 +54,7 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
     """Run the stage's command, in this process or in one process for each rank; return its exit code.
 
     It does not run when a parent is not completed (Slurm's dependencies cannot be trusted alone), nor when another
-    process is at work on it, nor when too many starts of its job in a row have got no further.
+    process is at work on it, nor when too many starts of its job in a row have left no new checkpoint.
     Raises UserError where the pipeline's manifest stays missing or damaged.
     """
     signal.signal(signal.SIGTERM, _stop_before_work)
@@ -64,7 +64,7 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
     if not is_from(folder, asked):
         print(f"not run: {pipeline_dir} is not the folder that submitted this job: it was replaced", file=sys.stderr)
         return WRONG_CODE
-    os.chdir(manifest.workdir)
+    manifest.enter_workdir()
     layout = team.layout_here(asked.ranks_per_node)
     if layout.node > 0:
         signal.signal(signal.SIGTERM, _leave_to_the_first_node)
@@ -72,7 +72,7 @@ def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
         team.follow(folder, stage, layout, with_local_data(manifest.entry(stage).stage.argv, asked.stage_data))
         return 0
     try:
-        with hold(folder.lock(stage), f"stage {stage}"):
+        with hold(folder.lock(stage), f"stage {stage}", folder.id):
             return _run_held(folder, manifest, manifest.entry(stage).stage, layout, asked)
     except Held as error:
         print(error, file=sys.stderr)
@@ -84,7 +84,7 @@ def _read_manifest(folder: PipelineFolder) -> Manifest:
 
 
 def _patience_s() -> float:
-    """Return how long files are waited for: those of other hosts take a while to show."""
+    """Return for how many seconds files are waited for: those of other hosts take a while to show."""
     return SHARED_FILES_S if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0.0
 
 
@@ -103,7 +103,7 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     why_not = _why_not(folder, pipeline, stage) if stage.after == "success" else None
     attempt = new_attempt(folder, pipeline, stage, layout.job).model_copy(update={"skipped": why_not})
     if asked.restarts is not None and attempt.fruitless > asked.restarts:
-        # Its node was lost each time, so that nobody could judge the start before.
+        # Its node was lost each time, so that the batch script could not decide about the start before.
         given_up = {"finished_at": time.time(), "exit_code": FAILED_CODE, "given_up_after": attempt.fruitless}
         folder.write_attempt(stage.name, attempt.model_copy(update=given_up))
         return FAILED_CODE
@@ -117,11 +117,11 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
         first = team.lead(folder, stage.name, attempt, layout, argv)
         return Outcome(0) if first is None else Outcome(first.stage_code, first if first.failed else None)
 
-    with heard(asked.patience_s) as signals:
+    with signals_handled(asked.patience_s) as signals:
         call = in_ranks if layout.world_size > 1 else _in_this_process
         outcome = _run_verb(folder, stage, lambda argv: call(with_local_data(argv, asked.stage_data)))
     if outcome.cause is not None:
-        print(outcome.cause.tell(), file=sys.stderr)
+        print(outcome.cause.describe(), file=sys.stderr)
     ended = {"exit_code": outcome.code, "cause": outcome.cause, "noticed": NOTICE in signals}
     folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
     return outcome.code
@@ -142,7 +142,7 @@ def _why_not(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | 
 
 
 def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str]], Outcome]) -> Outcome:
-    """Run the stage's verb; when another pipeline is at work on the same run, wait for it and take what it made."""
+    """Run the stage's verb; when another pipeline is at work on the same run, wait for it and take over its result."""
     try:
         while (outcome := call(stage.argv)).code == WRONG_CODE and (run := announced_run(folder, stage)):
             if not is_held(run / ".lock") and completed(run) is None:  # it may have ended since our ranks were refused

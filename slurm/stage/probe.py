@@ -26,20 +26,22 @@ class NodeReport(Config):
 
     node: str
     at: float
+    """Seconds since the epoch, by the node's clock."""
     cpus: int
     gpus: int | None
-    """As torch sees them; None where it could not be imported."""
+    """How many torch sees; None where it could not be imported."""
     engine: str
+    """The versions of torch and CUDA, or why torch could not be imported."""
     address: str | None
-    """Of the node's name; None where it does not resolve."""
+    """What the node's name resolves to; None where it does not resolve."""
     commands: tuple[str, ...]
-    """Those of Slurm that requeueing needs and that are here."""
+    """Slurm's commands that requeueing needs, as far as the node has them."""
     data_places: dict[str, str]
-    """Of the cluster file's `stage_data`: why a place cannot be written, by its path."""
+    """Why each place of the cluster file's `stage_data` cannot be written, by its path; empty where it can."""
 
 
 def probe(answers: str, data_places: Sequence[str]) -> None:
-    """Write what this node has; the job's task on each node."""
+    """Write what this node has into the folder `answers`; the job has one such task on each node."""
     name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     began = time.time()
     gpus, engine = _engine()

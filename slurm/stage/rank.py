@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import traceback
 from types import FrameType
 
+from benchmarks import ranks
 from benchmarks.errors import CRASHED_CODE
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str], parent: int) -> int:
     """Run a verb as a rank of the job whose process id is `parent`; return its exit code.
 
-    A traceback has one of its own: unlike a failure that the verb words itself, it may be worth another start.
+    A crash with a traceback has an exit code of its own: unlike a failure that the verb reports, another start may
+    cure it.
     """
     die_with(parent)
     for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -32,8 +31,8 @@ def main(argv: list[str], parent: int) -> int:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (prctl(2), Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Have this process killed when its parent dies, even where that happened before it could ask for it."""
+    ranks.signalled_at_death_of_parent(signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         sys.exit(1)
 

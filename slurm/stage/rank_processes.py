@@ -20,7 +20,7 @@ from slurm.state.attempt import RankEnd
 
 POLL_S = 0.1
 EXCHANGE_S = 1.0
-"""How often the nodes of a stage look into each other's files."""
+"""Seconds between two looks of the nodes of a stage into each other's files."""
 GRACE_S = 10.0
 """How long ranks have after one of them failed. They may be stuck in a collective, so this is not for saving."""
 STOPPING_S = 600.0
@@ -30,15 +30,15 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
 @dataclass(frozen=True)
 class News:
-    """What is heard from the other nodes of a stage."""
+    """What the other nodes of a stage have reported."""
 
     ends: tuple[RankEnd, ...] = ()
     is_over: bool = False
-    """The stage has ended, or begins anew: the ranks of this node are not needed any more."""
+    """Whether the stage has ended, or begins anew: the ranks of this node are not needed any more."""
 
 
 Exchange = Callable[[Sequence[RankEnd]], News]
-"""Tells the other nodes which ranks have ended, and hears from them."""
+"""Reports to the other nodes which ranks of this one have ended, and returns what they report."""
 
 
 class RankProcesses:
@@ -90,7 +90,7 @@ class RankProcesses:
             process.send_signal(number)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        # Slurm signals every process of a step, so a rank may hear it twice; a second SIGINT would stop it unsaved.
+        # Slurm signals every process of a step, so a rank may get it twice; a second SIGINT would stop it unsaved.
         self._asked_to_stop = signal.SIGTERM if number == signal.SIGINT else signal.Signals(number)
         self.send(self._asked_to_stop)
 

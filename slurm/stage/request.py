@@ -1,4 +1,4 @@
-"""What the one who submits a stage asks of the process that runs it."""
+"""What whoever submits a stage asks of the process that runs it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class Request(Config):
 
     ranks_per_node: int = 1
     restarts: int | None = None
-    """How many starts of its job in a row may get no further; None where jobs are not started again."""
+    """How many starts of its job in a row may leave no new checkpoint; None where jobs are not started again."""
     stage_data: dict[str, str] = Field(default_factory=dict)
-    """Where the node's own copy of a data folder lies."""
+    """The node's own copy of each data folder: its path by the original's."""
     stop_notice_s: float | None = None
-    """How long before the time limit Slurm tells; None where there is no limit."""
+    """How many seconds before the time limit Slurm announces it (SIGUSR2); None where there is no limit."""
+    notify: str | None = None
+    """A person's command that tells of a failure and of the end."""
     token: str | None = None
     """The mark of the folder that submitted the stage; None where it was not submitted to Slurm."""
 
     @property
     def patience_s(self) -> float | None:
-        """How long a stage may take to stop after that."""
+        """Seconds that a stage may take to stop after that announcement; None where there is no limit."""
         return None if self.stop_notice_s is None else self.stop_notice_s - REQUEUE_S
 
 
@@ -45,6 +47,6 @@ def parse(argv: list[str]) -> tuple[PipelineFolder, Request, str]:
 
 
 def is_from(folder: PipelineFolder, asked: Request) -> bool:
-    """Tell whether it is this folder that asked: after a move, another may stand in its place."""
+    """Tell whether this folder submitted the stage: after a move, another may stand in its place."""
     mark = read_mark(folder)
     return asked.token is None or (mark is not None and mark.token == asked.token)

@@ -1,8 +1,8 @@
-"""After a start of a stage: whether its Slurm job goes back into the queue, to go on under the same id.
+"""Whether, after a start of a stage, its Slurm job goes back into the queue, to go on under the same id.
 
-The last line of the batch script asks this: `python -m slurm.stage.requeue EXIT_CODE FOLDER REQUEST STAGE...`. The
-script outlives whatever kills the stage's own processes, so a stage that was killed, or never began, is judged as well.
-Where Slurm itself ends the job (scancel, preemption, a lost node), it decides what follows.
+The last line of the batch script decides it: `python -m slurm.stage.requeue EXIT_CODE FOLDER REQUEST STAGE...`. The
+script outlives whatever kills the stage's own processes, so this covers a stage that was killed, or never began, as
+well. Where Slurm itself ends the job (scancel, preemption, a lost node), Slurm decides what follows.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE
 from slurm.controller.commands import ask
 from slurm.controller.jobs import find_job
 from slurm.graph.stages import Pipeline, Stage
+from slurm.stage.notify import notify
 from slurm.stage.request import Request, is_from, parse
 from slurm.state.attempt import Attempt, RankEnd
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import inputs_digest, saved_step
 
 NOTICE = signal.SIGUSR2
-"""What Slurm sends before the time limit, and submitit's name for it."""
+"""What Slurm sends before the time limit: the signal that submitit asks for."""
 NO_SIGNAL = 0
 
 
 @contextlib.contextmanager
-def heard(patience_s: float | None) -> Iterator[set[int]]:
+def signals_handled(patience_s: float | None) -> Iterator[set[int]]:
     """Yield a set that holds, after the block, the numbers of the signals that this process handled in it.
 
-    Whoever handles them, and even where nothing is handled any more: the interpreter itself writes them down
-    (signal.set_wakeup_fd). When the block is not left within `patience_s` of NOTICE, it hangs: the process says where
-    (faulthandler) and ends with exit code 1, while there is time to requeue its job.
+    Any handler counts, even where Python code does not run any more: the interpreter itself writes the numbers into a
+    pipe (signal.set_wakeup_fd). When the block is not left within `patience_s` seconds of NOTICE, it hangs: the process
+    prints where (faulthandler) and ends with exit code 1, while there is time to requeue its job.
     """
     numbers: set[int] = set()
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -79,7 +80,7 @@ def this_start() -> str:
 
 
 def new_attempt(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, start: str) -> Attempt:
-    """Return an attempt that begins now, and knows how many starts of the same job before it were in vain."""
+    """Return an attempt that begins now, with the number of fruitless starts of the same job just before it."""
     saved, last = saved_step(folder, stage), folder.read_attempt(stage.name)
     same_job = last is not None and last.job is not None and _job_of(last.job) == _job_of(start)
     return Attempt(
@@ -98,25 +99,26 @@ def _job_of(start: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Judge a start whose processes have ended with an exit code, as srun tells it; return the job's exit code."""
+    """Requeue the job or not, after a start that srun reports as ended with an exit code; return the job's own."""
     code, (folder, asked, name) = int(argv[0]), parse(argv[1:])
     restarts = asked.restarts or 0
     if not is_from(folder, asked):  # nothing here is this job's
         return code or WRONG_CODE
     try:
         manifest = folder.read_manifest()
+        manifest.enter_workdir()
     except (UserError, PermissionError) as error:
         print(error, file=sys.stderr)
         return code or CRASHED_CODE
-    os.chdir(manifest.workdir)
     if code == BUSY_CODE:  # the attempt is that of another process
         return code
     pipeline = manifest.pipeline
     stage = pipeline.stage(name)
     attempt = _as_it_ended(folder, pipeline, stage, code)
     if not _may_go_on(attempt, code) or not _goes_on_in_slurm(folder, asked):
+        notify(asked.notify, folder, manifest, name)
         return code
-    if attempt.gave_way:  # srun asked it to, because another node's task was lost: that has its code
+    if attempt.gave_way:  # srun asked it to, because another node's task was lost: `code` is that task's
         attempt = attempt.model_copy(update={"exit_code": code})
         folder.write_attempt(name, attempt)
     fruitless = attempt.fruitless_after(saved_step(folder, stage))
@@ -125,11 +127,12 @@ def main(argv: list[str]) -> int:
         return code
     folder.write_attempt(name, attempt.model_copy(update={"given_up_after": fruitless}))
     print(f"given up: {fruitless} starts in a row have left no new checkpoint", file=sys.stderr)
+    notify(asked.notify, folder, manifest, name)
     return code
 
 
 def _as_it_ended(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, code: int) -> Attempt:
-    """Return this start's attempt; how it ended is added where its process could not write that any more."""
+    """Return this start's attempt; how it ended is added where the stage's process could not write that any more."""
     attempt = folder.read_attempt(stage.name)
     if attempt is None or attempt.job != this_start():
         attempt = new_attempt(folder, pipeline, stage, this_start())
@@ -144,7 +147,7 @@ def _as_it_ended(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, code:
 
 
 def _killed(attempt: Attempt, code: int) -> RankEnd | None:
-    """Return what srun's exit code tells of a process that was killed: 128 + signal."""
+    """Return the end of a rank that was killed by a signal, which srun's exit code gives as 128 + signal, or None."""
     if code - 128 not in set(signal.Signals):
         return None
     return RankEnd(rank=0, host=attempt.host, exit_code=128 - code, at=time.time())
@@ -158,9 +161,9 @@ def _may_go_on(attempt: Attempt, code: int) -> bool:
 
 
 def _goes_on_in_slurm(folder: PipelineFolder, asked: Request) -> bool:
-    """Tell whether the job around us is this stage's, and Slurm is not already ending it: what is cancelled stays so.
+    """Tell whether the job around this process is the stage's, and Slurm is not ending it: what is cancelled stays so.
 
-    The variables that name the job may have come along from a job in which this one was submitted.
+    The variables that name the job may be those of another job, in which this one was submitted.
     """
     try:
         job = find_job(this_job())
@@ -177,7 +180,7 @@ def _goes_on_in_slurm(folder: PipelineFolder, asked: Request) -> bool:
 def requeue_this_job() -> None:
     """Have Slurm end this job and start it again under the same id, with its children still waiting for it.
 
-    It kills the job at once, so everything must be saved and written down before. Says so where Slurm will not.
+    It kills the job at once, so everything must be saved and written down before. Where Slurm refuses, this prints why.
     """
     try:
         ask(["scontrol", "requeue", this_job()], "`mimbench pipeline resume` goes on")

@@ -16,7 +16,7 @@ from benchmarks.files.json_files import read_json
 from benchmarks.files.locks import locked
 
 PROOF = ".mimbench-copy.json"
-"""Written last into a copy: without it, the copy is not whole."""
+"""Written into a copy last: without it, the copy is not whole."""
 ROOT = "data.root="
 COPIES_AT_ONCE = 16
 COPY_BYTES = 2**20
@@ -48,7 +48,7 @@ def staged(source: Path, place: Path) -> Path:
 
 
 def _copied_from(place: Path) -> str | None:
-    """Return whose whole copy lies at `place`; None where none does."""
+    """Return the folder of which `place` holds a whole copy; None where it holds none."""
     try:
         return str(read_json(place / PROOF)["source"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -56,7 +56,7 @@ def _copied_from(place: Path) -> str | None:
 
 
 def _copy(source: Path, place: Path) -> None:
-    """Copy the files, then prove it. What an earlier copy left unfinished is gone over again, file by file."""
+    """Copy the files, then write the proof. A copy that was left unfinished is continued, file by file."""
     other = _copied_from(place)
     if other is not None or (place.is_dir() and any(place.iterdir()) and not _partial(place, source)):
         rule = f"an empty place, or a copy of {source}" + (f" (this is one of {other})" if other else "")

@@ -1,8 +1,8 @@
 """A stage in several processes, one rank each, on one node or several.
 
 The stage's job has one process on every node. The first node's holds the stage's lock, writes its attempt and decides;
-it says in the attempt where the ranks meet. Those of the other nodes follow the attempt: they start their ranks when
-they read of a meeting, write down how these ended, and go when the attempt is finished. So all of them need the
+it writes into the attempt where the ranks meet. The processes of the other nodes follow the attempt: they start their
+ranks when it names a meeting, write down how these ended, and go when the attempt is finished. So all of them need the
 pipeline's folder, and nothing else passes between them.
 """
 
@@ -25,12 +25,12 @@ from slurm.state.attempt import Attempt, Meeting, RankEnd, first_cause
 from slurm.state.folder import PipelineFolder, read_as
 
 PORTS = range(15_000, 30_000)
-"""Below those that Linux gives to outgoing connections (32768 and up), which could take a port between look and use."""
+"""Below those that Linux gives to outgoing connections (32768 and up), which could take a port that was just free."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the ranks of a stage are spread, and which node this is."""
+    """How the ranks of a stage are spread over nodes, and which of these nodes this one is."""
 
     ranks_per_node: int = 1
     nodes: int = 1
@@ -60,7 +60,7 @@ class Layout:
 
 
 def layout_here(ranks_per_node: int) -> Layout:
-    """Return the layout of the stage whose job this process is: as Slurm tells it; elsewhere there is one node."""
+    """Return the layout of the stage that this process runs, from Slurm's variables; elsewhere there is one node."""
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return Layout(ranks_per_node, job=str(os.getpid()))
     return Layout(
@@ -72,16 +72,16 @@ def layout_here(ranks_per_node: int) -> Layout:
 
 
 class Report(Config):
-    """How the ranks of another node than the first ended, in one meeting."""
+    """How the ranks of one node, not the first, ended in one meeting."""
 
     meeting: Meeting
     ends: tuple[RankEnd, ...]
 
 
 def lead(folder: PipelineFolder, stage: str, attempt: Attempt, layout: Layout, argv: Sequence[str]) -> RankEnd | None:
-    """Run a verb in all ranks of the stage, on the first node; return why it ended badly, or None.
+    """Run a verb in all ranks of the stage, on the first node; return the end that made it end badly, or None.
 
-    Its ranks on other nodes begin when they read of this meeting in the attempt.
+    The other nodes start their ranks when they read this meeting in the attempt.
     """
     meeting = Meeting(number=time.time_ns(), address=_address(layout), port=free_port(layout.job))
     folder.write_attempt(stage, attempt.model_copy(update={"meeting": meeting}))
@@ -98,24 +98,24 @@ def lead(folder: PipelineFolder, stage: str, attempt: Attempt, layout: Layout, a
 def follow(folder: PipelineFolder, stage: str, layout: Layout, argv: Sequence[str]) -> None:
     """Start and watch this node's ranks for every meeting that the first node calls; return when the stage is over.
 
-    What became of the stage is the first node's to say: srun ends the step if this process is killed.
+    The first node alone decides how the stage ended: srun ends the step if this process is killed.
     """
     for meeting in _meetings(folder, stage, layout):
         with RankProcesses(argv, layout.environments(meeting)) as ranks:
-            ranks.watch(layout.ranks_per_node, _teller(folder, stage, layout, meeting))
+            ranks.watch(layout.ranks_per_node, _reporter(folder, stage, layout, meeting))
 
 
-def _teller(folder: PipelineFolder, stage: str, layout: Layout, meeting: Meeting) -> Exchange:
+def _reporter(folder: PipelineFolder, stage: str, layout: Layout, meeting: Meeting) -> Exchange:
     path = _report(folder, stage, layout.node)
 
-    def tell(ends: Sequence[RankEnd]) -> News:
+    def report_ends(ends: Sequence[RankEnd]) -> News:
         report = Report(meeting=meeting, ends=tuple(ends))
         if ends and read_as(Report, path) != report:
             write_atomically(path, report.model_dump_json(indent=2).encode())
         now = folder.read_attempt(stage)
         return News(is_over=now is not None and (now.finished_at is not None or now.meeting != meeting))
 
-    return tell
+    return report_ends
 
 
 def _meetings(folder: PipelineFolder, stage: str, layout: Layout) -> Iterator[Meeting]:
@@ -137,7 +137,7 @@ def _report(folder: PipelineFolder, stage: str, node: int) -> Path:
 
 
 def _address(layout: Layout) -> str:
-    """Return how the other nodes reach this one: by its name if that resolves, else as Slurm's configuration says."""
+    """Return the address at which other nodes reach this one: its name if that resolves, else Slurm's NodeAddr."""
     if layout.nodes == 1:
         return "127.0.0.1"
     name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()

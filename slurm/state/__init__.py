@@ -1,1 +1,1 @@
-"""What a pipeline leaves on disk, and what that tells about its stages."""
+"""What a pipeline leaves on disk, and the state of its stages, which follows from that."""

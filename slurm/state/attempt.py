@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterable
 from typing import Literal
 
-from benchmarks.config import Config
+from pydantic import Field
+
+from benchmarks.config import Amount, Config, Count
 from benchmarks.errors import FATAL_CODES, STOPPED_CODE, WRONG_CODE
 
 
@@ -14,30 +16,30 @@ class Meeting(Config):
     """Where the ranks of a stage find each other."""
 
     number: int
-    """Tells one meeting from the next: the time in ns at which it was called."""
+    """Identifies the meeting: the time in ns at which the first node called it."""
     address: str
-    port: int
+    port: int = Field(ge=1, le=65535)
 
 
 class RankEnd(Config):
     """How a rank ended."""
 
-    rank: int
+    rank: Count
     host: str
-    exit_code: int
-    """Of the process; negative: the number of the signal that killed it."""
-    at: float
+    exit_code: int = Field(ge=-64, le=255)
+    """The process's exit code; negative: the number of the signal that killed it."""
+    at: Amount
     """Seconds since the epoch, by the clock of its node."""
     last_words: str = ""
-    """What it wrote last to its standard error; of rank 0, whose output is the stage's log, nothing is kept."""
+    """What it wrote last to its standard error; empty for rank 0, whose output is the stage's log."""
 
     @property
     def failed(self) -> bool:
         return self.exit_code not in (0, STOPPED_CODE)
 
     @property
-    def told_itself(self) -> bool:
-        """Tell whether the run's record has the reason: it is rank 0 that writes it."""
+    def is_in_the_record(self) -> bool:
+        """Whether the run's record states the reason: rank 0 writes the record."""
         return self.rank == 0 and self.exit_code > 0
 
     @property
@@ -45,11 +47,17 @@ class RankEnd(Config):
         """The exit code that the stage gets when this rank is why it ended; as in a shell, 128 + signal."""
         return 128 - self.exit_code if self.exit_code < 0 else self.exit_code
 
-    def tell(self) -> str:
+    def describe(self) -> str:
+        """Return in one line which rank ended, on which host, and how."""
         who = f"rank {self.rank} on {self.host}"
         if self.exit_code < 0:
-            return f"{who} was killed by {signal.Signals(-self.exit_code).name}"
+            return f"{who} was killed by {_signal_name(-self.exit_code)}"
         return f"{who} ended with exit code {self.exit_code}" + (f": {self.last_words}" if self.last_words else "")
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; the ones for real time have none."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def first_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
@@ -71,37 +79,38 @@ class Attempt(Config):
 
     schema_version: Literal[1] = 1
     inputs_digest: str
-    """Of everything that decides what the stage does: command, recipe, what its parents left."""
+    """The sha256 (hex) of everything that decides what the stage does: command, recipe, what its parents left."""
     host: str
-    pid: int
-    started_at: float
+    pid: Count
+    started_at: Amount
     """Seconds since the epoch, UTC."""
-    finished_at: float | None = None
-    exit_code: int | None = None
+    finished_at: Amount | None = None
+    exit_code: int | None = Field(default=None, ge=-64, le=255)
     skipped: str | None = None
     """Why the command was not run at all."""
     job: str | None = None
-    """Which start of which job this is."""
-    saved_step: int = 0
+    """The Slurm job and how often it was requeued, `17.2`; on this machine, the process id."""
+    saved_step: Count = 0
     """The step of the run's last checkpoint when this start began."""
-    fruitless: int = 0
-    """How many starts of the job in a row, just before this one, have got no further; those that gave way left out."""
+    fruitless: Count = 0
+    """How many starts of the job in a row, just before this one, left no new checkpoint; those that gave way are not
+    counted."""
     noticed: bool = False
-    """Slurm has told that the time limit is near."""
-    given_up_after: int | None = None
-    """So many starts in a row got no further, this one included, and its job was not started again."""
+    """Whether Slurm had announced that the time limit was near."""
+    given_up_after: Count | None = None
+    """How many starts in a row, this one included, left no new checkpoint, where that ended the job for good."""
     meeting: Meeting | None = None
     cause: RankEnd | None = None
-    """Which of several processes made it fail."""
+    """The rank that made it fail, where it had several."""
 
     @property
     def gave_way(self) -> bool:
-        """Tell whether it was asked to stop long before the time limit: preempted, requeued, cancelled."""
+        """Whether it was asked to stop long before the time limit: preempted, requeued, cancelled."""
         return self.exit_code == STOPPED_CODE and not self.noticed
 
     def fruitless_after(self, saved_step: int) -> int:
-        """Return how many starts in a row have got no further when this one left its last checkpoint at a step.
+        """Return how many starts in a row left no new checkpoint, this one included, whose last is of `saved_step`.
 
-        One that gave way is no reason to give up: it does not count.
+        A start that gave way is no reason to give up: it does not count.
         """
         return 0 if saved_step > self.saved_step else self.fruitless + (not self.gave_way)

@@ -1,8 +1,8 @@
 """The mark of a pipeline's folder: by it, and not by their names alone, Slurm's jobs are known to belong to the folder.
 
 Two checkouts that submit one pipeline file have folders, and so jobs, of the same names. Each folder has a random token
-of its own, which its jobs carry in their comment. The mark also tells where the folder was when it was launched: one
-that was moved or copied has no jobs, because those that were submitted work in the place where it was.
+of its own, which its jobs carry in their comment. The mark also records where the folder was when it was launched: a
+folder that was moved or copied has no jobs, because those that were submitted work in the place where it was.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 import secrets
 from pathlib import Path
 
-from benchmarks.config import Config
-from benchmarks.errors import UserError
+from benchmarks.config import Config, PathText
+from benchmarks.errors import UserError, printable
 from benchmarks.files.atomic import write_atomically
 from slurm.state.folder import PipelineFolder, read_as
 
@@ -20,10 +20,10 @@ IN_COMMENT = re.compile(r"mimbench:([0-9a-f]{16})\b")
 
 
 class Mark(Config):
-    """Which folder this is."""
+    """What identifies a pipeline's folder."""
 
     token: str
-    path: str
+    path: PathText
     """Where the folder was when it was launched last: absolute, without links."""
 
     @property
@@ -39,12 +39,15 @@ def token_in(comment: str) -> str | None:
 
 
 def read_mark(folder: PipelineFolder) -> Mark | None:
-    """Return the folder's mark; None where it was never launched, or by a version that left none."""
+    """Return the folder's mark; None where it was never launched, or by a version that wrote no mark."""
     return read_as(Mark, _file(folder.path))
 
 
 def claim(folder: PipelineFolder) -> Path | None:
-    """Give the folder its mark, a new one where it was moved or copied; return from where. Its lock must be held."""
+    """Give the folder its mark, a new one where it was moved or copied; return from where (else None).
+
+    The caller must hold the folder's lock.
+    """
     origin = came_from(folder)
     if origin is not None or read_mark(folder) is None:
         mark = Mark(token=secrets.token_hex(8), path=str(folder.path.resolve()))
@@ -53,7 +56,7 @@ def claim(folder: PipelineFolder) -> Path | None:
 
 
 def came_from(folder: PipelineFolder) -> Path | None:
-    """Return where the folder was when it was launched, where that is another place than it is in now."""
+    """Return where the folder was when it was launched; None where it is still there, or was never launched."""
     place = _place(folder)
     if place is None:
         return None
@@ -62,7 +65,7 @@ def came_from(folder: PipelineFolder) -> Path | None:
 
 
 def require_in_place(folder: PipelineFolder) -> None:
-    """Raise UserError where the folder was moved or copied: what it tells of jobs and of places is another's."""
+    """Raise UserError where the folder was moved or copied: the jobs and places in its files are another folder's."""
     if (origin := came_from(folder)) is None:
         return
     file, cluster = folder.file.resolve(), folder.cluster.resolve()
@@ -76,11 +79,11 @@ def how_it_came(folder: PipelineFolder, origin: Path) -> str:
     """Return `copied from PLACE` where the original is still there, else `moved from PLACE`."""
     own, there = read_mark(folder), read_as(Mark, _file(origin))
     is_there = there == own if own is not None else (origin / folder.manifest.name).is_file()
-    return f"{'copied' if is_there else 'moved'} from {origin}"
+    return f"{'copied' if is_there else 'moved'} from {printable(str(origin))}"
 
 
 def _place(folder: PipelineFolder) -> Path | None:
-    """Return where the folder was when it was launched last. A version before the marks tells it in the manifest."""
+    """Return where the folder was when it was launched last; versions without marks recorded it in the manifest."""
     mark = read_mark(folder)
     if mark is not None:
         return Path(mark.path)

@@ -1,4 +1,4 @@
-"""What a stage's state is, from facts alone: its lock, its attempt, its run's record, and Slurm's queue.
+"""What state a stage is in, from facts alone: its lock, its attempt, its run's record, and Slurm's queue.
 
 Neither submitit's result files nor the exit code of a job decide anything here: both are known to say "success" of
 work that did not finish.
@@ -15,6 +15,8 @@ from typing import Literal
 from benchmarks.config import RECIPES, digest_of
 from benchmarks.errors import STOPPED_CODE, UserError
 from benchmarks.files.locks import is_held
+from benchmarks.files.regular import regular
+from benchmarks.files.yaml_files import LARGEST_BYTES
 from benchmarks.runs.folder import RunFolder, completed, follow, read_record
 from benchmarks.runs.metrics_log import Progress, read_progress
 from benchmarks.runs.record import RunRecord
@@ -49,7 +51,7 @@ class View:
     why: str = ""
     progress: Progress | None = None
     seconds: float | None = None
-    """Since the attempt began, or how long it took."""
+    """How long the attempt has taken so far, or took."""
 
 
 def observe_all(folder: PipelineFolder, manifest: Manifest, queue: Queue | None = None) -> dict[str, View]:
@@ -91,7 +93,7 @@ def observe(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, queued: Qu
 
 
 def is_completed(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> bool:
-    """Tell whether the stage's work is done, from the same command, recipe and parents as it would have now."""
+    """Tell whether the stage's work is done, with the same command, recipe and parents as it would have now."""
     return observe(folder, pipeline, stage).state == "completed"
 
 
@@ -105,7 +107,8 @@ def inputs_digest(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> s
 def _text(path: Path) -> str | None:
     """Return a recipe's text; one that was moved or cannot be read is None, and so another one than before."""
     try:
-        return path.read_text(encoding="utf-8")
+        with regular(path).open("rb") as file:
+            return file.read(LARGEST_BYTES).decode()
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -129,7 +132,7 @@ def _left_behind(folder: PipelineFolder, stage: Stage) -> dict[str, str | None]:
 
 
 def announced_run(folder: PipelineFolder, stage: Stage) -> Path | None:
-    """Return the run folder the stage's verb named, or None as long as it has not."""
+    """Return the run folder that the stage's verb announced; None as long as it has announced none."""
     if not stage.announces:
         return None
     try:
@@ -167,8 +170,8 @@ def _ended_badly(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> View
     if attempt.exit_code == 0:
         return View("failed", "ended with exit code 0, but left no completed record", progress, seconds)
     record = _record(announced_run(folder, stage))
-    if attempt.cause is not None and not attempt.cause.told_itself:
-        return View("failed", attempt.cause.tell(), progress, seconds)
+    if attempt.cause is not None and not attempt.cause.is_in_the_record:
+        return View("failed", attempt.cause.describe(), progress, seconds)
     why = record.error if record is not None and record.status == "failed" and record.error else "see its log"
     return View("failed", f"{why} (exit code {attempt.exit_code})", progress, seconds)
 

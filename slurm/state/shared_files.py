@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 SHARED_FILES_S = 30.0
-"""How long such a file may take, or somebody to submit again where it is damaged."""
+"""How long such a file may take to show, or, where it is damaged, somebody may take to submit again."""
 LOOK_EVERY_S = 1.0
 
 T = TypeVar("T")

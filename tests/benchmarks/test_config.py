@@ -155,7 +155,7 @@ def test_value_against_a_rule_is_refused(recipe: str, override: str, rule: str) 
     assert found_rule == rule
 
 
-def test_all_mistakes_are_told_at_once(recipe: str) -> None:
+def test_all_mistakes_are_reported_at_once(recipe: str) -> None:
     with pytest.raises(UserError) as caught:
         load(recipe, "schedule.base_lr=-1", "precison=fp32")
     assert str(caught.value).splitlines()[0].endswith(": 2 mistakes")

@@ -25,7 +25,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def told(root: Path, split: str) -> dict[str, Any]:
+def annotations_of(root: Path, split: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
     return found
 
@@ -44,7 +44,7 @@ def test_the_same_bytes_everywhere(written: Path) -> None:
 
 @pytest.mark.parametrize(("split", "count"), [("train", 300), ("test", 60)])
 def test_boxes_and_areas_are_those_of_the_masks(written: Path, split: str, count: int) -> None:
-    rows = told(written, split)
+    rows = annotations_of(written, split)
     assert len(rows["images"]) == count
     for image in rows["images"]:
         with Image.open(written / split / image["file_name"]) as picture:
@@ -57,7 +57,7 @@ def test_boxes_and_areas_are_those_of_the_masks(written: Path, split: str, count
 
 
 def test_no_pixel_belongs_to_two_digits_and_some_digits_overlap(written: Path) -> None:
-    rows = told(written, "train")["annotations"]
+    rows = annotations_of(written, "train")["annotations"]
     for image in {row["image_id"] for row in rows}:
         assert np.sum([decoded(row) for row in rows if row["image_id"] == image], axis=0).max() == 1
     hidden = [digit.visible.sum() / digit.whole for picture in _pictures("train", 300) for digit in picture.digits]
@@ -66,8 +66,8 @@ def test_no_pixel_belongs_to_two_digits_and_some_digits_overlap(written: Path) -
 
 
 def test_a_mask_is_the_stroke_of_a_scan(written: Path) -> None:
-    """Of every digit that stands alone: Pillow's enlargement of one of the scans of its class, cut at 35 % ink."""
-    rows = told(written, "train")["annotations"]
+    """That of a digit that stands alone is Pillow's enlargement of a scan of its class, cut at 35 % ink."""
+    rows = annotations_of(written, "train")["annotations"]
     images = [row["image_id"] for row in rows]
     alone = [row for row in rows if images.count(row["image_id"]) == 1][:8]
     scans = list(labelled_scans("train"))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -119,3 +124,39 @@ def test_folders_of_someone_else_are_left_alone(tmp_path: Path) -> None:
         write_digits(tmp_path)
     assert theirs.read_bytes() == b"a picture"
     assert f"digits folder = {tmp_path}\n  rule:   without train, or written by this program" in str(caught.value)
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from benchmarks.digits.folders import write_digits
+print(write_digits(Path(sys.argv[1])))
+"""
+
+
+def test_two_that_write_at_once_do_not_write_over_each_other(tmp_path: Path) -> None:
+    """The first is stopped in the middle; the second waits for it, and takes what it wrote."""
+    root = tmp_path / "digits"
+    command = [sys.executable, "-c", WRITE, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
+        while not any(root.rglob("*.png")):
+            assert first.poll() is None
+        first.send_signal(signal.SIGSTOP)
+        before = {path: path.stat().st_ino for path in root.rglob("*.png")}
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as second:
+            while second.poll() is None and not _opened(second.pid, ".lock"):
+                time.sleep(0.02)
+            assert second.poll() is None
+            first.send_signal(signal.SIGCONT)
+            assert first.communicate()[0] == second.communicate()[0] != b""
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert before
+    assert {path: path.stat().st_ino for path in before} == before
+
+
+def _opened(pid: int, suffix: str) -> bool:
+    """Tell whether a process has a file open whose name ends so."""
+    found = Path(f"/proc/{pid}/fd")
+    with contextlib.suppress(OSError):
+        return any(str(handle.readlink()).endswith(suffix) for handle in found.iterdir())
+    return False

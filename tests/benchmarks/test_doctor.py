@@ -61,14 +61,14 @@ def test_pillow_13_is_named_with_the_reason_and_the_command(lacking: subprocess.
     assert line.split()[:3] == ["wrong", "pillow", "13.0.0,"]
     assert "RandAugment" in line
     lines = lacking.stdout.splitlines()
-    mend = lines[lines.index(line) + 1]
-    assert mend.startswith(f"           mend: {sys.executable} -m pip install ")
-    assert re.search(r"'pillow(<13,>=11|>=11,<13)'$", mend)
+    remedy = lines[lines.index(line) + 1]
+    assert remedy.startswith(f"           remedy: {sys.executable} -m pip install ")
+    assert re.search(r"'pillow(<13,>=11|>=11,<13)'$", remedy)
 
 
 def test_only_the_base_decides_the_exit_code(lacking: subprocess.CompletedProcess[str]) -> None:
     assert "pycocotools 1.0, needs >=2.0.8" in line_of(lacking.stdout, "detection")
-    assert re.search(r"mend: .* -e '?\S+\[detection\]'?$", lacking.stdout, re.MULTILINE)
+    assert re.search(r"remedy: .* -e '?\S+\[detection\]'?$", lacking.stdout, re.MULTILINE)
     assert lacking.stdout.endswith("The base is broken: pillow.\n")
     assert lacking.returncode == 1
 
@@ -78,7 +78,7 @@ def test_slurm_and_git_that_are_missing_come_with_their_commands(lacking: subpro
         assert line_of(lacking.stdout, command).split()[0] == "missing"
     assert "sudo apt install slurm-client" in lacking.stdout
     assert line_of(lacking.stdout, "git").split()[0] == "warning"
-    assert "mend: sudo apt install git\n" in lacking.stdout
+    assert "remedy: sudo apt install git\n" in lacking.stdout
 
 
 def test_bare_python_gets_an_answer_not_a_traceback(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_bare_python_gets_an_answer_not_a_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert line_of(done.stdout, "python").split()[0] == "ok"
     assert line_of(done.stdout, "mimbench").split()[0] == "missing"
-    assert f"mend: {python} -m pip install -c {ROOT}/constraints.txt -e {ROOT}\n" in done.stdout
+    assert f"remedy: {python} -m pip install -c {ROOT}/constraints.txt -e {ROOT}\n" in done.stdout
     assert "No module named" in line_of(done.stdout, "import")
 
 

@@ -123,7 +123,7 @@ def test_named_architecture_is_ours_and_any_other_is_timms() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "channels"), [({}, 3), ({"in_chans": 1}, 1)])
-def test_channels_are_three_unless_said(arguments: dict[str, int], channels: int) -> None:
+def test_channels_are_three_unless_given(arguments: dict[str, int], channels: int) -> None:
     assert find_architecture("resnet18").model_copy(update={"arguments": arguments}).in_chans == channels
 
 

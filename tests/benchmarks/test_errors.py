@@ -25,7 +25,7 @@ def test_a_guess_is_made_only_where_a_word_is_near() -> None:
     assert did_you_mean("xyz", ["leaderboard"]) == "Known: leaderboard"
 
 
-def test_a_word_that_is_known_passes_and_another_is_told_with_the_nearest() -> None:
+def test_a_word_that_is_known_passes_and_another_gets_the_nearest() -> None:
     require_word("command", "plan", ["plan", "submit"], "a command")
     with pytest.raises(UserError) as caught:
         require_word("command", "sumbit", ["plan", "submit"], "a command")

@@ -100,7 +100,7 @@ def test_missing_folder_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_exhausted_quota_is_worded_like_a_full_disk(tmp_path: Path, code: int) -> None:
+def test_exhausted_quota_is_reported_like_a_full_disk(tmp_path: Path, code: int) -> None:
     error = disk_error(OSError(code, os.strerror(code)), tmp_path / "file", 3_000_000)
     assert isinstance(error, WorkFailed)
     assert "3.0 MB needed" in str(error)

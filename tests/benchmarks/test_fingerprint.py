@@ -1,4 +1,4 @@
-"""Finding images, and telling whether two copies of a data set are the same."""
+"""Finding images, and whether two copies of a data set are the same."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_changed_copy_has_another_fingerprint(images: Path, change: str) -> None
     assert print_of(images) != before
 
 
-def test_large_sets_are_told_apart_by_sizes(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sets_are_distinguished_by_sizes(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks.runs.fingerprint, "CONTENT_LIMIT_BYTES", 10)  # the two files hold 11 bytes
     found = fingerprint(images, find_images(images))
     assert found.method == "sizes"

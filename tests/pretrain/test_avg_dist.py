@@ -1,4 +1,4 @@
-"""AvgDist against a computation over all pairs of pixels, and against what SimMIM says of it."""
+"""AvgDist against a computation over all pairs of pixels, and against what SimMIM's authors report."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from PIL import Image
 import mimbench
 from benchmarks.errors import UserError
 from pretrain.method.palette import draw_pixels, fit_colours, read_palette
+from tests.huge_pictures import put_huge
 from tests.runs import only_run, record_of
 from tests.special_files import never_waiting, put, special_files
 
@@ -128,4 +129,10 @@ def test_what_is_no_ordinary_file_is_named_and_skipped(
     with never_waiting():
         drawn = draw_pixels([photos / "0.png", photos / "1.png"], "RGB", 32, seed=0)
     assert drawn.shape == (256, 3)
+    assert f"unreadable image skipped: {photos / '1.png'}: {words}" in capsys.readouterr().err
+
+
+def test_a_picture_of_too_many_pixels_is_named_and_skipped(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = put_huge(photos / "1.png").partition(": ")[2]
+    assert draw_pixels([photos / "0.png", photos / "1.png"], "RGB", 32, seed=0).shape == (256, 3)
     assert f"unreadable image skipped: {photos / '1.png'}: {words}" in capsys.readouterr().err

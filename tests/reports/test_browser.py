@@ -1,4 +1,4 @@
-"""The page in a real browser: what a click and a word do, what is drawn, and that nothing is asked of any network."""
+"""The page in a real browser: what clicks and typed words do, what is drawn, and that no network is used."""
 
 from __future__ import annotations
 
@@ -93,10 +93,12 @@ def test_a_cell_leads_to_its_run(seen: browser.Seen, cell: str) -> None:
     details = section.locator("details[open]")
     assert details.count() == 1
     assert details.is_visible()
-    told = dict(zip(details.locator("dt").all_inner_texts(), details.locator("dd").all_inner_texts(), strict=True))
-    assert told["Encoder sha256"] == factory.sha("simmim")
-    assert told["Load report"] == "mimbench: 97 of 97 tensors, 100.00 % of the parameters"
-    assert {"Recipe digest", "Data", "Commit", "Software", "Reproduce"} <= told.keys()
+    provenance = dict(
+        zip(details.locator("dt").all_inner_texts(), details.locator("dd").all_inner_texts(), strict=True)
+    )
+    assert provenance["Encoder sha256"] == factory.sha("simmim")
+    assert provenance["Load report"] == "mimbench: 97 of 97 tensors, 100.00 % of the parameters"
+    assert {"Recipe digest", "Data", "Commit", "Software", "Reproduce"} <= provenance.keys()
 
 
 def test_charts_answer_their_questions(seen: browser.Seen) -> None:

@@ -123,7 +123,7 @@ def test_every_condition_that_differs_is_a_reason_in_words(fields: dict[str, obj
     assert comparison == Comparison(note=reason)
 
 
-def test_all_reasons_are_told() -> None:
+def test_all_reasons_are_given() -> None:
     other = row("simmim", THREE, image_size_px=224, task=factory.TaskUse(name="digits", version=3))
     note = compare(other, [row("supervised", THREE)], "top1").note
     assert note == "other task version: 3, baseline 1; other image size: 224 px, baseline 64 px"
@@ -151,7 +151,7 @@ def test_two_baselines_that_agree_are_not_chosen_between() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "is_change"),
     [
         ("training.workers", False),
         ("inference.device", False),
@@ -168,7 +168,7 @@ def test_two_baselines_that_agree_are_not_chosen_between() -> None:
         ("list", True),
     ],
 )
-def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: str, told: bool) -> None:
+def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: str, is_change: bool) -> None:
     def nested(value: int) -> dict[str, Any]:
         found: Any = value
         for part in reversed(field.split(".")):
@@ -181,7 +181,7 @@ def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: s
             record.model_dump_json().replace('"schema_version":4', '"schema_version":3').encode()
         ).recipe
 
-    assert recipe_changes(used(1), used(2)) == ([(field, 1, 2)] if told else [])
+    assert recipe_changes(used(1), used(2)) == ([(field, 1, 2)] if is_change else [])
 
 
 def test_models_that_others_trained_are_never_in_a_difference() -> None:

@@ -1,4 +1,4 @@
-"""Four formats of one table: the same numbers, harmless with any name, and a page that asks nobody for anything."""
+"""Four formats of one table: the same numbers, harmless with any name, and a page that loads nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records are believed: a real run's, older ones; not those that were edited, or that never were."""
+"""Which records are believed: a real run's and older ones; not those that were edited, or made up."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_classes_of_a_segmentation_are_compared_by_iou(tmp_path: Path) -> None:
     assert found == [("x", 900, 80.0, 70.0, (10.0, 10.0)), ("y", 80, 30.0, 35.5, (-5.5, -5.5))]
 
 
-def test_records_that_name_no_encoder_are_left_out_of_both_sides_aloud(two: Path) -> None:
+def test_records_that_name_no_encoder_are_left_out_of_both_sides_by_name(two: Path) -> None:
     (two / "torn").mkdir()
     (two / "torn/record.json").write_text('{"schema_version": 3, "run')
     both = side_by_side("a", "b", [str(two)])
@@ -90,7 +90,7 @@ def test_sign_flips_are_counted_by_hand() -> None:
     assert found == pytest.approx(np.mean(np.abs(means) >= abs((draws[0] - draws[1]).mean()) - 1e-12))
 
 
-def test_recipes_and_encoders_are_told_apart_field_by_field(tmp_path: Path) -> None:
+def test_recipes_and_encoders_are_compared_field_by_field(tmp_path: Path) -> None:
     factory.write(tmp_path / "old", factory.transfer("x", 0, 80.0))
     factory.write(tmp_path / "new", factory.transfer("x", 0, 81.0, recipe=factory.recipe(epochs=50, workers=9)))
     (pairing,) = side_by_side(str(tmp_path / "old"), str(tmp_path / "new"), []).pairings
@@ -104,7 +104,7 @@ def test_recipes_and_encoders_are_told_apart_field_by_field(tmp_path: Path) -> N
     assert "by image: not comparable" in text
 
 
-def test_pretrainings_are_told_apart_where_both_are_at_hand(tmp_path: Path) -> None:
+def test_pretrainings_are_compared_where_both_are_at_hand(tmp_path: Path) -> None:
     for label, epochs in (("long", 800), ("short", 100)):
         parent = factory.pretrain(recipe=factory.recipe("simmim", epochs=epochs))
         factory.write(tmp_path, parent)

@@ -14,7 +14,7 @@ from tests.reports import factory
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """Return a folder with runs/ and the report/ made of them."""
+    """Return a folder with runs/ and the report/ made from them."""
     runs = factory.study(tmp_path)
     arguments = ["report", "leaderboard", str(runs), "--baseline", "supervised", "--out", str(tmp_path / "report")]
     assert mimbench.main(arguments) == 0

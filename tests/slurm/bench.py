@@ -59,9 +59,9 @@ class Bench:
             **(environment or {}),
         }
         self.prefix: list[str] = []
-        """What the command is started by; nothing, or what makes it another user's."""
+        """What stands before the command: nothing, or what runs it as another user."""
         self.umask = -1
-        """Of the command; -1: as it is here."""
+        """The command's umask; -1: that of the test."""
         self.started: list[subprocess.Popen[bytes]] = []
 
     def mimbench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ class Bench:
         return (self.path / f"output{self.started.index(process)}.txt").read_text()
 
     def diary(self, event: str = "") -> list[dict[str, Any]]:
-        """Return what the stages noted, in the order of time; only one kind of event where given."""
+        """Return what the stages wrote down, in the order of time; only one kind of event where given."""
         try:
             lines = (self.desk / "diary.jsonl").read_text().splitlines()
         except FileNotFoundError:
@@ -114,7 +114,7 @@ class Bench:
     def fail(self, stage: str) -> None:
         (self.desk / f"{stage}.fail").touch()
 
-    def mend(self, stage: str) -> None:
+    def repair(self, stage: str) -> None:
         (self.desk / f"{stage}.fail").unlink()
 
     def step_of(self, stage: str) -> int:

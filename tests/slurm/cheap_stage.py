@@ -1,9 +1,9 @@
 """What stands in for training: a real run folder and record, a few lines of metrics, and a diary for the test to read.
 
-A test steers a stage by files in the folder CHEAP_STAGES: `<stage>.fail` makes it fail in words, `<stage>.crash` by a
-bug in its first step (which it saves, if the file says `saves`), `<stage>.hold` keeps it at work from step 3 on until
-the file is gone or a stop is requested, `<stage>.hang` makes it deaf in step 3 and never go on. `diary.jsonl` there has
-a line for each beginning and each end.
+A test steers a stage by files in the folder CHEAP_STAGES: `<stage>.fail` makes it raise WorkFailed; `<stage>.crash`
+makes it crash in its first step (which it saves first, if the file says `saves`); `<stage>.hold` keeps it at work from
+step 3 on until the file is gone or a stop is requested; `<stage>.hang` makes it hang in step 3 and ignore signals.
+`diary.jsonl` there has a line for each beginning and each end.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def work_on(
 
 
 def _hang() -> None:
-    """Be deaf to all signals, as code that waits for a device."""
+    """Ignore all signals for ever, as code does that waits for a device."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     while True:
         signal.pause()

@@ -1,4 +1,4 @@
-"""Jobs on a throwaway cluster, to which a test does harm."""
+"""Jobs on a throwaway cluster that a test harms."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def launch(bench: Bench, *options: str) -> str:
 
 def write_cluster(bench: Bench, *options: str) -> None:
     limit = [] if any(option.startswith("time_limit") for option in options) else ["time_limit: 10m"]
-    told = ["executor: slurm", "gpus_per_node: 0", "cpus_per_process: 1", *limit, *options]
-    (bench.path / "cluster.yaml").write_text("\n".join(told))
+    lines = ["executor: slurm", "gpus_per_node: 0", "cpus_per_process: 1", *limit, *options]
+    (bench.path / "cluster.yaml").write_text("\n".join(lines))
 
 
 def slurm(bench: Bench, *command: str) -> str:
@@ -33,7 +33,7 @@ def slurm(bench: Bench, *command: str) -> str:
 
 
 def assert_done_by(bench: Bench, job: str, beginnings: int) -> None:
-    """The pretraining, by the job it was submitted as, and all that depends on it."""
+    """Assert that the pretraining is done, by the job it was submitted as, and all that depends on it."""
     found = wait_until_empty(bench)
     assert DONE.items() <= found.items(), found
     assert found["report"] == "completed"

@@ -10,7 +10,7 @@ from tests.slurm.bench import Bench
 
 
 def states(bench: Bench) -> dict[str, str]:
-    """Return the state of each stage as `pipeline status` tells it, without its reason."""
+    """Return the state of each stage as `pipeline status` shows it, without its reason."""
     lines = bench.mimbench("pipeline", "status", bench.folder.id).stdout.splitlines()
     words = [line.split() for line in lines]
     return {line[0]: line[1].rstrip(":") for line in words if line and line[0] in jobs(bench)}
@@ -23,7 +23,7 @@ def queue(bench: Bench) -> list[str]:
 
 def wait_until_empty(bench: Bench) -> dict[str, str]:
     """Wait until Slurm has no job any more; return the state of each stage."""
-    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.5)
+    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.25)
     return states(bench)
 
 

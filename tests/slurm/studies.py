@@ -1,4 +1,4 @@
-"""A study that is planned, and earlier runs from which its cost is told."""
+"""A study that is planned, and earlier runs from which its cost is estimated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plan(cluster: SlurmCluster | LocalCluster, *overrides: str) -> Plan:
 
 
 def leave_run(name: str, *overrides: str, processes: int = 2, device: str = "NVIDIA H100 80GB HBM3") -> None:
-    """A finished pretraining in `runs/` that saw 100 images per second with two processes, 50 with each."""
+    """Write a finished pretraining to `runs/` that took 100 images per second with two processes, 50 with each."""
     recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["data.root=data", *OVERRIDES, *overrides])
     folder = Path("runs", name)
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Which of several dead ranks is the cause, and which starts of a stage were in vain."""
+"""Which of several ranks that failed is the cause, and which starts of a stage were fruitless."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_rank_that_lost_its_peer_is_not_the_cause_though_its_news_came_first()
 def test_a_death_by_signal_has_the_exit_code_that_a_shell_gives_it() -> None:
     killed = end(1, -9, 3.0)
     assert killed.stage_code == 137
-    assert killed.tell() == "rank 1 on n1 was killed by SIGKILL"
+    assert killed.describe() == "rank 1 on n1 was killed by SIGKILL"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a plan foretells: arithmetic on what was measured, and a question mark on everything else."""
+"""What a plan predicts: arithmetic on what was measured, and a question mark for everything else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.runs.folder import announce
 from slurm.graph.cluster import LocalCluster
 from slurm.graph.stages import Pipeline, Stage
 from slurm.plan.cost import makespan_s
-from slurm.plan.plan import tell
+from slurm.plan.plan import describe_plan
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import saved_step
 from tests.slurm.studies import EIGHT_GPUS, leave_run, plan
@@ -29,24 +29,24 @@ def test_the_cost_is_images_by_speed_by_processes_and_attempts_by_the_time_limit
     assert plan(LocalCluster(executor="local", processes_per_stage=2)).forecasts["pretrain.simmim"].memory_mb == 7000.0
 
 
-def test_what_nothing_tells_is_unknown_and_said_so() -> None:
+def test_what_no_run_has_measured_is_shown_as_unknown() -> None:
     nothing = plan(EIGHT_GPUS)
     assert nothing.forecasts["pretrain.simmim"].seconds is None
     assert nothing.forecasts["digits.simmim.seed0"].images is None  # epochs of data that is not there
-    text = "\n".join(tell(nothing))
+    text = "\n".join(describe_plan(nothing))
     assert "still to do: 2 trainings, whose cost is unknown" in text
-    assert "? nothing tells how fast it is: pretrain.simmim" in text
-    assert "? nothing tells how many images an epoch has: digits.simmim.seed0" in text
+    assert "? no run has measured how fast it is: pretrain.simmim" in text
+    assert "? no run has measured how many images an epoch has: digits.simmim.seed0" in text
     assert "state images_per_second in the cluster file" in text
 
 
 @pytest.mark.parametrize("other", ["image_size_px=96", "training.precision=bf16", "encoder=swin_base_window6"])
-def test_a_run_of_other_work_tells_nothing(other: str) -> None:
+def test_a_run_of_other_work_is_no_measure(other: str) -> None:
     leave_run("other", other)
     assert plan(EIGHT_GPUS).forecasts["pretrain.simmim"].speed is None
 
 
-def test_a_run_that_differs_in_length_seed_or_mask_tells_the_speed() -> None:
+def test_a_run_that_differs_in_length_seed_or_mask_gives_the_speed() -> None:
     leave_run("other", "training.steps=7", "training.batch_size=64", "masking.mask_ratio=0.3")
     assert plan(EIGHT_GPUS).forecasts["pretrain.simmim"].seconds == pytest.approx(800.0)
 
@@ -59,7 +59,7 @@ def test_only_runs_on_the_device_that_the_cluster_names_are_asked_and_then_what_
     stated = elsewhere.model_copy(update={"images_per_second": {"digits_simmim": 400.0}})
     found = plan(stated).forecasts["pretrain.simmim"]
     assert found.seconds == pytest.approx(100.0)
-    assert "images/s stated in the cluster file" in "\n".join(tell(plan(stated)))
+    assert "images/s stated in the cluster file" in "\n".join(describe_plan(plan(stated)))
 
 
 def test_the_wall_time_is_the_longest_chain_or_what_the_places_allow() -> None:

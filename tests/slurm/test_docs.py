@@ -25,7 +25,8 @@ def test_the_pipeline_and_its_sweep_pass_the_check(tmp_path: Path) -> None:
     for section, entries in sweep.items():
         study[section] |= entries
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    file = load_pipeline(tmp_path / "study.yaml")
+    (tmp_path / "mine.yaml").write_text(CLUSTERS[0])
+    file = load_pipeline(tmp_path / "study.yaml", cluster=load_cluster(str(tmp_path / "mine.yaml")))
     assert {*file.pretrain} == {"simmim", "ratio"}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.config import find_recipe
-from slurm.graph.cluster import load_cluster
+from slurm.graph.cluster import SlurmCluster, load_cluster
 from slurm.launch.sbatch import SlurmLauncher
 from slurm.launch.snapshot import PARTS
 from tests.command import ROOT
@@ -99,7 +99,7 @@ def test_a_killed_stage_begins_again_in_the_same_job(bench: Bench) -> None:
 
 
 def test_a_stage_that_hangs_ends_before_the_time_limit_and_begins_again(bench: Bench) -> None:
-    """It is deaf to the notice, and says where it hung."""
+    """It ignores the notice; its log says where it hung."""
     (bench.desk / f"{STAGE}.hang").touch()
     job = launch(bench, "time_limit: 1m", "stop_notice_s: 30")
     bench.wait_for(lambda: bench.step_of(STAGE) == 3, "it hangs in step 3")
@@ -239,7 +239,9 @@ def test_a_child_whose_failed_parent_slurm_has_forgotten_does_not_run(bench: Ben
     with pytest.MonkeyPatch.context() as patch:
         for name, value in bench.environment.items():
             patch.setenv(name, value)
-        launcher = SlurmLauncher(bench.folder, manifest, load_cluster(str(bench.path / "cluster.yaml")))
+        asked = load_cluster(str(bench.path / "cluster.yaml"))
+        assert isinstance(asked, SlurmCluster)
+        launcher = SlurmLauncher(bench.folder, manifest, {child.name: asked}, array_size=1)
         launcher.submit([child], [job])
     found = wait_until_empty(bench)
     assert found[child.name] == "skipped"

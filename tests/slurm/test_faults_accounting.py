@@ -1,4 +1,4 @@
-"""What the death of a site's accounting does to pipelines: nothing. They ask squeue and their own files."""
+"""A site's accounting that dies does nothing to pipelines: they ask squeue and their own files."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_dead_accounting_reaches_no_stage(bench: Bench, cluster: AccountedCluste
     cluster.kill(daemon)
     try:
         assert accounted(cluster, job) is None
-        told = bench.mimbench("pipeline", "status", "small")
-        assert told.returncode == 0
-        assert "from files alone" not in told.stdout
+        status = bench.mimbench("pipeline", "status", "small")
+        assert status.returncode == 0
+        assert "from files alone" not in status.stdout
         assert states(bench)[STAGE] == "running"
         waiting = queue(bench)
         assert launch(bench) == job

@@ -1,4 +1,4 @@
-"""What a site's commands answer is proved before it is believed: banners, wrappers, silence, half an answer."""
+"""Answers of a site's commands are checked before they are believed: banners, wrappers, silence, half an answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_live_jobs_are_found_whatever_squeue_writes(slurm_bench: Bench, script: 
         ({"squeue": '$real "$@" | head -c 60'}, "the answer of `squeue` is cut off"),
         (
             {"squeue": "exit 0", "scontrol": "exit 0"},
-            "is gone cannot be told: the answer of `scontrol show job` is: no",
+            "is gone: the answer of `scontrol show job` is: no",
         ),
         ({"squeue": "exit 0", "scontrol": "echo down for repair; exit 1"}, "show job` is: down for repair"),
     ],
@@ -82,17 +82,17 @@ def test_the_job_that_was_submitted_is_the_one_that_is_written_down(slurm_bench:
 def test_what_scancel_does_not_cancel_is_not_called_cancelled(slurm_bench: Bench) -> None:
     before = submit_waiting(slurm_bench)
     wrap(slurm_bench, "scancel", "exit 0")
-    told = slurm_bench.mimbench("pipeline", "cancel", "small")
+    failed = slurm_bench.mimbench("pipeline", "cancel", "small")
     unwrap(slurm_bench)
-    assert told.returncode == 1
-    assert all(f"{job} (PENDING)" in told.stdout for job in before)
-    assert "cancelled small" not in told.stdout
+    assert failed.returncode == 1
+    assert all(f"{job} (PENDING)" in failed.stdout for job in before)
+    assert "cancelled small" not in failed.stdout
 
 
 def test_a_stage_that_is_at_work_without_a_job_is_not_submitted(slurm_bench: Bench) -> None:
     submit_waiting(slurm_bench)
     assert slurm_bench.mimbench("pipeline", "cancel", "small").returncode == 0
-    with hold(slurm_bench.folder.lock(STAGE), "a stage"):
+    with hold(slurm_bench.folder.lock(STAGE), "a stage", slurm_bench.folder.id):
         refused = slurm_bench.mimbench(*SUBMIT)
     assert refused.returncode == 1
     assert f"nothing was submitted: stage {STAGE} is at work in process " in refused.stdout

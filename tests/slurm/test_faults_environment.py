@@ -1,4 +1,4 @@
-"""What a person's shell carries changes nothing: not in our commands, and not in the jobs."""
+"""Variables of a person's shell change nothing, neither in our commands nor in the jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from slurm.controller.commands import environment, unheeded
+from slurm.controller.commands import environment, ignored_options
 from tests.slurm.bench import Bench
 from tests.slurm.jobs import queue, states
 from tests.slurm.waiting_jobs import STAGE, STAGES, SUBMIT, ids, submit_waiting
@@ -38,7 +38,7 @@ NOISE = {
 def test_only_what_leads_to_the_cluster_is_passed_on() -> None:
     around = {**NOISE, "SLURM_CONF": "/etc/slurm.conf", "PATH": "/bin", "WORLD_SIZE": "8", "MUNGE_SOCKET": "/run/munge"}
     assert environment(around) == {"SLURM_CONF": "/etc/slurm.conf", "PATH": "/bin", "MUNGE_SOCKET": "/run/munge"}
-    assert unheeded(around) == ["SBATCH_ARRAY_INX", "SBATCH_EXPORT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT"]
+    assert ignored_options(around) == ["SBATCH_ARRAY_INX", "SBATCH_EXPORT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT"]
 
 
 @pytest.mark.faults
@@ -55,7 +55,7 @@ def test_options_of_the_shell_beat_nothing_and_hide_nothing(slurm_bench: Bench) 
     slurm_bench.environment = noisy
     again = slurm_bench.mimbench(*SUBMIT).stdout
     assert again.count("live already") == STAGES
-    assert "not heeded: SBATCH_ARRAY_INX, SBATCH_EXPORT, SBATCH_PARTITION, SBATCH_TIMELIMIT" in again
+    assert "ignored: SBATCH_ARRAY_INX, SBATCH_EXPORT, SBATCH_PARTITION, SBATCH_TIMELIMIT" in again
     assert "queued: BeginTime" in slurm_bench.mimbench("pipeline", "status", "small").stdout
     cancelled = slurm_bench.mimbench("pipeline", "cancel", "small")
     assert cancelled.returncode == 0

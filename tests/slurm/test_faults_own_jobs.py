@@ -1,4 +1,4 @@
-"""A folder acts on its own jobs alone, whatever others are called, and wherever it has come from."""
+"""A folder acts on its own jobs alone, whatever other jobs are called, and wherever the folder has come from."""
 
 from __future__ import annotations
 

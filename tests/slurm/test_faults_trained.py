@@ -126,9 +126,13 @@ def log_of(bench: Bench) -> str:
 
 
 def test_without_any_fault_the_table_is_that_of_this_machine(small_digits: Path, cluster: Cluster) -> None:
+    """The pretraining on two nodes, the transfer on one, the report in another partition; here, all in one process."""
+    profiles = "profiles: {two: {nodes: 2}, cpu: {partition: cpu, time_limit: 5m}}, report: cpu"
     with open_slurm_bench(small_digits.parent, cluster.environment, stub=None) as bench:
-        submit(bench)
+        submit(bench, "pretrain.simmim.resources=two", cluster=f"{CLUSTER}, partition: main, {profiles}")
         assert set(wait_until_empty(bench).values()) == {"completed"}
+        (pretrained,) = (bench.path / "runs").glob("pretrain-*")
+        assert record_of(pretrained).processes == 2
         here = bench.submit("--runs", "here", "--pipelines", "local")
         assert here.returncode == 0, here.stdout
         (local,) = (bench.path / "local").glob("*/report/leaderboard.txt")
@@ -161,7 +165,7 @@ def with_workers() -> str:
 
 
 def test_a_rank_that_hangs(bench: Bench, undisturbed: Undisturbed) -> None:
-    """SIGSTOP: its process lives, and answers nothing. The other rank waits for it as long as it is told to."""
+    """SIGSTOP: its process lives, and answers nothing. The other rank waits for it as long as its environment says."""
     cluster = "nodes: 2, cpus_per_process: 1, setup: [export MIMBENCH_PEER_TIMEOUT_S=8]"
     run = launch(bench, cluster=cluster, ranks=2)
     os.kill(held(bench)[1], signal.SIGSTOP)
@@ -198,14 +202,14 @@ def test_a_training_that_must_give_way(bench: Bench, undisturbed: Undisturbed, h
 
 
 def test_a_real_time_limit(bench: Bench, undisturbed: Undisturbed) -> None:
-    """Slurm looks every 30 s who is near the limit: one of a minute, told 30 s before, may end as soon as it begins.
+    """Slurm looks every 30 s which jobs are near their limit: one of a minute may get its notice as soon as it begins.
 
     So the limit is set when the training has begun, and lifted when that has stopped.
     """
     run = launch(bench, cluster="cpus_per_process: 1, stop_notice_s: 30")
     limited = ["scontrol", "update", f"JobId={jobs(bench)[STAGE]['id']}"]
     slurm(bench, *limited, "TimeLimit=1")
-    bench.wait_for(lambda: record_of(run).status == "preempted", "Slurm has told that the limit is near")
+    bench.wait_for(lambda: record_of(run).status == "preempted", "Slurm has announced that the limit is near")
     slurm(bench, *limited, "TimeLimit=10")
     assert_saved_and_went_on(bench, run, "SIGUSR2", undisturbed(1))
 

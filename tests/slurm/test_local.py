@@ -31,6 +31,7 @@ def bench(bench: Bench) -> Bench:
 
 
 def test_children_begin_after_their_parent_ended_and_the_report_is_shown(two_seeds: Bench) -> None:
+    two_seeds.environment["REPORT_FORMATS"] = "all"
     done = two_seeds.submit()
     assert done.returncode == 0, done.stdout
     at = {(found["stage"], found["event"]): found["at"] for found in two_seeds.diary()}
@@ -100,9 +101,9 @@ def test_a_failed_parent_keeps_its_children_from_running_but_not_the_report(benc
     assert "the loss is not finite" in failed.stdout
     assert "scratch" in (bench.folder.report / "leaderboard.txt").read_text()
 
-    bench.mend("pretrain.simmim")
-    mended = bench.submit()
-    assert mended.returncode == 0, mended.stdout
+    bench.repair("pretrain.simmim")
+    repaired = bench.submit()
+    assert repaired.returncode == 0, repaired.stdout
     assert bench.begun() == sorted([*TRAINED, "pretrain.simmim"])  # what was done is not done again
     assert "simmim" in (bench.folder.report / "leaderboard.txt").read_text()
 
@@ -159,7 +160,7 @@ def test_resume_goes_on_from_anywhere_without_the_file(bench: Bench, monkeypatch
     (bench.path / "one.yaml").write_text("{executor: local, stages_at_once: 1, cpus_per_stage: 3}")
     bench.fail("pretrain.simmim")
     assert bench.submit("--cluster", "one.yaml", "--runs", "elsewhere").returncode == 1
-    bench.mend("pretrain.simmim")
+    bench.repair("pretrain.simmim")
     for name in ("pipeline.yaml", "one.yaml"):
         (bench.path / name).unlink()
     folder = bench.folder
@@ -254,7 +255,7 @@ def test_status_plan_list_and_logs_read_what_was_done(two_seeds: Bench, monkeypa
     assert "5 completed, 1 failed" in elsewhere.stdout
 
 
-def test_a_mistake_in_a_launched_pipeline_s_name_is_told_with_the_nearest(bench: Bench) -> None:
+def test_a_mistake_in_a_launched_pipeline_s_name_gets_the_nearest(bench: Bench) -> None:
     bench.submit()
     wrong = bench.mimbench("pipeline", "status", bench.folder.id.replace("small", "smell"))
     assert wrong.returncode == 2

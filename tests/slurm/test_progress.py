@@ -1,4 +1,4 @@
-"""Progress out of a metrics.jsonl in whatever state a crash, a disk or a hand has left it."""
+"""Progress read from a metrics.jsonl, in whatever state a crash, a disk or a person has left it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import py_compile
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +77,60 @@ def test_the_copy_is_not_written_through_a_link_that_somebody_put_beside_it(tmp_
     assert take_snapshot(tmp_path) == place
     assert list(theirs.iterdir()) == []
     assert not place.is_symlink()
+
+
+def test_what_somebody_compiled_into_the_copy_does_not_run(tmp_path: Path) -> None:
+    """Python runs a .pyc file whose header fits its source, whatever else is in it."""
+    place = take_snapshot(tmp_path)
+    evil = tmp_path / "evil.py"
+    evil.write_text("print('not what was submitted')")
+    found = (place / "mimbench.py").stat()
+    body = Path(py_compile.compile(str(evil), cfile=str(tmp_path / "evil.pyc"), doraise=True)).read_bytes()
+    planted = Path(importlib.util.cache_from_source(str(place / "mimbench.py")))
+    planted.parent.mkdir()
+    planted.write_bytes(body[:8] + struct.pack("<II", int(found.st_mtime), found.st_size) + body[16:])
+
+    def said() -> str:
+        command = [sys.executable, "-c", "import mimbench"]
+        environment = {**os.environ, **variables(place)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert said() == "not what was submitted\n"
+    assert take_snapshot(tmp_path) == place
+    assert said() == ""
+
+
+def test_nobody_else_may_write_to_the_copy(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        place = take_snapshot(tmp_path)
+        assert not [path for path in [place, *place.rglob("*")] if path.stat().st_mode & 0o022]
+        (place / "slurm").chmod(0o777)
+        (place / "mimbench.py").chmod(0o666)
+        assert take_snapshot(tmp_path) == place
+    finally:
+        os.umask(before)
+    assert not [path for path in [place, *place.rglob("*")] if path.stat().st_mode & 0o022]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_copy_of_another_person_is_neither_run_nor_touched(tmp_path: Path) -> None:
+    place = take_snapshot(tmp_path)
+    for path in [place, *place.rglob("*")]:
+        os.chown(path, 65_534, 65_534)
+    theirs = sorted((str(path), path.stat().st_mtime_ns) for path in place.rglob("*"))
+    own = take_snapshot(tmp_path)
+    assert own != place
+    assert own.name.startswith(place.name)
+    assert take_snapshot(tmp_path) == snapshot_path(tmp_path) == own
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in place.rglob("*")) == theirs
+    os.chown(own / "mimbench.py", 65_534, 65_534)
+    assert take_snapshot(tmp_path) == own
+    assert (own / "mimbench.py").stat().st_uid == os.geteuid()
+
+
+def test_a_hidden_or_compiled_file_in_the_copy_is_a_change(tmp_path: Path) -> None:
+    place = take_snapshot(tmp_path)
+    (place / "slurm" / "launch.pyc").write_bytes(b"")
+    assert take_snapshot(tmp_path) == place
+    assert not (place / "slurm" / "launch.pyc").exists()

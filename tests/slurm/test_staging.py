@@ -71,7 +71,7 @@ def test_nobody_s_files_are_overwritten(source: Path, tmp_path: Path) -> None:
         staged(tmp_path / "none", place)
 
 
-def test_a_node_without_room_is_told_before_anything_is_copied(
+def test_a_node_without_room_is_named_before_anything_is_copied(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = staging.shutil.disk_usage(tmp_path)

@@ -1,4 +1,4 @@
-"""What logs, hosts and last words say is shown, and never obeyed by the terminal."""
+"""Texts of logs, hosts and errors are shown with escapes, so that the terminal obeys none of them."""
 
 from __future__ import annotations
 

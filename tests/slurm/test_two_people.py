@@ -28,12 +28,12 @@ from tests.slurm.throwaway_cluster import Cluster
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as two other users")
 OWNER, COLLEAGUE = "daemon", "nobody"
 GROUP = 54_321
-"""Of both, and of nobody else."""
+"""The number of a group that has both people in it, and nobody else."""
 STAGE = "pretrain.simmim"
 TRAINED = [STAGE, "digits.simmim.seed0", "digits.scratch.seed0"]
 SUBMIT = ("pipeline", "submit", "pipeline.yaml", "seeds=[0]")
 READING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-"""The right to read everything, for an interpreter that lies where only root can read. Writing is judged as ever."""
+"""The right to read everything, for an interpreter that lies where only root can read; none to write."""
 
 
 def as_user(name: str, *options: str) -> list[str]:
@@ -168,7 +168,7 @@ def test_a_folder_within_that_the_other_closed_is_named(together: tuple[Bench, B
     one, other = together
     one.fail(STAGE)
     assert one.mimbench(*SUBMIT).returncode == 1
-    one.mend(STAGE)
+    one.repair(STAGE)
     one.folder.logs(STAGE).chmod(0o755)
     refused = other.mimbench("pipeline", "resume", "small")
     assert refused.returncode == 2
@@ -199,9 +199,9 @@ def test_what_may_not_be_read_is_named_with_its_owner(
         finally:
             os.seteuid(0)
             place.chmod(mode)
-    told = capsys.readouterr().out
-    assert told.count("you may not read") == 3
-    assert told.count("no pipelines in pipelines") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("you may not read") == 3
+    assert printed.count("no pipelines in pipelines") == 1
 
 
 @pytest.mark.faults

@@ -18,7 +18,7 @@ from typing import TypeVar
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 PATIENCE_S = 30.0
 MARK = "THROWAWAY_NODE"
-"""The variable by which the processes of a virtual node are told from those of another."""
+"""The variable by which the processes of one virtual node are distinguished from those of another."""
 
 CONFIG = """
 ClusterName=throwaway
@@ -53,6 +53,7 @@ PreemptMode=REQUEUE
 {nodes}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=0
 PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF
+PartitionName=cpu Nodes={first} MaxTime=60
 """
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=1000"
 
@@ -71,7 +72,7 @@ class Cluster:
 
     @classmethod
     def why_not(cls) -> str | None:
-        """Return why there can be no such cluster here, with the command that mends it; None when there can."""
+        """Return why there can be no such cluster here, with the command that fixes it; None when there can."""
         missing = [name for name in cls.PROGRAMS if _find(name) is None]
         return f"{', '.join(missing)} not installed: apt-get install -y {' '.join(cls.PACKAGES)}" if missing else None
 
@@ -156,7 +157,7 @@ def _configure(folder: Path, names: list[str], accounting: str) -> Path:
     ports = free_ports(1 + len(names))
     nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(names, ports[1:], strict=True)]
     config = folder / "slurm.conf"
-    found = {"folder": folder, "host": host, "user": this_user(), "accounting": accounting}
+    found = {"folder": folder, "host": host, "user": this_user(), "accounting": accounting, "first": names[0]}
     config.write_text(CONFIG.format(**found, controller_port=ports[0], nodes="\n".join(nodes)))
     return config
 

@@ -38,6 +38,12 @@ def damaged(finding: str) -> Refusal:
     return Refusal(f"damaged: {finding}", "a complete, undamaged file", remedy)
 
 
+def senseless(error: Exception) -> Refusal:
+    """A pickle over which an unpickler stumbled."""
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    return damaged(f"its pickle makes no sense ({words[0][:120]})")
+
+
 def unsafe(wish: str) -> Refusal:
     """A file that wants something done that plain data never needs."""
     rule = "a checkpoint holds tensors and plain data; no code that a file names is ever run here"

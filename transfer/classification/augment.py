@@ -26,7 +26,7 @@ def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequen
         hflip=augmentation.horizontal_flip,
         color_jitter=augmentation.color_jitter or None,
         auto_augment=augmentation.auto_augment,
-        interpolation="bicubic",
+        interpolation=recipe.interpolation,
         mean=tuple(mean),
         std=tuple(std),
         re_prob=augmentation.erase_probability,
@@ -38,7 +38,8 @@ def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequen
 def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
     """Return the test transform: resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
     shorter = int(recipe.image_size_px / recipe.data.test_crop)
-    return preprocessed(Preprocessing(resize_px=shorter, mean=tuple(mean), std=tuple(std)), recipe.image_size_px)
+    how = Preprocessing(resize_px=shorter, interpolation=recipe.interpolation, mean=tuple(mean), std=tuple(std))
+    return preprocessed(how, recipe.image_size_px)
 
 
 def preprocessed(how: Preprocessing, image_size_px: int) -> Transform:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from benchmarks.errors import UserError, printable
+from benchmarks.files.json_files import read_json
 from benchmarks.files.regular import regular
 from transfer.images.labelled import Found
 
 LABEL = "label"
+STATE, SPLITS = "state.json", "dataset_dict.json"
+"""What `datasets` writes beside a split's Arrow files, and beside the folders of several splits."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,29 @@ def read_saved(root: Path, folder: Path, image_column: str | None, label_column:
     """Read a folder that `Dataset.save_to_disk` wrote. Raises UserError for any other, or one without such columns."""
     datasets = _library()
     try:
+        _require_own_files(folder)
         dataset = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         rule = "a folder that Dataset.save_to_disk wrote"
-        raise UserError.about("data folder", f"{folder} ({error})", rule, "save it again") from None
-    if isinstance(dataset, datasets.DatasetDict):
-        splits = ", ".join(dataset)
-        rule = f"one split of it ({splits})"
-        raise UserError.about("data folder", str(folder), rule, "data.train_split and data.test_split name the splits")
+        raise UserError.about("data folder", f"{folder} ({printable(str(error))})", rule, "save it again") from None
     return _columns(root, sorted(folder.glob("*.arrow")), folder, dataset, image_column, label_column)
+
+
+def _require_own_files(folder: Path) -> None:
+    """Raise ValueError where the folder's list of Arrow files leads out of it, or to what is no ordinary file.
+
+    Raises UserError for a dictionary of splits, of which one is to be named.
+    """
+    if not (folder / STATE).is_file() and (folder / SPLITS).is_file():
+        rule = f"one split of it ({printable(', '.join(map(str, read_json(folder / SPLITS)['splits'])))})"
+        raise UserError.about("data folder", str(folder), rule, "data.train_split and data.test_split name the splits")
+    for row in read_json(folder / STATE)["_data_files"]:
+        name = row["filename"]
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ValueError(f"{STATE} names a file outside the folder: {name}")
+        regular(folder / name)
 
 
 def read_parquet(

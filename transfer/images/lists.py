@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from benchmarks.errors import UserError
 from benchmarks.files.image_source import ImageFiles
+from benchmarks.files.json_files import parse_json
 from benchmarks.runs.fingerprint import find_images
 from transfer.images.labelled import Found
 from transfer.images.named_files import text_of
@@ -116,7 +116,7 @@ def _csv(text: str, file: Path) -> list[Entry]:
 def _coco(text: str, file: Path) -> list[Entry]:
     """Read COCO's tables `images` and `annotations`, as iNaturalist has them; an image's label is its category_id."""
     try:
-        tables: Any = json.loads(text)
+        tables: Any = parse_json(text)
         name_of = {image["id"]: str(image["file_name"]) for image in tables["images"]}
         pairs = [(name_of[found["image_id"]], str(found["category_id"])) for found in tables["annotations"]]
     except (ValueError, KeyError, TypeError) as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import UserError
+from benchmarks.files.json_files import parse_json
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.images.lists import image_number
 from transfer.images.named_files import text_of
@@ -36,7 +36,7 @@ def with_accepted(name: str, images: LabelledImages, file: Path) -> TestSet:
 def _read(file: Path, num_classes: int) -> list[frozenset[int]]:
     text = text_of(file, "accepted")
     try:
-        content: Any = json.loads(text)
+        content: Any = parse_json(text)
     except ValueError:
         content = None
     if not isinstance(content, list) or not all(isinstance(labels, list) for labels in content):
@@ -46,5 +46,6 @@ def _read(file: Path, num_classes: int) -> list[frozenset[int]]:
         for label in labels:
             if not isinstance(label, int) or not 0 <= label < num_classes:
                 rule = f"from 0 to {num_classes - 1}"
-                raise UserError.about("accepted", f"{label!r} of image {number} in {file}", rule, "check the file")
+                value = f"{str(label)[:40]} of image {number} in {file}"
+                raise UserError.about("accepted", value, rule, "check the file")
     return [frozenset(labels) for labels in content]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from benchmarks.config import Config, placement
+from benchmarks.config import Config, later, placement
 from benchmarks.training import Count
 
 Form = Literal["folders", "flat", "webdataset", "huggingface"]
@@ -70,16 +70,9 @@ class TestImages(Storage):
     """A JSON list with the accepted labels (from 0) of image 1, 2, ..., as real.json of ImageNet-ReaL; images with none
     are left out."""
 
-    scored_classes: Literal["all", "own"] = "all"
+    scored_classes: Literal["all", "own"] = later("all")
     """all: a prediction is the likeliest of the model's classes. own: the likeliest of the classes that the test set
     has, as is published for ImageNet-A and ImageNet-R, which have 200; the score is called top1_masked."""
-
-    def identity(self) -> dict[str, Any]:
-        """Return what the digest covers; runs from before `scored_classes` keep theirs."""
-        found = super().identity()
-        if self.scored_classes == "all":
-            del found["scored_classes"]
-        return found
 
     @property
     def has_images(self) -> bool:

@@ -18,13 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from pydantic import TypeAdapter
+
 from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.files.json_files import parse_json, read_json_bytes
 from benchmarks.files.regular import regular, regular_stat
 from transfer.images.labelled import Found
 
 INDEX_VERSION = 1
+LONGEST_LABEL = 2**20
+"""Bytes that are read of a member with a label."""
+LARGEST_LABEL = 2**31 - 1
 IMAGES = {"jpg", "jpeg", "png", "webp"}
 
 
@@ -36,6 +42,9 @@ class Member(NamedTuple):
     offset: int
     size_bytes: int
     label: int
+
+
+INDEX = TypeAdapter(list[Member])
 
 
 @dataclass(frozen=True)
@@ -120,14 +129,24 @@ def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
     known = f"{INDEX_VERSION}\0{shard.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{label_field}"
     index = index_folder / f"{hashlib.sha256(known.encode(errors='surrogateescape')).hexdigest()}.json"
     try:
-        return [Member(*row) for row in json.loads(index.read_bytes())]
-    except (OSError, ValueError, TypeError):
+        return _known(index, state.st_size)
+    except (OSError, ValueError):
         members = list(_members(shard, label_field))
     try:
         make_folder(index_folder)
         write_atomically(index, json.dumps(members).encode())
     except (UserError, WorkFailed):
         pass  # no room or no right: the shard is indexed again next time
+    return members
+
+
+def _known(index: Path, shard_bytes: int) -> list[Member]:
+    """Return what an index holds. Raises ValueError for what is none, or leads out of a shard of this size."""
+    members = INDEX.validate_json(read_json_bytes(index), strict=True)
+    if any(not 0 <= each.offset <= each.offset + each.size_bytes <= shard_bytes for each in members):
+        raise ValueError("an image outside its shard")
+    if any(not 0 <= each.label <= LARGEST_LABEL for each in members):
+        raise ValueError("a label that is none")
     return members
 
 
@@ -194,21 +213,21 @@ def _sample(
 def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], field: str) -> int:
     """Return a sample's label: the number in its `.cls`, or else in the field of its `.json`."""
     content: Any = None
-    for suffix, parse in (("cls", int), ("json", lambda text: json.loads(text)[field])):
+    for suffix, parse in (("cls", int), ("json", lambda text: parse_json(text)[field])):
         if suffix not in parts:
             continue
         text = tar.extractfile(parts[suffix])
         assert text is not None  # it is a regular file
-        raw = text.read()
+        raw = text.read(LONGEST_LABEL)
         try:
             content = parse(raw)
         except (ValueError, KeyError, TypeError, IndexError):
             content = raw[:80]
         break
-    if isinstance(content, int) and not isinstance(content, bool):
+    if isinstance(content, int) and not isinstance(content, bool) and 0 <= content <= LARGEST_LABEL:
         return content
-    value = f"{shard}: {key}: {'no label' if content is None else repr(content)}"
-    rule = f"a whole number in .cls, or in the field {field!r} of .json"
+    value = f"{shard}: {key}: {'no label' if content is None else repr(content)[:80]}"
+    rule = f"a whole number in .cls, or in the field {field!r} of .json, from 0"
     raise UserError.about("label", value, rule, "data.label_field=FIELD names the field; or write the shard again")
 
 

@@ -1,1 +1,1 @@
-"""One training in several processes: what they tell each other, and how the model lies in them."""
+"""One training in several processes: what they exchange, and how the model is spread over them."""

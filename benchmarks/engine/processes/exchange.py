@@ -1,4 +1,4 @@
-"""One run in several processes: who joins, what they tell each other. Alone, every function here does nothing.
+"""One run in several processes: how they join and what they exchange. In a single process nothing here has an effect.
 
 Tensors on GPUs travel by NCCL, everything else by gloo.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -15,7 +16,7 @@ import torch
 from torch import distributed, nn
 
 from benchmarks import ranks
-from benchmarks.errors import UserError, WorkFailed
+from benchmarks.errors import MachineFailed, Stopped, UserError, WorkFailed
 
 T = TypeVar("T")
 
@@ -25,7 +26,11 @@ PATIENCE = "MIMBENCH_PEER_TIMEOUT_S"
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Join the other processes of the run for the block. Raises UserError where the launcher did not say how."""
+    """Join the run's other processes for the block. Raises UserError where the launcher's variables are missing.
+
+    A process that torchrun started is asked to stop, and saves its state, when torchrun itself is killed: nobody else
+    would end it.
+    """
     if ranks.world_size() == 1:
         yield
         return
@@ -34,14 +39,33 @@ def joined() -> Iterator[None]:
             rule = f"set where WORLD_SIZE is {ranks.world_size()}"
             remedy = "start the ranks by a pipeline or with torchrun, or unset WORLD_SIZE"
             raise UserError.about(f"environment variable {name}", "(not set)", rule, remedy)
+    if ranks.TORCHRUN in os.environ:
+        ranks.signalled_at_death_of_parent(signal.SIGTERM)
     if torch.cuda.is_available():
         torch.cuda.set_device(ranks.local_rank() % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=timedelta(seconds=float(os.environ.get(PATIENCE, "1800"))))
+    with peers_in_words():
+        distributed.init_process_group(backend, timeout=timedelta(seconds=float(os.environ.get(PATIENCE, "1800"))))
+        try:
+            yield
+        finally:
+            distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def peers_in_words() -> Iterator[None]:
+    """Raise MachineFailed where another process of the run has ended or hangs, which gloo and NCCL report as it is."""
     try:
         yield
-    finally:
-        distributed.destroy_process_group()
+    except RuntimeError as error:
+        lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
+        if not lost or isinstance(error, WorkFailed | Stopped):
+            raise
+        raise MachineFailed(
+            f"rank {ranks.rank()} has lost another process of this run: {str(error).splitlines()[0]}\n"
+            "  The last checkpoint is kept; the same command goes on from there.\n"
+            "  remedy: the process that ended first tells why, or what killed it: look there (memory, time limit, node)"
+        ) from error
 
 
 def gathered(value: T) -> list[T]:
@@ -71,7 +95,7 @@ def mean(values: torch.Tensor) -> torch.Tensor:
 
 
 def any_rank(number: int) -> int:
-    """Return the largest of the ranks' numbers: who asks for something is heard by all."""
+    """Return the largest of the ranks' numbers, on every rank: a request of one rank reaches all."""
     if ranks.world_size() == 1:
         return number
     flag = torch.tensor(number)

@@ -1,1 +1,1 @@
-"""From images that are named to batches: seeded samples, loaders, files that cannot be read."""
+"""From named images to batches: seeded samples, loaders, files that cannot be read."""

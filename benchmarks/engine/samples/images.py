@@ -8,20 +8,23 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.files.image_source import ImageSource
+from benchmarks.files.pictures import open_picture, require_pixels
+from benchmarks.files.pixels import upright_pixels
 
 Transform = Callable[[Any], Tensor]
-"""Of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
+"""Makes a tensor of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
 MODES = {1: "L", 3: "RGB"}
 
 
 class Sample(NamedTuple):
-    """One image [C, H, W] float, its class (0 without labels), and the images that failed on the way to it."""
+    """One image [C, H, W] float (None: unreadable), its class (0 without labels), and the unreadable files met."""
 
     image: Tensor | None
     label: int
@@ -29,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files met, positions [B] of the samples."""
+    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files, positions [B] int64 of the samples."""
 
     images: Tensor
     labels: Tensor
@@ -54,7 +57,7 @@ def collate(samples: list[tuple[int, Sample]]) -> Batch:
 
 
 class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
-    """Images of a source. With `replace`, an unreadable one gives the next readable one; without, no image."""
+    """Images of a source. With `replace`, the next readable image stands in for an unreadable one; without, none."""
 
     collate = staticmethod(collate)
 
@@ -92,19 +95,35 @@ def _words(error: Exception) -> object:
 
 
 def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
-    """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
+    """Return an image as an upright PIL image, grey or RGB; for other channels, an array [H, W, C] as [C, H, W] float.
 
-    Whole numbers in an array are put on a scale of 0 to 1 by the largest of their type. Raises ValueError for an array
-    of another shape, and what Pillow and NumPy raise for damaged files.
+    Whole numbers in an array are divided by the largest of their type, to 0 to 1. Raises ValueError for an array
+    of another shape or a picture whose values have no known scale, and what Pillow and NumPy raise for damaged files.
     """
     if channels in MODES:
-        with Image.open(file) as image:
-            return image.convert(MODES[channels])
-    array = np.load(file, allow_pickle=False)
-    if array.ndim != 3 or array.shape[2] != channels:
-        raise ValueError(f"an array {list(array.shape)} where [H, W, {channels}] belongs")
+        with open_picture(file) as image:
+            return upright_pixels(image, MODES[channels])
+    array = _read_array(file, channels)
     largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)
+
+
+def _read_array(file: Path | IO[bytes], channels: int) -> NDArray[Any]:
+    """Return an array [H, W, C] of numbers. What its header states is judged before memory is taken for it."""
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            return _read_array(stream, channels)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, numbers = read_header(file)
+    if len(shape) != 3 or shape[2] != channels or min(shape) < 1:
+        raise ValueError(f"an array {list(shape)} where [H, W, {channels}] belongs")
+    if numbers.kind not in "buif":
+        raise ValueError(f"an array of {numbers} where numbers belong")
+    require_pixels(shape[1], shape[0])
+    file.seek(0)
+    found: NDArray[Any] = np.load(file, allow_pickle=False)
+    return found
 
 
 def blank_image(channels: int) -> Image.Image | Tensor:

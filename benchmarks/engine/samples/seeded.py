@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 
 class SeededSamples(Dataset[S], ABC, Generic[Item, Read, S]):
-    """Items as samples; one that cannot be used is named, and in a training gives the next one that can."""
+    """Items as samples; one that cannot be used is named, and in a training the next usable one stands in for it."""
 
     def __init__(self, items: Sequence[Item], seed: int = 0, patience: int = 0) -> None:
         """`patience`: how many unusable items in a row are skipped; 0 in a test, where none stands for another."""
@@ -30,7 +30,7 @@ class SeededSamples(Dataset[S], ABC, Generic[Item, Read, S]):
 
     @abstractmethod
     def sample(self, position: int, found: Read | None, failed: list[str]) -> S:
-        """Return the sample at `position`, out of what was read; blank or empty where nothing could be.
+        """Return the sample at `position`, made of what was read; blank or empty where nothing could be read.
 
         `failed` names the files that could not be used. What is drawn comes from the global sources of randomness.
         """
@@ -53,6 +53,6 @@ class SeededSamples(Dataset[S], ABC, Generic[Item, Read, S]):
 
 
 def the_one(samples: list[S]) -> S:
-    """Return the only sample of a batch, where one is batch enough."""
+    """Return the only sample: the `collate` of loaders whose batches have one sample."""
     (sample,) = samples
     return sample

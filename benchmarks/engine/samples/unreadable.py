@@ -15,7 +15,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow and NumPy raise for a file that is no whole image or array."""
+"""What Pillow and NumPy raise for a file that holds no whole image or array."""
 
 
 class UnusableError(Exception):
@@ -26,7 +26,7 @@ class UnusableError(Exception):
 def damage_named(where: object, words: Callable[[Exception], object] = str) -> Iterator[None]:
     """Raise UnusableError, which names `where`, for a damaged file that is read in the block.
 
-    `words` says what an error is about.
+    `words` returns what is shown of an error.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def damage_named(where: object, words: Callable[[Exception], object] = str) -> I
 
 
 def next_usable(items: Sequence[T], first: int, patience: int, read: Callable[[T], R], failed: list[str]) -> R | None:
-    """Return what `read` makes of the item at `first` or, in a ring, of one of the `patience` next ones.
+    """Return what `read` makes of the item at `first`, or else of one of the `patience` next ones, in a circle.
 
     What cannot be used is added to `failed`. None where all failed: the loop stops the run when it counts these files,
     and until then the batch needs something blank.
@@ -65,5 +65,5 @@ class Unreadable:
             shown = "\n    ".join(self.names[:20])
             raise WorkFailed(
                 f"{len(self.names)} unreadable files, and data.max_unreadable is {self.limit}:\n    {shown}\n"
-                "  remedy: mend or remove the files, or allow more with data.max_unreadable=N"
+                "  remedy: repair or remove the files, or allow more with data.max_unreadable=N"
             )

@@ -49,9 +49,9 @@ class ProgressReport:
 
 
 class EvaluationLines:
-    """Tells, on the main rank, how far an evaluation is that takes one sample at a time on every rank.
+    """Prints, on the main rank, how far an evaluation is that takes one sample at a time on every rank.
 
-    In lines of their own: the bar of a training may be on the terminal.
+    These are plain lines, since the bar of a training may be on the terminal.
     """
 
     def __init__(self, verb: str, total: int, noun: str) -> None:
@@ -59,7 +59,7 @@ class EvaluationLines:
         self.verb, self.total, self.noun = verb, total, noun
 
     def show(self, done: int) -> None:
-        """Tell, once in a while, that every rank is done with so many samples."""
+        """Print, every LINE_EVERY_SAMPLES samples of a rank, how many samples all ranks together have done."""
         if ranks.is_main() and done % LINE_EVERY_SAMPLES == 0:
             over_all = min(done * ranks.world_size(), self.total)
             print(f"{self.verb} {over_all} of {self.total} {self.noun}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a training says where the machine is too small for it."""
+"""Errors of a training for which the machine is too small."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.training import Training
 
 @contextlib.contextmanager
 def resources_in_words(training: Training) -> Iterator[None]:
-    """Word the two ways in which a machine is too small: a GPU without memory, a loader process that was killed."""
+    """Raise WorkFailed for a GPU without memory left, and MachineFailed for a loader process that was killed."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""What the steps since the last log line said, left on the device until someone asks."""
+"""Loss and gradient norm of the steps since the last log line, left on the device until they are needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotFinite(Exception):
 
 
 class StepNumbers:
-    """Loss and gradient norm of every step since the last log line; every rank asks at the same step."""
+    """Loss and gradient norm of every step since the last log line. Every rank must ask for them at the same step."""
 
     def __init__(self) -> None:
         self._before: list[float] = []

@@ -29,7 +29,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number = 0
-        """Of the signal that asked; 0 while none did."""
+        """The number of the signal that asked to stop; 0 while none did."""
         self._before: dict[signal.Signals, Any] = {}
 
     @property

@@ -25,6 +25,7 @@ class Stopwatch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
+        """Leave the time of the block out."""
         begin = time.monotonic()
         try:
             yield

@@ -56,7 +56,7 @@ def test_a_test_set_of_which_nothing_can_be_read_is_refused(small_digits: Path) 
         walk_over(files).results(len)
 
 
-def test_lines_tell_how_far_all_processes_are(
+def test_lines_show_how_far_all_processes_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = EvaluationLines("searched", 700, "images")

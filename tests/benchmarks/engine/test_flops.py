@@ -27,7 +27,7 @@ def test_flops_are_twice_the_published_multiply_adds(ours: str, theirs: object) 
 
 
 def test_a_parameter_that_is_an_input_itself() -> None:
-    """The latent of attention pooling goes straight into a layer, and nothing of it is kept for gradients."""
+    """The latent parameter of attention pooling is a layer's input, of which nothing is kept for gradients."""
     pool = timm.layers.AttentionPoolLatent(32, num_heads=4, mlp_ratio=2, pool_type="token")
     tokens, latent = 10 * 32 * 32, 32 * 32
     matrices = 2 * tokens + 2 * latent + 2 * 2 * latent  # keys and values; query, projection; both layers of the MLP

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import subprocess
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import v2
 
 from benchmarks.engine.samples.images import Batch, ImageSamples, Sample
@@ -23,6 +30,7 @@ from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.image_source import ImageFiles
 from benchmarks.training import Cosine, Training
+from tests.huge_pictures import huge_pictures, put_huge
 from tests.special_files import never_waiting, put, special_files
 
 TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
@@ -113,7 +121,7 @@ class Killed(ImageSamples):
         return super().__getitem__(key)
 
 
-def test_a_loader_process_that_is_killed_is_told_in_words(small_digits: Path) -> None:
+def test_a_loader_process_that_is_killed_is_reported_in_words(small_digits: Path) -> None:
     samples = Killed(ImageFiles(small_digits, images(small_digits)), None, TRANSFORM)
     loader = training_loader(samples, StepBatches(48, 10, 4, 0, seed=0), 1, pin=False)
     schedule = Cosine(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)
@@ -143,3 +151,88 @@ def test_links_to_ordinary_files_are_images_wherever_these_lie(small_digits: Pat
     assert [batch.images.tolist() for batch in batches(links, 0)] == [
         batch.images.tolist() for batch in batches(files, 0)
     ]
+
+
+@huge_pictures
+def test_a_picture_of_too_many_pixels_is_named_and_left_out(small_digits: Path, kind: str) -> None:
+    files = images(small_digits)
+    words = put_huge(files[5], kind)
+    assert files[5].stat().st_size < 200_000
+    samples = ImageSamples(ImageFiles(Path("/"), files), list(range(48)), TRANSFORM, replace=False)
+    found = list(evaluation_loader(samples, 10, 0, pin=False))
+    assert [text for batch in found for text in batch.unreadable] == [f"{files[5]}: {words}"]
+    assert sum(len(batch.images) for batch in found) == 47
+
+
+def _icon(path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(path, "ICO")
+
+
+def _postscript(path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(path, "EPS")
+
+
+def _unfolding_text(path: Path) -> None:
+    """200 MB of text in a chunk of 200 kB."""
+    Image.new("RGB", (64, 64)).save(path, "PNG", pnginfo=text_of_png(bytes(200_000_000)))
+
+
+def text_of_png(text: bytes) -> PngInfo:
+    chunks = PngInfo()
+    chunks.add(b"zTXt", b"comment\0\0" + zlib.compress(text, 9))
+    return chunks
+
+
+@pytest.mark.parametrize("write", [_icon, _postscript, _unfolding_text])
+def test_a_file_under_an_images_name_starts_no_program_and_unfolds_to_no_gigabytes(
+    small_digits: Path, write: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow gives PostScript to Ghostscript, and an icon holds pictures of other sizes than it states."""
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **_: started.append(command))
+    file = small_digits / "odd.png"
+    written = io.BytesIO()
+    write(written)  # type: ignore[arg-type]  # Pillow goes by the format, not by a name
+    file.write_bytes(written.getvalue())
+    samples = ImageSamples(ImageFiles(Path("/"), [file]), None, TRANSFORM, replace=False)
+    (batch,) = evaluation_loader(samples, 10, 0, pin=False)
+    assert len(batch.unreadable) == 1
+    assert batch.unreadable[0].startswith(f"{file}: ")
+    assert started == []
+
+
+def _header(shape: tuple[int, ...], descr: str = "|u1") -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def _zipped() -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, np.zeros((4, 4, 6)))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (_header((100_000, 100_000, 6)), "TooManyPixels: 100000x100000 are 10,000,000,000 pixels"),
+        (_header((-4, -4, 6)), "where [H, W, 6] belongs"),
+        (_header((10**30, 1, 6)), "TooManyPixels"),
+        (_header((4, 4, 6), "|V99999999"), "where numbers belong"),
+        (_header((4, 4, 6), "<c16"), "where numbers belong"),
+        (_zipped(), "ValueError"),
+    ],
+)
+def test_an_array_that_states_too_much_is_named_before_memory_is_taken(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    file = tmp_path / "theirs.npy"
+    file.write_bytes(content)
+    samples = ImageSamples(ImageFiles(tmp_path, [file]), None, TRANSFORM, channels=6, replace=False)
+    tracemalloc.start()
+    (batch,) = evaluation_loader(samples, 10, 0, pin=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [words in text for text in batch.unreadable] == [True], batch.unreadable
+    assert peak < 10 * 10**6

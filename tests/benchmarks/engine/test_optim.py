@@ -64,10 +64,12 @@ def test_multistep_rates_per_step() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("told", [{}, {"milestone_epochs": [2], "milestone_steps": [5]}, {"milestone_steps": [9, 3]}])
-def test_milestones_are_told_once_and_in_order(told: dict[str, list[int]]) -> None:
+@pytest.mark.parametrize(
+    "milestones", [{}, {"milestone_epochs": [2], "milestone_steps": [5]}, {"milestone_steps": [9, 3]}]
+)
+def test_milestones_are_given_in_one_unit_and_in_order(milestones: dict[str, list[int]]) -> None:
     with pytest.raises(ValueError, match="milestone"):
-        MultiStep.model_validate({"lr": 1e-4, **told})
+        MultiStep.model_validate({"lr": 1e-4, **milestones})
 
 
 def test_no_decay_names_of_swin_base() -> None:

@@ -43,7 +43,7 @@ def pixels() -> Tensor:
 
 
 def intermediates(family: Family, **options: Any) -> list[Tensor]:
-    """Return timm's own maps [B, D, H/s, W/s] of `pixels`: the witness of all features here."""
+    """Return timm's own maps [B, D, H/s, W/s] of `pixels`, with which all features here are compared."""
     found: list[Tensor] = family.model.forward_intermediates(pixels(), intermediates_only=True, **options)
     return found
 
@@ -175,11 +175,11 @@ def test_layers_are_in_the_order_of_the_forward_pass(name: str) -> None:
 def test_properties_and_sizes_build_the_same_model(name: str) -> None:
     """They are timm's arguments: what they say, timm builds, tensor by tensor."""
     family = tiny(name)
-    told = family.properties()
-    assert told.pop("family") == name
-    width = told.pop("mlp_width")
+    properties = family.properties()
+    assert properties.pop("family") == name
+    width = properties.pop("mlp_width")
     assert width == 4 * family.blocks()[0].norm1.weight.shape[0]  # type: ignore[union-attr, operator]
-    arguments = {**TINY[name][1], **told, **family.size_arguments({"pretrained_window_sizes"})}
+    arguments = {**TINY[name][1], **properties, **family.size_arguments({"pretrained_window_sizes"})}
     again: nn.Module = timm.create_model(TINY[name][0], num_classes=0, **arguments)
     shapes = {key: tensor.shape for key, tensor in family.model.state_dict().items()}
     assert {key: tensor.shape for key, tensor in again.state_dict().items()} == shapes

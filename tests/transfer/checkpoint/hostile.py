@@ -154,12 +154,14 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
         "negative offset": (PROTO2 + tensor(-1, (1,), (1,)) + b".", "impossible sizes"),
         "negative stride": (PROTO2 + tensor(3, (4,), (-1,)) + b".", "impossible sizes"),
         "expanded without end": (PROTO2 + tensor(0, (2**40,), (0,)) + b".", "unfold to over"),
+        "a name that fills the terminal": (PROTO2 + b"cmine\nA" + b"a" * 300 + b"\n)R.", "letters that no class has"),
+        "a name with an escape": (PROTO2 + b"cmine\n\x1b[2JSystem\n)R.", "letters that no class has"),
         "a name that paints the terminal": (PROTO2 + b"cmine\n\\x1b[2Jsystem\n)R.", "letters that no class has"),
         "impossible empty shape": (PROTO2 + tensor(0, (0, 2**62, 2**62), (0, 0, 0)) + b".", "impossible shape"),
         "impossible shape": (PROTO2 + tensor(0, (2**40, 2**40), (0, 0)) + b".", "impossible shape"),
         "huge integer": (PROTO2 + b"\x8b" + struct.pack("<i", 100_000) + b"\x7f" * 100_000 + b".", "799999 bits"),
         "nested without end": (PROTO2 + b")" + b"\x85" * 100_000 + b".", "nested without end"),
-        "deep tuple as a key": (PROTO2 + b"})" + b"\x85" * 100_000 + b"K\x01s.", "nested without end"),
+        "deep tuple as a key": (PROTO2 + b"})" + b"\x85" * 100_000 + b"K\x01s.", "a mapping's key"),
         "tuple of tuples as a key": (PROTO2 + b"})" + b"\x85" * 100 + b"K\x01s.", "a mapping's key"),
         "a key that unfolds without end": (PROTO2 + b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.", "a mapping's key"),
         "a key in a set that unfolds without end": (
@@ -193,7 +195,52 @@ def hostile_pickles(marker: Path) -> dict[str, tuple[bytes, str]]:
             + b"(K\x01M\xff\x00\x85cnumpy\ndtype\nX\x02\x00\x00\x00f4\x89\x88\x87R\x89U\x04abcdtb.",
             "4 bytes where its shape [255] needs 1020",
         ),
+        "a stub, called": (PROTO2 + b"cfunctools\npartial\n(ctorch.hub\nload\ntR)R.", "neither a class nor a function"),
+        "a module's persistent id that is no class": (
+            PROTO2 + b"(" + b"".join(map(text, ("module", "os", "file", "source"))) + b"tQ.",
+            "an unknown kind",
+        ),
+        "a module's persistent id, called": (
+            PROTO2 + b"(" + text("module") + b"ctorch\nload\nNNtQ)R.",
+            "call torch.load",
+        ),
+        "EXT2": (PROTO2 + b"\x83\x01\x00.", "extension registry"),
+        "integers that collide as keys": (
+            PROTO2 + b"}\x8a\x08" + (2**61 - 1).to_bytes(8, "little") + b"Ns.",
+            "60 bits",
+        ),
+        "tuples without number as keys": (
+            PROTO2 + b"}(" + b"".join(b"M" + struct.pack("<H", n) + b"\x85N" for n in range(20_000)) + b"u.",
+            "more than 3000000 operations",
+        ),
+        "a tensor's class that unfolds without end": (
+            PROTO2 + b"ctorch._tensor\n_rebuild_from_type_v2\n(cmine\nmake\n)" + b"q\x00h\x00\x86" * 60 + b")}tR.",
+            "without a name",
+        ),
+        "an integer longer than the file": (PROTO2 + b"\x8b\xff\xff\xff\x7fa.", "truncated"),
+        "bytes longer than the file": (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"a.", "truncated"),
+        "the same bytes again and again": (
+            PROTO2
+            + b"](X"
+            + struct.pack("<i", 1 << 20)
+            + b"a" * (1 << 20)
+            + b"q\x00"
+            + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 100
+            + b"e.",
+            "unfold to over",
+        ),
+        "a storage of fewer than no elements": (
+            PROTO2 + STORAGE.replace(b"K\x04", b"J\xff\xff\xff\xff") + b".",
+            "a storage without a key or a size",
+        ),
         "sparse tensor": (PROTO2 + b"ctorch._utils\n_rebuild_sparse_tensor\n)R.", "sparse tensors"),
         "quantized tensor": (PROTO2 + b"ctorch._utils\n_rebuild_qtensor\n)R.", "quantized tensors"),
+        "quantized numbers in plain bytes": (
+            PROTO2
+            + b"ctorch._utils\n_rebuild_tensor_v3\n("
+            + STORAGE.replace(b"Float", b"Untyped").replace(b"K\x04", b"K\x10")
+            + b"K\x00K\x01\x85K\x01\x85\x89}ctorch\nquint8\ntR.",
+            "quantized tensors",
+        ),
         "quantized storage": (PROTO2 + STORAGE.replace(b"Float", b"QUInt8") + b".", "quantized tensors"),
     }

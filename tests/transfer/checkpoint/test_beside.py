@@ -65,7 +65,7 @@ def test_timms_config_tells_the_normalisation(
     exported = read_manifest(only_run(tmp_path / "runs") / "encoder")
     assert (exported.mean, exported.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     config = json.loads((tmp_path / "theirs" / "config.json").read_text())
-    for wrong in ([0.5], [0.5, "x", 0.5], [0.5, -1.0, 0.5]):
+    for wrong in ([0.5], [0.5, "x", 0.5], [0.5, -1.0, 0.5], [0.5, 10**400, 0.5]):
         config["pretrained_cfg"]["std"] = wrong
         (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
         capsys.readouterr()

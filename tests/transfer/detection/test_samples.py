@@ -14,6 +14,7 @@ from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
+from tests.huge_pictures import put_huge
 from tests.special_files import never_waiting, put, special_files
 from tests.transfer.detection.coco import SmallCoco, annotation, places
 from transfer.detection.data import recipe as data_recipe
@@ -148,3 +149,10 @@ def test_what_is_no_ordinary_file_holds_no_annotations(small_coco: SmallCoco, ki
     words = put(small_coco.annotations("train"), kind)
     with never_waiting(), pytest.raises(UserError, match=words):
         read_coco(small_coco.data)
+
+
+def test_a_picture_of_too_many_pixels_is_named(small_coco: SmallCoco) -> None:
+    words = put_huge(small_coco.image("train", 1))
+    (picture,) = read_coco(small_coco.data).train
+    with pytest.raises(UnusableError, match=rf"^{picture.path}: {words}$"):
+        read_view(picture, masks=True)

@@ -13,7 +13,8 @@ from reports.records.find import find_runs
 from reports.records.integrity import altered
 from tests import small
 from tests.runs import only_run, record_of, trained
-from tests.transfer.kinds import CLASSIFICATION, KINDS, RANDOM, SEGMENTATION, VIDEO, Kind, rows_of
+from tests.small import RANDOM
+from tests.transfer.kinds import CLASSIFICATION, KINDS, SEGMENTATION, VIDEO, Kind, rows_of
 
 
 def evaluate(task: str, run: Path, *more: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from benchmarks.errors import UserError
 from tests.libraries import library
+from tests.special_files import never_waiting
 from tests.transfer.images.forms import as_huggingface, scans
 from transfer.images.huggingface import TableImages, read_saved
 from transfer.images.read import read_classification_data
@@ -100,3 +103,27 @@ def test_a_row_may_name_a_file_inside_the_data_s_folder(small_digits: Path, tmp_
     image = scans(small_digits, "train")[5][0]
     with naming(tmp_path, image).open(0) as stream:
         assert stream.read() == image.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["above", "absolute", "FIFO"])
+def test_a_saved_folder_holds_all_of_its_tables(small_digits: Path, tmp_path: Path, how: str) -> None:
+    """Its state.json names the Arrow files, and whoever wrote it could name any file of this machine."""
+    row = {"image": (small_digits / "train" / "3").iterdir().__next__().read_bytes(), "label": 3}
+    features = {"image": datasets.Value("binary"), "label": datasets.Value("int64")}
+    secret = save(tmp_path / "secret", features, row)
+    folder = save(tmp_path / "data" / "saved", features, row)
+    (table,) = secret.glob("*.arrow")
+    named = {"above": f"../../secret/{table.name}", "absolute": str(table), "FIFO": "pipe.arrow"}[how]
+    os.mkfifo(folder / "pipe.arrow")
+    state = json.loads((folder / "state.json").read_text())
+    state["_data_files"] = [{"filename": named}]
+    (folder / "state.json").write_text(json.dumps(state))
+    words = "a FIFO where an ordinary file belongs" if how == "FIFO" else f"names a file outside the folder: {named}"
+    with never_waiting(), pytest.raises(UserError, match=words):
+        read_saved(tmp_path / "data", folder, None, None)
+
+
+def test_a_dictionary_of_splits_is_not_followed_out_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["../elsewhere", "\x1b[2J"]}))
+    with pytest.raises(UserError, match=r"one split of it \(\.\./elsewhere, \\x1b\[2J\)"):
+        read_saved(tmp_path, tmp_path, None, None)

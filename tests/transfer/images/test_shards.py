@@ -83,6 +83,9 @@ def test_labels_in_json(tmp_path: Path, small_digits: Path) -> None:
     [
         ([("a.jpg", b"x"), ("b.jpg", b"x"), ("b.cls", b"1")], r"label = .*one.tar: a: no label"),
         ([("a.jpg", b"x"), ("a.cls", b"cat")], r"label = .*one.tar: a: b'cat'"),
+        ([("a.jpg", b"x"), ("a.cls", b"-1")], r"label = .*one.tar: a: -1"),
+        ([("a.jpg", b"x"), ("a.cls", b"9" * 30)], r"label = .*one.tar: a: 9{30}"),
+        ([("a.jpg", b"x"), ("a.cls", b"9" * 5000)], r"label = .*one.tar: a: b'9{70,80}"),
         ([("a.jpg", b"x"), ("a.json", b"[1]")], r"label = .*one.tar: a: b'\[1\]'"),
         ([("a.jpg", b"x"), ("a.cls", b"1"), ("a.png", b"x")], r"one.tar: a: jpg, png\n  rule:   one image per key"),
         (
@@ -168,6 +171,27 @@ def test_a_damaged_index_and_a_folder_without_rights_do_no_harm(shards: Classifi
     (tmp_path / "file").write_bytes(b"")
     nowhere = shards.model_copy(update={"index_folder": str(tmp_path / "file" / "indices")})
     assert read_classification_data(nowhere, 10).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["cat", "jpg", 10**12, 5, 0],
+        ["cat", "jpg", -1, 5, 0],
+        ["cat", "jpg", 512, 10**12, 0],
+        ["cat", "jpg", 512, 3, 10**30],
+        ["cat", "jpg", 512, 3, -1],
+        ["cat", "jpg", "512", 3, 0],
+        [[], {}, None, 3, 0],
+        ["cat"],
+    ],
+)
+def test_an_index_that_leads_elsewhere_is_made_again(tmp_path: Path, row: list[object]) -> None:
+    path = one_shard(tmp_path, ("dog.jpg", b"dog"), ("dog.cls", b"4"))
+    assert read_one(path) == [("one.tar/dog.jpg", 4)]
+    (index,) = (tmp_path / "indices").iterdir()
+    index.write_text(json.dumps([row]))
+    assert read_one(path) == [("one.tar/dog.jpg", 4)]
 
 
 def test_shards_in_a_folder_of_their_own(small_digits: Path, tmp_path: Path) -> None:

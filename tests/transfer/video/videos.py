@@ -17,7 +17,6 @@ def write_video(
     codec: str = "libx264",
     milliseconds: Sequence[int] | None = None,
     group: int = 12,
-    rotation: int = 0,
 ) -> Path:
     """Write `frames` noisy pictures (width, height) at 25 per second, or at the given times; with B-frames."""
     draw = np.random.default_rng(len(path.name) + frames)
@@ -27,8 +26,6 @@ def write_video(
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        if rotation:
-            stream.set_display_rotation(rotation)
         if milliseconds is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
@@ -38,6 +35,16 @@ def write_video(
             if milliseconds is not None:
                 frame.pts, frame.time_base = milliseconds[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_huge_video(path: Path) -> Path:
+    """Write one blank frame of 8000x8000."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(8000, 8000, "yuv420p")))
         container.mux(stream.encode())
     return path
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.config_errors import worded
+from benchmarks.config_errors import first_own_error
 from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
@@ -18,6 +18,9 @@ from benchmarks.families.table import family_of
 from benchmarks.files.json_files import read_json
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
+
+LARGEST_MEAN = 1e6
+"""Of a channel, and of its standard deviation, on whatever scale the file has them."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def _normalisation(source: str, description: Mapping[str, Any], inferred: Inferr
         return None
     channels = inferred.architecture.in_chans
     for name, values, least in (("mean", mean, 0.0), ("std", std, 1e-6)):
-        sound = isinstance(values, list) and all(type(value) in (int, float) and value >= least for value in values)
+        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        sound = numbers and all(least <= value <= LARGEST_MEAN for value in values)
         if not sound or len(values) != channels:
             rule = f"{channels} numbers, one for each channel, {'above' if least else 'not below'} 0"
             raise UserError.about(f"{name} in {source}", values, rule, "mend the file, or move it away")
@@ -96,7 +100,7 @@ def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -
     try:
         given = Architecture(name=name, **fields)
     except ValidationError as error:
-        if own := worded(error):
+        if own := first_own_error(error):
             raise UserError(f"{source}: {own}") from None
         rule = f"a description ({str(error).splitlines()[0]})"
         raise UserError.about(source, "(damaged)", rule, remedy) from None

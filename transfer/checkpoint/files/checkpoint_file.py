@@ -80,7 +80,7 @@ def _parse(file: BinaryIO, limits: Limits) -> Parsed:
     if is_safetensors(head):
         return read_safetensors(file, size, limits)
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # tensors may be views of it, and be changed
-    return read_torch_zip(file, data, limits) if is_zip(head) else read_pickles(file, data, limits)
+    return read_torch_zip(file, data, limits) if is_zip(head) else read_pickles(data, limits)
 
 
 def _read_shards(path: Path, file: BinaryIO, index: Index, limits: Limits) -> tuple[Parsed, str]:

@@ -45,6 +45,8 @@ def is_pickle(head: bytes) -> bool:
     try:
         for _ in pickletools.genops(stream):
             decoded += 1
+    except UnicodeDecodeError:  # bytes of Python 2 in quotes, which pickletools takes for ASCII
+        return decoded >= 20
     except (ValueError, OverflowError):  # plain text fails at its first space, a long pickle where `head` ends
         return decoded >= 20 and len(head) == HEAD_BYTES
     return stream.tell() == len(head)

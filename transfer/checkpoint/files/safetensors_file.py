@@ -7,7 +7,7 @@ from typing import IO, Any
 from safetensors import SafetensorError, safe_open
 
 from transfer.checkpoint.files.parsed import Parsed
-from transfer.checkpoint.pickles.described import elements_of
+from transfer.checkpoint.pickles.budget import elements_of
 from transfer.checkpoint.refusal import Limits, damaged, over_limit, truncated
 
 METADATA = "__metadata__"

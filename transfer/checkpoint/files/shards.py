@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,6 +9,7 @@ from typing import IO, Any
 
 from torch import Tensor
 
+from benchmarks.files.json_files import parse_json
 from transfer.checkpoint.files.parsed import Parsed
 from transfer.checkpoint.files.recognise import HEAD_BYTES, is_json, not_an_index
 from transfer.checkpoint.files.safetensors_file import METADATA
@@ -37,9 +37,11 @@ def read_index(file: IO[bytes], limits: Limits) -> Index | None:
     if file.seek(0, 2) > limits.header_bytes:
         raise over_limit("a very large JSON file", f"an index of at most {limits.header_bytes / 1e6:.0f} MB")
     file.seek(0)
+    if (text := file.read()).count(b",") > limits.tensors:
+        raise over_limit("an index of very many values", f"an index of at most {limits.tensors:,} tensors")
     try:
-        document = json.load(file)
-    except (ValueError, RecursionError):
+        document = parse_json(text)
+    except ValueError:
         raise damaged("it begins like JSON but cannot be parsed as JSON") from None
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict):

@@ -11,15 +11,15 @@ import sys
 import zipfile
 import zlib
 from functools import cache
-from mmap import mmap
+from mmap import MADV_DONTNEED, mmap
 from typing import IO, Any, cast
 
 import torch
 
 from transfer.checkpoint.files.parsed import Parsed
-from transfer.checkpoint.pickles.described import Budget, Held
-from transfer.checkpoint.pickles.read import read_python, read_torch
-from transfer.checkpoint.pickles.scan import Scan
+from transfer.checkpoint.pickles.budget import Budget
+from transfer.checkpoint.pickles.machine import unpickled
+from transfer.checkpoint.pickles.read import settled
 from transfer.checkpoint.refusal import Limits, Refusal, damaged, over_limit, truncated, unsupported
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -35,6 +35,7 @@ def read_torch_zip(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
     archive = _archive(file, data)
     top = _top_folder(archive.namelist())
     members = _members(archive, data)
+    data.madvise(MADV_DONTNEED)  # memory that the checksums have touched; what is used is read again
     pickle = members[f"{top}data.pkl"]
     if len(pickle) > limits.pickle_bytes:
         rule = f"a pickle of at most {limits.pickle_bytes / 1e6:.0f} MB beside the tensors"
@@ -50,9 +51,7 @@ def read_torch_zip(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
             found = f"{len(member) / dtype.itemsize:g} elements"
             raise damaged(f"storage {key!r} has {found} where the pickle says {count}")
 
-    scan = Scan(Budget(limits, len(data)), check_storage)
-    scan.follow(io.BytesIO(pickle))
-
+    @cache
     def storage(key: str, dtype: torch.dtype) -> torch.UntypedStorage:
         member = members[f"{top}data/{key}"]
         flat = torch.frombuffer(member, dtype=torch.uint8) if len(member) else torch.empty(0, dtype=torch.uint8)
@@ -60,11 +59,8 @@ def read_torch_zip(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
             cast(Any, flat.untyped_storage()).byteswap(dtype)  # which has no types
         return flat.untyped_storage()
 
-    if scan.known_to_torch:
-        content = read_torch(file, True, scan)
-    else:
-        content = read_python(io.BytesIO(pickle), scan, cache(storage))
-    return Parsed("torch zip", content, frozenset(scan.calls.made))
+    value = unpickled(io.BytesIO(pickle), Budget(limits, len(data)), check_storage)
+    return Parsed("torch zip", *settled(value, limits, storage))
 
 
 def _archive(file: IO[bytes], data: mmap) -> zipfile.ZipFile:
@@ -153,47 +149,62 @@ def _other_archive(members: list[str]) -> Refusal:
 # The older stream
 
 
-def read_pickles(file: IO[bytes], data: mmap, limits: Limits) -> Parsed:
+def read_pickles(file: mmap, limits: Limits) -> Parsed:
     """Read a stream that begins with a pickle: torch's older format, or one bare pickle (as detectron2's .pkl)."""
-    budget, stream = Budget(limits, len(data)), cast("IO[bytes]", data)
-    scan = Scan(budget)
-    first = scan.follow(stream)
+    budget, stream = Budget(limits, len(file)), cast("IO[bytes]", file)
+    first = unpickled(stream, budget)
     if type(first) is int and first == LEGACY_MAGIC:
-        return _read_legacy(file, data, budget)
-    if data.tell() != len(data):
+        return _read_legacy(file, budget)
+    if file.tell() != len(file):
         raise damaged("something follows its pickle: neither torch's older format nor a single pickle")
-    data.seek(0)
-    return Parsed("pickle", read_python(stream, scan), frozenset(scan.calls.made))
+    return Parsed("pickle", *settled(first, limits))
 
 
-def _read_legacy(file: IO[bytes], data: mmap, budget: Budget) -> Parsed:
-    """Read a magic number, a version, what machine wrote it, the content, the storages' keys, then their bytes."""
-    stream = cast("IO[bytes]", data)
-    if Scan(budget).follow(stream) != LEGACY_PROTOCOL:
+def _read_legacy(file: mmap, budget: Budget) -> Parsed:
+    """Read a version, what machine wrote it, the content, the storages' keys, then their bytes."""
+    stream = cast("IO[bytes]", file)
+    if unpickled(stream, budget) != LEGACY_PROTOCOL:
         raise damaged("an unknown version of torch's older format")
-    Scan(budget).follow(stream)  # the machine that wrote it: storages are little-endian on all
+    unpickled(stream, budget)  # the machine that wrote it: storages are little-endian on all
     storages: dict[str, tuple[torch.dtype, int]] = {}
+    claimed = 0
 
     def check_storage(key: str, dtype: torch.dtype, count: int) -> None:
-        if storages.setdefault(key, (dtype, count)) != (dtype, count):
+        nonlocal claimed
+        if key not in storages:
+            storages[key] = (dtype, count)
+            claimed += count * dtype.itemsize
+        if storages[key] != (dtype, count):
             raise damaged(f"storage {key!r} is described in two ways")
-        if sum(kind.itemsize * number for kind, number in storages.values()) > len(data):
+        if claimed > len(file):
             raise truncated(f"before storage {key!r} of {count} elements: the storages do not fit into it")
 
-    scan = Scan(budget, check_storage)
-    scan.follow(stream)
-    keys = Scan(budget).follow(stream)
-    if not isinstance(keys, Held) or keys.kind != "list" or {*keys.items} != {*storages}:
+    value, keys = unpickled(stream, budget, check_storage), unpickled(stream, budget)
+    if not isinstance(keys, list) or not all(type(key) is str for key in keys) or {*keys} != {*storages}:
         raise damaged("its list of storages is not that of its tensors")
-    end = data.tell()
-    for key in keys.items:
+    starts = _storage_starts(file, keys, storages)
+
+    @cache
+    def storage(key: str, dtype: torch.dtype) -> torch.UntypedStorage:
+        end = starts[key] + storages[key][1] * dtype.itemsize
+        numbers = torch.empty(end - starts[key], dtype=torch.uint8)
+        if len(numbers):  # a copy: here they may begin at odd places
+            numbers.copy_(torch.frombuffer(memoryview(file)[starts[key] : end], dtype=torch.uint8))
+            file.madvise(MADV_DONTNEED)
+        return numbers.untyped_storage()
+
+    return Parsed("torch legacy", *settled(value, budget.limits, storage))
+
+
+def _storage_starts(file: mmap, keys: list[str], storages: dict[str, tuple[torch.dtype, int]]) -> dict[str, int]:
+    """Return where the bytes of each storage begin, which follow each other after their number of elements."""
+    starts, end = {}, file.tell()
+    for key in keys:
         dtype, count = storages[key]
-        if int.from_bytes(data[end : end + 8], "little") != count and end + 8 <= len(data):
+        if int.from_bytes(file[end : end + 8], "little") != count and end + 8 <= len(file):
             raise damaged(f"storage {key!r} has another size than its tensors need")
+        starts[key] = end + 8
         end += 8 + count * dtype.itemsize
-        if end > len(data):
+        if end > len(file):
             raise truncated(f"within storage {key!r}")
-    if not scan.known_to_torch:
-        remedy = "open it where you trust it, and torch.save its state dict without pickle_protocol=..."
-        raise unsupported("torch's older format with a pickle of another protocol than torch's own", remedy)
-    return Parsed("torch legacy", read_torch(file, False, scan), frozenset(scan.calls.made))
+    return starts

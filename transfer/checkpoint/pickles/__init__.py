@@ -1,1 +1,1 @@
-"""Pickles, followed before they are read, and then read by torch's or Python's unpickler without running code."""
+"""Pickles, read by Python's unpickler under rules that let it run no code, and turned into plain data and tensors."""

@@ -6,6 +6,7 @@ stubs in place of its classes, and a hostile one is refused with the name of wha
 
 from __future__ import annotations
 
+import re
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass
@@ -26,20 +27,8 @@ class Name:
         return f"{self.module}.{self.name}"
 
 
-_QUANTIZED_STORAGES = {"QUInt8Storage", "QInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"}
-_STORAGES = {  # torch's own classes warn where they are asked for it
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
+_STORAGES: dict[str, torch.dtype] = {
+    **{name: dtype for dtype, name in torch.storage._dtype_to_storage_type_map().items()},
     "UntypedStorage": torch.uint8,
     "_UntypedStorage": torch.uint8,
 }
@@ -76,7 +65,7 @@ _HARMLESS_FUNCTIONS = {
 
 def judge(module: str, name: str) -> Name:
     """Return the name as data. Raises Refusal for one of the standard library that is not a data class."""
-    if not (module + name).isprintable() or len(module + name) > 300:  # would paint over or fill the terminal
+    if not re.fullmatch(r"[\w.<>-]{1,300}", module + name):  # would paint over or fill the terminal
         raise damaged("its pickle names a class by letters that no class has")
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))  # Python 2's
     if module.startswith("numpy.core"):
@@ -101,7 +90,7 @@ def require_plain(callee: Name) -> None:
         return
     if callee.name.startswith("_rebuild"):
         if callee.name == "_rebuild_qtensor":
-            raise _quantized()
+            raise quantized()
         if "sparse" in callee.name:
             raise unsupported("it holds sparse tensors", "save dense ones: tensor.to_dense()")
         raise unsupported(f"it holds tensors of a special kind ({callee})", "save plain CPU tensors")
@@ -111,13 +100,12 @@ def require_plain(callee: Name) -> None:
 
 def storage_dtype(name: object) -> torch.dtype:
     """Return the dtype of `torch.FloatStorage` and its like. Raises Refusal for everything else."""
-    if isinstance(name, Name) and name.module.startswith("torch"):
-        if name.name in _QUANTIZED_STORAGES:
-            raise _quantized()
-        if name.name in _STORAGES:
-            return _STORAGES[name.name]
-    raise damaged("a storage of an unknown type")
+    if not isinstance(name, Name) or not name.module.startswith("torch") or name.name not in _STORAGES:
+        raise damaged("a storage of an unknown type")
+    if name.name.startswith("Q"):
+        raise quantized()
+    return _STORAGES[name.name]
 
 
-def _quantized() -> Refusal:
+def quantized() -> Refusal:
     return unsupported("it holds quantized tensors", "dequantize the model before saving: tensor.dequantize()")

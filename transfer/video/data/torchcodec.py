@@ -10,6 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
+from benchmarks.files.pictures import MOST_FRAME_PIXELS, require_pixels
 from benchmarks.files.regular import regular
 from transfer.video.data.reader import UnreadableVideo
 
@@ -27,10 +28,12 @@ class TorchcodecVideo:
         with self._naming():
             _refuse_text(path)
             self.decoder = VideoDecoder(str(path), num_ffmpeg_threads=1)
-        metadata = self.decoder.metadata
+            metadata = self.decoder.metadata
+            require_pixels(metadata.width or 0, metadata.height or 0, MOST_FRAME_PIXELS)
         stated = metadata.num_frames_from_header or 0
         if metadata.num_frames < stated:
             raise UnreadableVideo(f"{path}: truncated: {metadata.num_frames} of {stated} frames")
+        self.has_display_matrix = metadata.rotation is not None
         self.number_of_frames: int = metadata.num_frames
         self.frames_per_second = float(metadata.average_fps or 0)
         self.duration_seconds = float(metadata.duration_seconds or 0)
