@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
@@ -22,7 +23,7 @@ from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_check
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.sources.hub import stage_of_tag, timm_model
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
-from transfer.sources.references import locate
+from transfer.sources.references import locate, scheme_of
 from transfer.sources.source import Source, known_stage
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
@@ -45,11 +46,13 @@ def headed_source(reference: str, label: str | None, stage: InitStage | None, ar
     `architecture` says what a file is that does not show it. Raises UserError where there is no head, WorkFailed where
     a hub cannot be reached.
     """
+    rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
+    if scheme_of(reference) is None and not Path(reference).exists():
+        raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
         return _of_timm(reference, place.name, label, stage)
     if place.kind != "file":
-        rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
     file = read_checkpoint_file(place.path)
     found = find_weights(file.content)

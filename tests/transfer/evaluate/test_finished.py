@@ -186,7 +186,7 @@ def test_data_that_were_moved_are_found_and_a_score_that_is_not_reproduced_fails
     (run / "record.json").write_text(json.dumps(record))
     others = f"data.test_sets.others.root={data / 'train'}"
     assert evaluate("digits", run, others) == mimbench.FAILED
-    assert "does not reproduce its score" in capsys.readouterr().err
+    assert "does not reproduce its scores" in capsys.readouterr().err
     assert record_of(run).added_test_sets == ()
     assert not (run / "test_sets.csv").exists()
     assert evaluate("digits", run, others, "--tolerance", "5.5") == 0

@@ -245,9 +245,9 @@ def _file(folder: Path, weights: dict[str, Tensor]) -> Path:
     return folder / "model.pth"
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, task: str = "digits") -> str:
     capsys.readouterr()
-    assert mimbench.main(["evaluate", "digits", *arguments]) == mimbench.WRONG
+    assert mimbench.main(["evaluate", task, *arguments]) == mimbench.WRONG
     said = capsys.readouterr().err
     assert "rule:" in said
     assert "remedy:" in said
@@ -268,7 +268,8 @@ def test_what_cannot_be_scored_is_refused_in_words(
     headless = _file(tmp_path, {name: t for name, t in resnet.state_dict().items() if not name.startswith("fc.")})
     assert "a model with its head" in refused(capsys, "--model", str(headless), *arguments[2:])
     assert "--model = random:resnet18" in refused(capsys, "--model", "random:resnet18", data, *runs)
-    assert "no/such" in refused(capsys, "--model", "no/such/file.pth", data, *runs)
+    assert "--model = no/such/file.pth" in refused(capsys, "--model", "no/such/file.pth", data, *runs)
+    assert "the heads of others are not read yet" in refused(capsys, "--model", str(path), task="digit_scenes")
     assert not (tmp_path / "runs").exists()
     transfer = ["transfer", "digits", "--encoder", "random:digits_swin", "--recipe", "digits_evaluate", data, *runs]
     assert mimbench.main(transfer) == mimbench.WRONG
