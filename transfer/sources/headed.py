@@ -54,39 +54,49 @@ def headed_source(reference: str, label: str | None, stage: InitStage | None, ar
         return _of_timm(reference, place.name, label, stage)
     if place.kind != "file":
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
-    file = read_checkpoint_file(place.path)
+    return _of_file(reference, place.path, label, stage, architecture)
+
+
+def _of_file(
+    reference: str, path: Path, label: str | None, stage: InitStage | None, architecture: str | None
+) -> Headed:
+    file = read_checkpoint_file(path)
     found = find_weights(file.content)
     head = _find_head({**found.beside, **found.tensors}, reference)
     model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture)
-    known = of_torchvision(file.sha256) or model.protocol or _beside(file)
-    remarks = model.remarks
-    if known is None:
-        normalisation = model.normalisation or assumed_normalisation(model.architecture.in_chans)
-        known = assumed(model.image_size_px or 224, normalisation.mean, normalisation.std)
-        made = known.preprocessing
-        remarks += (
-            f"nothing states how test images are made for {reference}: {made.resize_px} px on the shorter side, "
-            f"{made.interpolation}, a crop of {known.image_size_px} px is assumed, as for SimMIM and Swin; "
-            "preprocessing.resize_px=... and the like set others",
-        )
+    stated = of_torchvision(file.sha256) or model.protocol or _beside(file)
+    protocol = stated or _assumed(model)
     use = EncoderUse(
-        label=label or place.path.stem,
+        label=label or path.stem,
         reference=reference,
         method=model.layout,
-        init_stage=known_stage(stage or ("supervised" if known.published else model.stage), reference),
+        init_stage=known_stage(stage or ("supervised" if protocol.published else model.stage), reference),
         epochs=None,
         architecture=model.architecture,
         sha256=weights_sha256(model.weights),
     )
-    normalisation = Normalisation(known.preprocessing.mean, known.preprocessing.std)
     return Headed(
         use,
         model.layout,
-        normalisation,
+        Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std),
         lambda: model.weights,
-        remarks=remarks,
+        remarks=model.remarks if stated else (*model.remarks, _assumed_in_words(reference, protocol)),
         num_classes=head.weight.shape[0],
-        protocol=known,
+        protocol=protocol,
+    )
+
+
+def _assumed(model: _Model) -> TestProtocol:
+    normalisation = model.normalisation or assumed_normalisation(model.architecture.in_chans)
+    return assumed(model.image_size_px or 224, normalisation.mean, normalisation.std)
+
+
+def _assumed_in_words(reference: str, protocol: TestProtocol) -> str:
+    made = protocol.preprocessing
+    return (
+        f"nothing states how test images are made for {reference}: {made.resize_px} px on the shorter side, "
+        f"{made.interpolation}, a crop of {protocol.image_size_px} px is assumed, as for SimMIM and Swin; "
+        "preprocessing.resize_px=... and the like set others"
     )
 
 
