@@ -21,7 +21,7 @@ from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.sources.hub import stage_of_tag, timm_model
+from transfer.sources.hub import stage_of_tag, tensors_of, timm_model
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
 from transfer.sources.source import Source, known_stage
@@ -103,7 +103,7 @@ def _assumed_in_words(reference: str, protocol: TestProtocol) -> str:
 def _of_timm(reference: str, name: str, label: str | None, stage: InitStage | None) -> Headed:
     model: Any = timm_model(name)
     config: dict[str, Any] = model.pretrained_cfg
-    weights = {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+    weights = tensors_of(model)
     if not model.num_classes:
         raise _without_head(reference)
     protocol = of_timm(config, f"timm's configuration of {name}")

@@ -9,7 +9,7 @@ from typing import Any
 import timm
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_architecture
 from benchmarks.errors import UserError, WorkFailed
@@ -33,8 +33,7 @@ def timm_source(reference: str, name: str, label: str | None, stage: InitStage |
     _require_pretrained(name)
     config: Any = timm.get_pretrained_cfg(name)
     init_stage = known_stage(stage or stage_of_tag(name, config.tag, config.num_classes), reference)
-    model = timm_model(name, num_classes=0)
-    weights = {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+    weights = _pretrained(name)
     use = EncoderUse(
         label=label or name,
         reference=reference,
@@ -61,6 +60,15 @@ def download(name: str) -> Path:
         raise UserError.about("hf-hub", name or "(empty)", rule, remedy) from None
     except Exception as error:  # hub clients raise many kinds; each means the same
         raise _unreachable(name, error) from error
+
+
+def _pretrained(name: str) -> dict[str, Tensor]:
+    return tensors_of(timm_model(name, num_classes=0))
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's tensors, sorted by name."""
+    return {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
 
 
 def timm_model(name: str, **arguments: Any) -> nn.Module:

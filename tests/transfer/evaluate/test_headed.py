@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision import transforms
@@ -28,6 +29,7 @@ from tests.transfer.kinds import rows_of
 from transfer.classification import headed
 from transfer.classification.augment import preprocessed
 from transfer.predictions.evaluation import Evaluation
+from transfer.sources.headed import headed_source
 from transfer.sources.preprocessing import of_torchvision
 
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -213,6 +215,32 @@ def test_a_file_that_torchvision_publishes_is_known_by_its_sha256(weights: Any) 
     image = Image.effect_noise((150, 211), 60).convert("RGB")
     assert (preprocessed(how, found.image_size_px)(image) - transform(image)).abs().max() < 2e-6
     assert of_torchvision("0" * 64) is None
+
+
+def test_a_model_of_timms_hub_through_its_cache(
+    small_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hub's real cache layout with random weights of the real model, whose head is for ImageNet's classes."""
+    name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    snapshot = tmp_path / "hub" / f"models--timm--{name}" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("0" * 40)
+    model = randomise(timm.create_model(name))
+    save_file(model.state_dict(), snapshot / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    source = headed_source(f"timm:{name}", None, None, None)
+    assert source.read is not None
+    weights = source.read()
+    assert all(tensor.equal(weights[key]) for key, tensor in model.state_dict().items())
+    assert (source.num_classes, source.use.init_stage) == (1000, "fine-tuned")
+    transform = create_transform(**resolve_model_data_config(model, use_test_size=True))
+    image = Image.effect_noise((300, 251), 60).convert("RGB")
+    ours = preprocessed(source.protocol.preprocessing, source.protocol.image_size_px)(image)
+    assert (ours - transform(image)).abs().max() < 2e-6
+    said = refused(capsys, "--model", f"timm:{name}", f"data.root={small_digits}", "--runs", str(tmp_path / "runs"))
+    assert "classes of the head = 1000" in said
 
 
 def test_further_test_sets_of_a_model_of_others(small_digits: Path, tmp_path: Path) -> None:
