@@ -83,13 +83,16 @@ def _plan(argv: list[str]) -> int:
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline
-    from slurm.graph.cluster import load_cluster
-    from slurm.launch.submit import graph
+    from slurm.graph.cluster import SlurmCluster, load_cluster
+    from slurm.launch.submit import graph, require_room
+    from slurm.plan.nodes import adviser
     from slurm.plan.picture import draw, mermaid
     from slurm.plan.plan import describe_plan, make_plan
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster, adviser(cluster, arguments.runs))
+    if isinstance(cluster, SlurmCluster):
+        require_room(file, cluster)
     plan = make_plan(
         file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
     )
@@ -118,7 +121,7 @@ def _submit(argv: list[str]) -> int:
     from slurm.launch.submit import previews, submit
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster.ranks_per_stage)
+    file = load_pipeline(arguments.file, arguments.overrides, cluster)
     require_encoder_files(file)
     for said in misfits(file):
         print(f"warning: {said}", file=sys.stderr)
@@ -145,7 +148,7 @@ def _resume(argv: list[str]) -> int:
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()
     manifest.enter_workdir()
-    file = load_pipeline(path, ranks=cluster.ranks_per_stage)
+    file = load_pipeline(path, cluster=cluster)
     require_encoder_files(file)
     return submit(file, cluster, manifest.places)
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     cluster = load_cluster(arguments.cluster)
     print(f"data: {DIGITS}, {write_digits(DIGITS)}", flush=True)
     overrides = [*arguments.overrides, _possible_tasks(read_pipeline(PIPELINE, arguments.overrides))]
-    return submit(load_pipeline(PIPELINE, overrides, cluster.ranks_per_stage), cluster, Places())
+    return submit(load_pipeline(PIPELINE, overrides, cluster), cluster, Places())
 
 
 def _possible_tasks(file: PipelineFile) -> str:

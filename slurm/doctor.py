@@ -1,4 +1,4 @@
-"""`mimbench doctor --cluster NAME`: a job of one minute, asked for like a stage, says what its nodes have and lack."""
+"""`mimbench doctor --cluster NAME`: jobs of one minute, asked for like stages, say what its nodes have and lack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.doctor import Finding, show
@@ -15,6 +16,7 @@ from benchmarks.files.atomic import make_folder
 from slurm.controller.jobs import ENDED, cancel_jobs, find_job
 from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster, load_cluster
+from slurm.graph.resources import Allocation, StageResources, merged
 from slurm.launch.sbatch import script
 from slurm.launch.snapshot import take_snapshot
 from slurm.stage.probe import IMPORT_S, NodeReport
@@ -22,6 +24,11 @@ from slurm.state.folder import PipelineFolder, read_as
 from slurm.state.shared_files import LOOK_EVERY_S, wait_for
 
 NAME = "doctor/check"
+SIZES = (
+    *("nodes", "gpus_per_node", "processes_per_node", "cpus_per_process", "memory"),
+    *("time_limit", "stop_notice_s", "fruitless_restarts"),
+)
+"""Of two jobs that differ in these alone, the larger shows what the smaller would."""
 SKEW_S = 60.0
 """Clocks that differ by more make the times in logs and tables misleading; nothing else depends on them."""
 
@@ -39,38 +46,91 @@ def main(argv: Sequence[str]) -> int:
         raise UserError.about(
             "--cluster", arguments.cluster, "a Slurm cluster", "`mimbench doctor` checks this machine"
         )
-    folder = PipelineFolder(arguments.pipelines / "doctor")
-    reports, remark = _ask_nodes(folder, cluster)
-    findings = [*_job_findings(cluster, reports, remark)]
-    for report in reports:
-        findings += _node_findings(cluster, report)
+    findings = []
+    for found in _ask_nodes(PipelineFolder(arguments.pipelines / "doctor"), asked_for(cluster)):
+        findings += [*_job_findings(found)]
+        for report in found.reports:
+            findings += _node_findings(found, report)
     show(f"cluster {arguments.cluster}", findings)
     lacking = [finding.name for finding in findings if finding.state != "ok"]
     print(f"Does not work: {', '.join(lacking)}." if lacking else "Stages can run on this cluster.")
     return 1 if lacking else 0
 
 
-def _ask_nodes(folder: PipelineFolder, cluster: SlurmCluster) -> tuple[list[NodeReport], str]:
-    """Run the job; return what each node wrote, and the last state in which Slurm showed the job."""
+@dataclass(frozen=True)
+class Check:
+    """One job that was asked for like a stage, and what came of it."""
+
+    name: str
+    """Empty where it is the only one."""
+    asked: Allocation
+    reports: list[NodeReport]
+    last: str
+    """Slurm's last word on a job that did not end well."""
+
+    def named(self, what: str) -> str:
+        return f"{self.name}: {what}" if self.name else what
+
+
+def asked_for(cluster: SlurmCluster) -> dict[str, Allocation]:
+    """Return the different things that stages may ask for: the defaults, each profile, the report."""
+    profiles = {name: cluster.allocation(StageResources(profile=name), name) for name in cluster.profiles}
+    named = {"defaults": merged(cluster, [], "defaults"), **profiles, "report": cluster.report_allocation(None)}
+    different: dict[str, Allocation] = {}
+    largest_first = sorted(named.items(), key=lambda found: (found[1].nodes, found[1].cpus_per_node), reverse=True)
+    for name, asked in largest_first:
+        if not any(_probed_alike(asked, other) for other in different.values()):
+            different[name] = asked
+    return different
+
+
+def _probed_alike(one: Allocation, other: Allocation) -> bool:
+    """Tell whether what `other` finds is all that `one` would find: the same place, and at least as much of it."""
+    larger = one.nodes <= other.nodes and one.cpus_per_node <= other.cpus_per_node
+    larger = larger and one.gpus_per_node in (0, other.gpus_per_node)
+    return larger and one.model_copy(update={name: getattr(other, name) for name in SIZES}) == other
+
+
+def _ask_nodes(folder: PipelineFolder, asked: Mapping[str, Allocation]) -> list[Check]:
+    """Run a job for each of several allocations, all at once; return what each of their nodes wrote."""
     make_folder(folder.path)
-    code, answers, logs = take_snapshot(folder.path), folder.path / f"answers-{time.time_ns()}", folder.logs("check")
-    make_folder(answers)
-    short = cluster.model_copy(update={"time_limit": "1m", "stop_notice_s": 30})
-    asked = ["-m", "slurm.stage.probe", str(answers.resolve()), *cluster.stage_data.values()]
-    # The notice before the time limit may come as soon as so short a job begins, and would end it.
-    harmless = {"signal": "CONT@1"}
-    text = script(short, code, logs.resolve(), name=NAME, command=shlex.join(asked), options=harmless)
+    code, logs = take_snapshot(folder.path), folder.logs("check")
+    answers = {name: folder.path / f"answers-{name}-{time.time_ns()}" for name in asked}
+    jobs: dict[str, str] = {}
+    last: dict[str, str] = {}
     try:
-        job = submit_script(text, logs, NAME, None)
-    except WorkFailed as error:
-        raise WorkFailed(f"Slurm did not take the job: {error}") from error
-    print(f"job {job}: {logs}; Ctrl-C cancels it", flush=True)
-    try:
-        last = _wait(job)
+        for name, allocation in asked.items():
+            try:
+                jobs[name] = _submit(name, allocation, code, answers[name], logs)
+            except WorkFailed as error:
+                last[name] = f"not taken by Slurm: {error}"
+        last |= {name: _wait(job) for name, job in jobs.items()}
     except KeyboardInterrupt:
-        cancel_jobs([job])
+        cancel_jobs(list(jobs.values()))
         raise
-    return _read_answers(answers, cluster.nodes), last
+    nobody: list[NodeReport] = []
+    return [
+        Check(
+            name if len(asked) > 1 else "",
+            allocation,
+            _read_answers(answers[name], allocation.nodes) if name in jobs else nobody,
+            last[name],
+        )
+        for name, allocation in asked.items()
+    ]
+
+
+def _submit(name: str, asked: Allocation, code: Path, answers: Path, logs: Path) -> str:
+    """Submit the job of one check; return its id. Raises WorkFailed, in Slurm's words, where it does not take it."""
+    make_folder(answers)
+    short = asked.model_copy(update={"time_limit": "1m", "stop_notice_s": 30})
+    command = ["-m", "slurm.stage.probe", str(answers.resolve()), *asked.stage_data.values()]
+    # The notice before the time limit may come as soon as so short a job begins, and would end it.
+    harmless = {"signal": "CONT@1", "dependency": ""}
+    text = script(short, code, logs.resolve(), name=NAME, command=shlex.join(command), options=harmless)
+    job = submit_script(text, logs, NAME, None)
+    print(f"job {job} ({name}, {asked.summary()}): {logs}; Ctrl-C cancels it", flush=True)
+    return job
 
 
 def _wait(job: str) -> str:
@@ -95,32 +155,37 @@ def _read_answers(answers: Path, nodes: int) -> list[NodeReport]:
     return reports
 
 
-def _job_findings(cluster: SlurmCluster, reports: Sequence[NodeReport], last: str) -> Iterator[Finding]:
+def _job_findings(check: Check) -> Iterator[Finding]:
     purpose = "a job with this file's partition, account and sizes runs, and its nodes write to this folder"
-    if len(reports) == cluster.nodes:
-        yield Finding("job", "ok", f"{len(reports)} of {cluster.nodes} nodes answered", purpose)
+    name, nodes, reports = check.named("job"), check.asked.nodes, check.reports
+    if len(reports) == nodes:
+        yield Finding(name, "ok", f"{len(reports)} of {nodes} nodes answered", purpose)
     else:
-        remedy = "read the job's log; is the working directory on a file system that all nodes share?"
-        found = f"{len(reports)} of {cluster.nodes} nodes answered, last seen {last or 'nowhere'}"
-        yield Finding("job", "wrong", found, purpose, remedy)
+        remedy = "mend the cluster file, or read the job's log; do all nodes share the working directory's file system?"
+        found = f"{len(reports)} of {nodes} nodes answered; {check.last or 'it was never seen'}"
+        yield Finding(name, "wrong", found, purpose, remedy)
     skew = max((abs(report.at - time.time()) for report in reports), default=0.0)
     if skew > SKEW_S + IMPORT_S:
-        yield Finding("clocks", "warning", f"{skew:.0f} s apart", "times in logs and tables", "ask the site for NTP")
+        found = f"{skew:.0f} s apart"
+        yield Finding(check.named("clocks"), "warning", found, "times in logs and tables", "ask the site for NTP")
 
 
-def _node_findings(cluster: SlurmCluster, report: NodeReport) -> Iterator[Finding]:
+def _node_findings(check: Check, report: NodeReport) -> Iterator[Finding]:
+    asked = check.asked
+
     def finding(what: str, fits: bool, found: str, purpose: str, remedy: str) -> Finding:
-        return Finding(f"{report.node} {what}", "ok" if fits else "wrong", found, purpose, "" if fits else remedy)
+        name = check.named(f"{report.node} {what}")
+        return Finding(name, "ok" if fits else "wrong", found, purpose, "" if fits else remedy)
 
-    cpus = cluster.cpus_per_process * cluster.ranks_per_node
+    cpus = asked.cpus_per_node
     yield finding("CPUs", report.cpus >= cpus, f"{report.cpus} of {cpus}", "loader processes", "lower cpus_per_process")
     remedy = "does `setup` load what this program needs? is `python` the right interpreter?"
     yield finding("torch", report.gpus is not None, report.engine, "trains", remedy)
-    if cluster.has_gpus and report.gpus is not None:
+    if asked.has_gpus and report.gpus is not None:
         remedy = "gpus_per_node, or the driver: run nvidia-smi on the node"
-        found = f"{report.gpus} of {cluster.gpus_per_node}"
-        yield finding("GPUs", report.gpus == cluster.gpus_per_node, found, "one process for each", remedy)
-    if cluster.nodes > 1:
+        found = f"{report.gpus} of {asked.gpus_per_node}"
+        yield finding("GPUs", report.gpus == asked.gpus_per_node, found, "one process for each", remedy)
+    if asked.nodes > 1:
         remedy = "ask the site; until then the address in Slurm's configuration is used"
         yield finding("name", report.address is not None, str(report.address), "where the ranks meet", remedy)
     fits = {"squeue", "scontrol"} <= {*report.commands}

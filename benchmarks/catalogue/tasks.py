@@ -179,6 +179,17 @@ TASKS = {
             source="http://sceneparsing.csail.mit.edu/",
         ),
         Task(
+            name="imagemasks",
+            version=1,
+            kind="segmentation",
+            dataset="any folder of images and PNG masks",
+            num_classes=None,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="imagemasks_upernet_swin_base",
+            source="the user's own data",
+        ),
+        Task(
             name="digit_scenes",
             version=2,
             kind="segmentation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +13,74 @@ from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
+from benchmarks.training import Training
 from pretrain.recipe import PretrainRecipe
-from slurm.graph.pipeline import Initial, Measurement, PipelineFile, Source, Work, read_pipeline
+from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
+from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
+from slurm.graph.placing import StageWork, fitting_nodes, stage_works
+from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import without_sweeps
 from transfer.adapter import adapter_for
 from transfer.sources.references import SCHEMES, resolve, scheme_of
 
+Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
+"""Returns which of several numbers of nodes a stage should have; None where nothing measured says so."""
+HERE = LocalCluster(executor="local")
+MOST_COUNTS = 12
+"""Of nodes, in one message."""
 
-def load_pipeline(path: Path, overrides: Sequence[str] = (), ranks: int = 1) -> PipelineFile:
-    """Read, override and check a pipeline file whose stages will have `ranks` processes each.
 
-    Raises one UserError that names every mistake.
+def load_pipeline(
+    path: Path, overrides: Sequence[str] = (), cluster: Cluster = HERE, advise: Advise | None = None
+) -> PipelineFile:
+    """Read, override and check a pipeline file for the cluster on which its stages will run.
+
+    Raises one UserError that names every mistake. `advise` chooses among the numbers of nodes that a batch fits, where
+    it does not fit what is asked for; without it the smallest is proposed.
     """
     file = read_pipeline(path, overrides)
-    mistakes = list(find_mistakes(file, ranks))
+    mistakes = list(find_mistakes(file, cluster, advise))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
     return file
 
 
-def find_mistakes(file: PipelineFile, ranks: int = 1) -> Iterator[str]:
-    """Yield the mistakes in the order of the file's fields: recipes, overrides, data, references, names."""
+def find_mistakes(file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None) -> Iterator[str]:
+    """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
-    for name, pretrain in file.pretrain.items():
-        yield from _work_mistakes(f"pretrain.{name}", pretrain, None, ranks)
-    for name, finetune in file.finetune.items():
-        yield from _work_mistakes(f"finetune.{name}", finetune, finetune.task, ranks, finetune.encoder)
+    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
+    mistakes = [list(_work_mistakes(file, found, cluster, advise)) for found in reversed(works.values())]
+    yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
+    if isinstance(cluster, SlurmCluster) and file.report is not None:
+        try:
+            cluster.report_allocation(file.report.resources)
+        except UserError as error:
+            yield str(error)
+    yield from _reference_mistakes(file, sweeps)
+    for before in file.after:
+        if isinstance(cluster, LocalCluster):
+            rule = "left out: on this machine nothing is waited for"
+            yield four_parts("after", before, rule, "after=[], or --cluster with the file of a Slurm cluster")
+        elif Path(before).resolve().name == file.id:
+            yield four_parts("after", before, "another pipeline than this one", "remove it")
+        elif not is_job_id(before) and not (Path(before) / "manifest.json").is_file():
+            rule = "the id of a Slurm job, or the folder of a pipeline that was submitted"
+            yield four_parts("after", before, rule, "check the path; `mimbench pipeline list` shows pipelines")
+
+
+def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
     for entry, source in file.started_from().items():
         yield from _start_mistakes(file, entry, source, sweeps)
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
     for name, work in file.tasks.items():
-        yield from _task_mistakes(file, name, work, ranks)
+        for pattern in work.encoders or ():
+            if not fnmatch.filter(file.encoders, pattern):
+                rule = "an encoder of this file, or a pattern that finds one"
+                yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
@@ -78,36 +111,61 @@ def start_field(entry: str) -> str:
     return f"{entry}.initial" if entry.startswith("pretrain.") else f"{entry}.encoder"
 
 
-def _task_mistakes(file: PipelineFile, name: str, work: Measurement, ranks: int) -> Iterator[str]:
-    """Look at every recipe by which an entry of `tasks` trains encoders, and at the encoders that it names."""
-    for pattern in work.encoders or ():
-        if not fnmatch.filter(file.encoders, pattern):
-            rule = "an encoder of this file, or a pattern that finds one"
-            yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
-    task = file.task(name)
-    starts: dict[str, Source | None] = {}
-    if task in TASKS:
-        starts = {recipe_name(work, task, source): source for source in file.encoders_of(name).values()}
-    found = [list(_work_mistakes(f"tasks.{name}", work, task, ranks, start)) for start in starts.values() or [None]]
-    yield from dict.fromkeys(itertools.chain.from_iterable(found))
+def _recipe_of(found: StageWork) -> str | None:
+    """Return the name of a stage's recipe; None for a task that does not exist, which has no recipe of its own."""
+    if found.source is None or found.kind not in TASKS:
+        return found.work.recipe
+    return recipe_name(found.work, found.kind, found.source)
 
 
-def _work_mistakes(field: str, work: Work, task: str | None, ranks: int, source: Source | None = None) -> Iterator[str]:
-    """Load the recipe with its overrides, as the stage will; check its data folder and its batch size."""
+def _work_mistakes(file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None) -> Iterator[str]:
+    """Load the recipe with its overrides, as the stage will; check its data folder and its share of the batch."""
     try:
-        recipe: Any = load_work(work, task, source).config
+        placed = cluster.allocation(found.work.resources, found.resources_field)
     except UserError as error:
-        yield f"{field}: {error}"
+        placed = None
+        yield str(error)
+    try:
+        recipe: Any = load_work(found.work, found.task, found.source).config
+    except UserError as error:
+        yield f"{found.field}: {error}"
         return
     root, training = recipe.data.root, getattr(recipe, "training", None)  # some protocols train nothing
-    remedy = f"set {field}.data=FOLDER to where the images are"
+    remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
-        yield four_parts(f"{field}.data", "(not given)", "the folder of the data set", remedy)
+        yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
     elif not Path(root).is_dir():
-        yield four_parts(f"{field}.data", root, "a folder that exists", remedy)
-    if training is not None and training.batch_size % ranks:
-        rule = f"a multiple of the processes of a stage on this cluster ({ranks})"
-        yield four_parts(f"{field}: training.batch_size", training.batch_size, rule, "change one of the two")
+        yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
+    if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
+        return
+    if isinstance(placed, LocalCluster):
+        passes = f" x training.accumulate ({training.accumulate})" if training.accumulate > 1 else ""
+        rule = f"a multiple of the processes of a stage on this cluster ({placed.ranks_per_stage}){passes}"
+        yield four_parts(f"{found.field}: training.batch_size", training.batch_size, rule, "change one of the two")
+    else:
+        fits = fitting_nodes(training.batch_size, training.accumulate, placed.ranks_per_node)
+        best = advise(file, found, fits) if advise is not None and fits else None
+        yield _no_equal_shares(found, placed, training, fits, best)
+
+
+def _no_equal_shares(
+    found: StageWork, placed: Allocation, training: Training, fits: Sequence[int], best: int | None
+) -> str:
+    """Word that a global batch, which is the recipe's, cannot be shared by the processes that are asked for."""
+    field, per_node = found.resources_field, placed.ranks_per_node
+    passes = f" in training.accumulate = {training.accumulate} passes" if training.accumulate > 1 else ""
+    shared = f"{{}} that share training.batch_size = {training.batch_size} evenly{passes}"
+    if fits:
+        some = ", ".join(map(str, fits if len(fits) <= MOST_COUNTS else [*fits[: MOST_COUNTS - 1], "...", fits[-1]]))
+        rule = f"{shared.format('nodes')}, each with {count_of_ranks(per_node, placed.has_gpus)}: {some}"
+        why = "; of these it takes the fewest GPU hours" if best is not None else ""
+        nearest = max((count for count in fits if count < placed.nodes), default=fits[0])
+        return four_parts(f"{field}.nodes", placed.nodes, rule, f"set {field}.nodes={best or nearest}{why}")
+    name = "gpus_per_node" if placed.has_gpus else "processes_per_node"
+    counts = [count for count in range(1, per_node) if fitting_nodes(training.batch_size, training.accumulate, count)]
+    rule = f"{shared.format('processes on a node')}: {', '.join(map(str, counts)) or 'none'}"
+    change = f"set {field}.{name}={counts[-1]}" if counts else "change training.accumulate or training.batch_size"
+    return four_parts(f"{field}.{name}", per_node, rule, change)
 
 
 def load_work(work: Work, task: str | None, source: Source | None = None) -> Recipe[Any]:

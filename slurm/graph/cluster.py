@@ -4,53 +4,34 @@ from __future__ import annotations
 
 import math
 import os
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from benchmarks.config import Config, validate
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count, Positive
+from slurm.graph.resources import (
+    Allocation,
+    Asked,
+    Name,
+    Resources,
+    StageResources,
+    count_of_ranks,
+    merged,
+    parse_memory,
+    parse_time_limit,
+)
 
 CLUSTERS = Path(__file__).parent.parent / "clusters"
-
-_MINUTES = {"d": 24 * 60, "h": 60, "m": 1}
-_UNITS = re.compile(r"(?:\d+[dhm])+")
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d{2}):(\d{2})")
-_MEMORY = re.compile(r"\d+(?:MB|GB|TB|M|G|T)")
-
-
-def parse_time_limit(text: str) -> int:
-    """Return a time limit in minutes, rounded up. Known forms: `72h`, `90m`, `1d12h`, `72:00:00`, `3-00:00:00`.
-
-    Raises ValueError for anything else, a bare number first of all: Slurm reads `72` as minutes, people mean hours.
-    """
-    if _UNITS.fullmatch(text):
-        minutes = float(sum(int(n) * _MINUTES[unit] for n, unit in re.findall(r"(\d+)([dhm])", text)))
-    elif clock := _CLOCK.fullmatch(text):
-        days, hours, mins, seconds = (int(part or 0) for part in clock.groups())
-        minutes = days * 24 * 60 + hours * 60 + mins + seconds / 60
-    else:
-        raise ValueError("a time with its unit: 72h, 90m, 1d12h, or 3-00:00:00 (days-hours:minutes:seconds), in quotes")
-    if minutes == 0:
-        raise ValueError("a time above zero")
-    return math.ceil(minutes)
-
-
-def _time_limit(value: object) -> str:
-    text = str(value)  # YAML makes a number of `72` and of an unquoted `72:00:00`
-    parse_time_limit(text)
-    return text
-
-
-def _memory(value: object) -> str:
-    text = str(value)
-    if not _MEMORY.fullmatch(text):
-        raise ValueError("a size with its unit: 64GB, 500MB")
-    return text
+REPORT_TIME_LIMIT = "30m"
+"""Of a report that is given no limit of its own; it takes seconds, or minutes for hundreds of runs."""
+REPORT_STOP_NOTICE_S = 120
+REPORT_MEMORY = "8GB"
+"""At most, of a report that is given none of its own."""
 
 
 class AnyCluster(Config):
@@ -60,6 +41,9 @@ class AnyCluster(Config):
     """Part of the name of its devices: `H100`. `plan` uses only speeds measured on these; null: on any device."""
     images_per_second: dict[str, Positive] = Field(default_factory=dict)
     """The speed of one process, by the recipe's name; `plan` uses it where no run has measured the speed yet."""
+    notify: str | None = None
+    """A shell command that is run when a stage has failed and when a pipeline has ended, where the pipeline's own file
+    names none. Its variables MIMBENCH_PIPELINE, _FOLDER, _STAGE and _STATE say what happened."""
 
     def to_yaml(self) -> str:
         """Return the file with every field; it can be loaded again."""
@@ -113,86 +97,79 @@ class LocalCluster(AnyCluster):
         """How long a stage works before it must be requeued."""
         return math.inf
 
+    def allocation(self, asked: StageResources | None, where: str) -> LocalCluster:  # noqa: ARG002 (every stage has the same)
+        """Return what a stage has: what a pipeline file asks of Slurm is ignored here."""
+        return self
 
-class SlurmCluster(AnyCluster):
+    def summary(self) -> str:
+        """Return what a stage has, in a few words."""
+        return count_of_ranks(self.ranks_per_stage, self.has_gpus)
+
+
+class SlurmCluster(AnyCluster, Allocation):
     """A Slurm cluster: every stage is one job. What is null is left to the site's defaults."""
 
     executor: Literal["slurm"]
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    """Features that nodes must have, in Slurm's syntax: `a100|h100`."""
-    nodes: Count = 1
-    """Nodes of each stage that trains; a report runs on one."""
-    gpus_per_node: Annotated[int, Field(ge=0)] = 1
-    """GPUs of each stage on each node; a stage has one process for each."""
-    processes_per_node: Count = 1
-    """Processes of each stage on each node, where gpus_per_node is 0."""
-    cpus_per_process: Count = 8
-    memory: Annotated[str, BeforeValidator(_memory)] | None = None
-    """Per node, with its unit: `64GB`."""
-    time_limit: Annotated[str, BeforeValidator(_time_limit)]
-    """Per stage, with its unit: `72h`, `90m`, `3-00:00:00`. Quote it: plain YAML reads 72:00:00 as a number."""
-    stop_notice_s: Annotated[int, Field(ge=30)] = 120
-    """Seconds before the time limit at which Slurm asks a stage (SIGUSR2) to save and stop."""
-    fruitless_restarts: Annotated[int, Field(ge=0)] = 2
-    """How often in a row a job is requeued though its last start left no new checkpoint. A stage that crashed, lost
-    its node or reached the time limit is always requeued where it did leave one."""
-    setup: tuple[str, ...] = ()
-    """Shell commands run on the node before the stage: `module load cuda`."""
-    container: str | None = None
-    """Image in which stages run, on sites whose srun has the option --container-image (pyxis)."""
-    container_mounts: tuple[str, ...] = ()
-    """Folders of the node that the image sees, `FROM:TO`; the working directory must be among them."""
-    python: str | None = None
-    """Interpreter that runs the stages, where it is not the one that submits them: the container's, for example."""
-    stage_data: dict[str, str] = Field(default_factory=dict)
-    """Data folders that are copied to each node once, and read from there: `{/data/imagenet: /local/imagenet}`."""
+    profiles: dict[Name, Resources] = Field(default_factory=dict)
+    """Resources by a name that a stage of a pipeline file may choose; each is laid over the defaults above."""
+    report: Asked | None = None
+    """What a report asks for: `cpu`, or `{partition: cpu, time_limit: 20m}`."""
     array_size: Count = 50
     """How many seeds of a stage are one array of jobs, at most; 1 for a site without arrays. The array's name lists
     them, and Slurm takes 1023 letters."""
-    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Any other sbatch option, without its dashes: `{exclude: node7, requeue: true}`."""
 
     @model_validator(mode="after")
-    def _one_process_for_each_gpu(self) -> SlurmCluster:
-        if self.gpus_per_node and self.processes_per_node > 1:
-            raise ValueError("processes_per_node only with `gpus_per_node: 0`: a stage has one process per GPU")
-        if self.container_mounts and self.container is None:
-            raise ValueError("container_mounts only with `container`")
+    def _profiles_go_with_the_defaults(self) -> SlurmCluster:
+        for name in self.profiles:
+            self.allocation(StageResources(profile=name), f"profiles.{name}")
+        self.report_allocation(None)
         return self
-
-    @property
-    def time_limit_minutes(self) -> int:
-        return parse_time_limit(self.time_limit)
 
     @property
     def places(self) -> float:
         """How many stages run side by side: unlimited, because the queue decides and its length is not known here."""
         return math.inf
 
-    @property
-    def has_gpus(self) -> bool:
-        return self.gpus_per_node > 0
+    def allocation(self, asked: StageResources | None, where: str) -> Allocation:
+        """Return what a stage that trains has, by what its entry of the pipeline file asks for.
 
-    @property
-    def longest_attempt_s(self) -> float:
-        """How long a stage works before it must be requeued."""
-        return self.time_limit_minutes * 60.0 - self.stop_notice_s
+        Raises UserError, which names `where`, for an unknown profile and for fields that do not go together.
+        """
+        return merged(self, self._parts(asked, where), where)
 
-    @property
-    def ranks_per_node(self) -> int:
-        """Processes of each stage that trains, on each of its nodes."""
-        return self.gpus_per_node or self.processes_per_node
+    def report_allocation(self, asked: StageResources | None) -> Allocation:
+        """Return what a report has: one process for minutes, where this file's `report` or `asked` say nothing else."""
+        where = "report.resources"
+        small = Resources(
+            nodes=1,
+            gpus_per_node=0,
+            processes_per_node=1,
+            time_limit=min(self.time_limit, REPORT_TIME_LIMIT, key=parse_time_limit),
+            stop_notice_s=min(self.stop_notice_s, REPORT_STOP_NOTICE_S),
+            memory=min(self.memory, REPORT_MEMORY, key=parse_memory) if self.memory else None,
+        )
+        found = merged(self, [small, *self._parts(self.report, "report"), *self._parts(asked, where)], where)
+        if found.ranks_per_stage > 1:
+            rule = "one node and at most one GPU: a report is one process"
+            remedy = "name a smaller profile, or set nodes: 1, gpus_per_node: 0, processes_per_node: 1"
+            raise UserError.about(where, found.summary(), rule, remedy)
+        return found
 
-    @property
-    def ranks_per_stage(self) -> int:
-        """Processes of each stage that trains."""
-        return self.nodes * self.ranks_per_node
+    def _parts(self, asked: StageResources | None, where: str) -> Iterator[Resources]:
+        if asked is None:
+            return
+        if asked.profile is not None:
+            if asked.profile not in self.profiles:
+                rule = "one of the cluster file's profiles"
+                remedy = did_you_mean(asked.profile, self.profiles)
+                raise UserError.about(f"{where}.profile", asked.profile, rule, remedy)
+            yield self.profiles[asked.profile]
+        yield asked
 
 
 Cluster = LocalCluster | SlurmCluster
+Placed = LocalCluster | Allocation
+"""What a stage has, wherever it runs."""
 SCHEMAS: dict[str, type[LocalCluster] | type[SlurmCluster]] = {"local": LocalCluster, "slurm": SlurmCluster}
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count
-
-# Names become parts of file names, of job names and of `a.b=c` overrides.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+from slurm.graph.resources import Asked, Name
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
@@ -70,6 +69,9 @@ class Work(Config):
     data: str | None = None
     """The folder of the data set; it becomes the override `data.root=...`."""
     overrides: tuple[str, ...] = ()
+    resources: Asked | None = None
+    """What its stages ask Slurm for, above the cluster file's defaults: a profile's name, fields, or both. It says
+    where the work is done, not what, and is no part of an id."""
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
@@ -121,6 +123,22 @@ class Measurement(Work):
     """The encoders that are measured by this entry: names, or patterns such as `*-encoder=swinv2_*`; null: all."""
 
 
+class Report(Config):
+    """The comparison at the end."""
+
+    resources: Asked | None = None
+    """What it asks Slurm for, above the cluster file's `report`."""
+
+
+def _text_of_number(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def is_job_id(text: str) -> bool:
+    """Tell a job of Slurm, `17` or of an array `17_2`, from the folder of a pipeline."""
+    return re.fullmatch(r"[0-9]+(_[0-9]+)?", text) is not None
+
+
 class PipelineFile(Config):
     """Encoders x tasks x seeds, and what must be trained first."""
 
@@ -133,6 +151,12 @@ class PipelineFile(Config):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     baseline: str
     """The encoder that the others are compared with."""
+    report: Report | None = None
+    after: tuple[Annotated[str, BeforeValidator(_text_of_number)], ...] = ()
+    """Jobs of Slurm by id, and pipelines by folder, that must end well before anything of this pipeline starts. It says
+    when the work is done, not what, and is no part of an id."""
+    notify: str | None = None
+    """A shell command that is run when a stage has failed and when the pipeline has ended; no part of an id either."""
 
     @model_validator(mode="after")
     def _bounded(self) -> PipelineFile:
@@ -178,7 +202,14 @@ class PipelineFile(Config):
     @property
     def id(self) -> str:
         """The file's name and the beginning of its content's digest: equal ids mean the same stages."""
-        return f"{self.name}-{digest_of(self.resolved())[:8]}"
+        entries = {section: {"__all__": {"resources"}} for section in ("pretrain", "finetune", "tasks")}
+        what = self.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={**entries, "report": True, "after": True, "notify": True},
+        )
+        return f"{self.name}-{digest_of(what)[:8]}"
 
     def to_yaml(self) -> str:
         """Return the resolved file; the text can be submitted again and has the same id."""

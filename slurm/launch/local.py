@@ -15,10 +15,11 @@ import submitit
 
 from benchmarks.files.locks import holder_pid, signal_process
 from slurm.graph.cluster import LocalCluster
-from slurm.graph.stages import Stage
+from slurm.graph.stages import REPORT, Stage
 from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import variables
 from slurm.stage import job
+from slurm.stage.notify import notify
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.observe import BAD, LIVE, View, observe_all
@@ -35,11 +36,20 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class LocalLauncher:
     """Starts at most `cluster.places` stages at once and watches them. The caller must hold the pipeline's lock."""
 
-    def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster, display: Display) -> None:
+    def __init__(
+        self,
+        folder: PipelineFolder,
+        manifest: Manifest,
+        cluster: LocalCluster,
+        display: Display,
+        notify: str | None = None,
+    ) -> None:
+        """`notify` is a person's command that tells of failures."""
         self.folder = folder
         self.manifest = manifest
         self.cluster = cluster
         self.display = display
+        self.notify = notify
         self.processes: dict[str, submitit.Job[Any]] = {}
         """Stages this launcher started; one that an earlier launcher left running is known by its lock alone."""
         self.stop_requests = 0
@@ -95,6 +105,9 @@ class LocalLauncher:
         changed = {name: {"state": view.state} for name, view in views.items() if view.state != before[name]}
         if changed:
             self.manifest = set_entries(self.folder, self.manifest, changed)
+        for name in changed:
+            if views[name].state == "failed" and name != REPORT:
+                notify(self.notify, self.folder, self.manifest, name)
         return views
 
     def _ready(self, views: Mapping[str, View]) -> list[Stage]:

@@ -19,8 +19,9 @@ from benchmarks.errors import WorkFailed
 from benchmarks.files.locks import is_held, read_holder
 from slurm.controller.jobs import cancel_jobs, job_name, read_jobs
 from slurm.controller.submission import submit_script
-from slurm.graph.cluster import SlurmCluster
+from slurm.graph.resources import Allocation
 from slurm.graph.stages import Stage, arrays
+from slurm.launch.container import inside, python, pyxis_options
 from slurm.launch.manifest import forget_unfinished, set_entries
 from slurm.launch.snapshot import exports, snapshot_path
 from slurm.stage.request import Request
@@ -43,10 +44,25 @@ class Submitted:
 class SlurmLauncher:
     """Submits the stages that are neither completed nor live. The caller must hold the pipeline's lock."""
 
-    def __init__(self, folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> None:
+    def __init__(
+        self,
+        folder: PipelineFolder,
+        manifest: Manifest,
+        resources: Mapping[str, Allocation],
+        array_size: int,
+        before: Sequence[str] = (),
+        notify: str | None = None,
+    ) -> None:
+        """`resources` has what each stage asks for, by its name; `before` the foreign jobs that come first.
+
+        `notify` is a person's command that tells of failures and of the end.
+        """
         self.folder = folder
         self.manifest = manifest
-        self.cluster = cluster
+        self.resources = resources
+        self.array_size = array_size
+        self.before = before
+        self.notify = notify
         self.of_others: list[str] = []
         """Ids of live jobs with names of this pipeline's jobs that belong to another folder."""
 
@@ -62,7 +78,7 @@ class SlurmLauncher:
         forget_unfinished(self.folder, self.manifest.pipeline, live)
         done: list[Submitted] = []
         fresh: set[str] = set()
-        for stages in arrays(self.manifest.pipeline.stages, self.cluster.array_size):
+        for stages in arrays(self.manifest.pipeline.stages, self.array_size):
             done += self._place(stages, live, fresh)
         return done
 
@@ -104,7 +120,8 @@ class SlurmLauncher:
         for stage in stages:
             self.folder.forget_attempt(stage.name)
             self.folder.logs(stage.name).mkdir(exist_ok=True)
-        text = stage_script(self.folder, self.cluster, Path(self.manifest.code), stages, parent_jobs)
+        asked, code = self.resources[stages[0].name], Path(self.manifest.code)
+        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before, self.notify)
         name, mark = job_name(self.folder.id, [stage.name for stage in stages]), read_mark(self.folder)
         try:
             job = submit_script(text, log_folder(self.folder, stages), name, mark.token if mark is not None else None)
@@ -132,7 +149,7 @@ class SlurmLauncher:
         """Link the logs that the stage's task will write in the array's folder into the stage's own folder."""
         own = self.folder.logs(stage.name).resolve()
         own.mkdir(exist_ok=True)
-        for node in range(self.cluster.nodes):
+        for node in range(self.resources[stage.name].nodes):
             log = log_folder(self.folder, [stage], is_array=True) / f"{job_id}_{node}_log.out"
             link = own / log.name
             if not link.is_symlink():
@@ -147,74 +164,87 @@ def log_folder(folder: PipelineFolder, stages: Sequence[Stage], is_array: bool =
 
 
 def stage_script(
-    folder: PipelineFolder, cluster: SlurmCluster, code: Path, stages: Sequence[Stage], parent_jobs: Iterable[str]
+    folder: PipelineFolder,
+    resources: Allocation,
+    code: Path,
+    stages: Sequence[Stage],
+    parent_jobs: Iterable[str],
+    before: Sequence[str] = (),
+    notify: str | None = None,
 ) -> str:
     """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
 
-    It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. A report
-    has one process and needs no GPU. The line after srun decides, by how the stage ended, whether the job is requeued.
+    One without such parents waits for the foreign jobs `before` it; all others do so through their parents.
+
+    It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. The
+    line after srun decides, by how the stage ended, whether the job is requeued.
     """
     stage, parents, mark = stages[0], list(parent_jobs), read_mark(folder)
     asked = Request(
-        ranks_per_node=cluster.ranks_per_node if stage.trains else 1,
-        restarts=cluster.fruitless_restarts,
-        stage_data=cluster.stage_data,
-        stop_notice_s=cluster.stop_notice_s,
+        ranks_per_node=resources.ranks_per_node,
+        restarts=resources.fruitless_restarts,
+        stage_data=resources.stage_data,
+        stop_notice_s=resources.stop_notice_s,
+        notify=notify,
         token=mark.token if mark is not None else None,
     )
     own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
     condition = "afterany" if stage.after == "any" else "afterok"
+    waits_for = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
     return script(
-        cluster,
+        resources,
         code,
         log_folder(folder, stages),
         name=job_name(folder.id, [found.name for found in stages]),
-        trains=stage.trains,
         tasks=len(stages),
         command=f"-m slurm.stage.job {shlex.join(own)}",
         teardown=[f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} $? {shlex.join(own)}"],
         options={
-            "comment": _both(cluster, "comment", mark.comment if mark is not None else "", " "),
-            "dependency": _both(cluster, "dependency", ":".join([condition, *parents]) if parents else "", ","),
+            "comment": _both(resources, "comment", mark.comment if mark is not None else "", " "),
+            "dependency": _both(resources, "dependency", waits_for, ","),
         },
     )
 
 
-def _both(cluster: SlurmCluster, option: str, own: str, separator: str) -> str:
-    """Return an sbatch option's value: what the cluster's file gives, followed by what the stage needs."""
-    return separator.join(filter(None, [str(cluster.sbatch.get(option, "")), own]))
+def _both(resources: Allocation, option: str, own: str, separator: str) -> str:
+    """Return an sbatch option's value: what a person gives, followed by what the stage needs."""
+    return separator.join(filter(None, [str(resources.sbatch.get(option, "")), own]))
 
 
 def script(
-    cluster: SlurmCluster,
+    resources: Allocation,
     code: Path,
     logs: Path,
     *,
     name: str,
     command: str,
     options: Mapping[str, Any],
-    trains: bool = True,
     tasks: int = 1,
     teardown: Sequence[str] = (),
 ) -> str:
-    """Return a batch script that runs Python with the arguments `command` on every node, as a cluster's file asks.
+    """Return a batch script that runs Python with the arguments `command` on every node, as `resources` ask.
 
-    `options` are sbatch's own and take precedence over the file's; those that are empty are left out.
+    `options` are sbatch's own and take precedence over those of `resources`; those that are empty are left out.
     """
     place = str(logs).replace("%", "%%")  # Slurm replaces %j, %a, %x and more in the paths of logs, whole folders too
     job = "%j" if tasks == 1 else "%A_%a"
-    sizes = _sizes(cluster, trains)
-    more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **cluster.sbatch, **options}
+    sizes = _sizes(resources)
+    more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **resources.sbatch, **options}
     # srun does not inherit the CPUs since Slurm 22.05, nor, where the job was submitted without the environment,
     # what this script exports. Where the task of one node is lost, the others cannot go on.
-    srun = ["--export=ALL", f"--cpus-per-task={sizes['cpus_per_task']}", "--kill-on-bad-exit=1", *_container(cluster)]
+    srun = [
+        "--export=ALL",
+        f"--cpus-per-task={sizes['cpus_per_task']}",
+        "--kill-on-bad-exit=1",
+        *pyxis_options(resources),
+    ]
     text: str = _make_sbatch_string(
-        command=f"{python(cluster)} -u {command}",
+        command=f"{inside(resources)}{python(resources)} -u {command}",
         folder=logs,
         job_name=name,
         map_count=tasks if tasks > 1 else None,
         array_parallelism=tasks,
-        setup=[*cluster.setup, *exports(code)],
+        setup=[*resources.setup, *exports(code)],
         teardown=list(teardown),
         additional_parameters={
             "output": f"{place}/{job}_0_log.out",
@@ -226,37 +256,33 @@ def script(
     return text
 
 
-def _sizes(cluster: SlurmCluster, trains: bool) -> dict[str, Any]:
-    """Return submitit's parameters for a job's place, sizes and time limit. A report has one process and no GPU."""
+def _sizes(resources: Allocation) -> dict[str, Any]:
+    """Return submitit's parameters for a job's place, sizes and time limit."""
     return {
-        "partition": cluster.partition,
-        "account": cluster.account,
-        "qos": cluster.qos,
-        "constraint": cluster.constraint,
-        "time": cluster.time_limit_minutes,
-        "nodes": cluster.nodes if trains else 1,
+        "partition": resources.partition or None,
+        "account": resources.account or None,
+        "qos": resources.qos or None,
+        "constraint": resources.constraint or None,
+        "time": resources.time_limit_minutes,
+        "nodes": resources.nodes,
         "ntasks_per_node": 1,
-        "cpus_per_task": cluster.cpus_per_process * (cluster.ranks_per_node if trains else 1),
-        "gpus_per_node": (cluster.gpus_per_node or None) if trains else None,
-        "mem": cluster.memory,
-        "signal_delay_s": cluster.stop_notice_s,
+        "cpus_per_task": resources.cpus_per_node,
+        "gpus_per_node": resources.gpus_per_node or None,
+        "mem": resources.memory,
+        "signal_delay_s": resources.stop_notice_s,
         "stderr_to_stdout": True,
         "wckey": None,
     }
 
 
-def _container(cluster: SlurmCluster) -> list[str]:
-    image = [f"--container-image={cluster.container}"] if cluster.container is not None else []
-    return image + ([f"--container-mounts={','.join(cluster.container_mounts)}"] if cluster.container_mounts else [])
-
-
-def python(cluster: SlurmCluster) -> str:
-    """Return the command of the interpreter that runs stages."""
-    return shlex.quote(cluster.python or sys.executable)
-
-
-def preview(folder: PipelineFolder, cluster: SlurmCluster, stages: Sequence[Stage]) -> str:
+def preview(
+    folder: PipelineFolder,
+    resources: Allocation,
+    stages: Sequence[Stage],
+    before: Sequence[str] = (),
+    notify: str | None = None,
+) -> str:
     """Return the sbatch script of a stage or an array, with its parents' names where their job ids will stand."""
     parents = [f"<{name}>" for name in stages[0].needs]
-    text = stage_script(folder, cluster, snapshot_path(folder.path), stages, parents)
+    text = stage_script(folder, resources, snapshot_path(folder.path), stages, parents, before, notify)
     return f"### {', '.join(stage.name for stage in stages)}\n{text}"

@@ -6,18 +6,26 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, printable_lines
+from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, printable_lines
 from slurm.controller.commands import ignored_options
+from slurm.controller.partitions import find_misfits, read_site
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import PipelineFile
+from slurm.graph.pipeline import PipelineFile, is_job_id
+from slurm.graph.placing import allocations, stage_works
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
+from slurm.launch.before import jobs_before
 from slurm.launch.manifest import prepare
+from slurm.stage.notify import notify
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
 from slurm.state.observe import View
 from slurm.terminal import clock, describe, open_display
+
+if TYPE_CHECKING:
+    from slurm.launch.sbatch import SlurmLauncher
 
 
 def graph(file: PipelineFile, places: Places) -> tuple[PipelineFolder, Pipeline]:
@@ -30,30 +38,41 @@ def submit(file: PipelineFile, cluster: Cluster, places: Places) -> int:
     """Launch a pipeline, or go on with one that was launched before; return the exit code.
 
     Locally it stays until everything has ended; on Slurm it returns when all jobs are submitted.
-    Raises UserError when another launcher is at work on it.
+    Raises UserError when another launcher is at work on it, and where no partition can start its stages
+    or what it waits for has ended badly.
     """
     folder, pipeline = graph(file, places)
+    before: list[str] = []
+    notify_by = file.notify or cluster.notify
+    if isinstance(cluster, SlurmCluster):
+        require_room(file, cluster)
+        before = jobs_before(file.after, folder.find_manifest() is None)
     with hold(folder.lock_file, f"pipeline {file.id}", file.id):
         manifest = prepare(folder, file, pipeline, cluster, places)
         if isinstance(cluster, LocalCluster):
-            return _run_here(folder, manifest, cluster)
-        return _submit_there(folder, manifest, cluster)
+            return _run_here(folder, manifest, cluster, notify_by)
+        from slurm.launch.sbatch import SlurmLauncher
+
+        asked = allocations(file, cluster)
+        return _submit_there(SlurmLauncher(folder, manifest, asked, cluster.array_size, before, notify_by))
 
 
-def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster) -> int:
+def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster, notify_by: str | None) -> int:
     from slurm.launch.local import LocalLauncher
 
     started = time.monotonic()
     console = Console()
     print(f"pipeline {folder.id}: {len(manifest.entries)} stages, at most {cluster.places} at once", flush=True)
     display = open_display(console)
-    launcher = LocalLauncher(folder, manifest, cluster, display)
+    launcher = LocalLauncher(folder, manifest, cluster, display, notify_by)
     try:
         views = launcher.launch()
     finally:
         display.close()
     if launcher.stop_requests:
         return _say_stopped(views)
+    if launcher.processes:
+        notify(notify_by, folder, launcher.manifest, REPORT)
     spent = f"wall time {clock(time.monotonic() - started)}" if launcher.processes else "nothing was left to do"
     return _say_ended(folder, views, spent)
 
@@ -89,17 +108,27 @@ def _tail(log: Path, lines: int = 6) -> str:
     return "\n".join(f"    | {printable_lines(line)}" for line in text[-lines:] if "submitit" not in line)
 
 
-def _submit_there(folder: PipelineFolder, manifest: Manifest, cluster: SlurmCluster) -> int:
-    from slurm.launch.sbatch import SlurmLauncher
+def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
+    """Look whether the site's partitions can ever start the stages.
 
+    Raises one UserError for all that cannot. Where Slurm is not here or does not answer, nothing is required.
+    """
+    site, asked = read_site(), allocations(file, cluster)
+    fields = {work.stage: work.resources_field for work in stage_works(file)}
+    named = {fields.get(stage, f"{stage}.resources"): found for stage, found in asked.items()}
+    misfits = list(find_misfits(site, named)) if site is not None else []
+    if misfits:
+        raise UserError("nothing can be submitted:\n" + "\n".join(map(str, misfits)))
+
+
+def _submit_there(launcher: SlurmLauncher) -> int:
     if names := ignored_options():
         print(f"ignored: {', '.join(names)}; the options of jobs stand in the cluster file (--cluster)", flush=True)
-    launcher = SlurmLauncher(folder, manifest, cluster)
     for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
     if launcher.of_others:
         print(f"left alone, another folder's jobs of the same name: {', '.join(launcher.of_others)}")
-    print(f"state: mimbench pipeline status {folder.id}")
+    print(f"state: mimbench pipeline status {launcher.folder.id}")
     return DONE_CODE
 
 
@@ -110,4 +139,10 @@ def previews(file: PipelineFile, cluster: Cluster, places: Places) -> Sequence[s
         return [shlex.join(stage.command) for stage in pipeline.stages]
     from slurm.launch.sbatch import preview
 
-    return [preview(folder, cluster, stages) for stages in arrays(pipeline.stages, cluster.array_size)]
+    asked = allocations(file, cluster)
+    require_room(file, cluster)
+    before = [name if is_job_id(name) else f"<{name}>" for name in file.after]
+    return [
+        preview(folder, asked[stages[0].name], stages, before, file.notify or cluster.notify)
+        for stages in arrays(pipeline.stages, cluster.array_size)
+    ]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from benchmarks.encoders import Architecture, find_architecture
 from slurm.graph.check import load_work
-from slurm.graph.cluster import Cluster
-from slurm.graph.pipeline import PipelineFile, Source, Work
+from slurm.graph.cluster import Cluster, Placed
+from slurm.graph.pipeline import PipelineFile, Source
+from slurm.graph.placing import StageWork, stage_works
 from slurm.graph.stages import Pipeline
 from slurm.graph.sweep import without_sweeps
 from slurm.plan.speed import Measured, Speed, Training, find_speed, finished_runs, images_per_epoch
@@ -29,6 +30,7 @@ class Forecast:
     """What the measured run left on disk."""
     longest_attempt_s: float
     """How long the stage works before it must be requeued."""
+    has_gpus: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -62,22 +64,27 @@ def forecasts(
     `done` has the run folders of stages that are finished: a stage's own run is no source of its forecast, so that the
     two can be compared.
     """
-    known, found = finished_runs(runs), {}
-    trainings = dict(_trainings(without_sweeps(file), cluster.ranks_per_stage))
+    known, found, file = finished_runs(runs), {}, without_sweeps(file)
+    works = {work.stage: work for work in stage_works(file)}
     epochs: dict[tuple[str, str], int | None] = {}
     for stage in pipeline.stages:
-        if (training := trainings.get(stage.name)) is None:
+        if (work := works.get(stage.name)) is None:
+            continue
+        placed = cluster.allocation(work.work.resources, work.resources_field)
+        if (training := training_of(file, work, placed.ranks_per_stage)) is None:
             continue
         where = (training.kind, str(training.recipe.data.root))
         if where not in epochs:
             epochs[where] = images_per_epoch(training, known)
         own = done.get(stage.name)
         others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
-        found[stage.name] = _forecast(training, epochs[where], cluster, others)
+        found[stage.name] = _forecast(training, epochs[where], cluster, placed, others)
     return found
 
 
-def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs: Sequence[Measured]) -> Forecast:
+def _forecast(
+    training: Training, per_epoch: int | None, cluster: Cluster, placed: Placed, runs: Sequence[Measured]
+) -> Forecast:
     speed = find_speed(training, cluster, runs)
     measured = speed.measured if speed is not None else None
     memory = None
@@ -91,28 +98,18 @@ def _forecast(training: Training, per_epoch: int | None, cluster: Cluster, runs:
         speed=speed,
         memory_mb=memory,
         disk_mb=measured.disk_bytes() / 1e6 if measured is not None else None,
-        longest_attempt_s=cluster.longest_attempt_s,
+        longest_attempt_s=placed.longest_attempt_s,
+        has_gpus=placed.has_gpus,
     )
 
 
-def _trainings(file: PipelineFile, processes: int) -> list[tuple[str, Training]]:
-    """Return what each stage that trains does, by the stage's name; protocols that train nothing are left out."""
-    works: list[tuple[str, str, Work, Source | None]] = []
-    works += [(f"pretrain.{name}", "pretrain", entry, None) for name, entry in file.pretrain.items()]
-    works += [(f"finetune.{name}", entry.task, entry, entry.encoder) for name, entry in file.finetune.items()]
-    works += [
-        (f"{name}.{label}.seed{seed}", file.task(name), work, source)
-        for name, work in file.tasks.items()
-        for label, source in file.encoders_of(name).items()
-        for seed in file.seeds
-    ]
-    trainings = []
-    for stage, kind, work, source in works:
-        recipe = load_work(work, None if source is None else kind, source)
-        if getattr(recipe.config, "training", None) is not None:
-            encoder = None if source is None else _encoder(file, source)
-            trainings.append((stage, Training(kind, recipe.config, recipe.name, encoder, processes)))
-    return trainings
+def training_of(file: PipelineFile, found: StageWork, processes: int) -> Training | None:
+    """Return what decides a stage's speed; None for a protocol that trains nothing. `file` has no sweeps."""
+    recipe = load_work(found.work, found.task, found.source)
+    if getattr(recipe.config, "training", None) is None:
+        return None
+    encoder = None if found.source is None else _encoder(file, found.source)
+    return Training(found.kind, recipe.config, recipe.name, encoder, processes)
 
 
 def _encoder(file: PipelineFile, source: Source) -> str | Architecture:

@@ -69,16 +69,18 @@ def _columns(parents: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 def _words(plan: Plan, stages: Sequence[Stage]) -> list[str]:
-    """Return the lines of a box: name, seeds, what is done, what the rest will cost."""
+    """Return the lines of a box: name, seeds, resources where stages differ, what is done, what the rest takes."""
     first, rest = stages[0], [stage for stage in stages if stage.name not in plan.done]
     lines = [first.name] if len(stages) == 1 else [first.seeds_of or first.name, f"{len(stages)} seeds"]
+    if len({plan.resources[stage.name] for stage in plan.pipeline.stages if stage.trains}) > 1:
+        lines.append(plan.resources[first.name])
     if len(rest) < len(stages):
         lines.append("done" if not rest else f"{len(stages) - len(rest)} done")
     costs = [plan.forecasts[stage.name] for stage in rest if stage.name in plan.forecasts]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     hours = [cost.device_hours for cost in costs if cost.device_hours is not None]
     if costs and len(seconds) == len(costs):
-        unit = "GPU h" if plan.cluster.has_gpus else "process h"
+        unit = "GPU h" if costs[0].has_gpus else "process h"
         lines.append(f"{clock(max(seconds))}, {format_hours(sum(hours))} {unit}")
     return lines
 

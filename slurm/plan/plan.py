@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.runs.folder import completed
 from benchmarks.runs.record import RunRecord
 from benchmarks.tables import aligned
-from slurm.graph.cluster import Cluster
+from slurm.graph.cluster import Cluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
-from slurm.graph.stages import Pipeline, Stage
+from slurm.graph.placing import allocations
+from slurm.graph.stages import REPORT, Pipeline, Stage
 from slurm.graph.starts import misfits
 from slurm.plan.cost import Forecast, forecasts, makespan_s
+from slurm.plan.nodes import Proposal, proposals
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import announced_run, is_completed
 from slurm.terminal import clock
@@ -35,6 +37,10 @@ class Plan:
     records: dict[str, RunRecord]
     """By stage, of those that are done and made a run."""
     forecasts: dict[str, Forecast]
+    resources: dict[str, str]
+    """What each stage has, in a few words."""
+    proposals: dict[str, Proposal]
+    """Of stages that would take fewer GPU hours on another number of nodes."""
 
     @property
     def rest(self) -> list[Stage]:
@@ -48,18 +54,24 @@ def make_plan(file: PipelineFile, folder: PipelineFolder, pipeline: Pipeline, cl
     folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
     records = {name: record for name, run in folders.items() if (record := completed(run)) is not None}
     found = forecasts(file, pipeline, cluster, runs, folders)
-    return Plan(file, pipeline, cluster, done, records, found)
+    if isinstance(cluster, SlurmCluster):
+        summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
+        others = proposals(file, cluster, runs, found)
+    else:
+        summaries, others = dict.fromkeys((stage.name for stage in pipeline.stages), cluster.summary()), {}
+        summaries[REPORT] = "1 process"
+    return Plan(file, pipeline, cluster, done, records, found, summaries, others)
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
     """Yield the plan as text: the graph, the cost of each stage and of all, where the figures come from, commands."""
     total = len(plan.pipeline.stages)
     yield f"pipeline {plan.file.id}: {total} stages, {len(plan.done)} done already\n"
-    hours = "GPU hours" if plan.cluster.has_gpus else "process hours"
+    hours = hours_of(forecast.has_gpus for forecast in plan.forecasts.values())
     head = [
         "stage",
         "after",
-        "processes",
+        "resources",
         "images",
         "images/s",
         "wall time",
@@ -73,6 +85,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     yield ""
     yield from _sums(plan, hours)
     yield from _sources(plan)
+    yield from _proposals(plan)
     yield from (f"warning: {said}" for said in misfits(plan.file))
     yield "\ncommands:"
     yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in plan.rest)
@@ -82,11 +95,12 @@ def _row(plan: Plan, stage: Stage) -> list[str]:
     forecast, record = plan.forecasts.get(stage.name), plan.records.get(stage.name)
     after = ", ".join(_short(stage.needs)) or "-"
     took = clock(record.seconds) if record is not None else "done" if stage.name in plan.done else "-"
+    where = plan.resources[stage.name]
     if forecast is None:
-        return [stage.name, after, "1", "-", "-", "-", took, "-", "-", "-", "-"]
+        return [stage.name, after, where, "-", "-", "-", took, "-", "-", "-", "-"]
     speed = forecast.speed
     return [
-        *[stage.name, after, str(forecast.processes)],
+        *[stage.name, after, where],
         f"{forecast.images:,}" if forecast.images is not None else UNKNOWN,
         f"{speed.images_per_second * forecast.processes:,.0f}" if speed is not None else UNKNOWN,
         clock(forecast.seconds) if forecast.seconds is not None else UNKNOWN,
@@ -96,6 +110,12 @@ def _row(plan: Plan, stage: Stage) -> list[str]:
         f"{forecast.memory_mb / 1000:,.1f} GB" if forecast.memory_mb is not None else UNKNOWN,
         f"{forecast.disk_mb / 1000:,.2f} GB" if forecast.disk_mb is not None else UNKNOWN,
     ]
+
+
+def hours_of(has_gpus: Iterable[bool]) -> str:
+    """Return the unit of what stages spend, by whether each has GPUs."""
+    kinds = {*has_gpus}
+    return "device hours" if len(kinds) > 1 else "GPU hours" if True in kinds else "process hours"
 
 
 def format_hours(hours: float) -> str:
@@ -122,6 +142,14 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     yield f"still to do: {len(rest)} trainings, {format_hours(spent)} {hours}, {disk:,.1f} GB{left_out}"
     side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
     yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
+
+
+def _proposals(plan: Plan) -> Iterator[str]:
+    """Yield one line for each entry of the file whose stages would take fewer GPU hours on other nodes."""
+    for name, found in plan.proposals.items():
+        unit = hours_of([plan.forecasts[name].has_gpus])
+        change = f"{format_hours(found.device_hours)} {unit} instead of {format_hours(found.now_hours)}"
+        yield f"fewer {unit}: {found.field}.nodes={found.nodes} ({name}: {change}, {clock(found.seconds)} long)"
 
 
 def _sources(plan: Plan) -> Iterator[str]:

@@ -71,6 +71,8 @@ class Speed:
     images_per_second: float
     source: str
     measured: Measured | None = None
+    largest_share: float | None = None
+    """The most images that a process has had at once in such runs; None where none was measured."""
 
 
 def finished_runs(runs: Path) -> list[Measured]:
@@ -80,14 +82,25 @@ def finished_runs(runs: Path) -> list[Measured]:
 
 
 def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -> Speed | None:
-    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or None."""
-    for run in runs:
-        rate = run.record.images_per_second
-        if rate and _same_work(training, run) and _same_device(cluster, run.record):
-            source = f"measured by {run.folder.name} on {run.record.environment.device}"
-            return Speed(rate / run.record.processes, source, run)
-    stated = cluster.images_per_second.get(training.recipe_name)
-    return Speed(stated, "stated in the cluster file") if stated is not None else None
+    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or None.
+
+    Runs on as many processes come before others.
+    """
+    alike = [run for run in runs if _same_work(training, run) and _same_device(cluster, run.record)]
+    alike = [run for run in alike if run.record.images_per_second]
+    if not alike:
+        stated = cluster.images_per_second.get(training.recipe_name)
+        return Speed(stated, "stated in the cluster file") if stated is not None else None
+    run = next((run for run in alike if run.record.processes == training.processes), alike[0])
+    source = f"measured by {run.folder.name} on {run.record.environment.device}"
+    rate = run.record.images_per_second or 0.0
+    return Speed(rate / run.record.processes, source, run, max(map(_share, alike)))
+
+
+def _share(run: Measured) -> float:
+    """Return how many images of a batch each process had at once."""
+    training: Any = run.record.recipe.resolved["training"]
+    return float(training["batch_size"] / training.get("accumulate", 1) / run.record.processes)
 
 
 def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None:

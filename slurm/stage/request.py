@@ -25,6 +25,8 @@ class Request(Config):
     """The node's own copy of each data folder: its path by the original's."""
     stop_notice_s: float | None = None
     """How many seconds before the time limit Slurm announces it (SIGUSR2); None where there is no limit."""
+    notify: str | None = None
+    """A person's command that tells of a failure and of the end."""
     token: str | None = None
     """The mark of the folder that submitted the stage; None where it was not submitted to Slurm."""
 

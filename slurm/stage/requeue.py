@@ -21,6 +21,7 @@ from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE
 from slurm.controller.commands import ask
 from slurm.controller.jobs import find_job
 from slurm.graph.stages import Pipeline, Stage
+from slurm.stage.notify import notify
 from slurm.stage.request import Request, is_from, parse
 from slurm.state.attempt import Attempt, RankEnd
 from slurm.state.folder import PipelineFolder
@@ -115,6 +116,7 @@ def main(argv: list[str]) -> int:
     stage = pipeline.stage(name)
     attempt = _as_it_ended(folder, pipeline, stage, code)
     if not _may_go_on(attempt, code) or not _goes_on_in_slurm(folder, asked):
+        notify(asked.notify, folder, manifest, name)
         return code
     if attempt.gave_way:  # srun asked it to, because another node's task was lost: `code` is that task's
         attempt = attempt.model_copy(update={"exit_code": code})
@@ -125,6 +127,7 @@ def main(argv: list[str]) -> int:
         return code
     folder.write_attempt(name, attempt.model_copy(update={"given_up_after": fruitless}))
     print(f"given up: {fruitless} starts in a row have left no new checkpoint", file=sys.stderr)
+    notify(asked.notify, folder, manifest, name)
     return code
 
 

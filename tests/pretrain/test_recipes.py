@@ -77,10 +77,12 @@ def test_a_sweep_has_every_row_of_its_table(table: str) -> None:
 
 @pytest.mark.parametrize("table", [table for table in TABLES if table != "targets"])
 def test_every_row_of_a_sweep_can_be_built(table: str) -> None:
-    """All but the rows that need a file of the user's."""
+    """All but the rows that need a file of the user's, with one block a stage: how many there are decides nothing."""
     file = without_sweeps(read_pipeline(PIPELINES / f"simmim_{table}.yaml"))
     for entry in file.pretrain.values():
         recipe = load_recipe(PretrainRecipe, "pretrain", entry.recipe, entry.all_overrides).config
+        shallow = recipe.encoder.with_arguments(depths=[1, 1, 1, 1])
+        recipe = recipe.model_copy(update={"encoder": shallow})
         with torch.device("meta"):
             assert build_method(recipe, torch.device("meta")).objective.resolution_px > 0
 

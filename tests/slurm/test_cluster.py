@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import UserError
-from slurm.graph.cluster import LocalCluster, SlurmCluster, load_cluster, parse_time_limit
+from slurm.graph.cluster import LocalCluster, SlurmCluster, load_cluster
+from slurm.graph.resources import parse_time_limit
 from slurm.graph.stages import Stage
 from slurm.launch.sbatch import preview
 from slurm.state.folder import PipelineFolder
@@ -62,6 +64,12 @@ def test_a_bare_number_in_the_file_is_refused_with_the_forms_that_are_known(tmp_
         ("{executor: local, gpus: [0, 1], gpus_per_stage: 3}", "at most the number of `gpus`, 2"),
         ("{executor: local, gpus: [0], processes_per_stage: 2}", "one process per GPU"),
         ("{executor: slurm, time_limit: 1h, container_mounts: ['/a:/a']}", "only with `container`"),
+        ("{executor: slurm, time_limit: 1h, container_runtime: apptainer}", "left out where there is no `container`"),
+        ("{executor: slurm, time_limit: 1h, container: a.sif, container_runtime: aptainer}", "'apptainer'"),
+        (
+            "{executor: slurm, time_limit: 1h, container: a.sif, container_runtime: apptainer, container_mounts: [/a]}",
+            "container_mounts = /a\n  rule:   absolute folders",
+        ),
         ("{executor: slurm, time_limit: 1h, processes_per_node: 2}", "only with `gpus_per_node: 0`"),
     ],
 )
@@ -126,11 +134,34 @@ def test_the_sbatch_script_asks_for_what_the_file_says(tmp_path: Path) -> None:
     assert "--kill-on-bad-exit=1" in srun
     assert lines.index("module load cuda") < lines.index(srun)
     report = Stage(name="report", argv=("report",), needs=("a", "b"), after="any")
-    lines = preview(folder, cluster, [report]).splitlines()
+    lines = preview(folder, cluster.report_allocation(None), [report]).splitlines()
     assert "#SBATCH --dependency='afterany:<a>:<b>'" in lines
     assert "#SBATCH --nodes=1" in lines
     assert "#SBATCH --cpus-per-task=12" in lines
     assert not any("gpus" in line for line in lines)
+
+
+@pytest.mark.parametrize("runtime", ["apptainer", "singularity"])
+@pytest.mark.parametrize("gpus", [0, 4])
+def test_apptainer_opens_the_image_around_the_interpreter(tmp_path: Path, runtime: str, gpus: int) -> None:
+    """The options are those of the user guide of `apptainer exec`: --nv for NVIDIA, --bind with a list."""
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        f"{{executor: slurm, time_limit: 1h, gpus_per_node: {gpus}, container: '/images/torch 2.sif', python: python3, "
+        f"container_runtime: {runtime}, container_mounts: ['/data:/data:ro', '/home/me:/home/me']}}"
+    )
+    cluster = load_cluster(str(site))
+    assert isinstance(cluster, SlurmCluster)
+    stage = Stage(name="a", argv=(), announces=True)
+    lines = preview(PipelineFolder(tmp_path / "study-1"), cluster, [stage]).splitlines()
+    (srun,) = (shlex.split(line) for line in lines if line.startswith("srun "))
+    assert not [word for word in srun if word.startswith("--container")]
+    begins, ends = srun.index(runtime), srun.index("slurm.stage.job")
+    assert srun[begins:ends] == [
+        *[runtime, "exec", *(["--nv"] if gpus else []), "--bind", "/data:/data:ro,/home/me:/home/me"],
+        *["/images/torch 2.sif", "python3", "-u", "-m"],
+    ]
+    assert lines[-1].startswith(f"exec {sys.executable} -m slurm.stage.requeue")  # outside: there is Slurm
 
 
 def test_a_container_and_its_interpreter_run_the_stage(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def test_the_pipeline_with_its_chain_and_its_sweep_passes_the_check(tmp_path: Pa
     for section, entries in (item for part in more for item in part.items()):
         study[section] |= entries
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    file = load_pipeline(tmp_path / "study.yaml")
+    (tmp_path / "mine.yaml").write_text(CLUSTERS[0])
+    file = load_pipeline(tmp_path / "study.yaml", cluster=load_cluster(str(tmp_path / "mine.yaml")))
     assert {*file.pretrain} == {"simmim", "first", "second", "ratio"}
 
 

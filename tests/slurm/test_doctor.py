@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -42,3 +43,16 @@ def test_a_cluster_that_refuses_or_breaks_the_job_is_reported(slurm_bench: Bench
     here = slurm_bench.mimbench("doctor", "--cluster", "local")
     assert here.returncode == 2
     assert "a Slurm cluster" in here.stdout
+
+
+def test_each_place_that_stages_may_have_is_probed_once(slurm_bench: Bench) -> None:
+    profiles = "{two: {nodes: 2}, more: {time_limit: 20m}, cpu: {partition: cpu}, none: {partition: nowhere}}"
+    text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", f", profiles: {profiles}, report: cpu}}")
+    (slurm_bench.path / "slurm.yaml").write_text(text)
+    asked = slurm_bench.mimbench("doctor", "--cluster", "slurm.yaml")
+    assert re.findall(r"^job \d+ \((\w+), ", asked.stdout, re.MULTILINE) == ["two", "cpu"]
+    told = " ".join(asked.stdout.split())
+    for words in ("two: job 2 of 2 nodes answered", "cpu: job 1 of 1 nodes answered", "cpu: n1 CPUs"):
+        assert words in told
+    assert re.search(r"none: job 0 of 1 nodes answered; not taken by Slurm: .*invalid partition", told)
+    assert asked.returncode == 1

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.config import find_recipe
-from slurm.graph.cluster import load_cluster
+from slurm.graph.cluster import SlurmCluster, load_cluster
 from slurm.launch.sbatch import SlurmLauncher
 from slurm.launch.snapshot import PARTS
 from tests.command import ROOT
@@ -239,7 +239,9 @@ def test_a_child_whose_failed_parent_slurm_has_forgotten_does_not_run(bench: Ben
     with pytest.MonkeyPatch.context() as patch:
         for name, value in bench.environment.items():
             patch.setenv(name, value)
-        launcher = SlurmLauncher(bench.folder, manifest, load_cluster(str(bench.path / "cluster.yaml")))
+        asked = load_cluster(str(bench.path / "cluster.yaml"))
+        assert isinstance(asked, SlurmCluster)
+        launcher = SlurmLauncher(bench.folder, manifest, {child.name: asked}, array_size=1)
         launcher.submit([child], [job])
     found = wait_until_empty(bench)
     assert found[child.name] == "skipped"

@@ -126,9 +126,13 @@ def log_of(bench: Bench) -> str:
 
 
 def test_without_any_fault_the_table_is_that_of_this_machine(small_digits: Path, cluster: Cluster) -> None:
+    """The pretraining on two nodes, the transfer on one, the report in another partition; here, all in one process."""
+    profiles = "profiles: {two: {nodes: 2}, cpu: {partition: cpu, time_limit: 5m}}, report: cpu"
     with open_slurm_bench(small_digits.parent, cluster.environment, stub=None) as bench:
-        submit(bench)
+        submit(bench, "pretrain.simmim.resources=two", cluster=f"{CLUSTER}, partition: main, {profiles}")
         assert set(wait_until_empty(bench).values()) == {"completed"}
+        (pretrained,) = (bench.path / "runs").glob("pretrain-*")
+        assert record_of(pretrained).processes == 2
         here = bench.submit("--runs", "here", "--pipelines", "local")
         assert here.returncode == 0, here.stdout
         (local,) = (bench.path / "local").glob("*/report/leaderboard.txt")

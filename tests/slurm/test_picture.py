@@ -27,6 +27,11 @@ def test_the_seeds_of_a_stage_are_one_box_behind_what_they_need() -> None:
     assert [(box.parents, box.column) for box in found] == [((), 0), ((0,), 1), ((1,), 2)]
 
 
+def test_stages_that_differ_in_what_they_ask_for_show_it() -> None:
+    found = boxes(plan(EIGHT_GPUS, "tasks.digits.resources={nodes: 1, gpus_per_node: 1}"))
+    assert [box.lines[1] for box in found] == ["2 x 4 GPUs, 10m", "1 GPU, 10m", "1 process, 10m"]
+
+
 def test_the_graph_is_a_flowchart() -> None:
     lines = [line.strip() for line in mermaid(plan(EIGHT_GPUS)).splitlines()]
     assert lines[0] == "flowchart LR"

@@ -53,6 +53,7 @@ PreemptMode=REQUEUE
 {nodes}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=0
 PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF
+PartitionName=cpu Nodes={first} MaxTime=60
 """
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=1000"
 
@@ -156,7 +157,7 @@ def _configure(folder: Path, names: list[str], accounting: str) -> Path:
     ports = free_ports(1 + len(names))
     nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(names, ports[1:], strict=True)]
     config = folder / "slurm.conf"
-    found = {"folder": folder, "host": host, "user": this_user(), "accounting": accounting}
+    found = {"folder": folder, "host": host, "user": this_user(), "accounting": accounting, "first": names[0]}
     config.write_text(CONFIG.format(**found, controller_port=ports[0], nodes="\n".join(nodes)))
     return config
 

@@ -1,0 +1,69 @@
+"""Which resources each stage of a pipeline has, and on how many nodes the batch of its recipe can be shared evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from slurm.graph.cluster import SlurmCluster
+from slurm.graph.pipeline import PipelineFile, Source, Work
+from slurm.graph.resources import Allocation
+from slurm.graph.stages import REPORT
+from slurm.graph.sweep import without_sweeps
+
+PRETRAIN = "pretrain"
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """A stage that makes a run, as the entry of the pipeline file describes it."""
+
+    stage: str
+    field: str
+    """The entry: `pretrain.simmim`, `tasks.coco`."""
+    kind: str
+    """`pretrain`, or the task of a transfer."""
+    work: Work
+    source: Source | None
+    """The encoder of a transfer."""
+
+    @property
+    def task(self) -> str | None:
+        return None if self.source is None else self.kind
+
+    @property
+    def resources_field(self) -> str:
+        return f"{self.field}.resources"
+
+
+def stage_works(file: PipelineFile) -> Iterator[StageWork]:
+    """Yield the work of every stage that makes a run, under the names that `expand` gives, sweeps written out."""
+    file = without_sweeps(file)
+    for name, pretrain in file.pretrain.items():
+        yield StageWork(f"pretrain.{name}", f"pretrain.{name}", PRETRAIN, pretrain, None)
+    for name, finetune in file.finetune.items():
+        yield StageWork(f"finetune.{name}", f"finetune.{name}", finetune.task, finetune, finetune.encoder)
+    for name, work in file.tasks.items():
+        for label, source in file.encoders_of(name).items():
+            for seed in file.seeds:
+                yield StageWork(f"{name}.{label}.seed{seed}", f"tasks.{name}", file.task(name), work, source)
+
+
+def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocation]:
+    """Return what every stage asks Slurm for, by its name, the report included.
+
+    Raises UserError for an unknown profile, and for fields that do not go together.
+    """
+    by_field: dict[str, Allocation] = {}
+    found: dict[str, Allocation] = {}
+    for stage in stage_works(file):
+        if stage.field not in by_field:
+            by_field[stage.field] = cluster.allocation(stage.work.resources, stage.resources_field)
+        found[stage.stage] = by_field[stage.field]
+    return {**found, REPORT: cluster.report_allocation(file.report.resources if file.report is not None else None)}
+
+
+def fitting_nodes(batch_size: int, accumulate: int, ranks_per_node: int) -> list[int]:
+    """Return the numbers of nodes whose processes can share a batch evenly, each taking its part in equal passes."""
+    shares, left = divmod(batch_size, accumulate * ranks_per_node)
+    return [] if left else [nodes for nodes in range(1, shares + 1) if shares % nodes == 0]
