@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 import mimbench
 from benchmarks.encoders import read_encoder, read_manifest
+from tests import small
 from tests.runs import last_checkpoint, record_of, trained
 
 STILL = ["training.schedule.base_lr=1e-30", "training.schedule.warmup_lr=0", "training.schedule.min_lr=0"]
 """Rates so small that no weight changes in fp32: what such a run exports is what it started from."""
-MORE_HEADS = (
-    "encoder={name: swin_tiny_patch4_window7_224,"
-    " arguments: {window_size: 4, embed_dim: 32, depths: [2, 2, 2, 2], num_heads: [2, 4, 16, 16]}}"
-)
+SMALL = yaml.safe_load(small.SWIN.read_text())
+MORE_HEADS = {**SMALL["arguments"], "num_heads": [1, 2, 4, 16]}
 SHORT = ["training.epochs=1", "training.schedule.warmup_epochs=0"]
 
 
@@ -111,7 +112,10 @@ def test_tensors_of_another_shape_are_named_and_nothing_is_trained(
             ["--initial = random:swin_tiny_window6", "an encoder that has weights"],
         ),
         (["--initial", "nowhere"], ["encoder = nowhere", "a checkpoint that exists"]),
-        (["--initial", "RUN", MORE_HEADS], ["num_heads: (2, 4, 8, 16)", "num_heads: (2, 4, 16, 16)"]),
+        (
+            ["--initial", "RUN", f"encoder={json.dumps({**SMALL, 'arguments': MORE_HEADS})}"],
+            ["num_heads: (1, 2, 4, 8)", "num_heads: (1, 2, 4, 16)"],
+        ),
         (["--initial", "RUN", "--with-head", "head.kind=mlp"], ["--with-head", "a run whose head is the recipe's"]),
         (["--initial", "RUN", "--with-head", "--epoch", "1"], ["--with-head", "without --epoch"]),
         (["--with-head"], ["--with-head = True", "beside --initial"]),
