@@ -97,5 +97,6 @@ def _grouped(references: Iterable[Reference]) -> list[Published]:
     same: dict[tuple[object, ...], list[Reference]] = defaultdict(list)
     for each in references:
         model = (each.method, each.backbone, each.pretrain_epochs, each.image_size_px, each.init_stage)
-        same[(*model, each.protocol, each.variant, each.source)].append(each)
+        protocol = "finetune" if each.metric == COST else each.protocol  # sources state it beside the fine-tuned score
+        same[(*model, protocol, each.variant, each.source)].append(each)
     return [Published(tuple(group)) for group in same.values()]
