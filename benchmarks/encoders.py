@@ -79,7 +79,8 @@ class EncoderManifest(Config):
     method: str
     """How it was trained: simmim, supervised, ..."""
     init_stage: InitStage
-    epochs: int
+    epochs: int | None
+    """Epochs of training, those of earlier pretrainings that it continues included; None where one does not say."""
     recipe: str
     recipe_digest: str
     sha256: str

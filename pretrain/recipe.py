@@ -66,7 +66,7 @@ class PretrainRecipe(Config):
     head: Heads = LinearHead()
     """What predicts from features, by `kind`: linear, mlp, inverse_swin."""
     target: Targets = Pixels()
-    """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens."""
+    """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens, dvae_tokens."""
     data: PretrainData
     validation: Validation | None = None
     """Images that are held out; null measures no loss on any."""

@@ -16,7 +16,7 @@ from reports.leaderboard.lines import Line, Measured, Published, Shown, publishe
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
-from reports.records.pretrainings import origins, parents_nearby
+from reports.records.pretrainings import origins, parents_nearby, pretraining_of, relative_step
 from reports.records.rows import Conditions, Row
 from reports.text import tally
 
@@ -83,6 +83,12 @@ class Section:
         """Tell whether a row was trained by a recipe that is for other encoders."""
         return any(entry.row.recipe.misfit for entry in self.entries)
 
+    @property
+    def costs(self) -> bool:
+        """Tell whether the rows come from several pretrainings whose steps were timed."""
+        timed = {one.pretraining.run_id for one in self.entries if one.pretraining and one.pretraining.seconds_per_step}
+        return len(timed) > 1
+
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
@@ -133,7 +139,7 @@ def _section(
     for row in rows:
         grouped[row.conditions].append(row)
     absent = Comparison(note=_absent(collected, baseline))
-    groups = [_group(task, conditions, like, baselines, absent) for conditions, like in grouped.items()]
+    groups = [_group(task, conditions, like, baselines, absent, known) for conditions, like in grouped.items()]
     groups.sort(key=lambda group: _order(group, baselines))
     published = published_beside(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
@@ -154,15 +160,24 @@ def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Cond
 
 
 def _group(
-    task: Task, conditions: Conditions, rows: Sequence[Row], baselines: Sequence[Row], absent: Comparison
+    task: Task,
+    conditions: Conditions,
+    rows: Sequence[Row],
+    baselines: Sequence[Row],
+    absent: Comparison,
+    known: Mapping[str, FoundRun],
 ) -> Group:
     names = _names(rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
+    reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
     entries = []
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
-        entries.append(Measured(row, names[id(row)], comparison))
+        pretraining = pretraining_of(row, known)
+        record = None if pretraining is None else pretraining.record
+        cost = None if record is None or reference is None else relative_step(record, reference.record)
+        entries.append(Measured(row, names[id(row)], comparison, record, cost))
     return Group(conditions, tuple(entries))
 
 

@@ -16,7 +16,7 @@ from benchmarks.runs.folder import read_record
 from benchmarks.training import Training
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import PipelineFile, Source, Work, is_job_id, read_pipeline
+from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, stage_works
 from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.stages import recipe_name
@@ -71,14 +71,8 @@ def find_mistakes(file: PipelineFile, cluster: Cluster = HERE, advise: Advise | 
 
 
 def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
-    for name, finetune in file.finetune.items():
-        if finetune.encoder.from_ in sweeps:
-            rule = "one encoder: this is a sweep, which has several"
-            members = [f"pretrain.{member}" for member in file.pretrain]
-            remedy = did_you_mean(finetune.encoder.from_, members)
-            yield four_parts(f"finetune.{name}.encoder.from", finetune.encoder.from_, rule, remedy)
-        else:
-            yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
+    for entry, source in file.started_from().items():
+        yield from _start_mistakes(file, entry, source, sweeps)
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
@@ -92,6 +86,29 @@ def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
     if file.baseline not in file.encoders:
         rule = "one of this file's encoders"
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
+
+
+def _start_mistakes(file: PipelineFile, entry: str, source: Source, sweeps: set[str]) -> Iterator[str]:
+    """Look at what an entry of `pretrain` or `finetune` starts from."""
+    field = start_field(entry)
+    if source.from_ in sweeps:
+        rule = "one encoder: this is a sweep, which has several"
+        yield four_parts(
+            f"{field}.from",
+            source.from_,
+            rule,
+            did_you_mean(source.from_, [f"pretrain.{name}" for name in file.pretrain]),
+        )
+    elif isinstance(source, Initial) and scheme_of(source.ref or "") == "random":
+        rule = "an encoder that has weights: without `initial` a pretraining starts from random ones"
+        yield four_parts(f"{field}.ref", source.ref, rule, f"remove {field}")
+    else:
+        yield from _source_mistakes(file, field, source)
+
+
+def start_field(entry: str) -> str:
+    """Return the field that says what `pretrain.NAME` or `finetune.NAME` starts from."""
+    return f"{entry}.initial" if entry.startswith("pretrain.") else f"{entry}.encoder"
 
 
 def _recipe_of(found: StageWork) -> str | None:
@@ -170,7 +187,7 @@ def require_encoder_files(file: PipelineFile) -> None:
     Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
     """
     mistakes: list[str] = []
-    named = [(f"finetune.{name}.encoder", entry.encoder) for name, entry in file.finetune.items()]
+    named = [(start_field(entry), source) for entry, source in file.started_from().items()]
     named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
     for field, source in named:
         if source.ref is None or scheme_of(source.ref):
@@ -244,8 +261,8 @@ def _unknown_model(ref: str) -> str | None:
 
 
 def _cycles(file: PipelineFile) -> Iterator[str]:
-    """Yield one mistake for each cycle of finetune entries, named from its alphabetically first member."""
-    parent_of = {f"finetune.{name}": entry.encoder.from_ for name, entry in file.finetune.items()}
+    """Yield one mistake for each cycle of entries, named from its alphabetically first member."""
+    parent_of = {entry: source.from_ for entry, source in file.started_from().items()}
     found: set[frozenset[str]] = set()
     for start in sorted(parent_of):
         chain = [start]
@@ -253,5 +270,6 @@ def _cycles(file: PipelineFile) -> Iterator[str]:
             chain.append(parent)
         if parent == start and frozenset(chain) not in found:
             found.add(frozenset(chain))
-            remedy = "let one of them start from a `pretrain` entry or a `ref`"
-            yield four_parts(f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain without a cycle", remedy)
+            remedy = "let one of them start from a `ref`, from another `pretrain` entry, or from random weights"
+            shown = " <- ".join([*chain, start])
+            yield four_parts(f"{start_field(start)}.from", shown, "a chain without a cycle", remedy)

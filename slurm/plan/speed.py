@@ -127,7 +127,7 @@ def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None
 
 def _same_work(training: Training, run: Measured) -> bool:
     use = run.record.encoder
-    same_encoder = use is None or training.encoder in (use.architecture, use.reference)
+    same_encoder = use is None or training.encoder in (None, use.architecture, use.reference)
     ours = _essence(training.recipe.model_dump(mode="json"))
     return training.kind == run.kind and same_encoder and ours == _essence(run.record.recipe.resolved)
 

@@ -169,7 +169,7 @@ def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_
 @pytest.mark.parametrize(
     ("reference", "code", "words"),
     [
-        ("nowhere", mimbench.WRONG, ["--encoder = nowhere", "a checkpoint that exists"]),
+        ("nowhere", mimbench.WRONG, ["encoder = nowhere", "a checkpoint that exists"]),
         ("timm:swin_bas_patch4_window7_224", mimbench.WRONG, ["swin_bas", "Did you mean swin_base"]),
         ("timm:vit_base_patch16_clip_224.openai", mimbench.WRONG, ["stage of timm:vit_base", "--stage supervised"]),
         ("random:digit_swin", mimbench.WRONG, ["digit_swin", "Did you mean digits_swin"]),
