@@ -245,6 +245,10 @@ class Training(Config):
     """bf16 is autocast: weights and optimiser state stay fp32."""
     accumulate: int = placement(1, ge=1)
     """Forward and backward passes per optimiser step: each process takes its share of a batch in so many parts."""
+    sharded: bool = placement(False)
+    """Divide parameters, gradients and optimiser state between processes (FSDP2), rather than copy them (DDP)."""
+    activation_checkpointing: bool = placement(False)
+    """Compute the activations of each block again in the backward pass instead of keeping them."""
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)

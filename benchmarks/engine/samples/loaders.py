@@ -54,6 +54,15 @@ class Samples(Protocol[B_co]):
     def __getitem__(self, key: SampleKey) -> Any: ...
 
 
+class EvaluationSamples(Samples[B_co], Protocol[B_co]):
+    """A data set that is only measured."""
+
+    @property
+    def blank(self) -> B_co:
+        """A batch that costs what others cost; it stands in for those that a rank lacks."""
+        ...
+
+
 class StepBatches(Sampler[list[SampleKey]]):
     """This rank's part of the batches of steps `start` to `total`, each in so many equal `parts`.
 
