@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from slurm.graph.resources import Allocation
 from slurm.graph.stages import Stage, arrays
 from slurm.launch.container import inside, python, pyxis_options
 from slurm.launch.manifest import forget_unfinished, set_entries
+from slurm.launch.same_work import jobs_of_same_work
 from slurm.launch.snapshot import exports, snapshot_path
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
@@ -39,6 +40,8 @@ class Submitted:
     stage: str
     job: str | None
     what: What
+    behind: Mapping[str, str] = field(default_factory=dict)
+    """Jobs of other pipelines, by id, that do the same work, and whose end it waits for."""
 
 
 class SlurmLauncher:
@@ -65,6 +68,8 @@ class SlurmLauncher:
         self.notify = notify
         self.of_others: list[str] = []
         """Ids of live jobs with names of this pipeline's jobs that belong to another folder."""
+        self.same_work: Mapping[str, Mapping[str, str]] = {}
+        """By stage, the live jobs of other pipelines that do its work."""
 
     def launch(self) -> list[Submitted]:
         """Submit what is needed; return what was done with every stage.
@@ -76,6 +81,8 @@ class SlurmLauncher:
         live = jobs.by_stage
         self._require_nobody_at_work(live)
         forget_unfinished(self.folder, self.manifest.pipeline, live)
+        names = {stage.name for stage in self.manifest.pipeline.stages}
+        self.same_work = jobs_of_same_work(self.folder, self.manifest, names - live.keys())
         done: list[Submitted] = []
         fresh: set[str] = set()
         for stages in arrays(self.manifest.pipeline.stages, self.array_size):
@@ -105,7 +112,9 @@ class SlurmLauncher:
             live |= {stage.name: submitted.id for stage, submitted in zip(missing, jobs, strict=True)}
             fresh |= {stage.name for stage in missing}
         for stage in stages:
-            yield Submitted(stage.name, None if what[stage] == "completed already" else live[stage.name], what[stage])
+            behind = self.same_work.get(stage.name, {}) if what[stage] == "submitted" else {}
+            job = None if what[stage] == "completed already" else live[stage.name]
+            yield Submitted(stage.name, job, what[stage], behind)
 
     def _judge(self, stage: Stage, live: Mapping[str, str], fresh: set[str]) -> What:
         """Return what is to be done with a stage: only one that depends on nothing new can stay as it is."""
@@ -121,7 +130,8 @@ class SlurmLauncher:
             self.folder.forget_attempt(stage.name)
             self.folder.logs(stage.name).mkdir(exist_ok=True)
         asked, code = self.resources[stages[0].name], Path(self.manifest.code)
-        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before, self.notify)
+        behind = [job for stage in stages for job in self.same_work.get(stage.name, ())]
+        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before, self.notify, behind)
         name, mark = job_name(self.folder.id, [stage.name for stage in stages]), read_mark(self.folder)
         try:
             job = submit_script(text, log_folder(self.folder, stages), name, mark.token if mark is not None else None)
@@ -171,13 +181,15 @@ def stage_script(
     parent_jobs: Iterable[str],
     before: Sequence[str] = (),
     notify: str | None = None,
+    behind: Iterable[str] = (),
 ) -> str:
     """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
 
-    One without such parents waits for the foreign jobs `before` it; all others do so through their parents.
+    One without such parents waits for the foreign jobs `before` it; all others do so through their parents. The jobs
+    that it is `behind` need not end well.
 
     It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. The
-    line after srun decides, by how the stage ended, whether the job is requeued.
+    line after srun decides, by how the stage or `setup` ended, whether the job is requeued.
     """
     stage, parents, mark = stages[0], list(parent_jobs), read_mark(folder)
     asked = Request(
@@ -190,7 +202,8 @@ def stage_script(
     )
     own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
     condition = "afterany" if stage.after == "any" else "afterok"
-    waits_for = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
+    first = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
+    waits_for = ",".join(filter(None, [first, ":".join(["afterany", *same]) if (same := list(behind)) else ""]))
     return script(
         resources,
         code,
@@ -198,7 +211,7 @@ def stage_script(
         name=job_name(folder.id, [found.name for found in stages]),
         tasks=len(stages),
         command=f"-m slurm.stage.job {shlex.join(own)}",
-        teardown=[f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} $? {shlex.join(own)}"],
+        after=f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} {{}} {shlex.join(own)}",
         options={
             "comment": _both(resources, "comment", mark.comment if mark is not None else "", " "),
             "dependency": _both(resources, "dependency", waits_for, ","),
@@ -220,11 +233,13 @@ def script(
     command: str,
     options: Mapping[str, Any],
     tasks: int = 1,
-    teardown: Sequence[str] = (),
+    after: str | None = None,
 ) -> str:
     """Return a batch script that runs Python with the arguments `command` on every node, as `resources` ask.
 
     `options` are sbatch's own and take precedence over those of `resources`; those that are empty are left out.
+    `after` is the script's last line, with `{}` where the command's exit code belongs. Where `setup` fails, the script
+    ends there, with the same line and `setup:` before the code.
     """
     place = str(logs).replace("%", "%%")  # Slurm replaces %j, %a, %x and more in the paths of logs, whole folders too
     job = "%j" if tasks == 1 else "%A_%a"
@@ -244,8 +259,8 @@ def script(
         job_name=name,
         map_count=tasks if tasks > 1 else None,
         array_parallelism=tasks,
-        setup=[*resources.setup, *exports(code)],
-        teardown=list(teardown),
+        setup=[*_checked(resources.setup, code, after), *exports(code)],
+        teardown=[after.replace("{}", "$?", 1)] if after is not None else [],
         additional_parameters={
             "output": f"{place}/{job}_0_log.out",
             **{name: value for name, value in more.items() if value != ""},
@@ -254,6 +269,14 @@ def script(
         **sizes,
     )
     return text
+
+
+def _checked(setup: Sequence[str], code: Path, after: str | None) -> list[str]:
+    """Return a cluster file's `setup` as lines that end the batch script at the first of them that fails."""
+    if not setup:
+        return []
+    end = "exit 1" if after is None else "; ".join([*exports(code), after.replace("{}", "setup:$failed", 1)])
+    return [f"trap {shlex.quote(f'failed=$?; {end}')} EXIT", "set -e", *setup, "set +e", "trap - EXIT"]
 
 
 def _sizes(resources: Allocation) -> dict[str, Any]:

@@ -123,7 +123,10 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     if outcome.cause is not None:
         print(outcome.cause.describe(), file=sys.stderr)
     ended = {"exit_code": outcome.code, "cause": outcome.cause, "noticed": NOTICE in signals}
-    folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
+    try:
+        folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
+    except WorkFailed as error:  # a full disk: the run's record, not this file, says whether the work is done
+        print(f"the end of the attempt could not be written: {error}", file=sys.stderr)
     return outcome.code
 
 
