@@ -46,13 +46,15 @@ class Config(BaseModel):
     )
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that say *what* is done, without those marked `placement()`."""
+        """Return the fields that say *what* is done: without those marked `placement()`, and without those marked
+        `later()` that have their default value."""
         found = {}
         for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("placement"):
+            extra, value = field.json_schema_extra, getattr(self, name)
+            marks = extra if isinstance(extra, dict) else {}
+            if marks.get("placement") or (marks.get("later") and value == field.default):
                 continue
-            found[name] = _identity(getattr(self, name))
+            found[name] = _identity(value)
         return found
 
     def identity_digest(self) -> str:
@@ -86,6 +88,14 @@ def _identity(value: Any) -> Any:
 def placement(default: Any, **kwargs: Any) -> Any:
     """Declare a field that says where or how to run (folder, workers, device), not what: it is left out of digests."""
     return Field(default=default, json_schema_extra={"placement": True}, **kwargs)
+
+
+def later(default: Any, **kwargs: Any) -> Any:
+    """Declare a field that came after runs were made: digests leave its default out, so that those runs keep their ids.
+
+    The default must be what was done before the field was there.
+    """
+    return Field(default=default, json_schema_extra={"later": True}, **kwargs)
 
 
 def kind_or(default: str) -> Discriminator:

@@ -109,6 +109,20 @@ def windows_as_json(windows: Iterable[Sequence[int]]) -> JsonValue:
     return [list(w) if isinstance(w := plain_window(window), tuple) else w for window in windows]
 
 
+def misfit(starts_from: Sequence[str] | None, stage: InitStage) -> str | None:
+    """Return the mark of a training whose recipe is for encoders of other stages; None where it fits.
+
+    `starts_from` is the recipe's own field; None: it is for any encoder.
+    """
+    if starts_from is None or stage in starts_from:
+        return None
+    if stage == "random":
+        return "trained by a fine-tuning recipe"
+    if list(starts_from) == ["random"]:
+        return "trained by a recipe for random weights"
+    return f"trained by a recipe for {' or '.join(starts_from)} encoders"
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """Mean and standard deviation of each channel, on a 0 to 1 scale."""

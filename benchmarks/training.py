@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Tag, model_validator
 
-from benchmarks.config import Config, kind_or, placement
+from benchmarks.config import Config, kind_or, later, placement
 from benchmarks.errors import UserError
 
 if TYPE_CHECKING:
@@ -240,6 +240,9 @@ class Training(Config):
     """Optimiser steps. Give this or `epochs`."""
     batch_size: Count
     """Global batch: images per optimiser step, over all processes."""
+    repeats: int = later(1, ge=1)
+    """How often in a row an image is drawn, augmented anew each time. An epoch has as many steps as with 1, and so sees
+    1 / repeats of the images. Source: repeated augmentation, arXiv:1901.09335 and facebookresearch/deit."""
     schedule: Schedule
     weight_decay: NotNegative = 0.05
     """Decay of all weights but vectors, biases, position embeddings, Swin's position tables and learned tokens."""

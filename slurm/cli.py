@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -127,6 +128,7 @@ def _submit(argv: list[str]) -> int:
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import LocalCluster, load_cluster
     from slurm.graph.data import require_data
+    from slurm.graph.starts import misfits
     from slurm.launch.submit import graph, previews, submit
     from slurm.plan.plan import length_here, make_plan
 
@@ -134,13 +136,15 @@ def _submit(argv: list[str]) -> int:
     file = load_pipeline(arguments.file, arguments.overrides, cluster, data_is_here=is_here)
     counts = require_data(file) if is_here else {}
     require_encoder_files(file)
+    for said in misfits(file):
+        print(f"warning: {said}", file=sys.stderr)
     places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
-    if isinstance(cluster, LocalCluster) and not cluster.has_gpus:
-        for line in length_here(make_plan(file, *graph(file, places), cluster, places.runs, counts)):
-            print(line, flush=True)
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
         return 0
+    if isinstance(cluster, LocalCluster) and not cluster.has_gpus:
+        for line in length_here(make_plan(file, *graph(file, places), cluster, places.runs, counts)):
+            print(line, flush=True)
     return submit(file, cluster, places)
 
 

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.digits.folders import write_digits
+from benchmarks.files.locks import locked
 from tests import small
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, so that at the end no worker waits for another's long one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return a function of a name and of what fills a folder: the first of xdist's workers to call it does so for all.
+
+    Nothing may change what lies there.
+    """
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        root, done = common / "once" / name, common / "once" / f"{name}.done"
+        with locked(common / "once" / f"{name}.lock", patience_s=600):
+            if not done.exists():
+                fill(root)
+                done.touch()
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def digits(made_once: MadeOnce) -> Path:
     """The whole embedded data set."""
-    root = tmp_path_factory.mktemp("digits")
-    write_digits(root)
-    return root
+    return made_once("digits", write_digits)
 
 
 @pytest.fixture
@@ -40,9 +66,19 @@ def transfer_command(small_digits: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def simmim_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a pretraining of 9 steps, for all tests that only read it."""
-    from tests.runs import trained
+def motion(made_once: MadeOnce) -> Path:
+    """The digits as videos."""
+    from benchmarks.digits.motion import write_digit_motion
 
-    folder = tmp_path_factory.mktemp("pretrained")
-    return trained(small.pretraining(small.cut_digits(digits, folder / "data")), folder / "runs")
+    return made_once("digit_motion", write_digit_motion)
+
+
+@pytest.fixture(scope="session")
+def simmim_run(digits: Path, made_once: MadeOnce) -> Path:
+    """The folder of a pretraining of 9 steps, for all tests that only read it."""
+    from tests.runs import only_run, trained
+
+    def pretrain(folder: Path) -> None:
+        trained(small.pretraining(small.cut_digits(digits, folder / "data")), folder / "runs")
+
+    return only_run(made_once("pretrained", pretrain) / "runs")

@@ -1,47 +1,111 @@
-"""Several processes that train one run together, as a launcher starts them."""
+"""`mimbench` in processes of its own: one, or several that train one run together as a launcher starts them.
+
+Each is forked from a server that has imported torch and timm already, since these imports cost several times as much as
+the few steps of a test's training. That a command also starts from nothing is proved by `tests.command`, and by the
+stages of pipelines, which Slurm and the launcher start as programs.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
 
-from tests.runs import REPOSITORY
+import mimbench
+from tests.command import ROOT
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "pretrain.run.train",
+        "transfer.classification.finetune",
+        *(f"transfer.{kind}.train" for kind in ("detection", "segmentation", "video")),
+    ]
+)
 
 
-def launch(command: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
+class Process:
+    """A running process: as much of `subprocess.Popen` as the tests need, with its texts kept in files."""
+
+    def __init__(self, call: Callable[[], int | None], environment: Mapping[str, str]) -> None:
+        self._output, self._messages = (tempfile.NamedTemporaryFile("r") for _ in range(2))  # noqa: SIM115 (deleted with this)
+        files = (self._output.name, self._messages.name)
+        self._process = FORKS.Process(target=_work, args=(call, {**os.environ, **environment}, files))
+        self._process.start()
+        atexit.register(self._end)
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative where a signal ended it; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float = 240) -> int:
+        """Wait for the end; return the exit code."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._end()
+            raise subprocess.TimeoutExpired(str(self._process), timeout, self.said(), self.complained())
+        atexit.unregister(self._end)
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def said(self) -> str:
+        """Return all of its standard output so far."""
+        self._output.seek(0)
+        return self._output.read()
+
+    def complained(self) -> str:
+        """Return all of its standard error so far."""
+        self._messages.seek(0)
+        return self._messages.read()
+
+    def _end(self) -> None:
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _work(call: Callable[[], int | None], environment: Mapping[str, str], files: tuple[str, str]) -> None:
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.exit(call())
+
+
+def start(command: list[str], **environment: str) -> Process:
+    """Start `mimbench`."""
+    return Process(functools.partial(mimbench.main, command), environment)
+
+
+def launch(command: list[str], processes: int = 2, **environment: str) -> list[Process]:
     """Start the ranks of one run of `mimbench`, as a launcher does."""
-    return launch_python(["-m", "mimbench", *command], processes, **environment)
+    return launch_call(functools.partial(mimbench.main, command), processes, **environment)
 
 
-def launch_python(arguments: list[str], processes: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
+def launch_call(call: Callable[[], int | None], processes: int = 2, **environment: str) -> list[Process]:
+    """Start ranks that call a function of a module."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    team = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=REPOSITORY,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "WORLD_SIZE": str(processes),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
+        Process(call, {**team, "RANK": str(rank), "LOCAL_RANK": str(rank), **environment}) for rank in range(processes)
     ]
 
 
-def finished(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Return exit code, output and messages of every rank."""
-    found = [process.communicate(timeout=240) for process in ranks]
-    return [(process.returncode, *texts) for process, texts in zip(ranks, found, strict=True)]
+def finished(ranks: list[Process], timeout: float = 240) -> list[tuple[int, str, str]]:
+    """Wait for all; return exit code, output and messages of every rank."""
+    deadline = time.monotonic() + timeout
+    return [(each.wait(max(0.0, deadline - time.monotonic())), each.said(), each.complained()) for each in ranks]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from benchmarks.engine.checkpoint import Checkpoint, Checkpoints, State
 from benchmarks.runs.folder import read_record
 from benchmarks.runs.record import RunRecord
 
-REPOSITORY = Path(__file__).parent.parent
 TIMINGS = ("images_per_second", "eta_seconds")
 
 
@@ -54,18 +51,6 @@ def assert_same_training(one: Path, other: Path) -> None:
     different = [name for name, tensor in a.tensors.items() if not tensor.equal(b.tensors[name])]
     assert different == []
     assert numbers_of(one) == numbers_of(other)
-
-
-def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
-    """Start `mimbench` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "mimbench", *command],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def assert_close_training(one: Path, other: Path) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+SWIN = Path(__file__).with_name("small_swin.yaml")
+RANDOM = ["--encoder", f"random:{SWIN}"]
+"""A transfer's encoder that is not trained."""
+
 
 def cut_digits(digits: Path, root: Path) -> Path:
     """Copy 48 unlabelled scans, 4 training and 2 test scans of each class to `root`; return it."""
@@ -26,6 +30,7 @@ def pretraining(data: Path) -> list[str]:
     return [
         "pretrain",
         "digits_simmim",
+        f"encoder={SWIN}",
         f"data.root={data}",
         "image_size_px=32",
         "masking.mask_patch_size_px=8",

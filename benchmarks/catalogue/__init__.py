@@ -1,1 +1,1 @@
-"""What is known by name: tasks, published numbers, and the lists that `mimbench list` prints."""
+"""What is known by name: tasks, backbones, published numbers, and the lists that `mimbench list` prints."""

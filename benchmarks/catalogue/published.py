@@ -21,8 +21,9 @@ BESIDE = (
     Metric(name="masked_loss", unit="", higher_is_better=False),
     Metric(name="parameters_millions", unit="M", higher_is_better=False),
     Metric(name="training_cost", unit="x", higher_is_better=False),
+    Metric(name="times_less_data", unit="x"),
 )
-"""What sources state beside a task's own metrics: the loss on held-out masked images, sizes, relative costs."""
+"""What sources state beside a task's own metrics: held-out masked loss, sizes, relative costs and amounts of data."""
 
 GOOD_AVG_DIST_PX = (10, 20)
 """How far masks of SimMIM's good settings hide pixels, on images of 192 px: arXiv:2111.09886, figure 3."""
@@ -60,7 +61,13 @@ class Reference(Config):
     locator: Annotated[str, Field(min_length=1)]
     """Where in the source it stands, in words."""
     verified: bool
-    """True: read in the source itself. False: quoted from a summary; it may not be shown as `reported`."""
+    """True: read in the source itself, or in notes on it that the locator names. False: remembered, or quoted by
+    others; it may not be shown as `reported`."""
+
+    @property
+    def ablation(self) -> bool:
+        """Tell whether it is a row of an ablation, which answers another question than how good the method is."""
+        return self.locator.startswith("ablation of ")
 
     @field_validator("task")
     @classmethod

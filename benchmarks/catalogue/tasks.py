@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from benchmarks.config import Config
 from benchmarks.digits.embedded import provide
 from benchmarks.errors import UserError, did_you_mean
@@ -36,7 +38,9 @@ class Task(Config):
     metrics: tuple[Metric, ...]
     primary_metric: str
     recipe: str
-    """The transfer recipe used when none is named."""
+    """The transfer recipe used when none is named, unless `from_scratch` has one for what starts."""
+    from_scratch: dict[str, str] = Field(default_factory=dict)
+    """By backbone: the recipe used when none is named and the encoder has random weights."""
     source: str
     superseded_by: str | None = None
     written_by: str | None = None
@@ -97,6 +101,20 @@ DETECTION = (
 )
 """Also at IoU 0.5 and 0.75, and of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
 
+ANY_BACKBONE = ""
+"""In `Task.from_scratch`: every backbone that is not named there."""
+IMAGENET_FROM_SCRATCH = {
+    "Swin-T": "imagenet1k_swin_tiny_224_supervised",
+    "Swin-S": "imagenet1k_swin_small_224_supervised",
+    "Swin-B": "imagenet1k_swin_base_224_supervised",
+    "SwinV2-T": "imagenet1k_swinv2_tiny_256_supervised",
+    "SwinV2-S": "imagenet1k_swinv2_small_256_supervised",
+    "SwinV2-B": "imagenet1k_swinv2_base_256_supervised",
+    "ViT-B": "imagenet1k_vit_base_224_deit",
+    "ViT-L": "imagenet1k_vit_large_224_mae_supervised",
+    "ResNet-50": "imagenet1k_resnet50_224_torchvision",
+}
+
 TASKS = {
     task.name: task
     for task in (
@@ -109,6 +127,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE, *OTHER_TEST_SETS),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
+            from_scratch=IMAGENET_FROM_SCRATCH,
             source="https://www.image-net.org/challenges/LSVRC/2012/",
         ),
         Task(
@@ -120,6 +139,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
+            from_scratch=IMAGENET_FROM_SCRATCH,
             source="the user's own data",
         ),
         Task(
@@ -131,6 +151,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE, *FREQUENCY_GROUPS),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_224",
+            from_scratch=IMAGENET_FROM_SCRATCH,
             source="https://github.com/visipedia/inat_comp/tree/master/2018",
         ),
         Task(
@@ -142,6 +163,7 @@ TASKS = {
             metrics=(TOP1, TOP5, ECE),
             primary_metric="top1",
             recipe="digits_finetune",
+            from_scratch={ANY_BACKBONE: "digits_supervised"},
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digits.folders:write_digits",
         ),
@@ -155,6 +177,17 @@ TASKS = {
             primary_metric="mIoU",
             recipe="ade20k_upernet_swin_base",
             source="http://sceneparsing.csail.mit.edu/",
+        ),
+        Task(
+            name="imagemasks",
+            version=1,
+            kind="segmentation",
+            dataset="any folder of images and PNG masks",
+            num_classes=None,
+            metrics=(MIOU, MACC, AACC, MIOU_MS),
+            primary_metric="mIoU",
+            recipe="imagemasks_upernet_swin_base",
+            source="the user's own data",
         ),
         Task(
             name="digit_scenes",

@@ -172,7 +172,13 @@ class Loop(Generic[B]):
     def _loader(self) -> torch.utils.data.DataLoader[B]:
         training = self.training
         batches = StepBatches(
-            len(self.samples), training.batch_size, self.total_steps, self.step, self.seed, training.accumulate
+            len(self.samples),
+            training.batch_size,
+            self.total_steps,
+            self.step,
+            self.seed,
+            training.accumulate,
+            training.repeats,
         )
         return training_loader(self.samples, batches, training.workers, self.problem.device.type == "cuda")
 

@@ -17,7 +17,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import make_interp_spline
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -69,6 +68,8 @@ def _geometric_cubic(source: int, target: int) -> NDArray[np.float64]:
     keep their place. The spline has no knot at the second and the last but one point; beyond the grid it is constant.
     Source: microsoft/SimMIM `utils.py` (after BEiT), whose SciPy `interp2d` on a grid is this spline in both axes.
     """
+    from scipy.interpolate import make_interp_spline  # every start of a training would wait for it
+
     steps = _ratio(source // 2, target // 2) ** np.arange(source // 2)
     distances = np.cumsum(steps)
     grid = np.concatenate([-distances[::-1], [0.0], distances])

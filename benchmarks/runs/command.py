@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Generic, Literal
 
 from benchmarks.config import C_co, Recipe
-from benchmarks.encoders import damage_of
+from benchmarks.encoders import damage_of, misfit
 from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.folder import RunFolder, announce, completed
-from benchmarks.runs.record import DataUse, RecipeUse, RunRecord, now
+from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
 
 RECIPE_HELP = "a recipe's name (`mimbench list recipes`) or the path of a YAML file"
 
@@ -83,6 +83,8 @@ def claim(
 
 def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device: str, **fields: Any) -> RunRecord:
     """Return the `started` record of a run; `fields` are those that differ from verb to verb."""
+    encoder: EncoderUse | None = fields.get("encoder")
+    starts_from = getattr(work.config, "starts_from", None)
     return RunRecord(
         run_id=work.folder.path.name,
         kind=kind,
@@ -94,6 +96,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             digest=work.config.identity_digest(),
             resolved=work.config.model_dump(mode="json"),
             placement=work.config.placement_fields(),
+            misfit=misfit(starts_from, encoder.init_stage) if encoder is not None else None,
         ),
         data=DataUse(
             root=str(work.root),

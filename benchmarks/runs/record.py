@@ -84,6 +84,8 @@ class RecipeUse(Config):
     resolved: dict[str, JsonValue]
     placement: tuple[str, ...] = ()
     """Dotted names of the fields that say where or how it was run: they are in `resolved`, but not in `digest`."""
+    misfit: str | None = None
+    """A mark of a recipe that is for encoders of another stage: `trained by a fine-tuning recipe`."""
 
 
 class DataUse(Config):

@@ -77,6 +77,7 @@ def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArra
     from benchmarks.engine.samples.unreadable import UNREADABLE
     from benchmarks.engine.watch.progress import ProgressReport
     from benchmarks.files.pictures import open_picture
+    from benchmarks.files.pixels import upright_pixels
     from benchmarks.files.regular import regular
 
     chance, drawn = np.random.default_rng(seed), []
@@ -85,12 +86,12 @@ def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArra
             try:
                 with open_picture(regular(file)) as image:
                     image.draft(mode, (side_px, side_px))  # a JPEG's decoder can do most of the shrinking
-                    small = image.convert(mode).resize((side_px, side_px), Image.Resampling.BOX)
+                    small = upright_pixels(image, mode).resize((side_px, side_px), Image.Resampling.BOX)
             except UNREADABLE as error:
                 print(f"unreadable image skipped: {file}: {error}", file=sys.stderr)
                 continue
-            pixels = np.asarray(small, dtype=np.float32).reshape(side_px**2, -1) / 255
-            drawn.append(pixels[chance.choice(len(pixels), min(PIXELS_PER_IMAGE, len(pixels)), replace=False)])
+            found = np.asarray(small, dtype=np.float32).reshape(side_px**2, -1) / 255
+            drawn.append(found[chance.choice(len(found), min(PIXELS_PER_IMAGE, len(found)), replace=False)])
             report.show(done)
     if not drawn:
         raise WorkFailed("none of the images could be read\n  remedy: repair or remove the files named above")

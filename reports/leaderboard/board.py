@@ -6,13 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare
 from reports.compare.score_difference import Comparison
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
-from reports.records.architectures import architecture_name, backbone_name
+from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
 from reports.records.pretrainings import origins, parents_nearby
@@ -76,6 +77,11 @@ class Section:
     def measured(self) -> set[str]:
         """The names of all metrics that a run of this task has."""
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
+
+    @property
+    def marked(self) -> bool:
+        """Tell whether a row was trained by a recipe that is for other encoders."""
+        return any(entry.row.recipe.misfit for entry in self.entries)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.published import Reference, load_references
 from reports.compare.score_difference import Comparison
-from reports.records.architectures import backbone_name
 from reports.records.rows import Row
 from reports.text import count
 
@@ -70,13 +70,17 @@ Line = Measured | Published
 
 
 def published_beside(task: str, rows: Sequence[Row], shown: Shown, unverified: bool) -> tuple[Published, ...]:
-    """Return the published results for `task` that stand beside `rows`, verified ones alone unless asked otherwise."""
+    """Return the published results for `task` that stand beside `rows`, verified ones alone unless asked otherwise.
+
+    A backbone is the same where its shape is. Rows of ablations are shown only where all are asked for.
+    """
     backbones = {backbone_name(row.architecture) for row in rows}
     known = [each for each in load_references() if each.task == task and each.protocol != "pretrain"]
     wanted = [each for each in known if each.verified or unverified]
     if shown == "none":
         return ()
-    return tuple(_grouped(each for each in wanted if shown == "all" or each.backbone in backbones))
+    same = (each for each in wanted if each.backbone in backbones and not each.ablation)
+    return tuple(_grouped(wanted if shown == "all" else same))
 
 
 def _grouped(references: Iterable[Reference]) -> list[Published]:

@@ -63,17 +63,18 @@ class Column:
         return parts, self.join(*parts) or NONE
 
 
-def columns_for(task: Task, baseline: str | None, measured: Collection[str]) -> list[Column]:
+def columns_for(task: Task, baseline: str | None, measured: Collection[str], *, marked: bool) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
-    Of the optional metrics only those `measured` have columns.
+    Of the optional metrics only those `measured` have columns; marks have one where a row is `marked`.
     """
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    return [KIND, TASK, ENCODER, *scores, *deltas, *SETTINGS, *PROVENANCE]
+    settings = [column for column in SETTINGS if marked or column is not MARK]
+    return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
 
 
 def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
@@ -170,6 +171,9 @@ def _join_start(method: str, stage: str) -> str:
     return stage if method == stage else f"{method} ({stage})"
 
 
+MARK = _column("Mark", Field("mark"), lambda row: row.recipe.misfit or "")
+"""Only where a recipe is for other encoders than the one that it was given."""
+
 SETTINGS = [
     Column(
         "Start",
@@ -205,6 +209,7 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
+    MARK,
     _column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue.tasks import find_task
+from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
@@ -17,6 +19,7 @@ from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, stage_works
 from slurm.graph.resources import Allocation, count_of_ranks
+from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import without_sweeps
 from transfer.adapter import adapter_for
 from transfer.sources.references import SCHEMES, resolve, scheme_of
@@ -54,11 +57,8 @@ def find_mistakes(
 ) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
-    first: dict[str, StageWork] = {}
-    for found in stage_works(file):
-        first.setdefault(found.field, found)
-    for found in first.values():
-        yield from _work_mistakes(file, found, cluster, advise, data_is_here)
+    mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
+    yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
     if isinstance(cluster, SlurmCluster) and file.report is not None:
         try:
             cluster.report_allocation(file.report.resources)
@@ -88,11 +88,29 @@ def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
+    for name, work in file.tasks.items():
+        for pattern in work.encoders or ():
+            if not fnmatch.filter(file.encoders, pattern):
+                rule = "an encoder of this file, or a pattern that finds one"
+                yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
     if file.baseline not in file.encoders:
         rule = "one of this file's encoders"
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
+
+
+def different_works(file: PipelineFile) -> list[StageWork]:
+    """Return the first stage of each entry of the file; where its recipe depends on the encoder, of each recipe."""
+    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
+    return [*reversed(works.values())]
+
+
+def _recipe_of(found: StageWork) -> str | None:
+    """Return the name of a stage's recipe; None for a task that does not exist, which has no recipe of its own."""
+    if found.source is None or found.kind not in TASKS:
+        return found.work.recipe
+    return recipe_name(found.work, found.kind, found.source)
 
 
 def _work_mistakes(
@@ -105,7 +123,7 @@ def _work_mistakes(
         placed = None
         yield str(error)
     try:
-        recipe: Any = load_work(found.work, found.task).config
+        recipe: Any = load_work(found.work, found.task, found.source).config
     except UserError as error:
         yield f"{found.field}: {error}"
         return
@@ -147,13 +165,17 @@ def _no_equal_shares(
     return four_parts(f"{field}.{name}", per_node, rule, change)
 
 
-def load_work(work: Work, task: str | None) -> Recipe[Any]:
-    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining."""
+def load_work(work: Work, task: str | None, source: Source | None = None) -> Recipe[Any]:
+    """Return the recipe that a stage will load, overrides and all; `task` is None for a pretraining.
+
+    Where no recipe is named, that depends on the encoder it starts from; None: one that was trained before.
+    """
     if task is None:
         assert work.recipe is not None
         return load_recipe(PretrainRecipe, "pretrain", work.recipe, work.all_overrides)
     found = find_task(task)
-    return load_recipe(adapter_for(found).recipe, "transfer", work.recipe or found.recipe, work.all_overrides)
+    name = (work.recipe or found.recipe) if source is None else recipe_name(work, task, source)
+    return load_recipe(adapter_for(found).recipe, "transfer", name, work.all_overrides)
 
 
 def require_encoder_files(file: PipelineFile) -> None:

@@ -15,9 +15,9 @@ from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.fingerprint import without_contents
 from benchmarks.training import require_full_batch
 from pretrain.run.image_files import find_files
-from slurm.graph.check import load_work
+from slurm.graph.check import different_works, load_work
 from slurm.graph.pipeline import PipelineFile
-from slurm.graph.placing import StageWork, stage_works
+from slurm.graph.placing import StageWork
 from transfer.adapter import adapter_for
 
 QUIET_S = 2.0
@@ -30,13 +30,11 @@ def require_data(file: PipelineFile) -> dict[str, int]:
     What several entries share is looked through once. Raises one UserError that names every entry whose data is unfit
     for its task, or too little for its batch.
     """
-    counts: dict[str, int] = {}
+    counts: dict[str, set[int]] = {}
     known: dict[str, int | str] = {}
-    mistakes: list[str] = []
-    for found in stage_works(file):
-        if found.field in counts or any(mistake.startswith(f"{found.field}: ") for mistake in mistakes):
-            continue
-        recipe: Any = load_work(found.work, found.task).config
+    mistakes: dict[str, None] = {}
+    for found in different_works(file):
+        recipe: Any = load_work(found.work, found.task, found.source).config
         what = _what_decides(found, recipe)
         if what not in known:
             with _said_when_slow(found.field, recipe.data.root), without_contents():
@@ -44,13 +42,13 @@ def require_data(file: PipelineFile) -> dict[str, int]:
         if isinstance(answer := known[what], int):
             answer = _words_or(lambda recipe=recipe, count=answer: _count_for_batch(recipe, count))
         if isinstance(answer, int):
-            counts[found.field] = answer
+            counts.setdefault(found.field, set()).add(answer)
         else:
-            mistakes.append(f"{found.field}: {answer}")
+            mistakes[f"{found.field}: {answer}"] = None
     if mistakes:
         rule = "Where the data lies on the nodes alone, --no-data-check leaves it to the stages."
         raise UserError("\n".join(["the data does not fit:", *mistakes, rule]))
-    return counts
+    return {field: answers.pop() for field, answers in counts.items() if len(answers) == 1}
 
 
 def _what_decides(found: StageWork, recipe: Any) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,6 +104,8 @@ class Measurement(Work):
 
     task: str | None = None
     """The task's name in the catalogue, where the entry has another: a task with two recipes has two entries."""
+    encoders: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """The encoders that are measured by this entry: names, or patterns such as `*-encoder=swinv2_*`; null: all."""
 
 
 class Report(Config):
@@ -153,6 +156,13 @@ class PipelineFile(Config):
     def task(self, name: str) -> str:
         """Return what an entry of `tasks` is called in the catalogue."""
         return self.tasks[name].task or name
+
+    def encoders_of(self, task: str) -> dict[str, Source]:
+        """Return the encoders that an entry of `tasks` measures, by name."""
+        patterns = self.tasks[task].encoders
+        if patterns is None:
+            return self.encoders
+        return {name: each for name, each in self.encoders.items() if any(fnmatchcase(name, one) for one in patterns)}
 
     def export_epochs(self, pretraining: str) -> list[int]:
         """Return after which epochs a pretraining's encoder is wanted, besides at its end."""

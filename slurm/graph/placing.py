@@ -44,7 +44,7 @@ def stage_works(file: PipelineFile) -> Iterator[StageWork]:
     for name, finetune in file.finetune.items():
         yield StageWork(f"finetune.{name}", f"finetune.{name}", finetune.task, finetune, finetune.encoder)
     for name, work in file.tasks.items():
-        for label, source in file.encoders.items():
+        for label, source in file.encoders_of(name).items():
             for seed in file.seeds:
                 yield StageWork(f"{name}.{label}.seed{seed}", f"tasks.{name}", file.task(name), work, source)
 

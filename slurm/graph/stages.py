@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.catalogue.starts import default_recipe
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import RECIPES, Config, PathText, find_recipe
 from slurm.graph.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
 from slurm.graph.sweep import without_sweeps
+from transfer.sources.references import random_architecture
 
 REPORT = "report"
 ANNOUNCE = "--announce"
@@ -63,6 +65,11 @@ class Pipeline(Config):
         return [stage for stage in self.stages if name in stage.needs]
 
 
+def recipe_name(work: Work, task: str, source: Source) -> str:
+    """Return the recipe by which a task trains an encoder: the one that is named, or the task's for what starts."""
+    return work.recipe or default_recipe(find_task(task), random_architecture(source.ref or ""))
+
+
 def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     """Return the graph of `file`: what is trained first, then encoders x tasks x seeds, then the report.
 
@@ -76,7 +83,7 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
             update={"seeds_of": f"{name}.{label}"}
         )
         for name, work in file.tasks.items()
-        for label, source in file.encoders.items()
+        for label, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])
@@ -149,7 +156,7 @@ class _Builder:
         return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
 
     def transfer(self, name: str, label: str, source: Source, task: str, work: Work, seed: int) -> Stage:
-        recipe = work.recipe or find_task(task).recipe
+        recipe = recipe_name(work, task, source)
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
         options = [] if source.stage is None else ["--stage", source.stage]

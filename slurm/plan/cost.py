@@ -113,7 +113,7 @@ def _forecast(
 
 def training_of(file: PipelineFile, found: StageWork, processes: int) -> Training | None:
     """Return what decides a stage's speed; None for a protocol that trains nothing. `file` has no sweeps."""
-    recipe = load_work(found.work, found.task)
+    recipe = load_work(found.work, found.task, found.source)
     if getattr(recipe.config, "training", None) is None:
         return None
     encoder = None if found.source is None else _encoder(file, found.source)

@@ -17,6 +17,7 @@ from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import allocations
 from slurm.graph.stages import REPORT, Pipeline, Stage
+from slurm.graph.starts import misfits
 from slurm.plan.cost import Forecast, forecasts, makespan_s
 from slurm.plan.nodes import Proposal, proposals
 from slurm.state.folder import PipelineFolder
@@ -97,6 +98,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
         yield from _sums(plan, hours)
     yield from _sources(plan)
     yield from _proposals(plan)
+    yield from (f"warning: {said}" for said in misfits(plan.file))
     yield "\ncommands:"
     yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in plan.rest)
 

@@ -14,7 +14,10 @@ from benchmarks.runs.folder import RECORD, completed
 from benchmarks.runs.record import RunRecord
 from slurm.graph.cluster import Cluster
 
-WITHOUT_INFLUENCE = ("data", "masking", "layer_decay", "training")
+WITHOUT_INFLUENCE = (
+    *("data", "masking", "layer_decay", "training"),
+    *("starts_from", "interpolation", "decay_everything"),
+)
 """Fields of a recipe that do not change how fast an image is trained; `training.precision` does."""
 
 

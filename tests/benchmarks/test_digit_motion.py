@@ -17,13 +17,6 @@ from tests.libraries import library
 library("av", "av")
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("motion") / "digit_motion"
-    write_digit_motion(root)
-    return root
-
-
 def decoded(path: Path) -> np.ndarray:
     import av
 
@@ -33,13 +26,13 @@ def decoded(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
 
 
-def test_layout(written: Path) -> None:
+def test_layout(motion: Path) -> None:
     for split, count in (("train", 120), ("val", 30)):
-        folders = sorted((written / split).iterdir())
+        folders = sorted((motion / split).iterdir())
         assert [folder.name for folder in folders] == sorted(MOTIONS)
         assert all(len(list(folder.glob("*.mp4"))) == count for folder in folders)
-    assert decoded(next((written / "val" / "up").iterdir())).shape == (12, 32, 32, 3)
-    assert write_digit_motion(written).startswith("600 videos, content ")
+    assert decoded(next((motion / "val" / "up").iterdir())).shape == (12, 32, 32, 3)
+    assert write_digit_motion(motion).startswith("600 videos, content ")
 
 
 def test_the_same_frames_everywhere() -> None:
@@ -50,8 +43,8 @@ def test_the_same_frames_everywhere() -> None:
     assert total.hexdigest()[:16] == "f2b6fe26d7fb3608", "changed videos are a new VERSION and a new task"
 
 
-def test_coding_changes_little(written: Path) -> None:
-    for clip, path in zip(clips("test", 1), sorted((written / "val" / "down").iterdir()), strict=False):
+def test_coding_changes_little(motion: Path) -> None:
+    for clip, path in zip(clips("test", 1), sorted((motion / "val" / "down").iterdir()), strict=False):
         assert np.abs(decoded(path).astype(int) - clip.frames).mean() < 8
 
 
@@ -76,13 +69,20 @@ def test_motions_go_where_they_say() -> None:
         assert np.abs(went - 4 * 32 / 26 * np.array(steps[clip.motion])).max() < 2, (clip.motion, went)
 
 
-@pytest.mark.parametrize("time", [0, 5, 11])
-def test_one_frame_does_not_show_the_motion(written: Path, time: int) -> None:
-    def split(name: str) -> tuple[np.ndarray, list[str]]:
-        paths = sorted((written / name).rglob("*.mp4"))
-        return np.stack([decoded(path)[time].mean(2).ravel() / 255 for path in paths]), [p.parent.name for p in paths]
+@pytest.fixture(scope="module")
+def grey(motion: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """By split: all videos in grey from 0 to 1 [videos, frames, pixels], and their labels."""
+    found = {}
+    for split in ("train", "val"):
+        paths = sorted((motion / split).rglob("*.mp4"))
+        clips = np.stack([decoded(path).mean(3) / 255 for path in paths])
+        found[split] = (clips.reshape(*clips.shape[:2], -1), [path.parent.name for path in paths])
+    return found
 
-    (train, train_labels), (test, test_labels) = split("train"), split("val")
+
+@pytest.mark.parametrize("time", [0, 5, 11])
+def test_one_frame_does_not_show_the_motion(grey: dict[str, tuple[np.ndarray, list[str]]], time: int) -> None:
+    (train, train_labels), (test, test_labels) = ((clips[:, time], labels) for clips, labels in grey.values())
     chance = binom(TEST_VIDEOS, 1 / len(MOTIONS))
     for classifier in (KNeighborsClassifier(1), LogisticRegression(C=0.01, max_iter=200)):
         score = classifier.fit(train, train_labels).score(test, test_labels)

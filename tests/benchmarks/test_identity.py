@@ -39,8 +39,22 @@ def test_the_schema_and_the_migration_agree_on_which_fields_are_no_part_of_a_rec
     use = RecipeUse(name=name, overrides=(), digest="0", resolved=config.model_dump(mode="json"))
     old = json.loads(factory.transfer(recipe=use).model_dump_json()) | {"schema_version": 3}
     del old["recipe"]["placement"]
-    assert set(config.placement_fields()) == whole - identity
-    assert set(parse_record(json.dumps(old).encode()).recipe.placement) == whole - identity
+    assert set(config.placement_fields()) == whole - identity - LATER
+    assert set(parse_record(json.dumps(old).encode()).recipe.placement) == whole - identity - LATER - {"starts_from"}
+
+
+def test_a_field_that_came_later_changes_an_identity_only_by_another_value_than_what_was_done_before() -> None:
+    """The digest is the one that was written down before there were repeats, interpolation and decay_everything."""
+    config = RECIPES["digits_finetune"].config
+    assert config.identity_digest() == BEFORE_LATER
+    for change in ({"interpolation": "bilinear"}, {"training": config.training.model_copy(update={"repeats": 3})}):
+        assert config.model_copy(update=change).identity_digest() != BEFORE_LATER
+    assert config.model_copy(update={"starts_from": None}).identity_digest() == BEFORE_LATER
+
+
+BEFORE_LATER = "284f7210524134429d0010ea8841eb9de47f0a4970336e888620d35ed7340fd3"
+LATER = {"training.repeats", "interpolation", "decay_everything"}
+"""Fields that came after runs were made; with the value that stands for what was done before they are left out too."""
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> list[str]:

@@ -78,10 +78,14 @@ def test_the_model_hub_is_shipped_whole() -> None:
         ("imagenet1k", "dino", "ViT-B", "top1", "78.2", False),
         ("imagenet1k", "simmim", "ViT-B", "top1", "56.7", False),
         ("coco", "simmim", "Swin-B", "mask_ap", "46.4", True),
-        ("coco", "simmim", "SwinV2-G", "box_ap", "63.1", False),
+        ("coco", "simmim", "SwinV2-G", "box_ap", "63.1", True),
         ("ade20k", "supervised", "Swin-B", "mIoU_ms", "49.72", True),
         ("kinetics400", "supervised", "Swin-B", "top1", "82.7", True),
-        ("imagenet1k", "simmim", "Swin-B", "parameters_millions", "174.8", False),
+        ("imagenet1k", "simmim", "Swin-B", "parameters_millions", "174.8", True),
+        ("imagenet1k", "simmim", "SwinV2-H", "parameters_millions", "658", True),
+        ("imagenet1k", "simmim", "SwinV2-H", "parameters_millions", "655", True),
+        ("imagenet1k", "simmim", "SwinV2-G", "parameters_millions", "3000", True),
+        ("imagenet1k", "simmim", "SwinV2-G", "times_less_data", "40", True),
     ],
 )
 def test_every_kind_of_number_is_there(

@@ -113,6 +113,7 @@ def test_layer_scale_of_the_vit_starts_at_a_tenth() -> None:
         ("swinv2_large_window12", 192, 196.74 - 1.537),
         ("swinv2_huge_window12", 192, 658 - 2.817),
         ("swinv2_giant_window12", 192, 3000),
+        ("swinv2_giant_modelhub_window12", 192, 1060),
         ("simmim_vit_base", 224, 86 - 0.3),
         ("simmim_vit_large", 224, 304 - 0.8),
         ("resnet50", 192, 25.557 - 2.049),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
 import time
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 import mimbench
 from benchmarks.encoders import read_encoder
 from tests import small
-from tests.processes import finished, launch
+from tests.processes import Process, finished, launch
 from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of
 
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "training.schedule.base_lr=0.5", "training.batch_size=16"]
@@ -37,14 +37,14 @@ def assert_equal_training(one: Path, other: Path, tolerance: float = 1e-5) -> No
         assert there == pytest.approx(here, rel=tolerance, abs=1e-7)
 
 
-def stop_after(ranks: list[subprocess.Popen[str]], runs: Path, step: int) -> None:
+def stop_after(ranks: list[Process], runs: Path, step: int) -> None:
     """Ask one of the ranks to stop once there is a checkpoint of `step` steps."""
     deadline = time.monotonic() + 100
     while not list(runs.glob(f"*/checkpoints/step_{step:09d}")):
         assert time.monotonic() < deadline
         assert ranks[0].poll() is None
         time.sleep(0.01)
-    ranks[-1].terminate()
+    ranks[-1].send_signal(signal.SIGTERM)
     assert [code for code, _, _ in finished(ranks)] == [mimbench.INTERRUPTED] * len(ranks)
 
 

@@ -77,10 +77,12 @@ def test_a_sweep_has_every_row_of_its_table(table: str) -> None:
 
 @pytest.mark.parametrize("table", [table for table in TABLES if table != "targets"])
 def test_every_row_of_a_sweep_can_be_built(table: str) -> None:
-    """All but the rows that need a file of the user's."""
+    """All but the rows that need a file of the user's, with one block a stage: how many there are decides nothing."""
     file = without_sweeps(read_pipeline(PIPELINES / f"simmim_{table}.yaml"))
     for entry in file.pretrain.values():
         recipe = load_recipe(PretrainRecipe, "pretrain", entry.recipe, entry.all_overrides).config
+        shallow = recipe.encoder.with_arguments(depths=[1, 1, 1, 1])
+        recipe = recipe.model_copy(update={"encoder": shallow})
         with torch.device("meta"):
             assert build_method(recipe, torch.device("meta")).objective.resolution_px > 0
 
@@ -93,3 +95,16 @@ def test_the_sizes_of_swinv2_and_their_schedules() -> None:
         steps, schedule = recipe.training.steps, recipe.training.schedule
         assert steps is not None
         assert getattr(schedule, "milestone_steps") == (steps * 7 // 8,)  # noqa: B009 (one of several schedules)
+
+
+def test_each_size_of_swinv2_is_fine_tuned_by_its_own_recipe_and_the_giant_is_the_one_that_is_published() -> None:
+    """MODELHUB.md: 49M, 87M, 195M, 655M, 1.06B parameters."""
+    file = without_sweeps(read_pipeline(PIPELINES / "simmim_swinv2_sizes.yaml"))
+    measured = {task: sorted(file.encoders_of(task)) for task in file.tasks}
+    assert sorted(name for names in measured.values() for name in names) == sorted(file.encoders)
+    assert {task.removeprefix("imagenet1k_") for task in measured} == {"small", "base", "large", "huge", "giant"}
+    for task, names in measured.items():
+        size = task.removeprefix("imagenet1k_")
+        assert len(names) == 3
+        assert all(f"swinv2_{size}_" in name for name in names)
+        assert f"swinv2_{size}_" in str(file.tasks[task].recipe)

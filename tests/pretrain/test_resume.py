@@ -11,12 +11,12 @@ import pytest
 import mimbench
 from benchmarks.encoders import WEIGHTS, damage_of, read_encoder
 from tests import small
+from tests.processes import start
 from tests.runs import (
     assert_same_training,
     last_checkpoint,
     only_run,
     record_of,
-    start,
     stop_after,
     trained,
     wait_for_step,
@@ -45,14 +45,14 @@ def test_a_killed_or_stopped_run_continues_to_the_same_bits(
     process = start(command)
     wait_for_step(runs, 2)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=180)
+    code = process.wait()
     folder = only_run(runs)
     if number == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
         assert record_of(folder).status == "started"
     else:
-        assert process.returncode == mimbench.INTERRUPTED, output
-        assert "the state is saved" in output
+        assert code == mimbench.INTERRUPTED, process.complained()
+        assert "the state is saved" in process.complained()
         assert record_of(folder).status == "preempted"
     assert 2 <= last_checkpoint(folder).step < 9
 
@@ -85,8 +85,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     command = [*pretrain_command, "--runs", str(runs)]
     process = start(command)
     wait_for_step(runs, 4)
-    process.kill()
-    process.communicate()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     folder = only_run(runs)
     newest = sorted((folder / "checkpoints").glob("step_*"))[-1]
     damaged = newest / part

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.command import ROOT
 from tests.reports import browser, factory
-from tests.runs import REPOSITORY
 
 RECORDS = 10_000
 SEEDS = 5
@@ -52,7 +52,7 @@ def leaderboard(runs: Path, out: Path) -> tuple[float, float, float]:
     command = [sys.executable, "-m", "mimbench", "report", "leaderboard", str(runs)]
     command += ["--baseline", "supervised", "--out", str(out)]
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"failed with status {status}")

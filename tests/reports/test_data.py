@@ -11,7 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.encoders import find_architecture
+from benchmarks.runs.record import RunRecord
 from reports.leaderboard.board import Leaderboard, Request, make
+from reports.leaderboard.lines import published_beside
+from reports.records.rows import Row, TransferRun
 from reports.tables.csv_json_parquet import to_csv, to_json, to_parquet, typed_rows
 from reports.tables.latex import to_latex
 from reports.tables.table import tables_of
@@ -28,10 +32,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     return make(Request(runs, "supervised"))
 
 
+def row_of(record: RunRecord) -> Row:
+    assert record.task is not None
+    assert record.encoder is not None
+    return Row((TransferRun(Path(), record, record.task, record.encoder),))
+
+
 def test_json_has_the_numbers_of_csv(study: Leaderboard) -> None:
     document = json.loads(to_json(study))
     lines = list(csv.DictReader(io.StringIO(to_csv(study))))
-    assert len(document["rows"]) == len(lines) == 4 + 8 + 13
+    assert len(document["rows"]) == len(lines) == 4 + 8 + 18
     numbers = 0
     for row, line in zip(document["rows"], lines, strict=True):
         assert row.keys() == line.keys()
@@ -89,6 +99,47 @@ def test_published_numbers_are_shown_as_asked_for(tmp_path: Path) -> None:
     assert all(one.verified for section in board.sections for quote in section.published for one in quote.references)
     board = make(Request(runs, references="all", unverified=True))
     assert any(quote.first.method == "dino" for section in board.sections for quote in section.published)
+
+
+TOP1_BESIDE = {
+    "digits_swin": set(),
+    "swinv2_giant_window12": set(),
+    "swinv2_huge_window12": {"85.7", "87.1", "86.34", "86.27"},
+    "swinv2_giant_modelhub_window12": {"86.46", "86.53"},
+    "swinv2_large_window12": {"85.91", "86.9"},
+    "swinv2_base_window12": {"85.04", "84.2", "86.2"},
+    "swin_tiny_window6": {"81.2", "80.9"},
+    "swin_base_window6": {"82.8", "83.5", "84.0", "83.582", "85.2", "82.9"},
+    "swin_large_window12": {"85.4", "86.3"},
+    "simmim_vit_base": {"83.8", "83.57", "82.3", "81.8"},
+}
+"""Some of the published accuracies beside a row of each encoder; those of one stand beside no other."""
+
+
+@pytest.mark.parametrize("name", TOP1_BESIDE)
+def test_published_rows_are_those_of_the_true_architecture(name: str) -> None:
+    use = factory.encoder("simmim", architecture=find_architecture(name))
+    row = row_of(factory.transfer(encoder=use))
+    shown = {found.value("top1") for found in published_beside("imagenet1k", [row], "same", unverified=False)}
+    assert TOP1_BESIDE[name] <= shown
+    if not TOP1_BESIDE[name]:
+        assert shown <= {""}
+    if name.startswith("swinv2_huge"):
+        assert "85.91" not in shown
+
+
+TABLES = (29, 4, 6, 2, 10)
+"""Rows with an accuracy in SimMIM's tables of masks, heads, resolutions, areas and targets."""
+
+
+def test_ablations_are_shown_where_all_is_asked_for() -> None:
+    use = factory.encoder("simmim", architecture=find_architecture("swin_base_window6"))
+    row = row_of(factory.transfer(encoder=use))
+    beside = published_beside("imagenet1k", [row], "same", unverified=False)
+    assert not any(each.ablation for found in beside for each in found.references)
+    assert sum(found.first.ablation for found in published_beside("imagenet1k", [row], "all", unverified=False)) == sum(
+        TABLES
+    )
 
 
 def test_cost_is_that_computed_by_hand(study: Leaderboard) -> None:

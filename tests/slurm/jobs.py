@@ -23,7 +23,7 @@ def queue(bench: Bench) -> list[str]:
 
 def wait_until_empty(bench: Bench) -> dict[str, str]:
     """Wait until Slurm has no job any more; return the state of each stage."""
-    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.5)
+    bench.wait_for(lambda: queue(bench) == [], "all jobs have ended", every_s=0.25)
     return states(bench)
 
 

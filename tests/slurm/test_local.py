@@ -33,6 +33,7 @@ def bench(bench: Bench) -> Bench:
 
 
 def test_children_begin_after_their_parent_ended_and_the_report_is_shown(two_seeds: Bench) -> None:
+    two_seeds.environment["REPORT_FORMATS"] = "all"
     done = two_seeds.submit()
     assert done.returncode == 0, done.stdout
     at = {(found["stage"], found["event"]): found["at"] for found in two_seeds.diary()}

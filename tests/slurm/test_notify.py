@@ -27,7 +27,7 @@ def test_a_failure_and_the_end_are_notified_here_and_a_command_that_fails_change
     bench.fail("pretrain.simmim")
     assert bench.submit(*ONE_SEED).returncode == 1
     assert notified(bench) == ["pretrain.simmim failed", "report failed"]
-    bench.mend("pretrain.simmim")
+    bench.repair("pretrain.simmim")
     done = bench.submit(*ONE_SEED)
     assert done.returncode == 0, done.stdout
     assert notified(bench)[2:] == ["report completed"]
@@ -40,7 +40,7 @@ def test_a_failure_and_the_end_are_notified_by_the_jobs_of_slurm(slurm_bench: Be
     assert slurm_bench.submit("--cluster", "slurm.yaml", *ONE_SEED).returncode == 0
     wait_until_empty(slurm_bench)
     assert notified(slurm_bench) == ["pretrain.simmim failed", "report failed"]
-    slurm_bench.mend("pretrain.simmim")
+    slurm_bench.repair("pretrain.simmim")
     assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
     assert {*wait_until_empty(slurm_bench).values()} == {"completed"}
     assert notified(slurm_bench)[2:] == ["report completed"]

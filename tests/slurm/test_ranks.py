@@ -11,18 +11,21 @@ from pathlib import Path
 
 import pytest
 
+import mimbench
 from benchmarks.runs.folder import follow
-from tests.runs import assert_close_training, assert_same_training, last_checkpoint, numbers_of, record_of
+from tests.processes import finished, launch
+from tests.runs import assert_close_training, assert_same_training, last_checkpoint, numbers_of, only_run, record_of
 from tests.slurm.bench import Bench, alive, members
-from tests.slurm.trained import pipeline
+from tests.slurm.trained import SMALL, pipeline
+
+TWO = "{executor: local, stages_at_once: 1, processes_per_stage: 2}"
 
 
 @pytest.fixture
 def trained(tmp_path: Path, small_digits: Path) -> Iterator[Bench]:
     assert small_digits == tmp_path / "small_digits"
     found = Bench(tmp_path, stub=None)
-    (tmp_path / "one.yaml").write_text("{executor: local, stages_at_once: 1}")
-    (tmp_path / "two.yaml").write_text("{executor: local, stages_at_once: 1, processes_per_stage: 2}")
+    (tmp_path / "two.yaml").write_text(TWO)
     yield found
     found.close()
 
@@ -33,6 +36,20 @@ def steps_of(bench: Bench, stage: str) -> int:
         return int(numbers_of(follow(bench.folder.announcement(stage)))[-1]["step"])
     except (ValueError, OSError, IndexError):
         return 0
+
+
+def command_of(bench: Bench, stage: str, runs: Path) -> list[str]:
+    """Return the command of a stage with its data's absolute path, and another place for its run."""
+    argv = bench.folder.read_manifest().entry(stage).stage.argv
+    kept = [word for word in argv if not word.startswith("data.root=")]
+    place = kept.index("--announce")
+    return [*kept[:place], *kept[place + 2 :], f"data.root={bench.path / 'small_digits'}", "--runs", str(runs)]
+
+
+def trained_alone(bench: Bench, stage: str, runs: Path, *more: str) -> Path:
+    """Do in one process, here, what a stage has done in several; return the run's folder."""
+    assert mimbench.main([*command_of(bench, stage, runs), *more]) == 0
+    return only_run(runs)
 
 
 def ranks_of(job: int) -> dict[int, int]:
@@ -46,28 +63,8 @@ def ranks_of(job: int) -> dict[int, int]:
     return found
 
 
-@pytest.mark.slow
-def test_two_processes_here_train_what_one_trains(trained: Bench) -> None:
-    (trained.path / "pipeline.yaml").write_text(pipeline(epochs=3))
-    for name in ("one", "two"):
-        done = trained.submit("--cluster", f"{name}.yaml", "--runs", name, "--pipelines", f"pipelines_{name}")
-        assert done.returncode == 0, done.stdout
-    one, two = ({path.name: path for path in (trained.path / name).iterdir()} for name in ("one", "two"))
-    (pretrained,) = (name for name in one if name.startswith("pretrain"))
-    assert_close_training(one[pretrained], two[pretrained])
-    # The fine-tunings start from encoders that differ by roundings, so they have different ids: those tell the encoder.
-    (here,) = (path for name, path in one.items() if name != pretrained)
-    (there,) = (path for name, path in two.items() if name != pretrained)
-    assert record_of(here).metrics.keys() == record_of(there).metrics.keys()
-    for mine, other in zip(numbers_of(here), numbers_of(there), strict=True):
-        assert {name: pytest.approx(value, rel=1e-2, abs=1e-4) for name, value in mine.items()} == other
-    (log,) = trained.path.glob("pipelines_two/*/logs/pretrain.simmim/*_log.out")
-    assert "loss" in log.read_text()
-    assert "[rank 1]" not in log.read_text(), "only the main process speaks"
-
-
 def test_a_killed_rank_ends_its_stage_in_words_and_leaves_no_process(trained: Bench) -> None:
-    (trained.path / "pipeline.yaml").write_text(pipeline(epochs=400))
+    (trained.path / "pipeline.yaml").write_text(pipeline(400, SMALL))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
     trained.wait_for(
         lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps"
@@ -86,39 +83,50 @@ def test_a_killed_rank_ends_its_stage_in_words_and_leaves_no_process(trained: Be
     assert members(launcher.pid) == []
 
 
-def test_ranks_do_not_outlive_the_job_that_is_killed_above_them(trained: Bench) -> None:
-    (trained.path / "pipeline.yaml").write_text(pipeline(epochs=400))
-    launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
-    trained.wait_for(
-        lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps"
-    )
-    attempt = trained.folder.read_attempt("pretrain.simmim")
+def test_ranks_do_not_outlive_the_job_that_is_killed_above_them(bench: Bench) -> None:
+    (bench.path / "two.yaml").write_text(TWO)
+    bench.hold("pretrain.simmim")
+    launcher = bench.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
+    bench.wait_for(lambda: bench.begun().count("pretrain.simmim") == 2, "both ranks begin")
+    attempt = bench.folder.read_attempt("pretrain.simmim")
     assert attempt is not None
     ranks = ranks_of(attempt.pid)
+    assert ranks.keys() == {0, 1}
     os.kill(attempt.pid, signal.SIGKILL)
     assert launcher.wait(60) == 1
-    trained.wait_for(lambda: not any(map(alive, ranks.values())), "the ranks die with their job")
+    bench.wait_for(lambda: not any(map(alive, ranks.values())), "the ranks die with their job")
 
 
 @pytest.mark.slow
-def test_all_ranks_stop_after_the_same_step_and_the_next_launch_goes_on(trained: Bench) -> None:
-    (trained.path / "pipeline.yaml").write_text(pipeline(epochs=15))
+def test_two_processes_here_train_what_one_trains_through_a_stop_of_both_after_the_same_step(trained: Bench) -> None:
+    (trained.path / "pipeline.yaml").write_text(pipeline(10, SMALL))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
     trained.wait_for(
         lambda: (trained.path / "pipelines").exists() and steps_of(trained, "pretrain.simmim") > 2, "steps"
     )
     os.killpg(launcher.pid, signal.SIGINT)
     assert launcher.wait(60) == 130, trained.output(launcher)
-    run = follow(trained.folder.announcement("pretrain.simmim"))
-    stopped_at = last_checkpoint(run).step
-    assert f"SIGTERM after step {stopped_at} of 45" in (record_of(run).error or "")
-    assert 0 < stopped_at < 45
+    two = follow(trained.folder.announcement("pretrain.simmim"))
+    stopped_at = last_checkpoint(two).step
+    assert f"SIGTERM after step {stopped_at} of 30" in (record_of(two).error or "")
+    assert 0 < stopped_at < 30
     again = trained.submit("--cluster", "two.yaml")
     assert again.returncode == 0, again.stdout
-    steps = [line["step"] for line in numbers_of(run) if "loss" in line]
-    assert steps == sorted(set(steps))
-    assert steps[-1] == 45
-    assert record_of(run).attempts == 2
+    assert record_of(two).attempts == 2
+    logs = [log.read_text() for log in trained.path.glob("pipelines/*/logs/pretrain.simmim/*_log.out")]
+    (undisturbed,) = (text for text in logs if "continuing from step" in text)
+    assert "loss" in undisturbed
+    assert "[rank 1]" not in undisturbed, "only the main process speaks"
+
+    here = trained.path / "here"
+    assert_close_training(trained_alone(trained, "pretrain.simmim", here), two)
+    # The fine-tunings start from encoders that differ by roundings, so they have different ids: those tell the encoder.
+    encoder = next(here.glob("pretrain-*"))
+    one = trained_alone(trained, "digits.simmim.seed0", trained.path / "tuned", "--encoder", str(encoder))
+    tuned = follow(trained.folder.announcement("digits.simmim.seed0"))
+    assert record_of(one).metrics.keys() == record_of(tuned).metrics.keys()
+    for mine, other in zip(numbers_of(one), numbers_of(tuned), strict=True):
+        assert {name: pytest.approx(value, rel=1e-2, abs=1e-4) for name, value in mine.items()} == other
 
 
 def ask(bench: Bench, *command: str) -> str:
@@ -127,11 +135,7 @@ def ask(bench: Bench, *command: str) -> str:
 
 @pytest.mark.slow
 def test_two_nodes_train_what_two_processes_train_through_a_stop_and_a_preemption(two_nodes: Bench) -> None:
-    (two_nodes.path / "pipeline.yaml").write_text(pipeline(epochs=20))
-    (two_nodes.path / "local.yaml").write_text("{executor: local, stages_at_once: 1, processes_per_stage: 2}")
-    local = two_nodes.start(
-        *["pipeline", "submit", "pipeline.yaml", "--cluster", "local.yaml", "--runs", "here", "--pipelines", "local"]
-    )
+    (two_nodes.path / "pipeline.yaml").write_text(pipeline(20, SMALL))
     submitted = two_nodes.submit("--cluster", "slurm.yaml")
     assert submitted.returncode == 0, submitted.stdout
     stage = "pretrain.simmim"
@@ -152,7 +156,7 @@ def test_two_nodes_train_what_two_processes_train_through_a_stop_and_a_preemptio
     two_nodes.wait_for(lambda: record_of(run).status == "completed", "it goes on after the preemption")
     assert record_of(run).attempts == 3
     assert two_nodes.folder.read_manifest().entry(stage).job == entry.job
-    assert local.wait(60) == 0
-    (undisturbed,) = (two_nodes.path / "here").glob("pretrain-*")
-    assert_same_training(run, undisturbed)
+    undisturbed = launch(command_of(two_nodes, stage, two_nodes.path / "here"))
+    assert [code for code, _, _ in finished(undisturbed)] == [0, 0]
+    assert_same_training(run, only_run(two_nodes.path / "here"))
     two_nodes.wait_for(lambda: (two_nodes.folder.report / "leaderboard.txt").is_file(), "the report")

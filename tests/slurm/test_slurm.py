@@ -6,26 +6,15 @@ import re
 import subprocess
 
 from tests.slurm.bench import STAGES, TRAINED, Bench
-from tests.slurm.jobs import jobs, queue, states
+from tests.slurm.jobs import jobs, queue, states, wait_until_empty
 
 TWO_NODES = "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
-
-
-def wait_until_ended(bench: Bench) -> dict[str, str]:
-    found: dict[str, str] = {}
-
-    def ended() -> bool:
-        found.update(states(bench))
-        return len(found) == len(STAGES) and not {"waiting", "queued", "starting", "running"} & set(found.values())
-
-    bench.wait_for(ended, "all stages have ended")
-    return found
 
 
 def test_jobs_keep_their_order_and_a_second_submit_runs_nothing(slurm_bench: Bench) -> None:
     submitted = slurm_bench.submit("--cluster", "slurm.yaml")
     assert submitted.returncode == 0, submitted.stdout
-    assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+    assert wait_until_empty(slurm_bench) == dict.fromkeys(STAGES, "completed")
     at = {(found["stage"], found["event"]): found["at"] for found in slurm_bench.diary()}
     for seed in (0, 1):
         assert at[f"digits.simmim.seed{seed}", "begins"] > at["pretrain.simmim", "ends"]
@@ -41,16 +30,15 @@ def test_jobs_keep_their_order_and_a_second_submit_runs_nothing(slurm_bench: Ben
 def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_continued(slurm_bench: Bench) -> None:
     slurm_bench.fail("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")
-    found = wait_until_ended(slurm_bench)
+    found = wait_until_empty(slurm_bench)
     assert found["pretrain.simmim"] == "failed"
     assert found["digits.simmim.seed0"] == found["digits.simmim.seed1"] == "skipped"
     assert found["report"] == "completed"
-    slurm_bench.wait_for(lambda: queue(slurm_bench) == [], "no job waits for ever")
     assert slurm_bench.begun() == ["digits.scratch.seed0", "digits.scratch.seed1", "pretrain.simmim"]
 
     slurm_bench.repair("pretrain.simmim")
     assert slurm_bench.mimbench("pipeline", "resume", "small").returncode == 0
-    assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+    assert wait_until_empty(slurm_bench) == dict.fromkeys(STAGES, "completed")
     assert slurm_bench.begun() == sorted([*TRAINED, "pretrain.simmim"])
     assert "simmim" in (slurm_bench.folder.report / "leaderboard.txt").read_text()
 
@@ -75,7 +63,7 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
 
     slurm_bench.let_go("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")
-    assert wait_until_ended(slurm_bench) == dict.fromkeys(STAGES, "completed")
+    assert wait_until_empty(slurm_bench) == dict.fromkeys(STAGES, "completed")
 
 
 def test_a_stage_at_the_time_limit_goes_back_into_the_queue_as_long_as_it_gets_further(slurm_bench: Bench) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import yaml
+
+from tests.small import SWIN
 
 PRETRAIN = [
     *["image_size_px=32", "masking.mask_patch_size_px=8", "drop_path_rate=0.0", "training.batch_size=16"],
@@ -10,13 +14,19 @@ PRETRAIN = [
 ]
 
 
+SMALL = [
+    f"encoder={SWIN}",
+    "training.optimizer={kind: sgd, momentum: 0.9}",  # magnifies no rounding, as AdamW's first steps do
+]
+"""With what a pretraining takes less time still."""
+
 TRANSFER = [
     *["image_size_px=32", "drop_path_rate=0.0", "augmentation.mixup=0", "augmentation.cutmix=0"],
     *["training.epochs=2", "training.batch_size=20", "training.schedule.warmup_epochs=1"],
 ]
 
 
-def pipeline(epochs: int) -> str:
+def pipeline(epochs: int, more: Sequence[str] = ()) -> str:
     return yaml.safe_dump(
         {
             "name": "trained",
@@ -24,7 +34,7 @@ def pipeline(epochs: int) -> str:
                 "simmim": {
                     "recipe": "digits_simmim",
                     "data": "small_digits",
-                    "overrides": [*PRETRAIN, f"training.epochs={epochs}"],
+                    "overrides": [*PRETRAIN, *more, f"training.epochs={epochs}"],
                 }
             },
             "encoders": {"simmim": {"from": "pretrain.simmim"}},

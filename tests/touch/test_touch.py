@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,19 @@ from tests.reports import factory
 from tests.touch.toys import TOYS, Toy
 
 PROGRAM = ("mimbench.py", "benchmarks", "pretrain", "transfer", "slurm", "reports")
+IN_TURN = """
+import contextlib, io, json, runpy, sys, traceback
+
+for option, what, *rest in json.loads(sys.argv[1]):
+    out, sys.argv = io.StringIO(), ["", *rest]
+    with contextlib.redirect_stdout(out):
+        try:
+            runpy.run_module(what, run_name="__main__") if option == "-m" else exec(what, {})
+        except BaseException:
+            traceback.print_exc()
+    print(json.dumps(out.getvalue()))
+"""
+"""Runs commands of Python in one process, and prints what each said on a line of its own."""
 
 
 def table() -> dict[str, list[str]]:
@@ -25,29 +39,40 @@ def table() -> dict[str, list[str]]:
     return {what: re.findall(r"`([a-z_]+/[^`]*)`", where) for what, where in rows}
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """A copy of the program with some records beside it."""
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the program with some records beside it; no test may change it."""
+    folder = tmp_path_factory.mktemp("untouched")
     for part in PROGRAM:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(ROOT / part, tmp_path)
+            shutil.copy(ROOT / part, folder)
     for label in ("simmim", "supervised"):
-        factory.write(tmp_path / "records", factory.transfer(label))
-    return tmp_path
+        factory.write(folder / "records", factory.transfer(label))
+    return folder
 
 
-def run(program: Path, toy: Toy) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def before(untouched: Path) -> dict[str, str]:
+    """What the toys' commands show without the toys, by row; all in one process, which imports torch once."""
+    arguments = ["-c", IN_TURN, json.dumps([toy.arguments for toy in TOYS])]
+    done = run(untouched, arguments)
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    return {toy.row: text + written(untouched) for toy, text in zip(TOYS, said, strict=True)}
+
+
+def run(program: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(program), "COLUMNS": "400"}
     return subprocess.run(
-        [sys.executable, *toy.arguments], cwd=program, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments], cwd=program, env=environment, capture_output=True, text=True, timeout=300
     )
 
 
-def shown(program: Path, done: subprocess.CompletedProcess[str]) -> str:
-    """Return what a command printed and what it wrote to a report."""
-    return done.stdout + "".join(path.read_text() for path in sorted((program / "report").glob("*.csv")))
+def written(program: Path) -> str:
+    """Return what was written to a report."""
+    return "".join(path.read_text() for path in sorted((program / "report").glob("*.csv")))
 
 
 @pytest.mark.parametrize(("what", "where"), table().items(), ids=[*table()])
@@ -57,12 +82,15 @@ def test_every_place_that_the_table_names_is_there(what: str, where: list[str]) 
 
 
 @pytest.mark.parametrize("toy", TOYS, ids=[toy.row for toy in TOYS])
-def test_the_files_of_the_table_are_all_that_one_touches(program: Path, toy: Toy) -> None:
+def test_the_files_of_the_table_are_all_that_one_touches(
+    untouched: Path, before: dict[str, str], tmp_path: Path, toy: Toy
+) -> None:
     named = table()[toy.row]
     assert {path if path in named else f"{Path(path).parent}/" for path in toy.files} == set(named)
-    before = run(program, toy)
-    assert not all(words in shown(program, before) for words in toy.shows), "the command needs no toy"
+    assert not all(words in before[toy.row] for words in toy.shows), "the command needs no toy"
+    program = tmp_path / "program"
+    shutil.copytree(untouched, program, ignore=shutil.ignore_patterns("report"))
     toy.add_to(program)
-    after = run(program, toy)
+    after = run(program, toy.arguments)
     assert after.returncode == 0, after.stderr
-    assert [words for words in toy.shows if words not in shown(program, after)] == []
+    assert [words for words in toy.shows if words not in after.stdout + written(program)] == []

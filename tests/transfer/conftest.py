@@ -6,29 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MadeOnce
+
 
 @pytest.fixture(scope="session")
-def digit_boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digit_boxes(made_once: MadeOnce) -> Path:
     from benchmarks.digits.boxes import write_digit_boxes
 
-    root = tmp_path_factory.mktemp("digit_boxes")
-    write_digit_boxes(root)
-    return root
+    return made_once("digit_boxes", write_digit_boxes)
 
 
 @pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scenes(made_once: MadeOnce) -> Path:
     from benchmarks.digits.scenes import write_digit_scenes
 
-    root = tmp_path_factory.mktemp("digit_scenes")
-    write_digit_scenes(root)
-    return root
-
-
-@pytest.fixture(scope="session")
-def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from benchmarks.digits.motion import write_digit_motion
-
-    root = tmp_path_factory.mktemp("digit_motion")
-    write_digit_motion(root)
-    return root
+    return made_once("digit_scenes", write_digit_scenes)

@@ -14,8 +14,6 @@ from PIL import Image
 from tests import small
 from tests.libraries import library
 
-RANDOM = ["--encoder", "random:digits_swin"]
-
 
 @dataclass(frozen=True)
 class Kind:

@@ -26,7 +26,8 @@ from tests.runs import (
     stop_after,
     trained,
 )
-from tests.transfer.kinds import KINDS, RANDOM, Kind, rows_of
+from tests.small import RANDOM
+from tests.transfer.kinds import KINDS, Kind, rows_of
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)

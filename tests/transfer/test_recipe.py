@@ -19,6 +19,7 @@ FAMILY = ClassificationAdapter.recipe
 BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe}
 BY_DATA: dict[str, type[Config]] = {
     "ade20k": SegmentationRecipe,
+    "imagemasks": SegmentationRecipe,
     "digit_scenes": SegmentationRecipe,
     "coco": DetectionRecipe,
     "digit_boxes": DetectionRecipe,

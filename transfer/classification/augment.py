@@ -25,7 +25,7 @@ def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequen
         hflip=augmentation.horizontal_flip,
         color_jitter=augmentation.color_jitter or None,
         auto_augment=augmentation.auto_augment,
-        interpolation="bicubic",
+        interpolation=recipe.interpolation,
         mean=tuple(mean),
         std=tuple(std),
         re_prob=augmentation.erase_probability,
@@ -39,7 +39,7 @@ def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Seq
     shorter = int(recipe.image_size_px / recipe.data.test_crop)
     transform: Transform = v2.Compose(
         [
-            v2.Resize(shorter, interpolation=InterpolationMode.BICUBIC),
+            v2.Resize(shorter, interpolation=InterpolationMode(recipe.interpolation)),
             v2.CenterCrop(recipe.image_size_px),
             v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from benchmarks.engine.optim import parameter_groups
 from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
@@ -29,9 +30,11 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
         )
         self.model.to(self.device)
         self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
-        self.parameter_groups = groups_by_layer(
-            self.model, family_of(self.model).layers, recipe.training.weight_decay, recipe.layer_decay
-        )
+        decay = recipe.training.weight_decay
+        if recipe.decay_everything:
+            self.parameter_groups = parameter_groups(self.model, decay, decays=lambda *_: True)
+        else:
+            self.parameter_groups = groups_by_layer(self.model, family_of(self.model).layers, decay, recipe.layer_decay)
 
     def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)
         if self._average is not None:

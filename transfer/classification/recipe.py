@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from benchmarks.config import Config
+from benchmarks.config import Config, later, placement
+from benchmarks.encoders import InitStage
 from benchmarks.inference import Inference
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
 from transfer.encoder.sizes import EncoderSizes, Pooling
@@ -42,6 +43,8 @@ class ClassificationRecipe(EncoderSizes):
     protocol: str
     """finetune, linear, attentive or knn; it decides which other fields there are."""
     data: ClassificationData
+    interpolation: Literal["bicubic", "bilinear"] = later("bicubic")
+    """How images are resized, in training and in tests."""
 
 
 class TrainedRecipe(ClassificationRecipe):
@@ -71,12 +74,21 @@ class FinetuneRecipe(TrainedRecipe):
     """Give every block of a BEiT or SimMIM ViT its own copy of the position table that all blocks share."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and export a moving average of the weights, updated after every step; null evaluates the weights."""
+    decay_everything: bool = later(False)
+    """Weight decay also of the parameters that `training.weight_decay` spares: vectors, biases and all others."""
+
+    @model_validator(mode="after")
+    def _everything_in_one_group(self) -> FinetuneRecipe:
+        if self.decay_everything and self.layer_decay != 1.0:
+            raise ValueError("decay_everything needs layer_decay=1.0: no published recipe has both")
+        return self
 
 
 class LinearRecipe(TrainedRecipe):
     """A linear classifier on frozen features, or one for each of several layers, trained at the same time."""
 
     protocol: Literal["linear"] = "linear"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
     layers: tuple[Count, ...] | None = None
     """Blocks, counted from 1 through all stages, whose output gets a classifier; null takes the encoder's own output,
     after its last norm."""
@@ -105,6 +117,7 @@ class AttentiveRecipe(TrainedRecipe):
     """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
 
     protocol: Literal["attentive"] = "attentive"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
     layer: Count | None = None
     """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
     heads: Count = 12
@@ -117,6 +130,7 @@ class KnnRecipe(ClassificationRecipe):
     """Weighted nearest neighbours of frozen features: nothing is trained. Source: Wu et al. 2018, Caron et al. 2021."""
 
     protocol: Literal["knn"] = "knn"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
     k: Count = 20
     """Number of neighbours that vote for the run's score."""
     other_k: tuple[Count, ...] = (10, 100, 200)

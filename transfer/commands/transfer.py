@@ -7,19 +7,20 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from benchmarks import ranks
+from benchmarks.catalogue.starts import default_recipe, misfit_in_words
 from benchmarks.catalogue.tasks import Task, find_task
-from benchmarks.config import load_recipe
-from benchmarks.encoders import TrainedStage
+from benchmarks.config import Recipe, load_recipe
+from benchmarks.encoders import Architecture, InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
 from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import TaskUse
 from transfer.adapter import Adapter, Transfer, adapter_for
 from transfer.encoder.sizes import given_by
-from transfer.sources.references import ARCHITECTURE_HELP, resolve
+from transfer.sources.references import ARCHITECTURE_HELP, random_architecture, resolve
 
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
@@ -40,8 +41,11 @@ def main(argv: Sequence[str]) -> int:
     task = find_task(args.task)
     adapter = adapter_for(task)
     overrides = [*args.overrides, *_config_override(task, adapter, args.config)]
-    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or task.recipe, overrides)
+    random = random_architecture(args.encoder)
+    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or default_recipe(task, random), overrides)
     if args.print:
+        if random is not None:
+            _warn_of_misfit(task, recipe, args.encoder, "random", random)
         print(recipe.to_yaml(), end="")
         return 0
     source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch)
@@ -51,12 +55,22 @@ def main(argv: Sequence[str]) -> int:
     work = claim("transfer", argv, args, recipe, data.root, data.fingerprint, identity)
     if work is None:
         return 0
+    _warn_of_misfit(task, recipe, args.encoder, source.use.init_stage, random)
     for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(Transfer(task, source, work, data))
     scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
     print(f"done: {work.folder.path}: {scores} ({record.seconds:.0f} s)")
     return 0
+
+
+def _warn_of_misfit(
+    task: Task, recipe: Recipe[Any], reference: str, stage: InitStage, random: Architecture | None
+) -> None:
+    """Say on stderr where the recipe is for encoders of other stages."""
+    mark = misfit(recipe.config.starts_from, stage)
+    if mark is not None and ranks.is_main():
+        print(f"warning: {misfit_in_words(task, recipe.name, reference, mark, random)}", file=sys.stderr)
 
 
 def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:
@@ -92,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--epoch", type=int, metavar="N", help="a pretraining run's encoder after N epochs (its export_epochs)"
     )
-    parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own")
+    parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own for what starts")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="your own mmsegmentation config: its heads, losses and pipelines"
     )

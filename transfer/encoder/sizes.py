@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from benchmarks.config import Config
+from benchmarks.config import Config, placement
+from benchmarks.encoders import InitStage, TrainedStage
 from benchmarks.training import Count
 
 
 class EncoderSizes(Config):
     """How the encoder is built; the recipes of all kinds of task have these fields."""
 
+    starts_from: tuple[InitStage, ...] | None = placement(get_args(TrainedStage))
+    """The stages of the encoders that the recipe is for; null: any. It changes nothing of what is trained: plans, runs
+    and reports say where an encoder of another stage is given."""
     image_size_px: Count
     """The side of the images that the encoder is trained on."""
     window_size: Count | tuple[Count, Count] | None = None

@@ -10,7 +10,8 @@ from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
-from transfer.segmentation.data import Scenes, read_scenes
+from transfer.segmentation.data import Scenes, class_names, read_scenes
+from transfer.segmentation.masks import MaskValues, own_values
 from transfer.segmentation.recipe import SegmentationRecipe
 
 PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
@@ -26,14 +27,16 @@ class SegmentationAdapter:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys()) or _unloadable()
 
     def find_data(self, task: Task, recipe: SegmentationRecipe) -> Scenes:
-        data = recipe.data
-        if task.num_classes is None:
-            raise UserError.about(
-                "task", task.name, "a fixed number of classes", "give it in benchmarks/catalogue/tasks.py"
-            )
-        root = require_root(data.root)
+        data, root = recipe.data, require_root(recipe.data.root)
         task.provide(root)
-        return read_scenes(root, data.train_split, data.test_split, task.num_classes)
+        if task.num_classes is None:
+            return read_scenes(root, data.train_split, data.test_split, own_values(data, root), own=True)
+        for name in ("classes", "first_label", "ignore_value"):
+            if (value := getattr(data, name)) is not None:
+                rule = f"not given: the masks of task {task.name} are known"
+                raise UserError.about(f"data.{name}", value, rule, "leave it out, or take task imagemasks")
+        values = MaskValues(class_names(root, task.num_classes), first=1, ignored=0)
+        return read_scenes(root, data.train_split, data.test_split, values)
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import train_transfer  # torch and mmseg, only now that there is work

@@ -17,10 +17,12 @@ from pathlib import Path
 from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
 from benchmarks.files.pictures import open_picture
+from benchmarks.files.pixels import upright_size
 from benchmarks.files.regular import regular
 from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
+from transfer.segmentation.masks import MaskValues
 
-MASK_MODES = ("1", "L", "P", "I", "I;16")
+MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 READERS = 16
 SHOWN = 5
 
@@ -40,13 +42,16 @@ class Scenes:
     root: Path
     train: list[Pair]
     test: list[Pair]
-    classes: tuple[str, ...]
-    """The names of the mask values 1, 2, ..."""
+    values: MaskValues
     fingerprint: Fingerprint
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.values.classes
 
-def read_scenes(root: Path, train_split: str, test_split: str, num_classes: int) -> Scenes:
-    """Find and pair both splits below `root`.
+
+def read_scenes(root: Path, train_split: str, test_split: str, values: MaskValues, own: bool = False) -> Scenes:
+    """Find and pair both splits below `root`. `own`: the recipe and not the task says what masks hold.
 
     Raises UserError, naming files, for an image without a mask, a mask without an image, a mask of another size than
     its image or of several channels. Files whose header cannot be read are left to the loader, which counts them.
@@ -55,8 +60,8 @@ def read_scenes(root: Path, train_split: str, test_split: str, num_classes: int)
     pairs = train + test
     _check_headers(pairs)
     files = [pair.image for pair in pairs] + [pair.mask for pair in pairs]
-    mark = dataclasses.replace(fingerprint(root, files), images=len(pairs))
-    return Scenes(root, train, test, class_names(root, num_classes), mark)
+    found = fingerprint(root, files, parts={"mask values": values.sha256} if own else {})
+    return Scenes(root, train, test, values, dataclasses.replace(found, images=len(pairs)))
 
 
 def read_split(root: Path, split: str) -> list[Pair]:
@@ -101,7 +106,7 @@ def _check_headers(pairs: list[Pair]) -> None:
 def _header_fault(pair: Pair) -> str | None:
     try:
         with open_picture(regular(pair.image)) as image, open_picture(regular(pair.mask)) as mask:
-            (width, height), (columns, rows), mode = image.size, mask.size, mask.mode
+            (width, height), (columns, rows), mode = upright_size(image), upright_size(mask), mask.mode
     except UNREADABLE:
         return None
     if (width, height) != (columns, rows):

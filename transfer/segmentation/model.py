@@ -101,7 +101,6 @@ def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) ->
             "std": [255 * each for each in normalisation.std],
             "bgr_to_rgb": True,
             "pad_val": 0,
-            "seg_pad_val": 255,
             **plan.preprocessor,
         }
         try:

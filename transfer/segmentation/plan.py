@@ -13,7 +13,12 @@ from benchmarks.errors import UserError
 
 Pipeline = list[dict[str, Any]]
 IGNORED = 255
-"""The label that takes no part in losses and scores; a mask's 0 becomes this."""
+MORE_CLASSES_IGNORED = 65535
+
+
+def ignored_label(num_classes: int) -> int:
+    """Return the label that takes no part in losses and scores, which pixels outside every class get."""
+    return IGNORED if num_classes <= IGNORED else MORE_CLASSES_IGNORED
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,9 @@ def adapted_head(head: dict[str, Any], channels: tuple[int, ...], num_classes: i
     remedy = f"mend {where} in the config"
     if head.get("num_classes", num_classes) != num_classes:
         raise UserError.about(f"{where}.num_classes", head["num_classes"], f"{num_classes}, as the task says", remedy)
-    if head.get("ignore_index", IGNORED) != IGNORED:
-        raise UserError.about(f"{where}.ignore_index", head["ignore_index"], f"{IGNORED}", remedy)
+    ignored = ignored_label(num_classes)
+    if head.get("ignore_index", IGNORED) != ignored:
+        raise UserError.about(f"{where}.ignore_index", head.get("ignore_index"), f"{ignored}", remedy)
     if "in_channels" not in head:
         return head
     index = head.get("in_index", -1)

@@ -12,12 +12,21 @@ from transfer.encoder.sizes import EncoderSizes
 
 
 class SegmentationData(Config):
-    """Images and masks in the layout of the ADE20K challenge: images/SPLIT/NAME.jpg, annotations/SPLIT/NAME.png."""
+    """Images and masks in the layout of the ADE20K challenge: images/SPLIT/NAME.jpg, annotations/SPLIT/NAME.png.
+
+    What one's own masks hold (task imagemasks) is in the data's fingerprint.
+    """
 
     root: str | None = placement(None)
     """The folder of the data set."""
     train_split: str = "training"
     test_split: str = "validation"
+    classes: int | str | tuple[str, ...] | None = placement(None)
+    """Of one's own masks: their number, their names, or a file with one name per line; null is ROOT/classes.txt."""
+    first_label: Literal[0, 1] | None = placement(None)
+    """The value of the first class in one's own masks; null is 0."""
+    ignore_value: Annotated[int, Field(ge=0, le=65535)] | None = placement(None)
+    """The value of pixels outside every class in one's own masks; null is 255, or none where that is a class."""
     max_unreadable: int = Field(default=10, ge=0)
     """How many images that cannot be used are skipped and named; one more stops the run."""
 

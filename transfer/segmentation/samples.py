@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.engine.samples.loaders import SampleKey
@@ -16,9 +16,11 @@ from benchmarks.engine.samples.seeded import S, SeededSamples, the_one
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.engine.seeding import derive
 from benchmarks.files.pictures import open_picture
+from benchmarks.files.pixels import upright, upright_pixels
 from benchmarks.files.regular import regular
 from transfer.segmentation.data import Pair, Scenes
-from transfer.segmentation.plan import IGNORED, Pipeline
+from transfer.segmentation.masks import MaskValues
+from transfer.segmentation.plan import Pipeline, ignored_label
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -47,10 +49,10 @@ class SceneBatch(NamedTuple):
 class _Scenes(SeededSamples[Pair, "Scene", S]):
     """Images with their masks."""
 
-    num_classes: int
+    values: MaskValues
 
     def read(self, item: Pair) -> Scene:
-        return read_scene(item, self.num_classes)
+        return read_scene(item, self.values)
 
 
 class TrainingScenes(_Scenes[SceneSample]):
@@ -62,20 +64,23 @@ class TrainingScenes(_Scenes[SceneSample]):
         failed = [text for sample in samples for text in sample.unreadable]
         return SceneBatch([sample.image for sample in samples], [sample.target for sample in samples], failed)
 
-    def __init__(self, pairs: Sequence[Pair], pipeline: Pipeline, num_classes: int, seed: int, patience: int) -> None:
+    def __init__(self, pairs: Sequence[Pair], pipeline: Pipeline, values: MaskValues, seed: int, patience: int) -> None:
         """`patience` is how many unusable images in a row are skipped before a blank one is returned."""
         super().__init__(pairs, seed, patience)
-        self.num_classes, self.transform = num_classes, built(pipeline)
+        self.values, self.transform = values, built(pipeline)
 
     def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneSample:
-        black, unlabelled = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), IGNORED, np.uint8)
+        black, unlabelled = (
+            np.zeros((64, 64, 3), np.uint8),
+            np.full((64, 64), ignored_label(len(self.values.classes)), np.int32),
+        )
         scene = found or Scene(black, unlabelled, self.items[position])
         packed = self.transform({**scene.results(), "gt_seg_map": scene.labels, "seg_fields": ["gt_seg_map"]})
         return SceneSample(packed["inputs"], packed["data_samples"], tuple(failed))
 
 
 class SceneViews(NamedTuple):
-    """A test image as each pipeline returns it, and its labels [H, W] uint8 at their own size.
+    """A test image as each pipeline returns it, and its labels [H, W] at their own size.
 
     An image that cannot be used has no views.
     """
@@ -97,7 +102,7 @@ class EvaluationScenes(_Scenes[SceneViews]):
 
     def __init__(self, data: Scenes, pipelines: Sequence[Pipeline]) -> None:
         super().__init__(data.test)
-        self.num_classes, folder = len(data.classes), data.root / "images"
+        self.values, folder = data.values, data.root / "images"
         self.names = [pair.image.relative_to(folder).with_suffix("").as_posix() for pair in data.test]
         """The names of the images, as SPLIT/NAME."""
         self.transforms = [built(pipeline) for pipeline in pipelines]
@@ -114,7 +119,7 @@ class EvaluationScenes(_Scenes[SceneViews]):
 
 @dataclass(frozen=True)
 class Scene:
-    """An image [H, W, 3] uint8 BGR, as mmseg's transforms expect it, and labels [H, W] uint8 with 255 ignored."""
+    """An image [H, W, 3] uint8 BGR, as mmseg's transforms expect it, and labels [H, W] as masks give them."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -124,27 +129,27 @@ class Scene:
         """Return the dict that mmseg's loading transforms pass on, without the labels."""
         size = self.image.shape[:2]
         paths = {"img_path": str(self.pair.image), "seg_map_path": str(self.pair.mask)}
-        return {"img": self.image, "img_shape": size, "ori_shape": size, **paths, "reduce_zero_label": True}
+        return {"img": self.image, "img_shape": size, "ori_shape": size, **paths}
 
 
-def read_scene(pair: Pair, num_classes: int) -> Scene:
+def read_scene(pair: Pair, values: MaskValues) -> Scene:
     """Read an image and its mask. Raises UnusableError for damaged files, sizes that differ and unknown classes."""
-    image, mask = np.asarray(_open(pair.image, "RGB")), np.asarray(_open(pair.mask, None))
+    image, mask = _read(pair.image, "RGB"), _read(pair.mask, None)
     if mask.shape != image.shape[:2]:
         raise UnusableError(
             f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]}, its image {image.shape[1]}x{image.shape[0]}"
         )
-    if mask.max(initial=0) > num_classes or mask.min(initial=0) < 0:
-        found = sorted(set(np.unique(mask).tolist()) - set(range(num_classes + 1)))
-        raise UnusableError(f"{pair.mask}: unknown class {found[0]} (0 is ignored, 1 to {num_classes} are the classes)")
-    labels = np.where(mask == 0, IGNORED, mask.astype(np.int64) - 1).astype(np.uint8)
+    try:
+        labels = values.labels(mask)
+    except ValueError as error:
+        raise UnusableError(f"{pair.mask}: {error}") from None
     return Scene(np.ascontiguousarray(image[..., ::-1]), labels, pair)
 
 
-def _open(path: Any, mode: str | None) -> Image.Image:
+def _read(path: Path, mode: str | None) -> np.ndarray:
+    """Return a picture of a mode, or a mask with the values that its file holds."""
     with damage_named(path), open_picture(regular(path)) as image:
-        image.load()
-        return image.convert(mode) if mode else image.copy()
+        return np.asarray(upright_pixels(image, mode) if mode else upright(image))
 
 
 def built(pipeline: Pipeline) -> Transform:

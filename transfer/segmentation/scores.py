@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transfer.segmentation.plan import IGNORED
+from transfer.segmentation.plan import ignored_label
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Confusion:
         return cls(torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device))
 
     def add(self, labels: Tensor, predicted: Tensor) -> None:
-        """Count an image's pixels by `labels` and `predicted` classes [H, W]; those labelled 255 are left out."""
-        classes, known = len(self.counts), labels != IGNORED
+        """Count an image's pixels by `labels` and `predicted` classes [H, W]; ignored ones are left out."""
+        classes, known = len(self.counts), labels != ignored_label(len(self.counts))
         pairs = labels[known].long() * classes + predicted[known].long()
         self.counts.add_(torch.bincount(pairs, minlength=classes**2).view(classes, classes))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.encoder.layer_decay import groups_around
 from transfer.run import TransferProblem
+from transfer.segmentation.masks import MaskValues
 from transfer.segmentation.model import build_segmenter, fit_batch_norms
 from transfer.segmentation.plan import Pipeline
 from transfer.segmentation.recipe import SegmentationRecipe
@@ -53,7 +55,7 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
 
     def training_samples(self) -> TrainingScenes:
         data, pipeline = self.data, self.segmenter.plan.train_pipeline
-        return TrainingScenes(data.train, pipeline, len(data.classes), self.seed, self.recipe.data.max_unreadable)
+        return TrainingScenes(data.train, pipeline, data.values, self.seed, self.recipe.data.max_unreadable)
 
     def loss(self, batch: SceneBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the weighted sum of all heads' losses, each the mean over the crops' pixels."""
@@ -69,7 +71,7 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
         WorkFailed where no test pixel has a class.
         """
         scenes = EvaluationScenes(self.data, pipelines or [self.segmenter.plan.test_pipeline])
-        mine = Confusion.empty(scenes.num_classes, self.device)
+        mine = Confusion.empty(len(scenes.values.classes), self.device)
 
         def count(sample: SceneViews) -> None:
             predicted = predict(self.model, sample.views)
@@ -77,12 +79,13 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
             if predictions is not None:
                 path = predictions / f"{scenes.names[sample.position]}.png"
                 make_folder(path.parent)
-                Image.fromarray((predicted + 1).to(torch.uint8).cpu().numpy()).save(path)
+                values = (predicted + scenes.values.first).cpu().numpy()
+                Image.fromarray(values.astype(np.uint8 if scenes.values.last < 256 else np.uint16)).save(path)
 
         self.walk(scenes, EvaluationLines("tested", len(scenes), "images")).results(count)
         total = Confusion(torch.stack(gathered(mine.counts.cpu())).sum(dim=0))
         if not total.counts.any():
-            raise WorkFailed(_nothing_to_score(len(scenes), self.unreadable.names))
+            raise WorkFailed(_nothing_to_score(scenes.values, len(scenes), self.unreadable.names))
         return total
 
     def scores(self, found: Confusion) -> dict[str, float]:
@@ -106,12 +109,12 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
         return self.segmenter.encoder
 
 
-def _nothing_to_score(images: int, unreadable: list[str]) -> str:
+def _nothing_to_score(values: MaskValues, images: int, unreadable: list[str]) -> str:
     """Return a message that says why no test pixel has a class: unreadable files, masks without labels, or both."""
-    labelled = f"{images - len(unreadable)} masks hold no class, only 0, which is ignored"
+    labelled = f"{images - len(unreadable)} masks hold no class, only {values.ignored}, which is ignored"
     unread = f"{len(unreadable)} could not be used:" if unreadable else "none was unreadable"
     files = "".join(f"\n    {text}" for text in unreadable[:SHOWN])
-    remedy = "\n  remedy: number the classes in masks from 1, and check data.test_split"
+    remedy = f"\n  remedy: number the classes in masks from {values.first}, and check data.test_split"
     return f"no labelled pixel among {images} test images: {labelled}; {unread}{files}{remedy}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from transfer.segmentation.plan import IGNORED, Pipeline, Plan
+from transfer.segmentation.plan import Pipeline, Plan, ignored_label
 from transfer.segmentation.recipe import SegmentationRecipe
 
 PACK = {"type": "PackSegInputs"}
@@ -44,7 +44,9 @@ def upernet(recipe: SegmentationRecipe, channels: tuple[int, ...], num_classes: 
     if recipe.testing.mode == "slide":
         stride = recipe.testing.stride_px
         model["test_cfg"] = {"mode": "slide", "crop_size": size, "stride": (stride, stride)}
-    return Plan(model, _train(recipe), [_resize(recipe, 1.0), PACK], _multi_scale(recipe), {"size": size})
+    ignored = ignored_label(num_classes)
+    preprocessor = {"size": size, "seg_pad_val": ignored}
+    return Plan(model, _train(recipe, ignored), [_resize(recipe, 1.0), PACK], _multi_scale(recipe), preprocessor)
 
 
 def _head(num_classes: int, weight: float) -> dict[str, Any]:
@@ -53,14 +55,14 @@ def _head(num_classes: int, weight: float) -> dict[str, Any]:
         "dropout_ratio": 0.1,
         "norm_cfg": {"type": "SyncBN", "requires_grad": True},
         "align_corners": False,
-        "ignore_index": IGNORED,
+        "ignore_index": ignored_label(num_classes),
         "loss_decode": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": weight},
     }
 
 
-def _train(recipe: SegmentationRecipe) -> Pipeline:
+def _train(recipe: SegmentationRecipe, ignored: int) -> Pipeline:
     augmentation, side = recipe.augmentation, recipe.image_size_px
-    crop = {"crop_size": (side, side), "cat_max_ratio": augmentation.max_class_share, "ignore_index": IGNORED}
+    crop = {"crop_size": (side, side), "cat_max_ratio": augmentation.max_class_share, "ignore_index": ignored}
     resize = {"scale": recipe.resize_to_px, "ratio_range": augmentation.resize_ratio, "keep_ratio": True}
     distortion = [{"type": "PhotoMetricDistortion"}] if augmentation.photometric_distortion else []
     return [

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from benchmarks.errors import UserError
-from transfer.segmentation.plan import Pipeline, Plan, adapted_head
+from transfer.segmentation.plan import Pipeline, Plan, adapted_head, ignored_label
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.user_config import read_parts
 
@@ -39,7 +39,10 @@ def plan_of_config(recipe: SegmentationRecipe, channels: tuple[int, ...], num_cl
         _without_loaders(parts["train_pipeline"]),
         _without_loaders(parts["test_pipeline"]),
         _augmented(parts["tta_pipeline"], recipe),
-        {name: value for name, value in preprocessor.items() if name not in OURS},
+        {
+            "seg_pad_val": ignored_label(num_classes),
+            **{name: value for name, value in preprocessor.items() if name not in OURS},
+        },
         tuple(notes),
     )
 

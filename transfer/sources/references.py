@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmarks.encoders import (
     MANIFEST,
+    Architecture,
     InitStage,
     Normalisation,
     assumed_normalisation,
@@ -39,6 +40,11 @@ def scheme_of(reference: str) -> str | None:
     """Return the scheme of `SCHEME:NAME`; None for a path."""
     scheme, separator, _ = reference.partition(":")
     return scheme if separator and scheme in SCHEMES else None
+
+
+def random_architecture(reference: str) -> Architecture | None:
+    """Return what `random:NAME` builds; None for every other reference."""
+    return find_architecture(reference.partition(":")[2]) if scheme_of(reference) == "random" else None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.files.image_source import ImageSource
 from benchmarks.files.pictures import open_picture, require_pixels
+from benchmarks.files.pixels import upright_pixels
 
 Transform = Callable[[Any], Tensor]
 """Makes a tensor of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
@@ -94,14 +95,14 @@ def _words(error: Exception) -> object:
 
 
 def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
-    """Return an image file as a PIL image, grey or RGB; an array [H, W, C] of any other C as a tensor [C, H, W] float.
+    """Return an image as an upright PIL image, grey or RGB; for other channels, an array [H, W, C] as [C, H, W] float.
 
     Whole numbers in an array are divided by the largest of their type, to 0 to 1. Raises ValueError for an array
-    of another shape, and what Pillow and NumPy raise for damaged files.
+    of another shape or a picture whose values have no known scale, and what Pillow and NumPy raise for damaged files.
     """
     if channels in MODES:
         with open_picture(file) as image:
-            return image.convert(MODES[channels])
+            return upright_pixels(image, MODES[channels])
     array = _read_array(file, channels)
     largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)

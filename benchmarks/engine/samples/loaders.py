@@ -22,7 +22,10 @@ AGREE_EVERY = 8
 
 
 class SampleKey(NamedTuple):
-    """Which sample, in which epoch: together with the seed this fixes the augmentation."""
+    """Which sample, in which epoch: together with the seed this fixes the augmentation.
+
+    Where an epoch draws an image several times, `epoch` counts these draws, from epoch to epoch.
+    """
 
     position: int
     epoch: int
@@ -60,9 +63,17 @@ class StepBatches(Sampler[list[SampleKey]]):
     """
 
     def __init__(
-        self, images: int, batch_size: int, total_steps: int, start_step: int, seed: int, parts: int = 1
+        self,
+        images: int,
+        batch_size: int,
+        total_steps: int,
+        start_step: int,
+        seed: int,
+        parts: int = 1,
+        repeats: int = 1,
     ) -> None:
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+        """With `repeats`, every image of the shuffle is drawn so often in a row, until the epoch is full."""
+        self.images, self.batch_size, self.seed, self.repeats = images, batch_size, seed, repeats
         self.start, self.total, self.per_epoch = start_step, total_steps, steps_per_epoch(images, batch_size, parts)
         self.parts, self.share = parts, ranks.share(batch_size)
 
@@ -74,10 +85,14 @@ class StepBatches(Sampler[list[SampleKey]]):
             order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch)).tolist()
             first = max(self.start - epoch * self.per_epoch, 0)
             for step in range(first, min(self.per_epoch, self.total - epoch * self.per_epoch)):
-                rows = order[step * self.batch_size : (step + 1) * self.batch_size][self.share]
-                size = len(rows) // self.parts
+                places = range(step * self.batch_size, (step + 1) * self.batch_size)[self.share]
+                size = len(places) // self.parts
                 for part in range(self.parts):
-                    yield [SampleKey(row, epoch) for row in rows[part * size : (part + 1) * size]]
+                    yield [self._key(order, place, epoch) for place in places[part * size : (part + 1) * size]]
+
+    def _key(self, order: list[int], place: int, epoch: int) -> SampleKey:
+        image, draw = divmod(place, self.repeats)
+        return SampleKey(order[image], epoch * self.repeats + draw)
 
 
 def steps_per_epoch(images: int, batch_size: int, parts: int = 1) -> int:

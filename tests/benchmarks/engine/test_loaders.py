@@ -42,3 +42,35 @@ def test_no_image_comes_twice_in_an_epoch_that_two_processes_finish(monkeypatch:
         assert {key.epoch for key in keys} == {epoch}
         assert len({key.position for key in keys}) == 3 * BATCH, "24 different ones of 26; the ragged rest is dropped"
     assert order[0] != order[3], "every epoch is another shuffle"
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_repeated_images_are_those_of_deits_sampler(monkeypatch: pytest.MonkeyPatch, ranks: int) -> None:
+    """Its rule: a shuffle with every image three times in a row, of which rank r takes places r, r + ranks, ...
+
+    A step of all its ranks is then a run of the repeated shuffle; an epoch ends after as many steps as without repeats.
+    """
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    plain = [key.position for key in _joined(list(StepBatches(IMAGES, BATCH, STEPS, 0, seed=0)))]
+    repeated = [image for image in plain[: 3 * BATCH] for _ in range(3)]
+    theirs = [repeated[rank::ranks] for rank in range(ranks)]
+    size = BATCH // ranks
+    for step in range(3):
+        ours = []
+        for rank in range(ranks):
+            monkeypatch.setenv("WORLD_SIZE", str(ranks))
+            monkeypatch.setenv("RANK", str(rank))
+            ours += list(StepBatches(IMAGES, BATCH, STEPS, 0, seed=0, repeats=3))[step]
+        expected = [image for rank in range(ranks) for image in theirs[rank][step * size : (step + 1) * size]]
+        assert sorted(key.position for key in ours) == sorted(expected)
+
+
+def test_no_two_draws_of_an_image_are_augmented_alike() -> None:
+    keys = _joined(list(StepBatches(IMAGES, BATCH, 9, 0, seed=0, repeats=3)))
+    assert len(set(keys)) == len(keys) == 9 * BATCH
+    assert {key.epoch // 3 for key in keys[3 * BATCH : 6 * BATCH]} == {1}
+    assert (
+        list(StepBatches(IMAGES, BATCH, 9, 4, seed=0, repeats=3))
+        == list(StepBatches(IMAGES, BATCH, 9, 0, seed=0, repeats=3))[4:]
+    )

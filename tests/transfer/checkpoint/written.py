@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,23 @@ def shards(folder: Path, safe: bool = True) -> Path:
     shard_of = {"a": "model-1-of-2", "b": "model-2-of-2"}
     index.write_text(json.dumps({"metadata": {"total_size": 20}, "weight_map": shard_of}))
     return index
+
+
+def header(entries: dict[str, object], data: bytes) -> bytes:
+    """Return a safetensors file of these entries."""
+    text = json.dumps(entries).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(start: int, stop: int, shape: list[int], dtype: str = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+def torch_bytes(zipped: bool = True) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.arange(50.0)}, buffer, _use_new_zipfile_serialization=zipped)
+    return buffer.getvalue()
+
+
+def safetensors_bytes() -> bytes:
+    return header({"a": entry(0, 8, [2]), "b": entry(8, 16, [2])}, bytes(16))

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.errors import UserError
 from tests.transfer.detection.coco import RECTANGLE, SmallCoco, annotation, places
 from transfer.detection.data.coco import Category, read_coco
-from transfer.detection.data.coco_file import _run_lengths
+from transfer.detection.data.coco_file import run_lengths
 from transfer.detection.data.outlines import drawn
 
 Document = dict[str, Any]
@@ -66,7 +66,7 @@ def test_compressed_run_lengths_are_pycocotools_own() -> None:
         values = pixels.ravel(order="F")
         edges = np.flatnonzero(np.diff(values, prepend=0))
         counts = mask.encode(pixels)["counts"].decode()
-        assert _run_lengths(counts) == np.diff([0, *edges, values.size]).tolist()
+        assert run_lengths(counts) == np.diff([0, *edges, values.size]).tolist()
 
 
 def test_the_fingerprint_covers_images_and_annotations(small_coco: SmallCoco) -> None:

@@ -19,9 +19,8 @@ from tests.runs import (
     stop_after,
     trained,
 )
+from tests.small import RANDOM
 from tests.transfer.detection.detectors import require_detectron2
-
-ENCODER = ["--encoder", "random:digits_swin"]
 
 
 def test_scores_are_pycocotools_own_of_the_written_predictions(
@@ -30,7 +29,7 @@ def test_scores_are_pycocotools_own_of_the_written_predictions(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    folder = trained([*detect_command, *ENCODER], tmp_path / "runs", "testing.save_predictions=true")
+    folder = trained([*detect_command, *RANDOM], tmp_path / "runs", "testing.save_predictions=true")
     truth = COCO(str(small_boxes / "annotations" / "instances_test.json"))
     for kind, name in (("bbox", "box"), ("segm", "mask")):
         evaluation = COCOeval(truth, truth.loadRes(str(folder / "predictions" / f"{name}.json")), kind)
@@ -51,7 +50,7 @@ def test_two_processes_find_the_same_and_search_each_image_once(detect_command: 
     """Each process draws its own anchors and proposals, so that losses are near, not equal. A rate of nearly nothing
     leaves the weights as they are: then all that is found must be the same."""
     still = "training.schedule={kind: multistep, lr: 1e-30, milestone_steps: [1], warmup_steps: 0}"
-    command = [*detect_command, *ENCODER, "drop_path_rate=0.0", still, "training.steps=2", "training.workers=2"]
+    command = [*detect_command, *RANDOM, "drop_path_rate=0.0", still, "training.steps=2", "training.workers=2"]
     command.append("testing.save_predictions=true")
     ranks = finished(launch([*command, "--runs", str(tmp_path / "two")]))
     assert [code for code, _, _ in ranks] == [0, 0], ranks
@@ -65,7 +64,7 @@ def test_two_processes_find_the_same_and_search_each_image_once(detect_command: 
 
 def test_detectron2_trains_a_cascade_and_continues_to_the_same_bits(detect_command: list[str], tmp_path: Path) -> None:
     require_detectron2()
-    command = [*detect_command, *ENCODER, "engine=detectron2", "heads=cascade_mask_rcnn"]
+    command = [*detect_command, *RANDOM, "engine=detectron2", "heads=cascade_mask_rcnn"]
     undisturbed, runs = trained(command, tmp_path / "undisturbed"), tmp_path / "disturbed"
     stop_after(command, runs, 2)
     assert_same_end(trained(command, runs), undisturbed, ("classes.csv",))
@@ -75,7 +74,7 @@ def test_two_processes_train_on_detectron2(detect_command: list[str], tmp_path: 
     require_detectron2()
     command = [
         *detect_command,
-        *ENCODER,
+        *RANDOM,
         "engine=detectron2",
         "training.steps=2",
         "training.schedule.milestone_steps=[1]",
@@ -93,7 +92,7 @@ def test_without_masks_there_are_boxes(detect_command: list[str], small_boxes: P
         for each in document["annotations"]:
             del each["segmentation"]
         path.write_text(json.dumps(document))
-    folder = trained([*detect_command, *ENCODER], tmp_path / "runs", "training.steps=5")
+    folder = trained([*detect_command, *RANDOM], tmp_path / "runs", "training.steps=5")
     assert {name.split("_")[0] for name in record_of(folder).metrics} == {"box"}
     assert not any("mask" in name for name in last_checkpoint(folder).part("model"))
 
@@ -110,7 +109,7 @@ def test_another_number_of_categories_is_refused(
 ) -> None:
     places = [f"data.{kind}_annotations=annotations/instances_{kind}.json" for kind in ("train", "test")]
     folders = [f"data.{kind}_images={kind}" for kind in ("train", "test")]
-    command = ["transfer", "coco", *ENCODER, f"data.root={small_boxes}", *places, *folders, "--runs", str(tmp_path)]
+    command = ["transfer", "coco", *RANDOM, f"data.root={small_boxes}", *places, *folders, "--runs", str(tmp_path)]
     assert mimbench.main(command) == mimbench.WRONG
     printed = capfd.readouterr().err
     assert "data.train_annotations = 10 categories" in printed
@@ -119,7 +118,7 @@ def test_another_number_of_categories_is_refused(
 
 @pytest.mark.slow
 def test_the_default_recipe_learns(digit_boxes: Path, tmp_path: Path) -> None:
-    command = ["transfer", "digit_boxes", *ENCODER, f"data.root={digit_boxes}"]
+    command = ["transfer", "digit_boxes", *RANDOM, f"data.root={digit_boxes}"]
     scores = record_of(trained(command, tmp_path / "runs")).metrics
     # Boxes at random have an AP50 of well below 1 %.
     assert scores["box_ap50"].last > 15

@@ -12,12 +12,14 @@ from benchmarks.config import load_recipe
 from benchmarks.engine.samples.loaders import SampleKey
 from tests.libraries import library
 from transfer.segmentation.data import Scenes, read_scenes
+from transfer.segmentation.masks import MaskValues
 from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.samples import EvaluationScenes, TrainingScenes
 from transfer.segmentation.train import predict
 from transfer.sources.references import resolve
 
+ELEVEN = MaskValues(tuple(f"class {number}" for number in range(1, 12)), first=1, ignored=0)
 SMALL = ["head_channels=16", "auxiliary_channels=8", "resize_to_px=[128, 80]", "image_size_px=64"]
 
 
@@ -27,7 +29,7 @@ def recipe(*overrides: str) -> SegmentationRecipe:
 
 @pytest.fixture
 def data(small_scenes: Path) -> Scenes:
-    return read_scenes(small_scenes, "training", "validation", 11)
+    return read_scenes(small_scenes, "training", "validation", ELEVEN)
 
 
 def segmenter(recipe: SegmentationRecipe) -> Segmenter:
@@ -82,7 +84,7 @@ def test_windows_average_to_the_same_as_by_hand(data: Scenes) -> None:
 
 def test_training_samples_depend_on_their_key_and_seed_alone(data: Scenes) -> None:
     pipeline = segmenter(recipe()).plan.train_pipeline
-    one, two, other = (TrainingScenes(data.train, pipeline, 11, seed, 0) for seed in (0, 0, 1))
+    one, two, other = (TrainingScenes(data.train, pipeline, ELEVEN, seed, 0) for seed in (0, 0, 1))
     torch.manual_seed(9)
     first = one[SampleKey(3, 2)]
     assert first.image.equal(two[SampleKey(3, 2)].image)
@@ -94,7 +96,7 @@ def test_training_samples_depend_on_their_key_and_seed_alone(data: Scenes) -> No
 
 def test_crops_are_padded_with_ignored_pixels(data: Scenes) -> None:
     found = segmenter(recipe("image_size_px=128"))
-    samples = TrainingScenes(data.train, found.plan.train_pipeline, 11, 0, 0)
+    samples = TrainingScenes(data.train, found.plan.train_pipeline, ELEVEN, 0, 0)
     batch = samples.collate([samples[SampleKey(position, 0)] for position in range(2)])
     ready = found.model.data_preprocessor({"inputs": batch.inputs, "data_samples": batch.data_samples}, True)
     assert ready["inputs"].shape == (2, 3, 128, 128)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,17 @@ from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix
 
 import mimbench
-from tests.processes import finished, launch
+from tests.processes import finished, launch, start
 from tests.runs import (
     assert_same_end,
     last_checkpoint,
     numbers_of,
     only_run,
     record_of,
-    start,
     trained,
     wait_for_step,
 )
-
-ENCODER = ["--encoder", "random:digits_swin"]
+from tests.small import RANDOM
 
 
 def test_several_scales_are_a_score_of_their_own(segment_command: list[str], simmim_run: Path, tmp_path: Path) -> None:
@@ -38,7 +37,7 @@ def test_several_scales_are_a_score_of_their_own(segment_command: list[str], sim
 def test_scores_are_those_of_the_written_predictions(
     segment_command: list[str], small_scenes: Path, tmp_path: Path
 ) -> None:
-    folder = trained([*segment_command, *ENCODER], tmp_path / "runs", "testing.save_predictions=true")
+    folder = trained([*segment_command, *RANDOM], tmp_path / "runs", "testing.save_predictions=true")
     truth, predicted = [], []
     for mask in sorted((small_scenes / "annotations" / "validation").iterdir()):
         with Image.open(mask) as one, Image.open(folder / "predictions" / "validation" / mask.name) as other:
@@ -58,12 +57,12 @@ def test_scores_are_those_of_the_written_predictions(
 
 
 def test_a_killed_training_continues_to_the_same_bits(segment_command: list[str], tmp_path: Path) -> None:
-    command, runs = [*segment_command, *ENCODER], tmp_path / "disturbed"
+    command, runs = [*segment_command, *RANDOM], tmp_path / "disturbed"
     undisturbed = trained(command, tmp_path / "undisturbed")
     process = start([*command, "--runs", str(runs)])
     wait_for_step(runs, 2)
-    process.kill()
-    process.communicate(timeout=120)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     folder = trained(command, runs)
     assert record_of(folder).attempts == 2
     assert_same_end(folder, undisturbed, ("classes.csv",))
@@ -71,7 +70,7 @@ def test_a_killed_training_continues_to_the_same_bits(segment_command: list[str]
 
 def test_two_processes_train_and_evaluate_each_image_once(segment_command: list[str], tmp_path: Path) -> None:
     """BN sees each process's own half, so that scores are not those of one process; pixels are counted all the same."""
-    command = [*segment_command, *ENCODER]
+    command = [*segment_command, *RANDOM]
     ranks = finished(launch([*command, "--runs", str(tmp_path / "two")]))
     assert [code for code, _, _ in ranks] == [0, 0], ranks
     one, two = trained(command, tmp_path / "one"), only_run(tmp_path / "two")
@@ -98,7 +97,7 @@ def test_test_masks_without_a_class_are_distinguished_from_damaged_ones(
     for mask in masks:
         Image.new("L", (64, 64), 0).save(mask)
     masks[0].write_bytes(masks[0].read_bytes()[:20])
-    assert mimbench.main([*segment_command, *ENCODER, "--runs", str(tmp_path)]) == mimbench.FAILED
+    assert mimbench.main([*segment_command, *RANDOM, "--runs", str(tmp_path)]) == mimbench.FAILED
     printed = capfd.readouterr().err
     assert "no labelled pixel among 4 test images: 3 masks hold no class" in printed
     assert f"1 could not be used:\n    {masks[0]}" in printed
@@ -107,14 +106,14 @@ def test_test_masks_without_a_class_are_distinguished_from_damaged_ones(
 def test_one_image_per_process_is_refused(
     segment_command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = [*segment_command, *ENCODER, "training.batch_size=1", "--runs", str(tmp_path)]
+    command = [*segment_command, *RANDOM, "training.batch_size=1", "--runs", str(tmp_path)]
     assert mimbench.main(command) == mimbench.WRONG
     assert "at least 2 images per process" in capfd.readouterr().err
 
 
 @pytest.mark.slow
 def test_the_default_recipe_learns(scenes: Path, tmp_path: Path) -> None:
-    command = ["transfer", "digit_scenes", *ENCODER, f"data.root={scenes}"]
+    command = ["transfer", "digit_scenes", *RANDOM, f"data.root={scenes}"]
     scores = record_of(trained(command, tmp_path / "runs")).metrics
     # A single class everywhere has an mIoU below 100 / 11 = 9.1 %.
     assert scores["mIoU"].last > 20

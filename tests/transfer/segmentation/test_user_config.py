@@ -64,7 +64,7 @@ def test_heads_losses_and_pipelines_are_taken(config: Path) -> None:
     assert plan.model["auxiliary_head"][0]["in_channels"] == 64
     assert [loss["type"] for loss in plan.model["decode_head"]["loss_decode"]] == ["CrossEntropyLoss", "DiceLoss"]
     assert not {"backbone", "pretrained", "data_preprocessor"} & plan.model.keys()
-    assert plan.preprocessor == {"size": (64, 64)}, "mean and std are the encoder's"
+    assert plan.preprocessor == {"size": (64, 64), "seg_pad_val": 255}, "mean and std are the encoder's"
     assert [step["type"] for step in plan.train_pipeline] == ["RandomCrop", "PackSegInputs"]
     assert [step["type"] for step in plan.test_pipeline] == ["Resize", "PackSegInputs"]
     assert len(plan.multi_scale) == 6, "3 scales, 2 directions"

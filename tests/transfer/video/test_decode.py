@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,11 +59,41 @@ def test_any_frames_equal_those_of_a_full_decode(reader: Reader, name: str, how:
             assert video.frames_per_second == pytest.approx(25)
 
 
-def test_a_rotated_video_stands_upright(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "turned.mp4", rotation=90)
-    with PyavVideo(path) as video:
+MATRICES = {
+    "as it is": (1, 0, 0, 1),
+    "mirrored": (-1, 0, 0, 1),
+    "upside down": (-1, 0, 0, -1),
+    "upside down, mirrored": (1, 0, 0, -1),
+    "clockwise": (0, 1, -1, 0),
+    "clockwise, mirrored": (0, 1, 1, 0),
+    "counterclockwise": (0, -1, 1, 0),
+    "counterclockwise, mirrored": (0, -1, -1, 0),
+}
+"""The numbers a, b, c, d of a display matrix: a pixel at (x, y) is shown at (ax + cy, bx + dy)."""
+
+
+def shown(pictures: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
+    """Move every pixel of [T, H, W, C] by itself to where a display matrix shows it."""
+    y, x = np.mgrid[: pictures.shape[1], : pictures.shape[2]]
+    across, down = a * x + c * y, b * x + d * y
+    across, down = across - across.min(), down - down.min()
+    moved = np.zeros((len(pictures), down.max() + 1, across.max() + 1, 3), np.uint8)
+    moved[:, down, across] = pictures
+    return moved
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_a_video_is_shown_by_its_display_matrix(reader: Reader, matrix: str, tmp_path: Path) -> None:
+    path, (a, b, c, d) = write_video(tmp_path / "turned.mp4"), MATRICES[matrix]
+    stored, content = all_frames(path)[[0, 30]], bytearray(path.read_bytes())
+    begin = content.index(b"tkhd") + 44  # ISO/IEC 14496-12, version 0 of the track header box
+    one = 1 << 16
+    content[begin : begin + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    with reader(path) as video:
         frames = video.frames([0, 30]).permute(0, 2, 3, 1).numpy()
-    assert (frames == np.rot90(all_frames(path)[[0, 30]], axes=(1, 2))).all(), "90 degrees counterclockwise"
+    assert (frames == shown(stored, a, b, c, d)).all()
 
 
 def test_a_closed_video_leaves_no_threads(tmp_path: Path) -> None:

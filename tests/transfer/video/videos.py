@@ -17,7 +17,6 @@ def write_video(
     codec: str = "libx264",
     milliseconds: Sequence[int] | None = None,
     group: int = 12,
-    rotation: int = 0,
 ) -> Path:
     """Write `frames` noisy pictures (width, height) at 25 per second, or at the given times; with B-frames."""
     draw = np.random.default_rng(len(path.name) + frames)
@@ -27,8 +26,6 @@ def write_video(
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        if rotation:
-            stream.set_display_rotation(rotation)
         if milliseconds is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):

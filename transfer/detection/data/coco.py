@@ -17,6 +17,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.fingerprint import Fingerprint, fingerprint
 from transfer.detection.data.coco_file import SHOWN, CocoFile, Row, read_coco_file, refuse, without_collection
+from transfer.detection.data.doubts import are_corners, doubts, refuse_shares
 from transfer.detection.data.recipe import CocoData
 
 OVERHANG_PX = 2.0
@@ -88,7 +89,8 @@ def read_coco(data: CocoData) -> CocoSets:
     """Read and check both sets.
 
     Raises UserError, naming rows of a file, for an entry that refers to something missing or lies outside its image,
-    and for more degenerate annotations than `data.max_degenerate`. Images are opened only by the loader.
+    for boxes in another unit or form, and for more degenerate annotations than `data.max_degenerate`. Images are opened
+    only by the loader.
     """
     root = require_root(data.root)
     train_file, test_file = (read_coco_file(root / name) for name in (data.train_annotations, data.test_annotations))
@@ -142,21 +144,22 @@ def _read_set(file: CocoFile, folder: Path, categories: tuple[Category, ...], ma
     numbers = {category.id: number for number, category in enumerate(categories)}
     _require_files(file, folder)
     _require_references(file, images, numbers)
+    refuse_shares(file)
     _require_inside(file, images)
     degenerate = {row["id"]: text for row in file.annotations if (text := _degenerate(row, images[row["image_id"]]))}
     if len(degenerate) > max_degenerate:
         rule = f"at most {max_degenerate} annotations without area (data.max_degenerate)"
         refuse(file.path, degenerate.values(), rule, "remove them, or allow more with data.max_degenerate=N")
+    kept = [row for row in file.annotations if row["id"] not in degenerate]
     on_image: defaultdict[int, list[Annotation]] = defaultdict(list)
-    for row in file.annotations:
-        if row["id"] not in degenerate:
-            on_image[row["image_id"]].append(_annotation(row, numbers))
+    for row in kept:
+        on_image[row["image_id"]].append(_annotation(row, numbers))
     pictures = [
         Picture(number, folder / row["file_name"], row["width"], row["height"], tuple(on_image[number]))
         for number, row in images.items()
     ]
     notes = [f"{file.path.name}: left out {text}" for text in degenerate.values()]
-    return _Set(file.path, pictures, notes)
+    return _Set(file.path, pictures, notes + doubts(file.path, kept, images))
 
 
 def _annotation(row: Row, numbers: Mapping[int, int]) -> Annotation:
@@ -195,8 +198,10 @@ def _require_references(file: CocoFile, images: Mapping[int, Row], numbers: Mapp
 
 def _require_inside(file: CocoFile, images: Mapping[int, Row]) -> None:
     rule = f"boxes, polygons and masks on their image (a box may reach {OVERHANG_PX:g} px over its edge)"
-    faults = (text for row in file.annotations if (text := _outside(row, images[row["image_id"]])))
-    refuse(file.path, faults, rule, "bbox is [x, y, width, height] in pixels of the image: mend or remove these")
+    faults = [text for row in file.annotations if (text := _outside(row, images[row["image_id"]]))]
+    corners = "; read as corners [left, top, right, bottom], all boxes lie on their images"
+    remedy = "bbox is [x, y, width, height] in pixels of the image: mend or remove these"
+    refuse(file.path, faults, rule, remedy + corners * (len(faults) > 0 and are_corners(file, images)))
 
 
 def _outside(row: Row, image: Row) -> str | None:

@@ -162,13 +162,13 @@ def _segmentation_fault(outline: Any) -> str | None:
         return f"segmentation.size {size!r:.40} is not [height, width]"
     if not isinstance(counts, array | str):
         return f"segmentation.counts {counts!r:.40} are no run lengths"
-    runs = _run_lengths(counts) if isinstance(counts, str) else counts
+    runs = run_lengths(counts) if isinstance(counts, str) else counts
     if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         return f"segmentation.counts have {sum(runs)} pixels, size is {size}"
     return None
 
 
-def _run_lengths(counts: str) -> list[int]:
+def run_lengths(counts: str) -> list[int]:
     """Return the run lengths of a compressed RLE, to be checked: for missing ones pycocotools draws what memory holds.
 
     A character, counted from "0", holds 5 bits of a number, and a sixth that says whether the next one continues it;

@@ -16,6 +16,7 @@ from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import UnusableError, damage_named
 from benchmarks.errors import UserError
 from benchmarks.files.pictures import open_picture
+from benchmarks.files.pixels import upright_pixels
 from benchmarks.files.regular import regular
 from transfer.detection.data.augment import augment_of, resized_for_test
 from transfer.detection.data.coco import Annotation, Picture
@@ -157,11 +158,12 @@ class EvaluationPictures(_Pictures):
 def read_view(picture: Picture, masks: bool) -> View:
     """Read an image with its objects, without crowds. Raises UnusableError for damage, and for another size."""
     with damage_named(picture.path), open_picture(regular(picture.path)) as image:
-        pixels = np.array(image.convert("RGB"))
-    if (height_width := pixels.shape[:2]) != (picture.height, picture.width):
+        stored, shown = image.size, np.array(upright_pixels(image, "RGB"))
+    if (height_width := shown.shape[:2]) != (picture.height, picture.width):
         found = f"{height_width[1]}x{height_width[0]}"
-        raise UnusableError(f"{picture.path}: {found}, its annotations say {picture.width}x{picture.height}")
-    return _view(pixels, picture, masks).sound().visible()
+        turned = " (upright, as its EXIF orientation says)" * (stored == height_width and stored[0] != stored[1])
+        raise UnusableError(f"{picture.path}: {found}{turned}, its annotations say {picture.width}x{picture.height}")
+    return _view(shown, picture, masks).sound().visible()
 
 
 def _view(pixels: np.ndarray, picture: Picture, masks: bool) -> View:

@@ -12,8 +12,9 @@ from torchvision.ops import masks_to_boxes
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812 (torchvision's own name for it)
 
+from transfer.detection.data.doubts import SMALLEST_BOX_PX
+
 NEAREST = InterpolationMode.NEAREST_EXACT
-SMALLEST_BOX_PX = 1.0
 Size = tuple[int, int]
 """Height and width."""
 

@@ -25,5 +25,12 @@ def reader_of(decoder: Decoder) -> Reader:
 
 
 def by_torchcodec(path: Path) -> VideoReader:
-    """Open a video with torchcodec, but one without an index with PyAV: there torchcodec would seek to wrong frames."""
-    return torchcodec.TorchcodecVideo(path) if path.suffix.lower() in INDEXED else PyavVideo(path)
+    """Open a video by torchcodec, but by PyAV where torchcodec would give other frames.
+
+    Those are videos without an index, in which it seeks to other frames, and videos with a display matrix, of which it
+    heeds the rotation and not the mirroring.
+    """
+    if path.suffix.lower() not in INDEXED:
+        return PyavVideo(path)
+    video = torchcodec.TorchcodecVideo(path)
+    return PyavVideo(path) if video.has_display_matrix else video

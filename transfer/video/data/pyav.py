@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -66,6 +66,8 @@ class PyavVideo:
         """Return the first video stream that is no cover, decoded in one thread: for a clip, several take longer."""
         for stream in self.container.streams.video:
             if not stream.disposition & Disposition.attached_pic:
+                if stream.codec_context is None:
+                    raise UnreadableVideo(f"{self.path}: no decoder for its codec")
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options = dict(BOUND)
                 self._require_size(stream)
@@ -146,10 +148,10 @@ class PyavVideo:
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
-        """Turn errors of FFmpeg and of reading into UnreadableVideo, with the file's path."""
+        """Turn errors of FFmpeg and reading into UnreadableVideo; PyAV's IndexError is of a stream that comes late."""
         try:
             yield
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UnreadableVideo(f"{self.path}: {reason}") from None
 
@@ -163,6 +165,20 @@ class PyavVideo:
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
-    """Return a frame [H, W, C] uint8 RGB, rotated as its display matrix says."""
+    """Return a frame [H, W, C] uint8 RGB, rotated and mirrored as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24", threads=1)  # else every frame starts as many as there are CPUs
-    return np.rot90(picture, k=frame.rotation // 90) if frame.rotation else picture
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return picture if matrix is None else upright(picture, np.frombuffer(matrix, np.int32).reshape(3, 3))
+
+
+def upright(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a picture [H, W, C] as a display matrix [3, 3] shows it, turned by the nearest multiple of 90 degrees.
+
+    A pixel at (x, y) is shown at (x, y, 1) times the matrix (ISO/IEC 14496-12, track header box).
+    """
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, (across, down) = picture.swapaxes(0, 1), (c, b)
+    else:
+        across, down = a, d
+    return picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]

@@ -33,6 +33,7 @@ class TorchcodecVideo:
         stated = metadata.num_frames_from_header or 0
         if metadata.num_frames < stated:
             raise UnreadableVideo(f"{path}: truncated: {metadata.num_frames} of {stated} frames")
+        self.has_display_matrix = metadata.rotation is not None
         self.number_of_frames: int = metadata.num_frames
         self.frames_per_second = float(metadata.average_fps or 0)
         self.duration_seconds = float(metadata.duration_seconds or 0)
