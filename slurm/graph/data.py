@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def require_data(file: PipelineFile) -> dict[str, int]:
         what = _what_decides(found, recipe)
         if what not in known:
             with _said_when_slow(found.field, recipe.data.root), without_contents():
-                known[what] = _words_or(lambda found=found, recipe=recipe: _count(found, recipe))
+                known[what] = _words_or(partial(_count, found, recipe))
         if isinstance(answer := known[what], int):
-            answer = _words_or(lambda recipe=recipe, count=answer: _count_for_batch(recipe, count))
+            answer = _words_or(partial(_count_for_batch, recipe, answer))
         if isinstance(answer, int):
             counts.setdefault(found.field, set()).add(answer)
         else:

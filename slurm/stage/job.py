@@ -48,6 +48,9 @@ def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_CODE)
+    except WorkFailed as error:  # no room for the stage's own files
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(FAILED_CODE)
 
 
 def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:

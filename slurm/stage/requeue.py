@@ -120,7 +120,8 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
         return code or CRASHED_CODE
     except (WorkFailed, OSError) as error:  # no room to write: what the stage has done counts all the same
-        print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):  # in the log neither
+            print(error, file=sys.stderr)
         return code
 
 

@@ -252,16 +252,16 @@ def _ended_from_outside(folder: PipelineFolder, stage: Stage, attempt: Attempt, 
     if of_job := [end for end in ends if end.of_job]:
         if of_job[-1].why == "TIME LIMIT" and not was_asked:
             return View("failed", f"TIMEOUT: Slurm ended it at its time limit, {saved}", progress, seconds)
-        by = {"": "cancelled (scancel)", "TIME LIMIT": "at its time limit", "PREEMPTION": "preempted"}
-        return View("stopped", f"{by.get(of_job[-1].why, of_job[-1].why.lower())}, {saved}", progress, seconds)
+        words = {"": "cancelled (scancel)", "TIME LIMIT": "at its time limit", "PREEMPTION": "preempted"}
+        return View("stopped", f"{words.get(of_job[-1].why, of_job[-1].why.lower())}, {saved}", progress, seconds)
     if ends:
         why = f"its batch script was killed, upon which Slurm ended the stage, {saved}"
         return View("failed", f"{why}; submitting again goes on", progress, seconds)
     if was_asked:
         by = "at its time limit" if attempt.noticed else "on request"
         return View("stopped", f"{by}, {saved}", progress, seconds)
-    words = last_words(log)
-    said = f"; its log ends: {words}" if words else ""
+    last = last_words(log)
+    said = f"; its log ends: {last}" if last else ""
     return View("failed", f"its process ended without saying why: was it killed, or out of memory?{said}", progress)
 
 
