@@ -18,7 +18,7 @@ from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of, chosen_layers
 from transfer.encoder.model import build_model
 from transfer.predictions.evaluation import RANKED, Predictions
-from transfer.predictions.results import write_csv
+from transfer.scores import write_csv
 
 BATCH_NORM_EPS = 1e-6  # MAE's
 
