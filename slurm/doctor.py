@@ -17,7 +17,7 @@ from slurm.controller.jobs import ENDED, cancel_jobs, find_job
 from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster, load_cluster
 from slurm.graph.resources import Allocation, StageResources, merged
-from slurm.launch.sbatch import script
+from slurm.launch.script import script
 from slurm.launch.snapshot import take_snapshot
 from slurm.stage.probe import IMPORT_S, NodeReport
 from slurm.state.folder import PipelineFolder, read_as
