@@ -91,7 +91,7 @@ def test_a_killed_batch_shell_is_not_called_a_request(bench: Bench) -> None:
     assert says(bench, "its batch script was killed, upon which Slurm ended the stage, at step 3 of 5")
 
 
-def test_cancelled_by_cancel_and_by_scancel_are_told_apart(bench: Bench) -> None:
+def test_cancelled_by_cancel_and_cancelled_by_scancel_differ(bench: Bench) -> None:
     job = begin(bench)
     slurm(bench, "scancel", job)
     bench.wait_for(lambda: job not in queue(bench), "it has ended")
