@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, Tag, model_validator
 
 from benchmarks.config import Config, kind_or, later, placement
+from benchmarks.errors import UserError
 
 if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
@@ -27,6 +28,13 @@ def _ascending(span: tuple[float, float]) -> tuple[float, float]:
 Span = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 """From the smaller to the larger of two positive numbers."""
 ShareSpan = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
+
+
+def require_full_batch(images: int, batch_size: int) -> None:
+    """Raise UserError where a training set has fewer images than one batch."""
+    if images < batch_size:
+        rule = f"at most the number of training images ({images})"
+        raise UserError.about("training.batch_size", batch_size, rule, f"set training.batch_size={images} or less")
 
 
 class Cosine(Config):
