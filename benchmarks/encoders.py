@@ -22,6 +22,7 @@ from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import parse_json, read_json
 from benchmarks.files.regular import regular, regular_stat
 from benchmarks.files.yaml_files import read_yaml
+from benchmarks.history import History, TrainingData, pretraining_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +91,13 @@ class EncoderManifest(Config):
     """The sha256 (hex) of the weights file."""
     parents: tuple[str, ...] = ()
     """Run ids that led to this encoder, nearest last."""
+    history: History | None = None
+    """Every training that led to this encoder, so that no other run is needed; None in exports of earlier versions."""
+
+    @property
+    def pretraining_data(self) -> tuple[TrainingData, ...] | None:
+        """What it was trained on, stage by stage; None where one stage's data are not known."""
+        return None if self.history is None else pretraining_data(self.history)
 
 
 def find_architecture(name: str) -> Architecture:

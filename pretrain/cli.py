@@ -56,8 +56,8 @@ def _initial(args: argparse.Namespace, find_initial: FindInitial) -> InitialEnco
         if args.with_head and args.epoch is not None:
             remedy = "leave one of the two out"
             raise UserError.about("--with-head", True, "without --epoch: only the last epoch's head is kept", remedy)
-        return find_initial(args.initial, args.stage, args.architecture, args.epoch)
-    for name in ("stage", "architecture", "epoch", "with_head"):
+        return find_initial(args.initial, args.stage, args.architecture, args.epoch, args.pretrained_on)
+    for name in ("stage", "architecture", "epoch", "with_head", "pretrained_on"):
         if value := getattr(args, name):
             rule = "given beside --initial, whose encoder it describes"
             raise UserError.about(f"--{name.replace('_', '-')}", value, rule, "add --initial REF, or leave it out")
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--architecture", metavar="NAME", help="the architecture of REF, where its tensors leave it open"
     )
+    parser.add_argument("--pretrained-on", metavar="NAME", help="the data on which others trained REF, for reports")
     parser.add_argument("--epoch", type=int, metavar="N", help="the encoder of the run REF after N epochs")
     add_run_arguments(parser)
     return parser

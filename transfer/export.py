@@ -11,6 +11,8 @@ from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import sized
 from benchmarks.engine.processes.parallel import gathered_tensors
 from benchmarks.families.table import family_of
+from benchmarks.runs.record import RunRecord
+from benchmarks.runs.stages import history_after
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.loading import is_head
@@ -18,7 +20,7 @@ from transfer.encoder.sizes import EncoderSizes
 
 
 def export_finetuned(
-    model: nn.Module, plan: EncoderPlan, transfer: Transfer, epochs: int, folder: Path, run_id: str
+    model: nn.Module, plan: EncoderPlan, transfer: Transfer, epochs: int, folder: Path, record: RunRecord
 ) -> EncoderManifest | None:
     """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 
@@ -46,5 +48,6 @@ def export_finetuned(
         epochs=epochs,
         recipe=work.recipe.name,
         recipe_digest=recipe.identity_digest(),
-        parents=(*transfer.source.parents, run_id),
+        parents=(*transfer.source.parents, record.run_id),
+        history=history_after(record, epochs),
     )

@@ -140,7 +140,7 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
         if encoder is None:
             return None
         epochs = self.training.epochs_seen(loop.per_epoch)
-        return export_finetuned(encoder, self.plan, self.transfer, epochs, run.folder.encoder, run.record.run_id)
+        return export_finetuned(encoder, self.plan, self.transfer, epochs, run.folder.encoder, run.so_far())
 
 
 def train_transfer(transfer: Transfer, problem_type: type[TransferProblem[Any, Any]]) -> RunRecord:
@@ -177,6 +177,7 @@ def open_transfer(
         load_report=report,
         image_size_px=recipe.image_size_px,
         flops_per_image=flops_per_image,
+        training_images=len(transfer.data.train),
         parents=source.parents,
     )
     with open_run(work.folder, record, work.recipe.to_yaml()) as run:

@@ -133,10 +133,14 @@ class Run:
 
     def update(self, **fields: Any) -> None:
         """Replace fields of the record, in memory and on disk."""
-        seconds = self._seconds_before + time.monotonic() - self._started
-        self.record = self.record.model_copy(update={"seconds": seconds, **fields})
+        self.record = self.so_far().model_copy(update=fields)
         if ranks.is_main():
             write_atomically(self.folder.record, self.record.model_dump_json(indent=2).encode())
+
+    def so_far(self) -> RunRecord:
+        """Return the record with the time at work until now."""
+        seconds = self._seconds_before + time.monotonic() - self._started
+        return self.record.model_copy(update={"seconds": seconds})
 
     def add(self, **fields: Any) -> None:
         """Replace fields of a completed run's record."""

@@ -38,5 +38,10 @@ class FindInitial(Protocol):
     """A function that returns the encoder which a reference names; the arguments are those of `mimbench transfer`."""
 
     def __call__(
-        self, reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None
+        self,
+        reference: str,
+        stage: InitStage | None,
+        architecture: str | None,
+        epoch: int | None,
+        pretrained_on: str | None,
     ) -> InitialEncoder: ...

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.config import Amount, Config, Count
 from benchmarks.encoders import Architecture, InitStage
+from benchmarks.history import History, TrainingData, pretraining_data
 
 Status = Literal["started", "completed", "failed", "preempted"]
 
@@ -66,6 +67,13 @@ class EncoderUse(Config):
     architecture: Architecture
     sha256: str | None
     """The sha256 (hex) of the weights; None for random weights, which the seed determines."""
+    history: History | None = None
+    """Every training that led to it; None in records of earlier versions."""
+
+    @property
+    def pretraining_data(self) -> tuple[TrainingData, ...] | None:
+        """What it was trained on, stage by stage; None where one stage's data are not known."""
+        return None if self.history is None else pretraining_data(self.history)
 
 
 class TaskUse(Config):
@@ -163,6 +171,8 @@ class RunRecord(Config):
     """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
     flops_per_image: Amount | None = None
     """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
+    training_images: Count | None = None
+    """Images or clips that it trained on: those of an epoch, without test or held-out ones."""
     peak_memory_mb: Amount | None = None
     processes: int = Field(default=1, ge=1, le=2**20)
     """The number of processes that worked on it together, one for each device."""

@@ -10,15 +10,16 @@ from benchmarks.encoders import EncoderManifest, write_encoder
 from benchmarks.engine.backbone import sized
 from benchmarks.engine.processes.parallel import gathered_tensors
 from benchmarks.families.table import family_of
+from benchmarks.history import History as Stages
 from pretrain.method.masked_encoders import MaskedEncoder
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.start import History
 
 
 def export_encoder(
-    encoder: MaskedEncoder, recipe: Recipe[PretrainRecipe], past: History, folder: Path
+    encoder: MaskedEncoder, recipe: Recipe[PretrainRecipe], past: History, folder: Path, stages: Stages
 ) -> EncoderManifest | None:
-    """Write `encoder`, trained as `past` says, to `folder`; the manifest is enough to rebuild it.
+    """Write `encoder`, trained as `past` and `stages` say, to `folder`; the manifest is enough to rebuild it.
 
     To be called on every rank; the main one writes, the others return None.
     """
@@ -40,4 +41,5 @@ def export_encoder(
         recipe=recipe.name,
         recipe_digest=config.identity_digest(),
         parents=past.parents,
+        history=stages,
     )

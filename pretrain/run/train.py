@@ -29,6 +29,7 @@ from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
+from benchmarks.runs.stages import history_after
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
@@ -120,20 +121,21 @@ class MaskedImageModelling(TrainedProblem[Batch]):
             if step > loop.total_steps:
                 rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
                 raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
-            self.exports[step] = partial(self._export, epoch, run.folder.encoder_after(epoch), run.record.run_id)
+            self.exports[step] = partial(self._export, epoch, run.folder.encoder_after(epoch), run)
 
     def after_step(self, step: int) -> None:
         """Export the encoder where the recipe asks for it after this step."""
         if step in self.exports:
             self.exports[step]()
 
-    def _export(self, epochs: int, folder: Path, run_id: str) -> EncoderManifest | None:
-        past = history(self.start, epochs, run_id)
-        return export_encoder(self.model.encoder, self.named_recipe, past, folder)
+    def _export(self, epochs: int, folder: Path, run: Run) -> EncoderManifest | None:
+        past = history(self.start, epochs, run.record.run_id)
+        stages = history_after(run.so_far(), epochs)
+        return export_encoder(self.model.encoder, self.named_recipe, past, folder, stages)
 
     def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
         epochs = self.training.epochs_seen(loop.per_epoch)
-        exported = self._export(epochs, run.folder.encoder, run.record.run_id)
+        exported = self._export(epochs, run.folder.encoder, run)
         return Outcome(_metrics(self.recipe, loop.progress.evaluations), exported) if ranks.is_main() else None
 
 
@@ -156,6 +158,7 @@ def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> Iterat
         device_name(problem.device),
         image_size_px=work.config.image_size_px,
         flops_per_image=problem.flops_per_image,
+        training_images=len(problem.files.training),
         encoder=None if start is None else start.encoder.use,
         load_report=report,
         parents=() if start is None else start.encoder.parents,

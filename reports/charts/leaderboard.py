@@ -20,13 +20,12 @@ from reports.charts.figures import (
     score_text,
     short,
 )
-from reports.charts.scatter import PAIRS_DRAWN, SIGNALS, gain_by_size, score_by_cost, score_by_signal
+from reports.charts.scatter import PAIRS_DRAWN, SIGNALS, gain_by_size, score_by_budget, score_by_cost, score_by_signal
 from reports.charts.svg import INK, PAPER, STYLE, Chart, inline
 from reports.compare.score_difference import BASELINE
 from reports.leaderboard.board import Group, Leaderboard, Section
 from reports.leaderboard.lines import Measured
 from reports.records.find import FoundRun
-from reports.records.pretrainings import origins
 from reports.text import count, one_line
 
 if TYPE_CHECKING:
@@ -58,8 +57,7 @@ def draw(board: Leaderboard) -> Charts:
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         names = [entry.name for section in board.sections for entry in section.entries]
         styles = dict(zip(dict.fromkeys(names), looks(), strict=False))
-        known = origins(board.pretrainings)
-        sections = [_section_charts(section, number, styles, known) for number, section in enumerate(board.sections)]
+        sections = [_section_charts(section, number, styles) for number, section in enumerate(board.sections)]
         gains = gain_by_size(board.sections, board.request.baseline)
         losses = _loss_charts(board.pretrainings, _labels(board.sections), styles)
         return Charts(sections, [*gains, *losses], tuple(_absent(board, gains)))
@@ -85,9 +83,7 @@ def _labels(sections: Sequence[Section]) -> dict[str, str]:
     }
 
 
-def _section_charts(
-    section: Section, number: int, styles: Mapping[str, Look], known: Mapping[str, FoundRun]
-) -> list[Chart]:
+def _section_charts(section: Section, number: int, styles: Mapping[str, Look]) -> list[Chart]:
     metric = section.task.metric(section.task.primary_metric)
     charts = []
     for place, group in enumerate(section.groups[:MOST_GROUPS]):
@@ -98,7 +94,8 @@ def _section_charts(
         charts.append(_means(group, lines, metric, f"{name}-means"))
         if any(line.curve and len(line.curve.epochs) > 1 for line in lines):  # one evaluation is no curve
             charts.append(_score_curves(group, lines, metric, f"{name}-curves"))
-        charts += score_by_cost(group, entries, metric, styles, known, name)
+        charts += score_by_cost(group, entries, metric, styles, name)
+        charts += score_by_budget(group, entries, metric, styles, name) if section.budgeted else []
     return charts + score_by_signal(section.verdicts, styles, number)
 
 

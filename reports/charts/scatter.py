@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
 from benchmarks.catalogue.tasks import Metric
-from benchmarks.runs.record import RunRecord
+from benchmarks.history import TrainingStage
 from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, score_text, short
 from reports.charts.svg import INK, Chart, inline
 from reports.compare.early_verdict import Verdict
 from reports.leaderboard.board import Group, Section
 from reports.leaderboard.lines import Measured
-from reports.records.find import FoundRun
-from reports.tables.cells import fixed, gpu_hours
+from reports.tables.cells import fixed
 from reports.text import one_line
 
 if TYPE_CHECKING:
@@ -83,51 +83,89 @@ def _gain_series(axes: Axes, name: str, points: Sequence[Gain], look: Look) -> N
 
 
 def score_by_cost(
-    group: Group,
-    entries: Sequence[Measured],
-    metric: Metric,
-    styles: Mapping[str, Look],
-    known: Mapping[str, FoundRun],
-    name: str,
+    group: Group, entries: Sequence[Measured], metric: Metric, styles: Mapping[str, Look], name: str
 ) -> list[Chart]:
-    """Return the chart of score against cost, pretraining included; none for a single row."""
-    on_gpu = all(gpu_hours(record) is not None for entry in entries for record in entry.row.records)
-    costs = [(entry, _hours(entry, known, on_gpu)) for entry in entries]
-    if len({round(cost, 6) for _, cost in costs}) < 2:
+    """Return the chart of score against cost, every training before included; none where all cost the same."""
+    on_gpu = all(_on_gpu(stage) for entry in entries for stage in _stages(entry) if stage.seconds is not None)
+    unit = "GPU hours" if on_gpu else "hours"
+    costs = [(entry, math.fsum(_hours(stage, on_gpu) for stage in _stages(entry))) for entry in entries]
+    title = one_line(f"{metric.name} against cost, recipe {group.recipe}")
+    label = f"{unit} of one run, with the trainings before it where they are known"
+    caption = f"{SPREAD} Time counts all attempts, set-up included."
+    drawn = _Against(title, label, unit, caption, f"{name}-cost", 2)
+    return _score_against(drawn, costs, metric, styles)
+
+
+def score_by_budget(
+    group: Group, entries: Sequence[Measured], metric: Metric, styles: Mapping[str, Look], name: str
+) -> list[Chart]:
+    """Return the chart of score against images seen; none where all saw the same number, or it is not known."""
+    seen = [(entry, entry.budget.images_seen if entry.budget else None) for entry in entries]
+    largest = max((images for _, images in seen if images is not None), default=0.0)
+    unit, size = next(each for each in UNITS if largest >= each[1] or each[1] == 1)
+    budgets = [(entry, images / size) for entry, images in seen if images is not None]
+    without = [entry.name for entry, images in seen if images is None]
+    caption = f"{SPREAD} Images seen are epochs x images, added up over pretraining, earlier trainings and this one."
+    caption += f" Not known for {', '.join(without)}." if without else ""
+    title = one_line(f"{metric.name} against images seen, recipe {group.recipe}")
+    label = f"images seen in all trainings{f' ({unit}s)' if unit else ''}"
+    drawn = _Against(title, label, f"{unit} images".strip(), caption, f"{name}-budget", 3)
+    return _score_against(drawn, budgets, metric, styles)
+
+
+SPREAD = "Mean, with one sample standard deviation to each side."
+UNITS = (("billion", 1e9), ("million", 1e6), ("thousand", 1e3), ("", 1.0))
+
+
+class _Against(NamedTuple):
+    """How a chart of score against what was spent is called."""
+
+    title: str
+    label: str
+    unit: str
+    caption: str
+    name: str
+    decimals: int
+
+
+def _score_against(
+    drawn: _Against, spent: Sequence[tuple[Measured, float]], metric: Metric, styles: Mapping[str, Look]
+) -> list[Chart]:
+    if len({round(amount, 6) for _, amount in spent}) < 2:
         return []
-    names = [entry.name for entry in entries]
+    names = [entry.name for entry, _ in spent]
     figure, axes = new_axes(height_under_legend(names))
-    for entry, cost in costs:
+    for entry, amount in spent:
         spread, look = entry.row.last(metric.name), styles[entry.name]
         assert spread is not None, "a row without its primary metric is left out before"
         axes.errorbar(
-            cost, spread.mean, yerr=spread.std, fmt=look.marker, color=look.colour, label=short(entry.name), **BAR
+            amount, spread.mean, yerr=spread.std, fmt=look.marker, color=look.colour, label=short(entry.name), **BAR
         )
     axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # from zero, with room for a marker that stands there
-    unit = "GPU hours" if on_gpu else "hours"
-    axes.set_xlabel(f"{unit} of one run, with its pretraining where that is known")
+    axes.set_xlabel(drawn.label)
     axes.set_ylabel(f"{metric.name} ({metric.unit})")
     add_legend(figure, names)
-    title = one_line(f"{metric.name} against cost, recipe {group.recipe}")
     description = "; ".join(
-        f"{entry.name} {score_text(entry, metric)} at {fixed(cost, 2)} {unit}" for entry, cost in costs
+        f"{entry.name} {score_text(entry, metric)} at {fixed(amount, drawn.decimals)} {drawn.unit}"
+        for entry, amount in spent
     )
-    caption = "Mean, with one sample standard deviation to each side. Time counts all attempts, set-up included."
-    return [Chart(title, caption, inline(figure, f"{name}-cost", title, one_line(description)))]
+    picture = inline(figure, drawn.name, drawn.title, one_line(description))
+    return [Chart(drawn.title, one_line(drawn.caption), picture)]
 
 
-def _hours(entry: Measured, known: Mapping[str, FoundRun], on_gpu: bool) -> float:
-    """Return the hours of a run on average, with those of every pretraining and training that led to its encoder."""
-    records = entry.row.records
-    names = {entry.row.encoder.sha256 or "", *(name for record in records for name in record.parents)}
-    before = {known[name].record.run_id: known[name].record for name in names if name in known}
-    mean = sum(_cost(record, on_gpu) for record in records) / len(records)
-    return mean + sum(_cost(record, on_gpu) for record in before.values())
+def _stages(entry: Measured) -> tuple[TrainingStage, ...]:
+    assert entry.budget is not None, "a leaderboard gives every row its budget"
+    return entry.budget.stages
 
 
-def _cost(record: RunRecord, on_gpu: bool) -> float:
-    hours = gpu_hours(record) if on_gpu else None
-    return record.seconds / 3600 if hours is None else hours
+def _on_gpu(stage: TrainingStage) -> bool:
+    return stage.gpus != 0
+
+
+def _hours(stage: TrainingStage, on_gpu: bool) -> float:
+    """Return the hours of a training, 0 where they are not known."""
+    hours = stage.gpu_hours if on_gpu else None
+    return (stage.seconds or 0.0) / 3600 if hours is None else hours
 
 
 SIGNALS = {"masked_loss": "held-out masked loss of the pretraining", "avg_dist_px": "AvgDist of the pretraining (px)"}

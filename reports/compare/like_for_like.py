@@ -21,14 +21,22 @@ def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
     """
     if row in baselines:
         return BASELINE
+    found = like(row, baselines)
+    if isinstance(found, Comparison):
+        return found
+    if (sets := row.added_test_sets(metric)) != (others := found.added_test_sets(metric)):
+        return Comparison(note=f"other test set: {_listed(sets)}, baseline {_listed(others)}")
+    return difference(row.scores(metric), found.scores(metric))
+
+
+def like(row: Row, baselines: Sequence[Row]) -> Row | Comparison:
+    """Return the baseline that `row` may be compared with, or the comparison that says why there is none."""
     reasons = [list(unfair_because(row, baseline)) for baseline in baselines]
     fair = [baseline for baseline, why in zip(baselines, reasons, strict=True) if not why]
     ours = architecture_name(row.architecture)
     fair = [baseline for baseline in fair if architecture_name(baseline.architecture) == ours] or fair
     if len(fair) == 1:
-        if (sets := row.added_test_sets(metric)) != (others := fair[0].added_test_sets(metric)):
-            return Comparison(note=f"other test set: {_listed(sets)}, baseline {_listed(others)}")
-        return difference(row.scores(metric), fair[0].scores(metric))
+        return fair[0]
     if fair:
         encoders = ", ".join((row.encoder.sha256 or row.encoder.reference)[:12] for row in fair)
         return Comparison(note=f"{len(fair)} baselines would do ({encoders}): give them labels of their own")

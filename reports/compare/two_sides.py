@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.history import in_words
 from benchmarks.runs.record import RecipeUse
 from reports.compare.by_class import ByClass, by_class
 from reports.compare.by_image import Disagreement, by_image
@@ -16,7 +17,7 @@ from reports.compare.like_for_like import Change, changes, recipe_changes, unfai
 from reports.compare.score_difference import Comparison, difference
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, find_runs
-from reports.records.pretrainings import origins, parents_nearby, pretraining_of
+from reports.records.pretrainings import of_pretrainings, origins, parents_nearby, pretraining_of
 from reports.records.rows import Row
 
 NOT_COMPARABLE = "not comparable"
@@ -76,7 +77,7 @@ def side_by_side(ours: str, theirs: str, within: Sequence[str]) -> SideBySide:
     else:
         sides = (collect(find_runs([ours])), collect(find_runs([theirs])))
     pairs, alone = _paired(sides[0].rows, sides[1].rows)
-    known = origins(run for side in sides for run in (*side.pretrainings, *parents_nearby(side)))
+    known = origins(run for side in sides for run in (*side.pretrainings, *of_pretrainings(parents_nearby(side))))
     return SideBySide((ours, theirs), tuple(_pairing(a, b, known) for a, b in pairs), tuple(alone), sides)
 
 
@@ -135,7 +136,8 @@ def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
 
 
 def _encoder(row: Row) -> dict[str, Any]:
-    return row.encoder.model_dump(mode="json")
+    history = row.encoder.history
+    return {**row.encoder.model_dump(mode="json"), "history": None if history is None else in_words(history) or "none"}
 
 
 def _environment(row: Row) -> dict[str, Any]:

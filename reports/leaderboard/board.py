@@ -10,13 +10,21 @@ from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
-from reports.compare.like_for_like import compare
+from reports.compare.like_for_like import compare, like
 from reports.compare.score_difference import Comparison
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
+from reports.records.ancestry import Budget, budget_of, other_data
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
-from reports.records.pretrainings import origins, parents_nearby, pretraining_of, relative_step
+from reports.records.pretrainings import (
+    of_pretrainings,
+    origins,
+    parents_nearby,
+    pretraining_of,
+    relative_step,
+    transfers_of,
+)
 from reports.records.rows import Conditions, Row
 from reports.text import tally
 
@@ -80,8 +88,13 @@ class Section:
 
     @property
     def marked(self) -> bool:
-        """Tell whether a row was trained by a recipe that is for other encoders."""
-        return any(entry.row.recipe.misfit for entry in self.entries)
+        """Tell whether a row has a mark: of its recipe, of what its encoder was trained on."""
+        return any(entry.mark for entry in self.entries)
+
+    @property
+    def budgeted(self) -> bool:
+        """Tell whether a record states its encoder's history; those of earlier versions do not."""
+        return any(entry.budget is not None and entry.budget.stated for entry in self.entries)
 
     @property
     def costs(self) -> bool:
@@ -117,9 +130,14 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     by_task: dict[str, list[Row]] = defaultdict(list)
     for row in collected.rows:
         by_task[row.task].append(row)
-    pretrainings = (*collected.pretrainings, *parents_nearby(collected))
+    nearby = parents_nearby(collected)
+    pretrainings = (*collected.pretrainings, *of_pretrainings(nearby))
     known = origins(pretrainings)
-    sections = tuple(_section(TASKS[name], rows, collected, request, known) for name, rows in sorted(by_task.items()))
+    ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
+    budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
+    sections = tuple(
+        _section(TASKS[name], rows, collected, request, known, budgets) for name, rows in sorted(by_task.items())
+    )
     return Leaderboard(request, collected, sections, pretrainings)
 
 
@@ -131,7 +149,12 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
 
 
 def _section(
-    task: Task, rows: Sequence[Row], collected: Collected, request: Request, known: Mapping[str, FoundRun]
+    task: Task,
+    rows: Sequence[Row],
+    collected: Collected,
+    request: Request,
+    known: Mapping[str, FoundRun],
+    budgets: Mapping[int, Budget],
 ) -> Section:
     baseline = request.baseline
     baselines = [row for row in rows if row.encoder.label == baseline]
@@ -139,7 +162,9 @@ def _section(
     for row in rows:
         grouped[row.conditions].append(row)
     absent = Comparison(note=_absent(collected, baseline))
-    groups = [_group(task, conditions, like, baselines, absent, known) for conditions, like in grouped.items()]
+    groups = [
+        _group(task, conditions, alike, baselines, absent, known, budgets) for conditions, alike in grouped.items()
+    ]
     groups.sort(key=lambda group: _order(group, baselines))
     published = published_beside(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
@@ -166,6 +191,7 @@ def _group(
     baselines: Sequence[Row],
     absent: Comparison,
     known: Mapping[str, FoundRun],
+    budgets: Mapping[int, Budget],
 ) -> Group:
     names = _names(rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
@@ -174,11 +200,22 @@ def _group(
     entries = []
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
+        mark = _other_data(row, baselines, comparison, budgets)
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record
         cost = None if record is None or reference is None else relative_step(record, reference.record)
-        entries.append(Measured(row, names[id(row)], comparison, record, cost))
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, budgets[id(row)], mark))
     return Group(conditions, tuple(entries))
+
+
+def _other_data(
+    row: Row, baselines: Sequence[Row], comparison: Comparison, budgets: Mapping[int, Budget]
+) -> str | None:
+    """Return the mark of a row whose encoder saw other data than that of the baseline; None without a difference."""
+    against = like(row, baselines) if comparison.delta is not None and row not in baselines else None
+    if not isinstance(against, Row) or not (budgets[id(row)].stated or budgets[id(against)].stated):
+        return None
+    return other_data(budgets[id(row)], budgets[id(against)], against.encoder.label)
 
 
 def _names(rows: Sequence[Row]) -> dict[int, str]:

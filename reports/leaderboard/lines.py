@@ -11,6 +11,7 @@ from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.published import Reference, load_references
 from benchmarks.runs.record import RunRecord
 from reports.compare.score_difference import Comparison
+from reports.records.ancestry import Budget
 from reports.records.rows import Row
 from reports.text import count
 
@@ -31,7 +32,17 @@ class Measured:
     """The pretraining that made its encoder, where that is at hand."""
     pretraining_cost: float | None = None
     """The time of that pretraining's step over the baseline's, where the two were timed alike."""
+    budget: Budget | None = None
+    """Every training behind the score."""
+    other_data: str | None = None
+    """A mark of a difference between encoders that saw different data."""
     kind = "measured"
+
+    @property
+    def mark(self) -> str:
+        """What stands in the way of a plain reading of the row's difference, in words."""
+        doubts = self.budget.doubts if self.budget else ()
+        return "; ".join(filter(None, (self.row.recipe.misfit, self.other_data, *doubts)))
 
     @property
     def origin(self) -> str:

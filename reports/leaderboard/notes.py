@@ -56,6 +56,10 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         notes.append(QUOTED)
     if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
         notes.append(FLOPS)
+    if any(section.budgeted for section in sections):
+        notes.append(BUDGET)
+    if any(entry.other_data for section in sections for entry in section.entries):
+        notes.append(OTHER_DATA)
     if baseline is None:
         labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
@@ -66,6 +70,14 @@ TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, n
 FLOPS = (
     "FLOPs are those of one forward pass of what was trained, head included, on one image or clip; a multiplication "
     "and an addition are two."
+)
+BUDGET = (
+    "Epochs x images names every training behind a score, the row's own last; images seen in all is their sum, and is "
+    "left out where one is not known. What others trained is counted by what they published."
+)
+OTHER_DATA = (
+    "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
+    "is that of method and data together."
 )
 TRAINED_ELSEWHERE = (
     "Rows whose recipe's protocol is evaluate were trained elsewhere and only scored here, with their own head and "

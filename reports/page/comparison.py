@@ -12,7 +12,8 @@ from reports.compare.two_sides import Pairing, SideBySide
 from reports.leaderboard.lines import Measured
 from reports.page.template import filled
 from reports.records.rows import Row
-from reports.tables.columns import NONE, PROVENANCE
+from reports.tables.column import NONE
+from reports.tables.columns import PROVENANCE
 from reports.tables.comparison_text import (
     by_class_words,
     class_cells,

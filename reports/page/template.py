@@ -7,7 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from reports.tables.columns import NONE
+from reports.tables.column import NONE
 from reports.text import one_line
 
 PAGE = Path(__file__).parent

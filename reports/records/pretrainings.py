@@ -1,10 +1,11 @@
-"""Which pretraining an encoder came from, and where its record lies."""
+"""Which runs an encoder came from, and where their records lie."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from benchmarks.errors import UserError
 from benchmarks.runs.folder import read_record
 from benchmarks.runs.record import RunRecord
 from reports.records.collect import Collected
@@ -13,21 +14,31 @@ from reports.records.rows import Row
 
 
 def parents_nearby(collected: Collected) -> list[FoundRun]:
-    """Return completed pretrainings beside the runs that name them as parents, where RUNS did not include them."""
-    known = {run.record.run_id for run in collected.pretrainings}
-    nearby = {}
+    """Return completed runs beside those that name them as parents, where RUNS did not include them."""
+    known = {run.record.run_id for run in (*collected.pretrainings, *transfers_of(collected))}
+    nearby: dict[str, FoundRun] = {}
+    missing: set[Path] = set()
     for run in (run for row in collected.rows for run in row.runs):
         for parent in run.record.parents:
             folder = run.folder.parent / parent
-            if parent not in known and parent not in nearby and (found := _completed_pretraining(folder)):
+            if parent in known or parent in nearby or folder in missing:
+                continue
+            if (found := _completed(folder)) is not None and found.record.run_id == parent:
                 nearby[parent] = found
+            else:
+                missing.add(folder)
     return list(nearby.values())
 
 
-def origins(pretrainings: Iterable[FoundRun]) -> dict[str, FoundRun]:
-    """Return pretrainings by what a transfer's record has of them: the run id, and the sha256 of their encoder."""
-    found = {}
-    for run in pretrainings:
+def transfers_of(collected: Collected) -> list[FoundRun]:
+    """Return the runs of all rows."""
+    return [FoundRun(run.folder, run.record) for row in collected.rows for run in row.runs]
+
+
+def origins(runs: Iterable[FoundRun]) -> dict[str, FoundRun]:
+    """Return runs by what the record of a later one has of them: the run id, and the sha256 of their encoder."""
+    found: dict[str, FoundRun] = {}
+    for run in runs:
         found[run.record.run_id] = run
         if run.record.exported_sha256 is not None:
             found.setdefault(run.record.exported_sha256, run)
@@ -39,6 +50,11 @@ def pretraining_of(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
     direct = {record.parents[-1] for record in row.records if record.parents}
     by_id = known.get(direct.pop()) if len(direct) == 1 else None
     return by_id or known.get(row.encoder.sha256 or "")
+
+
+def of_pretrainings(runs: Iterable[FoundRun]) -> list[FoundRun]:
+    """Return those of the runs that are pretrainings."""
+    return [run for run in runs if run.record.kind == "pretrain"]
 
 
 def relative_step(record: RunRecord, baseline: RunRecord) -> float | None:
@@ -58,10 +74,9 @@ def _timed(record: RunRecord) -> tuple[object, ...]:
     return batch_size, record.processes, record.environment.device
 
 
-def _completed_pretraining(folder: Path) -> FoundRun | None:
+def _completed(folder: Path) -> FoundRun | None:
     try:
         record = read_record(folder)
-    except (OSError, ValueError):
+    except (OSError, ValueError, UserError):
         return None
-    whole = record is not None and record.kind == "pretrain" and record.status == "completed"
-    return FoundRun(folder, record) if record is not None and whole else None
+    return FoundRun(folder, record) if record is not None and record.status == "completed" else None

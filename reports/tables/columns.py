@@ -7,76 +7,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from benchmarks.catalogue.tasks import Metric, Task
 from benchmarks.runs.record import RunRecord
-from reports.leaderboard.lines import COST, Line, Measured, Published
+from reports.leaderboard.lines import COST, Measured
+from reports.records.ancestry import Budget
 from reports.records.architectures import architecture_name
 from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
-from reports.text import one_line
-
-NONE = "–"  # noqa: RUF001 (an en dash: nothing to show)
-Block = Literal["scores", "settings", "provenance"]
-Value = str | float | int | None
-
-
-class Field(NamedTuple):
-    """One value of a row in the formats that programs read."""
-
-    name: str
-    type: type[str] | type[float] | type[int] = str
-
-    def value(self, part: str) -> Value:
-        """Return a part as a value; numbers have the digits that people see, and an empty part is None."""
-        if self.type is str:
-            return part
-        return self.type(part) if part else None
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column. `fields` name each of `parts`; people see `join(*parts)`."""
-
-    title: str
-    fields: tuple[Field, ...]
-    parts: Callable[[Measured], Parts]
-    block: Block
-    join: Callable[..., str] = lambda text: text
-    published: Callable[[Published], Parts] | None = None
-    """The parts of a published result; None: it has none."""
-    numeric: bool = False
-    """Whether the cell is a number, set flush right."""
-    optional: bool = False
-    """Whether text and pages leave it out of a table where no line has it."""
-
-    def cell(self, line: Line) -> tuple[Parts, str]:
-        """Return a line's parts, each on one line, and the text that people read, which is never empty."""
-        if isinstance(line, Measured):
-            parts = self.parts(line)
-        else:
-            parts = self.published(line) if self.published else ("",) * len(self.fields)
-        parts = tuple(map(one_line, parts))
-        return parts, self.join(*parts) or NONE
+from reports.tables.column import Block, Column, Field, row_column
 
 
 def columns_for(
-    task: Task, baseline: str | None, measured: Collection[str], *, marked: bool, costs: bool = False
+    task: Task, baseline: str | None, measured: Collection[str], *, marked: bool, budgeted: bool, costs: bool = False
 ) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
     Of the optional metrics only those `measured` have columns; marks have one where a row is `marked`, and
-    pretrainings' steps where there are `costs` to compare.
+    pretrainings' steps where there are `costs` to compare, and what encoders were trained on where it is `budgeted`.
     """
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    settings = [column for column in SETTINGS if marked or column is not MARK]
+    shown_where = {id(MARK): marked, **{id(column): budgeted for column in BUDGET}}
+    settings = [column for column in SETTINGS if shown_where.get(id(column), True)]
     settings += [PRETRAINING_COST] if costs else []
     return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
 
@@ -129,28 +86,6 @@ def _delta_column(metric: Metric, baseline: str) -> Column:
     )
 
 
-def _column(
-    title: str,
-    field: Field,
-    value: Callable[[Row], str],
-    published: Callable[[Published], object] | None = None,
-    *,
-    block: Block = "settings",
-    optional: bool = False,
-) -> Column:
-    """Return a column of one field; `published` takes it from a published result, None where that does not have it."""
-
-    def of_row(entry: Measured) -> Parts:
-        return (value(entry.row),)
-
-    def of_published(result: Published) -> Parts:
-        found = published(result) if published else None
-        return ("" if found is None else str(found),)
-
-    number = field.type is not str
-    return Column(title, (field,), of_row, block, published=of_published, numeric=number, optional=optional)
-
-
 KIND = Column(
     "Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", published=lambda result: (result.kind,)
 )
@@ -175,8 +110,25 @@ def _join_start(method: str, stage: str) -> str:
     return stage if method == stage else f"{method} ({stage})"
 
 
-MARK = _column("Mark", Field("mark"), lambda row: row.recipe.misfit or "")
-"""Only where a recipe is for other encoders than the one that it was given."""
+MARK = Column("Mark", (Field("mark"),), lambda entry: (entry.mark,), "settings", published=lambda _: ("",))
+"""Only where a recipe is for other encoders than the one that it was given, or encoders saw other data."""
+
+
+def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, optional: bool = False) -> Column:
+    def parts(entry: Measured) -> Parts:
+        return (value(entry.budget) if entry.budget else "",)
+
+    number = field.type is not str
+    return Column(title, (field,), parts, "settings", published=lambda _: ("",), numeric=number, optional=optional)
+
+
+BUDGET = [
+    _of_budget("Pretraining data", Field("pretraining_data"), cells.pretraining_data),
+    _of_budget("Images seen in all", Field("images_seen", int), lambda budget: fixed(budget.images_seen, 0)),
+    _of_budget("GPU hours in all", Field("gpu_hours_in_all", float), lambda b: fixed(b.gpu_hours, 2), optional=True),
+    _of_budget("Epochs x images", Field("history"), cells.history),
+]
+"""Only where a record states what its encoder was trained on."""
 
 SETTINGS = [
     Column(
@@ -187,62 +139,63 @@ SETTINGS = [
         _join_start,
         published=lambda result: (result.first.method, result.first.init_stage or ""),
     ),
-    _column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
-    _column(
+    row_column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
+    row_column(
         "Architecture",
         Field("architecture"),
         lambda row: architecture_name(row.architecture),
         lambda result: result.first.backbone,
     ),
-    _column("Parameters (M)", Field("parameters_millions", float), cells.parameters_millions, optional=True),
-    _column(
+    row_column("Parameters (M)", Field("parameters_millions", float), cells.parameters_millions, optional=True),
+    row_column(
         "Pretraining (epochs)",
         Field("pretrain_epochs", int),
         lambda row: "" if row.encoder.epochs is None else str(row.encoder.epochs),
         lambda result: result.first.pretrain_epochs,
     ),
-    _column(
+    row_column(
         "Image (px)",
         Field("image_size_px", int),
         lambda row: str(row.conditions.image_size_px),
         lambda result: result.first.image_size_px,
     ),
-    _column(
+    row_column(
         "Recipe",
         Field("recipe"),
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
     MARK,
-    _column(
+    *BUDGET,
+    row_column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
         lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
         optional=True,
     ),
-    _column(
+    row_column(
         "Time per run (s)",
         Field("seconds_per_run", float),
         lambda row: cells.mean((record.seconds for record in row.records), 1),
     ),
-    _column(
+    row_column(
         "Images/s",
         Field("images_per_second", float),
         lambda row: cells.mean((record.images_per_second for record in row.records), 1),
     ),
-    _column(
+    row_column(
         "Time per step (ms)",
         Field("step_milliseconds", float),
         lambda row: cells.mean(map(cells.step_milliseconds, row.records), 1),
         optional=True,
     ),
-    _column(
+    row_column(
         "GFLOPs per image",
         Field("gflops_per_image", float),
         lambda row: cells.mean(map(cells.gflops_per_image, row.records), 3),
         optional=True,
     ),
-    _column("Runs", Field("runs", int), lambda row: str(len(row.runs))),
+    row_column("Runs", Field("runs", int), lambda row: str(len(row.runs))),
 ]
 
 
@@ -282,7 +235,7 @@ def _arguments(row: Row) -> str:
 
 
 def _provenance(title: str, field: str, value: Callable[[Row], str]) -> Column:
-    return _column(title, Field(field), value, block="provenance")
+    return row_column(title, Field(field), value, block="provenance")
 
 
 PROVENANCE = [
@@ -306,8 +259,8 @@ PROVENANCE = [
     _provenance("Peak memory (MB)", "peak_memory_mb", each(_peak)),
     _provenance("Attempts", "attempts", each(lambda record: str(record.attempts))),
     _provenance("Finished", "finished_at", each(lambda record: record.finished_at or "")),
-    _column("Source", Field("source"), lambda _: "", lambda result: result.source, block="provenance"),
-    _column(
+    row_column("Source", Field("source"), lambda _: "", lambda result: result.source, block="provenance"),
+    row_column(
         "Read in the source",
         Field("verified"),
         lambda _: "",

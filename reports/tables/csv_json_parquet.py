@@ -14,7 +14,7 @@ from reports.compare.early_verdict import Verdict
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
 from reports.tables.cells import fixed
-from reports.tables.columns import Field, Value
+from reports.tables.column import Field, Value
 from reports.tables.table import tables_of
 from reports.text import one_line, spreadsheet
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
-from reports.tables.columns import NONE, Column
+from reports.tables.column import NONE, Column
 from reports.tables.table import Table, tables_of
 from reports.text import one_line
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from reports.leaderboard.board import Leaderboard, Section
 from reports.leaderboard.lines import Line
-from reports.tables.columns import NONE, Block, Column, columns_for
+from reports.tables.column import NONE, Block, Column
+from reports.tables.columns import columns_for
 
 PUBLISHED = "Reported elsewhere: published numbers, not measured here and not comparable"
 
@@ -64,7 +65,16 @@ def tables_of(board: Leaderboard) -> list[Table]:
 
 
 def _table(section: Section, baseline: str | None) -> Table:
-    columns = tuple(columns_for(section.task, baseline, section.measured, marked=section.marked, costs=section.costs))
+    columns = tuple(
+        columns_for(
+            section.task,
+            baseline,
+            section.measured,
+            marked=section.marked,
+            budgeted=section.budgeted,
+            costs=section.costs,
+        )
+    )
     parts: dict[str, Sequence[str]] = {}
     texts = {}
     for column in columns:

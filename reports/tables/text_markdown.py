@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from benchmarks.tables import aligned
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
-from reports.tables.columns import Column
+from reports.tables.column import Column
 from reports.tables.table import Table, tables_of
 from reports.text import isolated, markdown, one_line
 

@@ -207,7 +207,7 @@ def require_encoder_files(file: PipelineFile) -> None:
         if source.ref is None or scheme_of(source.ref):
             continue
         try:
-            resolve(source.ref, stage=source.stage, architecture=source.architecture)
+            resolve(source.ref, None, source.stage, source.architecture, pretrained_on=source.pretrained_on)
         except UserError as error:
             mistakes.append(f"{field}.ref: {error}")
     if mistakes:
@@ -215,9 +215,10 @@ def require_encoder_files(file: PipelineFile) -> None:
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
-    if source.stage is not None and (own := _own_stage(source)):
-        rule = f"left out: {own}"
-        yield four_parts(f"{field}.stage", source.stage, rule, f"remove {field}.stage; it is for what others trained")
+    for name, stated in (("stage", source.stage), ("pretrained_on", source.pretrained_on)):
+        if stated is not None and (own := _own_statement(source)):
+            rule = f"left out: {own}"
+            yield four_parts(f"{field}.{name}", stated, rule, f"remove {field}.{name}; it is for what others trained")
     if source.architecture is not None and source.from_ is not None:
         rule = f"left out: `from: {source.from_}` is trained here, and its record states the architecture"
         yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")
@@ -251,15 +252,15 @@ def _ends_before(file: PipelineFile, source: Source) -> int | None:
     return epochs if epochs is not None and epochs < source.epoch else None
 
 
-def _own_stage(source: Source) -> str | None:
-    """Return why an encoder cannot be given a stage (its own is known); None for encoders that others trained."""
+def _own_statement(source: Source) -> str | None:
+    """Return why nothing can be stated of an encoder (its record does); None for encoders that others trained."""
     if source.from_ is not None:
-        return f"`from: {source.from_}` is trained here, and its record states the stage"
+        return f"`from: {source.from_}` is trained here, and its record states it"
     assert source.ref is not None
     if scheme_of(source.ref) == "random":
         return f"`ref: {source.ref}` is not trained at all"
     if read_record(Path(source.ref)) is not None or (Path(source.ref) / MANIFEST).is_file():
-        return f"`ref: {source.ref}` is a run or an export of mimbench, which states the stage itself"
+        return f"`ref: {source.ref}` is a run or an export of mimbench, which states it"
     return None
 
 

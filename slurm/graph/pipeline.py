@@ -35,6 +35,8 @@ class Source(Config):
     """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, or the path of a run, an exported encoder or a checkpoint."""
     stage: TrainedStage | None = None
     """How far the encoder that `ref` names was trained, where its file or tag does not say."""
+    pretrained_on: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """The data set on which others trained the encoder that `ref` names, where its name does not say so."""
     architecture: str | None = None
     """The architecture of `ref`, where its tensors leave it open: `--architecture` of `mimbench transfer`."""
     epoch: Count | None = None

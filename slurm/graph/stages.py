@@ -187,6 +187,7 @@ class _Builder:
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
         options = [] if source.stage is None else ["--stage", source.stage]
+        options += [] if source.pretrained_on is None else ["--pretrained-on", source.pretrained_on]
         options += [] if source.architecture is None else ["--architecture", source.architecture]
         options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
         return [encoder, *options]

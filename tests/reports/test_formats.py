@@ -203,7 +203,7 @@ def test_policy_allows_only_our_script(study: Leaderboard) -> None:
 def test_charts_are_labelled_and_follow_the_page(study: Leaderboard) -> None:
     html = to_html(study)
     charts = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(charts) == 5  # means and curves of two groups, one pretraining
+    assert len(charts) == 6  # means and curves of two groups, the cost of one, one pretraining
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', html)) <= set(ids)
@@ -213,7 +213,7 @@ def test_charts_are_labelled_and_follow_the_page(study: Leaderboard) -> None:
         assert set(re.findall(r"#[0-9a-f]{6}\b", chart)) <= {"#000000", "#ffffff"}  # only clips and defaults
     assert ">top1, last epoch (%)</text>" in charts[0]
     assert ">epoch of fine-tuning</text>" in charts[1]
-    assert ">training loss</text>" in charts[4]
+    assert ">training loss</text>" in charts[5]
 
 
 def test_same_runs_make_the_same_page(runs: Path) -> None:

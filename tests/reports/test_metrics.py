@@ -11,7 +11,7 @@ from reports.leaderboard.board import Leaderboard, Request, build
 from reports.page.leaderboard import to_html
 from reports.records.collect import collect
 from reports.records.find import find_runs
-from reports.tables.columns import NONE
+from reports.tables.column import NONE
 from reports.tables.csv_json_parquet import to_csv
 from reports.tables.table import tables_of
 from reports.tables.text_markdown import to_markdown, to_text

@@ -91,6 +91,20 @@ def test_one_task_by_two_recipes_has_two_entries() -> None:
     assert "task = digts" in refusal(changed(tasks={"mine": {**linear, "task": "digts"}}))
 
 
+def test_the_data_on_which_others_trained_are_passed_on_and_asked_of_nothing_else() -> None:
+    Path("theirs.pth").touch()
+    argv = (
+        graph(changed(encoders__scratch={"ref": "theirs.pth", "pretrained_on": "Own scans"}))
+        .stage("digits.scratch.seed0")
+        .argv
+    )
+    assert argv[argv.index("--pretrained-on") + 1] == "Own scans"
+    for source in ({"from": "pretrain.simmim"}, {"ref": "random:digits_swin"}):
+        message = refusal(changed(encoders__scratch={**source, "pretrained_on": "Own scans"}))
+        assert "encoders.scratch.pretrained_on = Own scans" in message
+        assert "it is for what others trained" in message
+
+
 def test_an_encoder_of_an_earlier_epoch_is_exported_by_its_pretraining() -> None:
     study = changed(encoders__early={"from": "pretrain.simmim", "epoch": 4})
     pipeline = graph(study)
@@ -108,7 +122,7 @@ def test_our_own_exports_tell_their_stage() -> None:
     Path("data", MANIFEST).touch()
     message = refusal(changed(encoders__scratch={"ref": "data", "stage": "supervised"}))
     assert "encoders.scratch.stage = supervised" in message
-    assert "which states the stage itself" in message
+    assert "which states it" in message
 
 
 def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:

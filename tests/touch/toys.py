@@ -202,8 +202,8 @@ TOYS = (
         {
             "reports/tables/columns.py": [
                 Edit(
-                    '    _column("Runs"',
-                    '    _column("Letters", Field("encoder_letters"), lambda row: str(len(row.encoder.label))),\n',
+                    '    row_column("Runs"',
+                    '    row_column("Letters", Field("encoder_letters"), lambda row: str(len(row.encoder.label))),\n',
                 )
             ]
         },

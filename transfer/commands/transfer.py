@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
             _warn_of_misfit(task, recipe, args.encoder, "random", random)
         print(recipe.to_yaml(), end="")
         return 0
-    source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch)
+    source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch, args.pretrained_on)
     data = adapter.find_data(task, recipe.config)
     digest, use = recipe.config.identity_digest(), TaskUse(name=task.name, version=task.version)
     identity = transfer_id(recipe.name, digest, str(data.fingerprint), args.seed, use, source.use)
@@ -101,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "--stage",
         choices=get_args(TrainedStage),
         help="how far a foreign checkpoint or timm: model was trained, where neither the file nor the name says so",
+    )
+    parser.add_argument(
+        "--pretrained-on",
+        metavar="NAME",
+        help="the data set on which others trained the encoder, for reports, where its name does not say so",
     )
     parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     parser.add_argument(

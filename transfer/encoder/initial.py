@@ -24,10 +24,10 @@ _RESIZED = ("img_size", "window_size", "pretrained_window_sizes", "patch_size", 
 
 
 def find_initial(
-    reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None
+    reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None, pretrained_on: str | None
 ) -> InitialEncoder:
     """Return the encoder that `reference` names. Raises what `resolve` raises, and UserError for random weights."""
-    source = resolve(reference, stage=stage, architecture=architecture, epoch=epoch)
+    source = resolve(reference, stage=stage, architecture=architecture, epoch=epoch, pretrained_on=pretrained_on)
     if source.read is None:
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         remedy = "leave --initial out: without it a pretraining starts from random weights"

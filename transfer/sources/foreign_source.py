@@ -8,11 +8,17 @@ from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.stated import Stated
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.sources.source import Source, known_stage
+from transfer.sources.hub_tags import stages_of_hub_name
+from transfer.sources.source import Source, known_stage, stated_history
 
 
 def foreign_source(
-    reference: str, path: Path, label: str | None, stage: InitStage | None, stated: Stated | None
+    reference: str,
+    path: Path,
+    label: str | None,
+    stage: InitStage | None,
+    stated: Stated | None,
+    pretrained_on: str | None = None,
 ) -> Source:
     """Read a checkpoint of any known layout and return it as the source of a transfer.
 
@@ -22,14 +28,17 @@ def foreign_source(
     """
     encoder = read_foreign(path, stated)
     architecture = encoder.inferred.architecture
+    found_stage, method = known_stage(stage or encoder.stage, reference), encoder.layout.name
+    named = stages_of_hub_name(reference) if pretrained_on is None else None
     use = EncoderUse(
         label=label or path.stem,
         reference=reference,
-        method=encoder.layout.name,
-        init_stage=known_stage(stage or encoder.stage, reference),
+        method=method,
+        init_stage=found_stage,
         epochs=encoder.epochs,
         architecture=architecture,
         sha256=weights_sha256(encoder.weights),
+        history=named or stated_history(method, pretrained_on, found_stage, encoder.epochs),
     )
     return Source(
         use,

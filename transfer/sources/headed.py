@@ -22,9 +22,10 @@ from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.sources.hub import stage_of_tag, tensors_of, timm_model
+from transfer.sources.hub_tags import stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
-from transfer.sources.source import Source, known_stage
+from transfer.sources.source import Source, known_stage, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
@@ -74,6 +75,7 @@ def _of_file(
         epochs=None,
         architecture=model.architecture,
         sha256=weights_sha256(model.weights),
+        history=stages_of_hub_name(reference) or stated_history(model.layout, None, "supervised", None),
     )
     return Headed(
         use,
@@ -116,6 +118,7 @@ def _of_timm(reference: str, name: str, label: str | None, stage: InitStage | No
         epochs=None,
         architecture=Architecture(name=name.split(".")[0]),
         sha256=weights_sha256(weights),
+        history=stages_of_tag(name, tag) or stated_history(tag or "timm", None, "supervised", None),
     )
     normalisation = Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std)
     return Headed(use, "timm", normalisation, lambda: weights, num_classes=model.num_classes, protocol=protocol)

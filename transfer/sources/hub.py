@@ -15,7 +15,8 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
-from transfer.sources.source import Source, known_stage
+from transfer.sources.hub_tags import stages_of_tag
+from transfer.sources.source import Source, known_stage, stated_history
 
 # config.json says what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
 WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json", "preprocessor_config.json")
@@ -24,7 +25,9 @@ _WITHOUT_LABELS = re.compile(r"dino|(fc)?mae|(\w+_)?ijepa|mim_\w+|lvd142m|lvd168
 _IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
 
 
-def timm_source(reference: str, name: str, label: str | None, stage: InitStage | None = None) -> Source:
+def timm_source(
+    reference: str, name: str, label: str | None, stage: InitStage | None = None, pretrained_on: str | None = None
+) -> Source:
     """Load a pretrained timm model, from the local cache or the hub, without its classifier.
 
     Raises UserError for a name that timm does not know, and for one that shows no stage of training while `stage` is
@@ -33,6 +36,7 @@ def timm_source(reference: str, name: str, label: str | None, stage: InitStage |
     _require_pretrained(name)
     config: Any = timm.get_pretrained_cfg(name)
     init_stage = known_stage(stage or stage_of_tag(name, config.tag, config.num_classes), reference)
+    by_tag = stages_of_tag(name, config.tag or "") if pretrained_on is None else None
     weights = _pretrained(name)
     use = EncoderUse(
         label=label or name,
@@ -42,6 +46,7 @@ def timm_source(reference: str, name: str, label: str | None, stage: InitStage |
         epochs=None,
         architecture=Architecture(name=name.split(".")[0]),
         sha256=weights_sha256(weights),
+        history=by_tag or stated_history(config.tag or "timm", pretrained_on, init_stage, None),
     )
     return Source(use, "timm", Normalisation(tuple(config.mean), tuple(config.std)), lambda: weights)
 

@@ -20,9 +20,10 @@ from benchmarks.encoders import (
     read_manifest,
 )
 from benchmarks.errors import UserError
+from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, follow, is_announcement, read_record
 from benchmarks.runs.record import EncoderUse
-from transfer.sources.source import Source
+from transfer.sources.source import Source, refuse_statement
 
 if TYPE_CHECKING:
     from transfer.checkpoint.architecture.stated import Stated
@@ -90,22 +91,25 @@ def resolve(
     stage: InitStage | None = None,
     architecture: str | None = None,
     epoch: int | None = None,
+    pretrained_on: str | None = None,
 ) -> Source:
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
     `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not show it.
     `architecture` says what it is, which must agree with what is found. `epoch` is the same as in `locate`.
+    `pretrained_on` names the data that others trained it on.
     """
     stated = _state(architecture) if architecture is not None else None
     place = locate(reference, epoch)
     if place.kind == "file":
         from transfer.sources.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
-        return foreign_source(reference, place.path, label, stage, stated)
+        return foreign_source(reference, place.path, label, stage, stated, pretrained_on)
     if place.kind == "timm":
         from transfer.sources.hub import timm_source
 
-        return _on_record(timm_source(reference, place.name, label, stage), stated)
+        return _on_record(timm_source(reference, place.name, label, stage, pretrained_on), stated)
+    refuse_statement(pretrained_on, reference, "it is trained here or not at all, and its record states the data")
     if place.kind == "export":
         return _on_record(_exported(reference, place.path, label), stated)
     return _on_record(_random(reference, place.name, label), stated)
@@ -169,6 +173,9 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
         epochs=manifest.epochs,
         architecture=manifest.architecture,
         sha256=manifest.sha256,
+        history=manifest.history
+        if manifest.history is not None
+        else history_from_parents(manifest.parents, manifest.method, manifest.epochs),
     )
     read = lambda: read_encoder(folder)[1]  # noqa: E731
     return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std), read, manifest.parents)
@@ -183,5 +190,6 @@ def _random(reference: str, name: str, label: str | None) -> Source:
         epochs=0,
         architecture=find_architecture(name),
         sha256=None,
+        history=(),
     )
     return Source(use, "random", assumed_normalisation(use.architecture.in_chans), None)

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
+from benchmarks.history import Labels, TrainingData, TrainingStage, find_data_set
 from benchmarks.runs.record import EncoderUse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transfer.checkpoint.layouts.names import FileNames
+
+
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,31 @@ class Source:
     def notes(self, given: Container[str] = ()) -> tuple[str, ...]:
         """Return what the reader of a transfer should know; nothing was assumed of arguments that are `given`."""
         return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
+
+
+def stated_history(method: str, data: str | None, stage: InitStage, epochs: int | None) -> tuple[TrainingStage, ...]:
+    """Return the history of an encoder that others trained, on the data set that a person named, if on any.
+
+    Raises UserError for a name that is none.
+    """
+    if data is None:
+        return (TrainingStage(method=method, epochs=epochs),)
+    if not data.strip() or len(data) > LONGEST_NAME or not data.isprintable():
+        rule = f"a data set's name of 1 to {LONGEST_NAME} printable characters"
+        raise UserError.about("--pretrained-on", data[:LONGEST_NAME], rule, "e.g. ImageNet-1K or the data's own name")
+    known = find_data_set(data)
+    labels: dict[str, Labels] = {"self-supervised": "none", "supervised": "labels"}
+    found = TrainingData(
+        name=known.name if known else data.strip(), images=known.images if known else None, labels=labels.get(stage)
+    )
+    return (TrainingStage(method=method, epochs=epochs, data=found),)
+
+
+def refuse_statement(data: str | None, reference: str, why: str) -> None:
+    """Raise UserError where a person names the pretraining data of an encoder that is on record."""
+    if data is not None:
+        rule = f"left out for {reference}: {why}"
+        raise UserError.about("--pretrained-on", data, rule, "remove it; it is for what others trained")
 
 
 def known_stage(found: InitStage | None, reference: str) -> InitStage:

@@ -1,0 +1,101 @@
+"""What every row's encoder was trained on, and for how long: its history, from its own record and its parents'."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.history import TrainingStage
+from benchmarks.runs.stages import history_before, own_stage
+from reports.records.find import FoundRun
+from reports.records.rows import Row
+
+
+@dataclass(frozen=True)
+class Budget:
+    """All trainings behind a row's score."""
+
+    before: tuple[TrainingStage, ...]
+    """Those that led to its encoder, the first one first."""
+    own: TrainingStage
+    """The row's own training; its time is the mean over the runs."""
+    stated: bool
+    """Whether a record states the history; else it was put together from the parents' records."""
+    doubts: tuple[str, ...] = ()
+    """What a stated history says otherwise than the record of the run that did it."""
+
+    @property
+    def stages(self) -> tuple[TrainingStage, ...]:
+        return (*self.before, self.own)
+
+    @property
+    def images_seen(self) -> float | None:
+        """Epochs x images over all stages; None where those of one are not known."""
+        seen = [stage.images_seen for stage in self.stages]
+        known = [each for each in seen if each is not None]
+        return math.fsum(known) if len(known) == len(seen) else None
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """The GPU hours of all stages; None where those of one are not known, and where one ran on the CPU."""
+        hours = [stage.gpu_hours for stage in self.stages]
+        known = [each for each in hours if each is not None]
+        return math.fsum(known) if len(known) == len(hours) else None
+
+    @property
+    def data_sets(self) -> frozenset[str] | None:
+        """The names of all data sets that it saw; None where those of one stage are not known."""
+        seen = self.stages if self.own.data is None or self.own.data.images != 0 else self.before
+        names = [stage.data.name if stage.data else None for stage in seen]
+        return None if None in names else frozenset(name for name in names if name is not None)
+
+
+def budget_of(row: Row, known: Mapping[str, FoundRun]) -> Budget:
+    """Return the budget of a row; `known` are completed runs as `origins` gives them."""
+    uses = [(run.encoder, run.record.parents) for run in row.runs]
+    use, parents = next((pair for pair in uses if pair[0].history is not None), uses[0])
+    history, own_ids = history_before(use, parents), {run.record.run_id for run in row.runs}
+    sha256 = use.sha256 if len(history) == 1 else None
+    before = [stage if stage.run_id in own_ids else _filled(stage, known, sha256) for stage in history]
+    seconds = math.fsum(record.seconds for record in row.records) / len(row.records)
+    own = own_stage(row.first.record).model_copy(update={"seconds": seconds})
+    doubts = [*_circles(before, own_ids), *(_contradictions(before, known) if use.history is not None else ())]
+    return Budget(tuple(before), own, use.history is not None, tuple(doubts))
+
+
+def _filled(stage: TrainingStage, known: Mapping[str, FoundRun], sha256: str | None) -> TrainingStage:
+    """Return a stage of which only the run or the encoder is on record as that run's own record has it."""
+    found = known.get(stage.run_id or sha256 or "") if stage.data is None else None
+    return own_stage(found.record, stage.epochs) if found is not None else stage
+
+
+def _circles(stages: Sequence[TrainingStage], own_ids: Collection[str]) -> Iterator[str]:
+    """Yield what is wrong with a history that names a run twice, or one that starts from itself."""
+    times = Counter(stage.run_id for stage in stages if stage.run_id is not None)
+    yield from (f"history names {name} {count} times" for name, count in times.items() if count > 1)
+    yield from (f"history names the row's own run {name}" for name in times if name in own_ids)
+
+
+def _contradictions(stages: Iterable[TrainingStage], known: Mapping[str, FoundRun]) -> Iterator[str]:
+    for stage in stages:
+        run = known.get(stage.run_id or "")
+        if run is None or run.record.run_id != stage.run_id:
+            continue
+        done = own_stage(run.record)
+        # An encoder may come from an epoch before the last, so fewer epochs agree.
+        longer = stage.epochs is not None and done.epochs is not None and stage.epochs > done.epochs * (1 + 1e-9)
+        if stage.data != done.data or longer or stage.gpus != done.gpus:
+            yield f"history is not what the record of {stage.run_id} says"
+
+
+def other_data(ours: Budget, theirs: Budget, name: str) -> str | None:
+    """Return a mark where two encoders did not see the same data sets, their last training's included."""
+    mine, other = ours.data_sets, theirs.data_sets
+    if mine is None or other is None:
+        whose = "" if mine is None else f" of {name}"
+        return None if ours.before == theirs.before else f"pretraining data{whose} unknown"
+    parts = [("saw", mine - other), ("did not see", other - mine)]
+    words = [f"{verb} {', '.join(sorted(names))}" for verb, names in parts if names]
+    return f"other pretraining data than {name}: {'; '.join(words)}" if words else None
