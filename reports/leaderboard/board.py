@@ -13,6 +13,7 @@ from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare
 from reports.compare.score_difference import Comparison
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
+from reports.leaderboard.varied import varied
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
@@ -44,11 +45,16 @@ class Group:
         return self.entries[0].row.recipe.name
 
     @property
+    def varied(self) -> str:
+        """What its recipe has different from other groups' recipes of the same name; empty where nothing is."""
+        return f" with {self.entries[0].varied}" if self.entries[0].varied else ""
+
+    @property
     def words(self) -> str:
         """What the rows share, in words."""
         shared = self.conditions
         return (
-            f"task version {shared.task_version}, recipe {self.recipe} ({shared.recipe_digest[:8]}), "
+            f"task version {shared.task_version}, recipe {self.recipe}{self.varied} ({shared.recipe_digest[:8]}), "
             f"{shared.image_size_px} px, data: {shared.fingerprint}"
         )
 
@@ -77,11 +83,6 @@ class Section:
     def measured(self) -> set[str]:
         """The names of all metrics that a run of this task has."""
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
-
-    @property
-    def marked(self) -> bool:
-        """Tell whether a row was trained by a recipe that is for other encoders."""
-        return any(entry.row.recipe.misfit for entry in self.entries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,8 @@ def _section(
     for row in rows:
         grouped[row.conditions].append(row)
     absent = Comparison(note=_absent(collected, baseline))
-    groups = [_group(task, conditions, like, baselines, absent) for conditions, like in grouped.items()]
+    differing = varied([like[0].recipe for like in grouped.values()])
+    groups = [_group(task, conditions, like, baselines, absent, differing) for conditions, like in grouped.items()]
     groups.sort(key=lambda group: _order(group, baselines))
     published = published_beside(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
@@ -141,7 +143,11 @@ def _section(
         verdict
         for group in groups
         for verdict in verdicts(
-            task, f"recipe {group.recipe}", [(entry.name, entry.row) for entry in group.entries], probes, known
+            task,
+            f"recipe {group.recipe}{group.varied}",
+            [(entry.name, entry.row) for entry in group.entries],
+            probes,
+            known,
         )
     ]
     return Section(task, tuple(groups), published, tuple(found))
@@ -154,7 +160,12 @@ def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Cond
 
 
 def _group(
-    task: Task, conditions: Conditions, rows: Sequence[Row], baselines: Sequence[Row], absent: Comparison
+    task: Task,
+    conditions: Conditions,
+    rows: Sequence[Row],
+    baselines: Sequence[Row],
+    absent: Comparison,
+    differing: Mapping[str, str],
 ) -> Group:
     names = _names(rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
@@ -162,7 +173,7 @@ def _group(
     entries = []
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
-        entries.append(Measured(row, names[id(row)], comparison))
+        entries.append(Measured(row, names[id(row)], comparison, differing.get(conditions.recipe_digest, "")))
     return Group(conditions, tuple(entries))
 
 

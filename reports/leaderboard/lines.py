@@ -24,6 +24,8 @@ class Measured:
     row: Row
     name: str
     comparison: Comparison
+    varied: str = ""
+    """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     kind = "measured"
 
     @property

@@ -50,6 +50,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
+    if any(record.choice for section in sections for one in section.entries for record in one.row.records):
+        notes.append(CHOSEN)
     if any(section.published for section in sections):
         notes.append(QUOTED)
     if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
@@ -64,6 +66,10 @@ TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, n
 FLOPS = (
     "FLOPs are those of one forward pass of what was trained, head included, on one image or clip; a multiplication "
     "and an addition are two."
+)
+CHOSEN = (
+    "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "
+    "other classifier was run on the test set."
 )
 QUOTED = (
     "Reported rows were published by others, on the backbones of this table, with the digits of their source; they "

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -52,6 +52,8 @@ class Column:
     """Whether the cell is a number, set flush right."""
     optional: bool = False
     """Whether text and pages leave it out of a table where no line has it."""
+    rare: bool = False
+    """Whether every format leaves it out of a table where no measured line has it."""
 
     def cell(self, line: Line) -> tuple[Parts, str]:
         """Return a line's parts, each on one line, and the text that people read, which is never empty."""
@@ -63,17 +65,20 @@ class Column:
         return parts, self.join(*parts) or NONE
 
 
-def columns_for(task: Task, baseline: str | None, measured: Collection[str], *, marked: bool) -> list[Column]:
+def columns_for(
+    task: Task, baseline: str | None, measured: Collection[str], entries: Sequence[Measured]
+) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
-    Of the optional metrics only those `measured` have columns; marks have one where a row is `marked`.
+    Of the optional metrics only those `measured` have columns, and rare columns are there where one of `entries` has
+    something in them.
     """
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    settings = [column for column in SETTINGS if marked or column is not MARK]
+    settings = [column for column in SETTINGS if not column.rare or any(any(column.parts(one)) for one in entries)]
     return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
 
 
@@ -147,6 +152,10 @@ def _column(
     return Column(title, (field,), of_row, block, published=of_published, numeric=number, optional=optional)
 
 
+def _rare(title: str, field: str, value: Callable[[Measured], str]) -> Column:
+    return Column(title, (Field(field),), lambda entry: (value(entry),), "settings", rare=True)
+
+
 KIND = Column(
     "Kind", (Field("kind"),), lambda entry: (entry.kind,), "provenance", published=lambda result: (result.kind,)
 )
@@ -170,9 +179,6 @@ def _join_start(method: str, stage: str) -> str:
         return f"{method} (start not told)"
     return stage if method == stage else f"{method} ({stage})"
 
-
-MARK = _column("Mark", Field("mark"), lambda row: row.recipe.misfit or "")
-"""Only where a recipe is for other encoders than the one that it was given."""
 
 SETTINGS = [
     Column(
@@ -209,7 +215,9 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
-    MARK,
+    _rare("Varied", "varied", lambda entry: entry.varied),
+    _rare("Chosen probe", "chosen_probe", lambda entry: cells.each(cells.choice)(entry.row)),
+    _rare("Mark", "mark", lambda entry: entry.row.recipe.misfit or ""),
     _column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),

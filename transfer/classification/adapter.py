@@ -40,7 +40,7 @@ class ClassificationAdapter:
     def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
         if recipe.data.root is not None:
             task.provide(Path(recipe.data.root))
-        return read_classification_data(recipe.data, task.num_classes)
+        return read_classification_data(recipe.data, task.num_classes, recipe.held_out)
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import train_transfer  # torch, only now that there is work
