@@ -20,6 +20,7 @@ VERBS = {
         "how far the masks of every strategy hide pixels, as a table and a figure",
     ),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
+    "evaluate": ("transfer.commands.evaluate", "score a trained model on further test sets, without training"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.commands.checkpoint", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards and comparisons from run records"),
@@ -46,6 +47,7 @@ examples:
   mimbench demo
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
+  mimbench evaluate imagenet1k --model runs/RUN_ID data.test_sets.imagenet_v2.root=/data/imagenetv2
   mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml
   mimbench report leaderboard runs --baseline supervised --out report
 

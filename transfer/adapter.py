@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,11 @@ class Data(Protocol):
 
     @property
     def root(self) -> Path: ...
+    @property
+    def test(self) -> Sized:
+        """Return the test samples."""
+        ...
+
     @property
     def fingerprint(self) -> Fingerprint: ...
 
@@ -49,6 +55,17 @@ class Adapter(Protocol):
 
     def find_data(self, task: Task, recipe: Any) -> Data:
         """Find and check the data set. Raises UserError when it is missing or unfit."""
+        ...
+
+    def test_set_alone(self, recipe: Any) -> Any:
+        """Return the recipe with its test set in the place of the training set, which a further test set lacks.
+
+        It is the recipe itself where further test sets are fields of the recipe (`data.test_sets`).
+        """
+        ...
+
+    def problem(self, recipe: Any) -> type[Any] | None:
+        """Return the `TransferProblem` that the recipe trains; None where it trains nothing. Imports the engine."""
         ...
 
     def run(self, transfer: Transfer) -> RunRecord:

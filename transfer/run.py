@@ -91,6 +91,14 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
         self.last = self.measure()
         return self.scores(self.last)
 
+    def score_own_test_set(self) -> dict[str, float]:
+        """Return the scores on the test set by the protocol of the last evaluation."""
+        return self.scores(self.measure())
+
+    def score_test_set(self, name: str) -> dict[str, float]:  # noqa: ARG002 (for those that read several)
+        """Return the scores on a further test set: that of `data`, unless `data` has several and `name` says which."""
+        return self.scores(self.measure())
+
     def final(self) -> F:
         """Return the evaluation after the last step.
 

@@ -138,14 +138,19 @@ def _sha256(data: dict[str, Any], tensors: bytes) -> str:
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
     """Put model and optimiser back as they were saved; a divided model takes each rank's part."""
-    own = model.state_dict()
-    saved = checkpoint.part("model")
-    model.load_state_dict({name: divided_like(tensor, own.get(name, tensor)) for name, tensor in saved.items()})
+    restore_model(checkpoint, model)
     state = _join(checkpoint.data["optimizer"], checkpoint.part("optimizer"))
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in state["state"].items():
         state["state"][index] = {key: divided_like(value, parameters[index]) for key, value in values.items()}
     optimizer.load_state_dict(state)
+
+
+def restore_model(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Put a model back as it was saved; a divided one takes each rank's part. Raises RuntimeError for another model."""
+    own = model.state_dict()
+    saved = checkpoint.part("model")
+    model.load_state_dict({name: divided_like(tensor, own.get(name, tensor)) for name, tensor in saved.items()})
 
 
 def _split(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -140,6 +140,10 @@ class Run:
         if ranks.is_main():
             write_atomically(self.folder.record, self.record.model_dump_json(indent=2).encode())
 
+    def add(self, **fields: Any) -> None:
+        """Replace fields of a completed run's record."""
+        self.update(seconds=self._seconds_before, **fields)
+
     def complete(self, **fields: Any) -> None:
         """Mark the run completed; call it last."""
         self.update(status="completed", finished_at=now(), error=None, **fields)
@@ -164,6 +168,18 @@ def open_run(folder: RunFolder, record: RunRecord, recipe_yaml: str) -> Iterator
         except Exception as error:
             _note_failure(run, error)
             raise
+
+
+@contextlib.contextmanager
+def reopen(folder: RunFolder) -> Iterator[Run]:
+    """Hold the lock of a completed run, to which something is added; the time at work on it stays as it was.
+
+    Raises UserError when another process is working on it.
+    """
+    with _held(folder.path) if ranks.is_main() else contextlib.nullcontext():
+        record = completed(folder.path)
+        assert record is not None, "the caller has seen that it is completed"
+        yield Run(folder, record)
 
 
 def _note_failure(run: Run, error: Exception) -> None:

@@ -122,6 +122,22 @@ class Choice(Config):
     why: str
 
 
+class AddedTestSet(Config):
+    """A test set on which a run was scored after it had been completed, by the weights of its last checkpoint."""
+
+    name: str
+    overrides: tuple[str, ...]
+    """Which say where the test set lies and how it is scored, as they were given."""
+    data: DataUse
+    scores: dict[str, float]
+    """In percent, by the metric's name."""
+    reproduced: dict[str, float]
+    """The scores on the run's own test set, which were measured again just before: they equal the record's."""
+    device: str
+    command: tuple[str, ...]
+    measured_at: str
+
+
 class Environment(Config):
     """Where the run happened."""
 
@@ -149,6 +165,7 @@ class RunRecord(Config):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     choice: Choice | None = None
     """None where the run trained one classifier, or several of which none was chosen."""
+    added_test_sets: tuple[AddedTestSet, ...] = ()
     exported_sha256: str | None = None
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""
     steps: Count = 0

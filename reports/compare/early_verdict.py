@@ -19,7 +19,7 @@ from benchmarks.runs.record import RunRecord
 from reports.compare.rank_correlation import PAIRS_NEEDED, Correlation, spearman
 from reports.records.find import FoundRun
 from reports.records.pretrainings import pretraining_of
-from reports.records.rows import Row
+from reports.records.rows import EVALUATED, Row
 
 NO_PART_OF_A_LOSS = ("encoder", "drop_path_rate", "training", "data")
 """Parts of a pretraining recipe that may differ between losses on the same images."""
@@ -82,7 +82,7 @@ def probes_by_weights(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return the rows of cheap protocols by the sha256 of their encoder."""
     found: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.encoder.sha256 is not None and protocol(row) != TARGET:
+        if row.encoder.sha256 is not None and protocol(row) not in (TARGET, EVALUATED):
             found[row.encoder.sha256].append(row)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.runs.record import RecipeUse
@@ -26,6 +26,8 @@ def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
     ours = architecture_name(row.architecture)
     fair = [baseline for baseline in fair if architecture_name(baseline.architecture) == ours] or fair
     if len(fair) == 1:
+        if (sets := row.added_test_sets(metric)) != (others := fair[0].added_test_sets(metric)):
+            return Comparison(note=f"other test set: {_listed(sets)}, baseline {_listed(others)}")
         return difference(row.scores(metric), fair[0].scores(metric))
     if fair:
         encoders = ", ".join((row.encoder.sha256 or row.encoder.reference)[:12] for row in fair)
@@ -34,9 +36,15 @@ def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
     return Comparison(note="; ".join(nearest))
 
 
+def _listed(sets: Collection[str]) -> str:
+    return " and ".join(sorted(sets)) or "none that was added"
+
+
 def unfair_because(row: Row, baseline: Row) -> Iterator[str]:
     """Yield, in words, everything that makes the comparison of `row` with `baseline` unfair."""
     ours, theirs = row.conditions, baseline.conditions
+    if row.trained_elsewhere or baseline.trained_elsewhere:
+        yield "trained elsewhere: no record holds the recipe"
     if ours.task_version != theirs.task_version:
         yield f"other task version: {ours.task_version}, baseline {theirs.task_version}"
     if ours.recipe_digest != theirs.recipe_digest:

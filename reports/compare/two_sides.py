@@ -162,7 +162,8 @@ def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:
     for metric in TASKS[ours.task].metrics:
         mine, other = ours.scores(metric.name), theirs.scores(metric.name)
         if mine and other:
-            comparison = difference(mine, other) if comparable else Comparison(note=NOT_COMPARABLE)
+            same = comparable and ours.added_test_sets(metric.name) == theirs.added_test_sets(metric.name)
+            comparison = difference(mine, other) if same else Comparison(note=NOT_COMPARABLE)
             p = sign_flip_p(mine, other) if comparison.interval is not None else None
             yield Score(metric.name, ours, theirs, comparison, p)
 

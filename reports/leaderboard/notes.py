@@ -52,6 +52,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
     ]
     if any(record.choice for section in sections for one in section.entries for record in one.row.records):
         notes.append(CHOSEN)
+    if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
+        notes.append(TRAINED_ELSEWHERE)
     if any(section.published for section in sections):
         notes.append(QUOTED)
     if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
@@ -70,6 +72,10 @@ FLOPS = (
 CHOSEN = (
     "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "
     "other classifier was run on the test set."
+)
+TRAINED_ELSEWHERE = (
+    "Rows whose recipe's protocol is evaluate were trained elsewhere and only scored here, with their own head and "
+    "their own preprocessing; they are in no difference, since no record holds the recipe that trained them."
 )
 QUOTED = (
     "Reported rows were published by others, on the backbones of this table, with the digits of their source; they "

@@ -13,6 +13,9 @@ from benchmarks.config import digest_of
 from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
 
+EVALUATED = "evaluate"
+"""The protocol of recipes that train nothing and score a model of others with its own head."""
+
 
 class Conditions(NamedTuple):
     """What two rows must share to be compared; the encoder is what may differ."""
@@ -103,6 +106,16 @@ class Row:
     def scores(self, metric: str) -> dict[int, float]:
         """Return the last epoch's value of `metric` by seed; seeds without it are absent."""
         return {record.seed: record.metrics[metric].last for record in self.records if metric in record.metrics}
+
+    @property
+    def trained_elsewhere(self) -> bool:
+        """Whether `mimbench evaluate` only scored a model that others trained."""
+        return self.recipe.resolved.get("protocol") == EVALUATED
+
+    def added_test_sets(self, metric: str) -> set[str]:
+        """Return the fingerprints of the test sets behind `metric` that were added to finished runs."""
+        added = (one for record in self.records for one in record.added_test_sets)
+        return {one.data.fingerprint for one in added if metric.startswith(f"{one.name}_")}
 
     def last(self, metric: str) -> Spread | None:
         """Return the last epochs' values of `metric`; None where no run measured it."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmarks.runs.record import RecipeUse, parse_record
+from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, RecipeUse, parse_record
 from reports.compare.like_for_like import compare, recipe_changes
 from reports.compare.score_difference import Comparison, bootstrap, difference
 from reports.records.rows import Row, TransferRun
@@ -182,3 +182,31 @@ def test_where_a_run_happened_and_how_its_data_were_stored_is_no_change(field: s
         ).recipe
 
     assert recipe_changes(used(1), used(2)) == ([(field, 1, 2)] if is_change else [])
+
+
+def test_models_that_others_trained_are_never_in_a_difference() -> None:
+    scored = factory.recipe().model_copy(update={"resolved": {"protocol": "evaluate"}})
+    one, other = (row(label, {0: 80.0}, recipe=scored) for label in ("timm", "torchvision"))
+    assert compare(one, [other], "top1") == Comparison(note="trained elsewhere: no record holds the recipe")
+
+
+def test_test_sets_of_one_name_are_compared_only_where_they_are_the_same() -> None:
+    def added(label: str, fingerprint: str) -> Row:
+        v2 = AddedTestSet(
+            name="imagenet_v2",
+            overrides=(),
+            data=DataUse(root="/data", fingerprint=fingerprint, images=10),
+            scores={"top1": 70.0},
+            reproduced={"top1": 90.0},
+            device="cpu",
+            command=(),
+            measured_at="2026-05-04T10:00:00+00:00",
+        )
+        metrics = {"imagenet_v2_top1": MetricValue(last=70.0), "top1": MetricValue(last=90.0)}
+        return row(label, {0: 90.0}, added_test_sets=(v2,), metrics=metrics)
+
+    one, same, other = added("a", "10 images, 1"), added("b", "10 images, 1"), added("c", "10 images, 2")
+    assert compare(one, [same], "imagenet_v2_top1").delta == 0
+    note = "other test set: 10 images, 1, baseline 10 images, 2"
+    assert compare(one, [other], "imagenet_v2_top1") == Comparison(note=note)
+    assert compare(one, [other], "top1").delta == 0

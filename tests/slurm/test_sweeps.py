@@ -103,7 +103,7 @@ def test_the_stages_of_swept_tasks_are_counted_before_they_are_written_out() -> 
 @pytest.mark.parametrize(
     ("sweep", "words"),
     [
-        ({"training.workers": [0, 4]}, ["tasks.probe.sweep = training.workers", "say where or how", "make one run"]),
+        ({"training.workers": [0, 4]}, ["tasks.probe.sweep = training.workers", "says where or how", "make one run"]),
         ({"data.root": ["data", "data2"]}, ["tasks.probe.sweep = data.root", "make one run"]),
         ({"pooling": ["mean", "max"]}, ["tasks.probe-pooling=max", "pooling = max"]),
         ({"poolng": ["mean"]}, ["tasks.probe-poolng=mean", "poolng = mean", "no such field here"]),

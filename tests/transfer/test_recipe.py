@@ -10,13 +10,13 @@ import pytest
 from benchmarks.config import RECIPES, Config, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
-from transfer.classification.recipe import AttentiveRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.detection.recipe import DetectionRecipe
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.video.recipe import VideoRecipe
 
 FAMILY = ClassificationAdapter.recipe
-BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe}
+BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe, "evaluate": EvaluateRecipe}
 BY_DATA: dict[str, type[Config]] = {
     "ade20k": SegmentationRecipe,
     "imagemasks": SegmentationRecipe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Family
@@ -12,20 +13,22 @@ from transfer.adapter import Transfer
 from transfer.classification.recipe import (
     AttentiveRecipe,
     ClassificationRecipe,
+    EvaluateRecipe,
     FinetuneRecipe,
     KnnRecipe,
     LinearRecipe,
 )
 from transfer.images.labelled import ClassificationSets
-from transfer.images.read import read_classification_data
+from transfer.images.read import read_classification_data, read_test_images
 
 PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
     "finetune": (FinetuneRecipe, "transfer.classification.finetune:Finetuning"),
     "linear": (LinearRecipe, "transfer.classification.linear:LinearProbing"),
     "attentive": (AttentiveRecipe, "transfer.classification.attentive:AttentiveProbing"),
     "knn": (KnnRecipe, "transfer.classification.knn:nearest_neighbours"),
+    "evaluate": (EvaluateRecipe, "transfer.classification.headed:evaluate_classifier"),
 }
-"""For each protocol its recipe and its problem for the training loop; nearest neighbours train nothing: a function."""
+"""For each protocol its recipe and its problem for the training loop, or a function where nothing is trained."""
 
 
 class ClassificationAdapter:
@@ -40,12 +43,26 @@ class ClassificationAdapter:
     def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
         if recipe.data.root is not None:
             task.provide(Path(recipe.data.root))
+        if isinstance(recipe, EvaluateRecipe):
+            return read_test_images(recipe.data, task.num_classes)
         return read_classification_data(recipe.data, task.num_classes, recipe.held_out)
+
+    def test_set_alone(self, recipe: ClassificationRecipe) -> ClassificationRecipe:
+        return recipe
+
+    def problem(self, recipe: ClassificationRecipe) -> type[Any] | None:
+        protocol = _protocol(recipe)
+        return protocol if isinstance(protocol, type) else None
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import train_transfer  # torch, only now that there is work
 
-        module, _, name = PROTOCOLS[transfer.work.config.protocol][1].partition(":")
-        protocol = getattr(importlib.import_module(module), name)
+        protocol = _protocol(transfer.work.config)
         record: RunRecord = train_transfer(transfer, protocol) if isinstance(protocol, type) else protocol(transfer)
         return record
+
+
+def _protocol(recipe: ClassificationRecipe) -> Any:
+    """Return what runs a recipe: a problem for the training loop, or a function."""
+    module, _, name = PROTOCOLS[recipe.protocol][1].partition(":")
+    return getattr(importlib.import_module(module), name)

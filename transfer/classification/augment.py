@@ -12,6 +12,7 @@ from benchmarks.engine.samples.images import ImageSamples, Transform
 from transfer.classification.recipe import Augmentation, ClassificationRecipe, TrainedRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.images.labelled import LabelledImages
+from transfer.sources.preprocessing import Preprocessing
 
 
 def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
@@ -37,13 +38,20 @@ def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequen
 def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
     """Return the test transform: resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
     shorter = int(recipe.image_size_px / recipe.data.test_crop)
+    how = Preprocessing(resize_px=shorter, interpolation=recipe.interpolation, mean=tuple(mean), std=tuple(std))
+    return preprocessed(how, recipe.image_size_px)
+
+
+def preprocessed(how: Preprocessing, image_size_px: int) -> Transform:
+    """Return the transform of a PIL image that `how` describes."""
+    size = how.resize_px if how.resize == "shorter-side" else [how.resize_px] * 2
     transform: Transform = v2.Compose(
         [
-            v2.Resize(shorter, interpolation=InterpolationMode(recipe.interpolation)),
-            v2.CenterCrop(recipe.image_size_px),
+            v2.Resize(size, interpolation=InterpolationMode(how.interpolation)),
+            v2.CenterCrop(image_size_px),
             v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(mean), list(std)),
+            v2.Normalize(list(how.mean), list(how.std)),
         ]
     )
     return transform

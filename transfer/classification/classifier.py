@@ -18,7 +18,8 @@ from transfer.classification.recipe import TrainedRecipe
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.classifying import Classifying
 from transfer.predictions.evaluation import Evaluation, Predictions
-from transfer.predictions.results import declared, further_scores
+from transfer.predictions.results import further_scores
+from transfer.scores import declared
 
 R = TypeVar("R", bound=TrainedRecipe)
 
@@ -62,9 +63,12 @@ class ImageClassifying(Classifying[Batch], Generic[R]):
     def measure(self, test: LabelledImages | None = None) -> Evaluation:
         return self.predicted(test_samples(self.data.test if test is None else test, self.recipe, self.plan))
 
+    def score_test_set(self, name: str) -> dict[str, float]:
+        test_set = self.data.test_sets[name]
+        return further_scores(self.measure(test_set.images), test_set)
+
     def conclude(self, folder: RunFolder) -> Mapping[str, float]:
         """Evaluate on the further test sets too; return those of their scores that are metrics of the task."""
         super().conclude(folder)
-        sets = self.data.test_sets.items()
-        self.further = {name: further_scores(self.measure(each.images), each) for name, each in sets}
+        self.further = {name: self.score_test_set(name) for name in self.data.test_sets}
         return declared(self.further, self.transfer.task)

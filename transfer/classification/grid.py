@@ -39,7 +39,8 @@ def members_of(recipe: LinearRecipe, backbone: nn.Module) -> list[Member]:
     An encoder without a class token has one way of pooling, the mean: a grid's other ways are not trained twice.
     """
     every = tuple(range(1, len(blocks_of(backbone)) + 1))
-    layers = [(one,) for one in chosen_layers(every if recipe.all_layers else recipe.layers, backbone)]
+    single = chosen_layers(every if recipe.all_layers else recipe.layers, backbone)
+    layers: list[tuple[int, ...]] = [(one,) for one in single]
     grid = recipe.grid
     if grid is None:
         return [Member(Feature(one, recipe.pooling)) for one in layers]

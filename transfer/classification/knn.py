@@ -33,9 +33,9 @@ from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import Evaluation
 from transfer.predictions.metrics import top_k
-from transfer.predictions.results import declared, further_scores, scores_of, write_csv, write_results
+from transfer.predictions.results import further_scores, scores_of, write_results
 from transfer.run import open_transfer
-from transfer.scores import metric_values
+from transfer.scores import declared, metric_values, write_csv
 
 CHUNK = 4096
 """How many features of the test and of the training set are compared at once: their similarities take 64 MiB."""

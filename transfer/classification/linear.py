@@ -29,7 +29,7 @@ from transfer.encoder.features import OUTPUT, FrozenEncoder, chosen_layers
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import RANKED, Evaluation, Predictions
-from transfer.predictions.results import write_csv
+from transfer.scores import write_csv
 
 BATCH_NORM_EPS = 1e-6  # MAE's
 

@@ -12,6 +12,7 @@ from benchmarks.inference import Inference
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
 from transfer.encoder.sizes import EncoderSizes, Pooling
 from transfer.images.recipe import ClassificationData, Subset
+from transfer.sources.preprocessing import Preprocessing
 
 
 class Augmentation(Config):
@@ -41,7 +42,7 @@ class ClassificationRecipe(EncoderSizes):
     """The fields that all protocols of classification share."""
 
     protocol: str
-    """finetune, linear, attentive or knn; it decides which other fields there are."""
+    """finetune, linear, attentive, knn or evaluate; it decides which other fields there are."""
     data: ClassificationData
     interpolation: Literal["bicubic", "bilinear"] = later("bicubic")
     """How images are resized, in training and in tests."""
@@ -197,4 +198,17 @@ class KnnRecipe(ClassificationRecipe):
     temperature: Positive = 0.07
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
     pooling: Pooling = "class-token"
+    inference: Inference = Inference()
+
+
+class EvaluateRecipe(ClassificationRecipe):
+    """A classifier that is trained already, with its head; nothing is trained.
+
+    Its images are made as `preprocessing` says: data.test_crop and interpolation have no part in it.
+    """
+
+    protocol: Literal["evaluate"] = "evaluate"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    preprocessing: Preprocessing
+    """How test images are made; `mimbench evaluate` fills in what the model itself states."""
     inference: Inference = Inference()

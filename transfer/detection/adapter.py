@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.errors import UserError
@@ -12,6 +13,9 @@ from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.detection.data.coco import CocoSets, read_coco
 from transfer.detection.recipe import DetectionRecipe
+
+if TYPE_CHECKING:
+    from transfer.detection.train import Detection
 
 PACKAGES = ("pycocotools",)
 """What must be installed; faster-coco-eval, where it is installed too, computes the same scores faster."""
@@ -36,11 +40,19 @@ class DetectionAdapter:
             raise UserError.about("data.train_annotations", f"{len(found.categories)} categories", rule, remedy)
         return found
 
-    def run(self, transfer: Transfer) -> RunRecord:
+    def test_set_alone(self, recipe: DetectionRecipe) -> DetectionRecipe:
+        test = {"train_images": recipe.data.test_images, "train_annotations": recipe.data.test_annotations}
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+
+    def problem(self, recipe: DetectionRecipe) -> type[Detection]:  # noqa: ARG002 (one for all recipes)
         from transfer.detection.train import Detection  # torch and the engine, only now that there is work
+
+        return Detection
+
+    def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import train_transfer
 
-        return train_transfer(transfer, Detection)
+        return train_transfer(transfer, self.problem(transfer.work.config))
 
 
 def require_engine(recipe: DetectionRecipe) -> None:

@@ -26,18 +26,20 @@ def load_encoder(
     mode: TableMode = "geometric-cubic",
     *,
     assign: bool = False,
+    with_head: bool = False,
 ) -> LoadReport:
     """Copy `weights` into the encoder part of `model` and report which tensors equal the source's afterwards.
 
     Tensors of another shape are resized first where a rule exists, position tables by `mode`. The head keeps its
     initial values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
-    model's, so that a model built on the meta device shows what would be loaded, without memory of its own.
+    model's, so that a model built on the meta device shows what would be loaded, without memory of its own. With
+    `with_head` the head is loaded, and proved, as the rest is.
     """
     fitted = fit_weights(weights, model, mode)
     weights = fitted.weights
     state = model.state_dict()
-    expected = {name: tensor for name, tensor in state.items() if _is_expected(name)}
-    offered = {name: tensor for name, tensor in weights.items() if not is_head(name) and not is_ignored(name)}
+    expected = {name: tensor for name, tensor in state.items() if _is_expected(name, with_head)}
+    offered = {name: tensor for name, tensor in weights.items() if _is_expected(name, with_head)}
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
@@ -105,8 +107,8 @@ def is_ignored(name: str) -> bool:
     return name.rsplit(".", 1)[-1] in IGNORED
 
 
-def _is_expected(name: str) -> bool:
-    return not is_head(name) and not is_ignored(name)
+def _is_expected(name: str, with_head: bool = False) -> bool:
+    return not is_ignored(name) and (with_head or not is_head(name))
 
 
 def _elements(tensors: dict[str, Tensor], names: Iterable[str]) -> int:

@@ -45,6 +45,8 @@ class TestSet:
     images: LabelledImages
     accepted: tuple[frozenset[int], ...] | None
     """The labels that count as right for each image; None where only `images.labels` do."""
+    own_classes: bool = False
+    """Whether a prediction is the likeliest of the set's own classes, rather than of all that the model has."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def read_classification_data(
         parts["held-out images"] = kept_back.sha256()
     parts |= _labels_part("train labels", in_train, train) | _labels_part("test labels", in_test, test)
     further = {name: _further(name, images, data, listed, test) for name, images in data.test_sets.items()}
-    parts |= {f"test set {name}": read.sha256 for name, read in further.items()}
+    parts |= _parts_of(further)
     files, images = [*train.source.files, *test.source.files], len(train) + len(test)
     if kept_back is not None:
         files += sorted(set(kept_back.source.files) - set(files))  # shards hold images of both parts
@@ -58,6 +59,23 @@ def read_classification_data(
     found = fingerprint(root, files, images=images, parts=parts)
     test_sets = {name: read.test_set for name, read in further.items()}
     return ClassificationSets(root, train, test, test_sets, found, kept_back)
+
+
+def read_test_images(data: ClassificationData, num_classes: int | None) -> ClassificationSets:
+    """Find test images alone, for a model that is trained already; the classes are those of the test split.
+
+    Raises UserError as `read_classification_data` does.
+    """
+    root = require_root(data.root)
+    listed = _class_list(data, root)
+    in_test = _found(data, root, data, data.test_split, data.test_labels)
+    test = training_classes(in_test, listed, data.first_label, num_classes)
+    further = {name: _further(name, images, data, listed, test) for name, images in data.test_sets.items()}
+    parts = _labels_part("test labels", in_test, test) | _parts_of(further)
+    found = fingerprint(root, test.source.files, images=len(test), parts=parts)
+    return ClassificationSets(
+        root, test.select([]), test, {name: read.test_set for name, read in further.items()}, found
+    )
 
 
 class _Further(NamedTuple):
@@ -80,9 +98,14 @@ def _further(
     accepted = find_file(root, f"data.test_sets.{name}.accepted", images.accepted)
     if accepted is not None:
         parts["accepted"] = sha256_of(accepted)
-    test_set = TestSet(name, test, None) if accepted is None else with_accepted(name, test, accepted)
+    own = images.scored_classes == "own"
+    test_set = TestSet(name, test, None, own) if accepted is None else with_accepted(name, test, accepted)
     files = test.source.files if images.has_images else []
     return _Further(test_set, fingerprint(root, files, images=len(test_set.images.labels), parts=parts).sha256)
+
+
+def _parts_of(further: Mapping[str, _Further]) -> dict[str, str]:
+    return {f"test set {name}": read.sha256 for name, read in further.items()}
 
 
 def _found(data: ClassificationData, root: Path, storage: Storage, split: str, labels: str | None) -> Found:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from benchmarks.config import Config, placement
+from benchmarks.config import Config, later, placement
 from benchmarks.training import Count
 
 Form = Literal["folders", "flat", "webdataset", "huggingface"]
@@ -70,6 +70,10 @@ class TestImages(Storage):
     """A JSON list with the accepted labels (from 0) of image 1, 2, ..., as real.json of ImageNet-ReaL; images with none
     are left out."""
 
+    scored_classes: Literal["all", "own"] = later("all")
+    """all: a prediction is the likeliest of the model's classes. own: the likeliest of the classes that the test set
+    has, as is published for ImageNet-A and ImageNet-R, which have 200; the score is called top1_masked."""
+
     @property
     def has_images(self) -> bool:
         return self.root is not None or self.split is not None
@@ -78,6 +82,8 @@ class TestImages(Storage):
     def _has_something_new(self) -> TestImages:
         if not self.has_images and self.accepted is None:
             raise ValueError("root or split (images of its own), or accepted (other labels for the test split)")
+        if self.scored_classes == "own" and self.accepted is not None:
+            raise ValueError("scored_classes=own needs one label for each image, not accepted ones")
         return self
 
 

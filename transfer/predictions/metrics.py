@@ -30,6 +30,17 @@ def _hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     return found.any(dim=1)
 
 
+def among(logits: Tensor, classes: Sequence[int]) -> Tensor:
+    """Return logits [N, C] in which only `classes` can be predicted; the others have minus infinity.
+
+    Source: Hendrycks et al. 2021 (arXiv 1907.07174 and 2006.16241), whose code for ImageNet-A and ImageNet-R takes the
+    200 classes' logits out of the 1,000 before it looks for the largest.
+    """
+    masked = torch.full_like(logits, -torch.inf)
+    masked[:, list(classes)] = logits[:, list(classes)]
+    return masked
+
+
 def top1_accepted(logits: Tensor, accepted: Sequence[frozenset[int]]) -> float:
     """Return the percentage of predictions that are in their image's set of accepted classes.
 
@@ -78,7 +89,12 @@ def per_class(logits: Tensor, labels: Tensor, train_images: Sequence[int]) -> li
 
 
 def by_frequency(classes: Sequence[ClassAccuracy]) -> dict[str, float]:
-    """Return the mean accuracy over classes with many, medium and few training images; empty groups are absent."""
+    """Return the mean accuracy over classes with many, medium and few training images; empty groups are absent.
+
+    It is empty where the training images are not known, as for a model that others trained.
+    """
+    if not any(each.train_images for each in classes):
+        return {}
     groups = {
         "top1_many": [each.top1 for each in classes if each.train_images > MANY_ABOVE],
         "top1_medium": [each.top1 for each in classes if FEW_BELOW <= each.train_images <= MANY_ABOVE],

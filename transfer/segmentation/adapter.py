@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.errors import UserError
@@ -13,6 +14,9 @@ from transfer.adapter import Transfer
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues, own_values
 from transfer.segmentation.recipe import SegmentationRecipe
+
+if TYPE_CHECKING:
+    from transfer.segmentation.train import Segmentation
 
 PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
 
@@ -38,11 +42,19 @@ class SegmentationAdapter:
         values = MaskValues(class_names(root, task.num_classes), first=1, ignored=0)
         return read_scenes(root, data.train_split, data.test_split, values)
 
-    def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import train_transfer  # torch and mmseg, only now that there is work
-        from transfer.segmentation.train import Segmentation
+    def test_set_alone(self, recipe: SegmentationRecipe) -> SegmentationRecipe:
+        data = recipe.data.model_copy(update={"train_split": recipe.data.test_split})
+        return recipe.model_copy(update={"data": data})
 
-        return train_transfer(transfer, Segmentation)
+    def problem(self, recipe: SegmentationRecipe) -> type[Segmentation]:  # noqa: ARG002 (one for all recipes)
+        from transfer.segmentation.train import Segmentation  # torch and mmseg, only now that there is work
+
+        return Segmentation
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        from transfer.run import train_transfer
+
+        return train_transfer(transfer, self.problem(transfer.work.config))
 
 
 def _unloadable() -> list[str]:

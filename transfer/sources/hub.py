@@ -9,7 +9,7 @@ from typing import Any
 import timm
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_architecture
 from benchmarks.errors import UserError, WorkFailed
@@ -18,7 +18,7 @@ from transfer.checkpoint.foreign import weights_sha256
 from transfer.sources.source import Source, known_stage
 
 # config.json says what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
-WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json")
+WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json", "preprocessor_config.json")
 # Methods, and the data sets of DINOv2 (lvd142m) and DINOv3 (lvd1689m, sat493m), by which timm names their weights.
 _WITHOUT_LABELS = re.compile(r"dino|(fc)?mae|(\w+_)?ijepa|mim_\w+|lvd142m|lvd1689m|sat493m")
 _IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
@@ -30,10 +30,9 @@ def timm_source(reference: str, name: str, label: str | None, stage: InitStage |
     Raises UserError for a name that timm does not know, and for one that shows no stage of training while `stage` is
     None; WorkFailed when the weights can be neither read nor downloaded.
     """
-    if not timm.is_model(name) or not timm.is_model_pretrained(name):
-        raise unknown_architecture(name, timm.list_pretrained())
+    _require_pretrained(name)
     config: Any = timm.get_pretrained_cfg(name)
-    init_stage = known_stage(stage or _stage(name, config.tag, config.num_classes), reference)
+    init_stage = known_stage(stage or stage_of_tag(name, config.tag, config.num_classes), reference)
     weights = _pretrained(name)
     use = EncoderUse(
         label=label or name,
@@ -64,11 +63,27 @@ def download(name: str) -> Path:
 
 
 def _pretrained(name: str) -> dict[str, Tensor]:
+    return tensors_of(timm_model(name, num_classes=0))
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's tensors, sorted by name."""
+    return {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+
+
+def timm_model(name: str, **arguments: Any) -> nn.Module:
+    """Return a pretrained timm model, with its head unless `num_classes=0`. Raises as `timm_source` does."""
+    _require_pretrained(name)
     try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
+        model: nn.Module = timm.create_model(name, pretrained=True, **arguments)
     except Exception as error:  # as above
         raise _unreachable(name, error) from error
-    return {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+    return model
+
+
+def _require_pretrained(name: str) -> None:
+    if not timm.is_model(name) or not timm.is_model_pretrained(name):
+        raise unknown_architecture(name, timm.list_pretrained())
 
 
 def _unreachable(name: str, error: Exception) -> WorkFailed:
@@ -78,7 +93,7 @@ def _unreachable(name: str, error: Exception) -> WorkFailed:
     )
 
 
-def _stage(name: str, tag: str, num_classes: int) -> InitStage | None:
+def stage_of_tag(name: str, tag: str, num_classes: int) -> InitStage | None:
     """Return the stage that timm's tag shows: `_ft_` marks a second training, classes mark a training with labels.
 
     It is None for encoders of image-text training, which is none of the stages (their number of classes is the width of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.runs.command import require_root
@@ -11,6 +12,9 @@ from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
 from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
+
+if TYPE_CHECKING:
+    from transfer.video.train import VideoClassifying
 
 PACKAGES = ("av",)
 
@@ -29,8 +33,16 @@ class VideoAdapter:
         task.provide(root)
         return read_videos(recipe.data, task.num_classes)
 
-    def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import train_transfer  # torch, only now that there is work
-        from transfer.video.train import VideoClassifying
+    def test_set_alone(self, recipe: VideoRecipe) -> VideoRecipe:
+        test = {"train": recipe.data.test, "train_list": recipe.data.test_list}
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
 
-        return train_transfer(transfer, VideoClassifying)
+    def problem(self, recipe: VideoRecipe) -> type[VideoClassifying]:  # noqa: ARG002 (one for all recipes)
+        from transfer.video.train import VideoClassifying  # torch, only now that there is work
+
+        return VideoClassifying
+
+    def run(self, transfer: Transfer) -> RunRecord:
+        from transfer.run import train_transfer
+
+        return train_transfer(transfer, self.problem(transfer.work.config))

@@ -149,6 +149,15 @@ def test_a_stopped_grid_goes_on_to_the_same_end(small_digits: Path, tmp_path: Pa
     assert record_of(stopped).choice == record_of(whole).choice
 
 
+def test_a_finished_grid_is_scored_on_a_further_test_set_by_the_same_member(small_digits: Path, tmp_path: Path) -> None:
+    folder = trained(command("digits_linear_grid", small_digits, *GRID), tmp_path / "runs")
+    more = [f"data.test_sets.again.root={small_digits}", "data.test_sets.again.split=test"]
+    assert mimbench.main(["evaluate", "digits", "--model", str(folder), *more]) == 0
+    record = record_of(folder)
+    (added,) = record.added_test_sets
+    assert added.scores["top1"] == record.metrics["top1"].last
+
+
 def test_two_processes_train_the_same_grid(small_digits: Path, tmp_path: Path) -> None:
     words = command("digits_linear_grid", small_digits, *GRID, "batch_norm=false", "training.optimizer.kind=sgd")
     one = trained(words, tmp_path / "one")

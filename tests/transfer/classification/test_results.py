@@ -17,8 +17,8 @@ from benchmarks.files.image_source import ImageFiles
 from tests.runs import only_run, record_of
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.predictions.evaluation import Evaluation
-from transfer.predictions.results import declared, further_scores
-from transfer.scores import metric_values
+from transfer.predictions.results import further_scores
+from transfer.scores import declared, metric_values
 
 NOTHING = LabelledImages((), ImageFiles(Path(), []), [])
 

@@ -1,0 +1,184 @@
+"""A finished run as the transfer that it was, from its record; and the test sets that are to be added to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.catalogue.tasks import Task
+from benchmarks.config import Recipe, apply_overrides, schema_for, validate
+from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage, read_encoder, read_manifest
+from benchmarks.errors import UserError
+from benchmarks.runs.command import Work
+from benchmarks.runs.folder import RunFolder
+from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
+from transfer.adapter import Adapter, Transfer
+from transfer.evaluate.finished import Wanted
+from transfer.sources.references import resolve
+from transfer.sources.source import Source
+
+TEST_SETS = "data.test_sets."
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A completed transfer whose model is to be scored."""
+
+    folder: RunFolder
+    record: RunRecord
+    task: Task
+    adapter: Adapter
+
+    def config(self, overrides: Sequence[str] = ()) -> Any:
+        """Return the recorded recipe with `overrides`. Raises UserError for a value that breaks a rule."""
+        data = apply_overrides(self.record.recipe.resolved, overrides)
+        return validate(schema_for(self.adapter.recipe, data), data, f"recipe of {self.folder.path}", overrides)
+
+    def transfer(self, config: Any, reference: str | None, command: tuple[str, ...]) -> Transfer:
+        """Return the transfer that was completed, on its own data.
+
+        `reference` is where the encoder lies now, if not where the record says. Raises UserError where the data or the
+        encoder are other ones.
+        """
+        record = self.record
+        data = self.adapter.find_data(self.task, config)
+        if str(data.fingerprint) != record.data.fingerprint:
+            rule = f"the data that the run was completed on ({record.data.fingerprint})"
+            remedy = "data.root=FOLDER says where an unchanged copy lies; its score there proves the model"
+            raise UserError.about(f"data in {data.root}", str(data.fingerprint), rule, remedy)
+        recipe = Recipe(record.recipe.name, config, record.recipe.overrides)
+        work = Work(recipe, record.seed, data.root, data.fingerprint, self.folder, command)
+        return Transfer(self.task, _source(self.folder, record, reference), work, data)
+
+    def taken(self, name: str) -> AddedTestSet | None:
+        """Return the test set of that name which was added before; None where there is none."""
+        return next((added for added in self.record.added_test_sets if added.name == name), None)
+
+
+def finished_run(reference: str, folder: Path, record: RunRecord, task: Task, adapter: Adapter) -> FinishedRun:
+    """Return a run that can be evaluated. Raises UserError, saying why, for any other."""
+    if record.kind != "transfer" or record.task is None or record.encoder is None:
+        rule = "a run with a head, as `mimbench transfer` makes them (a pretraining has none)"
+        raise UserError.about("--model", reference, rule, f"mimbench transfer {task.name} --encoder {reference}")
+    if record.status != "completed":
+        rule = f"a completed run (this one is {record.status}: {record.error or 'no error noted'})"
+        raise UserError.about("--model", reference, rule, "finish that run: its command continues it")
+    if (record.task.name, record.task.version) != (task.name, task.version):
+        rule = f"the task of the run ({record.task.name}, version {record.task.version})"
+        remedy = f"mimbench evaluate {record.task.name} --model {reference}"
+        raise UserError.about("task", f"{task.name}, version {task.version}", rule, remedy)
+    return FinishedRun(RunFolder(folder), record, task, adapter)
+
+
+def read_own(run: FinishedRun, overrides: Sequence[str], name: str | None) -> Any:
+    """Return the run's own recipe, with those of the overrides that say where its data lie or how to compute.
+
+    Raises UserError for an override that would change what was trained or how it is tested.
+    """
+    further = TEST_SETS if name is None else "data."
+    given = [override for override in overrides if not override.startswith(further)]
+    own = run.config(given)
+    if own.identity() != run.config().identity():
+        at = " ".join(given)
+        rule = f"fields of the test set ({further}...), or of where and how to compute (training.device, ...)"
+        remedy = "a model is scored by the recipe that trained it; train again for another one"
+        raise UserError.about("override", at, rule, remedy)
+    return own
+
+
+def read_wanted(run: FinishedRun, own: Any, overrides: Sequence[str], name: str | None) -> list[Wanted]:
+    """Return the test sets that are asked for and not yet on record.
+
+    Raises UserError for a name that means another test set already, and for other classes than the model's.
+    """
+    given = tuple(overrides)
+    config = run.config(overrides)
+    if hasattr(config.data, "test_sets"):
+        if name is not None:
+            remedy = f"data.test_sets.{name}.root=FOLDER names it and says where it lies"
+            raise UserError.about("--name", name, f"for tasks without data.test_sets ({run.task.name} has it)", remedy)
+        names = [each for each in config.data.test_sets if each not in own.data.test_sets]
+        _refuse_changed(config.data.test_sets, own.data.test_sets)
+        data = run.adapter.find_data(run.task, config) if names else None
+        found = [Wanted(each, data, _use(data, config, each), _about(each, given)) for each in names]
+    elif name is None:
+        found = []
+    else:
+        data = run.adapter.find_data(run.task, run.adapter.test_set_alone(config))
+        images = len(data.test)
+        mark = dataclasses.replace(data.fingerprint, images=images)  # which counts them as training data, too
+        use = DataUse(root=str(data.root), fingerprint=str(mark), images=images)
+        found = [Wanted(name, data, use, given)]
+    return [each for each in found if not _is_there(run, each)]
+
+
+def _about(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(each for each in overrides if each.startswith(f"{TEST_SETS}{name}"))
+
+
+def _refuse_changed(wanted: Any, own: Any) -> None:
+    for name in own:
+        if wanted[name].identity() != own[name].identity():
+            rule = "a name that the run's recipe has not used for another test set"
+            raise UserError.about(f"data.test_sets.{name}", name, rule, "give the test set another name")
+
+
+def _use(data: Any, config: Any, name: str) -> DataUse:
+    sha256 = data.fingerprint.parts[f"test set {name}"]
+    images = len(data.test_sets[name].images)
+    root = config.data.test_sets[name].root or config.data.root
+    return DataUse(root=str(root), fingerprint=f"{images} images, {sha256[:16]}", images=images)
+
+
+def _is_there(run: FinishedRun, wanted: Wanted) -> bool:
+    added = run.taken(wanted.name)
+    if added is None:
+        return False
+    if added.data.fingerprint != wanted.use.fingerprint:
+        rule = f"a name that means one test set ({wanted.name} is on record with {added.data.fingerprint})"
+        raise UserError.about("test set", f"{wanted.name}: {wanted.use.fingerprint}", rule, "give it another name")
+    return True
+
+
+def require_classes(run: FinishedRun, own: Any, wanted: Sequence[Wanted]) -> None:
+    """Raise UserError unless every test set has the model's classes, in their order."""
+    known = class_names(own)
+    for each in wanted:
+        names = class_names(each.data)
+        if names != known:
+            strange = [name for name in names if name not in known] or [name for name in known if name not in names]
+            value = f"{len(names)} in {each.name}" + (f", e.g. {strange[0]}" if strange else ", in another order")
+            rule = f"the {len(known)} classes of the model's head ({', '.join(known[:4])}, ...), in their order"
+            remedy = f"give {run.task.name} data with these classes, or train a head for others"
+            raise UserError.about("classes", value, rule, remedy)
+
+
+def class_names(data: Any) -> tuple[str, ...]:
+    """Return the names of a data set's classes, in the order of their numbers."""
+    categories = getattr(data, "categories", None)
+    return tuple(data.classes) if categories is None else tuple(category.name for category in categories)
+
+
+def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Source:
+    """Return the encoder that the run started from, or in its place the one that it exported, which has its form.
+
+    A run that froze its encoder has only its head in its checkpoint, so the encoder must be found again, unchanged.
+    """
+    assert record.encoder is not None, "only for transfers"
+    use = record.encoder
+    if reference is None and (folder.encoder / MANIFEST).is_file():
+        manifest = read_manifest(folder.encoder)
+        built = use.model_copy(update={"architecture": manifest.architecture})
+        read = lambda: read_encoder(folder.encoder)[1]  # noqa: E731
+        return Source(built, "mimbench", Normalisation(manifest.mean, manifest.std), read)
+    stage = use.init_stage if use.init_stage in get_args(TrainedStage) else None
+    try:
+        found = resolve(reference or use.reference, use.label, stage)
+    except UserError as error:
+        raise UserError(f"{error}\n  (the encoder of {folder.path}: --encoder REF says where it lies now)") from None
+    if found.use.sha256 != use.sha256:
+        rule = f"the encoder that the run started from (sha256 {use.sha256})"
+        raise UserError.about("--encoder", f"{found.use.reference}: sha256 {found.use.sha256}", rule, "find that one")
+    return found

@@ -1,0 +1,222 @@
+"""A trained classifier as a source, its head included: timm, torchvision, Hugging Face, SimMIM and Swin files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from benchmarks.encoders import Architecture, InitStage, Normalisation, assumed_normalisation, find_architecture
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.errors import UserError
+from benchmarks.runs.record import EncoderUse
+from transfer.checkpoint.architecture.beside import read_object
+from transfer.checkpoint.architecture.stated import state
+from transfer.checkpoint.content.stage import infer_stage
+from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
+from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
+from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.sources.hub import stage_of_tag, tensors_of, timm_model
+from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
+from transfer.sources.references import locate, scheme_of
+from transfer.sources.source import Source, known_stage
+
+HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
+"""What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
+_BEGINNINGS = ("head.", "fc.", "classifier.", "heads.")
+_DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask", "num_batches_tracked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headed(Source):
+    """A classifier; `read` returns the tensors of the whole model, under timm's names."""
+
+    num_classes: int
+    protocol: TestProtocol = field(repr=False)
+
+
+def headed_source(reference: str, label: str | None, stage: InitStage | None, architecture: str | None) -> Headed:
+    """Read the classifier that `reference` names: timm:NAME, hf-hub:NAME, a file, or a folder with its config.json.
+
+    `architecture` says what a file is that does not show it. Raises UserError where there is no head, WorkFailed where
+    a hub cannot be reached.
+    """
+    rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
+    if scheme_of(reference) is None and not Path(reference).exists():
+        raise UserError.about("--model", reference, rule, "check the path")
+    place = locate(reference)
+    if place.kind == "timm":
+        return _of_timm(reference, place.name, label, stage)
+    if place.kind != "file":
+        raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
+    return _of_file(reference, place.path, label, stage, architecture)
+
+
+def _of_file(
+    reference: str, path: Path, label: str | None, stage: InitStage | None, architecture: str | None
+) -> Headed:
+    file = read_checkpoint_file(path)
+    found = find_weights(file.content)
+    head = _find_head({**found.beside, **found.tensors}, reference)
+    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture)
+    stated = of_torchvision(file.sha256) or model.protocol or _beside(file)
+    protocol = stated or _assumed(model)
+    use = EncoderUse(
+        label=label or path.stem,
+        reference=reference,
+        method=model.layout,
+        init_stage=known_stage(stage or ("supervised" if protocol.published else model.stage), reference),
+        epochs=None,
+        architecture=model.architecture,
+        sha256=weights_sha256(model.weights),
+    )
+    return Headed(
+        use,
+        model.layout,
+        Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std),
+        lambda: model.weights,
+        remarks=model.remarks if stated else (*model.remarks, _assumed_in_words(reference, protocol)),
+        num_classes=head.weight.shape[0],
+        protocol=protocol,
+    )
+
+
+def _assumed(model: _Model) -> TestProtocol:
+    normalisation = model.normalisation or assumed_normalisation(model.architecture.in_chans)
+    return assumed(model.image_size_px or 224, normalisation.mean, normalisation.std)
+
+
+def _assumed_in_words(reference: str, protocol: TestProtocol) -> str:
+    made = protocol.preprocessing
+    return (
+        f"nothing states how test images are made for {reference}: {made.resize_px} px on the shorter side, "
+        f"{made.interpolation}, a crop of {protocol.image_size_px} px is assumed, as for SimMIM and Swin; "
+        "preprocessing.resize_px=... and the like set others"
+    )
+
+
+def _of_timm(reference: str, name: str, label: str | None, stage: InitStage | None) -> Headed:
+    model: Any = timm_model(name)
+    config: dict[str, Any] = model.pretrained_cfg
+    weights = tensors_of(model)
+    if not model.num_classes:
+        raise _without_head(reference)
+    protocol = of_timm(config, f"timm's configuration of {name}")
+    tag = config.get("tag") or ""
+    use = EncoderUse(
+        label=label or name,
+        reference=reference,
+        method=tag or "timm",
+        init_stage=known_stage(stage or stage_of_tag(name, tag, model.num_classes), reference),
+        epochs=None,
+        architecture=Architecture(name=name.split(".")[0]),
+        sha256=weights_sha256(weights),
+    )
+    normalisation = Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std)
+    return Headed(use, "timm", normalisation, lambda: weights, num_classes=model.num_classes, protocol=protocol)
+
+
+class _Head(NamedTuple):
+    weight: Tensor
+    """[classes, width]"""
+    bias: Tensor | None
+
+
+def _find_head(tensors: dict[str, Tensor], reference: str) -> _Head:
+    for name in HEADS:
+        weight = tensors.get(f"{name}.weight")
+        if weight is not None and weight.ndim == 2:
+            return _Head(weight, tensors.get(f"{name}.bias"))
+    raise _without_head(reference)
+
+
+def _without_head(reference: str) -> UserError:
+    rule = f"a model with its head, the tensors {', '.join(f'{name}.weight' for name in HEADS[:3])} or the like"
+    remedy = f"fine-tune it or train a probe on it: mimbench transfer TASK --encoder {reference}"
+    return UserError.about("--model", reference, rule, remedy)
+
+
+class _Model(NamedTuple):
+    layout: str
+    architecture: Architecture
+    weights: dict[str, Tensor]
+    """Under timm's names, with the head."""
+    image_size_px: int | None
+    stage: InitStage | None
+    protocol: TestProtocol | None = None
+    normalisation: Normalisation | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def _direct(file: CheckpointFile, found: FoundWeights, head: _Head, architecture: str | None) -> _Model | None:
+    """Return a model whose tensors have timm's names already, where its architecture is stated; else None.
+
+    That takes any timm model, and torchvision's ResNets, which share timm's names.
+    """
+    config = read_object(file.path.with_name("config.json"))
+    described = "architecture" in config and "model_type" not in config
+    if architecture is None and not described:
+        return None
+    known = find_architecture(architecture) if architecture is not None else _architecture(config)
+    with torch.device("meta"):
+        model = build_backbone(known, None, num_classes=head.weight.shape[0], whole_windows=False)
+    expected = model.state_dict()
+    if _names(expected) != _names(found.tensors):
+        return None
+    # Counters of training steps have no part in a prediction, and old files lack them.
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    weights = dict.fromkeys(counters, torch.tensor(0)) | found.tensors
+    stage = infer_stage("timm", {**found.beside, **found.tensors}, found.facts)
+    if not described:
+        return _Model("timm", known, weights, _size(known), stage)
+    cfg = config.get("pretrained_cfg") or config
+    tag, classes = cfg.get("tag") or "", head.weight.shape[0]
+    stage = stage_of_tag(known.name, tag, classes) if tag else stage
+    return _Model("timm", known, weights, None, stage, of_timm(cfg, f"{file.path.parent}/config.json"))
+
+
+def _architecture(config: dict[str, Any]) -> Architecture:
+    arguments = {name: value for name, value in (config.get("model_args") or {}).items() if name != "num_classes"}
+    try:
+        return Architecture(name=config["architecture"].split(".")[0], arguments=arguments)
+    except (ValidationError, AttributeError) as error:
+        rule = f"timm's description of a model ({str(error).splitlines()[0]})"
+        raise UserError.about("config.json", str(config["architecture"]), rule, "mend the file") from None
+
+
+def _names(tensors: dict[str, Any]) -> set[str]:
+    return {name for name in tensors if name.rpartition(".")[2] not in _DERIVED}
+
+
+def _size(architecture: Architecture) -> int | None:
+    config = timm.get_pretrained_cfg(architecture.name.split(".")[0], allow_unregistered=True)
+    return None if config is None else config.input_size[-1]
+
+
+def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None) -> _Model:
+    """Return a model in any layout that encoders are read from, with its head under timm's name for it."""
+    encoder = read_foreign(file.path, None if architecture is None else state(architecture))
+    known = encoder.inferred.architecture
+    config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
+    name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
+    weights = {key: tensor for key, tensor in encoder.weights.items() if not key.startswith(_BEGINNINGS)}
+    weights[f"{name}.weight"] = head.weight
+    if head.bias is not None:
+        weights[f"{name}.bias"] = head.bias
+    inferred = encoder.inferred
+    remarks = (*inferred.remarks, *inferred.assumed.values())
+    size, normalisation = inferred.image_size_px, encoder.normalisation
+    return _Model(
+        encoder.layout.name, known, weights, size, encoder.stage, normalisation=normalisation, remarks=remarks
+    )
+
+
+def _beside(file: CheckpointFile) -> TestProtocol | None:
+    path = file.path.with_name("preprocessor_config.json")
+    config = read_object(path)
+    return of_huggingface(config, str(path)) if config else None
