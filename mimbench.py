@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.errors import DONE_CODE, FAILED_CODE, MACHINE_CODE, STOPPED_CODE, WRONG_CODE
 
@@ -33,6 +33,10 @@ ELSEWHERE: dict[tuple[str, ...], str] = {
     ("list", "formats"): "transfer.commands.formats",
     ("doctor", "--cluster"): "slurm.doctor",
 }
+
+# A function of another room that a verb's main takes beside its arguments, under the function's own name, since its own
+# room may not import it.
+LENT = {"pretrain": ("transfer.encoder.initial", "find_initial")}
 
 DONE, FAILED, WRONG, MACHINE, INTERRUPTED = DONE_CODE, FAILED_CODE, WRONG_CODE, MACHINE_CODE, STOPPED_CODE
 
@@ -91,8 +95,14 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
     require_word("verb", verb, VERBS, "a verb of mimbench")
     room = ELSEWHERE.get((verb, *arguments[:1]))
     module = importlib.import_module(room or VERBS[verb][0])
-    code: int = module.main(arguments[1:] if room else arguments)
+    lent = {} if room or verb not in LENT else {LENT[verb][1]: _when_called(*LENT[verb])}
+    code: int = module.main(arguments[1:] if room else arguments, **lent)
     return code
+
+
+def _when_called(module: str, name: str) -> Callable[..., object]:
+    """Return a function whose module is imported when the function is called."""
+    return lambda *args, **named: getattr(importlib.import_module(module), name)(*args, **named)
 
 
 def _say(message: str, code: int) -> int:

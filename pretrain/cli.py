@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import get_args
 
 from benchmarks.config import load_recipe
+from benchmarks.encoders import TrainedStage
+from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim, require_root
 from benchmarks.runs.identity import pretraining_id
+from benchmarks.runs.initial import FindInitial, InitialEncoder
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.image_files import find_files
 
 EPILOG = """example:
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet training.epochs=800
 
-The run is named after what it is (recipe, data, seed). The same command again continues an unfinished run from its
-last checkpoint, and says so when there is nothing left to do. Ctrl-C, SIGTERM and SIGUSR2 save and stop.
+  mimbench pretrain simmim_swin_base_192_100ep --initial runs/RUN_ID data.root=/data/own_images
+
+The run is named after what it is (recipe, data, seed, initial weights). The same command again continues an unfinished
+run from its last checkpoint, and says so when there is nothing left to do. Ctrl-C, SIGTERM and SIGUSR2 save and stop.
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the verb; return the exit code."""
+def main(argv: Sequence[str], find_initial: FindInitial) -> int:
+    """Run the verb; return the exit code. `find_initial` opens what `--initial` names."""
     args = _parser().parse_intermixed_args(argv)
     recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, args.overrides)
     if args.print:
@@ -28,16 +34,34 @@ def main(argv: Sequence[str]) -> int:
         return 0
     root = require_root(recipe.config.data.root)
     files = find_files(recipe.config, root)
+    initial = _initial(args, find_initial)
     digest, target = recipe.config.identity_digest(), recipe.config.target.content_digest()
-    identity = pretraining_id(recipe.name, digest, str(files.fingerprint), args.seed, target)
+    sha256 = None if initial is None else initial.use.sha256
+    images = str(files.fingerprint)
+    identity = pretraining_id(recipe.name, digest, images, args.seed, target, sha256, with_head=args.with_head)
     work = claim("pretrain", argv, args, recipe, root, files.fingerprint, identity)
     if work is None:
         return 0
-    from pretrain.run.train import pretrain  # torch, only now that there is work
+    from pretrain.run.start import Start  # torch, only now that there is work
+    from pretrain.run.train import pretrain
 
-    record = pretrain(work, files)
+    record = pretrain(work, files, None if initial is None else Start(initial, args.with_head))
     print(f"done: {work.folder.path} ({record.steps} steps, {record.seconds:.0f} s); encoder in {work.folder.encoder}")
     return 0
+
+
+def _initial(args: argparse.Namespace, find_initial: FindInitial) -> InitialEncoder | None:
+    """Return what `--initial` names; None without it. Raises UserError for other options that do not fit it."""
+    if args.initial is not None:
+        if args.with_head and args.epoch is not None:
+            remedy = "leave one of the two out"
+            raise UserError.about("--with-head", True, "without --epoch: only the last epoch's head is kept", remedy)
+        return find_initial(args.initial, args.stage, args.architecture, args.epoch)
+    for name in ("stage", "architecture", "epoch", "with_head"):
+        if value := getattr(args, name):
+            rule = "given beside --initial, whose encoder it describes"
+            raise UserError.about(f"--{name.replace('_', '-')}", value, rule, "add --initial REF, or leave it out")
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,5 +72,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
+    parser.add_argument(
+        "--initial",
+        metavar="REF",
+        help="continue from this encoder: run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME",
+    )
+    parser.add_argument(
+        "--with-head", action="store_true", help="take the mask token and the head of the run REF as well"
+    )
+    parser.add_argument(
+        "--stage", choices=get_args(TrainedStage), help="how far REF was trained, where neither file nor name says so"
+    )
+    parser.add_argument(
+        "--architecture", metavar="NAME", help="the architecture of REF, where its tensors leave it open"
+    )
+    parser.add_argument("--epoch", type=int, metavar="N", help="the encoder of the run REF after N epochs")
     add_run_arguments(parser)
     return parser

@@ -48,12 +48,8 @@ class Validation(Config):
 
 
 class PretrainTraining(Training):
-    """What pretraining adds: ways to train large encoders, none of which changes what is trained."""
+    """What pretraining adds."""
 
-    sharded: bool = placement(False)
-    """Divide parameters, gradients and optimiser state between processes (FSDP2), rather than copy them (DDP)."""
-    activation_checkpointing: bool = placement(False)
-    """Compute the activations of each block again in the backward pass instead of keeping them."""
     compile: bool = placement(False)
     """Compile block by block with torch.compile, which takes sums in another order."""
 
@@ -70,7 +66,7 @@ class PretrainRecipe(Config):
     head: Heads = LinearHead()
     """What predicts from features, by `kind`: linear, mlp, inverse_swin."""
     target: Targets = Pixels()
-    """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens."""
+    """What is predicted, by `kind`: pixels, colour_bins, colour_clusters, tokens, dvae_tokens."""
     data: PretrainData
     validation: Validation | None = None
     """Images that are held out; null measures no loss on any."""

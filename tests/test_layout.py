@@ -48,7 +48,8 @@ def test_help_names_every_verb() -> None:
 @pytest.mark.parametrize("verb", entry.VERBS)
 def test_verb_leads_to_a_main_that_takes_its_arguments(verb: str) -> None:
     module = importlib.import_module(entry.VERBS[verb][0])
-    assert list(inspect.signature(module.main).parameters) == ["argv"]
+    lent = [entry.LENT[verb][1]] if verb in entry.LENT else []
+    assert list(inspect.signature(module.main).parameters) == ["argv", *lent]
 
 
 @pytest.mark.parametrize("verb", entry.VERBS)

@@ -13,13 +13,25 @@ def run_id(name: str, **what: Any) -> str:
     return f"{name}-{digest_of(what)[:12]}"
 
 
-def pretraining_id(recipe: str, digest: str, data: str, seed: int, target: str | None) -> str:
+def pretraining_id(
+    recipe: str,
+    digest: str,
+    data: str,
+    seed: int,
+    target: str | None,
+    initial: str | None = None,
+    *,
+    with_head: bool = False,
+) -> str:
     """Return the id of a pretraining.
 
     `digest` is that of the recipe's identity, `data` the fingerprint of its images, `target` the digest of the files
-    that its target reads (None where it reads none).
+    that its target reads (None where it reads none), `initial` the sha256 of the encoder that it starts from (None for
+    random weights), and `with_head` whether it takes that run's mask token and head as well.
     """
-    what = {} if target is None else {"target": target}
+    what: dict[str, object] = {} if target is None else {"target": target}
+    what |= {} if initial is None else {"initial": initial}
+    what |= {"initial_head": True} if with_head else {}
     return run_id(f"pretrain-{recipe}", recipe=digest, data=data, seed=seed, **what)
 
 

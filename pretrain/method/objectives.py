@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.errors import UserError
+from pretrain.method.dvae import Dvae
 from pretrain.method.tokenizer import Tokenizer
 
 Scope = Literal["masked", "full"]
@@ -194,7 +195,7 @@ _EXACT = "donot_use_mm_for_euclid_dist"  # matrix products would lose digits to 
 class TokenObjective(Objective):
     """Classification of the tokens that a frozen tokenizer gives the image."""
 
-    def __init__(self, resolution_px: int, scope: Scope, tokenizer: Tokenizer, colours: Denormalise) -> None:
+    def __init__(self, resolution_px: int, scope: Scope, tokenizer: Tokenizer | Dvae, colours: Denormalise) -> None:
         super().__init__(tokenizer.shape.vocabulary, resolution_px, scope)
         self.tokenizer, self._colours = tokenizer, colours
 

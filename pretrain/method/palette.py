@@ -1,10 +1,11 @@
-"""Colours that stand for all others: fitted to images by k-means, kept as JSON. Source: iGPT's colour clusters."""
+"""Colours that stand for all others: fitted to images by k-means and kept as JSON, or iGPT's published ones."""
 
 from __future__ import annotations
 
 import json
 import random
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from benchmarks.config import Config
 from benchmarks.errors import UserError, WorkFailed
+from benchmarks.files.regular import regular_stat
 from benchmarks.training import Share
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIXELS_PER_IMAGE = 256
+MOST_BYTES = 2**20
+"""The largest file of published colours; iGPT's has about 6 kB."""
+ROUNDING = 1e-6
+"""How far published colours may lie outside of -1 to 1."""
 
 
 class Palette(Config):
@@ -38,6 +44,46 @@ class Palette(Config):
     @property
     def channels(self) -> int:
         return len(self.colours[0])
+
+
+Colours = tuple[tuple[float, ...], ...]
+"""A colour for each entry, with a value per channel on a scale of 0 to 1."""
+
+
+def read_colours(path: Path) -> Colours:
+    """Read the colours of a palette, or iGPT's of a `.npy` file. Raises UserError for a file that is neither."""
+    return read_published(path) if path.suffix == ".npy" else read_palette(path).colours
+
+
+def read_published(path: Path) -> Colours:
+    """Read iGPT's colour clusters, an array [K, 3] float of -1 to 1: `kmeans_centers.npy` of openai/image-gpt.
+
+    The published file has 512 of them. A value v is the level 127.5 * (v + 1) of 255 (`src/run.py` there). Nothing
+    pickled is read. Raises UserError for a file with other content.
+    """
+    import numpy as np
+
+    try:
+        if (size := regular_stat(path).st_size) > MOST_BYTES:
+            raise _not_published(f"{path} ({size / 1e6:.1f} MB)")
+        found = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise _not_published(f"{path} ({(error.strerror or str(error)).lower()})") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _not_published(f"{path} ({str(error).splitlines()[0]})") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2:
+        raise _not_published(f"{path} ({getattr(found, 'dtype', 'archive')} {list(getattr(found, 'shape', ()))})")
+    if found.shape[1] != 3 or len(found) < 2:
+        raise _not_published(f"{path} ({list(found.shape)})")
+    if not np.isfinite(found).all() or abs(found).max() > 1 + ROUNDING:
+        raise _not_published(f"{path} (from {found.min():g} to {found.max():g})")
+    return tuple(tuple(map(float, row)) for row in ((found.astype(np.float64) + 1) / 2).clip(0, 1))
+
+
+def _not_published(shown: str) -> UserError:
+    rule = "an array [K, 3] of numbers from -1 to 1 with 2 or more rows, as iGPT's kmeans_centers.npy is"
+    remedy = "download that file again, or fit a palette with `mimbench palette FOLDER --out FILE`"
+    return UserError.about("target.palette", shown, rule, remedy)
 
 
 def read_palette(path: Path) -> Palette:

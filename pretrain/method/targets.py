@@ -93,20 +93,21 @@ class ColourClusters(ImageTarget):
 
     kind: Literal["colour_clusters"] = "colour_clusters"
     palette: str = placement(...)
-    """A file that `mimbench palette` wrote. What it holds, not where it lies, is part of the run."""
+    """A file that `mimbench palette` wrote, or iGPT's own `kmeans_centers.npy`. What it holds, not where it lies, is
+    part of the run."""
 
     def build(self, frame: Frame, device: torch.device) -> Objective:
         import torch
 
         from pretrain.method.objectives import ClusterObjective, Denormalise
-        from pretrain.method.palette import read_palette
+        from pretrain.method.palette import read_colours
 
-        palette = read_palette(Path(self.palette))
-        if palette.channels != frame.image_channels:
+        palette = read_colours(Path(self.palette))
+        if (channels := len(palette[0])) != frame.image_channels:
             rule = f"colours of as many channels as the images ({frame.image_channels})"
             remedy = "fit one with `mimbench palette --channels`"
-            raise UserError.about("target.palette", f"{self.palette} ({palette.channels} channels)", rule, remedy)
-        colours, shown = torch.tensor(palette.colours, device=device), Denormalise(frame.mean, frame.std, device)
+            raise UserError.about("target.palette", f"{self.palette} ({channels} channels)", rule, remedy)
+        colours, shown = torch.tensor(palette, device=device), Denormalise(frame.mean, frame.std, device)
         return ClusterObjective(self.resolution(frame), self.scope, colours, shown)
 
     def content_digest(self) -> str | None:
@@ -143,11 +144,41 @@ class Tokens(Target):
         return file_sha256("target.tokenizer", Path(self.tokenizer))
 
 
+class DvaeTokens(Target):
+    """The tokens of DALL-E's dVAE, by classification: BEiT's own target. Source: BEiT, section 2.1."""
+
+    kind: Literal["dvae_tokens"] = "dvae_tokens"
+    weights: str = placement(...)
+    """A file that `mimbench checkpoint tensors encoder.pkl --out FILE` wrote. What it holds, not where it lies, is part
+    of the run."""
+    resolution_px: Count | None = None
+    """Tokens per side; images are resized to eight pixels for each. Null: one token for each of the features."""
+
+    def resolution(self, frame: Frame) -> int:
+        found = self.resolution_px or frame.grid
+        require_fitting("target.resolution_px", found, frame)
+        return found
+
+    def build(self, frame: Frame, device: torch.device) -> Objective:
+        from pretrain.method.dvae import Dvae
+        from pretrain.method.objectives import Denormalise, TokenObjective
+
+        dvae = Dvae(Path(self.weights), device, self.resolution(frame))
+        if dvae.shape.channels != frame.image_channels:
+            rule = f"weights for images of as many channels as these ({frame.image_channels})"
+            raise UserError.about("target.weights", f"{self.weights} ({dvae.shape.channels})", rule, "another target")
+        return TokenObjective(dvae.shape.tokens, self.scope, dvae, Denormalise(frame.mean, frame.std, device))
+
+    def content_digest(self) -> str | None:
+        return file_sha256("target.weights", Path(self.weights))
+
+
 Targets = Annotated[
     Annotated[Pixels, Tag("pixels")]
     | Annotated[ColourBins, Tag("colour_bins")]
     | Annotated[ColourClusters, Tag("colour_clusters")]
-    | Annotated[Tokens, Tag("tokens")],
+    | Annotated[Tokens, Tag("tokens")]
+    | Annotated[DvaeTokens, Tag("dvae_tokens")],
     kind_or("pixels"),
 ]
 

@@ -8,20 +8,21 @@ from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.encoders import EncoderManifest, write_encoder
 from benchmarks.engine.backbone import sized
-from benchmarks.engine.processes.parallel import whole_state
+from benchmarks.engine.processes.parallel import gathered_tensors
 from benchmarks.families.table import family_of
 from pretrain.method.masked_encoders import MaskedEncoder
 from pretrain.recipe import PretrainRecipe
+from pretrain.run.start import History
 
 
 def export_encoder(
-    encoder: MaskedEncoder, recipe: Recipe[PretrainRecipe], epochs: int, folder: Path, run_id: str
+    encoder: MaskedEncoder, recipe: Recipe[PretrainRecipe], past: History, folder: Path
 ) -> EncoderManifest | None:
-    """Write `encoder`, trained for `epochs`, to `folder`; the manifest is enough to rebuild it.
+    """Write `encoder`, trained as `past` says, to `folder`; the manifest is enough to rebuild it.
 
     To be called on every rank; the main one writes, the others return None.
     """
-    config, weights = recipe.config, whole_state(encoder.backbone)
+    config, weights = recipe.config, gathered_tensors(encoder.backbone.state_dict().items())
     if not ranks.is_main():
         return None
     return write_encoder(
@@ -33,10 +34,10 @@ def export_encoder(
         window_size=family_of(encoder.backbone).window_size,
         mean=config.data.mean,
         std=config.data.std,
-        method="simmim",
-        init_stage="self-supervised",
-        epochs=epochs,
+        method=past.method,
+        init_stage=past.init_stage,
+        epochs=past.epochs,
         recipe=recipe.name,
         recipe_digest=config.identity_digest(),
-        parents=(run_id,),
+        parents=past.parents,
     )

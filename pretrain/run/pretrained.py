@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.config import Recipe, load_recipe
-from benchmarks.engine.checkpoint import Checkpoints
+from benchmarks.engine.checkpoint import Checkpoint, Checkpoints
 from benchmarks.errors import UserError
-from benchmarks.runs.folder import RunFolder, read_record
+from benchmarks.runs.folder import RunFolder, follow, is_announcement, read_record
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
 
@@ -33,6 +34,24 @@ class Pretrained:
 
 def open_pretrained(reference: Path, device: torch.device) -> Pretrained:
     """Open a run by its folder or by the `encoder` folder in it. Raises UserError where no checkpoint has its head."""
+    folder, checkpoint = _last_checkpoint(reference)
+    recipe = load_recipe(PretrainRecipe, "pretrain", str(folder.recipe))
+    method = build_method(recipe.config, device)
+    method.model.load_state_dict(checkpoint.part("model"))
+    method.model.eval()
+    return Pretrained(folder.path, recipe, method, checkpoint.step)
+
+
+def method_weights(reference: str) -> dict[str, Tensor]:
+    """Return encoder, mask token and head as a run's last checkpoint has them, by SimMIM's names.
+
+    The run may be named by its announcement in a pipeline as well. Raises what `open_pretrained` raises.
+    """
+    path = Path(reference)
+    return _last_checkpoint(follow(path) if is_announcement(path) else path)[1].part("model")
+
+
+def _last_checkpoint(reference: Path) -> tuple[RunFolder, Checkpoint]:
     given = reference.resolve()
     path = given if RunFolder(given).record.is_file() else given.parent
     record = read_record(path)
@@ -44,8 +63,4 @@ def open_pretrained(reference: Path, device: torch.device) -> Pretrained:
     if checkpoint is None:
         remedy = f"run it again: its {folder.checkpoints.name}/ was removed, and the exported encoder has no head"
         raise UserError.about("run", str(reference), RULE, remedy)
-    recipe = load_recipe(PretrainRecipe, "pretrain", str(folder.recipe))
-    method = build_method(recipe.config, device)
-    method.model.load_state_dict(checkpoint.part("model"))
-    method.model.eval()
-    return Pretrained(path, recipe, method, checkpoint.step)
+    return folder, checkpoint

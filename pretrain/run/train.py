@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import ranks
 from benchmarks.config import Recipe
@@ -18,7 +20,6 @@ from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import decays, parameter_groups
-from benchmarks.engine.processes.parallel import divide
 from benchmarks.engine.run import Outcome, TrainedProblem, train
 from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
@@ -27,14 +28,15 @@ from benchmarks.errors import UserError
 from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
-from benchmarks.runs.record import MetricValue, RunRecord
+from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
-from pretrain.recipe import PretrainRecipe, PretrainTraining
+from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
 from pretrain.run.export import export_encoder
 from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
 from pretrain.run.image_files import Files
+from pretrain.run.start import Start, history
 
 MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
 """The names in the record of the loss on held-out images, and of AvgDist of the recipe's masks."""
@@ -45,21 +47,37 @@ class MaskedImageModelling(TrainedProblem[Batch]):
 
     model: SimMIM
 
-    def __init__(self, recipe: Recipe[PretrainRecipe], seed: int, files: Files) -> None:
+    load_report: LoadReport | None = None
+    """The proof of what was loaded; None where all weights are random."""
+
+    def __init__(self, recipe: Recipe[PretrainRecipe], seed: int, files: Files, start: Start | None = None) -> None:
         self.named_recipe, self.recipe, self.seed, self.files = recipe, recipe.config, seed, files
         self.training = self.recipe.training
         self.device = choose_device(self.training)
         seed_all(derive(seed, "weights"))
         self.method = build_method(self.recipe, self.device)
         self.model = self.method.model
+        self.start = start
+        if start is not None:
+            self.load_report = start.load(self.model, self.recipe)
         self.flops_per_image = self._flops()
-        self.divided = self.training.sharded and ranks.world_size() > 1
-        _prepare(self.model, self.training, self.device)
-        self.parameter_groups = parameter_groups(self.model, self.training.weight_decay, decays=self._decays)
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
         self.held_out = self._held_out() if files.held_out else None
         self.exports: dict[int, Callable[[], object]] = {}
         """By step, the export to write after it."""
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        assert isinstance(model, SimMIM)
+        return model.encoder.blocks
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.model, self.training.weight_decay, decays=self._decays)
+
+    def place(self) -> None:
+        if self.recipe.training.compile:
+            for block in self.model.encoder.blocks:
+                block.compile()
+        super().place()
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
@@ -110,7 +128,8 @@ class MaskedImageModelling(TrainedProblem[Batch]):
             self.exports[step]()
 
     def _export(self, epochs: int, folder: Path, run_id: str) -> EncoderManifest | None:
-        return export_encoder(self.model.encoder, self.named_recipe, epochs, folder, run_id)
+        past = history(self.start, epochs, run_id)
+        return export_encoder(self.model.encoder, self.named_recipe, past, folder)
 
     def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
         epochs = self.training.epochs_seen(loop.per_epoch)
@@ -118,29 +137,35 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         return Outcome(_metrics(self.recipe, loop.progress.evaluations), exported) if ranks.is_main() else None
 
 
-def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) -> None:
-    """Apply the recipe's ways to train in less memory or time."""
-    encoder = model.encoder
-    if training.activation_checkpointing:
-        encoder.checkpoint_activations()
-    if training.compile:
-        for block in encoder.blocks:
-            block.compile()
-    if training.sharded:
-        divide(model, encoder.blocks, device)
+def pretrain(work: Work[PretrainRecipe], files: Files, start: Start | None = None) -> RunRecord:
+    """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one.
 
-
-def pretrain(work: Work[PretrainRecipe], files: Files) -> RunRecord:
-    """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one."""
+    A run without a checkpoint begins at `start`, or at random weights.
+    """
     _check_channels(work.config)
-    build = partial(MaskedImageModelling, work.recipe, work.seed, files)
+    build = partial(MaskedImageModelling, work.recipe, work.seed, files, start)
     return train(work.config.training, len(files.training), build, partial(_opened, work))
 
 
-def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> AbstractContextManager[Run]:
-    size, flops = work.config.image_size_px, problem.flops_per_image
-    record = first_record("pretrain", work, device_name(problem.device), image_size_px=size, flops_per_image=flops)
-    return open_run(work.folder, record, work.recipe.to_yaml())
+@contextlib.contextmanager
+def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> Iterator[Run]:
+    start, report = problem.start, problem.load_report
+    record = first_record(
+        "pretrain",
+        work,
+        device_name(problem.device),
+        image_size_px=work.config.image_size_px,
+        flops_per_image=problem.flops_per_image,
+        encoder=None if start is None else start.encoder.use,
+        load_report=report,
+        parents=() if start is None else start.encoder.parents,
+    )
+    with open_run(work.folder, record, work.recipe.to_yaml()) as run:
+        if start is not None and report is not None:
+            start.encoder.require_complete(report)
+        for note in report.notes if report is not None and ranks.is_main() else ():
+            print(f"note: {note}", file=sys.stderr)
+        yield run
 
 
 def _metrics(config: PretrainRecipe, evaluations: list[dict[str, float]]) -> dict[str, MetricValue]:

@@ -148,9 +148,9 @@ def _pretraining(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> tuple
 
 
 def _pretrained(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
-    """Return the pretraining at the root of the row's encoder, whatever was trained in between."""
-    first = (known[name] for name in row.first.record.parents if name in known)
-    return next(first, None) or pretraining_of(row, known)
+    """Return the last pretraining that led to the row's encoder, whatever was trained on tasks after it."""
+    nearest = (known[name] for name in reversed(row.first.record.parents) if name in known)
+    return next(nearest, None) or pretraining_of(row, known)
 
 
 def _recipe_changes(ours: RecipeUse, theirs: RecipeUse) -> tuple[Change, ...]:

@@ -17,7 +17,7 @@ from reports.leaderboard.varied import varied
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
-from reports.records.pretrainings import origins, parents_nearby
+from reports.records.pretrainings import origins, parents_nearby, pretraining_of, relative_step
 from reports.records.rows import Conditions, Row
 from reports.text import tally
 
@@ -84,6 +84,12 @@ class Section:
         """The names of all metrics that a run of this task has."""
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
 
+    @property
+    def costs(self) -> bool:
+        """Tell whether the rows come from several pretrainings whose steps were timed."""
+        timed = {one.pretraining.run_id for one in self.entries if one.pretraining and one.pretraining.seconds_per_step}
+        return len(timed) > 1
+
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
@@ -135,7 +141,9 @@ def _section(
         grouped[row.conditions].append(row)
     absent = Comparison(note=_absent(collected, baseline))
     differing = varied([like[0].recipe for like in grouped.values()])
-    groups = [_group(task, conditions, like, baselines, absent, differing) for conditions, like in grouped.items()]
+    groups = [
+        _group(task, conditions, like, baselines, absent, known, differing) for conditions, like in grouped.items()
+    ]
     groups.sort(key=lambda group: _order(group, baselines))
     published = published_beside(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
@@ -165,15 +173,21 @@ def _group(
     rows: Sequence[Row],
     baselines: Sequence[Row],
     absent: Comparison,
+    known: Mapping[str, FoundRun],
     differing: Mapping[str, str],
 ) -> Group:
     names = _names(rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
+    reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
+    setting = differing.get(conditions.recipe_digest, "")
     entries = []
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
-        entries.append(Measured(row, names[id(row)], comparison, differing.get(conditions.recipe_digest, "")))
+        pretraining = pretraining_of(row, known)
+        record = None if pretraining is None else pretraining.record
+        cost = None if record is None or reference is None else relative_step(record, reference.record)
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, setting))
     return Group(conditions, tuple(entries))
 
 

@@ -9,10 +9,13 @@ from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.published import Reference, load_references
+from benchmarks.runs.record import RunRecord
 from reports.compare.score_difference import Comparison
 from reports.records.rows import Row
 from reports.text import count
 
+COST = "training_cost"
+"""The metric of published costs of pretrainings, relative to one of them."""
 Shown = Literal["none", "same", "all"]
 """Which published numbers a table shows: none, those of the backbones in it, or all of its task."""
 
@@ -24,6 +27,10 @@ class Measured:
     row: Row
     name: str
     comparison: Comparison
+    pretraining: RunRecord | None = None
+    """The pretraining that made its encoder, where that is at hand."""
+    pretraining_cost: float | None = None
+    """The time of that pretraining's step over the baseline's, where the two were timed alike."""
     varied: str = ""
     """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     kind = "measured"
@@ -74,14 +81,17 @@ Line = Measured | Published
 def published_beside(task: str, rows: Sequence[Row], shown: Shown, unverified: bool) -> tuple[Published, ...]:
     """Return the published results for `task` that stand beside `rows`, verified ones alone unless asked otherwise.
 
-    A backbone is the same where its shape is. Rows of ablations are shown only where all are asked for.
+    A backbone is the same where its shape is. Rows of ablations, and relative costs of pretrainings, are
+    shown only where all are asked for.
     """
     backbones = {backbone_name(row.architecture) for row in rows}
-    known = [each for each in load_references() if each.task == task and each.protocol != "pretrain"]
+    known = [
+        each for each in load_references() if each.task == task and (each.protocol != "pretrain" or each.metric == COST)
+    ]
     wanted = [each for each in known if each.verified or unverified]
     if shown == "none":
         return ()
-    same = (each for each in wanted if each.backbone in backbones and not each.ablation)
+    same = (each for each in wanted if each.backbone in backbones and not each.ablation and each.metric != COST)
     return tuple(_grouped(wanted if shown == "all" else same))
 
 
@@ -89,5 +99,6 @@ def _grouped(references: Iterable[Reference]) -> list[Published]:
     same: dict[tuple[object, ...], list[Reference]] = defaultdict(list)
     for each in references:
         model = (each.method, each.backbone, each.pretrain_epochs, each.image_size_px, each.init_stage)
-        same[(*model, each.protocol, each.variant, each.source)].append(each)
+        protocol = "finetune" if each.metric == COST else each.protocol  # sources state it beside the fine-tuned score
+        same[(*model, protocol, each.variant, each.source)].append(each)
     return [Published(tuple(group)) for group in same.values()]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.runs.folder import read_record
+from benchmarks.runs.record import RunRecord
 from reports.records.collect import Collected
 from reports.records.find import FoundRun
 from reports.records.rows import Row
@@ -38,6 +39,23 @@ def pretraining_of(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
     direct = {record.parents[-1] for record in row.records if record.parents}
     by_id = known.get(direct.pop()) if len(direct) == 1 else None
     return by_id or known.get(row.encoder.sha256 or "")
+
+
+def relative_step(record: RunRecord, baseline: RunRecord) -> float | None:
+    """Return a pretraining's time per step over the baseline's; None where the two were not timed alike.
+
+    Alike are pretrainings of the same global batch on as many devices of the same name.
+    """
+    alike = [_timed(each) for each in (record, baseline)]
+    if alike[0] != alike[1] or not record.seconds_per_step or not baseline.seconds_per_step:
+        return None
+    return record.seconds_per_step / baseline.seconds_per_step
+
+
+def _timed(record: RunRecord) -> tuple[object, ...]:
+    training = record.recipe.resolved.get("training")
+    batch_size = training.get("batch_size") if isinstance(training, dict) else None
+    return batch_size, record.processes, record.environment.device
 
 
 def _completed_pretraining(folder: Path) -> FoundRun | None:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from benchmarks.catalogue.tasks import Metric, Task
 from benchmarks.runs.record import RunRecord
-from reports.leaderboard.lines import Line, Measured, Published
+from reports.leaderboard.lines import COST, Line, Measured, Published
 from reports.records.architectures import architecture_name
 from reports.records.rows import Row
 from reports.tables import cells
@@ -66,12 +66,12 @@ class Column:
 
 
 def columns_for(
-    task: Task, baseline: str | None, measured: Collection[str], entries: Sequence[Measured]
+    task: Task, baseline: str | None, measured: Collection[str], entries: Sequence[Measured], *, costs: bool = False
 ) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
     Of the optional metrics only those `measured` have columns, and rare columns are there where one of `entries` has
-    something in them.
+    something in them; pretrainings' steps where there are `costs` to compare.
     """
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
@@ -79,6 +79,7 @@ def columns_for(
     scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
     settings = [column for column in SETTINGS if not column.rare or any(any(column.parts(one)) for one in entries)]
+    settings += [PRETRAINING_COST] if costs else []
     return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
 
 
@@ -248,6 +249,28 @@ SETTINGS = [
     ),
     _column("Runs", Field("runs", int), lambda row: str(len(row.runs))),
 ]
+
+
+def _cost_parts(entry: Measured) -> Parts:
+    record = entry.pretraining
+    step = None if record is None else cells.step_milliseconds(record)
+    return ("" if step is None else fixed(step, 1), fixed(entry.pretraining_cost, 2))
+
+
+def _join_cost(step: str, cost: str) -> str:
+    times = f"{cost}x" if cost else ""
+    return f"{step} ({times})" if step and times else step or times
+
+
+PRETRAINING_COST = Column(
+    "Pretraining step (ms), to the baseline's",
+    (Field("pretraining_step_milliseconds", float), Field("pretraining_cost", float)),
+    _cost_parts,
+    "settings",
+    _join_cost,
+    published=lambda result: ("", result.value(COST)),
+)
+"""Measured times beside the relative costs that sources publish."""
 
 
 def _peak(record: RunRecord) -> str:

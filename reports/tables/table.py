@@ -64,7 +64,7 @@ def tables_of(board: Leaderboard) -> list[Table]:
 
 
 def _table(section: Section, baseline: str | None) -> Table:
-    columns = tuple(columns_for(section.task, baseline, section.measured, section.entries))
+    columns = tuple(columns_for(section.task, baseline, section.measured, section.entries, costs=section.costs))
     parts: dict[str, Sequence[str]] = {}
     texts = {}
     for column in columns:

@@ -16,7 +16,7 @@ from benchmarks.runs.folder import read_record
 from benchmarks.training import Training
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import PipelineFile, Source, Work, is_job_id, read_pipeline
+from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, stage_works
 from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.stages import recipe_name
@@ -32,28 +32,34 @@ MOST_COUNTS = 12
 
 
 def load_pipeline(
-    path: Path, overrides: Sequence[str] = (), cluster: Cluster = HERE, advise: Advise | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    cluster: Cluster = HERE,
+    advise: Advise | None = None,
+    data_is_here: bool = True,
 ) -> PipelineFile:
     """Read, override and check a pipeline file for the cluster on which its stages will run.
 
     Raises one UserError that names every mistake. `advise` chooses among the numbers of nodes that a batch fits, where
-    it does not fit what is asked for; without it the smallest is proposed.
+    it does not fit what is asked for; without it the smallest is proposed. Unless `data_is_here`, folders of data need
+    not exist on this machine.
     """
     file = read_pipeline(path, overrides)
-    mistakes = list(find_mistakes(file, cluster, advise))
+    mistakes = list(find_mistakes(file, cluster, advise, data_is_here))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
     return file
 
 
-def find_mistakes(file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None) -> Iterator[str]:
+def find_mistakes(
+    file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None, data_is_here: bool = True
+) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     yield from alike(file)
     yield from _placed_sweeps(file)
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
-    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
-    mistakes = [list(_work_mistakes(file, found, cluster, advise)) for found in reversed(works.values())]
+    mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
     yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
     if isinstance(cluster, SlurmCluster) and file.report is not None:
         try:
@@ -89,14 +95,8 @@ def _placed_sweeps(file: PipelineFile) -> Iterator[str]:
 
 
 def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
-    for name, finetune in file.finetune.items():
-        if finetune.encoder.from_ in sweeps:
-            rule = "one encoder: this is a sweep, which has several"
-            members = [f"pretrain.{member}" for member in file.pretrain]
-            remedy = did_you_mean(finetune.encoder.from_, members)
-            yield four_parts(f"finetune.{name}.encoder.from", finetune.encoder.from_, rule, remedy)
-        else:
-            yield from _source_mistakes(file, f"finetune.{name}.encoder", finetune.encoder)
+    for entry, source in file.started_from().items():
+        yield from _start_mistakes(file, entry, source, sweeps)
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
@@ -112,6 +112,35 @@ def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
         yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
 
 
+def _start_mistakes(file: PipelineFile, entry: str, source: Source, sweeps: set[str]) -> Iterator[str]:
+    """Look at what an entry of `pretrain` or `finetune` starts from."""
+    field = start_field(entry)
+    if source.from_ in sweeps:
+        rule = "one encoder: this is a sweep, which has several"
+        yield four_parts(
+            f"{field}.from",
+            source.from_,
+            rule,
+            did_you_mean(source.from_, [f"pretrain.{name}" for name in file.pretrain]),
+        )
+    elif isinstance(source, Initial) and scheme_of(source.ref or "") == "random":
+        rule = "an encoder that has weights: without `initial` a pretraining starts from random ones"
+        yield four_parts(f"{field}.ref", source.ref, rule, f"remove {field}")
+    else:
+        yield from _source_mistakes(file, field, source)
+
+
+def start_field(entry: str) -> str:
+    """Return the field that says what `pretrain.NAME` or `finetune.NAME` starts from."""
+    return f"{entry}.initial" if entry.startswith("pretrain.") else f"{entry}.encoder"
+
+
+def different_works(file: PipelineFile) -> list[StageWork]:
+    """Return the first stage of each entry of the file; where its recipe depends on the encoder, of each recipe."""
+    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
+    return [*reversed(works.values())]
+
+
 def _recipe_of(found: StageWork) -> str | None:
     """Return the name of a stage's recipe; None for a task that does not exist, which has no recipe of its own."""
     if found.source is None or found.kind not in TASKS:
@@ -119,7 +148,9 @@ def _recipe_of(found: StageWork) -> str | None:
     return recipe_name(found.work, found.kind, found.source)
 
 
-def _work_mistakes(file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None) -> Iterator[str]:
+def _work_mistakes(
+    file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None, data_is_here: bool
+) -> Iterator[str]:
     """Load the recipe with its overrides, as the stage will; check its data folder and its share of the batch."""
     try:
         placed = cluster.allocation(found.work.resources, found.resources_field)
@@ -135,7 +166,7 @@ def _work_mistakes(file: PipelineFile, found: StageWork, cluster: Cluster, advis
     remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
-    elif not Path(root).is_dir():
+    elif data_is_here and not Path(root).is_dir():
         yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
     if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
         return
@@ -188,7 +219,7 @@ def require_encoder_files(file: PipelineFile) -> None:
     Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
     """
     mistakes: list[str] = []
-    named = [(f"finetune.{name}.encoder", entry.encoder) for name, entry in file.finetune.items()]
+    named = [(start_field(entry), source) for entry, source in file.started_from().items()]
     named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
     for field, source in named:
         if source.ref is None or scheme_of(source.ref):
@@ -262,8 +293,8 @@ def _unknown_model(ref: str) -> str | None:
 
 
 def _cycles(file: PipelineFile) -> Iterator[str]:
-    """Yield one mistake for each cycle of finetune entries, named from its alphabetically first member."""
-    parent_of = {f"finetune.{name}": entry.encoder.from_ for name, entry in file.finetune.items()}
+    """Yield one mistake for each cycle of entries, named from its alphabetically first member."""
+    parent_of = {entry: source.from_ for entry, source in file.started_from().items()}
     found: set[frozenset[str]] = set()
     for start in sorted(parent_of):
         chain = [start]
@@ -271,5 +302,6 @@ def _cycles(file: PipelineFile) -> Iterator[str]:
             chain.append(parent)
         if parent == start and frozenset(chain) not in found:
             found.add(frozenset(chain))
-            remedy = "let one of them start from a `pretrain` entry or a `ref`"
-            yield four_parts(f"{start}.encoder.from", " <- ".join([*chain, start]), "a chain without a cycle", remedy)
+            remedy = "let one of them start from a `ref`, from another `pretrain` entry, or from random weights"
+            shown = " <- ".join([*chain, start])
+            yield four_parts(f"{start_field(start)}.from", shown, "a chain without a cycle", remedy)

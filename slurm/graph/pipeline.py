@@ -49,6 +49,19 @@ class Source(Config):
         return self
 
 
+class Initial(Source):
+    """The encoder that a pretraining starts from."""
+
+    head: bool = False
+    """Take the mask token and the head of that pretraining, as they were at its end, as well."""
+
+    @model_validator(mode="after")
+    def _head_of_the_last_epoch(self) -> Initial:
+        if self.head and (self.epoch is not None or (self.from_ or "").startswith("finetune.")):
+            raise ValueError("`head` only of a pretraining, and without `epoch`: only the last epoch's head is kept")
+        return self
+
+
 class Work(Config):
     """A recipe, its data and its overrides."""
 
@@ -92,6 +105,8 @@ class Pretrain(Swept):
     """An encoder to pretrain."""
 
     recipe: str
+    initial: Initial | None = None
+    """The encoder to continue from; null: random weights."""
     seed: int = 0
 
 
@@ -172,9 +187,19 @@ class PipelineFile(Config):
 
     def export_epochs(self, pretraining: str) -> list[int]:
         """Return after which epochs a pretraining's encoder is wanted, besides at its end."""
-        sources = [*self.encoders.values(), *(entry.encoder for entry in self.finetune.values())]
+        sources = [*self.encoders.values(), *self.started_from().values()]
         wanted = {source.epoch for source in sources if source.from_ == f"pretrain.{pretraining}"}
         return sorted(epoch for epoch in wanted if epoch is not None)
+
+    def started_from(self) -> dict[str, Source]:
+        """Return what each entry of `pretrain` and `finetune` starts from, by `pretrain.NAME` and `finetune.NAME`.
+
+        Pretrainings that start from random weights are left out.
+        """
+        found: dict[str, Source] = {
+            f"pretrain.{name}": each.initial for name, each in self.pretrain.items() if each.initial is not None
+        }
+        return {**found, **{f"finetune.{name}": each.encoder for name, each in self.finetune.items()}}
 
     def resolved(self) -> dict[str, Any]:
         """Return the file as JSON-like data, without the fields that are null."""

@@ -16,6 +16,7 @@ from slurm.graph.sweep import without_sweeps
 from transfer.sources.references import random_architecture
 
 REPORT = "report"
+ANNOUNCE = "--announce"
 PRODUCT = "report/leaderboard.txt"
 
 
@@ -75,8 +76,7 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     `folder` is the pipeline's folder, `runs` where runs lie; the file must have passed `find_mistakes`.
     """
     file, build = without_sweeps(file), _Builder(folder, runs)
-    first = [build.pretrain(name, entry, file.export_epochs(name)) for name, entry in file.pretrain.items()]
-    first += [build.finetune(name, file.finetune[name]) for name in _chain_order(file)]
+    first = [build.first(file, entry) for entry in _chain_order(file)]
     transfers = [
         build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed).model_copy(
             update={"seeds_of": f"{name}.{label}"}
@@ -103,34 +103,44 @@ def _same_work_in_turn(stages: list[Stage]) -> Iterator[Stage]:
     """
     first_with: dict[tuple[str, ...], str] = {}
     for stage in stages:
-        first = first_with.setdefault(_work(stage), stage.name)
+        first = first_with.setdefault(work_of(stage), stage.name)
         yield stage if first == stage.name else stage.model_copy(update={"needs": (*stage.needs, first)})
 
 
-def _work(stage: Stage) -> tuple[str, ...]:
+def work_of(stage: Stage) -> tuple[str, ...]:
     """Return the command without the options that only name it."""
     argv = list(stage.argv)
-    for option in ("--label", "--announce"):
+    for option in ("--label", ANNOUNCE):
         if option in argv:
             at = argv.index(option)
             del argv[at : at + 2]
     return tuple(argv)
 
 
+def announced_by(stage: Stage) -> str:
+    """Return the file in which a stage that makes a run says where that lies, as its command names it."""
+    return stage.argv[stage.argv.index(ANNOUNCE) + 1]
+
+
 def _chain_order(file: PipelineFile) -> list[str]:
-    """Return the finetune entries, each after the entry it starts from."""
+    """Return the entries of `pretrain` and `finetune` by these sections' names, each after the one it starts from."""
     order: list[str] = []
+    starts = file.started_from()
 
-    def place(name: str) -> None:
-        section, _, parent = (file.finetune[name].encoder.from_ or "").partition(".")
-        if section == "finetune" and parent not in order:
+    def place(entry: str) -> None:
+        parent = starts[entry].from_ if entry in starts else None
+        if parent is not None and parent not in order:
             place(parent)
-        if name not in order:
-            order.append(name)
+        if entry not in order:
+            order.append(entry)
 
-    for name in file.finetune:
-        place(name)
+    for entry in [*(f"pretrain.{name}" for name in file.pretrain), *(f"finetune.{name}" for name in file.finetune)]:
+        place(entry)
     return order
+
+
+def _needs(source: Source | None) -> tuple[str, ...]:
+    return () if source is None or source.from_ is None else (source.from_,)
 
 
 class _Builder:
@@ -140,25 +150,29 @@ class _Builder:
         self.folder = folder
         self.runs = runs
 
+    def first(self, file: PipelineFile, entry: str) -> Stage:
+        """Return the stage of an entry of `pretrain` or `finetune`."""
+        section, _, name = entry.partition(".")
+        if section == "pretrain":
+            return self.pretrain(name, file.pretrain[name], file.export_epochs(name))
+        return self.finetune(name, file.finetune[name])
+
     def pretrain(self, name: str, entry: Pretrain, export_epochs: list[int]) -> Stage:
         if export_epochs:
             entry = entry.model_copy(update={"overrides": (*entry.overrides, f"export_epochs={export_epochs}")})
-        head = ["pretrain", entry.recipe]
-        return self._stage(f"pretrain.{name}", head, "pretrain", entry.recipe, entry, entry.seed, ())
+        head, initial = ["pretrain", entry.recipe], entry.initial
+        if initial is not None:
+            head += ["--initial", *self._encoder(initial), *(["--with-head"] if initial.head else [])]
+        needs = _needs(initial)
+        return self._stage(f"pretrain.{name}", head, "pretrain", entry.recipe, entry, entry.seed, needs)
 
     def finetune(self, name: str, entry: Finetune) -> Stage:
         return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
 
     def transfer(self, name: str, label: str, source: Source, task: str, work: Work, seed: int) -> Stage:
         recipe = recipe_name(work, task, source)
-        encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
-        assert encoder is not None
-        options = [] if source.stage is None else ["--stage", source.stage]
-        options += [] if source.architecture is None else ["--architecture", source.architecture]
-        options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
-        head = ["transfer", task, "--encoder", encoder, *options, "--recipe", recipe]
-        needs = () if source.from_ is None else (source.from_,)
-        return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, needs)
+        head = ["transfer", task, "--encoder", *self._encoder(source), "--recipe", recipe]
+        return self._stage(name, [*head, "--label", label], "transfer", recipe, work, seed, _needs(source))
 
     def report(self, baseline: str, needs: Iterable[str]) -> Stage:
         out = self.folder / REPORT
@@ -167,6 +181,15 @@ class _Builder:
             *["--baseline", baseline, "--out", str(out)],
         ]
         return Stage(name=REPORT, argv=tuple(argv), needs=tuple(needs), after="any", product=PRODUCT)
+
+    def _encoder(self, source: Source) -> list[str]:
+        """Return an encoder's reference, and the options that say more of it."""
+        encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
+        assert encoder is not None
+        options = [] if source.stage is None else ["--stage", source.stage]
+        options += [] if source.architecture is None else ["--architecture", source.architecture]
+        options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
+        return [encoder, *options]
 
     def _announcement(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.json"
@@ -182,7 +205,7 @@ class _Builder:
         needs: tuple[str, ...],
     ) -> Stage:
         announce = str(self._announcement(name))
-        argv = [*head, "--seed", str(seed), "--runs", str(self.runs), "--announce", announce]
+        argv = [*head, "--seed", str(seed), "--runs", str(self.runs), ANNOUNCE, announce]
         found = find_recipe(recipes, recipe).resolve()
         recipe_file = str(found.relative_to(RECIPES) if found.is_relative_to(RECIPES) else found)
         return Stage(name=name, argv=(*argv, *work.all_overrides), needs=needs, announces=True, recipe_file=recipe_file)

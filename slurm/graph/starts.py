@@ -34,8 +34,9 @@ def misfits(file: PipelineFile) -> Iterator[str]:
 def _stage(file: PipelineFile, source: Source) -> InitStage | None:
     """Return how far an encoder was trained; None where only its file says it."""
     section, _, name = (source.from_ or "").partition(".")
-    if section == "pretrain":
-        return "self-supervised"
+    if section == "pretrain":  # labels that went into what it continues are in its encoder still
+        initial = file.pretrain[name].initial
+        return "self-supervised" if initial is None else _stage(file, initial)
     if section == "finetune":
         return "supervised" if _stage(file, file.finetune[name].encoder) == "random" else "fine-tuned"
     return "random" if scheme_of(source.ref or "") == "random" else source.stage

@@ -163,7 +163,7 @@ def test_damaged_record_is_named_and_counts_as_not_completed(folder: RunFolder, 
 def test_folder_in_the_place_of_a_record_is_explained(folder: RunFolder) -> None:
     folder.record.mkdir(parents=True)
     assert completed(folder.path) is None
-    with pytest.raises(UserError, match=r"record.json = is a directory\n  rule:"):
+    with pytest.raises(UserError, match=r"record\.json = a folder where an ordinary file belongs\n  rule:"):
         read_record(folder.path)
     with pytest.raises(UserError, match=r"record\.json = is a directory"), open_run(folder, record(), ""):
         raise AssertionError("it must not begin")

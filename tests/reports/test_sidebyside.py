@@ -114,6 +114,18 @@ def test_pretrainings_are_compared_where_both_are_at_hand(tmp_path: Path) -> Non
     assert [tuple(one) for one in pairing.pretraining] == [("training.epochs", 800, 100)]
 
 
+def test_of_a_chain_the_last_pretraining_is_compared(tmp_path: Path) -> None:
+    first = factory.pretrain(recipe=factory.recipe("simmim", epochs=300))
+    factory.write(tmp_path, first)
+    for label, epochs in (("long", 800), ("short", 100)):
+        second = factory.pretrain(recipe=factory.recipe("simmim", epochs=epochs), parents=(first.run_id,))
+        factory.write(tmp_path, second)
+        factory.write(tmp_path, factory.transfer(label, parents=(first.run_id, second.run_id)))
+    (pairing,) = side_by_side("long", "short", [str(tmp_path)]).pairings
+    assert pairing.pretraining is not None
+    assert [tuple(one) for one in pairing.pretraining] == [("training.epochs", 800, 100)]
+
+
 def test_pipelines_are_paired_by_label_and_the_rest_is_named(tmp_path: Path) -> None:
     for place, labels in (("one", ("simmim", "supervised", "lost")), ("two", ("simmim", "supervised", "x", "y"))):
         for label in labels:

@@ -12,7 +12,7 @@ from pretrain.recipe import PretrainRecipe
 from tests.slurm.cheap_stage import work_on
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], find_initial: object) -> int:  # noqa: ARG001 (this one starts from nothing)
     parser = argparse.ArgumentParser()
     parser.add_argument("recipe")
     add_run_arguments(parser)

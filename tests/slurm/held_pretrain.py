@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.engine.watch.stop import StopRequest
+from benchmarks.runs.initial import FindInitial
 from pretrain import cli
 from pretrain.run.train import MaskedImageModelling
 from tests.slurm.cheap_stage import note
@@ -19,7 +20,7 @@ from tests.slurm.cheap_stage import note
 HELD_AFTER = 3
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     desk, stage = Path(os.environ["CHEAP_STAGES"]), Path(argv[argv.index("--announce") + 1]).stem
     really = MaskedImageModelling.after_step
 
@@ -32,4 +33,4 @@ def main(argv: Sequence[str]) -> int:
                     time.sleep(0.02)
 
     MaskedImageModelling.after_step = after_step  # type: ignore[method-assign]
-    return cli.main(argv)
+    return cli.main(argv, find_initial)

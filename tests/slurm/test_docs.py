@@ -14,22 +14,21 @@ from slurm.graph.sweep import without_sweeps
 from tests.command import ROOT
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)
-STUDY, *SWEEPS = (block for block in BLOCKS if "executor:" not in block)
+STUDY, *MORE = (block for block in BLOCKS if "executor:" not in block)
 CLUSTERS = [block for block in BLOCKS if "executor:" in block]
 
 
-def test_the_pipeline_and_its_sweeps_pass_the_check(tmp_path: Path) -> None:
-    for name in ("imagenet", "inaturalist"):
+def test_the_pipeline_with_its_chain_and_its_sweeps_passes_the_check(tmp_path: Path) -> None:
+    for name in ("imagenet", "inaturalist", "own_images"):
         (tmp_path / name).mkdir()
     (tmp_path / "their_swin.pth").touch()
-    study, *sweeps = (yaml.safe_load(re.sub("/(data|models)/", f"{tmp_path}/", block)) for block in (STUDY, *SWEEPS))
-    for sweep in sweeps:
-        for section, entries in sweep.items():
-            study[section] |= entries
+    study, *more = (yaml.safe_load(re.sub("/(data|models)/", f"{tmp_path}/", block)) for block in (STUDY, *MORE))
+    for section, entries in (item for part in more for item in part.items()):
+        study[section] |= entries
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     (tmp_path / "mine.yaml").write_text(CLUSTERS[0])
     file = load_pipeline(tmp_path / "study.yaml", cluster=load_cluster(str(tmp_path / "mine.yaml")))
-    assert {*file.pretrain} == {"simmim", "ratio"}
+    assert {*file.pretrain} == {"simmim", "first", "second", "ratio"}
     assert sum(name.startswith("probe-") for name in without_sweeps(file).tasks) == 4
 
 

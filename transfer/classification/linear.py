@@ -15,17 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks import ranks
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.run import Outcome
 from benchmarks.engine.samples.images import Batch
+from benchmarks.errors import UserError
 from benchmarks.runs.folder import Run, RunFolder
 from transfer.adapter import Transfer
 from transfer.classification.augment import test_samples
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.grid import COLUMNS, HeldOut, Member, bounded, members_of
 from transfer.classification.recipe import LinearRecipe
-from transfer.encoder.features import OUTPUT, FrozenEncoder, chosen_layers
+from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of, chosen_layers
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import RANKED, Evaluation, Predictions
@@ -42,6 +44,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
+        _check_batch_norm(recipe)
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         self.members = members_of(recipe, backbone)
         layers = tuple(sorted({layer for member in self.members for layer in member.feature.layers}))
@@ -51,9 +54,11 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         self._scored = layers.index(scored) if recipe.grid is None else 0
         self._held_out: HeldOut | None = None
         """The latest choice from the grid."""
-        self.parameter_groups = self._groups()
 
-    def _groups(self) -> list[dict[str, Any]]:
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return blocks_of(self.model.encoder.backbone)
+
+    def groups(self) -> list[dict[str, Any]]:
         """Return the parameter groups; those of a grid have the learning rates of their members."""
         training = self.recipe.training
         if self.recipe.grid is None:
@@ -158,6 +163,16 @@ class LinearProbe(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # the classifiers are cheap: fp32, whatever the recipe
             features = {feature: vector.float() for feature, vector in zip(self._features, found, strict=True)}
             return [head(features[each.feature]) for head, each in zip(self.heads, self._members, strict=True)]
+
+
+def _check_batch_norm(recipe: LinearRecipe) -> None:
+    """Raise UserError where BN would see one image."""
+    training = recipe.training
+    if recipe.batch_norm and training.batch_size == ranks.world_size() * training.accumulate:
+        rule = "at least 2 images per process and pass with batch_norm"
+        raise UserError.about(
+            "training.batch_size", training.batch_size, rule, "a larger batch, or a smaller accumulate"
+        )
 
 
 def _head(width: int, classes: int, recipe: LinearRecipe) -> nn.Module:

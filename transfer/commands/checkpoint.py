@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   mimbench checkpoint inspect simmim_pretrain__swin_base.pth
   mimbench checkpoint inspect runs/RUN_ID --json
   mimbench checkpoint convert runs/RUN_ID --to mmseg --out swin_for_mmseg.pth
+  mimbench checkpoint tensors encoder.pkl --out dvae.safetensors
 
 The format is found by content, never by the file's name, and no code in a file ever runs.
 """
@@ -25,6 +26,7 @@ ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
 ACTIONS = {
     "inspect": "format, architecture, stage, statistics, what each task would load",
     "convert": "write the encoder in another tool's layout",
+    "tensors": "write the weights of any checkpoint, an encoder's or not, as safetensors under their own names",
 }
 TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
 
@@ -36,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     if args.action == "convert":
         return _convert(args.encoder, args.architecture, args.to, args.out)
+    if args.action == "tensors":
+        return _tensors(args.file, args.out)
     return _inspect(args.encoder, args.architecture, args.json)
 
 
@@ -59,7 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
     )
+    tensors = actions.add_parser("tensors", help=ACTIONS["tensors"])
+    tensors.add_argument("file", metavar="FILE", type=Path, help="a checkpoint of torch.save or safetensors")
+    tensors.add_argument("--out", required=True, type=Path, metavar="FILE", help="the safetensors file to write")
     return parser
+
+
+def _tensors(path: Path, out: Path) -> int:
+    from transfer.commands.tensors import write_tensors
+
+    print(f"written: {out} ({write_tensors(path, out)} tensors)")
+    return 0
 
 
 def _convert(reference: str, architecture: str | None, target: str, out: Path) -> int:

@@ -81,7 +81,7 @@ def locate(reference: str, epoch: int | None = None) -> Location:
     if path.exists():
         return Location("file", reference)
     rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
-    raise UserError.about("--encoder", reference, rule, "check the path")
+    raise UserError.about("encoder", reference, rule, "check the path")
 
 
 def resolve(
@@ -138,11 +138,11 @@ def _folder_of(reference: str, path: Path) -> Path | None:
     if (record := read_record(path)) is not None:
         if record.status != "completed":
             rule = f"a completed run (this one is {record.status}: {record.error or 'no error noted'})"
-            raise UserError.about("--encoder", reference, rule, "finish that run: its command continues it")
+            raise UserError.about("encoder", reference, rule, "finish that run: its command continues it")
         if record.exported_sha256 is None:
             rule = "a run that trained an encoder (this one measured a frozen one)"
             start = record.encoder.reference if record.encoder else "the encoder it measured"
-            raise UserError.about("--encoder", reference, rule, f"name that encoder: {start}")
+            raise UserError.about("encoder", reference, rule, f"name that encoder: {start}")
         return RunFolder(path).encoder
     return RunFolder(path).encoder if (RunFolder(path).encoder / MANIFEST).is_file() else None
 
@@ -162,7 +162,7 @@ def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
 def _exported(reference: str, folder: Path, label: str | None) -> Source:
     manifest = read_manifest(folder)
     use = EncoderUse(
-        label=label or f"{manifest.method} {manifest.epochs} epochs",
+        label=label or (manifest.method if manifest.epochs is None else f"{manifest.method} {manifest.epochs} epochs"),
         reference=reference,
         method=manifest.method,
         init_stage=manifest.init_stage,

@@ -169,7 +169,7 @@ def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_
 @pytest.mark.parametrize(
     ("reference", "code", "words"),
     [
-        ("nowhere", mimbench.WRONG, ["--encoder = nowhere", "a checkpoint that exists"]),
+        ("nowhere", mimbench.WRONG, ["encoder = nowhere", "a checkpoint that exists"]),
         ("timm:swin_bas_patch4_window7_224", mimbench.WRONG, ["swin_bas", "Did you mean swin_base"]),
         ("timm:vit_base_patch16_clip_224.openai", mimbench.WRONG, ["stage of timm:vit_base", "--stage supervised"]),
         ("random:digit_swin", mimbench.WRONG, ["digit_swin", "Did you mean digits_swin"]),
@@ -211,7 +211,9 @@ def test_a_changed_encoder_file_is_refused(
     weights.write_bytes(content)
     command = [*transfer_command, "--encoder", str(changed), "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.WRONG
-    assert "the file changed: export it again" in capsys.readouterr().err
+    words = capsys.readouterr().err
+    assert "the file changed\n" in words
+    assert "remedy: export it again from the run's last checkpoint" in words
 
 
 def test_an_encoder_with_a_position_table_for_each_block_can_be_used_again(

@@ -1,0 +1,42 @@
+"""The encoder that a pretraining starts from, as the room that reads encoders gives it to the one that pretrains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from benchmarks.encoders import InitStage, Normalisation
+from benchmarks.runs.record import EncoderUse, LoadReport
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class InitialEncoder(ABC):
+    """An encoder whose weights can be loaded into another model of the same architecture."""
+
+    use: EncoderUse
+    parents: tuple[str, ...]
+    """Run ids that led to it, nearest last."""
+    normalisation: Normalisation
+
+    @abstractmethod
+    def load(self, backbone: nn.Module) -> LoadReport:
+        """Copy the weights into a timm model, resized where its family has a rule; return what was copied.
+
+        Raises UserError for a model of another architecture, even where the tensors' shapes agree.
+        """
+
+    @abstractmethod
+    def require_complete(self, report: LoadReport) -> None:
+        """Raise WorkFailed, naming the tensors, unless `report` says that the whole encoder was loaded."""
+
+
+class FindInitial(Protocol):
+    """A function that returns the encoder which a reference names; the arguments are those of `mimbench transfer`."""
+
+    def __call__(
+        self, reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None
+    ) -> InitialEncoder: ...
