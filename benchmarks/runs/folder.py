@@ -46,6 +46,8 @@ class RunFolder:
         """A classifier's accuracy: one line for every class."""
         self.test_sets = path / "test_sets.csv"
         self.layers = path / "layers.csv"
+        self.grid = path / "grid.csv"
+        """A probe's grid: every member's held-out score, and which was chosen."""
         self.neighbours = path / "neighbours.csv"
 
     def encoder_after(self, epochs: int) -> Path:

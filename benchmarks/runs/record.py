@@ -117,6 +117,19 @@ class MetricValue(Config):
     best_epoch: Count | None = None
 
 
+class Choice(Config):
+    """The classifier of a probe's grid whose score is the run's; it was chosen on held-out training images."""
+
+    member: str
+    """Its layers, pooling and learning rate, in words."""
+    members: Count
+    """The number of classifiers that it was chosen from."""
+    held_out_images: Count
+    held_out_top1: float
+    held_out_loss: float
+    why: str
+
+
 class AddedTestSet(Config):
     """A test set on which a run was scored after it had been completed, by the weights of its last checkpoint."""
 
@@ -158,6 +171,8 @@ class RunRecord(Config):
     image_size_px: Count
     data: DataUse
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
+    choice: Choice | None = None
+    """None where the run trained one classifier, or several of which none was chosen."""
     added_test_sets: tuple[AddedTestSet, ...] = ()
     exported_sha256: str | None = None
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""

@@ -13,6 +13,7 @@ from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare, like
 from reports.compare.score_difference import Comparison
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
+from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
@@ -52,11 +53,16 @@ class Group:
         return self.entries[0].row.recipe.name
 
     @property
+    def varied(self) -> str:
+        """What its recipe has different from other groups' recipes of the same name; empty where nothing is."""
+        return f" with {self.entries[0].varied}" if self.entries[0].varied else ""
+
+    @property
     def words(self) -> str:
         """What the rows share, in words."""
         shared = self.conditions
         return (
-            f"task version {shared.task_version}, recipe {self.recipe} ({shared.recipe_digest[:8]}), "
+            f"task version {shared.task_version}, recipe {self.recipe}{self.varied} ({shared.recipe_digest[:8]}), "
             f"{shared.image_size_px} px, data: {shared.fingerprint}"
         )
 
@@ -87,11 +93,6 @@ class Section:
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
 
     @property
-    def marked(self) -> bool:
-        """Tell whether a row has a mark: of its recipe, of what its encoder was trained on."""
-        return any(entry.mark for entry in self.entries)
-
-    @property
     def budgeted(self) -> bool:
         """Tell whether a record states its encoder's history; those of earlier versions do not."""
         return any(entry.budget is not None and entry.budget.stated for entry in self.entries)
@@ -118,6 +119,18 @@ class Leaderboard:
         return self.collected.left_out
 
 
+@dataclass(frozen=True)
+class _Around:
+    """What the rows of every task are arranged with."""
+
+    request: Request
+    collected: Collected
+    known: Mapping[str, FoundRun]
+    """The pretrainings, by all ids and weights under which a row may name them."""
+    budgets: Mapping[int, Budget]
+    """Of each row, by its `id()`."""
+
+
 def make(request: Request) -> Leaderboard:
     """Read the records and arrange them. Raises UserError for a wrong request."""
     return build(collect(find_runs(request.runs), request.task), request)
@@ -135,9 +148,8 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     known = origins(pretrainings)
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
     budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
-    sections = tuple(
-        _section(TASKS[name], rows, collected, request, known, budgets) for name, rows in sorted(by_task.items())
-    )
+    around = _Around(request, collected, known, budgets)
+    sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
 
@@ -148,22 +160,16 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
         raise UserError.about("--baseline", baseline, "the label of an encoder in RUNS", did_you_mean(baseline, labels))
 
 
-def _section(
-    task: Task,
-    rows: Sequence[Row],
-    collected: Collected,
-    request: Request,
-    known: Mapping[str, FoundRun],
-    budgets: Mapping[int, Budget],
-) -> Section:
-    baseline = request.baseline
-    baselines = [row for row in rows if row.encoder.label == baseline]
+def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
+    request = around.request
+    baselines = [row for row in rows if row.encoder.label == request.baseline]
     grouped: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
-    absent = Comparison(note=_absent(collected, baseline))
+    differing = varied([alike[0].recipe for alike in grouped.values()])
     groups = [
-        _group(task, conditions, alike, baselines, absent, known, budgets) for conditions, alike in grouped.items()
+        _group(task, conditions, alike, baselines, around, differing.get(conditions.recipe_digest, ""))
+        for conditions, alike in grouped.items()
     ]
     groups.sort(key=lambda group: _order(group, baselines))
     published = published_beside(task.name, rows, request.references, request.unverified)
@@ -172,7 +178,11 @@ def _section(
         verdict
         for group in groups
         for verdict in verdicts(
-            task, f"recipe {group.recipe}", [(entry.name, entry.row) for entry in group.entries], probes, known
+            task,
+            f"recipe {group.recipe}{group.varied}",
+            [(entry.name, entry.row) for entry in group.entries],
+            probes,
+            around.known,
         )
     ]
     return Section(task, tuple(groups), published, tuple(found))
@@ -189,22 +199,22 @@ def _group(
     conditions: Conditions,
     rows: Sequence[Row],
     baselines: Sequence[Row],
-    absent: Comparison,
-    known: Mapping[str, FoundRun],
-    budgets: Mapping[int, Budget],
+    around: _Around,
+    setting: str,
 ) -> Group:
-    names = _names(rows)
+    names, known = _names(rows), around.known
+    absent = Comparison(note=_absent(around.collected, around.request.baseline))
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
     entries = []
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
-        mark = _other_data(row, baselines, comparison, budgets)
+        mark = _other_data(row, baselines, comparison, around.budgets)
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record
         cost = None if record is None or reference is None else relative_step(record, reference.record)
-        entries.append(Measured(row, names[id(row)], comparison, record, cost, budgets[id(row)], mark))
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, around.budgets[id(row)], mark, setting))
     return Group(conditions, tuple(entries))
 
 

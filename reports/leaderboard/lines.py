@@ -36,6 +36,8 @@ class Measured:
     """Every training behind the score."""
     other_data: str | None = None
     """A mark of a difference between encoders that saw different data."""
+    varied: str = ""
+    """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     kind = "measured"
 
     @property

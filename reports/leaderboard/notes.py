@@ -50,6 +50,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
+    if any(record.choice for section in sections for one in section.entries for record in one.row.records):
+        notes.append(CHOSEN)
     if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
         notes.append(TRAINED_ELSEWHERE)
     if any(section.published for section in sections):
@@ -78,6 +80,10 @@ BUDGET = (
 OTHER_DATA = (
     "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
     "is that of method and data together."
+)
+CHOSEN = (
+    "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "
+    "other classifier was run on the test set."
 )
 TRAINED_ELSEWHERE = (
     "Rows whose recipe's protocol is evaluate were trained elsewhere and only scored here, with their own head and "

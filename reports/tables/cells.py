@@ -89,6 +89,12 @@ def gflops_per_image(record: RunRecord) -> float | None:
     return None if record.flops_per_image is None else record.flops_per_image / 1e9
 
 
+def choice(record: RunRecord) -> str:
+    """Return which classifier of a probe's grid a run's score is of; empty where there was no grid."""
+    chosen = record.choice
+    return "" if chosen is None else f"{chosen.member} (held-out top-1 {fixed(chosen.held_out_top1, 2)})"
+
+
 def each(value: Callable[[RunRecord], str]) -> Callable[[Row], str]:
     """Return the runs' values, each named once; where they differ, all of them in the order of the seeds."""
 

@@ -44,6 +44,8 @@ class Column:
     """Whether the cell is a number, set flush right."""
     optional: bool = False
     """Whether text and pages leave it out of a table where no line has it."""
+    rare: bool = False
+    """Whether every format leaves it out of a table where no measured line has it."""
 
     def cell(self, line: Line) -> tuple[Parts, str]:
         """Return a line's parts, each on one line, and the text that people read, which is never empty."""
@@ -75,3 +77,8 @@ def row_column(
 
     number = field.type is not str
     return Column(title, (field,), of_row, block, published=of_published, numeric=number, optional=optional)
+
+
+def rare_column(title: str, field: str, value: Callable[[Measured], str]) -> Column:
+    """Return a column of text that a table has only where one of its measured lines has something in it."""
+    return Column(title, (Field(field),), lambda entry: (value(entry),), "settings", rare=True)

@@ -6,84 +6,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from benchmarks.catalogue.tasks import Metric, Task
 from benchmarks.runs.record import RunRecord
+from reports.leaderboard.board import Section
 from reports.leaderboard.lines import COST, Measured
 from reports.records.ancestry import Budget
 from reports.records.architectures import architecture_name
 from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
-from reports.tables.column import Block, Column, Field, row_column
+from reports.tables.column import Column, Field, rare_column, row_column
+from reports.tables.score_columns import delta_column, metric_columns
 
 
-def columns_for(
-    task: Task, baseline: str | None, measured: Collection[str], *, marked: bool, budgeted: bool, costs: bool = False
-) -> list[Column]:
+def columns_for(section: Section, baseline: str | None) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
-    Of the optional metrics only those `measured` have columns; marks have one where a row is `marked`, and
-    pretrainings' steps where there are `costs` to compare, and what encoders were trained on where it is `budgeted`.
+    Of the optional metrics only those that a run measured have columns, and rare columns are there where a row has
+    something in them; so are pretrainings' steps and budgets, where there are several to compare or any is stated.
     """
+    task, measured = section.task, section.measured
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
-    scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
-    deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    shown_where = {id(MARK): marked, **{id(column): budgeted for column in BUDGET}}
-    settings = [column for column in SETTINGS if shown_where.get(id(column), True)]
-    settings += [PRETRAINING_COST] if costs else []
+    scores = [column for metric in shown for column in metric_columns(metric, leading=metric is primary)]
+    deltas = [delta_column(primary, baseline)] if baseline is not None else []
+    rare = {id(column) for column in SETTINGS if any(any(column.parts(one)) for one in section.entries)}
+    settings = [column for column in SETTINGS if not column.rare or id(column) in rare]
+    settings += [*(BUDGET if section.budgeted else ()), *COSTS]
+    settings += [PRETRAINING_COST] if section.costs else []
     return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
-
-
-def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
-    """Return last and best epoch; tables have room for the best of the `leading` metric alone."""
-    name, unit = metric.name, metric.unit
-    lower = "" if metric.higher_is_better else ", lower is better"
-    last: Block = "scores" if metric.in_tables else "provenance"
-    best: Block = "scores" if leading else "provenance"
-    return [
-        Column(
-            f"{name} last epoch ({unit}{lower})",
-            (Field(f"{name}_last_mean", float), Field(f"{name}_last_std", float), Field(f"{name}_last_n", int)),
-            lambda entry: cells.spread_parts(entry.row.last(name)),
-            last,
-            cells.join_spread,
-            published=lambda result: (result.value(name), "", ""),
-            numeric=True,
-        ),
-        Column(
-            f"{name} best epoch ({unit})",
-            (Field(f"{name}_best_mean", float),),
-            lambda entry: cells.spread_parts(entry.row.best(name))[:1],
-            best,
-            numeric=True,
-            optional=True,
-        ),
-    ]
-
-
-def _delta_column(metric: Metric, baseline: str) -> Column:
-    def parts(entry: Measured) -> Parts:
-        comparison = entry.comparison
-        low, high = comparison.interval[:2] if comparison.interval else (None, None)
-        numbers = (fixed(number, 2, "+") for number in (comparison.delta, low, high))
-        return (*numbers, comparison.note, baseline)
-
-    unit = "points" if metric.unit == "%" else metric.unit
-    numbers = (f"{metric.name}_delta", f"{metric.name}_delta_low", f"{metric.name}_delta_high")
-    fields = (*(Field(name, float) for name in numbers), Field("delta_note"), Field("baseline"))
-    title = f"Δ {metric.name} to {baseline} ({unit}), 95 % interval"
-    return Column(
-        title,
-        fields,
-        parts,
-        "scores",
-        cells.join_delta,
-        published=lambda result: ("", "", "", result.comparison.note, ""),
-    )
 
 
 KIND = Column(
@@ -108,10 +61,6 @@ def _join_start(method: str, stage: str) -> str:
     if not stage:
         return f"{method} (start not told)"
     return stage if method == stage else f"{method} ({stage})"
-
-
-MARK = Column("Mark", (Field("mark"),), lambda entry: (entry.mark,), "settings", published=lambda _: ("",))
-"""Only where a recipe is for other encoders than the one that it was given, or encoders saw other data."""
 
 
 def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, optional: bool = False) -> Column:
@@ -165,8 +114,12 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
-    MARK,
-    *BUDGET,
+    rare_column("Varied", "varied", lambda entry: entry.varied),
+    rare_column("Chosen probe", "chosen_probe", lambda entry: each(cells.choice)(entry.row)),
+    rare_column("Mark", "mark", lambda entry: entry.mark),
+]
+
+COSTS = [
     row_column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),

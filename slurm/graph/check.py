@@ -20,7 +20,7 @@ from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id,
 from slurm.graph.placing import StageWork, fitting_nodes, stage_works
 from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.stages import recipe_name
-from slurm.graph.sweep import without_sweeps
+from slurm.graph.sweep import alike, members, without_sweeps
 from transfer.adapter import adapter_for
 from transfer.sources.references import SCHEMES, resolve, scheme_of
 
@@ -56,6 +56,8 @@ def find_mistakes(
     file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None, data_is_here: bool = True
 ) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
+    yield from alike(file)
+    yield from _placed_sweeps(file)
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
     yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
@@ -74,6 +76,22 @@ def find_mistakes(
         elif not is_job_id(before) and not (Path(before) / "manifest.json").is_file():
             rule = "the id of a Slurm job, or the folder of a pipeline that was submitted"
             yield four_parts("after", before, rule, "check the path; `mimbench pipeline list` shows pipelines")
+
+
+def _placed_sweeps(file: PipelineFile) -> Iterator[str]:
+    """Yield a mistake for every field of a task's sweep that says where or how work is done: it makes no other run."""
+    for name, entry in file.tasks.items():
+        if entry.sweep is None or file.task(name) not in TASKS:
+            continue
+        _, some = next(members(name, entry))
+        try:
+            placed = load_work(some, file.task(name)).config.placement_fields()
+        except UserError:  # it is shown where the entry itself is checked
+            continue
+        for field in entry.sweep:
+            if any(field == one or field.startswith(f"{one}.") for one in placed):
+                rule = "fields that change what is done: this one says where or how, and all its values make one run"
+                yield four_parts(f"tasks.{name}.sweep", field, rule, "an entry of its own, or an override")
 
 
 def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:

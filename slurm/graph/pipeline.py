@@ -21,7 +21,7 @@ from slurm.graph.resources import Asked, Name
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
-"""The most combinations of one sweep; each is a pretraining."""
+"""The most combinations of one sweep; each is a pretraining, or a recipe that encoders are measured by."""
 MOST_STAGES = 100_000
 """The most stages of one pipeline, every sweep written out."""
 
@@ -81,15 +81,11 @@ class Work(Config):
         return (*self.overrides, *([f"data.root={self.data}"] if self.data is not None else []))
 
 
-class Pretrain(Work):
-    """An encoder to pretrain."""
+class Swept(Work):
+    """Work that may stand for several of its kind."""
 
-    recipe: str
-    initial: Initial | None = None
-    """The encoder to continue from; null: random weights."""
-    seed: int = 0
     sweep: Sweep | None = None
-    """Fields of the recipe, each with the values it takes; there is one pretraining for each combination."""
+    """Fields of the recipe, each with the values it takes; there is one entry for each combination."""
 
     @field_validator("sweep")
     @classmethod
@@ -103,8 +99,17 @@ class Pretrain(Work):
 
     @property
     def combinations(self) -> int:
-        """How many pretrainings this entry stands for."""
+        """How many entries this one stands for."""
         return _combinations(self.sweep)
+
+
+class Pretrain(Swept):
+    """An encoder to pretrain."""
+
+    recipe: str
+    initial: Initial | None = None
+    """The encoder to continue from; null: random weights."""
+    seed: int = 0
 
 
 class Finetune(Work):
@@ -116,7 +121,7 @@ class Finetune(Work):
     seed: int = 0
 
 
-class Measurement(Work):
+class Measurement(Swept):
     """A task that every encoder is measured on."""
 
     task: str | None = None
@@ -165,7 +170,8 @@ class PipelineFile(Config):
         """Count the stages before any sweep is written out."""
         trained = {f"pretrain.{name}": entry.combinations for name, entry in self.pretrain.items()}
         encoders = sum(trained.get(source.from_ or "", 1) for source in self.encoders.values())
-        count = sum(trained.values()) + len(self.finetune) + encoders * len(self.tasks) * len(self.seeds)
+        tasks = sum(entry.combinations for entry in self.tasks.values())
+        count = sum(trained.values()) + len(self.finetune) + encoders * tasks * len(self.seeds)
         if count > MOST_STAGES:
             raise ValueError(f"at most {MOST_STAGES:,} stages: encoders x tasks x seeds and sweeps make {count:,}")
         return self

@@ -1,36 +1,61 @@
-"""A sweep: one entry of a pipeline file that stands for several pretrainings, one for each combination of values."""
+"""A sweep: one entry of a pipeline file that stands for several pretrainings or tasks, one for each combination."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
-from slurm.graph.pipeline import PipelineFile, Pretrain, Source
+from benchmarks.errors import four_parts
+from slurm.graph.pipeline import PipelineFile, Source, Swept
+
+S = TypeVar("S", bound=Swept)
 
 
 def without_sweeps(file: PipelineFile) -> PipelineFile:
-    """Return `file` with every sweep written out: one plain entry, and one encoder, for each combination.
+    """Return `file` with every sweep written out: one plain entry for each combination, and one encoder for each
+    pretraining.
 
     An entry `ratio` over `masking.mask_ratio: [0.4, 0.5]` becomes `ratio-mask_ratio=0.4` and `ratio-mask_ratio=0.5`.
     """
-    members = {name: list(_members(name, entry)) for name, entry in file.pretrain.items() if entry.sweep}
-    pretrain: dict[str, Pretrain] = {}
-    for name, entry in file.pretrain.items():
-        pretrain |= dict(members.get(name, [(name, entry)]))
+    swept_as = {name: list(members(name, entry)) for name, entry in file.pretrain.items() if entry.sweep}
+    pretrain = _written_out(file.pretrain)
+    named = {
+        name: entry.model_copy(update={"task": file.task(name)}) for name, entry in file.tasks.items() if entry.sweep
+    }
+    tasks = _written_out({**file.tasks, **named})
     encoders: dict[str, Source] = {}
     for name, source in file.encoders.items():
         section, _, parent = (source.from_ or "").partition(".")
-        swept = members.get(parent, []) if section == "pretrain" else []
+        swept = swept_as.get(parent, []) if section == "pretrain" else []
         for member, _ in swept:
             encoders[name + member.removeprefix(parent)] = source.model_copy(update={"from_": f"pretrain.{member}"})
         if not swept:
             encoders[name] = source
-    return file.model_copy(update={"pretrain": pretrain, "encoders": encoders})
+    return file.model_copy(update={"pretrain": pretrain, "encoders": encoders, "tasks": tasks})
 
 
-def _members(name: str, entry: Pretrain) -> Iterator[tuple[str, Pretrain]]:
+def alike(file: PipelineFile) -> Iterator[str]:
+    """Yield a mistake for every sweep of which two combinations would have the same name."""
+    for section, entries in (("pretrain", file.pretrain), ("tasks", file.tasks)):
+        for name, entry in entries.items():
+            counts = Counter(member for member, _ in members(name, entry)) if entry.sweep else {}
+            if twice := [member for member, count in counts.items() if count > 1]:
+                rule = f"values whose names differ in more than signs ({twice[0]} stands for several)"
+                yield four_parts(f"{section}.{name}.sweep", list(entry.sweep or ()), rule, "an entry for each")
+
+
+def _written_out(entries: Mapping[str, S]) -> dict[str, S]:
+    found: dict[str, S] = {}
+    for name, entry in entries.items():
+        found |= dict(members(name, entry)) if entry.sweep else {name: entry}
+    return found
+
+
+def members(name: str, entry: S) -> Iterator[tuple[str, S]]:
     """Yield the combinations in the order of the file, the last field changing fastest."""
     sweep = entry.sweep or {}
     short = _short_names(list(sweep))

@@ -249,3 +249,32 @@ def test_torchvisions_recipe() -> None:
         "training.schedule.warmup_steps": int(value["lr-warmup-epochs"]),
     }
     assert_has("imagenet1k_resnet50_224_torchvision", expected)
+
+
+def test_dinov2s_grid() -> None:
+    """The choice alone differs: there it is made on ImageNet's validation images, here on held-out training images."""
+    value = SOURCES["dinov2"]
+    with_mean = {False: "class-token", True: "class-token-and-mean"}
+    expected = {
+        "image_size_px": int(value["train crop_size"]),
+        "interpolation": value["interpolation"].lower(),
+        "data.test_crop": int(value["crop_size"]) / int(value["resize_size"]),
+        "batch_norm": False,
+        "init_std": float(value["std"]),
+        "grid.learning_rates": list(ast.literal_eval(value["learning_rates"])),
+        "grid.last_blocks": ast.literal_eval(value["n_last_blocks_list"]),
+        "grid.pooling": [with_mean[each] for each in ast.literal_eval(value["avgpool"])],
+        "augmentation.horizontal_flip": float(value["hflip_prob"]),
+        "augmentation.auto_augment": None,
+        "augmentation.label_smoothing": 0.0,
+        "training.steps": int(value["epochs"]) * int(value["epoch_length"]),
+        "training.batch_size": int(value["batch_size"]) * int(value["ngpus"]),
+        "training.weight_decay": float(value["weight_decay"]),
+        "training.clip_grad_norm": None,
+        "training.optimizer.kind": value["optimizer"].lower(),
+        "training.optimizer.momentum": float(value["momentum"]),
+        "training.schedule.warmup_epochs": 0.0,
+        "training.schedule.min_lr": float(value["eta_min"]),
+        "training.schedule.per_images": int(value["images of lr"]),
+    }
+    assert_has("imagenet1k_linear_grid_dinov2", expected)

@@ -10,6 +10,7 @@ import yaml
 
 from slurm.graph.check import load_pipeline
 from slurm.graph.cluster import load_cluster
+from slurm.graph.sweep import without_sweeps
 from tests.command import ROOT
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)
@@ -17,7 +18,7 @@ STUDY, *MORE = (block for block in BLOCKS if "executor:" not in block)
 CLUSTERS = [block for block in BLOCKS if "executor:" in block]
 
 
-def test_the_pipeline_with_its_chain_and_its_sweep_passes_the_check(tmp_path: Path) -> None:
+def test_the_pipeline_with_its_chain_and_its_sweeps_passes_the_check(tmp_path: Path) -> None:
     for name in ("imagenet", "inaturalist", "own_images"):
         (tmp_path / name).mkdir()
     (tmp_path / "their_swin.pth").touch()
@@ -28,6 +29,7 @@ def test_the_pipeline_with_its_chain_and_its_sweep_passes_the_check(tmp_path: Pa
     (tmp_path / "mine.yaml").write_text(CLUSTERS[0])
     file = load_pipeline(tmp_path / "study.yaml", cluster=load_cluster(str(tmp_path / "mine.yaml")))
     assert {*file.pretrain} == {"simmim", "first", "second", "ratio"}
+    assert sum(name.startswith("probe-") for name in without_sweeps(file).tasks) == 4
 
 
 @pytest.mark.parametrize("block", CLUSTERS, ids=["slurm", "local"])

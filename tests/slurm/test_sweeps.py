@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.slurm.chained_study import changed, graph, refusal
+from tests.slurm.chained_study import changed, graph, load, refusal
 
 pytestmark = pytest.mark.usefixtures("study_folder")
 
@@ -70,3 +70,55 @@ def test_a_chain_cannot_start_from_a_whole_sweep() -> None:
     message = refusal(study)
     assert "finetune.chained.encoder.from = pretrain.ablation" in message
     assert "this is a sweep, which has several" in message
+
+
+def probed(sweep: dict[str, list[Any]], **fields: Any) -> dict[str, Any]:
+    study = changed()
+    study["tasks"]["probe"] = {"task": "digits", "recipe": "digits_linear", "data": "data", "sweep": sweep, **fields}
+    return study
+
+
+def test_a_swept_task_is_measured_by_a_recipe_for_each_combination() -> None:
+    sweep = {"layers": [None, [3]], "pooling": ["mean", "class-token"], "training.schedule.base_lr": [1e-05, 0.1]}
+    pipeline = graph(probed(sweep, encoders=["simmim"]))
+    found = [stage for stage in pipeline.stages if stage.name.startswith("probe")]
+    assert len(found) == 2 * 2 * 2 * 2  # with the study's two seeds
+    last = pipeline.stage("probe-layers=3-pooling=class-token-base_lr=0.1.simmim.seed1").argv
+    assert last[:2] == ("transfer", "digits")
+    assert last[last.index("--label") + 1] == "simmim"  # the encoder's: members are rows of it under other conditions
+    assert last[-4:-1] == ("layers=[3]", 'pooling="class-token"', "training.schedule.base_lr=0.1")
+    recipes = {tuple(stage.argv[-4:-1]) for stage in found}
+    assert len(recipes) == 8
+    assert all(stage.needs == ("pretrain.simmim",) for stage in found)
+
+
+def test_the_stages_of_swept_tasks_are_counted_before_they_are_written_out() -> None:
+    assert "sweep asks for 1,001" in refusal(probed({"training.epochs": list(range(1001))}))
+    study = probed({"training.epochs": list(range(1000))})
+    study["seeds"] = list(range(100))
+    # 1,000 swept entries and one plain one, three encoders, 100 seeds; a pretraining, two fine-tunings.
+    assert "at most 100,000 stages: encoders x tasks x seeds and sweeps make 300,303" in refusal(study)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ({"training.workers": [0, 4]}, ["tasks.probe.sweep = training.workers", "says where or how", "make one run"]),
+        ({"data.root": ["data", "data2"]}, ["tasks.probe.sweep = data.root", "make one run"]),
+        ({"pooling": ["mean", "max"]}, ["tasks.probe-pooling=max", "pooling = max"]),
+        ({"poolng": ["mean"]}, ["tasks.probe-poolng=mean", "poolng = mean", "no such field here"]),
+        ({"pooling": ["mean", "mean"]}, ["tasks.probe.sweep", "each value of pooling once"]),
+        ({"layers": [[1, 2], ["1,2"]]}, ["tasks.probe.sweep", "stands for several"]),
+        ({"training.batch_size": []}, ["tasks.probe.sweep"]),
+    ],
+)
+def test_a_sweep_of_a_task_that_cannot_be_is_refused(sweep: dict[str, list[Any]], words: list[str]) -> None:
+    message = refusal(probed(sweep))
+    assert all(word in message for word in words), message
+
+
+def test_a_swept_task_changes_the_id_of_its_pipeline_and_no_other() -> None:
+    plain = probed({"pooling": ["mean"]})
+    del plain["tasks"]["probe"]["sweep"]
+    ids = {load(study).id for study in (plain, probed({"pooling": ["mean"]}), probed({"pooling": ["class-token"]}))}
+    assert len(ids) == 3

@@ -43,8 +43,9 @@ class ClassificationAdapter:
     def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
         if recipe.data.root is not None:
             task.provide(Path(recipe.data.root))
-        read = read_test_images if isinstance(recipe, EvaluateRecipe) else read_classification_data
-        return read(recipe.data, task.num_classes)
+        if isinstance(recipe, EvaluateRecipe):
+            return read_test_images(recipe.data, task.num_classes)
+        return read_classification_data(recipe.data, task.num_classes, recipe.held_out)
 
     def test_set_alone(self, recipe: ClassificationRecipe) -> ClassificationRecipe:
         return recipe

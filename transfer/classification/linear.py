@@ -1,27 +1,36 @@
 """The linear probe: classifiers on the features of a frozen encoder.
 
 One classifier on the encoder's own output is MAE's protocol (He et al. 2021), one on a layer inside is SimMIM's (Xie et
-al. 2021), and one on every layer, all trained at once, is BEiT's (Bao et al. 2021).
+al. 2021), and one on every layer, all trained at once, is BEiT's (Bao et al. 2021). A grid of them, of which one is
+chosen, is DINOv2's (Oquab et al. 2023); it chooses on its test set where no other is given.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmarks import ranks
+from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.run import Outcome
 from benchmarks.engine.samples.images import Batch
 from benchmarks.errors import UserError
-from benchmarks.runs.folder import RunFolder
+from benchmarks.runs.folder import Run, RunFolder
 from transfer.adapter import Transfer
+from transfer.classification.augment import test_samples
 from transfer.classification.classifier import ImageClassifying
+from transfer.classification.grid import COLUMNS, HeldOut, Member, bounded, members_of
 from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of, chosen_layers
 from transfer.encoder.model import build_model
-from transfer.predictions.evaluation import RANKED, Predictions
+from transfer.images.labelled import LabelledImages
+from transfer.predictions.evaluation import RANKED, Evaluation, Predictions
 from transfer.scores import write_csv
 
 BATCH_NORM_EPS = 1e-6  # MAE's
@@ -37,18 +46,32 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         recipe = self.recipe
         _check_batch_norm(recipe)
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
-        every = tuple(range(1, len(blocks_of(backbone)) + 1))
-        layers = chosen_layers(every if recipe.all_layers else recipe.layers, backbone)
+        self.members = members_of(recipe, backbone)
+        layers = tuple(sorted({layer for member in self.members for layer in member.feature.layers}))
         frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
-        self.model = LinearProbe(frozen, recipe, self.classes).to(self.device)
+        self.model = LinearProbe(frozen, self.members, recipe, self.classes).to(self.device)
         (scored,) = chosen_layers((recipe.score_layer,), backbone) if recipe.score_layer else layers[-1:]
-        self._scored = layers.index(scored)
+        self._scored = layers.index(scored) if recipe.grid is None else 0
+        self._held_out: HeldOut | None = None
+        """The latest choice from the grid."""
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
         return blocks_of(self.model.encoder.backbone)
 
     def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.model, self.recipe.training.weight_decay)
+        """Return the parameter groups; those of a grid have the learning rates of their members."""
+        training = self.recipe.training
+        if self.recipe.grid is None:
+            return parameter_groups(self.model, training.weight_decay)
+        by_rate: dict[float | None, list[nn.Module]] = defaultdict(list)
+        for member, head in zip(self.members, self.model.heads, strict=True):
+            by_rate[member.learning_rate].append(head)
+        groups = []
+        for rate, heads in by_rate.items():
+            schedule = training.schedule.model_copy(update={training.schedule.rate: rate})
+            peak = schedule.peak_lr(training.batch_size)
+            groups += [{**group, "lr": peak} for group in parameter_groups(nn.ModuleList(heads), training.weight_decay)]
+        return groups
 
     @property
     def state(self) -> nn.Module:
@@ -57,16 +80,55 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
 
     def outputs(self, images: Tensor) -> list[Tensor]:
         found: list[Tensor] = self.model(images)
+        return found if self.recipe.grid is None else [bounded(logits) for logits in found]
+
+    def measure(self, test: LabelledImages | None = None) -> Evaluation:
+        """Evaluate on the test set, or on a further one; a grid's member is chosen first, by held-out images alone."""
+        if self.recipe.grid is not None and (test is None or self._held_out is None):
+            self._held_out = self._choose()
+            self._scored = self._held_out.chosen
+        return super().measure(test)
+
+    def _choose(self) -> HeldOut:
+        samples = test_samples(self.data.held_out, self.recipe, self.plan)
+
+        def columns_of(batch: Batch) -> tuple[Tensor, Tensor]:
+            every = self.model(batch.images)
+            hits = [logits.argmax(dim=1) == batch.labels for logits in every]
+            losses = [functional.cross_entropy(logits, batch.labels, reduction="none") for logits in every]
+            return torch.stack(hits, dim=1).double().cpu(), torch.stack(losses, dim=1).double().cpu()
+
+        hits, losses = (torch.cat(column) for column in zip(*self.walk(samples).results(columns_of), strict=True))
+        # Sums of whole numbers, and of losses in a fixed order: the same choice for any number of processes.
+        top1, loss = 100 * hits.mean(dim=0), losses.sort(dim=0).values.mean(dim=0)
+        found = HeldOut(self.members, top1.tolist(), loss.tolist(), len(hits))
+        found.require_finite()
         return found
+
+    def scores(self, found: Evaluation) -> dict[str, float]:
+        """Return what every classification returns and, of a grid, the chosen member's `held_out_top1`."""
+        chosen = {} if self._held_out is None else {"held_out_top1": self._held_out.top1[self._scored]}
+        return {**super().scores(found), **chosen}
+
+    def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
+        outcome = super().finish(loop, run)
+        if self._held_out is not None:
+            run.update(choice=self._held_out.as_record())
+        return outcome
 
     def predict(self, batch: Batch) -> Predictions:
         every = self.model(batch.images)
+        if self.recipe.grid is not None:
+            return Predictions(every[self._scored])  # no other member ever has a score on the test set
         ranked = [logits.topk(min(RANKED, self.classes), dim=1).indices for logits in every]
         return Predictions(every[self._scored], torch.stack(ranked, dim=1))
 
     def write_results(self, folder: RunFolder) -> None:
-        """Write the score of every layer too. The best of them is marked as chosen on the test set."""
+        """Write the score of every layer too, the best of them marked as chosen on the test set; or a grid's choice."""
         super().write_results(folder)
+        if self._held_out is not None:
+            write_csv(folder.grid, COLUMNS, self._held_out.rows())
+            return
         final = self.final()
         assert final.layers is not None
         hits = final.layers == final.labels[:, None, None]
@@ -82,19 +144,25 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
 
 
 class LinearProbe(nn.Module):
-    """A frozen encoder with a linear classifier for each of its layers."""
+    """A frozen encoder with linear classifiers on its features."""
 
-    def __init__(self, encoder: FrozenEncoder, recipe: LinearRecipe, classes: int) -> None:
+    def __init__(self, encoder: FrozenEncoder, members: Sequence[Member], recipe: LinearRecipe, classes: int) -> None:
         super().__init__()
-        self.encoder, self._pooling = encoder, recipe.pooling
-        widths = encoder.pooled_widths(recipe.pooling)
-        self.heads = nn.ModuleList(_head(width, classes, recipe) for width in widths)
+        self.encoder, self._members = encoder, members
+        self._features = list(dict.fromkeys(member.feature for member in members))
+        self.heads = nn.ModuleList()
+        start = torch.get_rng_state()
+        for member in members:
+            if recipe.grid is not None:
+                torch.set_rng_state(start)  # so that every member begins as it would alone
+            self.heads.append(_head(encoder.width(member.feature), classes, recipe))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the logits [B, classes] of every layer."""
-        features = self.encoder.pooled(images, self._pooling)
+        """Return the logits [B, classes] of every classifier."""
+        found = self.encoder.vectors(images, self._features)
         with torch.autocast(images.device.type, enabled=False):  # the classifiers are cheap: fp32, whatever the recipe
-            return [head(feature.float()) for head, feature in zip(self.heads, features, strict=True)]
+            features = {feature: vector.float() for feature, vector in zip(self._features, found, strict=True)}
+            return [head(features[each.feature]) for head, each in zip(self.heads, self._members, strict=True)]
 
 
 def _check_batch_norm(recipe: LinearRecipe) -> None:

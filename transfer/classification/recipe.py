@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from benchmarks.config import Config, later, placement
 from benchmarks.encoders import InitStage
 from benchmarks.inference import Inference
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
 from transfer.encoder.sizes import EncoderSizes, Pooling
-from transfer.images.recipe import ClassificationData
+from transfer.images.recipe import ClassificationData, Subset
 from transfer.sources.preprocessing import Preprocessing
 
 
@@ -46,6 +46,11 @@ class ClassificationRecipe(EncoderSizes):
     data: ClassificationData
     interpolation: Literal["bicubic", "bilinear"] = later("bicubic")
     """How images are resized, in training and in tests."""
+
+    @property
+    def held_out(self) -> Subset | None:
+        """The part of the training images that is not trained on; None: there is none."""
+        return None
 
 
 class TrainedRecipe(ClassificationRecipe):
@@ -85,6 +90,41 @@ class FinetuneRecipe(TrainedRecipe):
         return self
 
 
+MOST_MEMBERS = 1000
+"""The most classifiers of one grid before an encoder's own sizes are known; each has weights and a place in memory."""
+
+
+class Grid(Config):
+    """Classifiers for all combinations of values, trained at once on the same features, and how one is chosen.
+
+    None influences another. The one with the best top-1 on held-out training images gives the run's score.
+    """
+
+    learning_rates: tuple[Positive, ...] = Field(min_length=1)
+    """Each stands for `base_lr` or `lr` of training.schedule, whichever that has."""
+    last_blocks: tuple[Count, ...] | None = None
+    """Each joins the features of so many last blocks, all after the encoder's last norm; null takes the layers that the
+    recipe names, one at a time. A block of another width than the last, as Swin's early ones, goes without the norm."""
+    pooling: tuple[Pooling, ...] | None = None
+    """null takes the recipe's. Of joined blocks, class-token-and-mean takes every class token and the last mean."""
+    held_out: Subset
+    """The training images that the choice is made on: of each class, or a list. Nothing is trained on them."""
+
+    @field_validator("learning_rates", "last_blocks", "pooling")
+    @classmethod
+    def _each_value_once(cls, values: tuple[object, ...] | None) -> tuple[object, ...] | None:
+        if values is not None and (not values or len(set(values)) < len(values)):
+            raise ValueError("at least one value, and each once")
+        return values
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Grid:
+        count = len(self.learning_rates) * len(self.last_blocks or (1,)) * len(self.pooling or (1,))
+        if count > MOST_MEMBERS:
+            raise ValueError(f"at most {MOST_MEMBERS:,} classifiers: the grid asks for {count:,}")
+        return self
+
+
 class LinearRecipe(TrainedRecipe):
     """A linear classifier on frozen features, or one for each of several layers, trained at the same time."""
 
@@ -102,6 +142,25 @@ class LinearRecipe(TrainedRecipe):
     """BatchNorm without scale and shift before the classifier."""
     init_std: Positive = 0.01
     """Standard deviation of the classifier's initial weights, drawn from a truncated normal distribution."""
+    grid: Grid | None = later(None)
+    """Train a classifier for every combination of learning rates, blocks and pooling at once, and choose among them;
+    null trains the classifiers of `layers` alone."""
+
+    @property
+    def held_out(self) -> Subset | None:
+        return None if self.grid is None else self.grid.held_out
+
+    @model_validator(mode="after")
+    def _grid_agrees(self) -> LinearRecipe:
+        if self.grid is None:
+            return self
+        if self.grid.last_blocks is not None and (self.layers is not None or self.all_layers):
+            raise ValueError("grid.last_blocks and layers or all_layers: give one of them")
+        if self.score_layer is not None:
+            raise ValueError("score_layer must be null with a grid, which chooses by held-out images")
+        if self.training.clip_grad_norm is not None:
+            raise ValueError("training.clip_grad_norm must be null with a grid: the norm is that of all classifiers")
+        return self
 
     @model_validator(mode="after")
     def _layers_agree(self) -> LinearRecipe:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,18 @@ from transfer.encoder.sizes import Pooling
 
 OUTPUT = 0
 """The number of the encoder's own output, after its last norm; blocks count from 1."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One vector of an image: the pooled tokens of a layer, or of the last blocks, joined.
+
+    Joined blocks each pass the encoder's last norm, if they have its width; a single block inside does not. Of joined
+    blocks, class-token-and-mean takes every class token, and the mean of the last alone, as DINOv2 does.
+    """
+
+    layers: tuple[int, ...]
+    pooling: Pooling
 
 
 class FrozenEncoder(nn.Module):
@@ -67,23 +81,52 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def pooled(self, images: Tensor, pooling: Pooling) -> list[Tensor]:
         """Return one vector [B, D] (twice as wide for class-token-and-mean) of every layer."""
-        found = []
-        for layer, tokens in zip(self.layers, self.tokens(images), strict=True):
-            norm = family_of(self.backbone).norm_after_pooling if layer == OUTPUT else None
-            mean = tokens[:, self._prefix :].mean(dim=1)
-            parts = [tokens[:, 0]] * self._with_token(pooling) + [mean] * self._with_mean(pooling)
-            found.append(torch.cat([part if norm is None else norm(part) for part in parts], dim=1))
-        return found
+        return self.vectors(images, [Feature((layer,), pooling) for layer in self.layers])
 
-    def pooled_widths(self, pooling: Pooling) -> list[int]:
-        """Return the widths of the vectors that `pooled` returns."""
-        return [width * (self._with_token(pooling) + self._with_mean(pooling)) for width in self.widths]
+    @torch.no_grad()
+    def vectors(self, images: Tensor, features: Sequence[Feature]) -> list[Tensor]:
+        """Return the vectors [B, `width`] of features, all from one forward pass; their layers are among `layers`."""
+        tokens = dict(zip(self.layers, self.tokens(images), strict=True))
+        return [torch.cat(list(self._parts(tokens, feature)), dim=1) for feature in features]
+
+    def _parts(self, tokens: Mapping[int, Tensor], feature: Feature) -> Iterator[Tensor]:
+        after = family_of(self.backbone).norm_after_pooling
+        joined = len(feature.layers) > 1
+        for layer in feature.layers:
+            found = self._as_output(tokens[layer]) if joined and layer != OUTPUT else tokens[layer]
+            norm = after if (joined or layer == OUTPUT) and _has_width(after, found) else nn.Identity()
+            if self._with_token(feature.pooling):
+                yield norm(found[:, 0])
+            if self._with_mean(feature.pooling) and (
+                layer == feature.layers[-1] or not self._with_token(feature.pooling)
+            ):
+                yield norm(found[:, self._prefix :].mean(dim=1))
+
+    def _as_output(self, tokens: Tensor) -> Tensor:
+        """Return a block's tokens after the norm that the encoder's own output has passed before pooling."""
+        family = family_of(self.backbone)
+        for norm in family.last_norms():
+            if norm is not family.norm_after_pooling and _has_width(norm, tokens):
+                tokens = norm(tokens)
+        return tokens
+
+    def width(self, feature: Feature) -> int:
+        """Return the width of a feature's vector."""
+        widths = dict(zip(self.layers, self.widths, strict=True))
+        each = sum(widths[layer] for layer in feature.layers)
+        both = self._with_token(feature.pooling) and self._with_mean(feature.pooling)
+        return each + widths[feature.layers[-1]] * both
 
     def _with_token(self, pooling: Pooling) -> bool:
         return self._has_class_token and pooling != "mean"
 
     def _with_mean(self, pooling: Pooling) -> bool:
         return not self._has_class_token or pooling != "class-token"
+
+
+def _has_width(norm: nn.Module | None, tokens: Tensor) -> TypeGuard[nn.Module]:
+    """Tell whether there is a norm, and it takes tokens of this width; what has no width of its own takes any."""
+    return norm is not None and getattr(norm, "normalized_shape", (tokens.shape[-1],)) == (tokens.shape[-1],)
 
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
@@ -104,3 +147,14 @@ def chosen_layers(layers: tuple[int, ...] | None, backbone: nn.Module) -> tuple[
     if max(layers) > count:
         raise UserError.about("layer", max(layers), f"at most {count}, the encoder's blocks", "choose another layer")
     return tuple(sorted(set(layers)))
+
+
+def last_blocks(count: int, backbone: nn.Module) -> tuple[int, ...]:
+    """Return the numbers of the last `count` blocks, in order; the last block stands for itself as the OUTPUT.
+
+    Raises UserError where the encoder has fewer.
+    """
+    every = len(blocks_of(backbone))
+    if count > every:
+        raise UserError.about("last_blocks", count, f"at most {every}, the encoder's blocks", "a smaller number")
+    return (*range(every - count + 1, every), OUTPUT)

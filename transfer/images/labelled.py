@@ -58,6 +58,8 @@ class ClassificationSets:
     test: LabelledImages
     test_sets: Mapping[str, TestSet]
     fingerprint: Fingerprint
+    held_out: LabelledImages | None = None
+    """Training images that nothing is trained on, by which a probe is chosen; they are not in `train`."""
 
     @property
     def classes(self) -> tuple[str, ...]:

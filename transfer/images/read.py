@@ -13,14 +13,20 @@ from transfer.images.forms import Place, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
 from transfer.images.named_files import find_file, sha256_of
 from transfer.images.real import with_accepted
-from transfer.images.recipe import ClassificationData, Storage, TestImages
+from transfer.images.recipe import ClassificationData, Storage, Subset, TestImages
 from transfer.images.shards import default_index_folder
-from transfer.images.subset import choose
+from transfer.images.subset import choose, hold_out
+
+HELD_OUT = "grid.held_out"
+"""The field that says which training images are held out."""
 
 
-def read_classification_data(data: ClassificationData, num_classes: int | None) -> ClassificationSets:
+def read_classification_data(
+    data: ClassificationData, num_classes: int | None, held_out: Subset | None = None
+) -> ClassificationSets:
     """Find the images of every split and their classes, and check that they fit each other and the task.
 
+    `held_out` is the part of the training images, those of `data.subset` if there is one, that is not trained on.
     Raises UserError that names the file for whatever is missing, unknown, out of range or empty.
     """
     root = require_root(data.root)
@@ -38,12 +44,21 @@ def read_classification_data(data: ClassificationData, num_classes: int | None) 
         require_every_class(train, "data.subset")
         if file is not None:
             parts["subset list"] = sha256_of(file)
+    kept_back = None
+    if held_out is not None:
+        file = find_file(root, f"{HELD_OUT}.list", held_out.list)
+        train, kept_back = hold_out(train, held_out, file, HELD_OUT)
+        parts["held-out images"] = kept_back.sha256()
     parts |= _labels_part("train labels", in_train, train) | _labels_part("test labels", in_test, test)
     further = {name: _further(name, images, data, listed, test) for name, images in data.test_sets.items()}
     parts |= _parts_of(further)
-    files = [*train.source.files, *test.source.files]
-    found = fingerprint(root, files, images=len(train.labels) + len(test.labels), parts=parts)
-    return ClassificationSets(root, train, test, {name: read.test_set for name, read in further.items()}, found)
+    files, images = [*train.source.files, *test.source.files], len(train) + len(test)
+    if kept_back is not None:
+        files += sorted(set(kept_back.source.files) - set(files))  # shards hold images of both parts
+        images += len(kept_back)
+    found = fingerprint(root, files, images=images, parts=parts)
+    test_sets = {name: read.test_set for name, read in further.items()}
+    return ClassificationSets(root, train, test, test_sets, found, kept_back)
 
 
 def read_test_images(data: ClassificationData, num_classes: int | None) -> ClassificationSets:

@@ -18,8 +18,30 @@ def choose(images: LabelledImages, subset: Subset, file: Path | None) -> Labelle
 
     Raises UserError where a class has too few images, or the list names an image that is not there.
     """
+    return images.select(_chosen(images, subset, file, "data.subset"))
+
+
+def hold_out(
+    images: LabelledImages, part: Subset, file: Path | None, field: str
+) -> tuple[LabelledImages, LabelledImages]:
+    """Return the images without those of `part`, and those of `part`: no image is in both.
+
+    Raises UserError as `choose` does, and where a class has no image left to train on; `field` is named there.
+    """
+    chosen = _chosen(images, part, file, field)
+    out = set(chosen)
+    rest = images.select([position for position in range(len(images)) if position not in out])
+    for name, held in (("left to train on", rest), ("held out", images.select(chosen))):
+        if missing := set(range(len(images.classes))) - set(held.labels):
+            classes = ", ".join(images.classes[label] for label in sorted(missing)[:5])
+            rule = f"at least one image of every class {name} (none of {classes})"
+            raise UserError.about(field, f"{len(chosen)} of {len(images)} images", rule, "another number or list")
+    return rest, images.select(chosen)
+
+
+def _chosen(images: LabelledImages, subset: Subset, file: Path | None, where: str) -> list[int]:
     if file is not None:
-        return images.select(_listed(images, file))
+        return _listed(images, file, where)
     chosen: list[int] = []
     for label, positions in sorted(_by_class(images).items()):
         count = _count(subset, len(positions))
@@ -27,9 +49,9 @@ def choose(images: LabelledImages, subset: Subset, file: Path | None) -> Labelle
             name, field = images.classes[label], "fraction" if subset.per_class is None else "per_class"
             value = subset.fraction if subset.per_class is None else subset.per_class
             rule = f"at least one image and at most all {len(positions)} of class {name} (it asks for {count})"
-            raise UserError.about(f"data.subset.{field}", value, rule, "another number, or more images of the class")
+            raise UserError.about(f"{where}.{field}", value, rule, "another number, or more images of the class")
         chosen += sorted(positions, key=lambda at: _draw(subset.seed, images.source.name(at)))[:count]
-    return images.select(sorted(chosen))
+    return sorted(chosen)
 
 
 def _by_class(images: LabelledImages) -> dict[int, list[int]]:
@@ -51,7 +73,7 @@ def _draw(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).hexdigest()
 
 
-def _listed(images: LabelledImages, file: Path) -> list[int]:
+def _listed(images: LabelledImages, file: Path, where: str) -> list[int]:
     """Return the positions of the listed images, named in full or by their last parts.
 
     Raises UserError for a name that fits no image or several, for one that is listed twice, and for an empty list.
@@ -60,7 +82,7 @@ def _listed(images: LabelledImages, file: Path) -> list[int]:
     for position in range(len(images.labels)):
         by_last_part[PurePosixPath(images.source.name(position)).name].append(position)
     chosen: list[int] = []
-    for line, text in enumerate(text_of(file, "data.subset.list").splitlines(), start=1):
+    for line, text in enumerate(text_of(file, f"{where}.list").splitlines(), start=1):
         name = text.strip()
         same = by_last_part.get(PurePosixPath(name).name, [])
         found = [at for at in same if f"/{images.source.name(at)}".endswith(f"/{name}")]
@@ -68,11 +90,11 @@ def _listed(images: LabelledImages, file: Path) -> list[int]:
             how_many = f"this one fits {len(found)}" if found else "this one fits none"
             rule = f"the name, or its end, of one training image, as {images.source.name(0)} ({how_many})"
             raise UserError.about(
-                "data.subset.list", f"{file}:{line}: {name}", rule, "mend the list, or complete the images"
+                f"{where}.list", f"{file}:{line}: {name}", rule, "mend the list, or complete the images"
             )
         chosen += found if name else []
     twice = [images.source.name(position) for position, count in Counter(chosen).items() if count > 1]
     if twice or not chosen:
         value = f"{file}: {', '.join(twice[:5])} twice" if twice else f"{file}, empty"
-        raise UserError.about("data.subset.list", value, "each image once, and at least one", "mend the list")
+        raise UserError.about(f"{where}.list", value, "each image once, and at least one", "mend the list")
     return sorted(chosen)

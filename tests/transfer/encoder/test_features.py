@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.errors import UserError
 from tests.random_weights import randomise
-from transfer.encoder.features import OUTPUT, FrozenEncoder, chosen_layers
+from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, chosen_layers, last_blocks
 from transfer.encoder.sizes import Pooling
 
 SWIN = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "img_size": 64, "window_size": 4}
@@ -44,7 +44,7 @@ def test_the_output_is_timms(name: str, arguments: dict[str, Any], pooling: Pool
     encoder = FrozenEncoder(backbone, (OUTPUT,), 64, 3)
     (found,) = encoder.pooled(images, pooling)
     torch.testing.assert_close(found, expected)
-    assert encoder.pooled_widths(pooling) == [expected.shape[1]]
+    assert encoder.width(Feature(encoder.layers, pooling)) == expected.shape[1]
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "beit_base_patch16_224"])
@@ -57,9 +57,47 @@ def test_blocks_of_a_vit_are_timms_intermediate_features(name: str) -> None:
         )
     encoder = FrozenEncoder(backbone, (1, 3), 64, 3)
     found = encoder.pooled(images, "class-token-and-mean")
-    assert encoder.pooled_widths("class-token-and-mean") == [64, 64]
+    assert [encoder.width(Feature((layer,), "class-token-and-mean")) for layer in encoder.layers] == [64, 64]
     for one, (patches, prefix) in zip(found, expected, strict=True):
         torch.testing.assert_close(one, torch.cat([prefix[:, 0], patches.mean(1)], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("vit_tiny_patch16_224", VIT), ("vit_small_patch14_reg4_dinov2", {**VIT, "patch_size": 16})],
+)
+def test_joined_blocks_are_dinov2s_input_of_a_classifier(name: str, arguments: dict[str, Any]) -> None:
+    """DINOv2 joins the class tokens of the last blocks after the norm and, on request, the last block's mean patch."""
+    backbone = model(name, **arguments)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        blocks = backbone.get_intermediate_layers(images, 2, norm=True, return_prefix_tokens=True)
+    tokens = [prefix[:, 0] for _, prefix in blocks]
+    layers = last_blocks(2, backbone)
+    encoder = FrozenEncoder(backbone, layers, 64, 3)
+    wanted = [Feature(layers, "class-token"), Feature(layers, "class-token-and-mean")]
+    alone, with_mean = encoder.vectors(images, wanted)
+    torch.testing.assert_close(alone, torch.cat(tokens, dim=1))
+    torch.testing.assert_close(with_mean, torch.cat([*tokens, blocks[-1][0].mean(dim=1)], dim=1))
+    assert [encoder.width(feature) for feature in wanted] == [alone.shape[1], with_mean.shape[1]] == [64, 96]
+
+
+def test_joined_blocks_of_a_swin_pass_the_last_norm_where_it_fits_and_stand_side_by_side() -> None:
+    backbone = model("swin_tiny_patch4_window7_224", **SWIN)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        stages = backbone.forward_intermediates(images, intermediates_only=True)
+        expected = [stages[2].mean((2, 3)), None, backbone(images)]
+    layers = last_blocks(3, backbone)
+    assert layers == (6, 7, OUTPUT)
+    encoder = FrozenEncoder(backbone, layers, 64, 3)
+    (found,) = encoder.vectors(images, [Feature(layers, "mean")])
+    assert found.shape[1] == encoder.width(Feature(layers, "mean")) == 64 + 128 + 128
+    torch.testing.assert_close(found[:, :64], expected[0])
+    torch.testing.assert_close(found[:, 192:], expected[2])
+    # A LayerNorm has run over every token of block 7: without its scale and shift each has mean 0, as has their mean.
+    plain = (found[:, 64:192] - backbone.norm.bias) / backbone.norm.weight
+    torch.testing.assert_close(plain.mean(dim=1), torch.zeros(2), atol=1e-4, rtol=0)
 
 
 def test_blocks_of_a_swin_count_through_its_stages() -> None:

@@ -1,0 +1,59 @@
+"""The columns of scores: a metric's last and best epoch, and the difference to the baseline."""
+
+from __future__ import annotations
+
+from benchmarks.catalogue.tasks import Metric
+from reports.leaderboard.lines import Measured
+from reports.tables import cells
+from reports.tables.cells import Parts, fixed
+from reports.tables.column import Block, Column, Field
+
+
+def metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
+    """Return last and best epoch; tables have room for the best of the `leading` metric alone."""
+    name, unit = metric.name, metric.unit
+    lower = "" if metric.higher_is_better else ", lower is better"
+    last: Block = "scores" if metric.in_tables else "provenance"
+    best: Block = "scores" if leading else "provenance"
+    return [
+        Column(
+            f"{name} last epoch ({unit}{lower})",
+            (Field(f"{name}_last_mean", float), Field(f"{name}_last_std", float), Field(f"{name}_last_n", int)),
+            lambda entry: cells.spread_parts(entry.row.last(name)),
+            last,
+            cells.join_spread,
+            published=lambda result: (result.value(name), "", ""),
+            numeric=True,
+        ),
+        Column(
+            f"{name} best epoch ({unit})",
+            (Field(f"{name}_best_mean", float),),
+            lambda entry: cells.spread_parts(entry.row.best(name))[:1],
+            best,
+            numeric=True,
+            optional=True,
+        ),
+    ]
+
+
+def delta_column(metric: Metric, baseline: str) -> Column:
+    """Return the difference of a metric to the baseline, with its interval."""
+
+    def parts(entry: Measured) -> Parts:
+        comparison = entry.comparison
+        low, high = comparison.interval[:2] if comparison.interval else (None, None)
+        numbers = (fixed(number, 2, "+") for number in (comparison.delta, low, high))
+        return (*numbers, comparison.note, baseline)
+
+    unit = "points" if metric.unit == "%" else metric.unit
+    numbers = (f"{metric.name}_delta", f"{metric.name}_delta_low", f"{metric.name}_delta_high")
+    fields = (*(Field(name, float) for name in numbers), Field("delta_note"), Field("baseline"))
+    title = f"Δ {metric.name} to {baseline} ({unit}), 95 % interval"
+    return Column(
+        title,
+        fields,
+        parts,
+        "scores",
+        cells.join_delta,
+        published=lambda result: ("", "", "", result.comparison.note, ""),
+    )
