@@ -12,7 +12,7 @@ from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare
 from reports.compare.score_difference import Comparison
-from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
+from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
@@ -79,6 +79,11 @@ class Section:
         return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
 
     @property
+    def has_published_settings(self) -> bool:
+        """Tell whether something was published of the setting of a row's pretraining."""
+        return any(entry.same_setting for entry in self.entries)
+
+    @property
     def marked(self) -> bool:
         """Tell whether a row was trained by a recipe that is for other encoders."""
         return any(entry.row.recipe.misfit for entry in self.entries)
@@ -139,7 +144,7 @@ def _section(
     for row in rows:
         grouped[row.conditions].append(row)
     absent = Comparison(note=_absent(collected, baseline))
-    groups = [_group(task, conditions, like, baselines, absent, known) for conditions, like in grouped.items()]
+    groups = [_group(task, conditions, like, baselines, absent, known, request) for conditions, like in grouped.items()]
     groups.sort(key=lambda group: _order(group, baselines))
     published = published_beside(task.name, rows, request.references, request.unverified)
     probes = probes_by_weights(rows)
@@ -166,6 +171,7 @@ def _group(
     baselines: Sequence[Row],
     absent: Comparison,
     known: Mapping[str, FoundRun],
+    request: Request,
 ) -> Group:
     names = _names(rows)
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
@@ -177,7 +183,8 @@ def _group(
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record
         cost = None if record is None or reference is None else relative_step(record, reference.record)
-        entries.append(Measured(row, names[id(row)], comparison, record, cost))
+        same_setting = published_of_setting(row, task.primary_metric, record, request.references, request.unverified)
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, same_setting))
     return Group(conditions, tuple(entries))
 
 

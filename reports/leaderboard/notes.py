@@ -50,6 +50,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
+    if any(section.has_published_settings for section in sections):
+        notes.append(SAME_SETTING)
     if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
         notes.append(TRAINED_ELSEWHERE)
     if any(section.published for section in sections):
@@ -66,6 +68,10 @@ TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, n
 FLOPS = (
     "FLOPs are those of one forward pass of what was trained, head included, on one image or clip; a multiplication "
     "and an addition are two."
+)
+SAME_SETTING = (
+    "Published is what a source reports for the row's own setting: the same backbone, masks, head, target, length and "
+    "number of images of the pretraining, and the same image size; it is in no mean and no difference."
 )
 TRAINED_ELSEWHERE = (
     "Rows whose recipe's protocol is evaluate were trained elsewhere and only scored here, with their own head and "

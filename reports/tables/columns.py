@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from benchmarks.catalogue.tasks import Metric, Task
+from benchmarks.catalogue.tasks import Metric
 from benchmarks.runs.record import RunRecord
+from reports.leaderboard.board import Section
 from reports.leaderboard.lines import COST, Line, Measured, Published
 from reports.records.architectures import architecture_name
 from reports.records.rows import Row
@@ -63,22 +64,22 @@ class Column:
         return parts, self.join(*parts) or NONE
 
 
-def columns_for(
-    task: Task, baseline: str | None, measured: Collection[str], *, marked: bool, costs: bool = False
-) -> list[Column]:
+def columns_for(section: Section, baseline: str | None) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
-    Of the optional metrics only those `measured` have columns; marks have one where a row is `marked`, and
-    pretrainings' steps where there are `costs` to compare.
+    Of the optional metrics only those that a run measured have columns. Marks, what was published of a row's setting,
+    and pretrainings' steps have one where a row has such.
     """
+    task, measured = section.task, section.measured
     primary = task.metric(task.primary_metric)
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in _metric_columns(metric, leading=metric is primary)]
     deltas = [_delta_column(primary, baseline)] if baseline is not None else []
-    settings = [column for column in SETTINGS if marked or column is not MARK]
-    settings += [PRETRAINING_COST] if costs else []
-    return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
+    published = [_published_column(primary)] if section.has_published_settings else []
+    settings = [column for column in SETTINGS if section.marked or column is not MARK]
+    settings += [PRETRAINING_COST] if section.costs else []
+    return [KIND, TASK, ENCODER, *scores, *published, *deltas, *settings, *PROVENANCE]
 
 
 def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
@@ -106,6 +107,19 @@ def _metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
             optional=True,
         ),
     ]
+
+
+def _published_column(metric: Metric) -> Column:
+    """Return what others report of a row's own setting, and where."""
+
+    def parts(entry: Measured) -> Parts:
+        places = dict.fromkeys(f"{one.source} ({one.locator})" for one in entry.same_setting)
+        return (", ".join(dict.fromkeys(str(one.value) for one in entry.same_setting)), "; ".join(places))
+
+    fields = (Field(f"{metric.name}_published"), Field("published_source"))
+    return Column(
+        f"{metric.name} published ({metric.unit})", fields, parts, "scores", lambda value, _: value, numeric=True
+    )
 
 
 def _delta_column(metric: Metric, baseline: str) -> Column:

@@ -64,7 +64,7 @@ def tables_of(board: Leaderboard) -> list[Table]:
 
 
 def _table(section: Section, baseline: str | None) -> Table:
-    columns = tuple(columns_for(section.task, baseline, section.measured, marked=section.marked, costs=section.costs))
+    columns = tuple(columns_for(section, baseline))
     parts: dict[str, Sequence[str]] = {}
     texts = {}
     for column in columns:
