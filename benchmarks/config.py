@@ -45,6 +45,11 @@ class Config(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    @classmethod
+    def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what a file says in today's fields; a class whose fields have moved reads its older files by this."""
+        return data
+
     def identity(self) -> dict[str, Any]:
         """Return the fields that say *what* is done: without those marked `placement()`, and without those marked
         `later()` that have their default value."""
@@ -196,7 +201,7 @@ def validate(schema: type[C], data: dict[str, Any], where: str, overrides: Seque
     Raises one UserError that names every mistake; `where` says in it what was checked.
     """
     try:
-        return schema.model_validate_json(json.dumps(data, default=str))
+        return schema.model_validate_json(json.dumps(schema.renewed(data), default=str))
     except ValidationError as error:
         raise UserError(explain(schema, error, where, overrides)) from None
 

@@ -19,7 +19,8 @@ from benchmarks.config_errors import first_own_error
 from benchmarks.encoder_arguments import check_arguments
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.files.json_files import read_json
+from benchmarks.files.json_files import parse_json, read_json
+from benchmarks.files.regular import regular, regular_stat
 from benchmarks.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the grey that Pillow makes of them: ITU-R BT.601."""
 MANIFEST = "manifest.json"
 WEIGHTS = "encoder.safetensors"
+LARGEST_HEADER_BYTES = 2**26
+AGAIN = "export it again from the run's last checkpoint: submit its pipeline again, or repeat the run's command"
 
 
 class Architecture(Config):
@@ -169,14 +172,14 @@ def read_manifest(folder: Path) -> EncoderManifest:
     try:
         return EncoderManifest.model_validate_json(json.dumps(read_json(path)))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError.about("encoder", str(folder), f"a folder with {MANIFEST}", "export finished?") from None
+        raise UserError.about("encoder", str(folder), f"a folder with {MANIFEST}", AGAIN) from None
     except OSError as error:
         raise _unreadable(path, error) from None
     except ValueError as error:
         if own := first_own_error(error):
             raise UserError(f"{path}: {own}") from None
         first = str(error).splitlines()[0]
-        raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"export it again ({first})") from None
+        raise UserError.about(str(path), "(damaged)", "an encoder manifest", f"{AGAIN} ({first})") from None
 
 
 def read_encoder(folder: Path) -> tuple[EncoderManifest, dict[str, Tensor]]:
@@ -184,23 +187,62 @@ def read_encoder(folder: Path) -> tuple[EncoderManifest, dict[str, Tensor]]:
     from safetensors.torch import load
 
     manifest = read_manifest(folder)
+    return manifest, load(_proven(folder, manifest))
+
+
+def _proven(folder: Path, manifest: EncoderManifest) -> bytes:
+    """Return the weights file's bytes. Raises UserError where they are not those of the manifest."""
     path = folder / WEIGHTS
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError.about("encoder", str(path), "a file that exists", "export it again") from None
+        raise UserError.about("encoder", str(path), "a file that exists", AGAIN) from None
     except OSError as error:
         raise _unreadable(path, error) from None
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
-        rule = f"the sha256 of its manifest ({manifest.sha256[:12]}...)"
-        raise UserError.about(f"sha256 of {path}", found[:12] + "...", rule, "the file changed: export it again")
-    return manifest, load(data)
+        rule = f"the sha256 of its manifest ({manifest.sha256[:12]}...): the file changed"
+        raise UserError.about(f"sha256 of {path}", found[:12] + "...", rule, AGAIN)
+    return data
+
+
+def damage_of(folder: Path, sha256: str, by_content: bool = False) -> str | None:
+    """Return what is wrong with the export of a run whose record gives this sha256; None where nothing is.
+
+    The weights are read only `by_content`; else their length must be what their header says.
+    """
+    try:
+        manifest = read_manifest(folder)
+        if manifest.sha256 != sha256:
+            return f"{folder / MANIFEST} is of another encoder than its run's record"
+        if by_content:
+            _proven(folder, manifest)
+            return None
+        length, size = _stated_length(folder / WEIGHTS), regular_stat(folder / WEIGHTS).st_size
+    except UserError as error:
+        return str(error).splitlines()[0]
+    except OSError as error:
+        return f"{folder / WEIGHTS}: {(error.strerror or str(error)).lower()}"
+    except ValueError:
+        return f"{folder / WEIGHTS} has no header of weights"
+    return None if size == length else f"{folder / WEIGHTS} has {size:,} bytes instead of {length:,}"
+
+
+def _stated_length(path: Path) -> int:
+    """Return how many bytes a safetensors file has by its own header. Raises ValueError where that is none."""
+    with regular(path).open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        header = parse_json(file.read(min(header_bytes, LARGEST_HEADER_BYTES)))
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (AttributeError, KeyError, TypeError, IndexError):
+        raise ValueError("no header") from None
+    return 8 + header_bytes + max(ends, default=0)
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
     what = (error.strerror or str(error)).lower()
-    return UserError.about(str(path), what, "a readable file of an exported encoder", "export it again")
+    return UserError.about(str(path), what, "a readable file of an exported encoder", AGAIN)
 
 
 def unknown_architecture(name: str, timm_names: list[str]) -> UserError:

@@ -14,6 +14,8 @@ class Inference(Config):
     """bf16 is autocast: weights stay fp32."""
     batch_size: int = placement(256, ge=1)
     """Images at once; it changes nothing but the time and the memory."""
+    sharded: bool = placement(False)
+    """Divide the parameters between processes (FSDP2): each block is gathered when it is run."""
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, Tag, model_validator
 
 from benchmarks.config import Config, kind_or, later, placement
+from benchmarks.errors import UserError
 
 if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
@@ -27,6 +28,13 @@ def _ascending(span: tuple[float, float]) -> tuple[float, float]:
 Span = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 """From the smaller to the larger of two positive numbers."""
 ShareSpan = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
+
+
+def require_full_batch(images: int, batch_size: int) -> None:
+    """Raise UserError where a training set has fewer images than one batch."""
+    if images < batch_size:
+        rule = f"at most the number of training images ({images})"
+        raise UserError.about("training.batch_size", batch_size, rule, f"set training.batch_size={images} or less")
 
 
 class Cosine(Config):
@@ -245,6 +253,10 @@ class Training(Config):
     """bf16 is autocast: weights and optimiser state stay fp32."""
     accumulate: int = placement(1, ge=1)
     """Forward and backward passes per optimiser step: each process takes its share of a batch in so many parts."""
+    sharded: bool = placement(False)
+    """Divide parameters, gradients and optimiser state between processes (FSDP2), rather than copy them (DDP)."""
+    activation_checkpointing: bool = placement(False)
+    """Compute the activations of each block again in the backward pass instead of keeping them."""
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)

@@ -51,12 +51,8 @@ class Validation(Config):
 
 
 class PretrainTraining(Training):
-    """What pretraining adds: ways to train large encoders, none of which changes what is trained."""
+    """What pretraining adds."""
 
-    sharded: bool = placement(False)
-    """Divide parameters, gradients and optimiser state between processes (FSDP2), rather than copy them (DDP)."""
-    activation_checkpointing: bool = placement(False)
-    """Compute the activations of each block again in the backward pass instead of keeping them."""
     compile: bool = placement(False)
     """Compile block by block with torch.compile, which takes sums in another order."""
 

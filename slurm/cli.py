@@ -76,27 +76,36 @@ def _id_parser(command: str, text: str, example: str) -> argparse.ArgumentParser
     return parser
 
 
+def _add_no_data_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-data-check", action="store_true", help="do not look into data folders: they are on the nodes alone"
+    )
+
+
 def _plan(argv: list[str]) -> int:
     text = "Show the stages of a pipeline file and what they will cost, without starting any."
     parser = _file_parser("plan", text, "pipeline.yaml --cluster my_cluster.yaml")
     _add_cluster(parser)
+    _add_no_data_check(parser)
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the graph, too: .svg, .png or .pdf")
     parser.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid flowchart, nothing else")
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline
     from slurm.graph.cluster import SlurmCluster, load_cluster
+    from slurm.graph.data import require_data
     from slurm.launch.submit import graph, require_room
     from slurm.plan.nodes import adviser
     from slurm.plan.picture import draw, mermaid
     from slurm.plan.plan import describe_plan, make_plan
 
     cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster, adviser(cluster, arguments.runs))
+    advise, is_here = adviser(cluster, arguments.runs), not arguments.no_data_check
+    file = load_pipeline(arguments.file, arguments.overrides, cluster, advise, is_here)
     if isinstance(cluster, SlurmCluster):
         require_room(file, cluster)
-    plan = make_plan(
-        file, *graph(file, Places(pipelines=arguments.pipelines, runs=arguments.runs)), cluster, arguments.runs
-    )
+    counts = require_data(file) if is_here else {}
+    places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
+    plan = make_plan(file, *graph(file, places), cluster, arguments.runs, counts)
     if arguments.picture is not None:
         draw(plan, arguments.picture)
     for line in [mermaid(plan)] if arguments.mermaid else describe_plan(plan):
@@ -114,15 +123,19 @@ def _submit(argv: list[str]) -> int:
     text = "Run a pipeline here or on Slurm; submitting it again continues it."
     parser = _file_parser("submit", text, "pipeline.yaml --cluster my_cluster.yaml")
     _add_cluster(parser)
+    _add_no_data_check(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
     arguments = parser.parse_intermixed_args(argv)
     from slurm.graph.check import load_pipeline, require_encoder_files
-    from slurm.graph.cluster import load_cluster
+    from slurm.graph.cluster import LocalCluster, load_cluster
+    from slurm.graph.data import require_data
     from slurm.graph.starts import misfits
-    from slurm.launch.submit import previews, submit
+    from slurm.launch.submit import graph, previews, submit
+    from slurm.plan.plan import length_here, make_plan
 
-    cluster = load_cluster(arguments.cluster)
-    file = load_pipeline(arguments.file, arguments.overrides, cluster)
+    cluster, is_here = load_cluster(arguments.cluster), not arguments.no_data_check
+    file = load_pipeline(arguments.file, arguments.overrides, cluster, data_is_here=is_here)
+    counts = require_data(file) if is_here else {}
     require_encoder_files(file)
     for said in misfits(file):
         print(f"warning: {said}", file=sys.stderr)
@@ -130,6 +143,9 @@ def _submit(argv: list[str]) -> int:
     if arguments.dry_run:
         print("\n".join(previews(file, cluster, places)))
         return 0
+    if isinstance(cluster, LocalCluster) and not cluster.has_gpus:
+        for line in length_here(make_plan(file, *graph(file, places), cluster, places.runs, counts)):
+            print(line, flush=True)
     return submit(file, cluster, places)
 
 
@@ -137,9 +153,11 @@ def _resume(argv: list[str]) -> int:
     text = "Go on with a pipeline: submit what failed, was stopped or lost its job. What is done or at work is kept."
     parser = _id_parser("resume", text, "digits-demo")
     parser.add_argument("--cluster", metavar="NAME", help="local, slurm, or a YAML file (default: the last one)")
+    _add_no_data_check(parser)
     arguments = parser.parse_args(argv)
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import load_cluster
+    from slurm.graph.data import require_data
     from slurm.launch.submit import submit
     from slurm.state.mark import require_in_place
 
@@ -149,7 +167,9 @@ def _resume(argv: list[str]) -> int:
     cluster = load_cluster(arguments.cluster or str(folder.cluster))
     path = folder.file.resolve()
     manifest.enter_workdir()
-    file = load_pipeline(path, cluster=cluster)
+    file = load_pipeline(path, cluster=cluster, data_is_here=not arguments.no_data_check)
+    if not arguments.no_data_check:
+        require_data(file)
     require_encoder_files(file)
     return submit(file, cluster, manifest.places)
 

@@ -17,11 +17,12 @@ from slurm.controller.jobs import ENDED, cancel_jobs, find_job
 from slurm.controller.submission import submit_script
 from slurm.graph.cluster import SlurmCluster, load_cluster
 from slurm.graph.resources import Allocation, StageResources, merged
-from slurm.launch.sbatch import script
+from slurm.launch.script import script
 from slurm.launch.snapshot import take_snapshot
 from slurm.stage.probe import IMPORT_S, NodeReport
 from slurm.state.folder import PipelineFolder, read_as
-from slurm.state.shared_files import LOOK_EVERY_S, wait_for
+from slurm.state.last_words import last_words
+from slurm.state.shared_files import LOOK_EVERY_S, SHARED_FILES_S, wait_for
 
 NAME = "doctor/check"
 SIZES = (
@@ -29,6 +30,8 @@ SIZES = (
     *("time_limit", "stop_notice_s", "fruitless_restarts"),
 )
 """Of two jobs that differ in these alone, the larger shows what the smaller would."""
+LOG_LINES = 3
+"""How many last lines of its log are quoted of a job that not all nodes answered."""
 SKEW_S = 60.0
 """Clocks that differ by more make the times in logs and tables misleading; nothing else depends on them."""
 
@@ -66,7 +69,7 @@ class Check:
     asked: Allocation
     reports: list[NodeReport]
     last: str
-    """Slurm's last word on a job that did not end well."""
+    """Slurm's last word on a job that did not end well, and the last lines of its log."""
 
     def named(self, what: str) -> str:
         return f"{self.name}: {what}" if self.name else what
@@ -108,16 +111,14 @@ def _ask_nodes(folder: PipelineFolder, asked: Mapping[str, Allocation]) -> list[
     except KeyboardInterrupt:
         cancel_jobs(list(jobs.values()))
         raise
-    nobody: list[NodeReport] = []
-    return [
-        Check(
-            name if len(asked) > 1 else "",
-            allocation,
-            _read_answers(answers[name], allocation.nodes) if name in jobs else nobody,
-            last[name],
-        )
-        for name, allocation in asked.items()
-    ]
+    checks = []
+    for name, allocation in asked.items():
+        patience_s = LOOK_EVERY_S if last[name] in ENDED - {"COMPLETED"} else SHARED_FILES_S
+        reports = _read_answers(answers[name], allocation.nodes, patience_s) if name in jobs else []
+        if name in jobs and len(reports) < allocation.nodes:
+            last[name] = _with_log(last[name], logs / f"{jobs[name]}_0_log.out")
+        checks.append(Check(name if len(asked) > 1 else "", allocation, reports, last[name]))
+    return checks
 
 
 def _submit(name: str, asked: Allocation, code: Path, answers: Path, logs: Path) -> str:
@@ -134,9 +135,11 @@ def _submit(name: str, asked: Allocation, code: Path, answers: Path, logs: Path)
 
 
 def _wait(job: str) -> str:
-    """Wait until the job has left the queue, printing its state whenever that changes; return its last state."""
+    """Wait until the job has ended, printing its state whenever that changes; return the last that Slurm shows."""
     last = ""
-    while (found := find_job(job)) is not None and found.entry.state not in ENDED:
+    while (found := find_job(job)) is not None:
+        if found.entry.state in ENDED:
+            return found.entry.state
         reason = f" ({found.entry.reason})" if found.entry.reason != "None" else ""
         if last != (last := found.entry.state + reason):
             print(f"  {last}", flush=True)
@@ -144,13 +147,19 @@ def _wait(job: str) -> str:
     return last
 
 
-def _read_answers(answers: Path, nodes: int) -> list[NodeReport]:
+def _with_log(state: str, log: Path) -> str:
+    """Return a job's last state, with the last lines of its log."""
+    words = last_words(log, most=LOG_LINES)
+    return (state or "it was never seen in the queue") + (f"; its log ends: {words}" if words else "")
+
+
+def _read_answers(answers: Path, nodes: int, patience_s: float) -> list[NodeReport]:
     """Return the nodes' reports; those that a shared file system shows late are waited for."""
 
     def found() -> list[NodeReport]:
         return [report for path in sorted(answers.glob("*.json")) if (report := read_as(NodeReport, path))]
 
-    reports = wait_for(lambda: all_there if len(all_there := found()) >= nodes else None) or found()
+    reports = wait_for(lambda: all_there if len(all_there := found()) >= nodes else None, patience_s) or found()
     shutil.rmtree(answers, ignore_errors=True)
     return reports
 
@@ -162,7 +171,7 @@ def _job_findings(check: Check) -> Iterator[Finding]:
         yield Finding(name, "ok", f"{len(reports)} of {nodes} nodes answered", purpose)
     else:
         remedy = "mend the cluster file, or read the job's log; do all nodes share the working directory's file system?"
-        found = f"{len(reports)} of {nodes} nodes answered; {check.last or 'it was never seen'}"
+        found = f"{len(reports)} of {nodes} nodes answered; {check.last}"
         yield Finding(name, "wrong", found, purpose, remedy)
     skew = max((abs(report.at - time.time()) for report in reports), default=0.0)
     if skew > SKEW_S + IMPORT_S:

@@ -16,7 +16,14 @@ from slurm.state.observe import LIVE, View
 
 LINE_EVERY_S = 1.4
 WIDE = 200
-COLOURS = {"completed": "green", "failed": "red", "skipped": "yellow", "stopped": "yellow", "running": "cyan"}
+COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "skipped": "yellow",
+    "stopped": "yellow",
+    "suspended": "yellow",
+    "running": "cyan",
+}
 
 
 class Display(Protocol):

@@ -84,6 +84,16 @@ def trained(command: list[str], runs: Path, *more: str) -> Path:
 
 def stop_after(command: list[str], runs: Path, step: int, number: signal.Signals = signal.SIGTERM) -> Path:
     """Run `mimbench` here, with a real signal as soon as `step` steps are saved; return the stopped run's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_step(patch, step, number)
+        assert mimbench.main([*command, "--runs", str(runs)]) == mimbench.INTERRUPTED
+    folder = only_run(runs)
+    assert record_of(folder).status == "preempted"
+    return folder
+
+
+def stop_after_step(patch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Let this process send itself a real signal as soon as it has saved `step` steps."""
     save = Checkpoints.save
     sent: list[int] = []
 
@@ -94,12 +104,7 @@ def stop_after(command: list[str], runs: Path, step: int, number: signal.Signals
             os.kill(os.getpid(), number)
         return path
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoints, "save", saving)
-        assert mimbench.main([*command, "--runs", str(runs)]) == mimbench.INTERRUPTED
-    folder = only_run(runs)
-    assert record_of(folder).status == "preempted"
-    return folder
+    patch.setattr(Checkpoints, "save", saving)
 
 
 def assert_same_end(one: Path, other: Path, files: tuple[str, ...]) -> None:

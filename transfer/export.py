@@ -6,8 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
+from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest, InitStage, write_encoder
 from benchmarks.engine.backbone import sized
+from benchmarks.engine.processes.parallel import gathered_tensors
 from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
@@ -17,18 +19,22 @@ from transfer.encoder.sizes import EncoderSizes
 
 def export_finetuned(
     model: nn.Module, plan: EncoderPlan, transfer: Transfer, epochs: int, folder: Path, run_id: str
-) -> EncoderManifest:
+) -> EncoderManifest | None:
     """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 
-    An encoder that started from random weights is exported as supervised, any other as fine-tuned.
+    An encoder that started from random weights is exported as supervised, any other as fine-tuned. To be called on
+    every rank; the main one writes, the others return None.
     """
+    weights = gathered_tensors((name, each) for name, each in model.state_dict().items() if not is_head(name))
+    if not ranks.is_main():
+        return None
     use, work, family = transfer.source.use, transfer.work, family_of(model)
     recipe: EncoderSizes = work.config
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"
     return write_encoder(
         folder,
-        {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)},
+        weights,
         architecture=sized(plan.architecture, recipe.image_size_px),
         image_size_px=recipe.image_size_px,
         patch_size_px=family.patch_size_px,

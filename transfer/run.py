@@ -20,7 +20,7 @@ from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.problem import B
 from benchmarks.engine.run import Outcome, TrainedProblem, train
-from benchmarks.engine.samples.loaders import AnyBatch, Samples
+from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.runs.command import first_record
@@ -71,9 +71,10 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
         """The model that is evaluated: the trained one, unless a kind of task evaluates an average of its weights."""
         return self.model
 
-    def walk(self, samples: Samples[S], one_by_one: EvaluationLines | None = None) -> Walk[S]:
+    def walk(self, samples: EvaluationSamples[S], one_by_one: EvaluationLines | None = None) -> Walk[S]:
         """Return a walk of the evaluated model over test samples; `one_by_one` prints how far it has come."""
-        return Walk(self.evaluated, samples, self.device, self.training, self.unreadable, one_by_one)
+        blank = samples.blank if self.divided else None
+        return Walk(self.evaluated, samples, self.device, self.training, self.unreadable, one_by_one, blank=blank)
 
     def flops_per_image(self) -> float | None:
         """Return the FLOPs of one prediction; None for a model whose cost depends on what it finds on an image."""
@@ -127,11 +128,12 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
 
     def finish(self, loop: Loop[B], run: Run) -> Outcome | None:
         once = self.conclude(run.folder)
+        if ranks.is_main():
+            self.write_results(run.folder)
+        exported = self._export(loop, run)
         if not ranks.is_main():
             return None
-        self.write_results(run.folder)
-        metrics = metric_values(self.transfer.task, self.evaluations(loop), once)
-        return Outcome(metrics, self._export(loop, run))
+        return Outcome(metric_values(self.transfer.task, self.evaluations(loop), once), exported)
 
     def _export(self, loop: Loop[B], run: Run) -> EncoderManifest | None:
         encoder = self.trained_encoder()

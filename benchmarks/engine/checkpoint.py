@@ -16,8 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmarks import ranks
-from benchmarks.engine.processes.parallel import divided_like, whole
+from benchmarks.engine.processes.parallel import divided_like, gathered_tensors
 from benchmarks.files.atomic import disk_error, make_folder, sync_folder, temporary_name
 from benchmarks.files.json_files import read_json
 
@@ -56,12 +55,7 @@ def captured(model: nn.Module, optimizer: Optimizer) -> State:
     optimizer_data, optimizer_tensors = _split(optimizer.state_dict())
     parts = {"model": model.state_dict(), "optimizer": optimizer_tensors}
     named = ((f"{prefix}.{name}", tensor) for prefix, part in parts.items() for name, tensor in part.items())
-    tensors = {}
-    for name, tensor in named:
-        complete = whole(tensor.detach())
-        if ranks.is_main():
-            tensors[name] = complete.cpu().contiguous()
-    return State(tensors, optimizer_data)
+    return State(gathered_tensors(named), optimizer_data)
 
 
 class Checkpoints:

@@ -52,10 +52,11 @@ class Walk(Generic[B]):
     blank: B | None = None
     """Stands in for batches that a rank lacks: a model that is divided has to run equally often on every rank."""
 
-    def __iter__(self) -> Iterator[B]:
-        """Yield this rank's batches on the device, except those of which nothing could be read.
+    def _batches(self) -> Iterator[tuple[B, bool]]:
+        """Yield this rank's batches on the device, and whether they count: all but a blank one.
 
-        Afterwards every rank raises WorkFailed when too many files were unreadable, or all of them.
+        A batch of which nothing could be read is not among them. Afterwards every rank raises WorkFailed when too many
+        files were unreadable, or all of them.
         """
         share_buffers(self.model)
         self.model.eval()
@@ -68,9 +69,10 @@ class Walk(Generic[B]):
                 failed += batch.unreadable
                 asked = min(left, max(1, size // world_size))
                 left -= asked
-                wanted = batch if len(batch.unreadable) < asked else self.blank
+                counts = batch is not self.blank and len(batch.unreadable) < asked
+                wanted = batch if counts else self.blank
                 if wanted is not None:
-                    yield wanted.to(self.device)
+                    yield wanted.to(self.device), counts
                 show(done)
         self._note([name for names in gathered(failed) for name in names])
 
@@ -87,14 +89,17 @@ class Walk(Generic[B]):
         if len(failed) == len(self.samples):
             raise WorkFailed("nothing of the test set could be read:\n    " + "\n    ".join(failed[:SHOWN]))
 
-    def results(self, step: Callable[[B], R]) -> list[R]:
-        """Return what `step` makes of the batches, without gradients and in the recipe's precision.
+    def each(self, step: Callable[[B], R]) -> Iterator[R]:
+        """Yield what `step` makes of this rank's batches, without gradients and in the recipe's precision.
 
-        Every rank gets all ranks' results: those of the first rank's batches, then those of the second's.
+        `step` is run on blank batches too, and may keep nothing of them: what it returns for them is dropped.
         """
-        mine = []
-        with torch.no_grad():
-            for batch in self:
-                with autocast(self.device, self.running):
-                    mine.append(step(batch))
-        return [result for results in gathered(mine) for result in results]
+        for batch, counts in self._batches():
+            with torch.no_grad(), autocast(self.device, self.running):
+                found = step(batch)
+            if counts:
+                yield found
+
+    def results(self, step: Callable[[B], R]) -> list[R]:
+        """Return what `step` makes of all ranks' batches: those of the first rank, then those of the second."""
+        return [result for results in gathered(list(self.each(step))) for result in results]

@@ -8,12 +8,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from torch import nn
+
+from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.problem import B, Problem
 from benchmarks.engine.processes.exchange import joined, peers_in_words
+from benchmarks.engine.processes.parallel import divide
 from benchmarks.engine.samples.loaders import Samples, steps_per_epoch
 from benchmarks.engine.samples.unreadable import Unreadable
+from benchmarks.families.blocks import recompute
 from benchmarks.runs.folder import Run
 from benchmarks.runs.record import MetricValue, RunRecord
 from benchmarks.training import Training
@@ -37,6 +42,38 @@ class TrainedProblem(Problem[B], Generic[B]):
     """Unreadable files of the test set; the loop counts those of the training set, against the same limit."""
     left_out: Sequence[str] = ()
     """Files that were missing before anything was read, for the record."""
+
+    @abstractmethod
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """Return the modules that make up most of one of `models`; each is computed again or divided as one.
+
+        Raises UserError for an encoder whose blocks are not known.
+        """
+
+    @property
+    def models(self) -> Sequence[nn.Module]:
+        """The trained model, and others of the same form that are kept beside it."""
+        return [self.model]
+
+    @abstractmethod
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the parameter groups of the model, which is in its place by then."""
+
+    def check(self) -> None:
+        """Raise UserError where the recipe's ways to train in less memory do not fit the model."""
+        if self.training.sharded or self.training.activation_checkpointing:
+            self.blocks(self.model)
+
+    def place(self) -> None:
+        """Apply the recipe's ways to train in less memory, then group the parameters, which dividing replaces."""
+        if self.training.activation_checkpointing:
+            for block in self.blocks(self.model):
+                recompute(block)
+        self.divided = self.training.sharded and ranks.world_size() > 1
+        if self.divided:
+            for model in self.models:
+                divide(model, self.blocks(model), self.device)
+        self.parameter_groups = self.groups()
 
     @abstractmethod
     def training_samples(self) -> Samples[B]:
@@ -72,12 +109,14 @@ def train(
     steps_per_epoch(samples, training.batch_size, training.accumulate)
     with joined():
         problem = build()
+        problem.check()
         with opened(problem) as run, peers_in_words():  # inside: the record has the same words
             _train(problem, run)
         return run.record
 
 
 def _train(problem: TrainedProblem[Any], run: Run) -> None:
+    problem.place()
     samples, training = problem.training_samples(), problem.training
     every = problem.evaluation_interval(steps_per_epoch(len(samples), training.batch_size, training.accumulate))
     loop = Loop(problem, samples, training, run, problem.seed, problem.unreadable.limit, every)

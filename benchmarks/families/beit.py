@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from timm.models import beit
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
@@ -52,10 +51,7 @@ class Beit(ViT):
         tokens = model.pos_drop(tokens)
         bias = model.rel_pos_bias() if model.rel_pos_bias is not None else None
         for block in model.blocks:
-            if model.grad_checkpointing and model.training:
-                tokens = checkpoint(block, tokens, shared_rel_pos_bias=bias, use_reentrant=False)
-            else:
-                tokens = block(tokens, shared_rel_pos_bias=bias)
+            tokens = block(tokens, shared_rel_pos_bias=bias)
         patches: Tensor = model.norm(tokens)[:, model.num_prefix_tokens :]
         return patches.transpose(1, 2).reshape(len(patches), -1, *hidden.shape[1:])
 

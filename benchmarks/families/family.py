@@ -40,14 +40,16 @@ class Capability:
 _LIST = "`mimbench list encoders`; SimMIM's ViT is simmim_vit_base"
 _CLASSIFIES = "another encoder; this one can only be used for classification"
 _FINETUNES = "another encoder, or protocol=finetune"
+_WHOLE = "false for this encoder, whose blocks are not known; a {families} has them"
 _DECAY = "1.0 for this architecture (layers are defined for {families})"
 _READ = "one of the families that are read from files: {families}"
 MASKING: Final = Capability("masked_features", "encoder.name", "of a family that can be masked: {families}", _LIST)
 MAPS: Final = Capability("maps", "encoder", "a {families} with plain patches", _CLASSIFIES, " or ")
 TOKENS: Final = Capability("tokens", "encoder", "a {families} for probes and nearest neighbours", _FINETUNES, " or ")
+BLOCKS: Final = Capability("blocks", "sharded or activation_checkpointing", _WHOLE, "set both to false", " or ")
 LAYERS: Final = Capability("layers", "layer_decay", _DECAY, "set layer_decay=1.0", " and ")
 STATEMENT: Final = Capability("properties", "--architecture", _READ, "name the encoder's own")
-CAPABILITIES: Final = (MASKING, MAPS, TOKENS, LAYERS, STATEMENT)
+CAPABILITIES: Final = (MASKING, MAPS, TOKENS, BLOCKS, LAYERS, STATEMENT)
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,11 @@ class Family:
     # Parts.
 
     def blocks(self) -> list[nn.Module]:
-        """Return the modules that make up most of the encoder, in order, through all stages."""
-        raise self.refusal(TOKENS)
+        """Return the modules that make up most of the encoder, in order, through all stages.
+
+        Each is computed again, compiled, or divided between processes as one.
+        """
+        raise self.refusal(BLOCKS)
 
     def last_norms(self) -> list[nn.Module]:
         """Return the norms after the last block, before or after pooling, which dense features do not pass through."""

@@ -7,7 +7,6 @@ and with it classification, is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +14,15 @@ import torch
 from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.checkpoint import checkpoint
 
+from benchmarks.families.blocks import Step, run_as
 from benchmarks.families.position_tables import Size
 
 MASKED = -100.0
 """Added to the attention between tokens that were not neighbours before the roll; the value Swin was trained with."""
 
 
-def swin_maps(model: Any, images: Tensor, shift_single: bool, run_block: Callable[..., Tensor]) -> list[Tensor]:
+def swin_maps(model: Any, images: Tensor, shift_single: bool, run_block: Step) -> list[Tensor]:
     """Return one map [B, D, ceil(H/s), ceil(W/s)] per stage, before any output norm.
 
     Each stage has the window of its own tables. `shift_single` keeps the shift along sides that one window covers;
@@ -37,10 +36,7 @@ def swin_maps(model: Any, images: Tensor, shift_single: bool, run_block: Callabl
         mask = shifted.mask(tokens)
         for block in stage.blocks:
             cut, its_mask = (shifted, mask) if any(block.target_shift_size) else (plain, None)
-            if stage.grad_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(run_block, block, tokens, cut, its_mask, use_reentrant=False)
-            else:
-                tokens = run_block(block, tokens, cut, its_mask)
+            tokens = run_as(block, run_block, tokens, cut, its_mask)
         maps.append(tokens.permute(0, 3, 1, 2).contiguous())
     return maps
 

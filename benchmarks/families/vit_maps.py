@@ -8,8 +8,8 @@ import torch
 from timm.models.beit import gen_relative_position_index
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
-from torch.utils.checkpoint import checkpoint
 
+from benchmarks.families.blocks import run_as
 from benchmarks.families.position_tables import Size, TableMode, resize_table
 from benchmarks.families.resize import resize_positions
 from benchmarks.families.swin_maps import embed_patches
@@ -20,7 +20,7 @@ def vit_map(model: Any, images: Tensor) -> Tensor:
     tokens, grid = _tokens(model, images)
     tokens = model.norm_pre(tokens)
     for block in model.blocks:
-        tokens = _run(model, block, tokens)
+        tokens = block(tokens)
     return _as_map(tokens, grid)
 
 
@@ -33,19 +33,13 @@ def beit_map(model: Any, images: Tensor, mode: TableMode) -> Tensor:
     for block in model.blocks:
         bias = _bias(block.attn, index, grid, mode)
         bias = shared if bias is None else bias if shared is None else bias + shared
-        tokens = _run(model, _beit_block, block, tokens, bias)
+        tokens = run_as(block, _beit_block, tokens, bias)
     return _as_map(tokens, grid)
 
 
 def position_prefix(model: Any) -> int:
     """Return how many position embeddings of a ViT or BEiT belong to class and register tokens."""
     return 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)
-
-
-def _run(model: Any, step: Any, *arguments: Any) -> Tensor:
-    recompute = model.grad_checkpointing and torch.is_grad_enabled()
-    result: Tensor = checkpoint(step, *arguments, use_reentrant=False) if recompute else step(*arguments)
-    return result
 
 
 def _tokens(model: Any, images: Tensor) -> tuple[Tensor, Size]:

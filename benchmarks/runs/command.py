@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal
 
 from benchmarks.config import C_co, Recipe
-from benchmarks.encoders import misfit
+from benchmarks.encoders import damage_of, misfit
 from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe
@@ -66,12 +66,18 @@ def claim(
     fingerprint: Fingerprint,
     identity: str,
 ) -> Work[C_co] | None:
-    """Return the work of the run id `identity`, announced; None when it is already done."""
+    """Return the work of the run id `identity`, announced; None when it is already done.
+
+    A finished run whose encoder is damaged or gone goes on from its last checkpoint, and so exports it again.
+    """
     folder = RunFolder(args.runs / identity)
     announce(args.announce, folder.path, getattr(args, "label", None))
-    if completed(folder.path) is not None:
-        print(f"already done: {folder.path} (delete the folder to run it again)")
-        return None
+    if (done := completed(folder.path)) is not None:
+        lost = None if (sha := done.exported_sha256) is None else damage_of(folder.encoder, sha, by_content=True)
+        if lost is None:
+            print(f"already done: {folder.path} (delete the folder to run it again)")
+            return None
+        print(f"done, but its encoder is lost, and exported again from the last checkpoint: {lost}")
     return Work(recipe, args.seed, root, fingerprint, folder, ("mimbench", verb, *argv))
 
 

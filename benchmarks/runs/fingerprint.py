@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +26,8 @@ class Fingerprint:
 
     images: int
     method: str
-    """`content` hashes every byte; `sizes` (data sets over 1 GiB) hashes names and sizes."""
+    """`content` hashes every byte; `sizes` (data sets over 1 GiB) hashes names and sizes;
+    `none` hashes nothing (`without_contents`)."""
     sha256: str
     parts: Mapping[str, str] = field(default_factory=dict)
     """sha256 of what it covers beside the files: labels, the list of a subset, further test sets."""
@@ -32,6 +35,19 @@ class Fingerprint:
 
     def __str__(self) -> str:
         return f"{self.images} {self.noun}s, {self.method} {self.sha256[:16]}"
+
+
+_WITHOUT_CONTENTS: ContextVar[bool] = ContextVar("_WITHOUT_CONTENTS", default=False)
+
+
+@contextlib.contextmanager
+def without_contents() -> Iterator[None]:
+    """Within the block no file is opened or measured for a fingerprint: for whoever only counts."""
+    token = _WITHOUT_CONTENTS.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_CONTENTS.reset(token)
 
 
 def find_images(folder: Path, suffixes: Collection[str] = frozenset(IMAGE_SUFFIXES)) -> list[Path]:
@@ -83,6 +99,9 @@ def fingerprint(
     `images` is how many they hold, where that is not one each; `noun` is what they are called.
     A file that cannot be read (a dangling link or a FIFO) is hashed as unreadable; the loader will name it.
     """
+    count = len(files) if images is None else images
+    if _WITHOUT_CONTENTS.get():
+        return Fingerprint(count, "none", "", parts or {}, noun)
     sizes = [_size_bytes(file) for file in files]
     by_content = sum(size or 0 for size in sizes) <= CONTENT_LIMIT_BYTES
     total = hashlib.sha256()
@@ -92,7 +111,6 @@ def fingerprint(
         total.update(os.fsencode(file.relative_to(root)) + f"\0{shown}\n".encode())
     for name, sha256 in (parts or {}).items():
         total.update(f"{name}\0{sha256}\n".encode())
-    count = len(files) if images is None else images
     return Fingerprint(count, "content" if by_content else "sizes", total.hexdigest(), parts or {}, noun)
 
 

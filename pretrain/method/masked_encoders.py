@@ -39,10 +39,6 @@ class MaskedEncoder(nn.Module):
         """The modules that make up most of the encoder, in order; each is compiled and divided as one."""
         return family_of(self.backbone).blocks()
 
-    def checkpoint_activations(self) -> None:
-        """Let the backward pass compute activations again instead of keeping them: less memory, more time."""
-        family_of(self.backbone).model.set_grad_checkpointing(True)
-
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Encode images [B, C, H, W] with hidden [B, H/p, W/p] bool (True = hidden) to [B, D, H/s, W/s]."""
         return family_of(self.backbone).masked_features(images, hidden, self.mask_token)

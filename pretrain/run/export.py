@@ -8,7 +8,7 @@ from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.encoders import EncoderManifest, write_encoder
 from benchmarks.engine.backbone import sized
-from benchmarks.engine.processes.parallel import whole_state
+from benchmarks.engine.processes.parallel import gathered_tensors
 from benchmarks.families.table import family_of
 from pretrain.method.masked_encoders import MaskedEncoder
 from pretrain.recipe import PretrainRecipe
@@ -22,7 +22,7 @@ def export_encoder(
 
     To be called on every rank; the main one writes, the others return None.
     """
-    config, weights = recipe.config, whole_state(encoder.backbone)
+    config, weights = recipe.config, gathered_tensors(encoder.backbone.state_dict().items())
     if not ranks.is_main():
         return None
     return write_encoder(

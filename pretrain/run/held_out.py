@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.engine.evaluation import Walk
-from benchmarks.engine.processes import exchange as distributed
 from benchmarks.engine.samples.images import ImageSamples, Sample
 from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.seeding import generator
@@ -32,8 +31,6 @@ class MaskedBatch(NamedTuple):
     images: Tensor
     hidden: Tensor
     unreadable: list[str]
-    weight: int
-    """How many of the images count for the mean: all, or none of a blank batch."""
 
     def to(self, device: torch.device) -> MaskedBatch:
         images, hidden = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.hidden))
@@ -62,7 +59,7 @@ class MaskedSamples(Dataset[MaskedSample]):
         recipe, side = self._recipe, self._recipe.image_size_px
         images = torch.zeros(1, recipe.encoder.in_chans, side, side)
         hidden = torch.ones(1, side // self._patch, side // self._patch, dtype=torch.bool)
-        return MaskedBatch(images, hidden, [], weight=0)
+        return MaskedBatch(images, hidden, [])
 
     @staticmethod
     def collate(samples: list[MaskedSample]) -> MaskedBatch:
@@ -71,18 +68,15 @@ class MaskedSamples(Dataset[MaskedSample]):
             images=torch.stack([image for image, _ in good]) if good else torch.empty(0),
             hidden=torch.stack([hidden for _, hidden in good]) if good else torch.empty(0),
             unreadable=[text for each in samples for text in each.sample.unreadable],
-            weight=len(good),
         )
 
 
 def held_out_loss(method: Method, walk: Walk[MaskedBatch]) -> float:
     """Return the mean loss over the images of a walk, on every rank, with the model in evaluation mode."""
-    total = torch.zeros(2, dtype=torch.float64)
 
-    def add(batch: MaskedBatch) -> None:
-        loss = method.loss(batch.images, batch.hidden)
-        total.add_(torch.tensor([loss.double().item() * batch.weight, batch.weight]))
+    def measure(batch: MaskedBatch) -> tuple[float, int]:
+        images = len(batch.images)
+        return method.loss(batch.images, batch.hidden).double().item() * images, images
 
-    walk.results(add)
-    summed = distributed.mean(total)
-    return float(summed[0] / summed[1])
+    losses, images = zip(*walk.results(measure), strict=True)
+    return float(sum(losses) / sum(images))

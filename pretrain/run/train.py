@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import ranks
 from benchmarks.config import Recipe
@@ -19,7 +20,6 @@ from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import decays, parameter_groups
-from benchmarks.engine.processes.parallel import divide
 from benchmarks.engine.run import Outcome, TrainedProblem, train
 from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
@@ -31,7 +31,7 @@ from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
-from pretrain.recipe import PretrainRecipe, PretrainTraining
+from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
 from pretrain.run.export import export_encoder
 from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
@@ -61,13 +61,23 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         if start is not None:
             self.load_report = start.load(self.model, self.recipe)
         self.flops_per_image = self._flops()
-        self.divided = self.training.sharded and ranks.world_size() > 1
-        _prepare(self.model, self.training, self.device)
-        self.parameter_groups = parameter_groups(self.model, self.training.weight_decay, decays=self._decays)
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
         self.held_out = self._held_out() if files.held_out else None
         self.exports: dict[int, Callable[[], object]] = {}
         """By step, the export to write after it."""
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        assert isinstance(model, SimMIM)
+        return model.encoder.blocks
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.model, self.training.weight_decay, decays=self._decays)
+
+    def place(self) -> None:
+        if self.recipe.training.compile:
+            for block in self.model.encoder.blocks:
+                block.compile()
+        super().place()
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
@@ -125,18 +135,6 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         epochs = self.training.epochs_seen(loop.per_epoch)
         exported = self._export(epochs, run.folder.encoder, run.record.run_id)
         return Outcome(_metrics(self.recipe, loop.progress.evaluations), exported) if ranks.is_main() else None
-
-
-def _prepare(model: SimMIM, training: PretrainTraining, device: torch.device) -> None:
-    """Apply the recipe's ways to train in less memory or time."""
-    encoder = model.encoder
-    if training.activation_checkpointing:
-        encoder.checkpoint_activations()
-    if training.compile:
-        for block in encoder.blocks:
-            block.compile()
-    if training.sharded:
-        divide(model, encoder.blocks, device)
 
 
 def pretrain(work: Work[PretrainRecipe], files: Files, start: Start | None = None) -> RunRecord:

@@ -32,26 +32,32 @@ MOST_COUNTS = 12
 
 
 def load_pipeline(
-    path: Path, overrides: Sequence[str] = (), cluster: Cluster = HERE, advise: Advise | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    cluster: Cluster = HERE,
+    advise: Advise | None = None,
+    data_is_here: bool = True,
 ) -> PipelineFile:
     """Read, override and check a pipeline file for the cluster on which its stages will run.
 
     Raises one UserError that names every mistake. `advise` chooses among the numbers of nodes that a batch fits, where
-    it does not fit what is asked for; without it the smallest is proposed.
+    it does not fit what is asked for; without it the smallest is proposed. Unless `data_is_here`, folders of data need
+    not exist on this machine.
     """
     file = read_pipeline(path, overrides)
-    mistakes = list(find_mistakes(file, cluster, advise))
+    mistakes = list(find_mistakes(file, cluster, advise, data_is_here))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"pipeline {path}: {count}\n" + "\n".join(mistakes))
     return file
 
 
-def find_mistakes(file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None) -> Iterator[str]:
+def find_mistakes(
+    file: PipelineFile, cluster: Cluster = HERE, advise: Advise | None = None, data_is_here: bool = True
+) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
-    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
-    mistakes = [list(_work_mistakes(file, found, cluster, advise)) for found in reversed(works.values())]
+    mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
     yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
     if isinstance(cluster, SlurmCluster) and file.report is not None:
         try:
@@ -111,6 +117,12 @@ def start_field(entry: str) -> str:
     return f"{entry}.initial" if entry.startswith("pretrain.") else f"{entry}.encoder"
 
 
+def different_works(file: PipelineFile) -> list[StageWork]:
+    """Return the first stage of each entry of the file; where its recipe depends on the encoder, of each recipe."""
+    works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
+    return [*reversed(works.values())]
+
+
 def _recipe_of(found: StageWork) -> str | None:
     """Return the name of a stage's recipe; None for a task that does not exist, which has no recipe of its own."""
     if found.source is None or found.kind not in TASKS:
@@ -118,7 +130,9 @@ def _recipe_of(found: StageWork) -> str | None:
     return recipe_name(found.work, found.kind, found.source)
 
 
-def _work_mistakes(file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None) -> Iterator[str]:
+def _work_mistakes(
+    file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None, data_is_here: bool
+) -> Iterator[str]:
     """Load the recipe with its overrides, as the stage will; check its data folder and its share of the batch."""
     try:
         placed = cluster.allocation(found.work.resources, found.resources_field)
@@ -134,7 +148,7 @@ def _work_mistakes(file: PipelineFile, found: StageWork, cluster: Cluster, advis
     remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
-    elif not Path(root).is_dir():
+    elif data_is_here and not Path(root).is_dir():
         yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
     if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
         return

@@ -16,6 +16,7 @@ from slurm.graph.sweep import without_sweeps
 from transfer.sources.references import random_architecture
 
 REPORT = "report"
+ANNOUNCE = "--announce"
 PRODUCT = "report/leaderboard.txt"
 
 
@@ -102,18 +103,23 @@ def _same_work_in_turn(stages: list[Stage]) -> Iterator[Stage]:
     """
     first_with: dict[tuple[str, ...], str] = {}
     for stage in stages:
-        first = first_with.setdefault(_work(stage), stage.name)
+        first = first_with.setdefault(work_of(stage), stage.name)
         yield stage if first == stage.name else stage.model_copy(update={"needs": (*stage.needs, first)})
 
 
-def _work(stage: Stage) -> tuple[str, ...]:
+def work_of(stage: Stage) -> tuple[str, ...]:
     """Return the command without the options that only name it."""
     argv = list(stage.argv)
-    for option in ("--label", "--announce"):
+    for option in ("--label", ANNOUNCE):
         if option in argv:
             at = argv.index(option)
             del argv[at : at + 2]
     return tuple(argv)
+
+
+def announced_by(stage: Stage) -> str:
+    """Return the file in which a stage that makes a run says where that lies, as its command names it."""
+    return stage.argv[stage.argv.index(ANNOUNCE) + 1]
 
 
 def _chain_order(file: PipelineFile) -> list[str]:
@@ -199,7 +205,7 @@ class _Builder:
         needs: tuple[str, ...],
     ) -> Stage:
         announce = str(self._announcement(name))
-        argv = [*head, "--seed", str(seed), "--runs", str(self.runs), "--announce", announce]
+        argv = [*head, "--seed", str(seed), "--runs", str(self.runs), ANNOUNCE, announce]
         found = find_recipe(recipes, recipe).resolve()
         recipe_file = str(found.relative_to(RECIPES) if found.is_relative_to(RECIPES) else found)
         return Stage(name=name, argv=(*argv, *work.all_overrides), needs=needs, announces=True, recipe_file=recipe_file)

@@ -123,12 +123,19 @@ class LocalLauncher:
 
     @contextlib.contextmanager
     def _stop_signals(self) -> Iterator[None]:
-        """Count stop signals as requests that the loop reads, so that the start of a stage is never interrupted."""
+        """Count stop signals as requests that the loop reads, so that the start of a stage is never interrupted.
+
+        What is ignored already stays so: the hang-up behind `nohup`, Ctrl-C behind `&` in a script.
+        """
 
         def request(_signal: int, _frame: FrameType | None) -> None:
             self.stop_requests += 1
 
-        before = {number: signal.signal(number, request) for number in STOP_SIGNALS}
+        before = {
+            number: signal.signal(number, request)
+            for number in STOP_SIGNALS
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
         try:
             yield
         finally:

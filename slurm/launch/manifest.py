@@ -6,14 +6,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.encoders import MANIFEST, damage_of
+from benchmarks.errors import WRONG_CODE
 from benchmarks.files.atomic import write_atomically
+from benchmarks.files.locks import is_held
+from benchmarks.runs.folder import RunFolder, completed
 from slurm.graph.cluster import Cluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline
 from slurm.launch.snapshot import take_snapshot
 from slurm.state.folder import Entry, Manifest, PipelineFolder, Places
 from slurm.state.mark import came_from, claim, how_it_came
-from slurm.state.observe import LIVE, observe
+from slurm.state.observe import LIVE, announced_run, observe
 
 
 def prepare(
@@ -57,7 +61,27 @@ def set_entries(folder: PipelineFolder, manifest: Manifest, changes: Mapping[str
 
 def forget_unfinished(folder: PipelineFolder, pipeline: Pipeline, live: Collection[str] = ()) -> None:
     """Clear the attempts of all stages that are neither completed nor at work: this launch runs them again."""
+    _forget_damaged_encoders(folder, pipeline)
     states = {stage.name: observe(folder, pipeline, stage).state for stage in pipeline.stages}
     for stage in pipeline.stages:
         if states[stage.name] not in ("completed", *LIVE) and stage.name not in live:
             folder.forget_attempt(stage.name)
+
+
+def _forget_damaged_encoders(folder: PipelineFolder, pipeline: Pipeline) -> None:
+    """Remove the manifest of each encoder that a stage was refused and that proves to be damaged: it is lost then.
+
+    Only the weights' bytes show that, which is why the parents of refused stages alone are read.
+    """
+    refused = [
+        stage for stage in pipeline.stages if (last := folder.read_attempt(stage.name)) and last.exit_code == WRONG_CODE
+    ]
+    for name in sorted({parent for stage in refused for parent in stage.needs}):
+        run = announced_run(folder, pipeline.stage(name))
+        record = completed(run) if run is not None else None
+        if run is None or record is None or record.exported_sha256 is None or is_held(run / ".lock"):
+            continue
+        encoder = RunFolder(run).encoder
+        if (encoder / MANIFEST).is_file() and damage_of(encoder, record.exported_sha256, by_content=True):
+            print(f"the encoder of {name} is damaged, and exported again from its run's last checkpoint", flush=True)
+            (encoder / MANIFEST).unlink()

@@ -9,11 +9,9 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from submitit.slurm.slurm import _make_sbatch_string
+from typing import Literal
 
 from benchmarks.errors import WorkFailed
 from benchmarks.files.locks import is_held, read_holder
@@ -21,9 +19,10 @@ from slurm.controller.jobs import cancel_jobs, job_name, read_jobs
 from slurm.controller.submission import submit_script
 from slurm.graph.resources import Allocation
 from slurm.graph.stages import Stage, arrays
-from slurm.launch.container import inside, python, pyxis_options
 from slurm.launch.manifest import forget_unfinished, set_entries
-from slurm.launch.snapshot import exports, snapshot_path
+from slurm.launch.same_work import jobs_of_same_work
+from slurm.launch.script import script
+from slurm.launch.snapshot import snapshot_path
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.mark import read_mark
@@ -39,6 +38,8 @@ class Submitted:
     stage: str
     job: str | None
     what: What
+    behind: Mapping[str, str] = field(default_factory=dict)
+    """Jobs of other pipelines, by id, that do the same work, and whose end it waits for."""
 
 
 class SlurmLauncher:
@@ -65,6 +66,8 @@ class SlurmLauncher:
         self.notify = notify
         self.of_others: list[str] = []
         """Ids of live jobs with names of this pipeline's jobs that belong to another folder."""
+        self.same_work: Mapping[str, Mapping[str, str]] = {}
+        """By stage, the live jobs of other pipelines that do its work."""
 
     def launch(self) -> list[Submitted]:
         """Submit what is needed; return what was done with every stage.
@@ -76,6 +79,8 @@ class SlurmLauncher:
         live = jobs.by_stage
         self._require_nobody_at_work(live)
         forget_unfinished(self.folder, self.manifest.pipeline, live)
+        names = {stage.name for stage in self.manifest.pipeline.stages}
+        self.same_work = jobs_of_same_work(self.folder, self.manifest, names - live.keys())
         done: list[Submitted] = []
         fresh: set[str] = set()
         for stages in arrays(self.manifest.pipeline.stages, self.array_size):
@@ -105,7 +110,9 @@ class SlurmLauncher:
             live |= {stage.name: submitted.id for stage, submitted in zip(missing, jobs, strict=True)}
             fresh |= {stage.name for stage in missing}
         for stage in stages:
-            yield Submitted(stage.name, None if what[stage] == "completed already" else live[stage.name], what[stage])
+            behind = self.same_work.get(stage.name, {}) if what[stage] == "submitted" else {}
+            job = None if what[stage] == "completed already" else live[stage.name]
+            yield Submitted(stage.name, job, what[stage], behind)
 
     def _judge(self, stage: Stage, live: Mapping[str, str], fresh: set[str]) -> What:
         """Return what is to be done with a stage: only one that depends on nothing new can stay as it is."""
@@ -121,7 +128,8 @@ class SlurmLauncher:
             self.folder.forget_attempt(stage.name)
             self.folder.logs(stage.name).mkdir(exist_ok=True)
         asked, code = self.resources[stages[0].name], Path(self.manifest.code)
-        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before, self.notify)
+        behind = [job for stage in stages for job in self.same_work.get(stage.name, ())]
+        text = stage_script(self.folder, asked, code, stages, parent_jobs, self.before, self.notify, behind)
         name, mark = job_name(self.folder.id, [stage.name for stage in stages]), read_mark(self.folder)
         try:
             job = submit_script(text, log_folder(self.folder, stages), name, mark.token if mark is not None else None)
@@ -171,13 +179,15 @@ def stage_script(
     parent_jobs: Iterable[str],
     before: Sequence[str] = (),
     notify: str | None = None,
+    behind: Iterable[str] = (),
 ) -> str:
     """Return the batch script of a stage, or of several as an array, that waits for the jobs of its parents.
 
-    One without such parents waits for the foreign jobs `before` it; all others do so through their parents.
+    One without such parents waits for the foreign jobs `before` it; all others do so through their parents. The jobs
+    that it is `behind` need not end well.
 
     It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. The
-    line after srun decides, by how the stage ended, whether the job is requeued.
+    line after srun decides, by how the stage or `setup` ended, whether the job is requeued.
     """
     stage, parents, mark = stages[0], list(parent_jobs), read_mark(folder)
     asked = Request(
@@ -190,7 +200,8 @@ def stage_script(
     )
     own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
     condition = "afterany" if stage.after == "any" else "afterok"
-    waits_for = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
+    first = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
+    waits_for = ",".join(filter(None, [first, ":".join(["afterany", *same]) if (same := list(behind)) else ""]))
     return script(
         resources,
         code,
@@ -198,7 +209,7 @@ def stage_script(
         name=job_name(folder.id, [found.name for found in stages]),
         tasks=len(stages),
         command=f"-m slurm.stage.job {shlex.join(own)}",
-        teardown=[f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} $? {shlex.join(own)}"],
+        after=f"exec {shlex.join([sys.executable, '-m', 'slurm.stage.requeue'])} {{}} {shlex.join(own)}",
         options={
             "comment": _both(resources, "comment", mark.comment if mark is not None else "", " "),
             "dependency": _both(resources, "dependency", waits_for, ","),
@@ -209,70 +220,6 @@ def stage_script(
 def _both(resources: Allocation, option: str, own: str, separator: str) -> str:
     """Return an sbatch option's value: what a person gives, followed by what the stage needs."""
     return separator.join(filter(None, [str(resources.sbatch.get(option, "")), own]))
-
-
-def script(
-    resources: Allocation,
-    code: Path,
-    logs: Path,
-    *,
-    name: str,
-    command: str,
-    options: Mapping[str, Any],
-    tasks: int = 1,
-    teardown: Sequence[str] = (),
-) -> str:
-    """Return a batch script that runs Python with the arguments `command` on every node, as `resources` ask.
-
-    `options` are sbatch's own and take precedence over those of `resources`; those that are empty are left out.
-    """
-    place = str(logs).replace("%", "%%")  # Slurm replaces %j, %a, %x and more in the paths of logs, whole folders too
-    job = "%j" if tasks == 1 else "%A_%a"
-    sizes = _sizes(resources)
-    more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **resources.sbatch, **options}
-    # srun does not inherit the CPUs since Slurm 22.05, nor, where the job was submitted without the environment,
-    # what this script exports. Where the task of one node is lost, the others cannot go on.
-    srun = [
-        "--export=ALL",
-        f"--cpus-per-task={sizes['cpus_per_task']}",
-        "--kill-on-bad-exit=1",
-        *pyxis_options(resources),
-    ]
-    text: str = _make_sbatch_string(
-        command=f"{inside(resources)}{python(resources)} -u {command}",
-        folder=logs,
-        job_name=name,
-        map_count=tasks if tasks > 1 else None,
-        array_parallelism=tasks,
-        setup=[*resources.setup, *exports(code)],
-        teardown=list(teardown),
-        additional_parameters={
-            "output": f"{place}/{job}_0_log.out",
-            **{name: value for name, value in more.items() if value != ""},
-        },
-        srun_args=[f"--output={place}/{job}_%t_log.out", *srun],
-        **sizes,
-    )
-    return text
-
-
-def _sizes(resources: Allocation) -> dict[str, Any]:
-    """Return submitit's parameters for a job's place, sizes and time limit."""
-    return {
-        "partition": resources.partition or None,
-        "account": resources.account or None,
-        "qos": resources.qos or None,
-        "constraint": resources.constraint or None,
-        "time": resources.time_limit_minutes,
-        "nodes": resources.nodes,
-        "ntasks_per_node": 1,
-        "cpus_per_task": resources.cpus_per_node,
-        "gpus_per_node": resources.gpus_per_node or None,
-        "mem": resources.memory,
-        "signal_delay_s": resources.stop_notice_s,
-        "stderr_to_stdout": True,
-        "wckey": None,
-    }
 
 
 def preview(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, printable_lines
+from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, printable, printable_lines
 from slurm.controller.commands import ignored_options
 from slurm.controller.partitions import find_misfits, read_site
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
@@ -126,6 +126,8 @@ def _submit_there(launcher: SlurmLauncher) -> int:
         print(f"ignored: {', '.join(names)}; the options of jobs stand in the cluster file (--cluster)", flush=True)
     for outcome in launcher.launch():
         print(f"  {outcome.stage:32} {outcome.what}{f': job {outcome.job}' if outcome.job else ''}")
+        for job, pipeline in outcome.behind.items():
+            print(f"    waits in the queue for job {job} of {printable(pipeline)}, which does the same work")
     if launcher.of_others:
         print(f"left alone, another folder's jobs of the same name: {', '.join(launcher.of_others)}")
     print(f"state: mimbench pipeline status {launcher.folder.id}")

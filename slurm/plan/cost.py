@@ -57,9 +57,16 @@ class Forecast:
 
 
 def forecasts(
-    file: PipelineFile, pipeline: Pipeline, cluster: Cluster, runs: Path, done: Mapping[str, Path]
+    file: PipelineFile,
+    pipeline: Pipeline,
+    cluster: Cluster,
+    runs: Path,
+    done: Mapping[str, Path],
+    counts: Mapping[str, int],
 ) -> dict[str, Forecast]:
     """Return a forecast for every stage that trains, by name. `file` is a checked one, `pipeline` its graph.
+
+    `counts` has the training images of the file's entries, as far as they were counted.
 
     `done` has the run folders of stages that are finished: a stage's own run is no source of its forecast, so that the
     two can be compared.
@@ -74,11 +81,12 @@ def forecasts(
         if (training := training_of(file, work, placed.ranks_per_stage)) is None:
             continue
         where = (training.kind, str(training.recipe.data.root), str(training.subset))
-        if where not in epochs:
+        if work.field not in counts and where not in epochs:
             epochs[where] = images_per_epoch(training, known)
+        per_epoch = counts[work.field] if work.field in counts else epochs[where]
         own = done.get(stage.name)
         others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
-        found[stage.name] = _forecast(training, epochs[where], cluster, placed, others)
+        found[stage.name] = _forecast(training, per_epoch, cluster, placed, others)
     return found
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.runs.folder import completed
 from benchmarks.runs.record import RunRecord
 from benchmarks.tables import aligned
-from slurm.graph.cluster import Cluster, SlurmCluster
+from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import allocations
 from slurm.graph.stages import REPORT, Pipeline, Stage
@@ -48,12 +50,19 @@ class Plan:
         return [stage for stage in self.pipeline.stages if stage.name not in self.done]
 
 
-def make_plan(file: PipelineFile, folder: PipelineFolder, pipeline: Pipeline, cluster: Cluster, runs: Path) -> Plan:
-    """Return the plan of a checked pipeline file; writes nothing."""
+def make_plan(
+    file: PipelineFile,
+    folder: PipelineFolder,
+    pipeline: Pipeline,
+    cluster: Cluster,
+    runs: Path,
+    counts: Mapping[str, int] = MappingProxyType({}),
+) -> Plan:
+    """Return the plan of a checked pipeline file; writes nothing. `counts` are what `require_data` returned."""
     done = frozenset(stage.name for stage in pipeline.stages if is_completed(folder, pipeline, stage))
     folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
     records = {name: record for name, run in folders.items() if (record := completed(run)) is not None}
-    found = forecasts(file, pipeline, cluster, runs, folders)
+    found = forecasts(file, pipeline, cluster, runs, folders, counts)
     if isinstance(cluster, SlurmCluster):
         summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
         others = proposals(file, cluster, runs, found)
@@ -83,7 +92,10 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     ]
     yield aligned([head, *(_row(plan, stage) for stage in plan.pipeline.stages)])
     yield ""
-    yield from _sums(plan, hours)
+    if isinstance(plan.cluster, LocalCluster) and not plan.cluster.has_gpus:
+        yield from length_here(plan)
+    else:
+        yield from _sums(plan, hours)
     yield from _sources(plan)
     yield from _proposals(plan)
     yield from (f"warning: {said}" for said in misfits(plan.file))
@@ -142,6 +154,21 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     yield f"still to do: {len(rest)} trainings, {format_hours(spent)} {hours}, {disk:,.1f} GB{left_out}"
     side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
     yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
+
+
+def length_here(plan: Plan) -> Iterator[str]:
+    """Yield how long a pipeline takes on this machine's CPU, or that nobody knows; nothing where nothing is to do."""
+    rest = [found for stage in plan.rest if (found := plan.forecasts.get(stage.name)) is not None]
+    if not rest:
+        return
+    yield from _sums(plan, hours_of([False]))
+    unknown = sum(found.seconds is None for found in rest)
+    if unknown:
+        cores, stages = len(os.sched_getaffinity(0)), "1 training" if unknown == 1 else f"{unknown} trainings"
+        yield (
+            f"without a GPU: nobody knows how many hours or days {stages} will take on {cores} CPU cores\n"
+            "  remedy: let a short run of each recipe finish (training.steps=...): then `mimbench pipeline plan` says"
+        )
 
 
 def _proposals(plan: Plan) -> Iterator[str]:

@@ -16,9 +16,11 @@ from slurm.graph.cluster import Cluster
 
 WITHOUT_INFLUENCE = (
     *("data", "masking", "layer_decay", "training"),
-    *("starts_from", "interpolation", "decay_everything"),
+    *("starts_from", "interpolation", "decay_everything", "activation_checkpointing"),
 )
-"""Fields of a recipe that do not change how fast an image is trained; `training.precision` does."""
+"""Fields of a recipe that do not change how fast an image is trained; some of `training` do."""
+DECISIVE = ("precision", "sharded", "activation_checkpointing", "compile")
+"""Fields of `training` that change the speed or the memory; a record of before a field was there did without it."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,8 @@ def _same_work(training: Training, run: Measured) -> bool:
 def _essence(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a recipe's values that decide how fast an image is trained."""
     training = values.get("training")
-    precision = training.get("precision") if isinstance(training, dict) else None
-    return {"precision": precision, **{name: value for name, value in values.items() if name not in WITHOUT_INFLUENCE}}
+    ways = {name: training.get(name) or None for name in DECISIVE} if isinstance(training, dict) else {}
+    return {**ways, **{name: value for name, value in values.items() if name not in WITHOUT_INFLUENCE}}
 
 
 def _same_device(cluster: Cluster, record: RunRecord) -> bool:

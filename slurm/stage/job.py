@@ -48,6 +48,9 @@ def enter(pipeline_dir: str, stage: str, asked: Request) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_CODE)
+    except WorkFailed as error:  # no room for the stage's own files
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(FAILED_CODE)
 
 
 def run_stage(pipeline_dir: str, stage: str, asked: Request) -> int:
@@ -123,7 +126,10 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     if outcome.cause is not None:
         print(outcome.cause.describe(), file=sys.stderr)
     ended = {"exit_code": outcome.code, "cause": outcome.cause, "noticed": NOTICE in signals}
-    folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
+    try:
+        folder.write_attempt(stage.name, attempt.model_copy(update={"finished_at": time.time(), **ended}))
+    except WorkFailed as error:  # a full disk: the run's record, not this file, says whether the work is done
+        print(f"the end of the attempt could not be written: {error}", file=sys.stderr)
     return outcome.code
 
 

@@ -1,8 +1,9 @@
 """Whether, after a start of a stage, its Slurm job goes back into the queue, to go on under the same id.
 
-The last line of the batch script decides it: `python -m slurm.stage.requeue EXIT_CODE FOLDER REQUEST STAGE...`. The
-script outlives whatever kills the stage's own processes, so this covers a stage that was killed, or never began, as
-well. Where Slurm itself ends the job (scancel, preemption, a lost node), Slurm decides what follows.
+The last line of the batch script decides it: `python -m slurm.stage.requeue EXIT_CODE FOLDER REQUEST STAGE...`, with
+`setup:` before the code where the cluster file's `setup` failed, so that the stage never began. The script outlives
+whatever kills the stage's own processes, so this covers a stage that was killed, or never began, as well. Where Slurm
+itself ends the job (scancel, preemption, a lost node), Slurm decides what follows.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from slurm.graph.stages import Pipeline, Stage
 from slurm.stage.notify import notify
 from slurm.stage.request import Request, is_from, parse
 from slurm.state.attempt import Attempt, RankEnd
-from slurm.state.folder import PipelineFolder
+from slurm.state.folder import Manifest, PipelineFolder
+from slurm.state.last_words import last_words
 from slurm.state.observe import inputs_digest, saved_step
 
 NOTICE = signal.SIGUSR2
 """What Slurm sends before the time limit: the signal that submitit asks for."""
 NO_SIGNAL = 0
+SETUP_LINES = 3
+"""How many last lines of its log are quoted where `setup` failed."""
 
 
 @contextlib.contextmanager
@@ -100,20 +104,49 @@ def _job_of(start: str) -> str:
 
 def main(argv: list[str]) -> int:
     """Requeue the job or not, after a start that srun reports as ended with an exit code; return the job's own."""
-    code, (folder, asked, name) = int(argv[0]), parse(argv[1:])
-    restarts = asked.restarts or 0
+    where, _, number = argv[0].rpartition(":")
+    code, (folder, asked, name) = int(number), parse(argv[1:])
+    if where:  # an `exit 0` in `setup` ends the job before the stage as well
+        code = code or CRASHED_CODE
     if not is_from(folder, asked):  # nothing here is this job's
         return code or WRONG_CODE
     try:
         manifest = folder.read_manifest()
         manifest.enter_workdir()
+        if where:
+            return _end_in_setup(folder, manifest, name, asked, code)
+        return _end(folder, manifest, name, asked, code)
     except (UserError, PermissionError) as error:
         print(error, file=sys.stderr)
         return code or CRASHED_CODE
+    except (WorkFailed, OSError) as error:  # no room to write: what the stage has done counts all the same
+        with contextlib.suppress(OSError):  # in the log neither
+            print(error, file=sys.stderr)
+        return code
+
+
+def _end_in_setup(folder: PipelineFolder, manifest: Manifest, name: str, asked: Request, code: int) -> int:
+    """Write down that `setup` failed, unless Slurm is ending the job, which says so itself; return the exit code."""
+    if not _goes_on_in_slurm(folder, asked):
+        return code
+    stage = manifest.pipeline.stage(name)
+    words = last_words(folder.newest_log(name), most=SETUP_LINES)
+    ended = {
+        "finished_at": time.time(),
+        "exit_code": CRASHED_CODE,
+        "setup_failed": f"exit code {code}" + (f": {words}" if words else ""),
+    }
+    attempt = new_attempt(folder, manifest.pipeline, stage, this_start()).model_copy(update=ended)
+    folder.write_attempt(name, attempt)
+    return _end(folder, manifest, name, asked, code)
+
+
+def _end(folder: PipelineFolder, manifest: Manifest, name: str, asked: Request, code: int) -> int:
+    """Requeue the job or not; return its exit code."""
     if code == BUSY_CODE:  # the attempt is that of another process
         return code
     pipeline = manifest.pipeline
-    stage = pipeline.stage(name)
+    stage, restarts = pipeline.stage(name), asked.restarts or 0
     attempt = _as_it_ended(folder, pipeline, stage, code)
     if not _may_go_on(attempt, code) or not _goes_on_in_slurm(folder, asked):
         notify(asked.notify, folder, manifest, name)

@@ -88,6 +88,8 @@ class Attempt(Config):
     exit_code: int | None = Field(default=None, ge=-64, le=255)
     skipped: str | None = None
     """Why the command was not run at all."""
+    setup_failed: str | None = None
+    """How the cluster file's `setup` failed before the stage began: its exit code and the last lines of the log."""
     job: str | None = None
     """The Slurm job and how often it was requeued, `17.2`; on this machine, the process id."""
     saved_step: Count = 0

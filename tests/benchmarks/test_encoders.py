@@ -142,5 +142,5 @@ def test_things_of_another_kind_in_the_place_of_an_export(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="file is not a folder"):
         write_encoder(tmp_path / "file", {"x": torch.zeros(1)}, **MANIFEST)
     (tmp_path / "manifest.json").mkdir()
-    with pytest.raises(UserError, match=r"manifest\.json = is a directory"):
+    with pytest.raises(UserError, match=r"manifest\.json = a folder where an ordinary file belongs"):
         read_manifest(tmp_path)

@@ -203,6 +203,24 @@ def test_maes_recipe_from_scratch(size: str, sizes: str) -> None:
     assert_has(f"imagenet1k_vit_{size}_224_mae_supervised", expected)
 
 
+def test_swinv2_gs_recipe() -> None:
+    value = SOURCES["swinv2_g"]
+    expected = {
+        "image_size_px": int(value["input image size"]),
+        "drop_path_rate": float(value["stochastic depth"]),
+        "training.epochs": int(value["epochs"]),
+        "training.batch_size": int(value["batch size"]),
+        "training.weight_decay": float(value["weight decay"]),
+        "training.clip_grad_norm": float(value["gradient clipping, max norm"]),
+        "training.optimizer.kind": value["optimizer"].lower(),
+        "training.schedule.kind": value["learning rate scheduler"].split()[0],
+        "training.schedule.base_lr": float(value["initial learning rate"]),
+        "training.schedule.per_images": int(value["batch size"]),
+        "training.schedule.warmup_epochs": float(value["warm-up epochs"]),
+    }
+    assert_has("imagenet1k_swinv2_g_640", expected)
+
+
 def test_torchvisions_recipe() -> None:
     value = SOURCES["torchvision"]
     step, epochs = int(value["lr-step-size"]), int(value["epochs"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,20 +11,18 @@ import torch
 import mimbench
 from benchmarks.encoders import read_encoder
 from tests import small
-from tests.processes import Process, finished, launch
-from tests.runs import assert_same_training, last_checkpoint, numbers_of, only_run, record_of
+from tests.in_turn import in_turn
+from tests.runs import (
+    assert_same_training,
+    last_checkpoint,
+    numbers_of,
+    only_run,
+    record_of,
+    stop_after,
+    trained,
+)
 
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "training.schedule.base_lr=0.5", "training.batch_size=16"]
-
-
-def trained(command: list[str], runs: Path, processes: int = 1) -> Path:
-    """Train in so many processes; return the run's folder."""
-    if processes == 1:
-        assert mimbench.main([*command, "--runs", str(runs)]) == 0
-    else:
-        ranks = finished(launch([*command, "--runs", str(runs)], processes))
-        assert [code for code, _, _ in ranks] == [0] * processes, ranks
-    return only_run(runs)
 
 
 def assert_equal_training(one: Path, other: Path, tolerance: float = 1e-5) -> None:
@@ -35,17 +32,6 @@ def assert_equal_training(one: Path, other: Path, tolerance: float = 1e-5) -> No
         torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance)
     for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
         assert there == pytest.approx(here, rel=tolerance, abs=1e-7)
-
-
-def stop_after(ranks: list[Process], runs: Path, step: int) -> None:
-    """Ask one of the ranks to stop once there is a checkpoint of `step` steps."""
-    deadline = time.monotonic() + 100
-    while not list(runs.glob(f"*/checkpoints/step_{step:09d}")):
-        assert time.monotonic() < deadline
-        assert ranks[0].poll() is None
-        time.sleep(0.01)
-    ranks[-1].send_signal(signal.SIGTERM)
-    assert [code for code, _, _ in finished(ranks)] == [mimbench.INTERRUPTED] * len(ranks)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +47,30 @@ def whole(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def copied(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two processes, each with half of every batch; no test may change it."""
-    return trained(command, tmp_path_factory.mktemp("copied"), processes=2)
+def pairs(command: list[str], pretrain_adamw: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of runs of two processes, by name; no test may change them."""
+    root = tmp_path_factory.mktemp("pairs")
+    stop_after(command, root / "begun by one", 4)
+    divided = [*command, "training.sharded=true"]
+    runs: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("copied", command, {}),
+        ("in parts", [*command, "training.accumulate=2"], {}),
+        ("divided", divided, {}),
+        ("divided, stopped", divided, {"stop": 4, "copy": str(root / "divided, for one")}),
+        ("divided, stopped", divided, {}),
+        ("begun by one", command, {}),
+        ("adamw", pretrain_adamw, {}),
+        ("adamw, stopped", pretrain_adamw, {"stop": 4}),
+        ("adamw, stopped", pretrain_adamw, {}),
+    ]
+    entries = [{"command": line, "runs": str(root / name), **more} for name, line, more in runs]
+    in_turn(entries, root / "found")
+    return {folder.name: only_run(folder) for folder in root.iterdir() if folder.is_dir()}
+
+
+@pytest.fixture(scope="module")
+def pretrain_adamw(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return small.pretraining(small.cut_digits(digits, tmp_path_factory.mktemp("adamw") / "cut"))
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(command: list[str], whole: Path, tmp_path: Path) -> None:
@@ -73,17 +80,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(command: list[str], 
     assert record_of(parts).steps == 9
 
 
-def test_two_processes_of_half_a_batch_are_one_of_a_whole(
-    command: list[str], whole: Path, copied: Path, tmp_path: Path
-) -> None:
-    assert_equal_training(whole, copied)
-    assert_equal_training(whole, trained([*command, "training.accumulate=2"], tmp_path / "parts", processes=2))
+def test_two_processes_of_half_a_batch_are_one_of_a_whole(whole: Path, pairs: dict[str, Path]) -> None:
+    for name in ("copied", "in parts", "begun by one"):
+        assert_equal_training(whole, pairs[name])
+    assert record_of(pairs["begun by one"]).attempts == 2
 
 
-def test_a_divided_model_trains_resumes_and_exports_as_a_copied_one(
-    command: list[str], copied: Path, tmp_path: Path
-) -> None:
-    divided = trained([*command, "training.sharded=true"], tmp_path / "divided", processes=2)
+def test_a_divided_model_trains_and_exports_as_a_copied_one(pairs: dict[str, Path]) -> None:
+    copied, divided = pairs["copied"], pairs["divided"]
     assert_equal_training(copied, divided)
     assert last_checkpoint(copied).tensors.keys() == last_checkpoint(divided).tensors.keys()
     ours, theirs = (read_encoder(folder / "encoder")[1] for folder in (divided, copied))
@@ -91,27 +95,20 @@ def test_a_divided_model_trains_resumes_and_exports_as_a_copied_one(
         torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5)
 
 
-def test_any_number_of_processes_goes_on_with_a_divided_model(command: list[str], whole: Path, tmp_path: Path) -> None:
+def test_any_number_of_processes_goes_on_with_a_divided_model(
+    command: list[str], whole: Path, pairs: dict[str, Path]
+) -> None:
     """Begun by two divided processes, ended by one alone: as nine steps of one process."""
-    folder = tmp_path / "runs"
-    command = [*command, "training.sharded=true", "training.checkpoint_every_steps=3"]
-    stop_after(launch([*command, "--runs", str(folder)]), folder, step=3)
-    resumed = trained(command, folder)
+    resumed = trained([*command, "training.sharded=true"], pairs["divided, for one"].parent)
+    assert record_of(resumed).attempts == 2
     assert_equal_training(whole, resumed)
 
 
-def test_two_processes_go_on_with_what_one_began(command: list[str], whole: Path, tmp_path: Path) -> None:
-    command, folder = [*command, "training.checkpoint_every_steps=3"], tmp_path / "runs"
-    stop_after(launch([*command, "--runs", str(folder)], processes=1), folder, step=3)
-    assert_equal_training(whole, trained(command, folder, processes=2))
-
-
-def test_two_processes_that_are_stopped_end_with_the_same_bits(pretrain_command: list[str], tmp_path: Path) -> None:
-    command = [*pretrain_command, "training.epochs=8", "training.checkpoint_every_steps=3"]
-    undisturbed, folder = trained(command, tmp_path / "undisturbed", processes=2), tmp_path / "runs"
-    stop_after(launch([*command, "--runs", str(folder)]), folder, step=3)
-    assert last_checkpoint(only_run(folder)).step < 24
-    assert_same_training(undisturbed, trained(command, folder, processes=2))
+def test_two_processes_that_are_stopped_end_with_the_same_bits(pairs: dict[str, Path]) -> None:
+    """An optimiser's state comes back in another order than it was made in, and is gathered all the same."""
+    for name in ("divided", "adamw"):
+        assert_same_training(pairs[name], pairs[f"{name}, stopped"])
+        assert record_of(pairs[f"{name}, stopped"]).attempts == 2
 
 
 def test_activations_computed_again_change_nothing(command: list[str], whole: Path, tmp_path: Path) -> None:

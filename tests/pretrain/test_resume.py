@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 import mimbench
-from benchmarks.encoders import read_encoder
+from benchmarks.encoders import WEIGHTS, damage_of, read_encoder
 from tests import small
 from tests.processes import start
 from tests.runs import (
@@ -117,6 +118,26 @@ def test_a_finished_run_is_not_done_again(
     assert mimbench.main([*pretrain_command, "--runs", str(undisturbed.parent)]) == 0
     assert "already done" in capsys.readouterr().out
     assert record_of(undisturbed) == before
+
+
+@pytest.mark.parametrize("fault", ["deleted", "cut", "flipped"])
+def test_a_finished_run_whose_encoder_is_lost_exports_it_again_from_its_last_checkpoint(
+    pretrain_command: list[str], undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    folder = tmp_path / undisturbed.name
+    shutil.copytree(undisturbed, folder)
+    weights, whole = folder / "encoder" / WEIGHTS, (undisturbed / "encoder" / WEIGHTS).read_bytes()
+    sha256 = record_of(undisturbed).exported_sha256
+    assert sha256 is not None
+    if fault == "deleted":
+        shutil.rmtree(folder / "encoder")
+    else:
+        weights.write_bytes(whole[:-1] if fault == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert (damage_of(folder / "encoder", sha256) is None) == (fault == "flipped")
+    assert mimbench.main([*pretrain_command, "--runs", str(tmp_path)]) == 0
+    assert "exported again from the last checkpoint" in capsys.readouterr().out
+    assert weights.read_bytes() == whole
+    assert_same_training(folder, undisturbed)
 
 
 def test_the_exported_encoder_is_the_trained_one(undisturbed: Path) -> None:

@@ -46,7 +46,7 @@ class Bench:
 
     def __init__(self, path: Path, environment: dict[str, str] | None = None, stub: Path | None = STUB) -> None:
         """Without STUB, stages really train; HELD lets a test hold a pretraining."""
-        self.path = path
+        self.path, self.is_cheap = path, stub == STUB
         self.desk = path / "desk"
         self.desk.mkdir()
         (path / "data").mkdir()
@@ -74,7 +74,12 @@ class Bench:
         return self.mimbench("pipeline", "submit", "pipeline.yaml", *arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start the command as a shell would: leader of a process group of its own."""
+        """Start the command as a shell would: leader of a process group of its own.
+
+        Cheap stages read no data, of which there is none.
+        """
+        if self.is_cheap and arguments[:1] == ("pipeline",) and arguments[1] in ("plan", "submit", "resume"):
+            arguments = (*arguments, "--no-data-check")
         with open(self.path / f"output{len(self.started)}.txt", "wb") as output:
             process = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "mimbench", *arguments],

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.config import load_recipe
-from benchmarks.encoders import find_architecture
+from benchmarks.encoders import damage_of, find_architecture
+from benchmarks.errors import UserError
 from benchmarks.runs.command import add_run_arguments
-from benchmarks.runs.folder import completed, follow
+from benchmarks.runs.folder import RunFolder, completed, follow
 from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import EncoderUse, LoadReport, MetricValue, TaskUse
 from tests.slurm.cheap_stage import work_on
@@ -53,6 +54,9 @@ def _use(reference: str, label: str) -> EncoderUse:
         parent = completed(follow(Path(reference)))
         assert parent is not None, f"{reference} is not completed: the launcher started this stage too early"
         sha256 = parent.exported_sha256
+        assert sha256 is not None
+        if (damage := damage_of(RunFolder(follow(Path(reference))).encoder, sha256, by_content=True)) is not None:
+            raise UserError(damage)
     return EncoderUse(
         label=label,
         reference=reference,

@@ -45,6 +45,15 @@ def test_a_cluster_that_refuses_or_breaks_the_job_is_reported(slurm_bench: Bench
     assert "a Slurm cluster" in here.stdout
 
 
+def test_a_python_that_the_node_lacks_is_named_by_the_log_of_the_job(slurm_bench: Bench) -> None:
+    text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", ", python: /nowhere/python}")
+    (slurm_bench.path / "slurm.yaml").write_text(text)
+    asked = slurm_bench.mimbench("doctor", "--cluster", "slurm.yaml")
+    assert asked.returncode == 1
+    words = " ".join(asked.stdout.split())
+    assert re.search(r"0 of 1 nodes answered; FAILED; its log ends: .*/nowhere/python.*No such file", words), words
+
+
 def test_each_place_that_stages_may_have_is_probed_once(slurm_bench: Bench) -> None:
     profiles = "{two: {nodes: 2}, more: {time_limit: 20m}, cpu: {partition: cpu}, none: {partition: nowhere}}"
     text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", f", profiles: {profiles}, report: cpu}}")

@@ -70,7 +70,7 @@ def test_a_pipeline_submitted_inside_an_array_s_task_is_its_own(slurm_bench: Ben
     lines = ["executor: slurm", "gpus_per_node: 0", "cpus_per_process: 1", "time_limit: 10m", "memory: 200MB"]
     (slurm_bench.path / "cluster.yaml").write_text("\n".join(lines))
     slurm_bench.hold(STAGE)
-    command = shlex.join([sys.executable, "-m", "mimbench", *SUBMIT])
+    command = shlex.join([sys.executable, "-m", "mimbench", *SUBMIT, "--no-data-check"])
     outer = ["sbatch", "--parsable", "--array=1", "--mem-per-cpu=100", "--requeue", "--output=outer.txt"]
     outer += [f"--wrap={command}; sleep 600"]
     answer = subprocess.run(

@@ -63,7 +63,7 @@ def readers(file: Path, pipeline: str) -> list[list[str]]:
     """Return the commands that read a file."""
     of_pipeline = [["pipeline", verb, pipeline] for verb in ("status", "cancel")]
     of_pipeline += [["pipeline", "list"], ["pipeline", "logs", pipeline, "pretrain.simmim"]]
-    planned = [["pipeline", "plan", "pipeline.yaml"], ["pipeline", "submit", "pipeline.yaml", "--dry-run"]]
+    planned = [["pipeline", *verb, "pipeline.yaml", "--no-data-check"] for verb in (["plan"], ["submit", "--dry-run"])]
     report = f"pipelines/{pipeline}/report/leaderboard.json"
     leaderboard = ["report", "leaderboard", "runs", f"pipelines/{pipeline}/stages", "--out", "out"]
     reports = [leaderboard, ["report", "verify", report], ["report", "compare", "simmim", "scratch", "--in", "runs"]]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from benchmarks.config import find_recipe
-from benchmarks.runs.folder import follow, read_record
+from benchmarks.encoders import WEIGHTS
+from benchmarks.runs.folder import RunFolder, follow, read_record
 from tests.slurm.bench import PIPELINE, STAGES, Bench, alive, members
 
 TRAINED = ["pretrain.simmim", "digits.simmim.seed0", "digits.scratch.seed0"]
@@ -124,6 +126,43 @@ def test_a_killed_stage_is_failed_and_the_next_launch_goes_on_with_its_run(bench
     record = read_record(follow(bench.folder.announcement("pretrain.simmim")))
     assert record is not None
     assert record.attempts == 2
+
+
+def test_a_child_that_is_refused_a_damaged_encoder_has_its_parent_done_again_by_the_next_launch(bench: Bench) -> None:
+    """Of the parent's run only the export is done again; what else is completed is kept."""
+    bench.fail("digits.simmim.seed0")
+    assert bench.submit().returncode == 1
+    bench.repair("digits.simmim.seed0")
+    weights = RunFolder(follow(bench.folder.announcement("pretrain.simmim"))).encoder / WEIGHTS
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-5] + b"?" + whole[-4:])
+    refused = bench.submit()
+    assert refused.returncode == 1
+    assert "digits.simmim.seed0 failed: " in refused.stdout
+    assert f"sha256 of {weights}" in refused.stdout
+    again = bench.submit()
+    assert again.returncode == 0, again.stdout
+    assert "the encoder of pretrain.simmim is damaged, and exported again" in again.stdout
+    assert weights.read_bytes() == whole
+
+    bench.folder.forget_attempt("digits.simmim.seed0")  # as of a child that has not begun
+    shutil.rmtree(weights.parent)
+    status = "".join(bench.mimbench("pipeline", "status", "small").stdout.split())
+    assert "failed:done,butencoder=" in status
+    last = bench.submit()
+    assert last.returncode == 0, last.stdout
+    assert weights.read_bytes() == whole
+    assert bench.begun().count("digits.scratch.seed0") == 1
+
+
+def test_a_hang_up_that_nohup_ignores_does_not_stop_a_launcher(bench: Bench) -> None:
+    bench.hold("pretrain.simmim")
+    bench.prefix = ["nohup"]
+    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
+    bench.pid_of("pretrain.simmim")
+    os.killpg(launcher.pid, signal.SIGHUP)
+    bench.let_go("pretrain.simmim")
+    assert launcher.wait(60) == 0, bench.output(launcher)
 
 
 def test_a_second_launcher_is_refused_and_says_who_is_at_work(bench: Bench) -> None:

@@ -8,6 +8,7 @@ here the bias of the output projection takes the part of that constant.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from timm.layers import AttentionPoolLatent
@@ -18,7 +19,7 @@ from benchmarks.errors import UserError
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import AttentiveRecipe
-from transfer.encoder.features import FrozenEncoder, chosen_layers
+from transfer.encoder.features import FrozenEncoder, blocks_of, chosen_layers
 from transfer.encoder.model import build_model
 
 
@@ -34,7 +35,12 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
         frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
         self.model = AttentiveProbe(frozen, recipe, self.classes).to(self.device)
-        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return blocks_of(self.model.encoder.backbone)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.model, self.recipe.training.weight_decay)
 
     @property
     def state(self) -> nn.Module:

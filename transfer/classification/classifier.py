@@ -9,8 +9,10 @@ import torch
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.samples.images import Batch, ImageSamples
+from benchmarks.errors import UserError
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.classification.augment import mixing, test_samples, training_transform
@@ -32,9 +34,19 @@ class ImageClassifying(Classifying[Batch], Generic[R]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         augmentation, self.classes = self.recipe.augmentation, len(self.data.classes)
+        self._check_pairs()
         self._mix = mixing(augmentation, self.classes)
         smoothing = augmentation.label_smoothing
         self._criterion: nn.Module = SoftTargetCrossEntropy() if self._mix else LabelSmoothingCrossEntropy(smoothing)
+
+    def _check_pairs(self) -> None:
+        """Raise UserError where images are mixed in pairs, and a process takes an odd number of them at once."""
+        training = self.recipe.training
+        at_once = training.batch_size // ranks.world_size() // training.accumulate
+        if self.recipe.augmentation.mixes and at_once % 2:
+            rule = f"an even number of images in each pass of a process with mixup or cutmix (now {at_once})"
+            remedy = "another batch_size, accumulate, or number of processes"
+            raise UserError.about("training.batch_size", training.batch_size, rule, remedy)
 
     def outputs(self, images: Tensor) -> list[Tensor]:
         """Return the logits [B, classes] of every classifier that is trained, for images [B, C, H, W]."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -30,11 +33,19 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
         )
         self.model.to(self.device)
         self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
-        decay = recipe.training.weight_decay
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        return family_of(model).blocks()
+
+    @property
+    def models(self) -> Sequence[nn.Module]:
+        return [self.model] if self._average is None else [self.model, self._average.module]
+
+    def groups(self) -> list[dict[str, Any]]:
+        recipe, decay = self.recipe, self.recipe.training.weight_decay
         if recipe.decay_everything:
-            self.parameter_groups = parameter_groups(self.model, decay, decays=lambda *_: True)
-        else:
-            self.parameter_groups = groups_by_layer(self.model, family_of(self.model).layers, decay, recipe.layer_decay)
+            return parameter_groups(self.model, decay, decays=lambda *_: True)
+        return groups_by_layer(self.model, family_of(self.model).layers, decay, recipe.layer_decay)
 
     def after_step(self, step: int) -> None:  # noqa: ARG002 (the loop's protocol)
         if self._average is not None:

@@ -11,10 +11,12 @@ from benchmarks.engine.device import choose_device, peak_memory_mb
 from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.processes.parallel import divide
 from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError
+from benchmarks.families.table import family_of
 from benchmarks.runs.folder import Run
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Transfer
@@ -52,6 +54,8 @@ def evaluate_classifier(transfer: Transfer) -> RunRecord:
         side, channels = recipe.image_size_px, plan.architecture.in_chans
         image = torch.zeros(1, channels, side, side, device=device)
         flops = forward_flops(model, lambda: model(image))
+        if recipe.inference.sharded:
+            divide(model, family_of(model).blocks(), device)
         with open_transfer(transfer, device, report, flops) as run, StopRequest():
             _measure(_Scoring(transfer, model, device, channels), run)
         return run.record
@@ -78,7 +82,8 @@ class _Scoring:
     def measure(self, images: LabelledImages, title: str) -> Evaluation:
         transform = preprocessed(self.recipe.preprocessing, self.recipe.image_size_px)
         samples = ImageSamples(images.source, images.labels, transform, channels=self.channels, replace=False)
-        walk = Walk(self.model, samples, self.device, self.recipe.inference, self.unreadable, bar=title)
+        inference, blank = self.recipe.inference, samples.blank if self.recipe.inference.sharded else None
+        walk = Walk(self.model, samples, self.device, inference, self.unreadable, bar=title, blank=blank)
         return evaluate(self._predict, walk)
 
     def _predict(self, batch: Batch) -> Predictions:

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks import ranks
-from benchmarks.engine.device import autocast, choose_device, peak_memory_mb
+from benchmarks.engine.device import choose_device, peak_memory_mb
 from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.processes.exchange import gathered, joined
+from benchmarks.engine.processes.parallel import divide
 from benchmarks.engine.samples.images import Batch
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.stop import StopRequest
@@ -28,7 +29,7 @@ from transfer.adapter import Transfer
 from transfer.classification.augment import test_samples
 from transfer.classification.recipe import KnnRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.features import OUTPUT, FrozenEncoder
+from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import Evaluation
@@ -88,6 +89,8 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
         encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), side, channels)
         image = torch.zeros(1, channels, side, side, device=device)
         flops = forward_flops(encoder, lambda: encoder.tokens(image))
+        if recipe.inference.sharded:
+            divide(encoder, blocks_of(backbone), device)
         with open_transfer(transfer, device, report, flops) as run, StopRequest():
             _measure(_Extraction(transfer, plan, encoder), run)
         return run.record
@@ -124,13 +127,13 @@ class _Extraction:
     def stream(self, images: LabelledImages, title: str) -> Iterator[_Features]:
         """Yield the features of this rank's readable images, batch by batch."""
         samples = test_samples(images, self.recipe, self.plan)
-        walk = Walk(self.encoder, samples, self.device, self.recipe.inference, self.unreadable, bar=title)
-        return map(self._features, walk)
+        inference, blank = self.recipe.inference, samples.blank if self.recipe.inference.sharded else None
+        return Walk(self.encoder, samples, self.device, inference, self.unreadable, bar=title, blank=blank).each(
+            self._features
+        )
 
-    @torch.inference_mode()
     def _features(self, batch: Batch) -> _Features:
-        with autocast(self.device, self.recipe.inference):
-            (found,) = self.encoder.pooled(batch.images, self.recipe.pooling)
+        (found,) = self.encoder(batch.images, self.recipe.pooling)
         return _Features(normalize(found.float(), dim=1), batch.labels, batch.positions)
 
     def all_of(self, images: LabelledImages) -> _Features:

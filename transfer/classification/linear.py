@@ -6,11 +6,15 @@ al. 2021), and one on every layer, all trained at once, is BEiT's (Bao et al. 20
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from benchmarks import ranks
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.samples.images import Batch
+from benchmarks.errors import UserError
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
@@ -31,6 +35,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
+        _check_batch_norm(recipe)
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         every = tuple(range(1, len(blocks_of(backbone)) + 1))
         layers = chosen_layers(every if recipe.all_layers else recipe.layers, backbone)
@@ -38,7 +43,12 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         self.model = LinearProbe(frozen, recipe, self.classes).to(self.device)
         (scored,) = chosen_layers((recipe.score_layer,), backbone) if recipe.score_layer else layers[-1:]
         self._scored = layers.index(scored)
-        self.parameter_groups = parameter_groups(self.model, recipe.training.weight_decay)
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return blocks_of(self.model.encoder.backbone)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.model, self.recipe.training.weight_decay)
 
     @property
     def state(self) -> nn.Module:
@@ -85,6 +95,16 @@ class LinearProbe(nn.Module):
         features = self.encoder.pooled(images, self._pooling)
         with torch.autocast(images.device.type, enabled=False):  # the classifiers are cheap: fp32, whatever the recipe
             return [head(feature.float()) for head, feature in zip(self.heads, features, strict=True)]
+
+
+def _check_batch_norm(recipe: LinearRecipe) -> None:
+    """Raise UserError where BN would see one image."""
+    training = recipe.training
+    if recipe.batch_norm and training.batch_size == ranks.world_size() * training.accumulate:
+        rule = "at least 2 images per process and pass with batch_norm"
+        raise UserError.about(
+            "training.batch_size", training.batch_size, rule, "a larger batch, or a smaller accumulate"
+        )
 
 
 def _head(width: int, classes: int, recipe: LinearRecipe) -> nn.Module:

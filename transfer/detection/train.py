@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from benchmarks import ranks
 from benchmarks.engine.processes.exchange import gathered
 from benchmarks.engine.watch.progress import EvaluationLines
+from benchmarks.families.table import family_of
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
@@ -45,8 +47,13 @@ class Detection(TransferProblem[PictureBatch, Scored]):
         built = build_detector(recipe, self.source, len(self.data.categories), masks, self.seed, self.device)
         self.model = self.detector = built.detector
         self.plan, self.load_report = built.adapted, built.load_report
-        encoder, weight_decay = built.encoder, recipe.training.weight_decay
-        self.parameter_groups = groups_around(self.model, encoder, weight_decay, recipe.layer_decay)
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return family_of(self.detector.encoder).blocks()
+
+    def groups(self) -> list[dict[str, Any]]:
+        encoder, weight_decay = self.detector.encoder, self.recipe.training.weight_decay
+        return groups_around(self.model, encoder, weight_decay, self.recipe.layer_decay)
 
     def training_samples(self) -> TrainingPictures:
         augmentation, patience = self.recipe.augmentation, self.recipe.data.max_unreadable
@@ -55,13 +62,14 @@ class Detection(TransferProblem[PictureBatch, Scored]):
 
     def loss(self, batch: PictureBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the sum of the losses, each a mean over the anchors or proposals drawn on this rank's images."""
-        return self.detector.loss(batch)
+        loss: Tensor = self.model(batch)
+        return loss
 
     def measure(self) -> Scored:
         """Search the test images one after the other, each at its own aspect ratio, and score what was found."""
         pictures = EvaluationPictures(self.data.test, self.recipe.testing, self.plan.normalisation)
         walk = self.walk(pictures, EvaluationLines("searched", len(pictures), "images"))
-        found = {each.image_id: each for detections in walk.results(self.detector.predict) for each in detections}
+        found = {each.image_id: each for detections in walk.results(self.model) for each in detections}
         detections = [found[picture.id] for picture in self.data.test if picture.id in found]
         # Once for all ranks, since it takes minutes and gigabytes.
         metrics, table = gathered(self._scored(detections) if ranks.is_main() else ({}, ""))[0]

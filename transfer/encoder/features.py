@@ -61,6 +61,9 @@ class FrozenEncoder(nn.Module):
         """Return the tokens [B, N, D] of every layer without class and register tokens."""
         return [tokens[:, self._prefix :] for tokens in self.tokens(images)]
 
+    def forward(self, images: Tensor, pooling: Pooling) -> list[Tensor]:
+        return self.pooled(images, pooling)
+
     @torch.no_grad()
     def pooled(self, images: Tensor, pooling: Pooling) -> list[Tensor]:
         """Return one vector [B, D] (twice as wide for class-token-and-mean) of every layer."""

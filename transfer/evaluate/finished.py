@@ -57,6 +57,7 @@ def add_test_sets(
         run = held.enter_context(reopen(transfer.work.folder))
         held.enter_context(StopRequest())
         problem = problem_type(transfer)
+        problem.place()
         _restore(problem, checkpoint)
         reproduced = _reproduced(problem, record, tolerance)
         for test_set in wanted:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Generic
 
 from benchmarks.engine.problem import B
-from benchmarks.engine.samples.loaders import Samples
+from benchmarks.engine.samples.loaders import EvaluationSamples
 from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.predictions.evaluation import Evaluation, L, Predictions, evaluate
@@ -25,7 +25,7 @@ class Classifying(TransferProblem[B, Evaluation], Generic[B]):
     def predict(self, batch: Any) -> Predictions:
         """Return the predictions for a batch of test samples, by the weights that are evaluated."""
 
-    def predicted(self, samples: Samples[L], one_by_one: EvaluationLines | None = None) -> Evaluation:
+    def predicted(self, samples: EvaluationSamples[L], one_by_one: EvaluationLines | None = None) -> Evaluation:
         """Return the evaluation of test samples, over which `walk` goes."""
         return evaluate(self.predict, self.walk(samples, one_by_one))
 

@@ -119,7 +119,7 @@ def _logits_in_fp32(model: Any) -> None:
             module.register_forward_hook(lambda _module, _arguments, logits: logits.float())
 
 
-def fit_batch_norms(model: Any, device: torch.device, images_per_process: int) -> Any:
+def fit_batch_norms(model: Any, device: torch.device, images_at_once: int) -> Any:
     """Return the model with SyncBN where several GPUs train it, BN elsewhere.
 
     Raises UserError where BN would see one image: UPerNet pools to a single pixel.
@@ -131,7 +131,7 @@ def fit_batch_norms(model: Any, device: torch.device, images_per_process: int) -
     model = revert_sync_batchnorm(model)
     # mmengine's reverted class has no base in common with BatchNorm2d but this one.
     has_norms = any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in model.modules())
-    if images_per_process == 1 and has_norms:
-        rule = "at least 2 images per process with batch normalisation"
-        raise UserError.about("training.batch_size", ranks.world_size(), rule, "a larger training.batch_size")
+    if images_at_once == 1 and has_norms:
+        rule, remedy = "at least 2 images per process and pass with batch normalisation", "a larger training.batch_size"
+        raise UserError.about("training.batch_size", "1 image at once", rule, remedy)
     return model

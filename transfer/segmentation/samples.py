@@ -54,6 +54,11 @@ class _Scenes(SeededSamples[Pair, "Scene", S]):
     def read(self, item: Pair) -> Scene:
         return read_scene(item, self.values)
 
+    def empty(self, pair: Pair) -> Scene:
+        """Return a black image without labels in the place of an item."""
+        unlabelled = np.full((64, 64), ignored_label(len(self.values.classes)), np.int32)
+        return Scene(np.zeros((64, 64, 3), np.uint8), unlabelled, pair)
+
 
 class TrainingScenes(_Scenes[SceneSample]):
     """Augmented training images; one that cannot be used is named, and replaced by the next one that can."""
@@ -70,11 +75,7 @@ class TrainingScenes(_Scenes[SceneSample]):
         self.values, self.transform = values, built(pipeline)
 
     def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneSample:
-        black, unlabelled = (
-            np.zeros((64, 64, 3), np.uint8),
-            np.full((64, 64), ignored_label(len(self.values.classes)), np.int32),
-        )
-        scene = found or Scene(black, unlabelled, self.items[position])
+        scene = found or self.empty(self.items[position])
         packed = self.transform({**scene.results(), "gt_seg_map": scene.labels, "seg_fields": ["gt_seg_map"]})
         return SceneSample(packed["inputs"], packed["data_samples"], tuple(failed))
 
@@ -98,8 +99,6 @@ class SceneViews(NamedTuple):
 class EvaluationScenes(_Scenes[SceneViews]):
     """Test images, each with a view from every pipeline. Their sizes differ, so a sample is a batch of its own."""
 
-    collate = staticmethod(the_one)
-
     def __init__(self, data: Scenes, pipelines: Sequence[Pipeline]) -> None:
         super().__init__(data.test)
         self.values, folder = data.values, data.root / "images"
@@ -107,8 +106,17 @@ class EvaluationScenes(_Scenes[SceneViews]):
         """The names of the images, as SPLIT/NAME."""
         self.transforms = [built(pipeline) for pipeline in pipelines]
 
+    @staticmethod
+    def collate(samples: list[SceneViews]) -> SceneViews:
+        return the_one(samples)
+
     def seed_of(self, key: SampleKey) -> int:
         return derive(0, "test", key.position)
+
+    @property
+    def blank(self) -> SceneViews:
+        """A black image with as many views as any other, and without labels."""
+        return self.sample(0, self.empty(self.items[0]), [])
 
     def sample(self, position: int, found: Scene | None, failed: list[str]) -> SceneViews:
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from benchmarks import ranks
 from benchmarks.engine.evaluation import SHOWN
 from benchmarks.engine.flops import forward_flops
-from benchmarks.engine.processes.exchange import gathered
+from benchmarks.engine.processes.exchange import any_rank, gathered
 from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.errors import WorkFailed
+from benchmarks.families.table import family_of
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
@@ -42,10 +44,15 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
         self.segmenter = build_segmenter(recipe, self.source, len(self.data.classes), self.seed)
         self.plan, self.load_report = self.segmenter.adapted, self.segmenter.load_report
         self.notes = self.segmenter.plan.notes
-        share = recipe.training.batch_size // ranks.world_size()
+        share = recipe.training.batch_size // ranks.world_size() // recipe.training.accumulate
         self.model: Any = fit_batch_norms(self.segmenter.model, self.device, share).to(self.device)
-        encoder, weight_decay = self.segmenter.encoder, recipe.training.weight_decay
-        self.parameter_groups = groups_around(self.model, encoder, weight_decay, recipe.layer_decay)
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return family_of(self.segmenter.encoder).blocks()
+
+    def groups(self) -> list[dict[str, Any]]:
+        encoder, weight_decay = self.segmenter.encoder, self.recipe.training.weight_decay
+        return groups_around(self.model, encoder, weight_decay, self.recipe.layer_decay)
 
     def flops_per_image(self) -> float:
         """Return the FLOPs of a prediction for one training crop."""
@@ -60,7 +67,7 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
     def loss(self, batch: SceneBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
         """Return the weighted sum of all heads' losses, each the mean over the crops' pixels."""
         data = {"inputs": batch.inputs, "data_samples": batch.data_samples}
-        losses = self.model.loss(**self.model.data_preprocessor(data, True))
+        losses = self.model(**self.model.data_preprocessor(data, True), mode="loss")
         total: Tensor = self.model.parse_losses(losses)[0]
         return total
 
@@ -73,16 +80,17 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
         scenes = EvaluationScenes(self.data, pipelines or [self.segmenter.plan.test_pipeline])
         mine = Confusion.empty(len(scenes.values.classes), self.device)
 
-        def count(sample: SceneViews) -> None:
-            predicted = predict(self.model, sample.views)
+        def segment(sample: SceneViews) -> tuple[SceneViews, Tensor]:
+            return sample, predict(self.model, sample.views, fill=self.divided)
+
+        walk = self.walk(scenes, EvaluationLines("tested", len(scenes), "images"))
+        for sample, predicted in walk.each(segment):
             mine.add(sample.labels, predicted)
             if predictions is not None:
                 path = predictions / f"{scenes.names[sample.position]}.png"
                 make_folder(path.parent)
                 values = (predicted + scenes.values.first).cpu().numpy()
                 Image.fromarray(values.astype(np.uint8 if scenes.values.last < 256 else np.uint16)).save(path)
-
-        self.walk(scenes, EvaluationLines("tested", len(scenes), "images")).results(count)
         total = Confusion(torch.stack(gathered(mine.counts.cpu())).sum(dim=0))
         if not total.counts.any():
             raise WorkFailed(_nothing_to_score(scenes.values, len(scenes), self.unreadable.names))
@@ -118,15 +126,21 @@ def _nothing_to_score(values: MaskValues, images: int, unreadable: list[str]) ->
     return f"no labelled pixel among {images} test images: {labelled}; {unread}{files}{remedy}"
 
 
-def predict(model: Any, views: list[dict[str, Any]]) -> Tensor:
+def predict(model: Any, views: list[dict[str, Any]], fill: bool = False) -> Tensor:
     """Return the predicted classes [H, W] int64 of one image at its own size, from one view or the mean of several.
 
     Probabilities are averaged, as mmseg's SegTTAModel does, but one view after the other: 12 views of a large image
-    at 150 classes would need 30 GB at once.
+    at 150 classes would need 30 GB at once. With `fill`, every rank runs the model as often as the one that has most
+    windows, which a divided model needs.
     """
     found = None
+    if fill and model.test_cfg.mode == "slide":
+        windows = sum(_windows(model, view) for view in views)
+        blank = torch.zeros(1, 3, *model.test_cfg.crop_size, device=next(model.parameters()).device)
+        for _ in range(any_rank(windows) - windows):
+            model(blank, mode="tensor")
     for view in views:
-        (sample,) = model.test_step({"inputs": [view["inputs"]], "data_samples": [view["data_samples"]]})
+        (sample,) = model.test_step(_batch_of(view))
         if len(views) == 1:
             only: Tensor = sample.pred_sem_seg.data[0]
             return only
@@ -135,3 +149,14 @@ def predict(model: Any, views: list[dict[str, Any]]) -> Tensor:
     assert found is not None
     likeliest: Tensor = found.argmax(dim=0)
     return likeliest
+
+
+def _batch_of(view: dict[str, Any]) -> dict[str, Any]:
+    return {"inputs": [view["inputs"]], "data_samples": [view["data_samples"]]}
+
+
+def _windows(model: Any, view: dict[str, Any]) -> int:
+    """Return the number of windows that mmseg's `slide_inference` cuts a view into."""
+    size = model.data_preprocessor(_batch_of(view), False)["inputs"].shape[-2:]
+    sides = zip(size, model.test_cfg.crop_size, model.test_cfg.stride, strict=True)
+    return math.prod(max(side - crop + stride - 1, 0) // stride + 1 for side, crop, stride in sides)

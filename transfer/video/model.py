@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import parameter_groups
@@ -54,6 +53,10 @@ class ClipEncoder(nn.Module, ABC):
         """Return vectors [B, width] of clips [B, C, T, H, W]."""
 
     @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that make up most of it. Raises UserError where they are not known."""
+
+    @abstractmethod
     def layers(self) -> Layers:
         """Return the layer of each parameter, for layer-wise rates. Raises UserError where no published rule exists."""
 
@@ -77,7 +80,7 @@ class Swin3d(ClipEncoder):
         self.swin = build_swin3d(flat, time, recipe.drop_path_rate)
         self.width = self.swin.num_features
         self.report = self._load(flat, report, time)
-        self._layers, self._checkpointing = family_of(flat).layers(), recipe.activation_checkpointing
+        self._layers = family_of(flat).layers()
 
     @classmethod
     def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
@@ -98,14 +101,15 @@ class Swin3d(ClipEncoder):
         """Return the normalised tokens [B, T', H', W', width] of clips [B, C, T, H, W]."""
         tokens: Tensor = self.swin.pos_drop(self.swin.patch_embed(clips))
         for stage in self.swin.features:
-            for part in stage if isinstance(stage, nn.Sequential) else [stage]:
-                again = self._checkpointing and self.training
-                tokens = checkpoint(part, tokens, use_reentrant=False) if again else part(tokens)
+            tokens = stage(tokens)
         found: Tensor = self.swin.norm(tokens)
         return found
 
     def forward(self, clips: Tensor) -> Tensor:
         return self.features(clips).mean(dim=(1, 2, 3))
+
+    def blocks(self) -> list[nn.Module]:
+        return [block for stage in self.swin.features if isinstance(stage, nn.Sequential) for block in stage]
 
     def layers(self) -> Layers:
         return Layers(self._layers.count, lambda name: self._layers.of(timm_name(name.removeprefix("swin."))))
@@ -116,20 +120,21 @@ class FramePooling(ClipEncoder):
 
     whole_windows = True
 
-    def __init__(self, flat: Any, report: LoadReport, recipe: VideoRecipe) -> None:
+    def __init__(self, flat: Any, report: LoadReport) -> None:
         super().__init__()
         self.backbone, self.report, self.width = flat, report, int(flat.num_features)
-        if recipe.activation_checkpointing:
-            flat.set_grad_checkpointing()
 
     @classmethod
-    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
-        return cls(flat, report, recipe)
+    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:  # noqa: ARG003 (the other way's)
+        return cls(flat, report)
 
     def forward(self, clips: Tensor) -> Tensor:
         frames = clips.transpose(1, 2)
         vectors: Tensor = self.backbone(frames.flatten(0, 1))
         return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
+
+    def blocks(self) -> list[nn.Module]:
+        return family_of(self.backbone).blocks()
 
     def layers(self) -> Layers:
         found = family_of(self.backbone).layers()

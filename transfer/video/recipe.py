@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,8 +30,6 @@ class VideoRecipe(EncoderSizes):
     """The encoder's learning rate is the head's times this."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each of the encoder's layers learns at the next deeper one's rate times this."""
-    activation_checkpointing: bool = placement(False)
-    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     evaluate_every_epochs: Count = 1
     """Epochs from one evaluation to the next; the last epoch is always evaluated."""
     views_along_the_way: Literal["one", "all"] = "one"
@@ -43,3 +41,12 @@ class VideoRecipe(EncoderSizes):
     sampling: ClipSampling = ClipSampling()
     augmentation: VideoAugmentation = VideoAugmentation()
     training: Training
+
+    @classmethod
+    def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Move `activation_checkpointing`, which was once a field beside `training`, into it."""
+        if "activation_checkpointing" not in data or not isinstance(data.get("training"), dict):
+            return data
+        former = {"activation_checkpointing": data["activation_checkpointing"]}
+        rest = {name: value for name, value in data.items() if name not in former}
+        return {**rest, "training": former | data["training"]}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.watch.progress import EvaluationLines
@@ -37,12 +38,17 @@ class VideoClassifying(Classifying[ClipBatch]):
         self.plan, self.load_report = loaded.plan, loaded.report
         self.classifier = loaded.model
         self.model = loaded.model.to(self.device)
-        self.parameter_groups = groups_of(loaded.model, self.recipe)
         if (channels := self.plan.architecture.in_chans) != 3:
             raise UserError.about("in_chans", channels, "3 (videos are read as RGB)", "add in_chans=3")
         normalise = Normalise(self.plan.normalisation.mean, self.plan.normalisation.std)
         self.form = ClipForm(self.recipe.sampling, self.recipe.image_size_px, normalise, self.recipe.data.decoder)
         self.left_out = self.data.missing
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return self.classifier.encoder.blocks()
+
+    def groups(self) -> list[dict[str, Any]]:
+        return groups_of(self.classifier, self.recipe)
 
     def flops_per_image(self) -> float:
         """Return the FLOPs of a prediction for one view."""
@@ -88,6 +94,6 @@ class VideoClassifying(Classifying[ClipBatch]):
     def trained_encoder(self) -> nn.Module | None:
         """Return the encoder of images; None for a Video Swin, whose weights no longer fit images."""
         flat = self.classifier.encoder.flat
-        if flat is None:
+        if flat is None and ranks.is_main():
             print("note: no encoder is exported: a Video Swin's weights do not fit images", file=sys.stderr)
         return flat

@@ -59,9 +59,18 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """Return the module's whole tensors by name; to be called on every rank."""
-    return {name: whole(tensor.detach()) for name, tensor in module.state_dict().items()}
+def gathered_tensors(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Return whole tensors on the CPU by name. Call it on every rank; the others than the main one get none.
+
+    They are gathered in the order of their names, which need not be that in which a rank has them: after a resume an
+    optimiser's state is ordered as safetensors happened to list it in that process.
+    """
+    found = {}
+    for name, tensor in sorted(named, key=lambda item: item[0]):
+        complete = whole(tensor.detach())
+        if ranks.is_main():
+            found[name] = complete.cpu().contiguous()
+    return found
 
 
 def divided_like(tensor: Tensor, own: Tensor) -> Tensor:

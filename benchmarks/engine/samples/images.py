@@ -88,6 +88,11 @@ class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
         image, label = found or (blank_image(self.channels), 0)
         return position, Sample(self.transform(image), label, tuple(failed))
 
+    @property
+    def blank(self) -> Batch:
+        """A batch of one black image."""
+        return collate([(0, Sample(self.transform(blank_image(self.channels)), 0, ()))])
+
 
 def _words(error: Exception) -> object:
     # Pillow's own words name the stream's address in memory, which differs from run to run.

@@ -15,6 +15,7 @@ from benchmarks.engine.processes import exchange as distributed
 from benchmarks.engine.seeding import generator
 from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.errors import UserError
+from benchmarks.training import require_full_batch
 
 AGREE_EVERY = 8
 """After how many batches of an evaluation the ranks ask each other whether to stop."""
@@ -52,6 +53,15 @@ class Samples(Protocol[B_co]):
     def collate(self) -> Callable[[list[Any]], B_co]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, key: SampleKey) -> Any: ...
+
+
+class EvaluationSamples(Samples[B_co], Protocol[B_co]):
+    """A data set that is only measured."""
+
+    @property
+    def blank(self) -> B_co:
+        """A batch that costs what others cost; it stands in for those that a rank lacks."""
+        ...
 
 
 class StepBatches(Sampler[list[SampleKey]]):
@@ -99,9 +109,7 @@ def steps_per_epoch(images: int, batch_size: int, parts: int = 1) -> int:
 
     Raises UserError when there is not one, or when ranks, each in so many parts, cannot share it.
     """
-    if images < batch_size:
-        rule = f"at most the number of training images ({images})"
-        raise UserError.about("training.batch_size", batch_size, rule, f"set training.batch_size={images} or less")
+    require_full_batch(images, batch_size)
     if batch_size % ranks.world_size():
         rule = f"a multiple of the number of processes ({ranks.world_size()})"
         raise UserError.about("training.batch_size", batch_size, rule, "change one of the two")

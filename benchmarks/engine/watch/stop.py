@@ -14,6 +14,10 @@ from benchmarks.errors import Stopped
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
 class Interrupted(Stopped):
     """A stop was requested while something was measured."""
 
@@ -46,7 +50,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         StopRequest._entered = self
-        self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        # Ctrl-C that is ignored (`&` in a script) stays so; SIGTERM is ignored by submitit, and must be heard.
+        heard = [number for number in SIGNALS if number != signal.SIGINT or not _is_ignored(number)]
+        self._before = {number: signal.signal(number, self._on_signal) for number in heard}
         return self
 
     def __exit__(

@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
-from benchmarks.families.family import CAPABILITIES, LAYERS, MAPS, MASKING, STATEMENT, TOKENS, Capability, Family
+from benchmarks.families.family import (
+    BLOCKS,
+    CAPABILITIES,
+    LAYERS,
+    MAPS,
+    MASKING,
+    STATEMENT,
+    TOKENS,
+    Capability,
+    Family,
+)
 from benchmarks.families.table import FAMILIES, family_named, family_of
 
 STAGES: dict[str, Any] = {"depths": (1, 1, 2, 1), "num_heads": (1, 2, 2, 4), "embed_dim": 16, "img_size": 64}
@@ -77,6 +87,7 @@ CALLS: dict[Capability, Any] = {
     MASKING: lambda family: family.masked_features(pixels(), torch.ones(2, 4, 4, dtype=torch.bool), torch.zeros(1)),
     MAPS: lambda family: family.maps(pixels(), **OPTIONS),
     TOKENS: lambda family: family.tokens(pixels()),
+    BLOCKS: lambda family: family.blocks(),
     LAYERS: lambda family: family.layers(),
     STATEMENT: lambda family: family.properties(),
 }

@@ -211,7 +211,9 @@ def test_a_changed_encoder_file_is_refused(
     weights.write_bytes(content)
     command = [*transfer_command, "--encoder", str(changed), "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.WRONG
-    assert "the file changed: export it again" in capsys.readouterr().err
+    words = capsys.readouterr().err
+    assert "the file changed\n" in words
+    assert "remedy: export it again from the run's last checkpoint" in words
 
 
 def test_an_encoder_with_a_position_table_for_each_block_can_be_used_again(

@@ -100,6 +100,10 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
     def read(self, item: Picture) -> tuple[Picture, View]:
         return item, read_view(item, self.masks)
 
+    def _blank(self, position: int) -> tuple[Picture, View]:
+        blank = self.items[position]._replace(annotations=())
+        return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
+
     def _sample(self, view: View, picture: Picture, failed: list[str]) -> PictureSample:
         return PictureSample(self.normalise(view.image), _target(view, picture), tuple(failed))
 
@@ -137,10 +141,6 @@ class TrainingPictures(_Pictures):
         position = int(torch.randint(len(self), ()))
         return (self.usable(position, failed) or self._blank(position))[1]
 
-    def _blank(self, position: int) -> tuple[Picture, View]:
-        blank = self.items[position]._replace(annotations=())
-        return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
-
 
 class EvaluationPictures(_Pictures):
     """Test images with their own aspect ratio; one that cannot be used is named, and left out of its batch."""
@@ -148,6 +148,11 @@ class EvaluationPictures(_Pictures):
     def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
         super().__init__(pictures)
         self.resize, self.normalise = resize, Normalise(normalisation)
+
+    @property
+    def blank(self) -> PictureBatch:
+        """A batch of one black image."""
+        return self.collate([self.sample(0, self._blank(0), [])])
 
     def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:  # noqa: ARG002
         if found is None:

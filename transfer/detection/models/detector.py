@@ -74,6 +74,10 @@ class Detector(nn.Module, ABC):
         """The timm model inside."""
         return self.maps.encoder.backbone
 
+    def forward(self, batch: PictureBatch) -> Tensor | list[Detections]:
+        """Return the loss of a batch in training mode, what is found on its images in evaluation mode."""
+        return self.loss(batch) if self.training else self.predict(batch)
+
     def loss(self, batch: PictureBatch) -> Tensor:
         """Return the sum of all losses of a batch."""
         found = self.losses(Images.padded(batch.images), batch.targets)

@@ -114,15 +114,25 @@ class TestViews(SeededSamples[LabelledVideo, Tensor, Views]):
     """Test videos, each as one sample with all its views: crops along the longer side, of clips at segment centres."""
 
     __test__ = False  # no test case of pytest's
-    collate = staticmethod(the_one)
 
     def __init__(self, videos: Sequence[LabelledVideo], form: ClipForm) -> None:
         super().__init__(videos)
         self.form, self.open = form, reader_of(form.decoder)
 
+    @staticmethod
+    def collate(samples: list[Views]) -> Views:
+        return the_one(samples)
+
     def sample(self, position: int, found: Tensor | None, failed: list[str]) -> Views:
         views = self.form.blank(0) if found is None else found
         return Views(position, self.items[position].label, views, failed, self.form.normalise)
+
+    @property
+    def blank(self) -> Views:
+        """A black video with as many views as any other."""
+        sampling = self.form.sampling
+        views = self.form.blank(sampling.test_clips * sampling.test_crops)
+        return Views(0, 0, views, [], self.form.normalise)
 
     def read(self, item: LabelledVideo) -> Tensor:
         sampling, size = self.form.sampling, self.form.image_size_px
