@@ -24,13 +24,17 @@ VERBS = {
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.commands.checkpoint", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards and comparisons from run records"),
-    "list": ("benchmarks.catalogue.listing", "tasks, recipes, encoders, checkpoint formats and published references"),
+    "list": (
+        "benchmarks.catalogue.listing",
+        "tasks, recipes, encoders, checkpoint formats, pipelines, published references",
+    ),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that fixes it"),
 }
 
 # Words after a verb that belong to another room than the verb's own, which may not import it.
 ELSEWHERE: dict[tuple[str, ...], str] = {
     ("list", "formats"): "transfer.commands.formats",
+    ("list", "pipelines"): "slurm.listing",
     ("doctor", "--cluster"): "slurm.doctor",
 }
 

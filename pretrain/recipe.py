@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from benchmarks.config import Config, placement
+from benchmarks.config import Config, later, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
+from benchmarks.subset import Subset
 from benchmarks.training import Count, Positive, Share, ShareSpan, Span, Training
 from pretrain.method.heads import Heads, LinearHead
 from pretrain.method.masking import Masking, RandomMask
@@ -21,6 +22,8 @@ class PretrainData(Config):
     """Folder of the data set."""
     split: str = "train"
     """Folder below the root; every image below it is used, whatever its sub-folder."""
+    subset: Subset | None = later(None)
+    """Train on a part of the images, a class being what a folder directly below the split holds; null trains on all."""
     crop_scale: ShareSpan = (0.67, 1.0)
     """Share of the image's area that a random crop covers."""
     crop_ratio: Span = (3 / 4, 4 / 3)

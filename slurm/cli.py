@@ -27,7 +27,7 @@ commands:
   resume ID      go on with it: what failed, was stopped or lost its job is submitted again
 
 examples:
-  mimbench pipeline plan pipeline.yaml
+  mimbench pipeline plan simmim_vs_supervised --cluster my_cluster.yaml
   mimbench pipeline submit pipeline.yaml 'seeds=[0, 1]'
   mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml --dry-run
   mimbench pipeline status digits-demo
@@ -61,7 +61,8 @@ def _parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
 
 def _file_parser(command: str, text: str, example: str) -> argparse.ArgumentParser:
     parser = _parser(command, text, example)
-    parser.add_argument("file", type=Path, metavar="FILE", help="the pipeline file, YAML")
+    what = "the pipeline file, YAML, or the name of one that `mimbench list pipelines` shows"
+    parser.add_argument("file", type=Path, metavar="FILE", help=what)
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the file: a.b=c"
     )

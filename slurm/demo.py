@@ -12,11 +12,12 @@ from benchmarks.digits.folders import write_digits
 from slurm.graph.check import load_pipeline, load_work
 from slurm.graph.cluster import load_cluster
 from slurm.graph.pipeline import PipelineFile, read_pipeline
+from slurm.graph.shipped import PIPELINES, shortened_studies, shortening
 from slurm.launch.submit import submit
 from slurm.state.folder import Places
 from transfer.adapter import missing_requirements
 
-PIPELINE = Path(__file__).parent / "pipelines" / "demo.yaml"
+PIPELINE = PIPELINES / "demo.yaml"
 DIGITS = Path("data/digits")
 
 
@@ -28,18 +29,25 @@ def main(argv: Sequence[str]) -> int:
         "to naming them, detecting them, segmenting them and recognising how they move, and compare with supervised "
         "and random encoders over three seeds. Whatever comes out is printed. Run it again and it continues, or shows "
         "the result.",
-        epilog="example: mimbench demo 'seeds=[0]' 'tasks=[digits]'",
+        epilog="examples: mimbench demo 'seeds=[0]' 'tasks=[digits]'; mimbench demo --study simmim_vs_supervised",
         allow_abbrev=False,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set any field of the demo's pipeline file")
+    studies = ", ".join(shortened_studies())
+    parser.add_argument(
+        "--study", metavar="NAME", help=f"instead of the demo: a study in its shortened form, on the digits: {studies}"
+    )
     parser.add_argument(
         "--cluster", default="local", metavar="NAME", help="local, slurm, or a YAML file (default local)"
     )
     arguments = parser.parse_intermixed_args(argv)
     cluster = load_cluster(arguments.cluster)
+    pipeline, overrides = PIPELINE, arguments.overrides
+    if arguments.study is not None:
+        pipeline, overrides = PIPELINES / f"{arguments.study}.yaml", [*shortening(arguments.study), *overrides]
     print(f"data: {DIGITS}, {write_digits(DIGITS)}", flush=True)
-    overrides = [*arguments.overrides, _possible_tasks(read_pipeline(PIPELINE, arguments.overrides))]
-    return submit(load_pipeline(PIPELINE, overrides, cluster), cluster, Places())
+    overrides = [*overrides, _possible_tasks(read_pipeline(pipeline, overrides))]
+    return submit(load_pipeline(pipeline, overrides, cluster), cluster, Places())
 
 
 def _possible_tasks(file: PipelineFile) -> str:

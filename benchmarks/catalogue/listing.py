@@ -18,6 +18,7 @@ KINDS = {
     "recipes": "how it is trained: mimbench pretrain RECIPE, mimbench transfer TASK --recipe RECIPE",
     "encoders": "architectures with a name of their own; any timm model name works too: --encoder random:NAME",
     "formats": "checkpoints that can be read, and written with mimbench checkpoint convert",
+    "pipelines": "the demo, and the paper's studies and ablations: mimbench pipeline plan NAME",
     "references": "published numbers, each with the place where it stands",
 }
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from benchmarks.catalogue.tasks import TASKS, Metric
-from benchmarks.config import Config
+from benchmarks.config import Config, validate
 from benchmarks.encoders import InitStage
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.files.yaml_files import read_yaml
 
 REFERENCES = Path(__file__).parent.parent / "references"
 
@@ -27,6 +29,10 @@ BESIDE = (
 
 GOOD_AVG_DIST_PX = (10, 20)
 """How far masks of SimMIM's good settings hide pixels, on images of 192 px: arXiv:2111.09886, figure 3."""
+
+
+SAME_IMAGES = 0.01
+"""By what share numbers of images may differ and still be those of one data set: unreadable ones, rounded parts."""
 
 
 def metrics_of(task: str) -> dict[str, Metric]:
@@ -107,6 +113,44 @@ def load_references(folder: Path = REFERENCES) -> list[Reference]:
     Raises UserError with file, line, field and rule for a row that breaks one, and for a row given twice.
     """
     return [reference for path in sorted(folder.glob("*.csv")) for reference in _read(path)]
+
+
+class Settings(Config):
+    """For which settings of a pretraining the variants of one source stand."""
+
+    source: str
+    common: dict[str, JsonValue]
+    """What every variant has: sections of the pretraining's recipe, and `images`, how many it is trained on."""
+    variants: dict[str, dict[str, JsonValue]]
+    """What a variant has instead."""
+
+    def fit(self, variant: str, recipe: Mapping[str, Any], images: int) -> bool:
+        """Tell whether a pretraining by this resolved recipe, on so many images, has the setting of a variant."""
+        if variant not in self.variants:
+            return False
+        wanted: dict[str, Any] = {**self.common, **self.variants[variant]}
+        expected = wanted.pop("images")
+        return abs(images - expected) <= SAME_IMAGES * expected and _holds(wanted, recipe)
+
+
+def _holds(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(found, Mapping) and all(_holds(value, found.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return any(_holds(value, found) for value in wanted)
+    return bool(wanted == found)
+
+
+class _SettingsFile(Config):
+    sources: tuple[Settings, ...]
+
+
+@cache
+def load_settings() -> dict[str, Settings]:
+    """Return the settings that published variants stand for, by source."""
+    path = REFERENCES / "settings.yaml"
+    read = validate(_SettingsFile, read_yaml(path), str(path))
+    return {each.source: each for each in read.sources}
 
 
 def _read(path: Path) -> list[Reference]:

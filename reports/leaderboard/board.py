@@ -12,7 +12,7 @@ from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare, like
 from reports.compare.score_difference import Comparison
-from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside
+from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data
 from reports.records.architectures import architecture_name
@@ -96,6 +96,11 @@ class Section:
     def budgeted(self) -> bool:
         """Tell whether a record states its encoder's history; those of earlier versions do not."""
         return any(entry.budget is not None and entry.budget.stated for entry in self.entries)
+
+    @property
+    def has_published_settings(self) -> bool:
+        """Tell whether something was published of the setting of a row's pretraining."""
+        return any(entry.same_setting for entry in self.entries)
 
     @property
     def costs(self) -> bool:
@@ -214,7 +219,11 @@ def _group(
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record
         cost = None if record is None or reference is None else relative_step(record, reference.record)
-        entries.append(Measured(row, names[id(row)], comparison, record, cost, around.budgets[id(row)], mark, setting))
+        same = published_of_setting(
+            row, task.primary_metric, record, around.request.references, around.request.unverified
+        )
+        budget = around.budgets[id(row)]
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same))
     return Group(conditions, tuple(entries))
 
 

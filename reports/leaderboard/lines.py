@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
-from benchmarks.catalogue.published import Reference, load_references
+from benchmarks.catalogue.published import Reference, load_references, load_settings
 from benchmarks.runs.record import RunRecord
 from reports.compare.score_difference import Comparison
 from reports.records.ancestry import Budget
@@ -38,6 +38,8 @@ class Measured:
     """A mark of a difference between encoders that saw different data."""
     varied: str = ""
     """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
+    same_setting: tuple[Reference, ...] = ()
+    """What was published of the same encoder, pretrained by the same setting and trained for the task alike."""
     kind = "measured"
 
     @property
@@ -104,6 +106,32 @@ def published_beside(task: str, rows: Sequence[Row], shown: Shown, unverified: b
         return ()
     same = (each for each in wanted if each.backbone in backbones and not each.ablation and each.metric != COST)
     return tuple(_grouped(wanted if shown == "all" else same))
+
+
+def published_of_setting(
+    row: Row, metric: str, pretraining: RunRecord | None, shown: Shown, unverified: bool
+) -> tuple[Reference, ...]:
+    """Return the published values of a row's own setting: that of its pretraining, backbone, image size and protocol.
+
+    `pretraining` made the row's encoder, with no training in between; None: it is not at hand. Which settings published
+    variants stand for is in benchmarks/references/settings.yaml.
+    """
+    if pretraining is None or shown == "none":
+        return ()
+    backbone, images = backbone_name(row.architecture), pretraining.data.images
+    protocol = row.recipe.resolved.get("protocol", "finetune")
+
+    def alike(each: Reference) -> bool:
+        return (
+            (each.task, each.metric, each.protocol, each.backbone) == (row.task, metric, protocol, backbone)
+            and each.image_size_px == row.conditions.image_size_px
+            and (each.verified or unverified)
+            and each.source in settings
+            and settings[each.source].fit(each.variant, pretraining.recipe.resolved, images)
+        )
+
+    settings = load_settings()
+    return tuple(each for each in load_references() if alike(each))
 
 
 def _grouped(references: Iterable[Reference]) -> list[Published]:

@@ -50,6 +50,8 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
+    if any(section.has_published_settings for section in sections):
+        notes.append(SAME_SETTING)
     if any(record.choice for section in sections for one in section.entries for record in one.row.records):
         notes.append(CHOSEN)
     if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
@@ -84,6 +86,10 @@ OTHER_DATA = (
 CHOSEN = (
     "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "
     "other classifier was run on the test set."
+)
+SAME_SETTING = (
+    "Published is what a source reports for the row's own setting: the same backbone, masks, head, target, length and "
+    "number of images of the pretraining, and the same image size; it is in no mean and no difference."
 )
 TRAINED_ELSEWHERE = (
     "Rows whose recipe's protocol is evaluate were trained elsewhere and only scored here, with their own head and "

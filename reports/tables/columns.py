@@ -17,14 +17,14 @@ from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
 from reports.tables.column import Column, Field, rare_column, row_column
-from reports.tables.score_columns import delta_column, metric_columns
+from reports.tables.score_columns import delta_column, metric_columns, published_column
 
 
 def columns_for(section: Section, baseline: str | None) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
     Of the optional metrics only those that a run measured have columns, and rare columns are there where a row has
-    something in them; so are pretrainings' steps and budgets, where there are several to compare or any is stated.
+    something in them; so are pretrainings' steps, budgets, and what was published of a row's setting.
     """
     task, measured = section.task, section.measured
     primary = task.metric(task.primary_metric)
@@ -32,11 +32,12 @@ def columns_for(section: Section, baseline: str | None) -> list[Column]:
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in metric_columns(metric, leading=metric is primary)]
     deltas = [delta_column(primary, baseline)] if baseline is not None else []
+    published = [published_column(primary)] if section.has_published_settings else []
     rare = {id(column) for column in SETTINGS if any(any(column.parts(one)) for one in section.entries)}
     settings = [column for column in SETTINGS if not column.rare or id(column) in rare]
     settings += [*(BUDGET if section.budgeted else ()), *COSTS]
     settings += [PRETRAINING_COST] if section.costs else []
-    return [KIND, TASK, ENCODER, *scores, *deltas, *settings, *PROVENANCE]
+    return [KIND, TASK, ENCODER, *scores, *published, *deltas, *settings, *PROVENANCE]
 
 
 KIND = Column(

@@ -1,4 +1,4 @@
-"""The columns of scores: a metric's last and best epoch, and the difference to the baseline."""
+"""The columns of scores: a metric's last and best epoch, what was published of it, the difference to the baseline."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ def metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
             optional=True,
         ),
     ]
+
+
+def published_column(metric: Metric) -> Column:
+    """Return what others report of a row's own setting, and where."""
+
+    def parts(entry: Measured) -> Parts:
+        places = dict.fromkeys(f"{one.source} ({one.locator})" for one in entry.same_setting)
+        return (", ".join(dict.fromkeys(str(one.value) for one in entry.same_setting)), "; ".join(places))
+
+    fields = (Field(f"{metric.name}_published"), Field("published_source"))
+    return Column(
+        f"{metric.name} published ({metric.unit})", fields, parts, "scores", lambda value, _: value, numeric=True
+    )
 
 
 def delta_column(metric: Metric, baseline: str) -> Column:

@@ -164,6 +164,8 @@ class SlurmCluster(AnyCluster, Allocation):
                 remedy = did_you_mean(asked.profile, self.profiles)
                 raise UserError.about(f"{where}.profile", asked.profile, rule, remedy)
             yield self.profiles[asked.profile]
+        if asked.prefer in self.profiles:
+            yield self.profiles[asked.prefer]
         yield asked
 
 

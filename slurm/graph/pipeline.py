@@ -18,6 +18,7 @@ from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml, to_yaml
 from benchmarks.training import Count
 from slurm.graph.resources import Asked, Name
+from slurm.graph.shipped import find_pipeline_file
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
 MOST_COMBINATIONS = 1000
@@ -230,9 +231,7 @@ def _combinations(sweep: Sweep | None) -> int:
 
 def read_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
     """Read, override and validate a pipeline file's form; `load_pipeline` also checks what it names."""
-    if not path.is_file():
-        rule = "a pipeline file that exists"
-        raise UserError.about("pipeline", str(path), rule, "check the path; README.md shows the shortest one")
+    path = find_pipeline_file(path)
     where = f"pipeline {path}"
     data = apply_overrides(_tasks_as_mapping(read_yaml(path)), overrides)
     return validate(PipelineFile, _tasks_as_mapping(data), where, overrides)

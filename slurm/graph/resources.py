@@ -167,6 +167,14 @@ class StageResources(Resources):
 
     profile: str | None = None
     """One of the cluster file's `profiles`, which this entry's other fields change."""
+    prefer: str | None = None
+    """A profile that is taken where the cluster file has it; where it has not, its defaults hold."""
+
+    @model_validator(mode="after")
+    def _one_profile(self) -> StageResources:
+        if self.profile is not None and self.prefer is not None:
+            raise ValueError("one of `profile` and `prefer`")
+        return self
 
 
 def _profile_by_its_name(value: object) -> object:

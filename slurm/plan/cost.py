@@ -73,14 +73,14 @@ def forecasts(
     """
     known, found, file = finished_runs(runs), {}, without_sweeps(file)
     works = {work.stage: work for work in stage_works(file)}
-    epochs: dict[tuple[str, str], int | None] = {}
+    epochs: dict[tuple[str, ...], int | None] = {}
     for stage in pipeline.stages:
         if (work := works.get(stage.name)) is None:
             continue
         placed = cluster.allocation(work.work.resources, work.resources_field)
         if (training := training_of(file, work, placed.ranks_per_stage)) is None:
             continue
-        where = (training.kind, str(training.recipe.data.root))
+        where = (training.kind, str(training.recipe.data.root), str(training.subset))
         if work.field not in counts and where not in epochs:
             epochs[where] = images_per_epoch(training, known)
         per_epoch = counts[work.field] if work.field in counts else epochs[where]

@@ -35,6 +35,12 @@ class Training:
     """Of a transfer: its encoder's architecture, or, where only timm or its file knows that, its `ref`."""
     processes: int
 
+    @property
+    def subset(self) -> dict[str, Any] | None:
+        """The part of the training images that the recipe asks for; None: all of them."""
+        found = getattr(self.recipe.data, "subset", None)
+        return None if found is None else found.model_dump(mode="json")
+
     def images(self, per_epoch: int | None) -> int | None:
         """Return how many images the whole training takes; None where its length is in epochs of unknown size."""
         training = self.recipe.training
@@ -61,6 +67,12 @@ class Measured:
         training = self.record.recipe.resolved.get("training")
         value = training.get(field) if isinstance(training, dict) else None
         return value if isinstance(value, int) and 0 < value < 2**53 else None
+
+    @property
+    def subset(self) -> Any:
+        """The part of the training images that its recipe asked for; None: all of them."""
+        data = self.record.recipe.resolved.get("data")
+        return data.get("subset") if isinstance(data, dict) else None
 
     def disk_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
@@ -108,20 +120,22 @@ def _share(run: Measured) -> float:
 def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None:
     """Return how many images an epoch had in an earlier run with the same data folder; else count the image files.
 
-    None where the data is no folder of images: then only a run can measure it.
+    None where the data is no folder of images, or a subset that is no fraction: then only a run can measure it.
     """
     from benchmarks.runs.fingerprint import find_images
 
     for run in runs:
         epochs, batch_size = (run.trained_with(name) for name in ("epochs", "batch_size"))
         same = run.kind == training.kind and run.record.data.root == training.recipe.data.root
+        same = same and run.subset == training.subset
         if same and epochs and batch_size:
             return int(run.record.steps * batch_size / epochs)
     data = training.recipe.data
     split = getattr(data, "split", None) or getattr(data, "train_split", None)
-    if isinstance(split, str):
+    share = 1.0 if training.subset is None else training.subset.get("fraction")
+    if isinstance(split, str) and share is not None:
         with contextlib.suppress(UserError):
-            return len(find_images(Path(data.root) / split))
+            return round(share * len(find_images(Path(data.root) / split)))
     return None
 
 

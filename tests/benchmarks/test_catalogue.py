@@ -59,12 +59,14 @@ def test_piped_lines_are_neither_cut_off_nor_wrapped() -> None:
 def test_unverified_references_are_shown_only_on_request() -> None:
     hidden = here("list", "references").stdout
     shown = here("list", "references", "--unverified").stdout
-    assert not [line for line in hidden.splitlines() if line.split()[2:4] == ["mocov3", "ViT-B"] and "%" in line]
+    assert not [
+        line for line in hidden.splitlines() if line.split()[1:4] == ["finetune", "mocov3", "ViT-B"] and "%" in line
+    ]
     assert " no " not in "\n".join(rows("references"))
     unread = sum(not each.verified for each in load_references())
     assert hidden.endswith(f"{unread} more were not read in their source: add --unverified.\n")
-    unverified = [line.split() for line in shown.splitlines() if line.split()[2:4] == ["mocov3", "ViT-B"]]
-    assert [line[line.index("%") + 1] for line in unverified if "%" in line] == ["no", "no"]
+    unverified = [line.split() for line in shown.splitlines() if line.split()[1:4] == ["finetune", "mocov3", "ViT-B"]]
+    assert [line[line.index("%") + 1] for line in unverified if "%" in line] == ["no"]
 
 
 def test_one_task_alone() -> None:

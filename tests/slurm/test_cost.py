@@ -40,6 +40,20 @@ def test_what_no_run_has_measured_is_shown_as_unknown() -> None:
     assert "state images_per_second in the cluster file" in text
 
 
+def test_an_epoch_of_a_subset_is_its_share_of_the_images() -> None:
+    """40 files: an epoch is 5 steps of 8 images; of half of them, it is 2."""
+    folder = Path("data/unlabelled")
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.png").touch()
+    change = "pretrain.simmim.overrides=[training.batch_size=8, training.epochs=9, {}]"
+    found = [
+        plan(EIGHT_GPUS, change.format(subset)).forecasts["pretrain.simmim"].images
+        for subset in ("data.subset=null", "data.subset.fraction=0.5", "data.subset.per_class=7")
+    ]
+    assert found == [9 * 5 * 8, 9 * 2 * 8, None]
+
+
 @pytest.mark.parametrize("other", ["image_size_px=96", "training.precision=bf16", "encoder=swin_base_window6"])
 def test_a_run_of_other_work_is_no_measure(other: str) -> None:
     leave_run("other", other)

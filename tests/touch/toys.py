@@ -41,6 +41,12 @@ class Toy:
                 path.write_text("".join([*lines[:place], edit.text, *lines[place:]]))
 
 
+STUDY = """# Do doodles help?
+name: doodles
+encoders: {a: {ref: "random:digits_swin"}}
+tasks: [digits]
+baseline: a
+"""
 MASKING = '''class CheckerboardMask(PatchMask):
     """Every other square."""
 
@@ -215,5 +221,14 @@ TOYS = (
         {"slurm/clusters/doodle.yaml": "executor: slurm\npartition: doodles\ntime_limit: 2h\n"},
         ["-c", "from slurm.graph.cluster import load_cluster; print(load_cluster('doodle').partition)"],
         ("doodles",),
+    ),
+    Toy(
+        "a study",
+        {
+            "slurm/pipelines/doodles.yaml": STUDY,
+            "slurm/pipelines/shortened/doodles.yaml": "seeds: [0]\n",
+        },
+        ["-m", "mimbench", "list", "pipelines"],
+        ("Do doodles help?", "demo --study doodles"),
     ),
 )

@@ -9,9 +9,10 @@ from pydantic import Field, field_validator, model_validator
 from benchmarks.config import Config, later, placement
 from benchmarks.encoders import InitStage
 from benchmarks.inference import Inference
+from benchmarks.subset import Subset
 from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
 from transfer.encoder.sizes import EncoderSizes, Pooling
-from transfer.images.recipe import ClassificationData, Subset
+from transfer.images.recipe import ClassificationData
 from transfer.sources.preprocessing import Preprocessing
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.errors import UserError
+from benchmarks.files.named_files import text_of
 from transfer.images.labelled import Found, LabelledImages
-from transfer.images.named_files import text_of
 
 WNID = re.compile(r"n\d{8}")
 SHOWN = 10

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from benchmarks.errors import UserError
 from benchmarks.files.image_source import ImageFiles
 from benchmarks.files.json_files import parse_json
+from benchmarks.files.named_files import text_of
 from benchmarks.runs.fingerprint import find_images
 from transfer.images.labelled import Found
-from transfer.images.named_files import text_of
 
 ILSVRC_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 HEADERS = {"file", "filename", "file_name", "image", "imageid", "image_id", "path", "name", "id"}

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.files.named_files import find_file, sha256_of
 from benchmarks.runs.command import require_root
 from benchmarks.runs.fingerprint import fingerprint
+from benchmarks.subset import Subset
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.forms import Place, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
-from transfer.images.named_files import find_file, sha256_of
 from transfer.images.real import with_accepted
-from transfer.images.recipe import ClassificationData, Storage, Subset, TestImages
+from transfer.images.recipe import ClassificationData, Storage, TestImages
 from transfer.images.shards import default_index_folder
 from transfer.images.subset import choose, hold_out
 

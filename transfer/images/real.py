@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import parse_json
+from benchmarks.files.named_files import text_of
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.images.lists import image_number
-from transfer.images.named_files import text_of
 
 
 def with_accepted(name: str, images: LabelledImages, file: Path) -> TestSet:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from benchmarks.config import Config, later, placement
-from benchmarks.training import Count
+from benchmarks.subset import Subset
 
 Form = Literal["folders", "flat", "webdataset", "huggingface"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -34,25 +34,6 @@ class Storage(Config):
     """huggingface: the column of images; null takes the only one there is."""
     label_column: str | None = placement(None)
     """huggingface: the column of labels; null takes the only one of class labels, or else the one called `label`."""
-
-
-class Subset(Config):
-    """A fixed part of the training images. Give one of `fraction`, `per_class` and `list`."""
-
-    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of each class's images, rounded half up to whole images."""
-    per_class: Count | None = None
-    """The number of images of each class."""
-    list: str | None = placement(None)
-    """A file with one image name per line. The record has its sha256, the data's fingerprint the chosen images."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """The seed that draws the images; the run's own seed has no influence on them."""
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Subset:
-        if sum(value is not None for value in (self.fraction, self.per_class, self.list)) != 1:
-            raise ValueError("one of subset.fraction, subset.per_class and subset.list")
-        return self
 
 
 class TestImages(Storage):

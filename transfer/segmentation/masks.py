@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
-from transfer.images.named_files import find_file, text_of
+from benchmarks.files.named_files import find_file, text_of
 from transfer.segmentation.plan import IGNORED, ignored_label
 from transfer.segmentation.recipe import SegmentationData
 

@@ -10,11 +10,12 @@ import pytest
 
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
+from benchmarks.subset import Subset
 from tests.transfer.images.forms import as_folders, as_shards
 from transfer.classification.recipe import FinetuneRecipe
 from transfer.images.labelled import ClassificationSets
 from transfer.images.read import read_classification_data
-from transfer.images.recipe import ClassificationData, Subset
+from transfer.images.recipe import ClassificationData
 
 
 def read(data: ClassificationData, **subset: object) -> ClassificationSets:

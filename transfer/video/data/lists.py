@@ -12,10 +12,10 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from benchmarks.files.image_source import ImageFiles
+from benchmarks.files.named_files import text_of
 from benchmarks.runs.fingerprint import find_videos
 from transfer.images.labelled import Found
 from transfer.images.lists import Entry, read_entries, with_labels
-from transfer.images.named_files import text_of
 
 READERS = 16
 """How many files are looked for at once: a network file system answers many in the time of one."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.errors import UserError
+from benchmarks.files.named_files import find_file
 from benchmarks.runs.command import require_root
 from benchmarks.runs.fingerprint import Fingerprint, find_videos, fingerprint
 from transfer.images.classes import in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.folders import read_folders
 from transfer.images.labelled import Found, LabelledImages
-from transfer.images.named_files import find_file
 from transfer.video.data.lists import base_of, read_video_list
 from transfer.video.data.recipe import VideoData
 
