@@ -13,12 +13,10 @@ from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import MANIFEST, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
-from benchmarks.training import Training
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
-from slurm.graph.placing import StageWork, fitting_nodes, stage_works
-from slurm.graph.resources import Allocation, count_of_ranks
+from slurm.graph.placing import StageWork, fitting_nodes, no_equal_shares, stage_works
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import alike, members, without_sweeps
 from transfer.adapter import adapter_for
@@ -27,8 +25,6 @@ from transfer.sources.references import SCHEMES, resolve, scheme_of
 Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
 """Returns which of several numbers of nodes a stage should have; None where nothing measured says so."""
 HERE = LocalCluster(executor="local")
-MOST_COUNTS = 12
-"""Of nodes, in one message."""
 
 
 def load_pipeline(
@@ -177,27 +173,7 @@ def _work_mistakes(
     else:
         fits = fitting_nodes(training.batch_size, training.accumulate, placed.ranks_per_node)
         best = advise(file, found, fits) if advise is not None and fits else None
-        yield _no_equal_shares(found, placed, training, fits, best)
-
-
-def _no_equal_shares(
-    found: StageWork, placed: Allocation, training: Training, fits: Sequence[int], best: int | None
-) -> str:
-    """Word that a global batch, which is the recipe's, cannot be shared by the processes that are asked for."""
-    field, per_node = found.resources_field, placed.ranks_per_node
-    passes = f" in training.accumulate = {training.accumulate} passes" if training.accumulate > 1 else ""
-    shared = f"{{}} that share training.batch_size = {training.batch_size} evenly{passes}"
-    if fits:
-        some = ", ".join(map(str, fits if len(fits) <= MOST_COUNTS else [*fits[: MOST_COUNTS - 1], "...", fits[-1]]))
-        rule = f"{shared.format('nodes')}, each with {count_of_ranks(per_node, placed.has_gpus)}: {some}"
-        why = "; of these it takes the fewest GPU hours" if best is not None else ""
-        nearest = max((count for count in fits if count < placed.nodes), default=fits[0])
-        return four_parts(f"{field}.nodes", placed.nodes, rule, f"set {field}.nodes={best or nearest}{why}")
-    name = "gpus_per_node" if placed.has_gpus else "processes_per_node"
-    counts = [count for count in range(1, per_node) if fitting_nodes(training.batch_size, training.accumulate, count)]
-    rule = f"{shared.format('processes on a node')}: {', '.join(map(str, counts)) or 'none'}"
-    change = f"set {field}.{name}={counts[-1]}" if counts else "change training.accumulate or training.batch_size"
-    return four_parts(f"{field}.{name}", per_node, rule, change)
+        yield no_equal_shares(found, placed, training, fits, best)
 
 
 def load_work(work: Work, task: str | None, source: Source | None = None) -> Recipe[Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.errors import four_parts
+from benchmarks.training import Training
 from slurm.graph.cluster import SlurmCluster
 from slurm.graph.pipeline import PipelineFile, Source, Work
-from slurm.graph.resources import Allocation
+from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.stages import REPORT
 from slurm.graph.sweep import without_sweeps
 
 PRETRAIN = "pretrain"
+MOST_COUNTS = 12
+"""How many numbers of nodes one message lists at most."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,23 @@ def fitting_nodes(batch_size: int, accumulate: int, ranks_per_node: int) -> list
     """Return the numbers of nodes whose processes can share a batch evenly, each taking its part in equal passes."""
     shares, left = divmod(batch_size, accumulate * ranks_per_node)
     return [] if left else [nodes for nodes in range(1, shares + 1) if shares % nodes == 0]
+
+
+def no_equal_shares(
+    found: StageWork, placed: Allocation, training: Training, fits: Sequence[int], best: int | None
+) -> str:
+    """Word that a global batch, which is the recipe's, cannot be shared by the processes that are asked for."""
+    field, per_node = found.resources_field, placed.ranks_per_node
+    passes = f" in training.accumulate = {training.accumulate} passes" if training.accumulate > 1 else ""
+    shared = f"{{}} that share training.batch_size = {training.batch_size} evenly{passes}"
+    if fits:
+        some = ", ".join(map(str, fits if len(fits) <= MOST_COUNTS else [*fits[: MOST_COUNTS - 1], "...", fits[-1]]))
+        rule = f"{shared.format('nodes')}, each with {count_of_ranks(per_node, placed.has_gpus)}: {some}"
+        why = "; of these it takes the fewest GPU hours" if best is not None else ""
+        nearest = max((count for count in fits if count < placed.nodes), default=fits[0])
+        return four_parts(f"{field}.nodes", placed.nodes, rule, f"set {field}.nodes={best or nearest}{why}")
+    name = "gpus_per_node" if placed.has_gpus else "processes_per_node"
+    counts = [count for count in range(1, per_node) if fitting_nodes(training.batch_size, training.accumulate, count)]
+    rule = f"{shared.format('processes on a node')}: {', '.join(map(str, counts)) or 'none'}"
+    change = f"set {field}.{name}={counts[-1]}" if counts else "change training.accumulate or training.batch_size"
+    return four_parts(f"{field}.{name}", per_node, rule, change)

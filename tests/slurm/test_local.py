@@ -47,14 +47,10 @@ def test_children_begin_after_their_parent_ended_and_the_report_is_shown(two_see
     assert "6/6 stages done" in done.stdout
 
 
-def test_pipelines_below_a_file_are_a_wrong_request(bench: Bench) -> None:
-    (bench.path / "file").write_text("")
-    done = bench.submit("--pipelines", "file")
+def test_pipelines_below_a_file_are_a_wrong_request_and_nowhere_there_are_none(bench: Bench) -> None:
+    done = bench.submit("--pipelines", "pipeline.yaml")
     assert done.returncode == 2, done.stdout
-    assert "file is not a folder" in done.stdout
-
-
-def test_no_pipelines_are_listed_as_none(bench: Bench) -> None:
+    assert "pipeline.yaml is not a folder" in done.stdout
     done = bench.mimbench("pipeline", "list", "--pipelines", "nowhere")
     assert (done.returncode, done.stdout) == (0, "no pipelines in nowhere\n")
 
