@@ -32,6 +32,8 @@ GROUP = 54_321
 STAGE = "pretrain.simmim"
 TRAINED = [STAGE, "digits.simmim.seed0", "digits.scratch.seed0"]
 SUBMIT = ("pipeline", "submit", "pipeline.yaml", "seeds=[0]")
+LATER = "{executor: slurm, gpus_per_node: 0, time_limit: 10m, cpus_per_process: 1, sbatch: {begin: now+1hour}}"
+"""A cluster file whose jobs wait in the queue."""
 READING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 """The right to read everything, for an interpreter that lies where only root can read; none to write."""
 
@@ -54,7 +56,9 @@ def rights() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def opened(rights: tuple[str, ...], mode: int, umask: int, more: dict[str, str]) -> Iterator[tuple[Bench, Bench]]:
+def opened(
+    rights: tuple[str, ...], mode: int, umask: int, more: dict[str, str], people: tuple[str, str] = (OWNER, COLLEAGUE)
+) -> Iterator[tuple[Bench, Bench]]:
     """Yield the benches of two people who work in one folder; pipelines/ and runs/ are the first one's, with a mode."""
     path = Path(tempfile.mkdtemp(prefix="two", dir="/tmp"))  # not pytest's own, which is closed to others
     path.chmod(0o755)
@@ -65,10 +69,10 @@ def opened(rights: tuple[str, ...], mode: int, umask: int, more: dict[str, str])
     diary.chmod(0o666)
     for name in ("pipelines", "runs"):
         (path / name).mkdir()
-        os.chown(path / name, pwd.getpwnam(OWNER).pw_uid, GROUP)
+        os.chown(path / name, pwd.getpwnam(people[0]).pw_uid, GROUP)
         (path / name).chmod(mode)
     second = copy.copy(first)
-    for bench, name in ((first, OWNER), (second, COLLEAGUE)):
+    for bench, name in zip((first, second), people, strict=True):
         bench.prefix, bench.umask = as_user(name, *rights), umask
     try:
         yield first, second
@@ -206,9 +210,8 @@ def test_what_may_not_be_read_is_named_with_its_owner(
 
 @pytest.mark.faults
 def test_two_who_submit_to_slurm_at_once_submit_every_stage_once(rights: tuple[str, ...]) -> None:
-    cluster = "{executor: slurm, gpus_per_node: 0, time_limit: 10m, cpus_per_process: 1, sbatch: {begin: now+1hour}}"
     with real_slurm(Cluster) as slurm, opened(rights, 0o2775, 0o002, slurm.environment) as people:
-        (people[0].path / "cluster.yaml").write_text(cluster)
+        (people[0].path / "cluster.yaml").write_text(LATER)
         both = [bench.start(*SUBMIT, "--cluster", "cluster.yaml") for bench in people]
         codes = [process.wait(60) for process in both]
         assert sorted(codes) in ([0, 0], [0, 2]), [people[0].output(process) for process in both]
@@ -225,3 +228,29 @@ def test_two_who_submit_to_slurm_at_once_submit_every_stage_once(rights: tuple[s
         assert queue(other) == before
         assert owner.mimbench("pipeline", "cancel", "small").returncode == 0
         assert queue(owner) == []
+
+
+@pytest.mark.faults
+def test_two_with_folders_of_their_own_leave_each_others_jobs_alone(rights: tuple[str, ...]) -> None:
+    with (
+        real_slurm(Cluster) as slurm,
+        opened(rights, 0o755, 0o022, slurm.environment) as (owner, _),
+        opened(rights, 0o755, 0o022, slurm.environment, (COLLEAGUE, OWNER)) as (colleague, _),
+    ):
+
+        def users() -> list[str]:
+            return sorted(slurm.ask("squeue", "--noheader", "--format=%u").stdout.split())
+
+        for bench in (owner, colleague):
+            (bench.path / "cluster.yaml").write_text(LATER)
+            done = bench.mimbench(*SUBMIT, "--cluster", "cluster.yaml")
+            assert done.returncode == 0, done.stdout
+        assert owner.folder.id == colleague.folder.id
+        stages = len(TRAINED) + 1
+        assert users() == [OWNER] * stages + [COLLEAGUE] * stages
+        assert colleague.mimbench("pipeline", "resume", "small").stdout.count("live already") == stages
+        assert colleague.mimbench("pipeline", "cancel", "small").returncode == 0
+        assert users() == [OWNER] * stages
+        assert "4 queued" in owner.mimbench("pipeline", "list").stdout
+        assert owner.mimbench("pipeline", "cancel", "small").returncode == 0
+        assert users() == []
