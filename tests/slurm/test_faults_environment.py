@@ -90,6 +90,24 @@ def test_a_pipeline_submitted_inside_an_array_s_task_is_its_own(slurm_bench: Ben
 
 
 @pytest.mark.faults
+def test_a_pipeline_submitted_inside_salloc_is_its_own(slurm_bench: Bench) -> None:
+    """The allocation asks for memory by CPU, the stages for theirs by node; srun would refuse both together."""
+    lines = ["executor: slurm", "gpus_per_node: 0", "cpus_per_process: 1", "time_limit: 10m", "memory: 200MB"]
+    (slurm_bench.path / "cluster.yaml").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "mimbench", *SUBMIT, "--no-data-check"]
+    inside = subprocess.run(
+        ["salloc", "--ntasks=1", "--mem-per-cpu=100", *command],
+        cwd=slurm_bench.path,
+        env=slurm_bench.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert inside.returncode == 0, inside.stdout + inside.stderr
+    slurm_bench.wait_for(lambda: states(slurm_bench)["digits.simmim.seed0"] == "completed", "a child is done")
+
+
+@pytest.mark.faults
 def test_jobs_without_the_submitter_s_environment_run_all_the_same(slurm_bench: Bench) -> None:
     needed = {name: slurm_bench.environment[name] for name in ("PYTHONPATH", "CHEAP_STAGES")}
     own = [f"export {name}={shlex.quote(value)}" for name, value in needed.items()]
