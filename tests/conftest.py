@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from benchmarks.files.locks import locked
 from tests import small
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    # A shell's background job ignores them, and so would every program that a test starts and wants to stop.
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal is signal.SIGINT else signal.SIG_DFL)
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 

@@ -68,16 +68,20 @@ def claim(
 ) -> Work[C_co] | None:
     """Return the work of the run id `identity`, announced; None when it is already done.
 
-    A finished run whose encoder is damaged or gone goes on from its last checkpoint, and so exports it again.
+    A finished run whose encoder is damaged or gone exports it again from its last checkpoint. Where no checkpoint is
+    left, only a pipeline, which has a use for the encoder, trains it again.
     """
     folder = RunFolder(args.runs / identity)
     announce(args.announce, folder.path, getattr(args, "label", None))
     if (done := completed(folder.path)) is not None:
         lost = None if (sha := done.exported_sha256) is None else damage_of(folder.encoder, sha, by_content=True)
-        if lost is None:
-            print(f"already done: {folder.path} (delete the folder to run it again)")
+        has_checkpoint = folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())
+        if lost is None or not (has_checkpoint or args.announce):
+            remark = "" if lost is None else f"; no checkpoint is left to export its encoder from: {lost}"
+            print(f"already done: {folder.path} (delete the folder to run it again){remark}")
             return None
-        print(f"done, but its encoder is lost, and exported again from the last checkpoint: {lost}")
+        remedy = "exported again from the last checkpoint" if has_checkpoint else "no checkpoint is left: trained again"
+        print(f"done, but its encoder is lost, and {remedy}: {lost}")
     return Work(recipe, args.seed, root, fingerprint, folder, ("mimbench", verb, *argv))
 
 

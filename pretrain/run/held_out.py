@@ -76,7 +76,9 @@ def held_out_loss(method: Method, walk: Walk[MaskedBatch]) -> float:
 
     def measure(batch: MaskedBatch) -> tuple[float, int]:
         images = len(batch.images)
-        return method.loss(batch.images, batch.hidden).double().item() * images, images
+        loss = method.loss(batch.images, batch.hidden).double().item() * images
+        # Rounded, as the first version did: a run that it began keeps its numbers to the last digit.
+        return torch.tensor(loss, dtype=torch.float32).item(), images
 
     losses, images = zip(*walk.results(measure), strict=True)
     return float(sum(losses) / sum(images))

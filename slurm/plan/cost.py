@@ -31,6 +31,8 @@ class Forecast:
     longest_attempt_s: float
     """How long the stage works before it must be requeued."""
     has_gpus: bool = False
+    training: Training | None = None
+    """What is trained; None where it was not looked at."""
 
     @property
     def seconds(self) -> float | None:
@@ -108,6 +110,7 @@ def _forecast(
         disk_mb=measured.disk_bytes() / 1e6 if measured is not None else None,
         longest_attempt_s=placed.longest_attempt_s,
         has_gpus=placed.has_gpus,
+        training=training,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import allocations
 from slurm.graph.stages import REPORT, Pipeline, Stage
 from slurm.graph.starts import misfits
+from slurm.plan.arithmetic import floor_of
 from slurm.plan.cost import Forecast, forecasts, makespan_s
 from slurm.plan.nodes import Proposal, proposals
 from slurm.state.folder import PipelineFolder
@@ -157,18 +158,30 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
 
 
 def length_here(plan: Plan) -> Iterator[str]:
-    """Yield how long a pipeline takes on this machine's CPU, or that nobody knows; nothing where nothing is to do."""
+    """Yield how long a pipeline takes on this machine's CPU, or at least takes; nothing where nothing is to do."""
     rest = [found for stage in plan.rest if (found := plan.forecasts.get(stage.name)) is not None]
     if not rest:
         return
     yield from _sums(plan, hours_of([False]))
-    unknown = sum(found.seconds is None for found in rest)
+    unknown = [found for found in rest if found.seconds is None]
     if unknown:
-        cores, stages = len(os.sched_getaffinity(0)), "1 training" if unknown == 1 else f"{unknown} trainings"
-        yield (
-            f"without a GPU: nobody knows how many hours or days {stages} will take on {cores} CPU cores\n"
-            "  remedy: let a short run of each recipe finish (training.steps=...): then `mimbench pipeline plan` says"
-        )
+        yield f"without a GPU: {_least(unknown)}"
+        yield "  remedy: let a short run of each recipe finish (training.steps=...): then `mimbench pipeline plan` says"
+
+
+def _least(unknown: Sequence[Forecast]) -> str:
+    """Say how long trainings of unknown speed take at least on this machine, as far as arithmetic knows."""
+    cores, stages = len(os.sched_getaffinity(0)), "1 training" if len(unknown) == 1 else f"{len(unknown)} trainings"
+    floor = floor_of((found.training, found.images) for found in unknown if found.training is not None)
+    if floor is None:
+        return f"nobody knows how many hours or days {stages} will take on {cores} CPU cores"
+    days = floor.seconds / 86_400
+    time = f"{days:,.0f} days" if days >= 2 else clock(floor.seconds)
+    counted = stages if floor.trainings == len(unknown) else f"{floor.trainings} of {stages}"
+    return (
+        f"at least {time} for {counted} on {cores} CPU cores, by arithmetic: {floor.flops:.1e} FLOPs of the encoders "
+        f"alone at {floor.flops_per_second / 1e9:,.0f} GFLOP/s, which matrix products reach here"
+    )
 
 
 def _proposals(plan: Plan) -> Iterator[str]:

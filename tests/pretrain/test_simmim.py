@@ -152,7 +152,7 @@ def problem_of(encoder: str, image_size_px: int) -> MaskedImageModelling:
 def test_the_mask_token_of_a_vit_decays_and_swins_does_not(encoder: str, size: int) -> None:
     """microsoft/SimMIM: `no_weight_decay` names the mask token for Swin, and only positions and class token for ViT."""
     problem = problem_of(encoder, size)
-    decayed = {name for group in problem.parameter_groups if group["weight_decay"] for name in group["names"]}
+    decayed = {name for group in problem.groups() if group["weight_decay"] for name in group["names"]}
     matrices = {
         name
         for name, parameter in problem.model.named_parameters()

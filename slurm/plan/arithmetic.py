@@ -1,0 +1,79 @@
+"""How long trainings take at least on this machine's CPU, by arithmetic: for those that no run has measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.encoders import Architecture
+from slurm.plan.speed import Training
+
+SIDE = 1536
+"""The side of the square matrices whose product is timed."""
+PASSES = 3
+"""A training step in forward passes: backwards, each matrix is multiplied twice (Kaplan et al. 2020, section 2.1)."""
+FROZEN = ("linear", "attentive")
+"""Protocols whose encoder has no backward pass."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What some trainings need at least."""
+
+    trainings: int
+    """How many were counted; of the others the encoder or the number of images is not known."""
+    flops: float
+    flops_per_second: float
+    """The best that matrix products reach on this machine."""
+
+    @property
+    def seconds(self) -> float:
+        return self.flops / self.flops_per_second
+
+
+def floor_of(works: Iterable[tuple[Training, int | None]]) -> Floor | None:
+    """Return the least that trainings with so many images need; None where that is known of none of them.
+
+    Only their encoders are counted, on one frame of each clip: heads, data and evaluation come on top.
+    """
+    known: dict[tuple[str, int], float] = {}
+    counted, total = 0, 0.0
+    for training, images in works:
+        architecture = training.recipe.encoder if training.kind == "pretrain" else training.encoder
+        if images is None or not isinstance(architecture, Architecture):
+            continue
+        key = (architecture.model_dump_json(), training.recipe.image_size_px)
+        if key not in known:
+            known[key] = encoder_flops(architecture, training.recipe.image_size_px)
+        passes = 1 if getattr(training.recipe, "protocol", "finetune") in FROZEN else PASSES
+        counted, total = counted + 1, total + passes * images * known[key]
+    return Floor(counted, total, best_flops_per_second()) if counted else None
+
+
+def encoder_flops(architecture: Architecture, image_size_px: int) -> float:
+    """Return the FLOPs of one forward pass of an encoder on one image, which takes no memory and no arithmetic."""
+    import torch
+
+    from benchmarks.engine.backbone import build_backbone
+    from benchmarks.engine.flops import forward_flops
+
+    with torch.device("meta"):
+        model: Any = build_backbone(architecture, image_size_px, whole_windows=False)
+        image = torch.empty(1, architecture.in_chans, image_size_px, image_size_px)
+        return forward_flops(model, lambda: model.forward_features(image))
+
+
+def best_flops_per_second() -> float:
+    """Return the FLOPs per second of matrix products on this CPU: the best of three in float32 and in bfloat16."""
+    import torch
+
+    rates = []
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(SIDE, SIDE, dtype=dtype)
+        for _ in range(3):
+            start = time.perf_counter()
+            matrix @ matrix
+            rates.append(2 * SIDE**3 / (time.perf_counter() - start))
+    return max(rates)
