@@ -115,9 +115,16 @@ def known_then(found: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def command_of(run: Path) -> list[str]:
-    """Return the arguments of `mimbench` that made a run, with the recipe that was the task's default at that time."""
+    """Return the arguments of `mimbench` that made a run, with the recipe that was the task's default at that time.
+
+    They are a person's: a pipeline, which asks for an announcement, trains an encoder again that is gone, as the kept
+    runs' are, with their checkpoints.
+    """
     record = record_of(run)
     arguments: list[str] = record["command"][1:]
+    if "--announce" in arguments:
+        at = arguments.index("--announce")
+        arguments = arguments[:at] + arguments[at + 2 :]
     named = arguments[0] == "pretrain" or "--recipe" in arguments
     return arguments if named else [*arguments, "--recipe", record["recipe"]["name"]]
 
