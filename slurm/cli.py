@@ -144,7 +144,8 @@ def _submit(argv: list[str]) -> int:
         print("\n".join(previews(file, cluster, places)))
         return 0
     if isinstance(cluster, LocalCluster) and not cluster.has_gpus:
-        for line in length_here(make_plan(file, *graph(file, places), cluster, places.runs, counts)):
+        plan = make_plan(file, *graph(file, places), cluster, places.runs, counts)
+        for line in length_here(plan, by_arithmetic=False):
             print(line, flush=True)
     return submit(file, cluster, places)
 

@@ -94,7 +94,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     yield aligned([head, *(_row(plan, stage) for stage in plan.pipeline.stages)])
     yield ""
     if isinstance(plan.cluster, LocalCluster) and not plan.cluster.has_gpus:
-        yield from length_here(plan)
+        yield from length_here(plan, by_arithmetic=True)
     else:
         yield from _sums(plan, hours)
     yield from _sources(plan)
@@ -157,24 +157,30 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
 
 
-def length_here(plan: Plan) -> Iterator[str]:
-    """Yield how long a pipeline takes on this machine's CPU, or at least takes; nothing where nothing is to do."""
+def length_here(plan: Plan, *, by_arithmetic: bool) -> Iterator[str]:
+    """Yield how long a pipeline takes on this machine's CPU; nothing where nothing is to do.
+
+    For trainings that nothing measured, the least that they take is counted `by_arithmetic`, which takes seconds.
+    """
     rest = [found for stage in plan.rest if (found := plan.forecasts.get(stage.name)) is not None]
     if not rest:
         return
     yield from _sums(plan, hours_of([False]))
     unknown = [found for found in rest if found.seconds is None]
     if unknown:
-        yield f"without a GPU: {_least(unknown)}"
+        yield f"without a GPU: {_least(unknown, by_arithmetic)}"
         yield "  remedy: let a short run of each recipe finish (training.steps=...): then `mimbench pipeline plan` says"
 
 
-def _least(unknown: Sequence[Forecast]) -> str:
-    """Say how long trainings of unknown speed take at least on this machine, as far as arithmetic knows."""
+def _least(unknown: Sequence[Forecast], by_arithmetic: bool) -> str:
+    """Say how long trainings of unknown speed take at least on this machine, as far as that is known."""
     cores, stages = len(os.sched_getaffinity(0)), "1 training" if len(unknown) == 1 else f"{len(unknown)} trainings"
+    unmeasured = f"no run has measured how many hours or days {stages} will take on {cores} CPU cores"
+    if not by_arithmetic:
+        return f"{unmeasured}; `mimbench pipeline plan` counts the least"
     floor = floor_of((found.training, found.images) for found in unknown if found.training is not None)
     if floor is None:
-        return f"nobody knows how many hours or days {stages} will take on {cores} CPU cores"
+        return unmeasured
     days = floor.seconds / 86_400
     time = f"{days:,.0f} days" if days >= 2 else clock(floor.seconds)
     counted = stages if floor.trainings == len(unknown) else f"{floor.trainings} of {stages}"

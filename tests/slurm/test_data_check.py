@@ -106,7 +106,7 @@ def test_data_on_nodes_alone_is_left_to_the_stages(
     assert "a folder that exists" in capsys.readouterr().err
     assert mimbench.main(["pipeline", "plan", "study.yaml", "--no-data-check"]) == 0
     words = capsys.readouterr().out
-    assert "nobody knows how many hours or days 1 training will take on" in words
+    assert "no run has measured how many hours or days 1 training will take on" in words
     assert "remedy: let a short run" in words
 
 
