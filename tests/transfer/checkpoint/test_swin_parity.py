@@ -40,6 +40,11 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_in_any_order_of_tests() -> None:
+    torch.manual_seed(0)  # libraries draw their initial weights from the global generator
+
+
 def _id(value: object) -> str:
     return f"dim{value.embed_dim}-window{value.window}" if isinstance(value, Size) else str(value)
 
