@@ -52,6 +52,16 @@ def read_values(path: Path, name: str) -> dict[float, float]:
     return found
 
 
+def read_evaluations(path: Path, name: str) -> dict[int, tuple[float, float]]:
+    """Return a metric of every evaluation by step, with its epoch; unlike others it may be NaN or infinite."""
+    found: dict[int, tuple[float, float]] = {}
+    for line in _objects(_text(path).splitlines()):
+        step, epoch, value = _finite(line.get("step")), _finite(line.get("epoch")), _number(line.get(name))
+        if step is not None and epoch is not None and value is not None:
+            found[int(step)] = epoch, value
+    return found
+
+
 def last_values(path: Path, names: set[str]) -> dict[str, float]:
     """Return those of `names` that the last line with any of them holds; only the end of the file is read."""
     for line in _newest_first(path):

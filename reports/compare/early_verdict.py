@@ -16,13 +16,12 @@ from benchmarks.catalogue.published import Reference, load_references
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import digest_of
 from benchmarks.runs.record import RunRecord
+from benchmarks.runs.rungs import loss_conditions
 from reports.compare.rank_correlation import PAIRS_NEEDED, Correlation, spearman
 from reports.records.find import FoundRun
 from reports.records.pretrainings import pretraining_of
 from reports.records.rows import EVALUATED, Row
 
-NO_PART_OF_A_LOSS = ("encoder", "drop_path_rate", "training", "data")
-"""Parts of a pretraining recipe that may differ between losses on the same images."""
 TARGET = "finetune"
 """The protocol whose score is the final transfer."""
 
@@ -124,8 +123,7 @@ def _of_pretraining(row: Row, known: Mapping[str, FoundRun]) -> dict[Signal, flo
 def _signal(name: str, record: RunRecord) -> Signal:
     if "loss" not in name:
         return Signal(name, f"{name} of pretraining")
-    conditions = {key: value for key, value in record.recipe.resolved.items() if key not in NO_PART_OF_A_LOSS}
-    mark = digest_of([conditions, record.data.fingerprint, record.image_size_px])
+    mark = digest_of([loss_conditions(record.recipe.resolved), record.data.fingerprint, record.image_size_px])
     return Signal(name, f"{name} of pretraining (measured as {mark[:6]})")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reports.compare.score_difference import EXACT_LIMIT, RESAMPLES, RNG_SEED
 from reports.leaderboard.board import Leaderboard, Section
+from reports.records.collect import PRUNED
 from reports.text import count
 
 
@@ -22,7 +23,10 @@ class Words:
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
     baseline = board.request.baseline
-    return Words(_summary(board.sections, baseline), board.collected.account, tuple(_notes(board.sections, baseline)))
+    notes = _notes(board.sections, baseline)
+    if any(left.kind == PRUNED for left in board.left_out):
+        notes.append(RUNGS)
+    return Words(_summary(board.sections, baseline), board.collected.account, tuple(notes))
 
 
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
@@ -82,6 +86,10 @@ BUDGET = (
 OTHER_DATA = (
     "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
     "is that of method and data together."
+)
+RUNGS = (
+    "Pretrainings that a rung pruned have no score: of a sweep with rungs, those with the lowest held-out losses went "
+    "on. How well that loss ranks encoders cannot be seen from those alone that it chose."
 )
 CHOSEN = (
     "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "

@@ -10,7 +10,7 @@ from benchmarks.training import Training
 from slurm.graph.cluster import SlurmCluster
 from slurm.graph.pipeline import PipelineFile, Source, Work
 from slurm.graph.resources import Allocation, count_of_ranks
-from slurm.graph.stages import REPORT
+from slurm.graph.stages import REPORT, part_until, rung_stage
 from slurm.graph.sweep import without_sweeps
 
 PRETRAIN = "pretrain"
@@ -30,6 +30,9 @@ class StageWork:
     work: Work
     source: Source | None
     """The encoder of a transfer."""
+    begin: float = 0.0
+    end: float = 1.0
+    """Between which shares of the training the stage works."""
 
     @property
     def task(self) -> str | None:
@@ -44,7 +47,10 @@ def stage_works(file: PipelineFile) -> Iterator[StageWork]:
     """Yield the work of every stage that makes a run, under the names that `expand` gives, sweeps written out."""
     file = without_sweeps(file)
     for name, pretrain in file.pretrain.items():
-        yield StageWork(f"pretrain.{name}", f"pretrain.{name}", PRETRAIN, pretrain, None)
+        stage, rungs = f"pretrain.{name}", pretrain.rungs or ()
+        yield StageWork(stage, stage, PRETRAIN, pretrain, None, begin=max(rungs, default=0.0))
+        for begin, end in zip((0.0, *rungs), rungs, strict=False):
+            yield StageWork(part_until(stage, end), stage, PRETRAIN, pretrain, None, begin, end)
     for name, finetune in file.finetune.items():
         yield StageWork(f"finetune.{name}", f"finetune.{name}", finetune.task, finetune, finetune.encoder)
     for name, work in file.tasks.items():
@@ -54,7 +60,7 @@ def stage_works(file: PipelineFile) -> Iterator[StageWork]:
 
 
 def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocation]:
-    """Return what every stage asks Slurm for, by its name, the report included.
+    """Return what every stage asks Slurm for, by its name; a rung asks for what the report does.
 
     Raises UserError for an unknown profile, and for fields that do not go together.
     """
@@ -64,7 +70,9 @@ def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocati
         if stage.field not in by_field:
             by_field[stage.field] = cluster.allocation(stage.work.resources, stage.resources_field)
         found[stage.stage] = by_field[stage.field]
-    return {**found, REPORT: cluster.report_allocation(file.report.resources if file.report is not None else None)}
+    small = cluster.report_allocation(file.report.resources if file.report is not None else None)
+    rungs = [rung_stage(name, share) for name, entry in file.pretrain.items() for share in entry.rungs or ()]
+    return {**found, **dict.fromkeys(rungs, small), REPORT: small}
 
 
 def fitting_nodes(batch_size: int, accumulate: int, ranks_per_node: int) -> list[int]:
