@@ -52,11 +52,8 @@ def _is_rest(name: str) -> bool:
 
 
 def _other_normalisation(theirs: Normalisation, recipe: PretrainRecipe) -> list[str]:
-    if (theirs.mean, theirs.std) == (recipe.data.mean, recipe.data.std):
+    ours = Normalisation(recipe.data.mean, recipe.data.std)
+    if theirs == ours:
         return []
-    before, now = (f"mean {list(mean)}, std {list(std)}" for mean, std in ((theirs.mean, theirs.std), _of(recipe)))
+    before, now = (f"mean {list(each.mean)}, std {list(each.std)}" for each in (theirs, ours))
     return [f"the initial encoder was trained on images of {before}; here they are of {now}"]
-
-
-def _of(recipe: PretrainRecipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return recipe.data.mean, recipe.data.std
