@@ -10,6 +10,7 @@ from benchmarks.catalogue.listing import describe
 from benchmarks.catalogue.published import load_references
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import RECIPES
+from benchmarks.runs.stages import OWN_DATA
 from benchmarks.tables import aligned
 from tests.command import here, mimbench
 
@@ -30,6 +31,10 @@ def test_tasks_are_listed_with_their_score_and_recipe() -> None:
     assert found.keys() == TASKS.keys()
     assert "top1 %" in found["imagenet1k"]
     assert "digits_finetune" in found["digits"]
+
+
+def test_data_of_the_tasks_on_the_users_own_data_are_called_by_their_folder() -> None:
+    assert set(OWN_DATA) == {task.name for task in TASKS.values() if task.source == "the user's own data"}
 
 
 def test_every_default_recipe_exists() -> None:
