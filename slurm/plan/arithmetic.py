@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.encoders import Architecture
 from slurm.plan.speed import Training
@@ -38,6 +37,8 @@ def floor_of(works: Iterable[tuple[Training, int | None]]) -> Floor | None:
 
     Only their encoders are counted, on one frame of each clip: heads, data and evaluation come on top.
     """
+    from transfer.encoder.flops import encoder_flops  # torch and timm, only where something is to be counted
+
     known: dict[tuple[str, int], float] = {}
     counted, total = 0, 0.0
     for training, images in works:
@@ -50,19 +51,6 @@ def floor_of(works: Iterable[tuple[Training, int | None]]) -> Floor | None:
         passes = 1 if getattr(training.recipe, "protocol", "finetune") in FROZEN else PASSES
         counted, total = counted + 1, total + passes * images * known[key]
     return Floor(counted, total, best_flops_per_second()) if counted else None
-
-
-def encoder_flops(architecture: Architecture, image_size_px: int) -> float:
-    """Return the FLOPs of one forward pass of an encoder on one image, which takes no memory and no arithmetic."""
-    import torch
-
-    from benchmarks.engine.backbone import build_backbone
-    from benchmarks.engine.flops import forward_flops
-
-    with torch.device("meta"):
-        model: Any = build_backbone(architecture, image_size_px, whole_windows=False)
-        image = torch.empty(1, architecture.in_chans, image_size_px, image_size_px)
-        return forward_flops(model, lambda: model.forward_features(image))
 
 
 def best_flops_per_second() -> float:

@@ -8,9 +8,10 @@ import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture, find_architecture
 from pretrain.recipe import PretrainRecipe
-from slurm.plan.arithmetic import best_flops_per_second, encoder_flops, floor_of
+from slurm.plan.arithmetic import best_flops_per_second, floor_of
 from slurm.plan.speed import Training
 from tests.slurm.chained_study import changed, load
+from transfer.encoder.flops import encoder_flops
 
 
 @pytest.mark.parametrize(

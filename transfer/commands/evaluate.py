@@ -14,11 +14,11 @@ from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
 from benchmarks.runs.folder import follow, is_announcement, read_record
-from benchmarks.runs.identity import transfer_id
-from benchmarks.runs.record import RunRecord, TaskUse
-from transfer.adapter import Adapter, Transfer, adapter_for
+from benchmarks.runs.record import RunRecord
+from transfer.adapter import Adapter, adapter_for
+from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.sources.references import ARCHITECTURE_HELP
 
 RECIPE = "imagenet1k_evaluate"
@@ -65,18 +65,13 @@ def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, ar
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
-    data = adapter.find_data(task, recipe.config)
-    digest, use = recipe.config.identity_digest(), TaskUse(name=task.name, version=task.version)
-    identity = transfer_id(recipe.name, digest, str(data.fingerprint), args.seed, use, source.use)
-    work = claim("evaluate", argv, args, recipe, data.root, data.fingerprint, identity)
-    if work is None:
+    transfer = claim_transfer("evaluate", argv, args, task, adapter, recipe, source)
+    if transfer is None:
         return 0
     for note in source.notes() if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
-    record = adapter.run(Transfer(task, source, work, data))
-    print(
-        f"done: {work.folder.path}: {', '.join(f'{name} {value.last:.2f}' for name, value in record.metrics.items())}"
-    )
+    record = adapter.run(transfer)
+    print(f"done: {transfer.work.folder.path}: {scores_of(record)}")
     for name, value in stated.published.items():
         print(f"published by {stated.stated_by} on ImageNet-1K: {name} {value:.3f}")
     return 0

@@ -15,10 +15,9 @@ from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import Architecture, InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim
-from benchmarks.runs.identity import transfer_id
-from benchmarks.runs.record import TaskUse
-from transfer.adapter import Adapter, Transfer, adapter_for
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
+from transfer.adapter import Adapter, adapter_for
+from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.encoder.sizes import given_by
 from transfer.sources.references import ARCHITECTURE_HELP, random_architecture, resolve
 
@@ -49,18 +48,14 @@ def main(argv: Sequence[str]) -> int:
         print(recipe.to_yaml(), end="")
         return 0
     source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch, args.pretrained_on)
-    data = adapter.find_data(task, recipe.config)
-    digest, use = recipe.config.identity_digest(), TaskUse(name=task.name, version=task.version)
-    identity = transfer_id(recipe.name, digest, str(data.fingerprint), args.seed, use, source.use)
-    work = claim("transfer", argv, args, recipe, data.root, data.fingerprint, identity)
-    if work is None:
+    transfer = claim_transfer("transfer", argv, args, task, adapter, recipe, source)
+    if transfer is None:
         return 0
     _warn_of_misfit(task, recipe, args.encoder, source.use.init_stage, random)
     for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
-    record = adapter.run(Transfer(task, source, work, data))
-    scores = ", ".join(f"{name} {value.last:.2f}" for name, value in record.metrics.items())
-    print(f"done: {work.folder.path}: {scores} ({record.seconds:.0f} s)")
+    record = adapter.run(transfer)
+    print(f"done: {transfer.work.folder.path}: {scores_of(record)} ({record.seconds:.0f} s)")
     return 0
 
 

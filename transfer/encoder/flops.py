@@ -1,0 +1,19 @@
+"""What an encoder costs before it is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmarks.encoders import Architecture
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.flops import forward_flops
+
+
+def encoder_flops(architecture: Architecture, image_size_px: int) -> float:
+    """Return the FLOPs of one forward pass of an encoder on one image, counted without memory for it or arithmetic."""
+    with torch.device("meta"):
+        model: Any = build_backbone(architecture, image_size_px, whole_windows=False)
+        image = torch.empty(1, architecture.in_chans, image_size_px, image_size_px)
+        return forward_flops(model, lambda: model.forward_features(image))
