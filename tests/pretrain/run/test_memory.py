@@ -109,7 +109,7 @@ def test_activations_computed_again_change_nothing(command: list[str], whole: Pa
     assert_same_training(whole, again)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_blocks_train_as_plain_ones(command: list[str], tmp_path: Path) -> None:
     """One block in scalar code: nearly all of the time goes into compiling."""
     from torch._inductor import config

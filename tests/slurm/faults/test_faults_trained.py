@@ -24,7 +24,7 @@ from tests.processes import launch as start_ranks
 from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import HELD, Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.faults import nodes_of, slurm
+from tests.slurm.faults.injected import nodes_of, slurm
 from tests.slurm.held.held_pretrain import HELD_AFTER
 from tests.slurm.jobs import jobs, states, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster

@@ -14,7 +14,7 @@ import pytest
 from tests.disk import small_disk
 from tests.slurm.bench import Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.faults import STAGE, launch, slurm
+from tests.slurm.faults.injected import STAGE, launch, slurm
 from tests.slurm.jobs import queue, states, wait_until_empty
 
 pytestmark = pytest.mark.faults
