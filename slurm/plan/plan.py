@@ -23,6 +23,7 @@ from slurm.plan.arithmetic import floor_of
 from slurm.plan.cost import Forecast, forecasts, makespan_s
 from slurm.plan.nodes import Proposal, proposals
 from slurm.plan.saved import Saved, saved_by_rungs
+from slurm.plan.speed import finished_runs
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import DONE, announced_run, observe
 from slurm.terminal import clock
@@ -73,10 +74,11 @@ def make_plan(
     folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
     ends = {name: run for name, run in folders.items() if pipeline.stage(name).until is None}
     records = {name: record for name, run in ends.items() if (record := completed(run)) is not None}
-    found = forecasts(file, pipeline, cluster, runs, folders, counts)
+    known = finished_runs(runs)
+    found = forecasts(file, cluster, known, folders, counts)
     if isinstance(cluster, SlurmCluster):
         summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
-        others = proposals(file, cluster, runs, found)
+        others = proposals(file, cluster, known, found)
     else:
         summaries, others = dict.fromkeys((stage.name for stage in pipeline.stages), cluster.summary()), {}
         summaries |= {stage.name: "1 process" for stage in pipeline.stages if not stage.trains}

@@ -13,9 +13,9 @@ from benchmarks.encoders import read_encoder
 from tests import small
 from tests.in_turn import in_turn
 from tests.runs import (
+    assert_close_training,
     assert_same_training,
     last_checkpoint,
-    numbers_of,
     only_run,
     record_of,
     stop_after,
@@ -23,15 +23,8 @@ from tests.runs import (
 )
 
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "training.schedule.base_lr=0.5", "training.batch_size=16"]
-
-
-def assert_equal_training(one: Path, other: Path, tolerance: float = 1e-5) -> None:
-    """Two runs ended alike to the rounding of fp32 sums."""
-    found = last_checkpoint(other).part("model")
-    for name, tensor in last_checkpoint(one).part("model").items():
-        torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance)
-    for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
-        assert there == pytest.approx(here, rel=tolerance, abs=1e-7)
+EXACT = {"weights": 1e-5, "numbers": 1e-5}
+"""How far two trainings may be apart: the rounding of fp32 sums."""
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +69,19 @@ def pretrain_adamw(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 def test_accumulated_gradients_are_those_of_the_whole_batch(command: list[str], whole: Path, tmp_path: Path) -> None:
     parts = trained([*command, "training.accumulate=4"], tmp_path / "parts")
     assert whole.name == parts.name, "it says how to run, not what"
-    assert_equal_training(whole, parts)
+    assert_close_training(whole, parts, **EXACT)
     assert record_of(parts).steps == 9
 
 
 def test_two_processes_of_half_a_batch_are_one_of_a_whole(whole: Path, pairs: dict[str, Path]) -> None:
     for name in ("copied", "in parts", "begun by one"):
-        assert_equal_training(whole, pairs[name])
+        assert_close_training(whole, pairs[name], **EXACT)
     assert record_of(pairs["begun by one"]).attempts == 2
 
 
 def test_a_divided_model_trains_and_exports_as_a_copied_one(pairs: dict[str, Path]) -> None:
     copied, divided = pairs["copied"], pairs["divided"]
-    assert_equal_training(copied, divided)
+    assert_close_training(copied, divided, **EXACT)
     assert last_checkpoint(copied).tensors.keys() == last_checkpoint(divided).tensors.keys()
     ours, theirs = (read_encoder(folder / "encoder")[1] for folder in (divided, copied))
     for name, tensor in theirs.items():
@@ -101,7 +94,7 @@ def test_any_number_of_processes_goes_on_with_a_divided_model(
     """Begun by two divided processes, ended by one alone: as nine steps of one process."""
     resumed = trained([*command, "training.sharded=true"], pairs["divided, for one"].parent)
     assert record_of(resumed).attempts == 2
-    assert_equal_training(whole, resumed)
+    assert_close_training(whole, resumed, **EXACT)
 
 
 def test_two_processes_that_are_stopped_end_with_the_same_bits(pairs: dict[str, Path]) -> None:
@@ -116,7 +109,7 @@ def test_activations_computed_again_change_nothing(command: list[str], whole: Pa
     assert_same_training(whole, again)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_blocks_train_as_plain_ones(command: list[str], tmp_path: Path) -> None:
     """One block in scalar code: nearly all of the time goes into compiling."""
     from torch._inductor import config
@@ -127,7 +120,7 @@ def test_compiled_blocks_train_as_plain_ones(command: list[str], tmp_path: Path)
     plain = trained(command, tmp_path / "plain")
     with config.patch({"cpp.simdlen": 1}):
         compiled = trained([*command, "training.compile=true"], tmp_path / "compiled")
-    assert_equal_training(plain, compiled, tolerance=1e-4)
+    assert_close_training(plain, compiled, weights=1e-4, numbers=1e-4)
 
 
 def test_parts_that_do_not_divide_are_refused(
