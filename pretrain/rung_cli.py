@@ -7,13 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.config import digest_of
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import read_json_bytes
 from benchmarks.runs.folder import follow, note_pruned, read_record
 from benchmarks.runs.record import RunRecord
-from benchmarks.runs.rungs import Candidate, Decision, decide, held_out_at, loss_conditions
+from benchmarks.runs.rungs import Candidate, Decision, decide, differing, held_out_at, loss_scale
 from benchmarks.tables import aligned
 
 EPILOG = """example:
@@ -100,13 +99,10 @@ def _candidate(name: str, run: Path | None, share: float) -> Candidate:
 
 
 def _require_one_scale(records: Sequence[RunRecord]) -> None:
-    scales: dict[str, str] = {}
     for record in records:
         if record.kind != "pretrain":
             raise UserError.about("--member", record.run_id, "a pretraining", "name runs of `mimbench pretrain`")
-        measured = [loss_conditions(record.recipe.resolved), record.data.fingerprint, record.image_size_px]
-        scales[digest_of(measured)] = record.run_id
-    if len(scales) > 1:
-        rule = "pretrainings whose losses are on one scale: the same images, masks, head, target and normalisation"
+    if found := differing(map(loss_scale, records)):
+        rule = f"pretrainings whose held-out losses are on one scale: they differ in {', '.join(found)}"
         remedy = "train each of them to its end, and compare their scores on a task"
-        raise UserError.about("--member", " and ".join(list(scales.values())[:2]), rule, remedy)
+        raise UserError.about("--member", ", ".join(record.run_id for record in records), rule, remedy)

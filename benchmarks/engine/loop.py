@@ -109,7 +109,6 @@ class Loop(Generic[B]):
             with resources_in_words(self.training), contextlib.closing(self.log):
                 self._make_up_evaluation()
                 while self.step < self.total_steps:
-                    self._pause_if_due()
                     try:
                         self._train_on(stop)
                     except NotFinite as found:
@@ -125,9 +124,9 @@ class Loop(Generic[B]):
         """Train from the current step to the last one. Raises NotFinite, on every rank at the same step."""
         batches = iter(self._loader())
         while self.step < self.total_steps:
+            self._pause_if_due()
             self._train_step([next(batches) for _ in range(self.training.accumulate)])
             self._after_step()
-            self._pause_if_due()
             if number := distributed.any_rank(stop.number):
                 self._stop(signal.Signals(number).name)
 

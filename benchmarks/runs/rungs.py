@@ -7,7 +7,8 @@ to a rung, the ones with the lowest held-out losses go on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -90,6 +91,22 @@ def loss_conditions(resolved: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def loss_scale(record: RunRecord) -> dict[str, Any]:
+    """Return what the records of two pretrainings must share, so that their held-out losses are on one scale."""
+    conditions = loss_conditions(record.recipe.resolved)
+    return {**conditions, "image_size_px": record.image_size_px, "data": record.data.fingerprint}
+
+
+def differing(scales: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names under which some scales have other values than others."""
+    values: dict[str, list[Any]] = defaultdict(list)
+    for scale in scales:
+        for name, value in scale.items():
+            if value not in values[name]:
+                values[name].append(value)
+    return [name for name, found in values.items() if len(found) > 1]
+
+
 def held_out_at(run: Path, share: float) -> HeldOut | None:
     """Return the first loss on held-out images at or after a share of the training; None before it is saved.
 
@@ -103,7 +120,7 @@ def held_out_at(run: Path, share: float) -> HeldOut | None:
     total = training.get(unit)
     if not isinstance(total, int):
         return None
-    for step, (epoch, loss) in sorted(read_evaluations(folder.metrics, MASKED_LOSS).items()):
+    for step, epoch, loss in read_evaluations(folder.metrics, MASKED_LOSS):
         done = epoch if unit == "epochs" else step
         if done >= share * total - ROUNDING:
             return HeldOut(step, epoch, loss) if record.steps >= step else None

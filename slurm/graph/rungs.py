@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.errors import UserError, four_parts
-from benchmarks.runs.rungs import first_evaluation, kept_count, loss_conditions
+from benchmarks.runs.rungs import differing, first_evaluation, kept_count, loss_conditions
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.pipeline import PipelineFile, Pretrain
 from slurm.graph.sweep import members, without_sweeps
@@ -52,8 +51,8 @@ def _not_comparable(field: str, rungs: Sequence[float], recipes: Mapping[str, Pr
         )
         yield four_parts(field, rungs, "images that are held out, on which the members are compared", remedy)
         return
-    if differing := _differing(_conditions(each) for each in recipes.values()):
-        rule = f"members whose held-out losses are on one scale; the sweep changes {', '.join(differing)}"
+    if found := differing(_conditions(each) for each in recipes.values()):
+        rule = f"members whose held-out losses are on one scale; the sweep changes {', '.join(found)}"
         remedy = "remove `rungs` and `keep`: train all members to their end, and compare their scores"
         yield four_parts(field, rungs, rule, remedy)
     if len({_length(each) for each in recipes.values()}) > 1:
@@ -85,16 +84,6 @@ def _conditions(recipe: PretrainRecipe) -> dict[str, Any]:
     resolved = recipe.model_dump(mode="json")
     images = {name: value for name, value in resolved["data"].items() if name not in AUGMENTATION}
     return {**loss_conditions(resolved), "data": images}
-
-
-def _differing(all_conditions: Iterator[dict[str, Any]]) -> list[str]:
-    """Return the names of the conditions that are not the same for all."""
-    values: dict[str, list[Any]] = defaultdict(list)
-    for conditions in all_conditions:
-        for name, value in conditions.items():
-            if value not in values[name]:
-                values[name].append(value)
-    return [name for name, found in values.items() if len(found) > 1]
 
 
 def rung_warnings(file: PipelineFile) -> Iterator[str]:
