@@ -142,17 +142,14 @@ def decide(candidates: Sequence[Candidate], share: float, keep: float) -> Decisi
     Raises WorkFailed where none has a finite loss.
     """
     count = kept_count(len(candidates), keep)
-    ranked = sorted((one for one in candidates if _finite(one)), key=lambda one: one.measured.loss)  # type: ignore[union-attr]
-    if not ranked:
+    measured = {one.name: one.measured.loss for one in candidates if one.measured is not None}
+    losses = {name: loss for name, loss in measured.items() if math.isfinite(loss)}
+    if not losses:
         what = f"none of {len(candidates)} pretrainings has a finite held-out loss at {share:g} of its training"
         raise WorkFailed(f"{what}: their own logs say why")
-    places = {one.name: place for place, one in enumerate(ranked, start=1)}
-    members = tuple(_judged(one, places.get(one.name), len(ranked), count) for one in candidates)
+    places = {name: place for place, name in enumerate(sorted(losses, key=losses.__getitem__), start=1)}
+    members = tuple(_judged(one, places.get(one.name), len(losses), count) for one in candidates)
     return Decision(share=share, keep=keep, members=members)
-
-
-def _finite(candidate: Candidate) -> bool:
-    return candidate.measured is not None and math.isfinite(candidate.measured.loss)
 
 
 def _judged(one: Candidate, place: int | None, compared: int, count: int) -> Member:

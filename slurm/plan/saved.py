@@ -32,9 +32,11 @@ class Saved:
     def in_words(self, unit: str, hours: str, of_hours: str) -> str:
         """Return the sentence of a plan, with both numbers of hours as it shows them."""
         steps = "".join(f", {left} after {share}" for left, share in zip(self.numbers[1:], self.shares, strict=True))
-        spared = f"at least {hours} of {of_hours} {unit}" if self.of_hours else f"{len(self.stages)} stages"
+        members = f"{self.numbers[0]} members{steps} of the training"
+        if not self.of_hours:
+            return f"the rungs of {self.sweep} save {len(self.stages)} stages, whose cost is unknown: {members}"
         unknown = f"; {self.unknown} trainings of unknown cost not counted" if self.unknown else ""
-        return f"the rungs of {self.sweep} save {spared}: {self.numbers[0]} members{steps} of the training{unknown}"
+        return f"the rungs of {self.sweep} save at least {hours} of {of_hours} {unit}: {members}{unknown}"
 
 
 def saved_by_rungs(
@@ -70,11 +72,14 @@ def _ended(
     """Return the stages of a sweep that its rungs end: as they decided, or else of as many as they will end."""
     ended: set[str] = set()
     for share, left in zip(entry.rungs or (), numbers_that_go_on(entry)[1:], strict=True):
-        after = [stage for stage in pipeline.stages if stage.rung == rung_stage(name, share)]
-        gone = [_with_children(stage.name, below) for stage in after]
-        gone.sort(key=lambda stages: (not stages & (ended | pruned), _hours(stages, forecasts)))
-        for stages in gone[: max(0, len(gone) - left)]:
-            ended |= stages
+        after = {
+            stage.name: _with_children(stage.name, below)
+            for stage in pipeline.stages
+            if stage.rung == rung_stage(name, share)
+        }
+        gone = sorted(after, key=lambda stage: (stage not in ended | pruned, _hours(after[stage], forecasts)))
+        for stage in gone[: max(0, len(gone) - left)]:
+            ended |= after[stage]
     return ended
 
 

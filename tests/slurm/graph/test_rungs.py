@@ -57,11 +57,10 @@ def test_the_parts_of_a_member_are_one_command_but_for_where_they_pause() -> Non
     assert "--after" not in pipeline.stage("rung.rate@0.2").argv
 
 
-def test_rungs_change_the_id_and_those_that_are_not_there_change_none() -> None:
-    """The id of a study without rungs is that of the version before there were any."""
+def test_rungs_change_the_id_of_a_pipeline() -> None:
     ids = {load(study).id for study in (swept(), swept(rungs=[0.2]), swept(rungs=None, keep=None))}
     assert len(ids) == 3
-    assert "rungs" not in load(swept(rungs=None, keep=None)).to_yaml()
+    assert "rungs" not in load(swept(rungs=None, keep=None)).to_yaml()  # so that its id is what it was before
 
 
 def test_a_training_that_a_rung_may_end_does_nobody_elses_work() -> None:
