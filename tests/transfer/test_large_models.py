@@ -14,6 +14,7 @@ from benchmarks.encoders import read_manifest
 from tests import small
 from tests.in_turn import in_turn
 from tests.runs import assert_close_training, assert_same_end, only_run, record_of, trained
+from tests.transfer.detection.detectors import require_detectron2
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind
 from transfer.video.recipe import VideoRecipe
 
@@ -82,6 +83,29 @@ def test_a_divided_model_trains_stops_goes_on_and_exports_as_a_copied_one(
         resumed = trained(large, runs["alone"])
         assert record_of(resumed).attempts == 2
         assert_close_training(folders["copied"], resumed, **CLOSE)
+
+
+def test_a_detector_of_detectron2_is_divided_as_well(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Resumed without a division, too: how the weights lie in processes is no part of what is trained."""
+    require_detectron2()
+    data = DETECTION.cut(request.getfixturevalue(DETECTION.whole), tmp_path / "data")
+    command = [*DETECTION.command(data), *small.RANDOM, *SGD, *MORE[DETECTION], "engine=detectron2"]
+    stopped = {"runs": str(tmp_path / "stopped")}
+    found = in_turn(
+        [
+            {"command": command, "runs": str(tmp_path / "copied")},
+            {"command": [*command, *LARGE], "runs": str(tmp_path / "divided")},
+            {"command": [*command, *LARGE], **stopped, "stop": DETECTION.saved_at},
+            {"command": command, **stopped},
+        ],
+        tmp_path / "found",
+    )
+    copied, divided, toggled = (only_run(tmp_path / name) for name in ("copied", "divided", "stopped"))
+    assert copied.name == divided.name == toggled.name
+    assert record_of(toggled).attempts == 2
+    for other in (divided, toggled):
+        assert_close_training(copied, other, **CLOSE)
+    _assert_halved(*found[:2])
 
 
 def _assert_halved(copied: list[dict[str, int]], divided: list[dict[str, int]]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import mimbench
 from benchmarks.encoders import read_encoder
 from tests import small
 from tests.in_turn import in_turn
+from tests.processes import finished, launch_call
 from tests.runs import (
     assert_close_training,
     assert_same_training,
@@ -94,6 +98,33 @@ def test_any_number_of_processes_goes_on_with_a_divided_model(
     """Begun by two divided processes, ended by one alone: as nine steps of one process."""
     resumed = trained([*command, "training.sharded=true"], pairs["divided, for one"].parent)
     assert record_of(resumed).attempts == 2
+    assert_close_training(whole, resumed, **EXACT)
+
+
+def _killed_in_the_third_save(command: list[str]) -> int:
+    """Train; the process that writes is killed when all of its third checkpoint is written but its name."""
+    rename = Path.rename
+
+    def renamed(self: Path, target: Path) -> Path:
+        if target.name.startswith("step_") and len(list(target.parent.glob("step_*"))) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", renamed)
+        return mimbench.main(command)
+
+
+def test_a_process_that_is_killed_while_it_saves_a_divided_model_costs_the_steps_since_the_last_checkpoint(
+    command: list[str], whole: Path, tmp_path: Path
+) -> None:
+    divided = [*command, "training.sharded=true", "--runs", str(tmp_path)]
+    (main, other) = finished(launch_call(functools.partial(_killed_in_the_third_save, divided)))
+    assert (main[0], other[0]) == (-signal.SIGKILL, mimbench.MACHINE), other[2]
+    assert last_checkpoint(only_run(tmp_path)).step == 2
+    resumed = trained([*command, "training.sharded=true"], tmp_path)
+    assert record_of(resumed).attempts == 2
+    assert not list((resumed / "checkpoints").glob(".*"))
     assert_close_training(whole, resumed, **EXACT)
 
 
