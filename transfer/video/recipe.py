@@ -46,7 +46,7 @@ class VideoRecipe(EncoderSizes):
     def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Move `activation_checkpointing`, which was once a field beside `training`, into it."""
         if "activation_checkpointing" not in data or not isinstance(data.get("training"), dict):
-            return data
+            return super().renewed(data)
         former = {"activation_checkpointing": data["activation_checkpointing"]}
         rest = {name: value for name, value in data.items() if name not in former}
-        return {**rest, "training": former | data["training"]}
+        return super().renewed({**rest, "training": former | data["training"]})
