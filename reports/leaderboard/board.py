@@ -98,11 +98,6 @@ class Section:
         return any(entry.budget is not None and entry.budget.stated for entry in self.entries)
 
     @property
-    def has_published_settings(self) -> bool:
-        """Tell whether something was published of the setting of a row's pretraining."""
-        return any(entry.same_setting for entry in self.entries)
-
-    @property
     def costs(self) -> bool:
         """Tell whether the rows come from several pretrainings whose steps were timed."""
         timed = {one.pretraining.run_id for one in self.entries if one.pretraining and one.pretraining.seconds_per_step}
@@ -129,7 +124,10 @@ class _Around:
     """What the rows of every task are arranged with."""
 
     request: Request
-    collected: Collected
+    absent: Comparison
+    """Of rows of a task that the baseline has no row for."""
+    baselines: frozenset[str | None]
+    """The sha256 of the baseline's weights on all tasks."""
     known: Mapping[str, FoundRun]
     """The pretrainings, by all ids and weights under which a row may name them."""
     budgets: Mapping[int, Budget]
@@ -156,7 +154,9 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
     budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
     seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in collected.rows}
-    around = _Around(request, collected, known, budgets, seen)
+    absent = Comparison(note=_absent(collected, request.baseline))
+    baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
+    around = _Around(request, absent, baselines - {None}, known, budgets, seen)
     sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
@@ -199,10 +199,8 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
 def _baselines(rows: Sequence[Row], around: _Around) -> list[Row]:
     """Return a task's rows of the baseline: those of its label, or else the row, the one of most seeds, whose training
     made the baseline's encoder. On the task that it was trained on, a supervised encoder is that row."""
-    label = around.request.baseline
-    named = [row for row in rows if row.encoder.label == label]
-    weights = {row.encoder.sha256 for row in around.collected.rows if row.encoder.label == label} - {None}
-    made = [row for row in rows if weights & {record.exported_sha256 for record in row.records}]
+    named = [row for row in rows if row.encoder.label == around.request.baseline]
+    made = [row for row in rows if around.baselines & {record.exported_sha256 for record in row.records}]
     return named or sorted(made, key=lambda row: (-len(row.runs), row.encoder.label))[:1]
 
 
@@ -221,13 +219,12 @@ def _group(
     setting: str,
 ) -> Group:
     names, known = _names(rows), around.known
-    absent = Comparison(note=_absent(around.collected, around.request.baseline))
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
     entries = []
     for row in ordered:
-        comparison = compare(row, baselines, task.primary_metric) if baselines else absent
+        comparison = compare(row, baselines, task.primary_metric) if baselines else around.absent
         mark = _other_data(row, baselines, comparison, around.budgets)
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record

@@ -24,8 +24,8 @@ REMOVALS = 20
 class WandbRun:
     """One run of W&B."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, library: Any, run: Any) -> None:
+        self._library, self._run = library, run
         self._known: int = run.step
         """The step that W&B has reached; it takes only later ones, and further values of this one."""
 
@@ -37,6 +37,8 @@ class WandbRun:
         if ending == "preempted":
             self._run.mark_preempting()
         self._run.finish(exit_code=0 if ending == "completed" else 1)
+        # Its own process ends too: one that is still about the end of a run loses the lines of the next of the same id.
+        self._library.teardown()
 
 
 def open_wandb(run: Tracked) -> WandbRun:
@@ -74,7 +76,7 @@ def open_wandb(run: Tracked) -> WandbRun:
     except wandb.errors.UsageError as error:
         remedy = "`wandb login`, or WANDB_API_KEY in the job's environment"
         raise UserError.about("training.track_online", True, f"what W&B takes: {error}", remedy) from None
-    return WandbRun(found)
+    return WandbRun(wandb, found)
 
 
 def _remove(folder: Path) -> None:
