@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from reports.compare.early_verdict import unlike_losses
 from reports.compare.score_difference import EXACT_LIMIT, RESAMPLES, RNG_SEED
 from reports.leaderboard.board import Leaderboard, Section
+from reports.records.collect import PRUNED
 from reports.text import count
 
 
@@ -22,7 +24,17 @@ class Words:
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
     baseline = board.request.baseline
-    return Words(_summary(board.sections, baseline), board.collected.account, tuple(_notes(board.sections, baseline)))
+    notes = (*_notes(board.sections, baseline), *doubts_of_losses(board))
+    return Words(_summary(board.sections, baseline), board.collected.account, notes)
+
+
+def doubts_of_losses(board: Leaderboard) -> Iterator[str]:
+    """Yield why the held-out losses of this table's pretrainings cannot be trusted to rank its encoders."""
+    found = (one.pretraining for section in board.sections for one in section.entries)
+    if names := unlike_losses(record for record in found if record is not None):
+        yield UNLIKE_LOSSES.format(", ".join(names))
+    if any(left.kind == PRUNED for left in board.left_out):
+        yield RUNGS
 
 
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
@@ -91,6 +103,14 @@ OWN_RECIPES = (
 SAW_TEST_IMAGES = (
     "A pretraining that saw test images trained on files with the bytes of test images: without their labels, but a "
     "score on images that were never seen may be lower. The share is that in a sample of the test images."
+)
+UNLIKE_LOSSES = (
+    "Held-out losses of these pretrainings are not all on one scale, so that a lower one need not be better: they "
+    "differ in {}. Early verdicts are given for each scale by itself."
+)
+RUNGS = (
+    "Pretrainings that a rung pruned have no score: of a sweep with rungs, those with the lowest held-out losses went "
+    "on. How well that loss ranks encoders cannot be seen from those alone that it chose."
 )
 CHOSEN = (
     "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "
