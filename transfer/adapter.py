@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
+from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.record import RunRecord
-from transfer.sources.source import Source
+from transfer.sources.source import Source, Whole
 
 
 class Data(Protocol):
@@ -42,6 +43,34 @@ class Transfer:
     """The return value of the same adapter's `find_data`."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A model of others, with its head, as a person names it."""
+
+    reference: str
+    config: Path | None = None
+    """The config file of the library that it was trained with."""
+    architecture: str | None = None
+    label: str | None = None
+    stage: TrainedStage | None = None
+    head_classes: str | None = None
+    """A list of what its logits stand for, by name or as a file."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of others as it was found, and what it states of how it is tested."""
+
+    source: Whole
+    recipe: str
+    """The recipe of kind `evaluate` that is taken for a task that has none of its own."""
+    stated: tuple[str, ...]
+    """Overrides of that recipe: how test images are made, and what else the model itself states."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """Its published scores in percent, by the metric's name, where the same place states them."""
+    stated_by: str = ""
+
+
 class Adapter(Protocol):
     """A kind of task. The adapter's module is light to import; `run` imports the engine."""
 
@@ -62,6 +91,10 @@ class Adapter(Protocol):
 
         It is the recipe itself where further test sets are fields of the recipe (`data.test_sets`).
         """
+        ...
+
+    def trained(self, asked: Asked) -> Trained:
+        """Read a model of others with its head. Raises UserError for what is none of this kind of task."""
         ...
 
     def problem(self, recipe: Any) -> type[Any] | None:

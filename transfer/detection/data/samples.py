@@ -81,7 +81,7 @@ class PictureBatch(NamedTuple):
         return self._replace(images=images, targets=[target.to(device) for target in self.targets])
 
 
-class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
+class Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
     """Images with their objects."""
 
     masks = False
@@ -108,7 +108,7 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
         return PictureSample(self.normalise(view.image), _target(view, picture), tuple(failed))
 
 
-class TrainingPictures(_Pictures):
+class TrainingPictures(Pictures):
     """Augmented training images; one that cannot be used is named, and replaced by the next one that can."""
 
     def __init__(
@@ -142,7 +142,7 @@ class TrainingPictures(_Pictures):
         return (self.usable(position, failed) or self._blank(position))[1]
 
 
-class EvaluationPictures(_Pictures):
+class EvaluationPictures(Pictures):
     """Test images with their own aspect ratio; one that cannot be used is named, and left out of its batch."""
 
     def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
