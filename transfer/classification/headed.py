@@ -79,8 +79,7 @@ class ScoredClassifier(ScoredModel):
         made = preprocessed(self.recipe.preprocessing, self.recipe.image_size_px)
         transform = WithoutBorder(images.border_px, made)
         samples = ImageSamples(images.source, images.labels, transform, channels=self.channels, replace=False)
-        inference, blank = self.recipe.inference, samples.blank if self.recipe.inference.sharded else None
-        walk = Walk(self.model, samples, self.device, inference, self.unreadable, bar=title, blank=blank)
+        walk = Walk(self.model, samples, self.device, self.recipe.inference, self.unreadable, bar=title)
         return evaluate(self._predict, walk)
 
     def _predict(self, batch: Batch) -> Predictions:

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, Tag, model_validator
 
 from benchmarks.config import Config, kind_or, placement
 from benchmarks.encoders import InitStage
-from benchmarks.inference import Inference
+from benchmarks.inference import Undivided
 from benchmarks.training import Count, NotNegative, Positive, Share, Training
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
 from transfer.encoder.sizes import EncoderSizes
@@ -146,4 +146,4 @@ class EvaluateDetectionRecipe(EncoderSizes):
     data: CocoData
     save_predictions: bool = placement(False)
     """Write the detections as predictions/box.json and mask.json, in COCO's format of results."""
-    inference: Inference = Inference()
+    inference: Undivided = Undivided()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Recipe, apply_overrides, schema_for, validate
-from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage, read_encoder, read_manifest
+from benchmarks.encoders import MANIFEST, TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
-from transfer.adapter import Adapter, Transfer
+from transfer.adapter import Adapter, Data, Transfer
 from transfer.evaluate.finished import Wanted
+from transfer.predictions.results import MASKED
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
 
@@ -52,9 +53,9 @@ class FinishedRun:
         work = Work(recipe, record.seed, data.root, data.fingerprint, self.folder, command)
         return Transfer(self.task, _source(self.folder, record, reference), work, data)
 
-    def taken(self, name: str) -> AddedTestSet | None:
-        """Return the test set of that name which was added before; None where there is none."""
-        return next((added for added in self.record.added_test_sets if added.name == name), None)
+    def taken(self, name: str) -> list[AddedTestSet]:
+        """Return what was added before under that name: one test set, perhaps scored in several ways."""
+        return [added for added in self.record.added_test_sets if added.name == name]
 
 
 def finished_run(reference: str, folder: Path, record: RunRecord, task: Task, adapter: Adapter) -> FinishedRun:
@@ -101,8 +102,10 @@ def read_wanted(run: FinishedRun, own: Any, overrides: Sequence[str], name: str 
             raise UserError.about("--name", name, f"for tasks without data.test_sets ({run.task.name} has it)", remedy)
         names = [each for each in config.data.test_sets if each not in own.data.test_sets]
         _refuse_changed(config.data.test_sets, own.data.test_sets)
-        data = run.adapter.find_data(run.task, config) if names else None
-        found = [Wanted(each, data, _use(data, config, each), _about(each, given)) for each in names]
+        found = []
+        if names:
+            data = run.adapter.find_data(run.task, config)
+            found = [Wanted(each, data, _use(data, config, each), _about(each, given)) for each in names]
     elif name is None:
         found = []
     else:
@@ -133,32 +136,35 @@ def _use(data: Any, config: Any, name: str) -> DataUse:
 
 
 def _is_there(run: FinishedRun, wanted: Wanted) -> bool:
-    added = run.taken(wanted.name)
-    if added is None:
-        return False
-    if added.data.fingerprint != wanted.use.fingerprint:
-        rule = f"a name that means one test set ({wanted.name} is on record with {added.data.fingerprint})"
-        raise UserError.about("test set", f"{wanted.name}: {wanted.use.fingerprint}", rule, "give it another name")
-    return True
+    before = run.taken(wanted.name)
+    for added in before:
+        if added.data.fingerprint != wanted.use.fingerprint:
+            rule = f"a name that means one test set ({wanted.name} is on record with {added.data.fingerprint})"
+            raise UserError.about("test set", f"{wanted.name}: {wanted.use.fingerprint}", rule, "give it another name")
+    return any(_among_some(added.scores) == _is_among_some(wanted) for added in before)
 
 
-def require_classes(run: FinishedRun, own: Any, wanted: Sequence[Wanted]) -> None:
+def _among_some(scores: Mapping[str, float]) -> bool:
+    """Return whether predictions were made among some of the model's classes, which a score's name shows."""
+    return any(name.endswith(MASKED) for name in scores)
+
+
+def _is_among_some(wanted: Wanted) -> bool:
+    test_set = getattr(wanted.data, "test_sets", {}).get(wanted.name)
+    return test_set is not None and test_set.scored is not None
+
+
+def require_classes(run: FinishedRun, own: Data, wanted: Sequence[Wanted]) -> None:
     """Raise UserError unless every test set has the model's classes, in their order."""
-    known = class_names(own)
+    known = own.classes
     for each in wanted:
-        names = class_names(each.data)
+        names = each.data.classes
         if names != known:
             strange = [name for name in names if name not in known] or [name for name in known if name not in names]
             value = f"{len(names)} in {each.name}" + (f", e.g. {strange[0]}" if strange else ", in another order")
             rule = f"the {len(known)} classes of the model's head ({', '.join(known[:4])}, ...), in their order"
             remedy = f"give {run.task.name} data with these classes, or train a head for others"
             raise UserError.about("classes", value, rule, remedy)
-
-
-def class_names(data: Any) -> tuple[str, ...]:
-    """Return the names of a data set's classes, in the order of their numbers."""
-    categories = getattr(data, "categories", None)
-    return tuple(data.classes) if categories is None else tuple(category.name for category in categories)
 
 
 def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Source:
@@ -169,10 +175,9 @@ def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Sour
     assert record.encoder is not None, "only for transfers"
     use = record.encoder
     if reference is None and (folder.encoder / MANIFEST).is_file():
-        manifest = read_manifest(folder.encoder)
-        built = use.model_copy(update={"architecture": manifest.architecture})
-        read = lambda: read_encoder(folder.encoder)[1]  # noqa: E731
-        return Source(built, "mimbench", Normalisation(manifest.mean, manifest.std), read)
+        exported = resolve(str(folder.encoder))
+        built = use.model_copy(update={"architecture": exported.use.architecture})
+        return dataclasses.replace(exported, use=built)
     stage = use.init_stage if use.init_stage in get_args(TrainedStage) else None
     try:
         found = resolve(reference or use.reference, use.label, stage)

@@ -24,6 +24,9 @@ from transfer.predictions.metrics import (
 )
 from transfer.scores import write_csv, write_test_sets
 
+MASKED = "_masked"
+"""The end of a score's name where predictions were made among some of the model's classes."""
+
 
 class Labelled(Protocol):
     """Training and test files with their classes, as far as the results need them."""
@@ -59,7 +62,7 @@ def further_scores(found: Evaluation, test_set: TestSet) -> dict[str, float]:
     Among some of the model's classes they are called top1_masked and top5_masked: such a score is easier to reach.
     """
     logits = found.logits if test_set.scored is None else among(found.logits, test_set.scored)
-    mark = "" if test_set.scored is None else "_masked"
+    mark = "" if test_set.scored is None else MASKED
     if test_set.accepted is None:
         return {f"top{k}{mark}": top_k(logits, found.labels, k) for k in (1, 5)}
     accepted = [test_set.accepted[position] for position in found.positions.tolist()]

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from benchmarks.config import Config, placement
 from benchmarks.encoders import InitStage
-from benchmarks.inference import Inference
+from benchmarks.inference import Undivided
 from benchmarks.training import Count, NotNegative, Positive, Share, Span, Training
 from transfer.encoder.sizes import EncoderSizes
 
@@ -113,4 +113,4 @@ class EvaluateSegmentationRecipe(EncoderSizes):
     data: SegmentationData
     save_predictions: bool = placement(False)
     """Write the predictions as predictions/NAME.png, numbered as the masks are."""
-    inference: Inference = Inference()
+    inference: Undivided = Undivided()

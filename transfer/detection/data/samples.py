@@ -100,6 +100,11 @@ class Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
     def read(self, item: Picture) -> tuple[Picture, View]:
         return item, read_view(item, self.masks)
 
+    @property
+    def blank(self) -> PictureBatch:
+        """A batch of one black image."""
+        return self.collate([self.sample(0, self._blank(0), [])])
+
     def _blank(self, position: int) -> tuple[Picture, View]:
         blank = self.items[position]._replace(annotations=())
         return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
@@ -148,11 +153,6 @@ class EvaluationPictures(Pictures):
     def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
         super().__init__(pictures)
         self.resize, self.normalise = resize, Normalise(normalisation)
-
-    @property
-    def blank(self) -> PictureBatch:
-        """A batch of one black image."""
-        return self.collate([self.sample(0, self._blank(0), [])])
 
     def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:  # noqa: ARG002
         if found is None:
