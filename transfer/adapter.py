@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
@@ -60,6 +60,13 @@ class Asked:
     stage: TrainedStage | None = None
     head_classes: str | None = None
     """A list of what its logits stand for, by name or as a file."""
+
+    def require_left_out(self, *options: Literal["config", "architecture", "head_classes"]) -> None:
+        """Raise UserError for an option that has no part in models of this kind."""
+        for name in options:
+            if (value := getattr(self, name)) is not None:
+                of = "of mmsegmentation and detectron2" if name == "config" else "that classify images"
+                raise UserError.about(f"--{name.replace('_', '-')}", str(value), f"for models {of}", "leave it out")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Family
-from benchmarks.errors import UserError
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.classification.recipe import (
@@ -54,9 +53,7 @@ class ClassificationAdapter:
     def trained(self, asked: Asked) -> Trained:
         from transfer.sources.headed import headed_source  # torch, only now that there is work
 
-        if asked.config is not None:
-            rule = "for tasks whose models have config files of mmsegmentation or detectron2"
-            raise UserError.about("--config", str(asked.config), rule, "leave it out; config.json is found beside")
+        asked.require_left_out("config")
         source = headed_source(asked.reference, asked.label, asked.stage, asked.architecture, asked.head_classes)
         made = source.protocol
         stated = (f"image_size_px={made.image_size_px}", f"preprocessing={made.preprocessing.model_dump_json()}")

@@ -192,6 +192,7 @@ def test_a_file_that_is_not_the_configs_model_fails_the_run(
         content["meta"]["dataset_meta"]["classes"] = names
 
     assert "in the order of the masks' values" in refused(capsys, altered(model.checkpoint, swap), data)
+    assert "--head-classes = imagenet1k" in refused(capsys, model.checkpoint, data, "--head-classes", "imagenet1k")
     bare = altered(model.checkpoint, lambda content: content.pop("meta"))
     assert "--config = (not given)" in refused(capsys, bare, data)
     assert "a model's tensors" in refused(capsys, altered(model.checkpoint, lambda c: c.pop("state_dict")), data)
