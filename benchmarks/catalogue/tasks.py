@@ -80,6 +80,7 @@ OTHER_TEST_SETS = (
     Metric(name="imagenet_sketch_top1", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_a_top1_masked", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_r_top1_masked", unit="%", optional=True, in_tables=False),
+    Metric(name="objectnet_top1_masked", unit="%", optional=True, in_tables=False),
 )
 """Scores of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`; masked: among the set's own."""
 FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
