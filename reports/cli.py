@@ -31,6 +31,10 @@ Exit codes: 0 done, 1 nothing could be paired, 2 what was asked for was wrong.
 VERBS = ("leaderboard", "compare", "verdict", "verify")
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 RAW = argparse.RawDescriptionHelpFormatter
+EARLIER = (
+    "made by an earlier version, whose intervals were percentile bootstraps: of data files the rows are compared, "
+    "intervals left out. Make the leaderboard again to verify all of it."
+)
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -177,10 +181,15 @@ def verify(arguments: argparse.Namespace) -> int:
 
     findings = check(arguments.place, arguments.runs)
     for finding in findings:
-        _say(f"{'agrees' if finding.agrees else 'differs'}: {finding.path}")
+        word = "agrees" if finding.agrees else "not compared" if finding.compared == "nothing" else "differs"
+        _say(f"{word}: {finding.path}")
         for line in finding.differences:
             _say(f"    {line}")
-    if differing := [str(finding.path) for finding in findings if not finding.agrees]:
+    if any(finding.compared != "all" for finding in findings):
+        _say(EARLIER)
+        if not any(finding.agrees for finding in findings):
+            raise WorkFailed("nothing agrees with the records\n  remedy: make the leaderboard again")
+    if differing := [str(finding.path) for finding in findings if finding.differences]:
         remedy = "make the leaderboard again, or find out who changed a record or a file"
         raise WorkFailed(f"not what the records say: {', '.join(differing)}\n  remedy: {remedy}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
@@ -39,6 +40,8 @@ class Request:
     task: str | None = None
     references: Shown = "same"
     unverified: bool = False
+    intervals: Literal["student_t"] = "student_t"
+    """The method of the intervals; reports that do not name it have percentile bootstraps."""
 
 
 @dataclass(frozen=True)
