@@ -82,6 +82,8 @@ def _add_leaderboard(verbs: Verbs) -> None:
     shown = "published results beside the measured: of the same backbones (default), all of the task's, or none"
     verb.add_argument("--references", choices=("same", "all", "none"), default="same", help=shown)
     verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
+    corrected = "also the p of every difference, corrected by Holm for their number in a task's table"
+    verb.add_argument("--holm", action="store_true", help=corrected)
     verb.add_argument("--formats", metavar="LIST", help=f"of {','.join(SUFFIXES)} (default: all)")
     verb.set_defaults(run=leaderboard)
 
@@ -124,9 +126,10 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     if arguments.task is not None:
         find_task(arguments.task)
     suffixes = _formats(arguments.formats)
-    board = make(
-        Request(tuple(arguments.runs), arguments.baseline, arguments.task, arguments.references, arguments.unverified)
-    )
+    if arguments.holm and arguments.baseline is None:
+        raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
+    asked = {name: getattr(arguments, name) for name in ("baseline", "task", "references", "unverified", "holm")}
+    board = make(Request(tuple(arguments.runs), **asked))
     _prepare(arguments.out)
     paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
     text = rendered(board, "txt")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from reports.compare.student import Estimate, paired_t, welch_t
+from reports.records.rows import Draw, units
 from reports.text import count
 
 PAIRS_NEEDED = 2
@@ -25,7 +27,7 @@ class Interval(NamedTuple):
     p: float | None
     """Of the same test, two-sided; None where the differences have no variance, and the interval is a point."""
     method: str
-    """With its n: `paired t, n = 3`, or `Welch's t, n = 3 and 5`."""
+    """With its n: `paired t, n = 3`, `Welch's t, n = 3 and 5`, `paired t, n = 3 pretrainings x 3 seeds`."""
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,52 @@ class Comparison:
 BASELINE = Comparison(note="baseline")
 
 
-def difference(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison:
-    """Return the mean difference of two rows' scores (by seed), with its interval where the seeds allow one.
+def difference(scores: Mapping[Draw, float], baseline: Mapping[Draw, float]) -> Comparison:
+    """Return the mean difference of two rows' scores, with its interval where the seeds allow one.
 
-    With two or more seeds in common the difference is taken over those, seed by seed. Else it is the difference of the
-    two means, with Welch's interval where both have three or more seeds.
+    What varies by itself is a seed or, in a row over several pretrainings, the mean over one pretraining's runs. With
+    two or more of them in common, of one kind, the difference is taken one by one. Else it is the difference of the two
+    means, with Welch's interval where both have three or more.
     """
     if not baseline:
         return Comparison(note="the baseline has no such score")
     common = sorted(scores.keys() & baseline.keys())
-    if len(common) < PAIRS_NEEDED:
-        return _of_means(scores, baseline, len(common))
-    paired = [scores[seed] - baseline[seed] for seed in common]
-    interval = _interval(paired_t(paired), f"paired t, n = {len(common)}")
-    notes = ["no variance over seeds"] if interval.p is None else []
+    mine, other = ({draw: side[draw] for draw in common} for side in (scores, baseline))
+    pairs = [(ours, units(other)[key]) for key, ours in units(mine).items()]
+    if len(pairs) < PAIRS_NEEDED:
+        return _of_means(scores, baseline, len(pairs))
+    paired = [ours - theirs for ours, theirs in pairs]
+    interval = _interval(paired_t(paired), f"paired t, n = {_n(mine, len(pairs))}")
+    notes = [NO_VARIANCE] if interval.p is None else []
     if len(common) < max(len(scores), len(baseline)):
-        notes.append(f"over the seeds in common: {', '.join(map(str, common))}")
+        every = ", ".join(draw.words if draw.before else str(draw.seed) for draw in common)
+        notes.append(f"over the seeds in common: {every}")
     return Comparison(statistics.fmean(paired), interval, "; ".join(notes))
 
 
-def _of_means(scores: Mapping[int, float], baseline: Mapping[int, float], common: int) -> Comparison:
-    ours, theirs = list(scores.values()), list(baseline.values())
+NO_VARIANCE = "no variance over seeds"
+
+
+def _n(scores: Mapping[Draw, float], count_of_units: int) -> str:
+    """Return n in words: of seeds the number alone, of pretrainings also how many seeds each has."""
+    if not any(draw.before for draw in scores):
+        return str(count_of_units)
+    sizes = sorted(Counter(draw.before for draw in scores).values())
+    each = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+    return f"{count_of_units} pretrainings x {each} {'seed' if each == '1' else 'seeds'}"
+
+
+def _of_means(scores: Mapping[Draw, float], baseline: Mapping[Draw, float], common: int) -> Comparison:
+    ours, theirs = list(units(scores).values()), list(units(baseline).values())
     delta = statistics.fmean(ours) - statistics.fmean(theirs)
+    sides = f"{_n(scores, len(ours))} and {_n(baseline, len(theirs))}"
     if min(len(ours), len(theirs)) < SEEDS_NEEDED:
-        needed = f"{PAIRS_NEEDED} are needed, or {SEEDS_NEEDED} of each"
-        return Comparison(delta, None, f"no interval: {count(common, 'seed')} in common, {needed}")
-    interval = _interval(welch_t(ours, theirs), f"Welch's t, n = {len(ours)} and {len(theirs)}")
-    return Comparison(delta, interval, "no variance over seeds" if interval.p is None else "")
+        here = f"n = {sides}" if "pretrainings" in sides else f"{count(common, 'seed')} in common"
+        return Comparison(
+            delta, None, f"no interval: {here}, {PAIRS_NEEDED} pairs are needed, or {SEEDS_NEEDED} of each"
+        )
+    interval = _interval(welch_t(ours, theirs), f"Welch's t, n = {sides}")
+    return Comparison(delta, interval, NO_VARIANCE if interval.p is None else "")
 
 
 def _interval(found: Estimate, method: str) -> Interval:

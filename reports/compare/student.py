@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -45,6 +46,18 @@ def welch_t(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     with np.errstate(invalid="ignore"):
         degrees = error**2 / (shares[0] + shares[1])
     return _interval(sides[0].mean(axis=-1) - sides[1].mean(axis=-1), error, degrees)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number by Holm's step-down method, in their order.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = largest
+    return corrected
 
 
 def _variance(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
@@ -13,6 +13,7 @@ from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare, like
 from reports.compare.score_difference import Comparison
+from reports.compare.student import holm
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data
@@ -42,6 +43,8 @@ class Request:
     unverified: bool = False
     intervals: Literal["student_t"] = "student_t"
     """The method of the intervals; reports that do not name it have percentile bootstraps."""
+    holm: bool = False
+    """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,21 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
             around.known,
         )
     ]
+    if request.holm:
+        groups = _corrected(groups)
     return Section(task, tuple(groups), published, tuple(found))
+
+
+def _corrected(groups: Sequence[Group]) -> list[Group]:
+    """Return groups whose entries have the p of their differences corrected for the number of all in the table."""
+    entries = [entry for group in groups for entry in group.entries]
+    known = {id(one): one.comparison.interval.p for one in entries if one.comparison.interval is not None}
+    tested = {key: p for key, p in known.items() if p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        replace(group, entries=tuple(replace(one, p_holm=corrected.get(id(one))) for one in group.entries))
+        for group in groups
+    ]
 
 
 def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:

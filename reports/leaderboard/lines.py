@@ -41,6 +41,8 @@ class Measured:
     """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     same_setting: tuple[Reference, ...] = ()
     """What was published of the same encoder, pretrained by the same setting and trained for the task alike."""
+    p_holm: float | None = None
+    """The p of its difference to the baseline, corrected by Holm; None where that was not asked for, or has none."""
     kind = "measured"
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
+from reports.compare.student import LEVEL
 from reports.leaderboard.board import Leaderboard, Section
 from reports.text import count
 
@@ -21,8 +22,8 @@ class Words:
 
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
-    baseline = board.request.baseline
-    return Words(_summary(board.sections, baseline), board.collected.account, tuple(_notes(board.sections, baseline)))
+    summary = _summary(board.sections, board.request.baseline)
+    return Words(summary, board.collected.account, tuple(filter(None, _notes(board))))
 
 
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
@@ -38,8 +39,9 @@ def _summary(sections: Sequence[Section], baseline: str | None) -> str:
     return "; ".join(parts) + against + "."
 
 
-def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
+def _notes(board: Leaderboard) -> list[str]:
     """Return the footnotes on method that this table needs."""
+    sections, baseline = board.sections, board.request.baseline
     if not sections:
         return []
     notes = [
@@ -67,7 +69,7 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
     if baseline is None:
         labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
-    return [*notes, *_interval_notes(sections)]
+    return [*notes, *_interval_notes(sections), *(_many(section, board.request.holm) for section in sections)]
 
 
 TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
@@ -111,9 +113,13 @@ METHODS = {
         f"A 95 % interval by Welch's t is of seeds that do not pair, {SEEDS_NEEDED} or more on each side. It holds the "
         "true difference in 93 to 97 % of cases."
     ),
-    "covers": (
-        "An interval over seeds covers the chance in training for the task from this one encoder, not that of "
+    "seeds": (
+        "An interval over seeds alone covers the chance in training for the task from this one encoder, not that of "
         "pretraining it again."
+    ),
+    "pretrainings": (
+        "Where n counts pretrainings, each one's mean over its seeds is one value: the interval covers the chance in "
+        "pretraining and in training for the task, and its degrees of freedom are those of the pretrainings."
     ),
 }
 """How intervals are computed and what they cover, by the method."""
@@ -121,6 +127,28 @@ METHODS = {
 
 def _interval_notes(sections: Sequence[Section]) -> list[str]:
     found = [entry.comparison for section in sections for entry in section.entries]
-    methods = {one.interval.method.partition("'")[0].split()[0] for one in found if one.interval is not None}
+    methods = {one.interval.method for one in found if one.interval is not None}
+    kinds = {"seeds" if "pretrainings" not in method else "pretrainings" for method in methods}
+    kinds |= {"Welch" if method.startswith("Welch") else "paired" for method in methods}
     notes = ["Differences are taken before rounding."] if any(one.delta is not None for one in found) else []
-    return notes + [words for name, words in METHODS.items() if name in methods or (name == "covers" and methods)]
+    return notes + [words for name, words in METHODS.items() if name in kinds]
+
+
+MANY = 3
+"""From so many differences to one baseline on, a note says that one of them may well be chance."""
+
+
+def _many(section: Section, holm: bool) -> str:
+    """Return a note where many encoders of a task are compared with one baseline; empty where not."""
+    tested = sum(
+        one.comparison.interval is not None and one.comparison.interval.p is not None for one in section.entries
+    )
+    if holm:
+        return f"{section.task.name}: p is corrected by Holm for the {count(tested, 'difference')} of its table."
+    if tested < MANY:
+        return ""
+    by_chance = 100 * (1 - LEVEL**tested)
+    return (
+        f"{section.task.name}: {tested} encoders are compared with one baseline, each interval by itself. Were none of "
+        f"them different, up to {by_chance:.0f} % of such tables would have an interval without 0: see --holm."
+    )

@@ -90,7 +90,7 @@ def _images(found: tuple[Disagreement, ...] | str) -> Iterator[str]:
 
 def disagreement_cells(one: Disagreement) -> tuple[str, ...]:
     """Return seed, images that only A gets right, those that only B does, and p, as text."""
-    return (f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), p_value(one.p))
+    return (one.draw.words, str(one.only_ours), str(one.only_theirs), p_value(one.p))
 
 
 def _classes(found: ByClass | str) -> Iterator[str]:

@@ -48,6 +48,16 @@ def published_column(metric: Metric) -> Column:
     return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True)
 
 
+def holm_column(metric: Metric, baseline: str) -> Column:
+    """Return the p of the difference of a metric to the baseline, corrected by Holm for all of the table."""
+
+    def parts(entry: Measured) -> Parts:
+        return (cells.p_value(entry.p_holm),)
+
+    title = f"p of Δ {metric.name} to {baseline}, by Holm"
+    return Column(title, (Field(f"{metric.name}_delta_p_holm"),), parts, "scores", numeric=True)
+
+
 def delta_column(metric: Metric, baseline: str) -> Column:
     """Return the difference of a metric to the baseline, with its interval."""
 

@@ -53,6 +53,7 @@ def find_mistakes(
 ) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     yield from alike(file)
+    yield from _seeds_twice(file)
     yield from _placed_sweeps(file)
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
@@ -72,6 +73,15 @@ def find_mistakes(
         elif not is_job_id(before) and not (Path(before) / "manifest.json").is_file():
             rule = "the id of a Slurm job, or the folder of a pipeline that was submitted"
             yield four_parts("after", before, rule, "check the path; `mimbench pipeline list` shows pipelines")
+
+
+def _seeds_twice(file: PipelineFile) -> Iterator[str]:
+    """Yield a mistake for every pretraining with several seeds that starts from one with several."""
+    for name, entry in file.pretrain.items():
+        start = None if entry.initial is None else entry.initial.from_
+        if entry.seeds is not None and start is not None and file.seeds_before(start):
+            rule = f"seeds in one place: {start}, which it starts from, has several"
+            yield four_parts(f"pretrain.{name}.seeds", list(entry.seeds), rule, f"remove pretrain.{name}.seeds")
 
 
 def _placed_sweeps(file: PipelineFile) -> Iterator[str]:
@@ -96,16 +106,17 @@ def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
+    labels = {file.label(name): None for name in file.encoders}
     for name, work in file.tasks.items():
         for pattern in work.encoders or ():
-            if not fnmatch.filter(file.encoders, pattern):
+            if not fnmatch.filter([*file.encoders, *labels], pattern):
                 rule = "an encoder of this file, or a pattern that finds one"
                 yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
-    if file.baseline not in file.encoders:
+    if file.baseline not in labels:
         rule = "one of this file's encoders"
-        yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
+        yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, labels))
 
 
 def _start_mistakes(file: PipelineFile, entry: str, source: Source, sweeps: set[str]) -> Iterator[str]:

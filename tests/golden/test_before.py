@@ -308,5 +308,5 @@ def scores(report: Path) -> list[dict[str, str]]:
 
 def printed(name: str) -> str:
     """Return what that version printed, with the one sentence that says otherwise since intervals are Student's t."""
-    then, now = "3 are needed", "2 are needed, or 3 of each"
+    then, now = "3 are needed", "2 pairs are needed, or 3 of each"
     return (KEPT / "printed" / name).read_text().replace(then, now)
