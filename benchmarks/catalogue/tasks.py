@@ -25,6 +25,15 @@ class Metric(Config):
     in_tables: bool = True
     """Whether tables have a column for it; CSV files and the details of a row always do."""
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can have, which follow from its unit."""
+        return BOUNDS[self.unit]
+
+
+BOUNDS = {"%": (0.0, 100.0)}
+"""By unit. A metric of another unit needs its own entry."""
+
 
 class Task(Config):
     """What is measured. A changed protocol gets a new version; results of two versions are never compared."""

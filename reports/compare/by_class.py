@@ -48,7 +48,7 @@ def by_class(ours: Row, theirs: Row) -> ByClass | str:
     pairs = ours.pairs_with(theirs)
     if not pairs:
         return "no seed in common"
-    found = [[_read_classes(pair[side].folder) for pair in pairs] for side in (1, 2)]
+    found = [[_read_classes(run.folder) for run in side] for side in zip(*(runs for _, *runs in pairs), strict=True)]
     first = found[0][0]
     if any(run.empty for side in found for run in side):
         return "not every run has scores by class"

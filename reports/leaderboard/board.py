@@ -14,6 +14,7 @@ from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import compare, like
 from reports.compare.score_difference import Comparison
 from reports.compare.student import holm
+from reports.leaderboard.doubts import marks_of
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data
@@ -138,6 +139,8 @@ class _Around:
     collected: Collected
     known: Mapping[str, FoundRun]
     """The pretrainings, by all ids and weights under which a row may name them."""
+    ancestors: Mapping[str, FoundRun]
+    """Every completed run at hand, in the same way."""
     budgets: Mapping[int, Budget]
     """Of each row, by its `id()`."""
 
@@ -159,7 +162,7 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     known = origins(pretrainings)
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
     budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
-    around = _Around(request, collected, known, budgets)
+    around = _Around(request, collected, known, ancestors, budgets)
     sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
@@ -232,7 +235,7 @@ def _group(
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
-    entries = []
+    entries, doubts = [], marks_of(rows, baselines, around.ancestors)
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else absent
         mark = _other_data(row, baselines, comparison, around.budgets)
@@ -243,7 +246,8 @@ def _group(
             row, task.primary_metric, record, around.request.references, around.request.unverified
         )
         budget = around.budgets[id(row)]
-        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same))
+        marks = tuple(doubts[id(row)])
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same, marks))
     return Group(conditions, tuple(entries))
 
 

@@ -41,6 +41,8 @@ class Measured:
     """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     same_setting: tuple[Reference, ...] = ()
     """What was published of the same encoder, pretrained by the same setting and trained for the task alike."""
+    marks: tuple[str, ...] = ()
+    """What is odd about its runs: skipped steps, other software than the rows beside it, an encoder of no known run."""
     p_holm: float | None = None
     """The p of its difference to the baseline, corrected by Holm; None where that was not asked for, or has none."""
     kind = "measured"
@@ -49,7 +51,7 @@ class Measured:
     def mark(self) -> str:
         """What stands in the way of a plain reading of the row's difference, in words."""
         doubts = self.budget.doubts if self.budget else ()
-        return "; ".join(filter(None, (self.row.recipe.misfit, self.other_data, *doubts)))
+        return "; ".join(filter(None, (self.row.recipe.misfit, self.other_data, *doubts, *self.marks)))
 
     @property
     def origin(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
 from reports.compare.student import LEVEL
 from reports.leaderboard.board import Leaderboard, Section
+from reports.leaderboard.doubts import notes_on
 from reports.text import count
 
 
@@ -52,24 +53,29 @@ def _notes(board: Leaderboard) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
-    if any(section.has_published_settings for section in sections):
-        notes.append(SAME_SETTING)
-    if any(record.choice for section in sections for one in section.entries for record in one.row.records):
-        notes.append(CHOSEN)
-    if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
-        notes.append(TRAINED_ELSEWHERE)
-    if any(section.published for section in sections):
-        notes.append(QUOTED)
-    if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
-        notes.append(FLOPS)
-    if any(section.budgeted for section in sections):
-        notes.append(BUDGET)
-    if any(entry.other_data for section in sections for entry in section.entries):
-        notes.append(OTHER_DATA)
+    notes += _on_contents(sections)
+    for section in sections:
+        notes += [f"{section.task.name}: {words}" for words in notes_on(section.entries, baseline)]
     if baseline is None:
         labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
     return [*notes, *_interval_notes(sections), *(_many(section, board.request.holm) for section in sections)]
+
+
+def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the notes on what only some tables hold."""
+    entries = [entry for section in sections for entry in section.entries]
+    records = [record for entry in entries for record in entry.row.records]
+    needed = {
+        SAME_SETTING: any(section.has_published_settings for section in sections),
+        CHOSEN: any(record.choice for record in records),
+        TRAINED_ELSEWHERE: any(entry.row.trained_elsewhere for entry in entries),
+        QUOTED: any(section.published for section in sections),
+        FLOPS: any(record.flops_per_image for record in records),
+        BUDGET: any(section.budgeted for section in sections),
+        OTHER_DATA: any(entry.other_data for entry in entries),
+    }
+    yield from (words for words, is_needed in needed.items() if is_needed)
 
 
 TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."

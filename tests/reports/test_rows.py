@@ -19,7 +19,7 @@ from benchmarks.runs.record import RunRecord
 from reports.leaderboard.board import Request, make
 from reports.records.find import find_runs
 from reports.records.pretrainings import parents_nearby
-from reports.records.rows import Draw, spread
+from reports.records.rows import Draw, Row, TransferRun, spread
 from reports.tables.csv_json_parquet import typed_rows
 from tests.reports import factory
 from tests.reports.factory import collected, reasons
@@ -115,7 +115,7 @@ NO_DETAIL = {"missing": ("layers.0.w", "layers.1.w"), "mismatched": ("norm: foun
         ({"status": "failed", "error": "OSError: disk\nTraceback"}, "failed: OSError: disk"),
         ({"status": "preempted", "error": "time limit"}, "preempted: time limit"),
         ({"status": "started"}, "still started: begun 2026-05-04T10:00:00+00:00"),
-        ({"load_report": None}, "no load report: nothing proves that stages/simmim.json was loaded"),
+        ({"load_report": None}, "no load report: nothing proves that hf-hub:lab/simmim was loaded"),
         (
             {"load_report": factory.loaded(coverage_percent=87.125, **NO_DETAIL)},
             "incomplete load report: 87.12 % loaded, 2 tensors missing, 1 tensor of another shape",
@@ -232,13 +232,13 @@ def test_curves_span_the_seeds_and_a_resumed_epoch_counts_once(tmp_path: Path) -
     from reports.charts.curves import loss_curve, score_curve
 
     again = [{"epoch": 1.0, "top1": 10.0}, {"epoch": 1.0, "top1": 20.0}, {"epoch": 2.0, "top1": 50.0}]
-    factory.write(tmp_path, factory.transfer(seed=0, top1=50.0), again)
-    folder = factory.write(
-        tmp_path, factory.transfer(seed=1, top1=1.0), [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}]
-    )
-    with (folder / "metrics.jsonl").open("a") as file:
+    other = [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}]
+    records = [factory.transfer(seed=seed) for seed in range(2)]
+    folders = [factory.write(tmp_path, *each) for each in zip(records, (again, other), strict=True)]
+    with (folders[1] / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2.0, "top1": NaN}\n{"epoch": 2.0, "to')
-    (row,) = collected(tmp_path).rows
+    runs = [TransferRun(path, one, one.task, one.encoder) for path, one in zip(folders, records, strict=True)]
+    row = Row(tuple(runs))
     assert score_curve(row, "top1") == ([1.0], [30.0], [20.0], [40.0])
 
     losses = [{"epoch": step / 100, "loss": float(step)} for step in range(1, 1201)]

@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from benchmarks.errors import Stopped, WorkFailed
 from benchmarks.runs.command import claim, first_record
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.folder import RunFolder, open_run
+from benchmarks.runs.record import MetricValue
 
 STEPS = 5
 
@@ -51,10 +52,8 @@ def work_on(
         if (desk / f"{stage}.fail").exists():
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
-            line = {"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}
             if ranks.is_main():  # which has made the folder
-                with open(work.folder.metrics, "a") as metrics:
-                    metrics.write(json.dumps(line) + "\n")
+                _log(work.folder, step, recipe, fields.get("metrics", {}))
             if step == 3 and (desk / f"{stage}.hang").exists():
                 _hang()
             while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
@@ -70,6 +69,16 @@ def work_on(
         note(desk, stage, "ends")
         run.complete(steps=STEPS, exported_sha256=_export(work.folder) if ranks.is_main() else None)
     return 0
+
+
+def _log(folder: RunFolder, step: int, recipe: Recipe[Any], metrics: Mapping[str, MetricValue]) -> None:
+    """Log a step and, of the last one, the scores."""
+    epoch = (recipe.config.training.epochs or 1) * step / STEPS
+    line = {"step": step, "total_steps": STEPS, "epoch": epoch, "loss": 1 / step, "eta_seconds": 0.0}
+    if step == STEPS:
+        line |= {name: value.last for name, value in metrics.items()}
+    with open(folder.metrics, "a") as log:
+        log.write(json.dumps(line) + "\n")
 
 
 def _export(folder: RunFolder) -> str:
