@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -19,6 +19,8 @@ from benchmarks.files.json_files import parse_json
 from reports.formats import FORMATS, rendered
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.page.leaderboard import REQUEST
+from reports.records.pretrainings import transfers_of
+from reports.records.signatures import Signature, signature_of
 from reports.text import one_line
 
 MOST_DIFFERENCES = 10
@@ -41,20 +43,30 @@ class Finding:
         return not self.differences and self.compared != "nothing"
 
 
-def verify(place: Path, runs: Sequence[str] = ()) -> list[Finding]:
+class Verified(NamedTuple):
+    """How the files of a leaderboard compare with its records, and whether these are signed, by the runs' folders."""
+
+    files: list[Finding]
+    signatures: dict[Path, Signature]
+
+
+def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -> Verified:
     """Make the leaderboard at `place` (a page, another of its files, or their folder) again and compare.
 
-    `runs` are where the records lie now, if not where they lay when it was made. Raises UserError where there is no
-    leaderboard, or none that records what it was made from.
+    `runs` are where the records lie now, if not where they lay when it was made. `signers` is as in `signature_of`.
+    Raises UserError where there is no leaderboard, or none that records what it was made from.
     """
     paths = _files(place)
     request, earlier = _request(place, paths)
     board = make(replace(request, runs=tuple(runs)) if runs else request)
     moved = dict(zip(runs, request.runs, strict=False)) if len(runs) == len(request.runs) else {}
     asked = replace(board, request=request)
-    if not earlier:
-        return [Finding(path, tuple(_differences(path, asked, moved))) for path in paths]
-    return [_as_of_then(path, asked, moved) for path in paths]
+    if earlier:
+        found = [_as_of_then(path, asked, moved) for path in paths]
+    else:
+        found = [Finding(path, tuple(_differences(path, asked, moved))) for path in paths]
+    folders = dict.fromkeys(run.folder for run in (*transfers_of(board.collected), *board.pretrainings))
+    return Verified(found, {folder: signature_of(folder, signers) for folder in folders})
 
 
 def _files(place: Path) -> list[Path]:
