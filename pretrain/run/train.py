@@ -92,7 +92,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
     def _held_out(self) -> Walk[MaskedBatch]:
         source = ImageFiles(self.files.root, self.files.held_out)
         samples = MaskedSamples(self.recipe, source, self.model.encoder.patch_size_px)
-        return Walk(self.model, samples, self.device, self.training, self.unreadable, blank=samples.blank)
+        return Walk(self.model, samples, self.device, self.training, self.unreadable)
 
     def training_samples(self) -> ImageSamples:
         return training_samples(self.recipe, ImageFiles(self.files.root, self.files.training), self.seed)

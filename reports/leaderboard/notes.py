@@ -67,7 +67,7 @@ def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
     entries = [entry for section in sections for entry in section.entries]
     records = [record for entry in entries for record in entry.row.records]
     needed = {
-        SAME_SETTING: any(section.has_published_settings for section in sections),
+        SAME_SETTING: any(entry.same_setting for entry in entries),
         CHOSEN: any(record.choice for record in records),
         TRAINED_ELSEWHERE: any(entry.row.trained_elsewhere for entry in entries),
         QUOTED: any(section.published for section in sections),

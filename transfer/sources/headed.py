@@ -21,8 +21,8 @@ from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import recognise, weights_sha256
-from transfer.sources.hub import stage_of_tag, tensors_of, timm_model
-from transfer.sources.hub_tags import stages_of_hub_name, stages_of_tag
+from transfer.sources.hub import tensors_of, timm_model
+from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
 from transfer.sources.source import Source, known_stage, stated_history
