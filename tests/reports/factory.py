@@ -166,7 +166,7 @@ def score_lines(top1: float, start: float, epochs: int = 20, seed: int = 0) -> l
     for epoch in range(1, epochs + 1):
         value = top1 - (top1 - start) * math.exp(-epoch / 3.5) + noise.gauss(0, 0.35) if epoch < epochs else top1
         here = {"step": epoch * 240 // epochs, "epoch": float(epoch)}
-        lines.append({**here, "loss": 2.3 * math.exp(-epoch / 9), "lr": 1e-3})
+        lines.append({**here, "total_steps": 240, "loss": 2.3 * math.exp(-epoch / 9), "lr": 1e-3})
         lines.append({**here, "top1": min(value, 100.0), "top5": 99.25})
     return lines
 

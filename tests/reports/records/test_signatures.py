@@ -51,7 +51,7 @@ def report(*arguments: object) -> int:
 def test_signed_unsigned_and_wrongly_signed(study: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
     simmim = [path.parent for path in study.glob("runs/*/record.json") if '"simmim"' in path.read_text()]
     assert report("verify", study / "report") == 0
-    assert "signed" not in capsys.readouterr().out
+    assert "records " not in capsys.readouterr().out
     assert report("sign", *simmim, "--key", key) == 0
     signers = allow(study / "signers", **{"alice@lab-a": key})
     assert report("verify", study / "report", "--signers", signers) == 0
