@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -28,11 +29,11 @@ class Metric(Config):
     @property
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest value that it can have, which follow from its unit."""
-        return BOUNDS[self.unit]
+        return BOUNDS.get(self.unit, (-math.inf, math.inf))
 
 
 BOUNDS = {"%": (0.0, 100.0)}
-"""By unit. A metric of another unit needs its own entry."""
+"""The range of a metric by its unit; those of other units have none."""
 
 
 class Task(Config):

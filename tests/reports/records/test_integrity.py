@@ -218,3 +218,9 @@ def test_a_score_that_is_no_number_is_damage(tmp_path: Path) -> None:
     (tmp_path / "nan").mkdir()
     (tmp_path / "nan/record.json").write_text(text)
     assert reasons(tmp_path) == ["damaged: metrics.top1.last: Input should be a finite number"]
+
+
+def test_every_metric_has_a_range() -> None:
+    for metric in {metric for task in TASKS.values() for metric in task.metrics}:
+        low, high = metric.bounds
+        assert low < high
