@@ -191,6 +191,18 @@ def reopen(folder: RunFolder) -> Iterator[Run]:
         yield Run(folder, record)
 
 
+def note_pruned(folder: Path, why: str) -> None:
+    """Write into the record of a run that waits at a rung why it ends there.
+
+    A run that is completed, or that another process is at work on, keeps its record: it is not ended by this.
+    """
+    with contextlib.suppress(Locked), locked(folder / ".lock"):
+        record = read_record(folder)
+        if record is not None and record.status != "completed":
+            ended = record.model_copy(update={"status": "preempted", "error": why, "pruned": why})
+            write_atomically(folder / RECORD, ended.model_dump_json(indent=2).encode())
+
+
 def _note_failure(run: Run, error: Exception) -> None:
     # On a disk that is full or gone the record goes on saying `started`; the error itself is about to be shown.
     with contextlib.suppress(OSError, WorkFailed, UserError):

@@ -7,6 +7,7 @@ after a kill or a copy damaged it: lines that are cut off or hold no JSON object
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -50,6 +51,18 @@ def read_values(path: Path, name: str) -> dict[float, float]:
         if epoch is not None and value is not None:
             found[epoch] = value
     return found
+
+
+def read_evaluations(path: Path, name: str) -> Iterator[tuple[int, float, float]]:
+    """Yield step, epoch and value of every evaluation that has a metric, as they were logged; it may be NaN.
+
+    Other lines, which are nearly all, are not parsed.
+    """
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        for line in _objects(text for text in file if f'"{name}"' in text):
+            step, epoch, value = _finite(line.get("step")), _finite(line.get("epoch")), _number(line.get(name))
+            if step is not None and epoch is not None and value is not None:
+                yield int(step), epoch, value
 
 
 class LastLines(NamedTuple):

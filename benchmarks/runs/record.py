@@ -194,11 +194,13 @@ class RunRecord(Config):
     processes: int = Field(default=1, ge=1, le=2**20)
     """The number of processes that worked on it together, one for each device."""
     attempts: Count = 1
-    """How often it was started: 1, plus one for every requeue or crash."""
+    """How often it was started: 1, plus one for every requeue, crash or rung."""
     environment: Environment
     parents: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     error: str | None = None
+    pruned: str | None = None
+    """Why a rung of its sweep ended it before its last step; None where none did, or it went on all the same."""
     started_at: str
     finished_at: str | None = None
 

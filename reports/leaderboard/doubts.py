@@ -76,7 +76,10 @@ def _unknown(row: Row, known: Mapping[str, FoundRun]) -> Iterator[str]:
 
 
 def _is_file(reference: str) -> bool:
-    return Path(reference).is_file() and not reference.endswith(".json")
+    """Tell a file of weights from an announcement, and from what can be no path."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(reference).is_file() and not reference.endswith(".json")
+    return False
 
 
 def _exported(parents: Sequence[Path], reference: str) -> set[str]:

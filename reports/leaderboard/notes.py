@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from reports.compare.early_verdict import unlike_losses
 from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
 from reports.compare.student import LEVEL
 from reports.leaderboard.board import Leaderboard, Section
 from reports.leaderboard.doubts import notes_on
+from reports.records.collect import PRUNED
 from reports.text import count
 
 
@@ -24,7 +26,17 @@ class Words:
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
     summary = _summary(board.sections, board.request.baseline)
-    return Words(summary, board.collected.account, tuple(filter(None, _notes(board))))
+    notes = (*_notes(board), *doubts_of_losses(board))
+    return Words(summary, board.collected.account, tuple(filter(None, notes)))
+
+
+def doubts_of_losses(board: Leaderboard) -> Iterator[str]:
+    """Yield why the held-out losses of this table's pretrainings cannot be trusted to rank its encoders."""
+    found = (one.pretraining for section in board.sections for one in section.entries)
+    if names := unlike_losses(record for record in found if record is not None):
+        yield UNLIKE_LOSSES.format(", ".join(names))
+    if any(left.kind == PRUNED for left in board.left_out):
+        yield RUNGS
 
 
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
@@ -90,6 +102,14 @@ BUDGET = (
 OTHER_DATA = (
     "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
     "is that of method and data together."
+)
+UNLIKE_LOSSES = (
+    "Held-out losses of these pretrainings are not all on one scale, so that a lower one need not be better: they "
+    "differ in {}. Early verdicts are given for each scale by itself."
+)
+RUNGS = (
+    "Pretrainings that a rung pruned have no score: of a sweep with rungs, those with the lowest held-out losses went "
+    "on. How well that loss ranks encoders cannot be seen from those alone that it chose."
 )
 CHOSEN = (
     "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "

@@ -17,8 +17,9 @@ from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, no_equal_shares, stage_works
+from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
-from slurm.graph.sweep import alike, members, without_sweeps
+from slurm.graph.sweep import alike, members, seed_mistakes, without_sweeps
 from transfer.adapter import adapter_for
 from transfer.sources.references import SCHEMES, resolve, scheme_of
 
@@ -53,8 +54,9 @@ def find_mistakes(
 ) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     yield from alike(file)
-    yield from _seeds_twice(file)
+    yield from seed_mistakes(file)
     yield from _placed_sweeps(file)
+    yield from rung_mistakes(file, lambda entry: load_work(entry, None).config)
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
     yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
@@ -73,15 +75,6 @@ def find_mistakes(
         elif not is_job_id(before) and not (Path(before) / "manifest.json").is_file():
             rule = "the id of a Slurm job, or the folder of a pipeline that was submitted"
             yield four_parts("after", before, rule, "check the path; `mimbench pipeline list` shows pipelines")
-
-
-def _seeds_twice(file: PipelineFile) -> Iterator[str]:
-    """Yield a mistake for every pretraining with several seeds that starts from one with several."""
-    for name, entry in file.pretrain.items():
-        start = None if entry.initial is None else entry.initial.from_
-        if entry.seeds is not None and start is not None and file.seeds_before(start):
-            rule = f"seeds in one place: {start}, which it starts from, has several"
-            yield four_parts(f"pretrain.{name}.seeds", list(entry.seeds), rule, f"remove pretrain.{name}.seeds")
 
 
 def _placed_sweeps(file: PipelineFile) -> Iterator[str]:

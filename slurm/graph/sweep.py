@@ -88,6 +88,26 @@ def alike(file: PipelineFile) -> Iterator[str]:
                 yield four_parts(f"{section}.{name}.sweep", list(entry.sweep or ()), rule, "an entry for each")
 
 
+def seed_mistakes(file: PipelineFile) -> Iterator[str]:
+    """Yield a mistake for every pretraining whose several seeds go with nothing else that it has."""
+    for name, entry in file.pretrain.items():
+        start = None if entry.initial is None else entry.initial.from_
+        several = start is not None and file.seeds_before(start)
+        if entry.seeds is not None:
+            value = list(entry.seeds)
+            if "seed" in entry.model_fields_set:
+                yield four_parts(f"pretrain.{name}.seeds", value, "one of `seed` and `seeds`", "remove one of them")
+            if len(set(value)) < len(value):
+                yield four_parts(f"pretrain.{name}.seeds", value, "each of the `seeds` once", "remove the repetition")
+            if entry.rungs is not None:
+                rule = "left out: members of a sweep that stops early have one seed"
+                yield four_parts(f"pretrain.{name}.seeds", value, rule, "remove `seeds`, or `rungs`")
+        for field in ("seeds", "rungs") if several else ():
+            if (found := getattr(entry, field)) is not None:
+                rule = f"left out: {start}, which it starts from, has several seeds"
+                yield four_parts(f"pretrain.{name}.{field}", list(found), rule, f"remove pretrain.{name}.{field}")
+
+
 def _written_out(entries: Mapping[str, S]) -> dict[str, S]:
     found: dict[str, S] = {}
     for name, entry in entries.items():

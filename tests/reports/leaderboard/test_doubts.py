@@ -82,6 +82,8 @@ def test_an_encoder_that_no_run_and_no_file_has_is_marked(tmp_path: Path) -> Non
             (str(folder), "bb", {}),  # the same training, as it was after 10 epochs
             (str(folder), "cc", mark),
             ("/nowhere/at/all", "cc", mark),
+            ("no/path" * 1000, "cc", mark),
+            ("no\0path", "cc", mark),
             ("stages/pretrain.simmim.json", "cc", mark),
             (str(tmp_path / "theirs.pth"), "cc", {}),
             ("timm:swin_tiny_patch4_window7_224", "cc", {}),

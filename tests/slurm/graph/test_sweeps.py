@@ -163,6 +163,9 @@ def test_seeds_of_pretrainings_that_cannot_be_are_refused() -> None:
     study = changed(pretrain__simmim__seeds=[0, 1])
     study["pretrain"]["second"] = {**study["pretrain"]["simmim"], "initial": {"from": "pretrain.simmim"}}
     assert "pretrain.second.seeds = [0, 1]" in refusal(study)
+    study = swept(masking__mask_ratio=[0.4, 0.6])
+    study["pretrain"]["ablation"] |= {"seeds": [0, 1], "rungs": [0.5], "keep": 0.5}
+    assert "members of a sweep that stops early have one seed" in refusal(study)
     many = changed(pretrain__simmim__seeds=list(range(30_000)))
     # 30,000 pretrainings, as many chained fine-tunings and one more; 60,001 encoders by two seeds
     assert "sweeps make 180,003" in refusal(many)

@@ -9,6 +9,7 @@ step 3 on until the file is gone or a stop is requested; `<stage>.hang` makes it
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -22,10 +23,10 @@ from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.encoders import MANIFEST, WEIGHTS, EncoderManifest, find_architecture
 from benchmarks.engine.watch.stop import StopRequest
-from benchmarks.errors import Stopped, WorkFailed
-from benchmarks.runs.command import claim, first_record
+from benchmarks.errors import Paused, Stopped, WorkFailed
+from benchmarks.runs.command import Work, claim, first_record
 from benchmarks.runs.fingerprint import Fingerprint
-from benchmarks.runs.folder import RunFolder, open_run
+from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import MetricValue
 
 STEPS = 5
@@ -47,13 +48,17 @@ def work_on(
     if work is None:
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
-    with open_run(work.folder, record, recipe.to_yaml()) as run, StopRequest() as stop:
+    with (
+        contextlib.suppress(Paused),
+        open_run(work.folder, record, recipe.to_yaml()) as run,
+        StopRequest() as stop,
+    ):
         note(desk, stage, "begins")
         if (desk / f"{stage}.fail").exists():
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
             if ranks.is_main():  # which has made the folder
-                _log(work.folder, step, recipe, fields.get("metrics", {}))
+                _log(work, kind, step, fields.get("metrics", {}))
             if step == 3 and (desk / f"{stage}.hang").exists():
                 _hang()
             while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
@@ -62,6 +67,7 @@ def work_on(
                 if (desk / f"{stage}.crash").read_text() == "saves":
                     run.update(steps=step)
                 raise ZeroDivisionError("a bug")
+            _pause_at_a_rung(run, args, step)
             if stop.requested:
                 run.update(steps=step)
                 note(desk, stage, f"stops on {stop.requested}")
@@ -71,14 +77,24 @@ def work_on(
     return 0
 
 
-def _log(folder: RunFolder, step: int, recipe: Recipe[Any], metrics: Mapping[str, MetricValue]) -> None:
-    """Log a step and, of the last one, the scores."""
-    epoch = (recipe.config.training.epochs or 1) * step / STEPS
-    line = {"step": step, "total_steps": STEPS, "epoch": epoch, "loss": 1 / step, "eta_seconds": 0.0}
-    if step == STEPS:
-        line |= {name: value.last for name, value in metrics.items()}
-    with open(folder.metrics, "a") as log:
-        log.write(json.dumps(line) + "\n")
+def _log(work: Work[Any], kind: str, step: int, metrics: Mapping[str, MetricValue]) -> None:
+    """Log a step; of a pretraining the held-out loss that a test gives it, its learning rate; at the end the scores."""
+    training = work.config.training
+    epoch = (training.epochs or 1) * step / STEPS
+    lines = [{"step": step, "total_steps": STEPS, "epoch": epoch, "loss": 1 / step, "eta_seconds": 0.0}]
+    if kind == "pretrain":
+        lines.append({"step": step, "epoch": epoch, "masked_loss": training.schedule.base_lr})
+    if step == STEPS and metrics:
+        lines.append({"step": step, "epoch": epoch, **{name: value.last for name, value in metrics.items()}})
+    with open(work.folder.metrics, "a") as log:
+        log.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _pause_at_a_rung(run: Run, args: argparse.Namespace, step: int) -> None:
+    until = getattr(args, "until", None)
+    if until is not None and step >= until * STEPS:
+        run.update(steps=step)
+        raise Paused(f"paused after step {step}")
 
 
 def _export(folder: RunFolder) -> str:
