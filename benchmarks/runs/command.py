@@ -100,6 +100,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             digest=work.config.identity_digest(),
             resolved=work.config.model_dump(mode="json"),
             placement=work.config.placement_fields(),
+            beside_digest=work.config.fields_beside_identity(),
             misfit=misfit(starts_from, encoder.init_stage) if encoder is not None else None,
         ),
         data=DataUse(

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.files.atomic import disk_error, write_atomically
 
@@ -62,13 +63,29 @@ def read_evaluations(path: Path, name: str) -> Iterator[tuple[int, float, float]
                 yield int(step), epoch, value
 
 
-def last_values(path: Path, names: set[str]) -> dict[str, float]:
-    """Return those of `names` that the last line with any of them holds; only the end of the file is read."""
+class LastLines(NamedTuple):
+    """What the end of a log says; None for what it does not say."""
+
+    step: int | None
+    epoch: float | None
+    total_steps: int | None
+    values: dict[str, float]
+    """Those of the names asked for that the last line with any of them holds."""
+
+
+def last_lines(path: Path, names: set[str]) -> LastLines:
+    """Return the newest step, epoch, planned steps and values of `names`; only the end of the file is read."""
+    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for line in _newest_first(path):
-        found = {name: number for name in names if (number := _finite(line.get(name))) is not None}
-        if found:
-            return found
-    return {}
+        for name in ("step", "epoch", "total_steps"):
+            if name not in found and (number := _finite(line.get(name))) is not None:
+                found[name] = number
+        values = values or {name: number for name in names if (number := _finite(line.get(name))) is not None}
+        if len(found) == 3 and values:
+            break
+    step, total = (None if name not in found else int(found[name]) for name in ("step", "total_steps"))
+    return LastLines(step, found.get("epoch"), total, values)
 
 
 class MetricsLog:

@@ -93,6 +93,8 @@ class RecipeUse(Config):
     resolved: dict[str, JsonValue]
     placement: tuple[str, ...] = ()
     """Dotted names of the fields that say where or how it was run: they are in `resolved`, but not in `digest`."""
+    beside_digest: tuple[str, ...] | None = None
+    """Dotted names of all fields in `resolved` that are not in `digest`; None in records of earlier versions."""
     misfit: str | None = None
     """A mark of a recipe that is for encoders of another stage: `trained by a fine-tuning recipe`."""
 

@@ -31,8 +31,6 @@ class Score:
     ours: Row
     theirs: Row
     comparison: Comparison
-    p: float | None
-    """Exact two-sided sign-flip test of the differences paired by seed; None without three seeds in common."""
 
 
 @dataclass(frozen=True)
@@ -170,22 +168,4 @@ def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:
         if mine and other:
             same = comparable and ours.added_test_sets(metric.name) == theirs.added_test_sets(metric.name)
             comparison = difference(mine, other) if same else Comparison(note=NOT_COMPARABLE)
-            p = sign_flip_p(mine, other) if comparison.interval is not None else None
-            yield Score(metric.name, ours, theirs, comparison, p)
-
-
-def sign_flip_p(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
-    """Return the exact two-sided p of the mean difference over common seeds, under exchange of the two in each pair."""
-    import numpy as np
-    from scipy.stats import permutation_test
-
-    common = sorted(ours.keys() & theirs.keys())
-    pairs = ([ours[seed] for seed in common], [theirs[seed] for seed in common])
-    found = permutation_test(
-        pairs,
-        lambda a, b, axis: np.mean(a - b, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    )
-    return float(found.pvalue)
+            yield Score(metric.name, ours, theirs, comparison)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
@@ -12,6 +13,8 @@ from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
+from reports.compare.student import holm
+from reports.leaderboard.doubts import marks_of
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
@@ -39,6 +42,10 @@ class Request:
     task: str | None = None
     references: Shown = "same"
     unverified: bool = False
+    intervals: Literal["student_t"] = "student_t"
+    """The method of the intervals; reports that do not name it have percentile bootstraps."""
+    holm: bool = False
+    """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,8 @@ class _Around:
     """The sha256 of the baseline's weights on all tasks."""
     known: Mapping[str, FoundRun]
     """The pretrainings, by all ids and weights under which a row may name them."""
+    ancestors: Mapping[str, FoundRun]
+    """Every completed run at hand, in the same way."""
     budgets: Mapping[int, Budget]
     """Of each row, by its `id()`."""
     seen: Mapping[int, str | None]
@@ -156,7 +165,7 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in collected.rows}
     absent = Comparison(note=_absent(collected, request.baseline))
     baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
-    around = _Around(request, absent, baselines - {None}, known, budgets, seen)
+    around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
     sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
@@ -193,6 +202,8 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
             around.known,
         )
     ]
+    if request.holm:
+        groups = _corrected(groups)
     return Section(task, tuple(groups), published, tuple(found))
 
 
@@ -202,6 +213,18 @@ def _baselines(rows: Sequence[Row], around: _Around) -> list[Row]:
     named = [row for row in rows if row.encoder.label == around.request.baseline]
     made = [row for row in rows if around.baselines & {record.exported_sha256 for record in row.records}]
     return named or sorted(made, key=lambda row: (-len(row.runs), row.encoder.label))[:1]
+
+
+def _corrected(groups: Sequence[Group]) -> list[Group]:
+    """Return groups whose entries have the p of their differences corrected for the number of all in the table."""
+    entries = [entry for group in groups for entry in group.entries]
+    known = {id(one): one.comparison.interval.p for one in entries if one.comparison.interval is not None}
+    tested = {key: p for key, p in known.items() if p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        replace(group, entries=tuple(replace(one, p_holm=corrected.get(id(one))) for one in group.entries))
+        for group in groups
+    ]
 
 
 def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:
@@ -222,7 +245,7 @@ def _group(
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
-    entries = []
+    entries, doubts = [], marks_of(rows, baselines, around.ancestors)
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else around.absent
         mark = _other_data(row, baselines, comparison, around.budgets)
@@ -234,8 +257,10 @@ def _group(
         )
         budget = around.budgets[id(row)]
         made = around.request.baseline if row in baselines and row.encoder.label != around.request.baseline else None
-        seen = around.seen[id(row)]
-        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same, made, seen))
+        seen, marks = around.seen[id(row)], tuple(doubts[id(row)])
+        entries.append(
+            Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same, made, seen, marks)
+        )
     return Group(conditions, tuple(entries))
 
 

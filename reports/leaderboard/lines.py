@@ -45,6 +45,10 @@ class Measured:
     """The baseline's label, where the row stands for it because its training made the baseline's encoder."""
     test_images_seen: str | None = None
     """A warning where a pretraining behind it trained on the images that it is tested on."""
+    marks: tuple[str, ...] = ()
+    """What is odd about its runs: skipped steps, other software than the rows beside it, an encoder of no known run."""
+    p_holm: float | None = None
+    """The p of its difference to the baseline, corrected by Holm; None where that was not asked for, or has none."""
     kind = "measured"
 
     @property
@@ -52,8 +56,8 @@ class Measured:
         """What stands in the way of a plain reading of the row's difference, in words."""
         doubts = self.budget.doubts if self.budget else ()
         made = f"the training that made {self.made}, for which it stands here" if self.made else None
-        marks = (made, self.row.recipe.misfit, self.comparison.mark, self.other_data, self.test_images_seen, *doubts)
-        return "; ".join(filter(None, marks))
+        row = (made, self.row.recipe.misfit, self.comparison.mark, self.other_data, self.test_images_seen)
+        return "; ".join(filter(None, (*row, *doubts, *self.marks)))
 
     @property
     def origin(self) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.compare.early_verdict import unlike_losses
-from reports.compare.score_difference import EXACT_LIMIT, RESAMPLES, RNG_SEED
+from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
+from reports.compare.student import LEVEL
 from reports.leaderboard.board import Leaderboard, Section
+from reports.leaderboard.doubts import notes_on
 from reports.records.collect import PRUNED
 from reports.text import count
 
@@ -23,9 +25,9 @@ class Words:
 
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
-    baseline = board.request.baseline
-    notes = (*_notes(board.sections, baseline), *doubts_of_losses(board))
-    return Words(_summary(board.sections, baseline), board.collected.account, notes)
+    summary = _summary(board.sections, board.request.baseline)
+    notes = (*_notes(board), *doubts_of_losses(board))
+    return Words(summary, board.collected.account, tuple(filter(None, notes)))
 
 
 def doubts_of_losses(board: Leaderboard) -> Iterator[str]:
@@ -50,8 +52,9 @@ def _summary(sections: Sequence[Section], baseline: str | None) -> str:
     return "; ".join(parts) + against + "."
 
 
-def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
+def _notes(board: Leaderboard) -> list[str]:
     """Return the footnotes on method that this table needs."""
+    sections, baseline = board.sections, board.request.baseline
     if not sections:
         return []
     notes = [
@@ -62,9 +65,21 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
+    notes += _on_contents(sections)
+    for section in sections:
+        notes += [f"{section.task.name}: {words}" for words in notes_on(section.entries, baseline)]
+    entries = [entry for section in sections for entry in section.entries]
+    if baseline is None:
+        labels = sorted({entry.row.encoder.label for entry in entries})
+        return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
+    return [*notes, *_interval_notes(sections), *(_many(section, board.request.holm) for section in sections)]
+
+
+def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the notes on what only some tables hold."""
     entries = [entry for section in sections for entry in section.entries]
     records = [record for entry in entries for record in entry.row.records]
-    wanted = {
+    needed = {
         SAME_SETTING: any(entry.same_setting for entry in entries),
         CHOSEN: any(record.choice for record in records),
         TRAINED_ELSEWHERE: any(entry.row.trained_elsewhere for entry in entries),
@@ -75,11 +90,7 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         SAW_TEST_IMAGES: any(entry.test_images_seen for entry in entries),
         OTHER_DATA: any(entry.other_data for entry in entries),
     }
-    notes += [note for note, is_wanted in wanted.items() if is_wanted]
-    if baseline is None:
-        labels = sorted({entry.row.encoder.label for entry in entries})
-        return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
-    return [*notes, *_interval_notes(sections)]
+    yield from (words for words, is_needed in needed.items() if is_needed)
 
 
 TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
@@ -130,25 +141,52 @@ QUOTED = (
 )
 
 
+METHODS = {
+    "paired": (
+        "A 95 % interval by a paired t is Student's, of the differences seed by seed (n - 1 degrees of freedom), where "
+        f"{PAIRS_NEEDED} or more seeds are in common. It holds the true difference in 95 % of cases for every n, if "
+        "differences are normal."
+    ),
+    "Welch": (
+        f"A 95 % interval by Welch's t is of seeds that do not pair, {SEEDS_NEEDED} or more on each side. It holds the "
+        "true difference in 93 to 97 % of cases."
+    ),
+    "seeds": (
+        "An interval over seeds alone covers the chance in training for the task from this one encoder, not that of "
+        "pretraining it again."
+    ),
+    "pretrainings": (
+        "Where n counts pretrainings, each one's mean over its seeds is one value: the interval covers the chance in "
+        "pretraining and in training for the task, and its degrees of freedom are those of the pretrainings."
+    ),
+}
+"""How intervals are computed and what they cover, by the method."""
+
+
 def _interval_notes(sections: Sequence[Section]) -> list[str]:
     found = [entry.comparison for section in sections for entry in section.entries]
-    intervals = [comparison.interval for comparison in found if comparison.interval is not None]
+    methods = {one.interval.method for one in found if one.interval is not None}
+    kinds = {"seeds" if "pretrainings" not in method else "pretrainings" for method in methods}
+    kinds |= {"Welch" if method.startswith("Welch") else "paired" for method in methods}
     notes = ["Differences are taken before rounding."] if any(one.delta is not None for one in found) else []
-    exact = sorted({interval.resamples for interval in intervals if interval.exact})
-    if exact:
-        sizes = " or ".join(f"{number:,}" for number in exact)
-        notes.append(
-            f"The 95 % interval is a percentile bootstrap of the differences paired by seed: all {sizes} resamples "
-            f"were enumerated, as is done up to {EXACT_LIMIT:,}."
-        )
-    if any(not interval.exact for interval in intervals):
-        notes.append(
-            f"For more than 6 seeds the 95 % percentile bootstrap of the paired differences draws {RESAMPLES:,} "
-            f"resamples (random seed {RNG_SEED})."
-        )
-    if 27 in exact:
-        notes.append(
-            "With 3 seeds the interval is rough: it is the range of the three differences, which holds the true "
-            "median difference in 75 % of cases, not in 95 %."
-        )
-    return notes
+    return notes + [words for name, words in METHODS.items() if name in kinds]
+
+
+MANY = 3
+"""From so many differences to one baseline on, a note says that one of them may well be chance."""
+
+
+def _many(section: Section, holm: bool) -> str:
+    """Return a note where many encoders of a task are compared with one baseline; empty where not."""
+    tested = sum(
+        one.comparison.interval is not None and one.comparison.interval.p is not None for one in section.entries
+    )
+    if holm:
+        return f"{section.task.name}: p is corrected by Holm for the {count(tested, 'difference')} of its table."
+    if tested < MANY:
+        return ""
+    by_chance = 100 * (1 - LEVEL**tested)
+    return (
+        f"{section.task.name}: {tested} encoders are compared with one baseline, each interval by itself. Were none of "
+        f"them different, up to {by_chance:.0f} % of such tables would have an interval without 0: see --holm."
+    )

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.runs.record import LoadReport, RunRecord
+from reports.compare.score_difference import Comparison
 from reports.records.ancestry import Budget
 from reports.records.rows import Row, Spread
 
@@ -33,10 +34,22 @@ def join_spread(mean: str, std: str, n: str) -> str:
     return f"{mean} ± {std} (n = {n})" if std else f"{mean} (n = {n})"
 
 
-def join_delta(delta: str, low: str, high: str, note: str, _: str) -> str:
-    """Write a difference, its interval and its note: `+0.52 [+0.11, +0.93]`; the baseline stands in the title."""
-    interval = f"{delta} [{low}, {high}]" if low else delta
+def delta_parts(found: Comparison) -> Parts:
+    """Return a difference, the ends of its interval, how that was computed, and the note."""
+    low, high, _, method = found.interval or (None, None, None, "")
+    numbers = (fixed(number, 2, "+") for number in (found.delta, low, high))
+    return (*numbers, method, found.note)
+
+
+def join_delta(delta: str, low: str, high: str, method: str, note: str) -> str:
+    """Write a difference, its interval and its note: `+0.52 [+0.11, +0.93] (paired t, n = 3)`."""
+    interval = f"{delta} [{low}, {high}] ({method})" if low else delta
     return ", ".join(part for part in (interval, note) if part)
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value to three decimals; None is empty."""
+    return "< 0.001" if value is not None and value < 0.001 else fixed(value, 3)
 
 
 def coverage(row: Row) -> str:

@@ -97,11 +97,11 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     file, build = without_sweeps(file), _Builder(folder, runs)
     first = list(_first(file, sweep_of, build))
     transfers = [
-        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed).model_copy(
-            update={"seeds_of": f"{name}.{label}"}
-        )
+        build.transfer(
+            f"{name}.{encoder}.seed{seed}", file.label(encoder), source, file.task(name), work, seed
+        ).model_copy(update={"seeds_of": f"{name}.{encoder}"})
         for name, work in file.tasks.items()
-        for label, source in file.encoders_of(name).items()
+        for encoder, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])

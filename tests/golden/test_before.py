@@ -107,11 +107,13 @@ def loaded(record: dict[str, Any]) -> dict[str, Any]:
     return {name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in report.items()}
 
 
-def known_then(found: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+def known_then(found: Any, kept: Any) -> Any:
     """Return what is found of the fields that were known at that time, those of nested objects included."""
-    return {
-        key: known_then(found[key], value) if isinstance(value, dict) else found[key] for key, value in kept.items()
-    }
+    if isinstance(kept, dict):
+        return {key: known_then(found[key], value) for key, value in kept.items()}
+    if isinstance(kept, list) and len(found) == len(kept):
+        return [known_then(*both) for both in zip(found, kept, strict=True)]
+    return found
 
 
 def command_of(run: Path) -> list[str]:
@@ -216,15 +218,31 @@ def test_a_leaderboard_says_what_it_said(work: Path, capsys: pytest.CaptureFixtu
     formats = ["txt", "csv", "json"]
     asked = ["runs", "older", "--baseline", "scratch", "--out", "report", "--formats", ",".join(formats)]
     assert mimbench.main(["report", "leaderboard", *asked]) == 0
-    for name in formats:
-        assert (work / f"report/leaderboard.{name}").read_text() == printed(f"leaderboard.{name}")
-    assert capsys.readouterr().out.startswith(printed("leaderboard.txt"))
+    text, table, document = ((work / f"report/leaderboard.{name}").read_text() for name in formats)
+    assert unspaced(text) == unspaced(printed("leaderboard.txt"))
+    assert capsys.readouterr().out.startswith(text)
+    then = list(csv.DictReader(printed("leaderboard.csv").splitlines()))
+    assert known_then(list(csv.DictReader(table.splitlines())), then) == then
+    told = json.loads(printed("leaderboard.json"))
+    assert known_then(json.loads(document), told) == told
+
+
+def unspaced(text: str) -> list[list[str]]:
+    """Return the words of each line: columns may be wider or narrower.
+
+    Rules below headers are left out, and tables of settings, which have a mark now of runs by different commits: their
+    cells are those of the CSV file.
+    """
+    lines = [words for line in text.splitlines() if (words := line.split()) and not words[0].startswith("---")]
+    settings = {"Start", "(%)", "swin_tiny_patch4_window7_224"}
+    return [words for words in lines if not settings & set(words) or "epoch" in words]
 
 
 def test_a_leaderboard_of_that_time_is_verified(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(KEPT / "printed", work / "report")
     assert mimbench.main(["report", "verify", "report"]) == 0
-    assert capsys.readouterr().out.count("agrees: ") == 3
+    said = capsys.readouterr().out
+    assert (said.count("agrees: "), said.count("not compared: ")) == (2, 1)
 
 
 @pytest.mark.slow
@@ -248,7 +266,7 @@ def test_a_record_of_an_older_schema_is_reported(work: Path, name: str) -> None:
 @pytest.mark.usefixtures("work")
 def test_a_comparison_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main(["report", "compare", "simmim", "scratch", "--in", "runs"]) == 0
-    assert capsys.readouterr().out == printed("compare.txt")
+    assert unspaced(capsys.readouterr().out) == unspaced(printed("compare.txt"))
 
 
 @pytest.mark.usefixtures("work")
@@ -297,4 +315,6 @@ def scores(report: Path) -> list[dict[str, str]]:
 
 
 def printed(name: str) -> str:
-    return (KEPT / "printed" / name).read_text()
+    """Return what that version printed, with the one sentence that says otherwise since intervals are Student's t."""
+    then, now = "3 are needed", "2 pairs are needed, or 3 of each"
+    return (KEPT / "printed" / name).read_text().replace(then, now)

@@ -18,6 +18,7 @@ from transfer.predictions.metrics import (
     among,
     by_frequency,
     calibration_error,
+    mean_over_classes,
     per_class,
     top1_accepted,
     top_k,
@@ -47,11 +48,13 @@ class Labelled(Protocol):
 
 def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
     """Return those metrics of the task that can be computed on the test set."""
+    classes = _classes(found, transfer.data)
     measured = {
         "top1": top_k(found.logits, found.labels, 1),
         "top5": top_k(found.logits, found.labels, 5),
         "ece": calibration_error(found.logits, found.labels),
-        **by_frequency(_classes(found, transfer.data)),
+        **mean_over_classes(classes),
+        **by_frequency(classes),
     }
     return {metric.name: measured[metric.name] for metric in transfer.task.metrics if metric.name in measured}
 
