@@ -23,7 +23,7 @@ from transfer.adapter import Transfer
 from transfer.classification.augment import preprocessed
 from transfer.classification.recipe import EvaluateRecipe
 from transfer.encoder.encoder_plan import plan_encoder
-from transfer.encoder.loading import load_encoder
+from transfer.encoder.loading import load_source
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import Evaluation, Predictions, evaluate
 from transfer.predictions.results import further_scores, scores_of, write_results
@@ -47,9 +47,7 @@ def evaluate_classifier(transfer: Transfer) -> RunRecord:
         device = choose_device(recipe.inference)
         plan = plan_encoder(source, recipe)
         model = build_backbone(plan.architecture, recipe.image_size_px, num_classes=source.num_classes)
-        assert source.read is not None, "random weights have no head"
-        report = load_encoder(model, source.read(), source.source_format, recipe.table_resize, with_head=True)
-        report = report.model_copy(update={"notes": source.notes()})
+        report = load_source(model, source, recipe.table_resize, with_head=True)
         model.to(device).eval()
         side, channels = recipe.image_size_px, plan.architecture.in_chans
         image = torch.zeros(1, channels, side, side, device=device)

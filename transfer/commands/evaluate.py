@@ -19,7 +19,7 @@ from benchmarks.runs.folder import follow, is_announcement, read_record
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Adapter, adapter_for
 from transfer.commands.claimed import claim_transfer, scores_of
-from transfer.sources.references import ARCHITECTURE_HELP
+from transfer.sources.references import ARCHITECTURE_HELP, trust_code
 
 RECIPE = "imagenet1k_evaluate"
 
@@ -80,6 +80,8 @@ def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, ar
 def _evaluate_run(
     task: Task, adapter: Adapter, folder: Path, record: RunRecord, args: argparse.Namespace, command: tuple[str, ...]
 ) -> int:
+    if args.architecture is not None:
+        trust_code(args.architecture)
     from transfer.evaluate.finished import add_test_sets  # torch, only now that there is work
     from transfer.evaluate.rebuild import finished_run, read_own, read_wanted, require_classes
 
