@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from benchmarks.errors import UserError
-from benchmarks.families.family import BLOCKS, LAYERS, Capability, Family, Layers, Level
+from benchmarks.families.family import LAYERS, Capability, Family, Layers, Level
 from benchmarks.families.position_tables import TableMode
 
 Features = Tensor | Sequence[Tensor]
@@ -47,7 +47,8 @@ class OwnEncoder:
     layer_of: Callable[[str], int] | None = None
     """Returns the layer, from 0, of a parameter of `model` by its name, for layer-wise learning rates."""
     blocks: Sequence[nn.Module] = ()
-    """The parts of `model` that are computed again, or divided between processes, as one."""
+    """The parts of `model` that are computed again, or divided between processes, as one, and whose tokens a probe may
+    take; empty: the model as a whole."""
 
     def __post_init__(self) -> None:
         """Raise UserError for a field that cannot be so."""
@@ -65,7 +66,7 @@ class OwnEncoder:
 
 def _are_strides(values: object) -> bool:
     whole = isinstance(values, tuple) and all(type(each) is int and each > 0 for each in values)
-    return whole and bool(values) and list(values) == sorted(set(values))  # type: ignore[arg-type, call-overload]
+    return whole and bool(values) and list(values) == sorted(set(values))  # type: ignore[call-overload]
 
 
 def _are_numbers(values: object) -> bool:
@@ -148,7 +149,7 @@ class OwnModel(nn.Module):
         if found[0].ndim == 3:
             rows, columns = (-(-side // strides[-1]) * strides[-1] // strides[0] for side in images.shape[2:])
             patches = found[0][:, self.own.prefix_tokens :]
-            found = [patches.transpose(1, 2).unflatten(2, (rows, columns))]
+            found = [patches.transpose(1, 2).reshape(len(patches), -1, rows, columns)]
         sizes = [[-(-side // stride) for side in images.shape[2:]] for stride in strides]
         return [each[:, :, :rows, :columns] for each, (rows, columns) in zip(found, sizes, strict=True)]
 
@@ -170,8 +171,7 @@ class Own(Family):
 
     def can(self, capability: Capability) -> bool:
         """Refuse what the contract leaves out."""
-        left_out = {LAYERS: self.model.own.layer_of is None, BLOCKS: not self.model.own.blocks}
-        return super().can(capability) and not left_out.get(capability, False)
+        return super().can(capability) and not (capability is LAYERS and self.model.own.layer_of is None)
 
     @property
     def patch_size_px(self) -> int:
@@ -186,9 +186,7 @@ class Own(Family):
         return found
 
     def blocks(self) -> list[nn.Module]:
-        if not self.can(BLOCKS):
-            raise self.refusal(BLOCKS)
-        return list(self.model.own.blocks)
+        return list(self.model.own.blocks) or [self.model.body]
 
     def layers(self) -> Layers:
         layer_of = self.model.own.layer_of
@@ -198,6 +196,9 @@ class Own(Family):
         return Layers(last + 1, lambda name: layer_of(name[5:]) if name.startswith("body.") else last)
 
     def tokens(self, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+            rule = "tokens [B, N, D] or a map [B, D, h, w], of a block whose features are taken"
+            raise UserError.about("a block's output", _described(output), rule, "take the encoder's own output")
         return output if output.ndim == 3 else output.flatten(2).transpose(1, 2)
 
     @property

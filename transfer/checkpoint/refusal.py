@@ -8,6 +8,11 @@ from pathlib import Path
 from benchmarks.errors import UserError
 
 READABLE = "a checkpoint written by torch.save, safetensors, or either in shards with its index"
+ANOTHER_MODEL = (
+    "if the file is whole, it is another model than it seems: name it by --architecture, or put its config.json beside "
+    "the file; else fetch it again"
+)
+"""What helps where tensors contradict each other: nothing shows whether some were lost."""
 UNSHARD_TORCH = (
     "put it together first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt"
 )

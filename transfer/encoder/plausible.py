@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-_NUMBERED = re.compile(r"(.*\.\d+)\.|((?:.*\.)?[a-z_]+\d+)\.")
-"""The innermost numbered module that a tensor lies in: `layers.0.blocks.1`, `layer1.0`; a RegNet's `s1.b1.conv1`."""
+_NUMBERED = re.compile(r"(.*\.\d+)(?:\.|$)|((?:.*\.)?[a-z_]+\d+)(?:\.|$)")
+"""The innermost numbered module around a norm: `layers.0.blocks.1`, `layer1.0`; a RegNet's `s1.b1.conv1`."""
 MOST_SPREAD, SAMPLING_ERRORS = 3.0, 8.0
 """Of the rows' (or columns') mean squares, in units of what independent random numbers have, and how many errors of
 sampling are allowed beyond it; trained matrices exceed both many times."""
@@ -57,7 +57,9 @@ def _is_matrix(name: str, tensor: Tensor) -> bool:
 def _untrained(numbers: Mapping[str, Tensor]) -> tuple[str, ...]:
     norms: dict[str, list[str]] = defaultdict(list)
     for name, tensor in numbers.items():
-        if name.endswith(".weight") and tensor.ndim == 1 and tensor.numel() > 1 and (block := _NUMBERED.match(name)):
+        around, _, last = name.rpartition(".")
+        block = _NUMBERED.match(around.rpartition(".")[0])
+        if block and last == "weight" and tensor.ndim == 1 and tensor.numel() > 1:
             norms[block[1] or block[2]].append(name)
     matrices: dict[str, list[str]] = defaultdict(list)
     for name in (name for name, tensor in numbers.items() if _is_matrix(name, tensor)):

@@ -79,6 +79,7 @@ def test_narrow_numbers_are_no_traceback(
     assert f"a quantised model ({len(matrices)} tensors, as layers.0.blocks.0.attn" in refusal(path, capsys)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_torchs_own_quantised_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quantised = torch.ao.quantization.quantize_dynamic(encoder(), {nn.Linear}, dtype=torch.qint8)
     torch.save(quantised.state_dict(), tmp_path / "int8.pth")
@@ -116,6 +117,7 @@ def test_an_optimisers_state_alone(
     assert "give the file of the model's weights" in message
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_a_distributed_checkpoint_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As FSDP's trainers save it: the folder, a folder around it, and each of the files in it."""
     folder = tmp_path / "run" / "pytorch_model_fsdp_0"

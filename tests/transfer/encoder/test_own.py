@@ -70,7 +70,8 @@ def test_frozen_features_of_hugging_face(
     data = CLASSIFICATION.cut(request.getfixturevalue("digits"), tmp_path / "data")
     command = ["transfer", "digits", "--recipe", recipe, "--encoder", f"{MODULE}:{encoder}", "--stage", "supervised"]
     command += [f"data.root={data}", "image_size_px=32", "--runs", str(tmp_path / "runs")]
-    command += ["training.epochs=1", "training.batch_size=20"] if recipe == "digits_linear" else []
+    training = ["training.epochs=1", "training.batch_size=20", "training.schedule.warmup_epochs=0"]
+    command += training if recipe == "digits_linear" else ["other_k=[5]"]
     assert mimbench.main(command) == mimbench.DONE
 
 
@@ -115,7 +116,7 @@ def test_an_export_is_used_again_only_where_its_code_is_named(
     assert record.encoder is not None
     assert record.encoder.init_stage == "fine-tuned"
     monkeypatch.setattr(own_code, "_trusted", set())
-    evaluate = ["evaluate", "digits", "--model", str(run), f"data.test_sets.same.root={data}"]
+    evaluate = ["evaluate", "digits", "--model", str(run), f"data.test_sets.same.root={data / 'test'}"]
     assert mimbench.main(evaluate) == mimbench.WRONG
     assert mimbench.main([*evaluate, "--architecture", CNN]) == mimbench.DONE
 
