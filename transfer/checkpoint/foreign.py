@@ -53,7 +53,15 @@ def read_foreign(
 
     A description beside the checkpoint is believed before what its tensors let one infer.
     """
-    file = read_checkpoint_file(path)
+    return recognise(read_checkpoint_file(path), stated, selection)
+
+
+def recognise(
+    file: CheckpointFile,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
+    """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
     found = find_weights(file.content, selection)
     layout = identify(found.tensors)
     weights = layout.to_timm(found.tensors)

@@ -17,7 +17,7 @@ import mimbench
 from tests.transfer.checkpoint.samples import SMALL
 from tests.transfer.encoder.test_plausible import of_timm
 
-FIXTURES = Path(__file__).parent / "fixtures" / "mistaken"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "mistaken"
 
 
 def listed(name: str) -> dict[str, Tensor]:
