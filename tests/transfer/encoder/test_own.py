@@ -195,6 +195,9 @@ def test_other_code_is_another_run(tmp_path: Path, request: pytest.FixtureReques
     from benchmarks.runs.identity import recorded_transfer_id
 
     assert recorded_transfer_id(record) == record.run_id
+    report = ["report", "leaderboard", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]
+    assert mimbench.main(report) == mimbench.DONE
+    assert f"{MODULE}:grey" in (tmp_path / "report" / "leaderboard.csv").read_text()
     data = json.loads(record.model_dump_json())
     data["encoder"]["code"]["source_sha256"] = "0" * 64
     assert recorded_transfer_id(type(record).model_validate_json(json.dumps(data))) != record.run_id

@@ -20,7 +20,8 @@ def refuse_share(path: Path) -> None:
     """Raise Refusal for one file of several that make a checkpoint together."""
     if path.suffix == ".distcp" or (path.name == METADATA and any(path.parent.glob("*.distcp"))):
         raise unsupported("one file of a distributed checkpoint (FSDP)", UNSHARD_TORCH)
-    if (shard := _SHARD.fullmatch(path.name)) and int(shard[3]) > 1:
+    shard = _SHARD.fullmatch(path.name)
+    if shard and int(shard[3]) > 1 and path.is_file():
         raise _one_shard(path, shard)
 
 
