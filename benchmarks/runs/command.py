@@ -50,7 +50,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights_arguments(parser: argparse.ArgumentParser, encoder: str = "the checkpoint") -> None:
+def add_weights_arguments(parser: argparse._ActionsContainer, encoder: str = "the checkpoint") -> None:
     """Add what says which weights of a file are meant, and that odd ones are."""
     parser.add_argument(
         "--weights", metavar="KEY", help=f"the set of weights of {encoder} to take, where it holds several: model_ema"

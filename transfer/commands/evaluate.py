@@ -14,10 +14,11 @@ from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
 from benchmarks.runs.folder import read_record, run_folder_of
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Adapter, adapter_for
+from transfer.checkpoint.content.selection import Selection
 from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.sources.references import ARCHITECTURE_HELP, trust_code
 
@@ -55,7 +56,9 @@ def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, ar
         raise UserError.about("--model", args.model, rule, "run the model's own library for its score")
     from transfer.sources.headed import headed_source  # torch, only now that there is work
 
-    source = headed_source(args.model, args.label, args.stage, args.architecture)
+    selection = Selection(args.weights, args.prefix)
+    source = headed_source(args.model, args.label, args.stage, args.architecture, selection)
+    source = replace(source, implausible_allowed=args.allow_implausible_weights)
     stated = source.protocol
     own = [f"image_size_px={stated.image_size_px}", f"preprocessing={stated.preprocessing.model_dump_json()}"]
     named = args.recipe or (f"{task.name}_evaluate" if f"{task.name}_evaluate" in recipe_names("transfer") else RECIPE)
@@ -135,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     others.add_argument("--stage", choices=get_args(TrainedStage), help="how far it was trained, where nothing says so")
     others.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     others.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; its protocol is `evaluate`")
+    add_weights_arguments(others)
     others.add_argument("--label", metavar="NAME", help="the model's name in tables")
     add_run_arguments(parser)
     return parser

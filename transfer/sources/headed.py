@@ -17,6 +17,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
@@ -25,7 +26,7 @@ from transfer.sources.hub import tensors_of, timm_model
 from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
-from transfer.sources.source import Source, known_stage, stated_history
+from transfer.sources.source import Source, known_stage, refuse_selection, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
@@ -41,7 +42,13 @@ class Headed(Source):
     protocol: TestProtocol = field(repr=False)
 
 
-def headed_source(reference: str, label: str | None, stage: InitStage | None, architecture: str | None) -> Headed:
+def headed_source(
+    reference: str,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> Headed:
     """Read the classifier that `reference` names: timm:NAME, hf-hub:NAME, a file, or a folder with its config.json.
 
     `architecture` says what a file is that does not show it. Raises UserError where there is no head, WorkFailed where
@@ -52,19 +59,26 @@ def headed_source(reference: str, label: str | None, stage: InitStage | None, ar
         raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
+        refuse_selection(selection, reference)
         return _of_timm(reference, place.name, label, stage)
     if place.kind != "file":
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
-    return _of_file(reference, place.path, label, stage, architecture)
+    return _of_file(reference, place.path, label, stage, architecture, selection)
 
 
 def _of_file(
-    reference: str, path: Path, label: str | None, stage: InitStage | None, architecture: str | None
+    reference: str,
+    path: Path,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    selection: Selection,
 ) -> Headed:
     file = read_checkpoint_file(path)
-    found = find_weights(file.content)
+    found = find_weights(file.content, selection)
     head = _find_head({**found.beside, **found.tensors}, reference)
-    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture)
+    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture, selection)
+    remarks = (*found.remarks, *model.remarks)
     stated = of_torchvision(file.sha256) or model.protocol or _beside(file)
     protocol = stated or _assumed(model)
     use = EncoderUse(
@@ -82,7 +96,7 @@ def _of_file(
         model.layout,
         Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std),
         lambda: model.weights,
-        remarks=model.remarks if stated else (*model.remarks, _assumed_in_words(reference, protocol)),
+        remarks=remarks if stated else (*remarks, _assumed_in_words(reference, protocol)),
         num_classes=head.weight.shape[0],
         protocol=protocol,
     )
@@ -201,9 +215,9 @@ def _size(architecture: Architecture) -> int | None:
     return None if config is None else config.input_size[-1]
 
 
-def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None) -> _Model:
+def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, selection: Selection) -> _Model:
     """Return a model in any layout that encoders are read from, with its head under timm's name for it."""
-    encoder = recognise(file, None if architecture is None else state(architecture))
+    encoder = recognise(file, None if architecture is None else state(architecture), selection)
     known = encoder.inferred.architecture
     config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
     name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
