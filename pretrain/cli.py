@@ -25,8 +25,10 @@ run from its last checkpoint, and says so when there is nothing left to do. Ctrl
 """
 
 
-DESCRIBING = ("stage", "architecture", "epoch", "with_head", "pretrained_on")
-DESCRIBING += ("weights", "prefix", "allow_implausible_weights")
+DESCRIBING = (
+    *("stage", "architecture", "epoch", "with_head", "pretrained_on"),
+    *("weights", "prefix", "allow_implausible_weights"),
+)
 """Options that say more of what `--initial` names."""
 
 

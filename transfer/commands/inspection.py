@@ -59,7 +59,7 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
 
 
 def _kept(encoder: OpenedEncoder) -> Parity | None:
-    return encoder.file and read_parity(encoder.file, encoder.sha256, encoder.architecture)
+    return None if encoder.file is None else read_parity(encoder.file, encoder.sha256, encoder.architecture)
 
 
 def _tasks(encoder: OpenedEncoder) -> dict[str, dict[str, Any]]:

@@ -40,11 +40,13 @@ def digit_images(size_px: int, channels: int, count: int = IMAGES) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     shades = torch.randn(count, channels, 1, 1, generator=draw)
     grain = torch.randn(count, channels, CANVAS_PX, CANVAS_PX, generator=draw)
-    scale = {"mode": "bicubic", "align_corners": False}
-    images = shades * nn.functional.interpolate(ink, (size_px, size_px), **scale)
-    images = images + 0.5 * nn.functional.interpolate(grain, (size_px, size_px), **scale)
+    images = shades * _scaled(ink, size_px) + 0.5 * _scaled(grain, size_px)
     whole: Tensor = (images - images.mean()) / images.std()
     return whole
+
+
+def _scaled(images: Tensor, size_px: int) -> Tensor:
+    return nn.functional.interpolate(images, (size_px, size_px), mode="bicubic", align_corners=False)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import JsonValue
+
 from benchmarks.encoders import Architecture, InitStage, Normalisation
 from benchmarks.engine.own_code import build_own, code_use, source_file, trust
 from benchmarks.runs.record import EncoderUse
@@ -19,7 +21,7 @@ def own_source(reference: str, label: str | None, stage: InitStage | None, pretr
     found_stage = known_stage(stage, reference)
     model = build_own(Architecture(name=reference), None, 0, 0.0)
     weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    arguments = {} if model.in_chans == 3 else {"in_chans": model.in_chans}
+    arguments: dict[str, JsonValue] = {} if model.in_chans == 3 else {"in_chans": model.in_chans}
     use = EncoderUse(
         label=label or reference.rpartition(":")[2],
         reference=reference,

@@ -69,11 +69,12 @@ def _of_transformers(folder: Path) -> Witness:
         raise UserError.about("--against", f"hf:{folder}", "transformers, which is not installed", _INSTALL) from None
     file = read_checkpoint_file(folder)
     tensors = {name: each for name, each in _entries(file.content).items() if isinstance(each, Tensor)}
+    auto: Any = transformers.AutoModel
     try:
         with _silent(transformers.utils.logging):
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             with torch.device("meta"):
-                kind: Any = type(transformers.AutoModel.from_config(config, trust_remote_code=False))
+                kind: Any = type(auto.from_config(config, trust_remote_code=False))
             model, found = kind.from_pretrained(
                 None, config=config, state_dict=tensors, output_loading_info=True, attn_implementation="eager"
             )
