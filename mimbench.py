@@ -40,6 +40,7 @@ from benchmarks.errors import DONE_CODE, FAILED_CODE, MACHINE_CODE, STOPPED_CODE
 VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
+    "rung": ("pretrain.rung_cli", "compare pretrainings at a share of their training, and say which of them go on"),
     "palette": ("pretrain.show.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
     "reconstruct": ("pretrain.show.reconstruct_cli", "draw what a pretraining run predicts for hidden patches"),
     "masking": (

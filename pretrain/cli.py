@@ -8,7 +8,7 @@ from typing import get_args
 
 from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
-from benchmarks.errors import UserError
+from benchmarks.errors import Paused, UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments, claim, require_root
 from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
@@ -39,6 +39,7 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
+    _check_pause(args.until, recipe.config)
     root = require_root(recipe.config.data.root)
     files = find_files(recipe.config, root)
     initial = _initial(args, find_initial)
@@ -52,9 +53,23 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     from pretrain.run.start import Start  # torch, only now that there is work
     from pretrain.run.train import pretrain
 
-    record = pretrain(work, files, None if initial is None else Start(initial, args.with_head))
+    try:
+        record = pretrain(work, files, None if initial is None else Start(initial, args.with_head), args.until)
+    except Paused as paused:
+        print(f"{paused}; the same command without --until goes on")
+        return 0
     print(f"done: {work.folder.path} ({record.steps} steps, {record.seconds:.0f} s); encoder in {work.folder.encoder}")
     return 0
+
+
+def _check_pause(until: float | None, recipe: PretrainRecipe) -> None:
+    if until is None:
+        return
+    if not 0 < until < 1:
+        raise UserError.about("--until", until, "a share of the training above 0 and below 1", "--until 0.1")
+    if recipe.validation is None:
+        rule = "given with held-out images, whose loss is measured there"
+        raise UserError.about("--until", until, rule, "add validation.share=0.05, or leave --until out")
 
 
 def _initial(args: argparse.Namespace, find_initial: FindInitial) -> InitialEncoder | None:
@@ -105,5 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pretrained-on", metavar="NAME", help="the data on which others trained REF, for reports")
     parser.add_argument("--epoch", type=int, metavar="N", help="the encoder of the run REF after N epochs")
     add_weights_arguments(parser, "REF")
+    pause = "pause after the first evaluation on held-out images at or after this share of the training"
+    parser.add_argument("--until", type=float, metavar="SHARE", help=pause)
     add_run_arguments(parser)
     return parser

@@ -159,13 +159,15 @@ def verdict(arguments: argparse.Namespace) -> int:
     """Print the rank correlations over the runs at hand, and over the published runs."""
     from reports.compare.early_verdict import published
     from reports.leaderboard.board import Request, make
+    from reports.leaderboard.notes import doubts_of_losses
     from reports.text import one_line
 
     if arguments.runs:
         board = make(Request(tuple(arguments.runs)))
         found = [f"{section.task.name}: {one.words}" for section in board.sections for one in section.verdicts]
         _say("Runs at hand:")
-        _say("\n".join(f"  {one_line(line)}" for line in found or ["no encoder has a cheap signal and a final score"]))
+        found = found or ["no encoder has a cheap signal and a final score"]
+        _say("\n".join(f"  {one_line(line)}" for line in (*found, *doubts_of_losses(board))))
     _say("Published runs (SimMIM with SwinV2, by model size):")
     _say("\n".join(f"  {one_line(one.words)}" for one in published()))
     return 0

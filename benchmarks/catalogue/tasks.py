@@ -153,7 +153,7 @@ TASKS = {
             num_classes=8142,
             metrics=(TOP1, TOP5, ECE, *FREQUENCY_GROUPS),
             primary_metric="top1",
-            recipe="imagenet1k_swin_base_224",
+            recipe="inaturalist2018_swin_base_by_analogy",
             from_scratch=IMAGENET_FROM_SCRATCH,
             source="https://github.com/visipedia/inat_comp/tree/master/2018",
         ),

@@ -34,6 +34,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"
@@ -189,6 +190,18 @@ def reopen(folder: RunFolder) -> Iterator[Run]:
         record = completed(folder.path)
         assert record is not None, "the caller has seen that it is completed"
         yield Run(folder, record)
+
+
+def note_pruned(folder: Path, why: str) -> None:
+    """Write into the record of a run that waits at a rung why it ends there.
+
+    A run that is completed, or that another process is at work on, keeps its record: it is not ended by this.
+    """
+    with contextlib.suppress(Locked), locked(folder / ".lock"):
+        record = read_record(folder)
+        if record is not None and record.status != "completed":
+            ended = record.model_copy(update={"status": "preempted", "error": why, "pruned": why})
+            write_atomically(folder / RECORD, ended.model_dump_json(indent=2).encode())
 
 
 def _note_failure(run: Run, error: Exception) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 from benchmarks.config import Amount, Config, Count
 from benchmarks.encoders import Architecture, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
+from benchmarks.runs.content_sample import ContentSample
 from benchmarks.runs.migrations import MIGRATIONS
 
 Status = Literal["started", "completed", "failed", "preempted"]
@@ -147,6 +148,9 @@ class DataUse(Config):
     """The sha256 (hex) of what the fingerprint covers beside the files: labels, lists of subsets, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
+    sample: ContentSample | None = None
+    """A sample by content of what a pretraining trained on, or of a transfer's test images; None where these are not
+    files of their own, and in records of earlier versions."""
 
 
 class MetricValue(Config):
@@ -233,11 +237,13 @@ class RunRecord(Config):
     processes: int = Field(default=1, ge=1, le=2**20)
     """The number of processes that worked on it together, one for each device."""
     attempts: Count = 1
-    """How often it was started: 1, plus one for every requeue or crash."""
+    """How often it was started: 1, plus one for every requeue, crash or rung."""
     environment: Environment
     parents: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     error: str | None = None
+    pruned: str | None = None
+    """Why a rung of its sweep ended it before its last step; None where none did, or it went on all the same."""
     started_at: str
     finished_at: str | None = None
 

@@ -12,6 +12,9 @@ from reports.records.integrity import altered
 from reports.records.rows import Row, TransferRun
 from reports.text import count, tally
 
+PRUNED = "pruned by a rung"
+"""The short reason of a pretraining that its sweep ended as planned."""
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -99,6 +102,8 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:
+    if record.pruned is not None:
+        return PRUNED, record.pruned
     kind = "still started" if record.status == "started" else record.status
     error = (record.error or "").strip().splitlines()
     return kind, error[0] if error else f"begun {record.started_at}"

@@ -17,6 +17,7 @@ from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, no_equal_shares, stage_works
+from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import alike, members, without_sweeps
 from transfer.adapter import adapter_for
@@ -55,6 +56,7 @@ def find_mistakes(
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     yield from alike(file)
     yield from _placed_sweeps(file)
+    yield from rung_mistakes(file, lambda entry: load_work(entry, None).config)
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
     yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))

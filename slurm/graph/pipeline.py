@@ -21,6 +21,8 @@ from slurm.graph.resources import Asked, Name
 from slurm.graph.shipped import find_pipeline_file
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
+Between = Annotated[float, Field(gt=0, lt=1)]
+"""A share that is neither nothing nor all."""
 MOST_COMBINATIONS = 1000
 """The most combinations of one sweep; each is a pretraining, or a recipe that encoders are measured by."""
 MOST_STAGES = 100_000
@@ -117,6 +119,28 @@ class Pretrain(Swept):
     initial: Initial | None = None
     """The encoder to continue from; null: random weights."""
     seed: int = 0
+    rungs: Annotated[tuple[Between, ...], Field(min_length=1)] | None = None
+    """Of a sweep: shares of the training at which its members are compared by their loss on held-out images."""
+    keep: Between | None = None
+    """The share of the members that goes on after each rung, at least one; the others end there."""
+
+    @model_validator(mode="after")
+    def _rungs_of_a_sweep(self) -> Pretrain:
+        if (self.rungs is None) != (self.keep is None):
+            raise ValueError("`rungs` and `keep` together: where members are compared, and the share that goes on")
+        if self.rungs is None:
+            return self
+        if self.sweep is None:
+            raise ValueError("`rungs` and `keep` only with `sweep`: one pretraining has none to be compared with")
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"`rungs` in ascending order, each once: {list(self.rungs)}")
+        return self
+
+    @property
+    def stages(self) -> int:
+        """How many stages it becomes: each member's parts between rungs, and the rungs."""
+        rungs = len(self.rungs or ())
+        return self.combinations * (rungs + 1) + rungs
 
 
 class Finetune(Work):
@@ -178,7 +202,11 @@ class PipelineFile(Config):
         trained = {f"pretrain.{name}": entry.combinations for name, entry in self.pretrain.items()}
         encoders = sum(trained.get(source.from_ or "", 1) for source in self.encoders.values())
         tasks = sum(entry.combinations for entry in self.tasks.values())
-        count = sum(trained.values()) + len(self.finetune) + encoders * tasks * len(self.seeds)
+        count = (
+            sum(entry.stages for entry in self.pretrain.values())
+            + len(self.finetune)
+            + encoders * tasks * len(self.seeds)
+        )
         if count > MOST_STAGES:
             raise ValueError(f"at most {MOST_STAGES:,} stages: encoders x tasks x seeds and sweeps make {count:,}")
         return self

@@ -86,12 +86,17 @@ def forecasts(
         for stage in work.stages:
             own = done.get(stage)
             others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
-            found[stage] = _forecast(training, per_epoch, cluster, placed, others)
+            found[stage] = _forecast(training, per_epoch, cluster, placed, others, work)
     return found
 
 
 def _forecast(
-    training: Training, per_epoch: int | None, cluster: Cluster, placed: Placed, runs: Sequence[Measured]
+    training: Training,
+    per_epoch: int | None,
+    cluster: Cluster,
+    placed: Placed,
+    runs: Sequence[Measured],
+    work: StageWork,
 ) -> Forecast:
     speed = find_speed(training, cluster, runs)
     measured = speed.measured if speed is not None else None
@@ -100,12 +105,14 @@ def _forecast(
         batch_size = measured.trained_with("batch_size") or 0
         if training.recipe.training.batch_size * measured.record.processes == batch_size * training.processes:
             memory = measured.record.peak_memory_mb
+    images = training.images(per_epoch)
+    disk_mb = measured.disk_bytes() / 1e6 if measured is not None else None
     return Forecast(
         processes=training.processes,
-        images=training.images(per_epoch),
+        images=round(images * (work.end - work.begin)) if images is not None else None,
         speed=speed,
         memory_mb=memory,
-        disk_mb=measured.disk_bytes() / 1e6 if measured is not None else None,
+        disk_mb=disk_mb if work.begin == 0 else 0.0,  # the parts of one run are one folder
         longest_attempt_s=placed.longest_attempt_s,
         has_gpus=placed.has_gpus,
         training=training,

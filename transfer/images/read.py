@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ def read_classification_data(
     if kept_back is not None:
         files += sorted(set(kept_back.source.files) - set(files))  # shards hold images of both parts
         images += len(kept_back)
-    found = fingerprint(root, files, images=images, parts=parts)
+    found = fingerprint(root, files, images=images, parts=parts, sampled=_one_image_each(test))
     test_sets = {name: read.test_set for name, read in further.items()}
     return ClassificationSets(root, train, test, test_sets, found, kept_back)
 
@@ -77,6 +77,12 @@ def read_test_images(data: ClassificationData, num_classes: int | None) -> Class
     return ClassificationSets(
         root, test.select([]), test, {name: read.test_set for name, read in further.items()}, found
     )
+
+
+def _one_image_each(images: LabelledImages) -> Sequence[Path]:
+    """Return the images' files; none where a file holds several of them."""
+    files = images.source.files
+    return files if len(files) == len(images) else ()
 
 
 class _Further(NamedTuple):

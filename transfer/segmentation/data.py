@@ -60,7 +60,8 @@ def read_scenes(root: Path, train_split: str, test_split: str, values: MaskValue
     pairs = train + test
     _check_headers(pairs)
     files = [pair.image for pair in pairs] + [pair.mask for pair in pairs]
-    found = fingerprint(root, files, parts={"mask values": values.sha256} if own else {})
+    parts = {"mask values": values.sha256} if own else {}
+    found = fingerprint(root, files, parts=parts, sampled=[pair.image for pair in test])
     return Scenes(root, train, test, values, dataclasses.replace(found, images=len(pairs)))
 
 

@@ -108,7 +108,8 @@ def read_coco(data: CocoData) -> CocoSets:
             raise UserError.about(str(part.path), f"{len(part.pictures)} images", rule, "name a file of instances")
     files = [picture.path for picture in objects + test.pictures]
     parts = {"train annotations": train_file.sha256, "test annotations": test_file.sha256}
-    mark, notes = fingerprint(root, files, parts=parts), [*train.notes, *test.notes]
+    mark = fingerprint(root, files, parts=parts, sampled=[picture.path for picture in test.pictures])
+    notes = [*train.notes, *test.notes]
     without, total = (train.without_mask + test.without_mask, train.objects + test.objects)
     if 0 < without < total:
         notes.append(f"{without} of {total} objects have no segmentation: there are boxes, but no masks")
