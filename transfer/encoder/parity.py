@@ -70,13 +70,7 @@ def compare(
     model = build_backbone(architecture, size)
     require_complete(load_encoder(model, weights, "verify"), against, names)
     theirs = _by_token(_features_of(witness, images, against), int(getattr(model, "num_features", 0)))
-    ours = {name: each for name, each in features(model.eval(), images).items() if each.shape == theirs.shape}
-    if not ours:
-        every = {name: list(each.shape) for name, each in features(model, images).items()}
-        raise WorkFailed(
-            f"{against}: its features {list(theirs.shape)} are none of this encoder's: {every}\n"
-            "  remedy: name a model of the same architecture"
-        )
+    ours = _comparable(features(model.eval(), images), theirs, against)
     unit = theirs.square().mean().sqrt().item()
     _require_telling(theirs, unit * tolerance, against)
     distances = {name: (each - theirs).abs().max().item() / unit for name, each in ours.items()}
@@ -93,6 +87,18 @@ def compare(
         image_size_px=size,
         measured_at=now(),
     )
+
+
+def _comparable(ours: dict[str, Tensor], theirs: Tensor, against: str) -> dict[str, Tensor]:
+    """Return those of our features that have the witness's shape. Raises WorkFailed where none has."""
+    found = {name: each for name, each in ours.items() if each.shape == theirs.shape}
+    if not found:
+        every = {name: list(each.shape) for name, each in ours.items()}
+        raise WorkFailed(
+            f"{against}: its features {list(theirs.shape)} are none of this encoder's: {every}\n"
+            "  remedy: name a model of the same architecture"
+        )
+    return found
 
 
 def require_equal(parity: Parity, reference: str) -> None:

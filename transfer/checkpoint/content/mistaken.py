@@ -89,19 +89,17 @@ def no_weights(content: object) -> UserError:
         return _refusal("the state of a learning rate schedule, without weights", _MODEL)
     if "TrainingArguments" in kind:
         return _refusal(f"the settings of a training ({kind}), without weights", _MODEL)
-    held = (
-        f" (it holds {', '.join(sorted(map(shown, keys))[:8])})"
-        if keys
-        else f" (it holds {shown(kind)})"
-        if kind
-        else ""
-    )
     return UserError.about(
         "checkpoint",
-        f"no weights found in it{held}",
+        f"no weights found in it{_held(keys, kind)}",
         "a dict of tensors, at the top or under a key such as model, state_dict or teacher",
         "save the model with torch.save({'model': model.state_dict()}, FILE)",
     )
+
+
+def _held(keys: set[str], kind: str) -> str:
+    names = ", ".join(sorted(map(shown, keys))[:8]) or shown(kind)
+    return f" (it holds {names})" if names else ""
 
 
 def _has_optimiser(keys: set[str]) -> bool:
