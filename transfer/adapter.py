@@ -60,8 +60,13 @@ class Asked:
     stage: TrainedStage | None = None
     head_classes: str | None = None
     """A list of what its logits stand for, by name or as a file."""
+    weights: str | None = None
+    prefix: str | None = None
+    """Which of the file's sets of weights, and which part of it; see `Selection`."""
 
-    def require_left_out(self, *options: Literal["config", "architecture", "head_classes"]) -> None:
+    def require_left_out(
+        self, *options: Literal["config", "architecture", "head_classes", "weights", "prefix"]
+    ) -> None:
         """Raise UserError for an option that has no part in models of this kind."""
         for name in options:
             if (value := getattr(self, name)) is not None:

@@ -31,7 +31,7 @@ from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.loading import require_complete
+from transfer.encoder.loading import require_loaded
 from transfer.encoder.sizes import EncoderSizes
 from transfer.export import export_finetuned
 from transfer.scores import metric_values
@@ -185,7 +185,7 @@ def open_transfer(
     )
     with open_run(work.folder, record, work.recipe.to_yaml()) as run:
         if source.read is not None:
-            require_complete(report, source.use.reference, source.names)
+            require_loaded(report, source)
         yield run
 
 

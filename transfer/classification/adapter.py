@@ -10,6 +10,7 @@ from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Family
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Asked, Trained, Transfer
+from transfer.checkpoint.content.selection import Selection
 from transfer.classification.recipe import (
     AttentiveRecipe,
     ClassificationRecipe,
@@ -54,7 +55,10 @@ class ClassificationAdapter:
         from transfer.sources.headed import headed_source  # torch, only now that there is work
 
         asked.require_left_out("config")
-        source = headed_source(asked.reference, asked.label, asked.stage, asked.architecture, asked.head_classes)
+        selection = Selection(asked.weights, asked.prefix)
+        source = headed_source(
+            asked.reference, asked.label, asked.stage, asked.architecture, asked.head_classes, selection
+        )
         made = source.protocol
         stated = (f"image_size_px={made.image_size_px}", f"preprocessing={made.preprocessing.model_dump_json()}")
         return Trained(source, "imagenet1k_evaluate", stated, made.published, made.stated_by)

@@ -20,7 +20,7 @@ from transfer.classification.augment import WithoutBorder, preprocessed
 from transfer.classification.head_logits import logits_of
 from transfer.classification.recipe import EvaluateRecipe
 from transfer.encoder.encoder_plan import plan_encoder
-from transfer.encoder.loading import load_encoder
+from transfer.encoder.loading import load_source
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import Evaluation, Predictions, evaluate
 from transfer.predictions.results import further_scores, scores_of, write_results
@@ -47,14 +47,12 @@ class ScoredClassifier(ScoredModel):
         super().__init__(transfer)
         recipe, source = self.recipe, transfer.source
         assert isinstance(source, Headed), "as `mimbench evaluate` reads classifiers"
-        assert source.read is not None, "random weights have no head"
         where = str(transfer.data.root)
         self.logits_of = logits_of(source.num_classes, source.head_classes, transfer.data.classes, where)
         plan = plan_encoder(source, recipe)
         self.model = build_backbone(plan.architecture, recipe.image_size_px, num_classes=source.num_classes)
-        report = load_encoder(self.model, source.read(), source.source_format, recipe.table_resize, with_head=True)
-        notes = (*source.notes(), *self.logits_of.notes)
-        self.load_report = report.model_copy(update={"notes": notes})
+        report = load_source(self.model, source, recipe.table_resize, with_head=True)
+        self.load_report = report.model_copy(update={"notes": (*report.notes, *self.logits_of.notes)})
         self.model.to(self.device).eval()
         self.channels = plan.architecture.in_chans
         self.flops = self._flops()

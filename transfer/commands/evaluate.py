@@ -14,13 +14,13 @@ from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
 from benchmarks.runs.folder import read_record, run_folder_of
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Adapter, Asked, adapter_for
 from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.sources.head_classes import SUBSETS
-from transfer.sources.references import ARCHITECTURE_HELP
+from transfer.sources.references import ARCHITECTURE_HELP, trust_code
 
 EPILOG = """examples:
   mimbench evaluate imagenet1k --model runs/RUN_ID
@@ -53,7 +53,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, argv: Sequence[str]) -> int:
-    asked = Asked(args.model, args.config, args.architecture, args.label, args.stage, args.head_classes)
+    asked = Asked(
+        args.model,
+        args.config,
+        args.architecture,
+        args.label,
+        args.stage,
+        args.head_classes,
+        args.weights,
+        args.prefix,
+    )
     trained = adapter.trained(asked)
     own = f"{task.name}_evaluate"
     named = args.recipe or (own if own in recipe_names("transfer") else trained.recipe)
@@ -62,10 +71,11 @@ def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, ar
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
-    transfer = claim_transfer("evaluate", argv, args, task, adapter, recipe, trained.source)
+    source = replace(trained.source, implausible_allowed=args.allow_implausible_weights)
+    transfer = claim_transfer("evaluate", argv, args, task, adapter, recipe, source)
     if transfer is None:
         return 0
-    for note in trained.source.notes() if ranks.is_main() else ():
+    for note in source.notes() if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(transfer)
     print(f"done: {transfer.work.folder.path}: {scores_of(record)}")
@@ -77,6 +87,8 @@ def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, ar
 def _evaluate_run(
     task: Task, adapter: Adapter, folder: Path, record: RunRecord, args: argparse.Namespace, command: tuple[str, ...]
 ) -> int:
+    if args.architecture is not None:
+        trust_code(args.architecture)
     from transfer.evaluate.finished import add_test_sets  # torch, only now that there is work
     from transfer.evaluate.rebuild import finished_run, read_own, read_wanted, require_classes
 
@@ -143,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         "the number of each class's logit",
     )
     others.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; its protocol is `evaluate`")
+    add_weights_arguments(others)
     others.add_argument("--label", metavar="NAME", help="the model's name in tables")
     add_run_arguments(parser)
     return parser

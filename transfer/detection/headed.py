@@ -45,7 +45,7 @@ def read_detector(asked: Asked) -> Trained:
 
     Raises UserError without a config, for one that is no plain YAML, and for a file that is not of that config.
     """
-    asked.require_left_out("architecture", "head_classes")
+    asked.require_left_out("architecture", "head_classes", "weights", "prefix")
     if asked.config is None:
         rule = "the config that the model was trained with, which checkpoints of detectron2 do not hold"
         raise UserError.about("--config", "(not given)", rule, "add --config FILE.yaml (config.yaml of its OUTPUT_DIR)")

@@ -36,7 +36,7 @@ def read_segmenter(asked: Asked) -> Trained:
 
     Raises UserError for a config that is no data, or names parts that are not built here.
     """
-    asked.require_left_out("architecture", "head_classes")
+    asked.require_left_out("architecture", "head_classes", "weights", "prefix")
     file = read_whole(asked.reference)
     config, where = _config(file, asked)
     parts = {"model": config.get("model"), "test_pipeline": pipeline_of(config, "test_pipeline")}

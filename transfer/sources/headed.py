@@ -17,6 +17,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
@@ -26,7 +27,7 @@ from transfer.sources.hub import tensors_of, timm_model
 from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
-from transfer.sources.source import Whole, known_stage, stated_history
+from transfer.sources.source import Whole, known_stage, refuse_selection, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
@@ -49,6 +50,7 @@ def headed_source(
     stage: InitStage | None,
     architecture: str | None,
     head_classes: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
 ) -> Headed:
     """Read the classifier that `reference` names: timm:NAME, hf-hub:NAME, a file, or a folder with its config.json.
 
@@ -60,10 +62,11 @@ def headed_source(
         raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
+        refuse_selection(selection, reference)
         return _with_classes(_of_timm(reference, place.name, label, stage), head_classes)
     if place.kind != "file":
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
-    return _with_classes(_of_file(reference, place.path, label, stage, architecture), head_classes)
+    return _with_classes(_of_file(reference, place.path, label, stage, architecture, selection), head_classes)
 
 
 def _with_classes(source: Headed, stated: str | None) -> Headed:
@@ -71,12 +74,18 @@ def _with_classes(source: Headed, stated: str | None) -> Headed:
 
 
 def _of_file(
-    reference: str, path: Path, label: str | None, stage: InitStage | None, architecture: str | None
+    reference: str,
+    path: Path,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    selection: Selection,
 ) -> Headed:
     file = read_checkpoint_file(path)
-    found = find_weights(file.content)
+    found = find_weights(file.content, selection)
     head = _find_head({**found.beside, **found.tensors}, reference)
-    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture)
+    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture, selection)
+    remarks = (*found.remarks, *model.remarks)
     stated = of_torchvision(file.sha256) or model.protocol or _beside(file)
     protocol = stated or _assumed(model)
     use = EncoderUse(
@@ -94,7 +103,7 @@ def _of_file(
         model.layout,
         Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std),
         lambda: model.weights,
-        remarks=model.remarks if stated else (*model.remarks, _assumed_in_words(reference, protocol)),
+        remarks=remarks if stated else (*remarks, _assumed_in_words(reference, protocol)),
         num_classes=head.weight.shape[0],
         head_classes=known_classes(head.weight.shape[0]),
         protocol=protocol,
@@ -222,9 +231,9 @@ def _size(architecture: Architecture) -> int | None:
     return None if config is None else config.input_size[-1]
 
 
-def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None) -> _Model:
+def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, selection: Selection) -> _Model:
     """Return a model in any layout that encoders are read from, with its head under timm's name for it."""
-    encoder = recognise(file, None if architecture is None else state(architecture))
+    encoder = recognise(file, None if architecture is None else state(architecture), selection)
     known = encoder.inferred.architecture
     config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
     name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
