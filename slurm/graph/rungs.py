@@ -89,7 +89,8 @@ def _conditions(recipe: PretrainRecipe) -> dict[str, Any]:
 def rung_warnings(file: PipelineFile) -> Iterator[str]:
     """Yield a warning where the baseline may be ended by a rung."""
     file = without_sweeps(file)
-    starts, entry = file.started_from(), file.encoders[file.baseline].from_
+    starts = file.started_from()
+    entry = next(source.from_ for name, source in file.encoders.items() if file.label(name) == file.baseline)
     while entry is not None:
         pretrain = file.pretrain.get(entry.removeprefix("pretrain."))
         if pretrain is not None and pretrain.rungs is not None:

@@ -155,3 +155,5 @@ def test_a_baseline_that_a_rung_may_end_is_warned_of() -> None:
     study["finetune"]["onwards"] = {"encoder": {"from": f"pretrain.{MEMBERS[0]}"}, "task": "digits", "data": "data"}
     study["encoders"]["onwards"] = {"from": "finetune.onwards"}
     assert len(list(rung_warnings(load({**study, "baseline": "onwards"})))) == 1
+    study["pretrain"]["simmim"]["seeds"] = [0, 1]  # so that the label of the baseline is no encoder's name
+    assert list(rung_warnings(load({**study, "baseline": "simmim"}))) == []
