@@ -30,8 +30,6 @@ def test_a_pretraining_that_saw_the_test_images_is_marked(small_digits: Path, tm
     places = (runs, tmp_path / "clean", tmp_path / "spoilt")
     board = build(factory.collected(*places), Request(tuple(map(str, places))))
     marks = {row["encoder"]: row["mark"] for row in json.loads(rendered(board, "json"))["rows"]}
-    assert marks == {
-        "clean": "",
-        "spoilt": f"{only_run(tmp_path / 'spoilt').name} saw test images (12 of 20 sampled)",
-    }
+    assert "saw" not in marks["clean"]
+    assert f"{only_run(tmp_path / 'spoilt').name} saw test images (12 of 20 sampled)" in marks["spoilt"].split("; ")
     assert "trained on files with the bytes of test images" in rendered(board, "txt").decode().replace("\n", " ")
