@@ -68,8 +68,9 @@ def _notes(board: Leaderboard) -> list[str]:
     notes += _on_contents(sections)
     for section in sections:
         notes += [f"{section.task.name}: {words}" for words in notes_on(section.entries, baseline)]
+    entries = [entry for section in sections for entry in section.entries]
     if baseline is None:
-        labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
+        labels = sorted({entry.row.encoder.label for entry in entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
     return [*notes, *_interval_notes(sections), *(_many(section, board.request.holm) for section in sections)]
 
@@ -85,6 +86,8 @@ def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
         QUOTED: any(section.published for section in sections),
         FLOPS: any(record.flops_per_image for record in records),
         BUDGET: any(section.budgeted for section in sections),
+        OWN_RECIPES: any(entry.comparison.mark for entry in entries),
+        SAW_TEST_IMAGES: any(entry.test_images_seen for entry in entries),
         OTHER_DATA: any(entry.other_data for entry in entries),
     }
     yield from (words for words, is_needed in needed.items() if is_needed)
@@ -102,6 +105,15 @@ BUDGET = (
 OTHER_DATA = (
     "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
     "is that of method and data together."
+)
+OWN_RECIPES = (
+    "A difference between groups, marked with another recipe, is that of two whole ways to a model: random weights "
+    "trained from scratch by a recipe for them, and a pretrained encoder fine-tuned by a recipe for it, on the same "
+    "data and measured alike. Neither recipe suits the other's start; the lengths are in the mark."
+)
+SAW_TEST_IMAGES = (
+    "A pretraining that saw test images trained on files with the bytes of test images: without their labels, but a "
+    "score on images that were never seen may be lower. The share is that in a sample of the test images."
 )
 UNLIKE_LOSSES = (
     "Held-out losses of these pretrainings are not all on one scale, so that a lower one need not be better: they "

@@ -60,6 +60,18 @@ def coverage(row: Row) -> str:
     return fixed(min(report.coverage_percent for report in reports), 2)
 
 
+def parity(row: Row) -> str:
+    """Return how the encoder's features compare with another reading of it; empty where that was not measured."""
+    known = [record.load_report.parity for record in row.records if record.load_report and record.load_report.parity]
+    return max(known, key=lambda each: each.difference).in_words().removeprefix("parity ") if known else ""
+
+
+def implausible(row: Row) -> str:
+    """Return what speaks against an encoder's having been trained, where a person allowed it; else empty."""
+    odd = [one for record in row.records if record.load_report for one in record.load_report.implausible[:1]]
+    return odd[0] if odd else ""
+
+
 def parameters_millions(row: Row) -> str:
     """Return the encoder's parameters in millions, as text; empty where they were not counted."""
     known = [record.load_report.parameters for record in row.records if record.load_report]
@@ -116,7 +128,11 @@ def load(report: LoadReport | None) -> str:
     words = f"{report.source_format}: {report.loaded} of {report.expected} tensors"
     words += f", {fixed(report.coverage_percent, 2)} % of the parameters"
     resized = [f"{one.name} {one.from_shape} to {one.to_shape} ({one.mode})" for one in report.resized]
-    return words + (f", resized: {', '.join(resized)}" if resized else "") + "".join(f"; {n}" for n in report.notes)
+    words += f", resized: {', '.join(resized)}" if resized else ""
+    words += f", {report.parity.in_words()}" if report.parity else ""
+    if odd := report.implausible:
+        words += f"; implausible weights were allowed: {odd[0]}" + (f" and {len(odd) - 1} more" if odd[1:] else "")
+    return words + "".join(f"; {note}" for note in report.notes)
 
 
 def software(record: RunRecord) -> str:

@@ -21,6 +21,7 @@ from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import alike, members, seed_mistakes, without_sweeps
 from transfer.adapter import adapter_for
+from transfer.checkpoint.content.selection import Selection
 from transfer.sources.references import SCHEMES, resolve, scheme_of
 
 Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
@@ -205,7 +206,9 @@ def require_encoder_files(file: PipelineFile) -> None:
         if source.ref is None or scheme_of(source.ref):
             continue
         try:
-            resolve(source.ref, None, source.stage, source.architecture, pretrained_on=source.pretrained_on)
+            selection = Selection(source.weights, source.prefix)
+            stated = (source.stage, source.architecture)
+            resolve(source.ref, None, *stated, pretrained_on=source.pretrained_on, selection=selection)
         except UserError as error:
             mistakes.append(f"{field}.ref: {error}")
     if mistakes:
@@ -213,10 +216,14 @@ def require_encoder_files(file: PipelineFile) -> None:
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
-    for name, stated in (("stage", source.stage), ("pretrained_on", source.pretrained_on)):
+    for name in ("stage", "pretrained_on", "weights", "prefix"):
+        stated = getattr(source, name)
         if stated is not None and (own := _own_statement(source)):
             rule = f"left out: {own}"
             yield four_parts(f"{field}.{name}", stated, rule, f"remove {field}.{name}; it is for what others trained")
+    if (source.ref or "").startswith("python:") and source.stage is None:
+        rule = "stated of one's own code, as nothing else shows how far its encoder was trained"
+        yield four_parts(f"{field}.stage", "(not given)", rule, f"add {field}.stage")
     if source.architecture is not None and source.from_ is not None:
         rule = f"left out: `from: {source.from_}` is trained here, and its record states the architecture"
         yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")

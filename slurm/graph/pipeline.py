@@ -42,6 +42,12 @@ class Source(Config):
     """The data set on which others trained the encoder that `ref` names, where its name does not say so."""
     architecture: str | None = None
     """The architecture of `ref`, where its tensors leave it open: `--architecture` of `mimbench transfer`."""
+    weights: str | None = None
+    """Which of the sets of weights in `ref` is meant, as `model_ema`; null: the one that its authors evaluate."""
+    prefix: str | None = None
+    """What the encoder's names in `ref` begin with, where it holds several encoders."""
+    allow_implausible_weights: bool = False
+    """Go on with weights of `ref` that are constant, not finite, or as a fresh initialisation makes them."""
     epoch: Count | None = None
     """With `from: pretrain.NAME`: take the encoder after so many epochs instead of the last."""
 

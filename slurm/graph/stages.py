@@ -270,6 +270,9 @@ class _Builder:
         options = [] if source.stage is None else ["--stage", source.stage]
         options += [] if source.pretrained_on is None else ["--pretrained-on", source.pretrained_on]
         options += [] if source.architecture is None else ["--architecture", source.architecture]
+        options += [] if source.weights is None else ["--weights", source.weights]
+        options += [] if source.prefix is None else ["--prefix", source.prefix]
+        options += ["--allow-implausible-weights"] if source.allow_implausible_weights else []
         options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
         return [encoder, *options]
 

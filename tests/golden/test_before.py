@@ -161,9 +161,10 @@ def assert_same_numbers(run: Path, kept: Path, step: int) -> None:
     one that has hardly begun to learn then picks other proposals.
     """
     found, told = record_of(run), record_of(kept)
-    assert loaded(found) == loaded(told)
-    for name in ("run_id", "status", "steps", "attempts", "data", "parents"):
+    assert known_then(loaded(found), loaded(told)) == loaded(told)
+    for name in ("run_id", "status", "steps", "attempts", "parents"):
         assert found[name] == told[name], name
+    assert known_then(found["data"], told["data"]) == told["data"]
     assert [line.keys() for line in lines_of(run)] == [line.keys() for line in lines_of(kept)]
     if same_arithmetic(run, kept):
         assert lines_of(run) == lines_of(kept)
@@ -192,7 +193,7 @@ def test_a_kept_encoder_is_measured_again(desk: Desk) -> None:
     assert desk.answers["again"].code == 0, desk.answers["again"].err
     assert [path.name for path in (desk.folder / "again").iterdir()] == [KNN]
     again, kept = desk.folder / "again" / KNN, KEPT / "finished" / KNN
-    assert loaded(record_of(again)) == loaded(record_of(kept))
+    assert known_then(loaded(record_of(again)), loaded(record_of(kept))) == loaded(record_of(kept))
     for name in ("encoder", "data", "recipe"):
         assert known_then(record_of(again)[name], record_of(kept)[name]) == record_of(kept)[name]
     if same_arithmetic(again, kept):
@@ -272,9 +273,10 @@ def test_a_comparison_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> N
 def test_an_exported_encoder_is_inspected(capsys: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main(["checkpoint", "inspect", f"runs/{PRETRAINED}/encoder"]) == 0
     said = capsys.readouterr().out
-    known = [line for line in said.splitlines() if not line.startswith("imagemasks ")]  # a task that is newer
+    newer = ("imagemasks ", "inaturalist2018 ")  # a task, and the default recipe of a task
+    known = [line for line in said.splitlines() if not line.startswith(newer)]
     # That version printed the layers in another order every time.
-    assert sorted(known) == sorted(printed("inspect.txt").splitlines())
+    assert sorted(known) == sorted(line for line in printed("inspect.txt").splitlines() if not line.startswith(newer))
 
 
 @pytest.mark.usefixtures("work")

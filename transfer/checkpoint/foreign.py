@@ -15,6 +15,7 @@ from transfer.checkpoint.architecture.huggingface_config import read_config
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_unclear
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_epochs, infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
@@ -41,17 +42,27 @@ class ForeignEncoder:
     names: FileNames
 
 
-def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
+def read_foreign(
+    path: Path,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
     """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` contradicts it.
+
+    `selection` says which of its sets of weights is meant.
 
     A description beside the checkpoint is believed before what its tensors let one infer.
     """
-    return recognise(read_checkpoint_file(path), stated)
+    return recognise(read_checkpoint_file(path), stated, selection)
 
 
-def recognise(file: CheckpointFile, stated: Stated | None = None) -> ForeignEncoder:
+def recognise(
+    file: CheckpointFile,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
     """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
-    found = find_weights(file.content)
+    found = find_weights(file.content, selection)
     layout = identify(found.tensors)
     weights = layout.to_timm(found.tensors)
     names = FileNames(layout, found.prefix, {name: tuple(tensor.shape) for name, tensor in found.tensors.items()})
