@@ -87,13 +87,20 @@ def _exported(parents: Sequence[Path], reference: str) -> set[str]:
     places = [*parents]
     with contextlib.suppress(OSError, ValueError, UserError):
         places.append(run_folder_of(Path(reference)))
-    found = set()
+    found: set[str] = set()
     for place in places:
         run = RunFolder(place)
-        for folder in (place, run.encoder, *run.encoders.glob("epoch_*")):
-            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-                found.add(str(read_json(folder / MANIFEST)["sha256"]))
+        with contextlib.suppress(OSError, ValueError):  # what can be no path
+            beside = [folder / MANIFEST for folder in (place, run.encoder, *run.encoders.glob("epoch_*"))]
+            found |= {sha256 for manifest in beside if (sha256 := _sha256_in(manifest)) is not None}
     return found
+
+
+def _sha256_in(manifest: Path) -> str | None:
+    try:
+        return str(read_json(manifest)["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def notes_on(entries: Sequence[Measured], baseline: str | None) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Source(Config):
     """Which of the sets of weights in `ref` is meant, as `model_ema`; null: the one that its authors evaluate."""
     prefix: str | None = None
     """What the encoder's names in `ref` begin with, where it holds several encoders."""
-    allow_implausible_weights: bool = False
+    allow_implausible_weights: bool | None = None
     """Go on with weights of `ref` that are constant, not finite, or as a fresh initialisation makes them."""
     epoch: Count | None = None
     """With `from: pretrain.NAME`: take the encoder after so many epochs instead of the last."""
