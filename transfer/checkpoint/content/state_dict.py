@@ -7,7 +7,7 @@ target encoder (I-JEPA) before everything, the student last, averages (`model_em
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.content.facts import facts_beside
-from transfer.checkpoint.content.wrappers import encoder_prefix
+from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, prefix_before
 from transfer.checkpoint.pickles.stand_ins import Inert
 from transfer.checkpoint.refusal import shown
 
@@ -34,6 +34,8 @@ class FoundWeights:
     not belong to the encoder, by the first part of their names; `other_weights` names the sets that were not taken."""
     beside: dict[str, Tensor]
     """The tensors of the same set that do not belong to the encoder, under their full names."""
+    outside: Mapping[str, str]
+    """Full names of tensors that are the encoder's without having the prefix."""
 
 
 # In order of preference. Between two sets of weights of the same rank only the user can decide.
@@ -55,20 +57,28 @@ Where = tuple[str, ...]
 StateDict = Mapping[str, Tensor]
 
 
-def find_weights(content: object) -> FoundWeights:
-    """Return the encoder's tensors. Raises UserError, naming the candidates, when there is none or more than one."""
+def find_weights(content: object, names: Collection[str] | None = None) -> FoundWeights:
+    """Return the encoder's tensors. Raises UserError, naming the candidates, when there is none or more than one.
+
+    `names` are those of a model that is stated, which need no other sign.
+    """
     candidates = dict(_candidates(content, (), set()))
     where = _choose(candidates)
     weights = candidates[where]
-    prefix = encoder_prefix(weights)
+    known = None if names is None else prefix_before(weights, names)
+    prefix = encoder_prefix(weights) if known is None else known
     facts = facts_beside(content, where)
     if others := [".".join(other) for other in candidates if other != where]:
         facts["other_weights"] = list(others)
-    beside = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    outside = norms_outside(weights, prefix)
+    beside = {
+        name: tensor for name, tensor in weights.items() if not name.startswith(prefix) and name not in outside.values()
+    }
     if dropped := Counter(map(_first_part, beside)):
         facts["dropped_prefixes"] = dict(sorted(dropped.items()))
     tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    return FoundWeights(tensors, where, prefix, facts, beside)
+    tensors |= {name: weights[whole] for name, whole in outside.items()}
+    return FoundWeights(tensors, where, prefix, facts, beside, outside)
 
 
 def _candidates(value: object, where: Where, seen: set[int]) -> Iterable[tuple[Where, StateDict]]:
