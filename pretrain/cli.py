@@ -9,7 +9,7 @@ from typing import get_args
 from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import Paused, UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, claim, require_root
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments, claim, require_root
 from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
 from pretrain.recipe import PretrainRecipe
@@ -23,6 +23,13 @@ EPILOG = """example:
 The run is named after what it is (recipe, data, seed, initial weights). The same command again continues an unfinished
 run from its last checkpoint, and says so when there is nothing left to do. Ctrl-C, SIGTERM and SIGUSR2 save and stop.
 """
+
+
+DESCRIBING = (
+    *("stage", "architecture", "epoch", "with_head", "pretrained_on"),
+    *("weights", "prefix", "allow_implausible_weights"),
+)
+"""Options that say more of what `--initial` names."""
 
 
 def main(argv: Sequence[str], find_initial: FindInitial) -> int:
@@ -71,8 +78,17 @@ def _initial(args: argparse.Namespace, find_initial: FindInitial) -> InitialEnco
         if args.with_head and args.epoch is not None:
             remedy = "leave one of the two out"
             raise UserError.about("--with-head", True, "without --epoch: only the last epoch's head is kept", remedy)
-        return find_initial(args.initial, args.stage, args.architecture, args.epoch, args.pretrained_on)
-    for name in ("stage", "architecture", "epoch", "with_head", "pretrained_on"):
+        return find_initial(
+            args.initial,
+            args.stage,
+            args.architecture,
+            args.epoch,
+            args.pretrained_on,
+            weights=args.weights,
+            prefix=args.prefix,
+            implausible_allowed=args.allow_implausible_weights,
+        )
+    for name in DESCRIBING:
         if value := getattr(args, name):
             rule = "given beside --initial, whose encoder it describes"
             raise UserError.about(f"--{name.replace('_', '-')}", value, rule, "add --initial REF, or leave it out")
@@ -103,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--pretrained-on", metavar="NAME", help="the data on which others trained REF, for reports")
     parser.add_argument("--epoch", type=int, metavar="N", help="the encoder of the run REF after N epochs")
+    add_weights_arguments(parser, "REF")
     pause = "pause after the first evaluation on held-out images at or after this share of the training"
     parser.add_argument("--until", type=float, metavar="SHARE", help=pause)
     add_run_arguments(parser)

@@ -8,6 +8,7 @@ import timm
 from torch import nn
 
 from benchmarks.encoders import Architecture, unknown_architecture
+from benchmarks.engine.own_code import build_own, is_own
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 
@@ -26,6 +27,8 @@ def build_backbone(
     (see `Family.check_windows`); dense features, which do not run timm's own forward, have no such limit.
     Raises UserError when timm does not know the name, or refuses the arguments or the image size.
     """
+    if is_own(architecture.name):
+        return build_own(architecture, image_size_px, num_classes, drop_path_rate)
     if not timm.is_model(architecture.name):
         raise unknown_architecture(architecture.name, timm.list_models())
     if image_size_px is not None:
@@ -48,6 +51,8 @@ def build_backbone(
 
 def sized(architecture: Architecture, image_size_px: int) -> Architecture:
     """Return the architecture built for an image size; one that takes any size, as ConvNets do, is left as it is."""
+    if is_own(architecture.name):
+        return architecture
     about = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
     built_for_one_size = about is None or about.fixed_input_size
     return architecture.at_size(image_size_px) if built_for_one_size else architecture

@@ -68,7 +68,7 @@ class Verdict:
         if found is None:
             why = f"{len(self.pairs)} encoders" if len(self.pairs) < PAIRS_NEEDED else "one of the two never varies"
             return f"{question}: no rank correlation ({why}; {PAIRS_NEEDED} that differ are needed)"
-        return f"{question}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
+        return f"{question}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (bootstrap, n = {found.n})"
 
 
 def protocol(row: Row) -> str:

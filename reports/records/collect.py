@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.catalogue.tasks import TASKS
@@ -134,4 +135,17 @@ def _rows(usable: list[TransferRun]) -> tuple[list[Row], list[LeftOut]]:
         else:
             group[seed] = run
     rows = [Row(tuple(runs[seed] for seed in sorted(runs))) for _, runs in sorted(groups.items())]
-    return rows, repeated
+    return list(_over_pretrainings(rows)), repeated
+
+
+def _over_pretrainings(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the rows, those together whose encoders were trained alike with different seeds."""
+    alike: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[row.first.key_over_pretrainings or row.first.row_key].append(row)
+    for found in alike.values():
+        if len({row.first.before for row in found}) < len(found):  # two encoders of one seed: nobody knows which is it
+            yield from found
+        else:
+            found.sort(key=lambda row: row.first.before)
+            yield Row(tuple(run for row in found for run in row.runs))

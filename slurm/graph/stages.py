@@ -97,11 +97,11 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
     file, build = without_sweeps(file), _Builder(folder, runs)
     first = list(_first(file, sweep_of, build))
     transfers = [
-        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed).model_copy(
-            update={"seeds_of": f"{name}.{label}"}
-        )
+        build.transfer(
+            f"{name}.{encoder}.seed{seed}", file.label(encoder), source, file.task(name), work, seed
+        ).model_copy(update={"seeds_of": f"{name}.{encoder}"})
         for name, work in file.tasks.items()
-        for label, source in file.encoders_of(name).items()
+        for encoder, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])
@@ -270,6 +270,9 @@ class _Builder:
         options = [] if source.stage is None else ["--stage", source.stage]
         options += [] if source.pretrained_on is None else ["--pretrained-on", source.pretrained_on]
         options += [] if source.architecture is None else ["--architecture", source.architecture]
+        options += [] if source.weights is None else ["--weights", source.weights]
+        options += [] if source.prefix is None else ["--prefix", source.prefix]
+        options += ["--allow-implausible-weights"] if source.allow_implausible_weights else []
         options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
         return [encoder, *options]
 

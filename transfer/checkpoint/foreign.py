@@ -19,6 +19,7 @@ from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.published import known_of_openai, usual_normalisation
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_names, settle_unclear, shapes_of
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_epochs, infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
@@ -45,18 +46,28 @@ class ForeignEncoder:
     names: FileNames
 
 
-def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
+def read_foreign(
+    path: Path,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
     """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` contradicts it.
+
+    `selection` says which of its sets of weights is meant.
 
     A description beside the checkpoint is believed before what its tensors let one infer.
     """
-    return recognise(read_checkpoint_file(path), stated)
+    return recognise(read_checkpoint_file(path), stated, selection)
 
 
-def recognise(file: CheckpointFile, stated: Stated | None = None) -> ForeignEncoder:
+def recognise(
+    file: CheckpointFile,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
     """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
     described = describe(file)
-    found, layout = _find(file.content, described, stated)
+    found, layout = _find(file.content, described, stated, selection)
     weights = layout.to_timm(found.tensors)
     if described and described.in_timm_layout and not weights.keys() <= found.tensors.keys():
         described = None
@@ -82,7 +93,9 @@ def recognise(file: CheckpointFile, stated: Stated | None = None) -> ForeignEnco
     )
 
 
-def _find(content: object, described: Described | None, stated: Stated | None) -> tuple[FoundWeights, Layout]:
+def _find(
+    content: object, described: Described | None, stated: Stated | None, selection: Selection
+) -> tuple[FoundWeights, Layout]:
     """Return the encoder's tensors and their layout.
 
     Where an architecture is named, by a person or by timm's config.json, a file with the names of that model needs no
@@ -92,18 +105,18 @@ def _find(content: object, described: Described | None, stated: Stated | None) -
     if named is None and described and described.in_timm_layout:
         named = described.inferred.architecture
     if named is None:
-        found = find_weights(content)
+        found = find_weights(content, selection)
         return found, identify(found.tensors)
     names = shapes_of(named).keys()
     known: tuple[FoundWeights, Layout] | None = None
     try:
-        found = find_weights(content)
+        found = find_weights(content, selection)
         known = found, identify(found.tensors)
     except UserError:
         pass
     if known and names <= known[1].to_timm(known[0].tensors).keys():
         return known
-    direct = find_weights(content, names)
+    direct = find_weights(content, selection, names)
     return (direct, TIMM) if known is None or names <= direct.tensors.keys() else known
 
 

@@ -18,6 +18,7 @@ from benchmarks.files.atomic import write_atomically
 from transfer.checkpoint.layouts.known import LAYOUTS, TIMM
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 from transfer.commands.destination import about_file, cannot_write
 from transfer.sources.opened import OpenedEncoder
 
@@ -125,7 +126,7 @@ def encoder_tensors(
     if faults:
         shown = "; ".join(fault + (names.in_file(name) if names else "") for name, fault in list(faults.items())[:8])
         shown += f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", "get the checkpoint again")
+        raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", ANOTHER_MODEL)
     return {name: weights[name] for name in expected}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,12 @@ from benchmarks.families.position_tables import TableMode
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.encoder.fit import fit_weights
+from transfer.encoder.plausible import UNTRAINED, implausible
+from transfer.sources.source import Source
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
 HEAD = ("head.", "fc.", "classifier.")
+ALLOW_IMPLAUSIBLE = "--allow-implausible-weights"
 IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "attn_mask")
 
 
@@ -36,10 +39,33 @@ def load_encoder(
     `with_head` the head is loaded, and proved, as the rest is.
     """
     fitted = fit_weights(weights, model, mode)
-    weights = fitted.weights
     state = model.state_dict()
     expected = {name: tensor for name, tensor in state.items() if _is_expected(name, with_head)}
-    offered = {name: tensor for name, tensor in weights.items() if _is_expected(name, with_head)}
+    offered = {name: tensor for name, tensor in fitted.weights.items() if _is_expected(name, with_head)}
+    return _copy(model, expected, offered, source_format, assign).model_copy(update={"resized": fitted.resized})
+
+
+def load_exactly(
+    model: nn.Module, weights: dict[str, Tensor], source_format: str, derived: Iterable[str] = ()
+) -> LoadReport:
+    """Copy `weights` into the whole of `model`, whose names they bear, and report as `load_encoder` does.
+
+    Nothing is resized and nothing left out but tensors whose names end in one of `derived`, which need not be there.
+    """
+    ends = tuple(derived)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(ends)}
+    offered = {name: tensor for name, tensor in weights.items() if not name.endswith(ends)}
+    return _copy(model, expected, offered, source_format)
+
+
+def _copy(
+    model: nn.Module,
+    expected: dict[str, Tensor],
+    offered: dict[str, Tensor],
+    source_format: str,
+    assign: bool = False,
+) -> LoadReport:
+    """Copy what fits of the `offered` tensors, and report which of the `expected` ones equal them afterwards."""
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
@@ -50,7 +76,6 @@ def load_encoder(
         expected=len(expected),
         parameters=_encoder_parameters(model),
         coverage_percent=100 * _elements(expected, loaded) / _elements(expected, expected),
-        resized=fitted.resized,
         missing=tuple(sorted(set(expected) - set(offered))),
         unexpected=tuple(sorted(set(offered) - set(expected))),
         mismatched=tuple(
@@ -58,6 +83,25 @@ def load_encoder(
             for name in sorted(set(offered) & set(expected) - set(fitting))
         ),
     )
+
+
+def load_source(
+    model: nn.Module,
+    source: Source,
+    mode: TableMode = "geometric-cubic",
+    *,
+    given: Container[str] = (),
+    with_head: bool = False,
+) -> LoadReport:
+    """Load a source's weights as `load_encoder` does, and report besides what speaks for and against them.
+
+    `given` names the arguments that a recipe sets, of which nothing was assumed.
+    """
+    assert source.read is not None, "random weights are not loaded"
+    weights = source.read()
+    report = load_encoder(model, weights, source.source_format, mode, with_head=with_head)
+    odd = implausible({name: tensor for name, tensor in weights.items() if _is_expected(name, with_head)})
+    return report.model_copy(update={"notes": source.notes(given), "implausible": odd, "parity": source.parity})
 
 
 def random_report(model: nn.Module) -> LoadReport:
@@ -83,10 +127,17 @@ def require_complete(report: LoadReport, reference: str, names: FileNames | None
     """
     if report.complete and report.loaded == report.expected:
         return
-    lines = [
-        f"{reference}: only {report.loaded} of {report.expected} tensors of the encoder were loaded "
-        f"({percent(report.coverage_percent)} of its parameters); a score from it would mean nothing"
-    ]
+    if report.loaded == report.expected and not (report.missing or report.mismatched):
+        found = (
+            f"all {report.expected} tensors of the encoder were loaded, but {len(report.unexpected)} more in the file "
+            "have no place in it: it is of another architecture, and its score would be another one's"
+        )
+    else:
+        found = (
+            f"only {report.loaded} of {report.expected} tensors of the encoder were loaded "
+            f"({percent(report.coverage_percent)} of its parameters); a score from it would mean nothing"
+        )
+    lines = [f"{reference}: {found}"]
     for title, faults in (
         ("missing from the checkpoint", report.missing),
         ("of another shape", report.mismatched),
@@ -95,6 +146,24 @@ def require_complete(report: LoadReport, reference: str, names: FileNames | None
         lines += [f"  {title}: {_some(faults, names)}"] if faults else []
     lines.append("  remedy: use the architecture the encoder was trained with, or another encoder")
     raise WorkFailed("\n".join(lines))
+
+
+def require_loaded(report: LoadReport, source: Source) -> None:
+    """Raise WorkFailed unless a source's whole encoder was loaded, with weights that training can have left.
+
+    Implausible weights pass where the source says that they are allowed; the report keeps them.
+    """
+    require_complete(report, source.use.reference, source.names)
+    if not report.implausible or source.implausible_allowed:
+        return
+    count = len(report.implausible)
+    names = None if UNTRAINED in report.implausible[0] else source.names  # which are of tensors, not of blocks
+    raise WorkFailed(
+        f"{source.use.reference}: all {report.expected} tensors were loaded, but {count} "
+        f"{'finding speaks' if count == 1 else 'findings speak'} against their having been trained\n"
+        f"  implausible: {_some(report.implausible, names)}\n"
+        f"  remedy: take the file that was meant; {ALLOW_IMPLAUSIBLE} goes on with it, and the record says so"
+    )
 
 
 def is_head(name: str) -> bool:

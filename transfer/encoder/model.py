@@ -14,7 +14,7 @@ from benchmarks.families.table import family_named
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
-from transfer.encoder.loading import load_encoder, random_report
+from transfer.encoder.loading import load_source, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.sources.source import Source
 
@@ -86,5 +86,4 @@ def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
     """Load the source's weights into the encoder part of a model, unless the source is random; return the report."""
     if source.read is None:
         return random_report(model)
-    report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
-    return report.model_copy(update={"notes": source.notes(given_by(recipe))})
+    return load_source(model, source, recipe.table_resize, given=given_by(recipe))

@@ -13,12 +13,14 @@ from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.checkpoint.layouts.known import identify_or_timm
 from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.sources.hub import timm_source
 from transfer.sources.references import locate
+from transfer.sources.source import refuse_selection
 
 _SHOWN: tuple[Family, ...] = ("swin", "swinv2", "vit", "beit")
 """Families whose tensors show more than timm's name says: windows and image size."""
@@ -47,6 +49,8 @@ class OpenedEncoder:
     """A sentence for each argument that no tensor shows, as in `Inferred`."""
     names: FileNames | None = None
     """What the file calls its tensors; None where they are timm's names."""
+    file: Path | None = None
+    """The file that others wrote; None for our own exports and for models of a hub's library."""
 
     @property
     def sha256(self) -> str:
@@ -54,7 +58,11 @@ class OpenedEncoder:
         return weights_sha256(self.weights)
 
 
-def open_encoder(reference: str | Path, architecture: str | None = None) -> OpenedEncoder:
+def open_encoder(
+    reference: str | Path,
+    architecture: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> OpenedEncoder:
     """Open any encoder that `--encoder` may name, except random weights.
 
     Raises UserError for anything else, and where the encoder is not of the stated `architecture`; WorkFailed where a
@@ -63,7 +71,11 @@ def open_encoder(reference: str | Path, architecture: str | None = None) -> Open
     stated = None if architecture is None else state(architecture)
     place = locate(str(reference))
     if place.kind == "file":
-        return _foreign(place.path, stated)
+        return _foreign(place.path, stated, selection)
+    refuse_selection(selection, str(reference))
+    if place.kind == "python":
+        rule = "an encoder in a file, an export or a hub"
+        raise UserError.about("encoder", str(reference), rule, "a transfer checks own code before anything is trained")
     if place.kind == "random":
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         raise UserError.about("encoder", str(reference), rule, "name one of those; random weights show nothing")
@@ -116,8 +128,8 @@ def _timm(reference: str, name: str) -> OpenedEncoder:
     )
 
 
-def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
-    encoder = read_foreign(path, stated)
+def _foreign(path: Path, stated: Stated | None, selection: Selection) -> OpenedEncoder:
+    encoder = read_foreign(path, stated, selection)
     inferred, found = encoder.inferred, encoder.found
     return OpenedEncoder(
         layout=encoder.layout.name,
@@ -138,7 +150,8 @@ def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
             "inert_classes": list(encoder.file.inert),
             **found.facts,
         },
-        remarks=inferred.remarks,
+        remarks=(*found.remarks, *inferred.remarks),
         assumed=inferred.assumed,
         names=encoder.names,
+        file=encoder.file.path,
     )

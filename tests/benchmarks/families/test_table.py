@@ -22,6 +22,7 @@ from benchmarks.families.family import (
     Capability,
     Family,
 )
+from benchmarks.families.own import Own
 from benchmarks.families.table import FAMILIES, family_named, family_of
 
 STAGES: dict[str, Any] = {"depths": (1, 1, 2, 1), "num_heads": (1, 2, 2, 4), "embed_dim": 16, "img_size": 64}
@@ -59,7 +60,9 @@ def intermediates(family: Family, **options: Any) -> list[Tensor]:
 
 
 def test_the_table_names_every_family_once() -> None:
-    assert set(TINY) == set(BY_NAME)
+    assert {*TINY, Own.name} == set(
+        BY_NAME
+    )  # one's own encoders are no models of timm: tests/transfer/encoder/test_own.py
     assert len({family.kind for family in FAMILIES}) == len(FAMILIES)
 
 

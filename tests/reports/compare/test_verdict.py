@@ -85,7 +85,7 @@ def test_signals_of_the_runs_at_hand(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert knn.correlation.rho == pytest.approx(scipy.stats.spearmanr(range(6), [60, 61, 59, 64, 63, 70]).statistic)
     assert mimbench.main(["report", "verdict", str(runs)]) == 0
     said = capsys.readouterr().out
-    assert "Spearman -1.00 [-1.00, -1.00], n = 6" in said
+    assert "Spearman -1.00 [-1.00, -1.00] (bootstrap, n = 6)" in said
     assert "SwinV2-B" in said
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from benchmarks.errors import Paused, Stopped, WorkFailed
 from benchmarks.runs.command import Work, claim, first_record
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.folder import Run, RunFolder, open_run
+from benchmarks.runs.record import MetricValue
 
 STEPS = 5
 
@@ -57,7 +58,7 @@ def work_on(
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
             if ranks.is_main():  # which has made the folder
-                _log(work, kind, step)
+                _log(work, kind, step, fields.get("metrics", {}))
             if step == 3 and (desk / f"{stage}.hang").exists():
                 _hang()
             while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
@@ -76,14 +77,17 @@ def work_on(
     return 0
 
 
-def _log(work: Work[Any], kind: str, step: int) -> None:
-    """Log a step, and of a pretraining the held-out loss that a test gives it: its learning rate."""
+def _log(work: Work[Any], kind: str, step: int, metrics: Mapping[str, MetricValue]) -> None:
+    """Log a step; of a pretraining the held-out loss that a test gives it, its learning rate; at the end the scores."""
     training = work.config.training
-    lines = [{"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}]
+    epoch = (training.epochs or 1) * step / STEPS
+    lines = [{"step": step, "total_steps": STEPS, "epoch": epoch, "loss": 1 / step, "eta_seconds": 0.0}]
     if kind == "pretrain":
-        lines.append({"step": step, "epoch": training.epochs * step / STEPS, "masked_loss": training.schedule.base_lr})
-    with open(work.folder.metrics, "a") as metrics:
-        metrics.writelines(json.dumps(line) + "\n" for line in lines)
+        lines.append({"step": step, "epoch": epoch, "masked_loss": training.schedule.base_lr})
+    if step == STEPS and metrics:
+        lines.append({"step": step, "epoch": epoch, **{name: value.last for name, value in metrics.items()}})
+    with open(work.folder.metrics, "a") as log:
+        log.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _pause_at_a_rung(run: Run, args: argparse.Namespace, step: int) -> None:

@@ -12,6 +12,7 @@ from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.layouts.layout import Family
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 
 TIMM_EPS: Mapping[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
 
@@ -58,7 +59,7 @@ def check_registers(config: Mapping[str, Any], found: int) -> None:
     expected = config.get("num_register_tokens", found)
     if expected != found:
         rule = f"{expected}, the num_register_tokens of config.json"
-        raise UserError.about("register_tokens", found, rule, "the checkpoint is incomplete: get it again")
+        raise UserError.about("register_tokens", found, rule, ANOTHER_MODEL)
 
 
 def swinv2_arguments(config: Mapping[str, Any]) -> dict[str, JsonValue]:

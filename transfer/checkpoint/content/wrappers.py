@@ -83,7 +83,7 @@ def _one_of(prefixes: set[str]) -> str:
             "checkpoint",
             f"several encoders in one state dict: {', '.join(map(shown, sorted(encoders)[:8]))}",
             "one encoder, beside which there may be a student, a momentum encoder or a decoder",
-            "save the tensors of the one that is meant, without the others",
+            "name the one that is meant: --prefix NAME",
         )
     return encoders.pop()
 
