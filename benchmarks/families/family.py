@@ -125,9 +125,9 @@ class Family:
 
     @property
     def patch_size_px(self) -> int:
-        """The side of the patches that the model sees; 1 for one without patches, as ConvNets are."""
-        embed = getattr(self.model, "patch_embed", None)
-        return int(embed.patch_size[0]) if embed is not None else 1
+        """The side of the patches that the model sees; 1 for one without patches of one size, as ConvNets are."""
+        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", 1)
+        return int(patch[0]) if isinstance(patch, tuple | list) else int(patch)
 
     @property
     def windows(self) -> tuple[Size, ...]:

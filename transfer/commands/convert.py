@@ -15,7 +15,7 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
-from transfer.checkpoint.layouts.known import LAYOUTS
+from transfer.checkpoint.layouts.known import LAYOUTS, TIMM
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.checkpoint.refusal import ANOTHER_MODEL
@@ -103,6 +103,8 @@ def _training(encoder: OpenedEncoder) -> dict[str, object]:
 
 
 def _layout(family: Family, target: str) -> Layout:
+    if target == "timm" and family not in TARGETS["timm"].layouts:
+        return TIMM
     target_layouts = TARGETS[target].layouts
     if family not in target_layouts:
         able = ", ".join(name for name, other in TARGETS.items() if family in other.layouts)

@@ -168,7 +168,7 @@ def require_loaded(report: LoadReport, source: Source) -> None:
 
 def is_head(name: str) -> bool:
     """Return whether a tensor belongs to a classifier rather than to the encoder."""
-    return name.startswith(HEAD)
+    return name.startswith(HEAD) and not name.startswith("head.norm.")  # ConvNeXt's and Hiera's last norm
 
 
 def is_ignored(name: str) -> bool:

@@ -32,6 +32,8 @@ from transfer.sources.source import Whole, known_stage, refuse_selection, stated
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
 _BEGINNINGS = ("head.", "fc.", "classifier.", "heads.")
+_LAST_NORM = "head.norm."
+"""ConvNeXt's and Hiera's, which belongs to the encoder."""
 _DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask", "num_batches_tracked")
 
 
@@ -237,7 +239,7 @@ def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, sele
     known = encoder.inferred.architecture
     config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
     name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
-    weights = {key: tensor for key, tensor in encoder.weights.items() if not key.startswith(_BEGINNINGS)}
+    weights = {key: tensor for key, tensor in encoder.weights.items() if not _is_head(key)}
     weights[f"{name}.weight"] = head.weight
     if head.bias is not None:
         weights[f"{name}.bias"] = head.bias
@@ -247,6 +249,10 @@ def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, sele
     return _Model(
         encoder.layout.name, known, weights, size, encoder.stage, normalisation=normalisation, remarks=remarks
     )
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith(_BEGINNINGS) and not name.startswith(_LAST_NORM)
 
 
 def _beside(file: CheckpointFile) -> TestProtocol | None:

@@ -10,16 +10,20 @@ from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture, InitStage, Normalisation, WindowSize, read_encoder
 from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
 from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.checkpoint.layouts.known import identify
+from transfer.checkpoint.layouts.known import identify_or_timm
 from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.sources.hub import timm_source
 from transfer.sources.references import locate
 from transfer.sources.source import refuse_selection
+
+_SHOWN: tuple[Family, ...] = ("swin", "swinv2", "vit", "beit")
+"""Families whose tensors show more than timm's name says: windows and image size."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def open_encoder(
 
 def _own(folder: Path) -> OpenedEncoder:
     manifest, weights = read_encoder(folder)
-    layout = identify(weights)
+    layout = identify_or_timm(weights)
     return OpenedEncoder(
         layout="mimbench",
         family=layout.family,
@@ -104,8 +108,8 @@ def _timm(reference: str, name: str) -> OpenedEncoder:
     source = timm_source(reference, name, None)
     assert source.read is not None
     weights = source.read()
-    layout = identify(weights)
-    inferred = infer(layout, weights, {})
+    layout = identify_or_timm(weights)
+    inferred = infer(layout, weights, {}) if layout.family in _SHOWN else inferred_from(source.use.architecture)
     return OpenedEncoder(
         layout=layout.name,
         family=layout.family,

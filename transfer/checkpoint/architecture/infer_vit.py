@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.inferred import Inferred, without_norm
 from transfer.checkpoint.architecture.vit_known import BEIT, HEADS_BY_SIZE, SWIGLU, VIT, Arguments, Known, Shape
 from transfer.checkpoint.layouts.layout import Weights
-from transfer.checkpoint.layouts.vit_names import anywhere, has_relative_positions
+from transfer.checkpoint.layouts.pairs import anywhere, has_relative_positions
 from transfer.checkpoint.refusal import ANOTHER_MODEL
 
 TABLE = "relative_position_bias_table"
@@ -51,6 +51,7 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
         patch_size_px=kernel[2],
         window_size=None,
         remarks=(*((found.how,) if found.certain else ()), *_pooling(sizes, relative), *_lost_registers(arguments)),
+        norms_as_built={"fc_norm": width} if relative and not anywhere(sizes, r"(fc_)?norm\..*") else {},
         assumed={**({} if found.certain else {"num_heads": found.how}), "norm_eps": ASSUMED},
     )
 
@@ -102,7 +103,7 @@ def _beit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
         "use_abs_pos_emb": absolute,
         "use_rel_pos_bias": own,
         "use_shared_rel_pos_bias": shared,
-        "use_fc_norm": None if anywhere(sizes, r"fc_norm\..*") else False,
+        "use_fc_norm": None if anywhere(sizes, r"fc_norm\..*") or not anywhere(sizes, r"norm\..*") else False,
     }
 
 
@@ -222,6 +223,8 @@ def _ratio(hidden: int, width: int) -> float:
 
 
 def _pooling(sizes: Sizes, relative: bool) -> tuple[str, ...]:
+    if relative and not anywhere(sizes, r"(fc_)?norm\..*"):
+        return (without_norm("data2vec and others"),)
     if relative and not anywhere(sizes, r"fc_norm\..*"):
         return (
             "pools by the mean of the normed patches; SimMIM and BEiT fine-tune with a norm after the mean instead",

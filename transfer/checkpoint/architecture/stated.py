@@ -44,12 +44,11 @@ def state(name: str) -> Stated:
     """Return the architecture that `--architecture` names.
 
     It is an encoder of `mimbench list encoders`, a YAML file of that form, or a timm model. Raises UserError for
-    anything else, and for families that are not read from files.
+    anything else.
     """
     architecture = find_architecture(name)
     architecture = architecture.model_copy(update={"name": architecture.name.split(".")[0]})  # timm's tag: weights
-    family = family_of(_on_meta(architecture))
-    family.require(STATEMENT, f"{name} ({type(family.model).__name__})")
+    _on_meta(architecture)
     return Stated(Path(name).stem if name.endswith((".yaml", ".yml")) else name, architecture)
 
 
@@ -64,7 +63,7 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
     ours = _on_meta(stated.architecture)
     if family_of(ours).windows and "img_size" not in stated.architecture.arguments:
         ours = _on_meta(stated.architecture, size)  # windows as they are clipped at the file's image size
-    differences = _differences(family_of(theirs).properties(), family_of(ours).properties(), stated, inferred)
+    differences = _differences(_properties(theirs), _properties(ours), stated, inferred)
     if not differences.wrong:
         differences = replace(differences, wrong=_unlike(theirs, ours, found))
     if differences.wrong:
@@ -78,12 +77,25 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
     return replace(settled, remarks=remarks, assumed=assumed, image_size_px=None if assumed else settled.image_size_px)
 
 
+def settle_names(stated: Stated, found: Shapes) -> Inferred:
+    """Return the stated architecture of a file in timm's own layout, which nothing else recognises.
+
+    Tables of positions may have another size. Raises UserError that names each other tensor that does not fit.
+    """
+    wants = shapes_of(stated.architecture)
+    sized = {name for name in wants if name.rpartition(".")[2] in _SIZED and name in found}
+    unlike = {name for name, shape in wants.items() if name not in sized and found.get(name) != shape}
+    if unlike:
+        raise _disagreement(stated, {name: (found.get(name, "no such tensor"), wants[name]) for name in sorted(unlike)})
+    return inferred_from(stated.architecture)
+
+
 def settle_unclear(stated: Stated, found: Shapes, unclear: UserError) -> Inferred:
     """Return the stated architecture of a file whose tensors alone leave it open, for the reason `unclear`.
 
     All tensors must fit it. Raises UserError that names each one that does not.
     """
-    wants = {name: tuple(tensor.shape) for name, tensor in _on_meta(stated.architecture).state_dict().items()}
+    wants = shapes_of(stated.architecture)
     wrong: dict[str, Values] = {
         name: (found.get(name, "no such tensor"), shape) for name, shape in wants.items() if found.get(name) != shape
     }
@@ -112,6 +124,18 @@ class _Differences:
 def _on_meta(architecture: Architecture, image_size_px: int | None = None) -> Any:
     with torch.device("meta"):
         return build_backbone(architecture, image_size_px, whole_windows=False)
+
+
+def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of a model's tensors without its head, and without counters that files may lack."""
+    state = _on_meta(architecture).state_dict()
+    return {name: tuple(t.shape) for name, t in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def _properties(model: Any) -> dict[str, object]:
+    """Return what tells models apart beside names and shapes."""
+    family = family_of(model)
+    return family.properties() if family.can(STATEMENT) else {"family": type(model).__name__, "img_size": None}
 
 
 def _differences(

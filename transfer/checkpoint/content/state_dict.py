@@ -12,7 +12,7 @@ Where a file holds several sets of weights and a person selects none, the one th
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -22,7 +22,7 @@ from benchmarks.errors import UserError
 from transfer.checkpoint.content.facts import facts_beside
 from transfer.checkpoint.content.mistaken import is_optimisers, no_weights, refuse_mistaken
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.content.wrappers import encoder_prefix
+from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, prefix_before
 from transfer.checkpoint.pickles.stand_ins import Inert
 from transfer.checkpoint.refusal import shown
 
@@ -41,6 +41,8 @@ class FoundWeights:
     not belong to the encoder, by the first part of their names; `other_weights` names the sets that were not taken."""
     beside: dict[str, Tensor]
     """The tensors of the same set that do not belong to the encoder, under their full names."""
+    outside: Mapping[str, str]
+    """Full names of tensors that are the encoder's without having the prefix."""
     remarks: tuple[str, ...] = ()
     """Which set was taken, where the file holds several or a person selected one."""
 
@@ -64,10 +66,15 @@ Where = tuple[str, ...]
 StateDict = Mapping[str, Tensor]
 
 
-def find_weights(content: object, selection: Selection = Selection()) -> FoundWeights:  # noqa: B008 (frozen)
+def find_weights(
+    content: object,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    names: Collection[str] | None = None,
+) -> FoundWeights:
     """Return the encoder's tensors: those that are selected, else those that the authors evaluate.
 
-    Raises UserError, naming the candidates, when there is none, more than one, or not the one that is selected.
+    `names` are those of a model that is stated, which need no other sign. Raises UserError, naming the candidates, when
+    there is none, more than one, or not the one that is selected.
     """
     candidates = dict(_candidates(content, (), set()))
     if not candidates:
@@ -75,17 +82,25 @@ def find_weights(content: object, selection: Selection = Selection()) -> FoundWe
     where = _choose(candidates) if selection.weights is None else _selected(candidates, selection.weights)
     weights = candidates[where]
     refuse_mistaken(weights)
-    prefix = encoder_prefix(weights) if selection.prefix is None else _prefix(weights, selection.prefix)
+    known = None if names is None else prefix_before(weights, names)
+    if selection.prefix is not None:
+        prefix = _prefix(weights, selection.prefix)
+    else:
+        prefix = encoder_prefix(weights) if known is None else known
     facts = facts_beside(content, where)
     others = [".".join(other) for other in candidates if other != where]
     if others:
         facts["other_weights"] = list(others)
-    beside = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    outside = norms_outside(weights, prefix)
+    beside = {
+        name: tensor for name, tensor in weights.items() if not name.startswith(prefix) and name not in outside.values()
+    }
     if dropped := Counter(map(_first_part, beside)):
         facts["dropped_prefixes"] = dict(sorted(dropped.items()))
     tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    tensors |= {name: weights[whole] for name, whole in outside.items()}
     remarks = _remarks(".".join(where), others, prefix, selection)
-    return FoundWeights(tensors, where, prefix, facts, beside, remarks)
+    return FoundWeights(tensors, where, prefix, facts, beside, outside, remarks)
 
 
 def _remarks(taken: str, others: Sequence[str], prefix: str, selection: Selection) -> tuple[str, ...]:
