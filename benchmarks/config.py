@@ -47,8 +47,11 @@ class Config(BaseModel):
 
     @classmethod
     def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return what a file says in today's fields; a class whose fields have moved reads its older files by this."""
-        return data
+        """Return what a file says in today's fields; a class whose fields have moved reads its older files by this, and
+        calls this one for those of the configurations inside it."""
+        kinds = {name: field.annotation for name, field in cls.model_fields.items() if isinstance(data.get(name), dict)}
+        inner = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Config)}
+        return data | {name: kind.renewed(data[name]) for name, kind in inner.items()}
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that say *what* is done: without those marked `placement()`, and without those marked

@@ -17,6 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 def _ascending(span: tuple[float, float]) -> tuple[float, float]:
@@ -265,10 +266,19 @@ class Training(Config):
     workers: int = placement(8, ge=0)
     """Loader processes; 0 loads in the training process. The samples are the same for any number."""
     log_every_steps: int = placement(50, ge=1)
-    tensorboard: bool = placement(False)
-    """What goes to metrics.jsonl also goes to the run's tensorboard/ (extra `tensorboard`)."""
+    track: tuple[TrackerName, ...] = placement(())
+    """What goes to metrics.jsonl also goes to these trackers, on this file system (extras of the same names)."""
+    track_online: bool = placement(False)
+    """W&B and MLflow send it to their servers instead: W&B's login and MLFLOW_TRACKING_URI say where."""
     checkpoint_every_steps: int = placement(1000, ge=1)
     """At most this many steps of work can be lost. A checkpoint is also written at every stop request."""
+
+    @classmethod
+    def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read `tensorboard`, which was a field of its own before there were other trackers."""
+        former = data.get("tensorboard")
+        rest = {name: value for name, value in data.items() if name != "tensorboard" or not isinstance(former, bool)}
+        return super().renewed(({"track": ["tensorboard"]} if former is True else {}) | rest)
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

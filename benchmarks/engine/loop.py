@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import signal
 import sys
@@ -23,6 +22,7 @@ from benchmarks.engine.processes.parallel import copied, without_exchange
 from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.engine.track.log import TrainingLog
 from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
@@ -30,7 +30,6 @@ from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
 from benchmarks.errors import Paused, Stopped, UserError, WorkFailed
 from benchmarks.runs.folder import Run
-from benchmarks.runs.metrics_log import MetricsLog
 from benchmarks.training import Training
 
 B = TypeVar("B", bound=AnyBatch)
@@ -72,7 +71,7 @@ class Loop(Generic[B]):
         self.optimizer = build_optimizer(problem.parameter_groups, training)
         self.schedule = self._build_schedule()
         self.checkpoints = Checkpoints(run.folder.checkpoints)
-        self.log = MetricsLog(run.folder.metrics, run.folder.tensorboard if training.tensorboard else None)
+        self.log = TrainingLog(run, training)
         self.progress = Progress()
         self.step = 0
         self.pause_at: int | None = None
@@ -106,7 +105,7 @@ class Loop(Generic[B]):
             self._watch = Stopwatch(self.progress.training_seconds)
             if self.step == 0:
                 self._save()  # what a first step that is not finite goes back to
-            with resources_in_words(self.training), contextlib.closing(self.log):
+            with resources_in_words(self.training):
                 self._make_up_evaluation()
                 while self.step < self.total_steps:
                     try:

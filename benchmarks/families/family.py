@@ -91,7 +91,7 @@ class Family:
     mask_token_decays: ClassVar[bool] = False
     """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
     video_form: ClassVar[str | None] = None
-    """The recipe's `temporal` by which its weights are inflated to a video model's; None where there is none."""
+    """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
 
     def __init__(self, model: nn.Module, families: Sequence[type[Family]] = ()) -> None:
         """`families` are those of the table, which refusals name."""

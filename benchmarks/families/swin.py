@@ -127,7 +127,7 @@ class SwinV2(Swin):
     kind = SwinTransformerV2
     registered_in = ("swin_transformer_v2",)
     scales_offsets = True
-    video_form = None
+    video_form = "swinv2_3d"
     run_block = staticmethod(norms_after)
 
     @property

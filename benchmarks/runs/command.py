@@ -107,6 +107,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             fingerprint=str(work.fingerprint),
             images=work.fingerprint.images,
             parts=dict(work.fingerprint.parts),
+            sample=work.fingerprint.sample,
         ),
         environment=describe(device),
         processes=world_size(),

@@ -34,6 +34,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"

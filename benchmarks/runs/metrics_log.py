@@ -14,10 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks import ranks
-from benchmarks.errors import UserError
 from benchmarks.files.atomic import disk_error, write_atomically
 
 TAIL_BYTES = 32_768
@@ -75,22 +72,13 @@ def last_values(path: Path, names: set[str]) -> dict[str, float]:
 
 
 class MetricsLog:
-    """Appends numbers to a run's metrics.jsonl, and to TensorBoard's folder if one is named; on the main rank alone."""
+    """Appends lines to a run's metrics.jsonl."""
 
-    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
-        """Raises UserError where TensorBoard is wanted and not installed."""
-        self.path, self._tensorboard = path, tensorboard
-        self._scalars: Any = None
-        if tensorboard is not None:
-            _summary_writer()
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, and a last line that a crash cut short; bytes that are no text are no error."""
-        if not ranks.is_main():
-            return
-        if self._tensorboard is not None:
-            self.close()
-            self._scalars = _summary_writer()(self._tensorboard, purge_step=step + 1)
         if not self.path.exists():
             return
         try:
@@ -100,33 +88,23 @@ class MetricsLog:
         kept = [line for line in text.splitlines() if _step(line) <= step]
         write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
 
-    def write(self, **numbers: float) -> None:
-        """Append one line. Raises WorkFailed when the disk is full."""
-        if not ranks.is_main():
-            return
-        line = json.dumps({key: _rounded(value) for key, value in numbers.items()}) + "\n"
+    def read(self) -> Iterator[dict[str, float]]:
+        """Yield the lines with their numbers."""
+        for line in _objects(_text(self.path).splitlines()):
+            numbers = {name: number for name, value in line.items() if (number := _number(value)) is not None}
+            if "step" in numbers:
+                yield numbers
+
+    def write(self, **numbers: float) -> dict[str, float]:
+        """Append one line, and return its numbers as they were written. Raises WorkFailed when the disk is full."""
+        written = {key: _rounded(value) for key, value in numbers.items()}
+        line = json.dumps(written) + "\n"
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
         except OSError as error:
             raise disk_error(error, self.path, len(line)) from error
-        if self._scalars is not None:
-            for key in numbers.keys() - {"step", "epoch", "total_steps", "eta_seconds"}:
-                self._scalars.add_scalar(key, numbers[key], int(numbers["step"]))
-
-    def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
-        if self._scalars is not None:
-            self._scalars.close()
-
-
-def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        rule, remedy = "the package tensorboard", "pip install 'mimbench[tensorboard]'"
-        raise UserError.about("training.tensorboard", True, rule, remedy) from None
-    return SummaryWriter
+        return written
 
 
 def _step(line: str) -> float:

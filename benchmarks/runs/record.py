@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue, ValidationError
 from benchmarks.config import Amount, Config, Count
 from benchmarks.encoders import Architecture, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
+from benchmarks.runs.content_sample import ContentSample
 
 Status = Literal["started", "completed", "failed", "preempted"]
 
@@ -106,6 +107,9 @@ class DataUse(Config):
     """The sha256 (hex) of what the fingerprint covers beside the files: labels, lists of subsets, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
+    sample: ContentSample | None = None
+    """A sample by content of what a pretraining trained on, or of a transfer's test images; None where these are not
+    files of their own, and in records of earlier versions."""
 
 
 class MetricValue(Config):

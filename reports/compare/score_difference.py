@@ -37,6 +37,8 @@ class Comparison:
     delta: float | None = None
     interval: Interval | None = None
     note: str = ""
+    mark: str = ""
+    """What is not alike in the two, where the difference is taken all the same."""
 
 
 BASELINE = Comparison(note="baseline")

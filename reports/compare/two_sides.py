@@ -13,7 +13,7 @@ from benchmarks.history import in_words
 from benchmarks.runs.record import RecipeUse
 from reports.compare.by_class import ByClass, by_class
 from reports.compare.by_image import Disagreement, by_image
-from reports.compare.like_for_like import Change, changes, recipe_changes, unfair_because
+from reports.compare.like_for_like import Change, changes, own_recipes, recipe_changes, unfair_because
 from reports.compare.score_difference import Comparison, difference
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, find_runs
@@ -43,6 +43,8 @@ class Pairing:
     theirs: Row
     unfair: tuple[str, ...]
     """The reasons why no difference may be taken; empty where it may."""
+    mark: str
+    """What is not alike in the two, where the difference is taken all the same."""
     recipe: tuple[Change, ...]
     encoder: tuple[Change, ...]
     pretraining: tuple[Change, ...] | None
@@ -120,11 +122,13 @@ def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row,
 
 
 def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
-    unfair = tuple(why.replace("baseline", "B") for why in unfair_because(ours, theirs))
+    mark = own_recipes(ours, theirs)
+    unfair = () if mark else tuple(why.replace("baseline", "B") for why in unfair_because(ours, theirs))
     return Pairing(
         ours,
         theirs,
         unfair,
+        mark or "",
         _recipe_changes(ours.recipe, theirs.recipe),
         tuple(changes(_encoder(ours), _encoder(theirs))),
         _pretraining(ours, theirs, known),

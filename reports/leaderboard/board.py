@@ -10,11 +10,11 @@ from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
-from reports.compare.like_for_like import compare, like
+from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.varied import varied
-from reports.records.ancestry import Budget, budget_of, other_data
+from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
@@ -126,10 +126,14 @@ class _Around:
     request: Request
     absent: Comparison
     """Of rows of a task that the baseline has no row for."""
+    baselines: frozenset[str | None]
+    """The sha256 of the baseline's weights on all tasks."""
     known: Mapping[str, FoundRun]
     """The pretrainings, by all ids and weights under which a row may name them."""
     budgets: Mapping[int, Budget]
     """Of each row, by its `id()`."""
+    seen: Mapping[int, str | None]
+    """A warning of each row, by its `id()`, whose test images a pretraining behind it trained on."""
 
 
 def make(request: Request) -> Leaderboard:
@@ -149,8 +153,10 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     known = origins(pretrainings)
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
     budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
+    seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in collected.rows}
     absent = Comparison(note=_absent(collected, request.baseline))
-    around = _Around(request, absent, known, budgets)
+    baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
+    around = _Around(request, absent, baselines - {None}, known, budgets, seen)
     sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
@@ -164,7 +170,7 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
 
 def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
     request = around.request
-    baselines = [row for row in rows if row.encoder.label == request.baseline]
+    baselines = _baselines(rows, around)
     grouped: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
@@ -188,6 +194,14 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
         )
     ]
     return Section(task, tuple(groups), published, tuple(found))
+
+
+def _baselines(rows: Sequence[Row], around: _Around) -> list[Row]:
+    """Return a task's rows of the baseline: those of its label, or else the row, the one of most seeds, whose training
+    made the baseline's encoder. On the task that it was trained on, a supervised encoder is that row."""
+    named = [row for row in rows if row.encoder.label == around.request.baseline]
+    made = [row for row in rows if around.baselines & {record.exported_sha256 for record in row.records}]
+    return named or sorted(made, key=lambda row: (-len(row.runs), row.encoder.label))[:1]
 
 
 def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:
@@ -219,7 +233,9 @@ def _group(
             row, task.primary_metric, record, around.request.references, around.request.unverified
         )
         budget = around.budgets[id(row)]
-        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same))
+        made = around.request.baseline if row in baselines and row.encoder.label != around.request.baseline else None
+        seen = around.seen[id(row)]
+        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same, made, seen))
     return Group(conditions, tuple(entries))
 
 
@@ -227,10 +243,10 @@ def _other_data(
     row: Row, baselines: Sequence[Row], comparison: Comparison, budgets: Mapping[int, Budget]
 ) -> str | None:
     """Return the mark of a row whose encoder saw other data than that of the baseline; None without a difference."""
-    against = like(row, baselines) if comparison.delta is not None and row not in baselines else None
-    if not isinstance(against, Row) or not (budgets[id(row)].stated or budgets[id(against)].stated):
+    found = against(row, baselines) if comparison.delta is not None and row not in baselines else None
+    if not isinstance(found, Against) or not (budgets[id(row)].stated or budgets[id(found.row)].stated):
         return None
-    return other_data(budgets[id(row)], budgets[id(against)], against.encoder.label)
+    return other_data(budgets[id(row)], budgets[id(found.row)], found.row.encoder.label)
 
 
 def _names(rows: Sequence[Row]) -> dict[int, str]:

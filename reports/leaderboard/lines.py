@@ -41,13 +41,19 @@ class Measured:
     """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     same_setting: tuple[Reference, ...] = ()
     """What was published of the same encoder, pretrained by the same setting and trained for the task alike."""
+    made: str | None = None
+    """The baseline's label, where the row stands for it because its training made the baseline's encoder."""
+    test_images_seen: str | None = None
+    """A warning where a pretraining behind it trained on the images that it is tested on."""
     kind = "measured"
 
     @property
     def mark(self) -> str:
         """What stands in the way of a plain reading of the row's difference, in words."""
         doubts = self.budget.doubts if self.budget else ()
-        return "; ".join(filter(None, (self.row.recipe.misfit, self.other_data, *doubts)))
+        made = f"the training that made {self.made}, for which it stands here" if self.made else None
+        marks = (made, self.row.recipe.misfit, self.comparison.mark, self.other_data, self.test_images_seen, *doubts)
+        return "; ".join(filter(None, marks))
 
     @property
     def origin(self) -> str:

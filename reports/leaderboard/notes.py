@@ -62,22 +62,22 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
-    if any(entry.same_setting for section in sections for entry in section.entries):
-        notes.append(SAME_SETTING)
-    if any(record.choice for section in sections for one in section.entries for record in one.row.records):
-        notes.append(CHOSEN)
-    if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
-        notes.append(TRAINED_ELSEWHERE)
-    if any(section.published for section in sections):
-        notes.append(QUOTED)
-    if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
-        notes.append(FLOPS)
-    if any(section.budgeted for section in sections):
-        notes.append(BUDGET)
-    if any(entry.other_data for section in sections for entry in section.entries):
-        notes.append(OTHER_DATA)
+    entries = [entry for section in sections for entry in section.entries]
+    records = [record for entry in entries for record in entry.row.records]
+    wanted = {
+        SAME_SETTING: any(entry.same_setting for entry in entries),
+        CHOSEN: any(record.choice for record in records),
+        TRAINED_ELSEWHERE: any(entry.row.trained_elsewhere for entry in entries),
+        QUOTED: any(section.published for section in sections),
+        FLOPS: any(record.flops_per_image for record in records),
+        BUDGET: any(section.budgeted for section in sections),
+        OWN_RECIPES: any(entry.comparison.mark for entry in entries),
+        SAW_TEST_IMAGES: any(entry.test_images_seen for entry in entries),
+        OTHER_DATA: any(entry.other_data for entry in entries),
+    }
+    notes += [note for note, is_wanted in wanted.items() if is_wanted]
     if baseline is None:
-        labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
+        labels = sorted({entry.row.encoder.label for entry in entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
     return [*notes, *_interval_notes(sections)]
 
@@ -94,6 +94,15 @@ BUDGET = (
 OTHER_DATA = (
     "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
     "is that of method and data together."
+)
+OWN_RECIPES = (
+    "A difference between groups, marked with another recipe, is that of two whole ways to a model: random weights "
+    "trained from scratch by a recipe for them, and a pretrained encoder fine-tuned by a recipe for it, on the same "
+    "data and measured alike. Neither recipe suits the other's start; the lengths are in the mark."
+)
+SAW_TEST_IMAGES = (
+    "A pretraining that saw test images trained on files with the bytes of test images: without their labels, but a "
+    "score on images that were never seen may be lower. The share is that in a sample of the test images."
 )
 UNLIKE_LOSSES = (
     "Held-out losses of these pretrainings are not all on one scale, so that a lower one need not be better: they "

@@ -36,6 +36,8 @@ def _pairing(pairing: Pairing) -> Iterator[str]:
     if pairing.unfair:
         yield "  not comparable:"
         yield from (f"    {one_line(why)}" for why in pairing.unfair)
+    if pairing.mark:
+        yield f"  {one_line(pairing.mark)}"
     yield from _indented([("score", "A", "B", "A - B, 95 % interval", "p"), *map(score_cells, pairing.scores)])
     for what, changed in diffs(pairing).items():
         yield from _changes(what, changed)
@@ -153,6 +155,7 @@ def _document(pairing: Pairing) -> dict[str, object]:
         "a": pairing.ours.encoder.label,
         "b": pairing.theirs.encoder.label,
         "not_comparable": list(pairing.unfair),
+        "mark": pairing.mark,
         "scores": [
             dict(zip(("metric", "a", "b", "difference", "p"), score_cells(score), strict=True))
             for score in pairing.scores

@@ -66,10 +66,10 @@ def _not_comparable(field: str, rungs: Sequence[float], recipes: Mapping[str, Pr
         every = first.validation.every_epochs
         after = [first_evaluation(share, epochs, every) for share in rungs]
         if after[-1] >= epochs or len(set(after)) < len(after):
-            found = ", ".join(map(str, after))
+            shown = ", ".join(map(str, after))
             rule = (
                 f"shares with an evaluation of held-out images of their own before the end: each is compared after the "
-                f"next, every {every} of {epochs} epochs, which makes {found}"
+                f"next, every {every} of {epochs} epochs, which makes {shown}"
             )
             yield four_parts(field, rungs, rule, "other shares, or a smaller validation.every_epochs")
 

@@ -36,10 +36,33 @@ def load_encoder(
     `with_head` the head is loaded, and proved, as the rest is.
     """
     fitted = fit_weights(weights, model, mode)
-    weights = fitted.weights
     state = model.state_dict()
     expected = {name: tensor for name, tensor in state.items() if _is_expected(name, with_head)}
-    offered = {name: tensor for name, tensor in weights.items() if _is_expected(name, with_head)}
+    offered = {name: tensor for name, tensor in fitted.weights.items() if _is_expected(name, with_head)}
+    return _copy(model, expected, offered, source_format, assign).model_copy(update={"resized": fitted.resized})
+
+
+def load_exactly(
+    model: nn.Module, weights: dict[str, Tensor], source_format: str, derived: Iterable[str] = ()
+) -> LoadReport:
+    """Copy `weights` into the whole of `model`, whose names they bear, and report as `load_encoder` does.
+
+    Nothing is resized and nothing left out but tensors whose names end in one of `derived`, which need not be there.
+    """
+    ends = tuple(derived)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(ends)}
+    offered = {name: tensor for name, tensor in weights.items() if not name.endswith(ends)}
+    return _copy(model, expected, offered, source_format)
+
+
+def _copy(
+    model: nn.Module,
+    expected: dict[str, Tensor],
+    offered: dict[str, Tensor],
+    source_format: str,
+    assign: bool = False,
+) -> LoadReport:
+    """Copy what fits of the `offered` tensors, and report which of the `expected` ones equal them afterwards."""
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
@@ -50,7 +73,6 @@ def load_encoder(
         expected=len(expected),
         parameters=_encoder_parameters(model),
         coverage_percent=100 * _elements(expected, loaded) / _elements(expected, expected),
-        resized=fitted.resized,
         missing=tuple(sorted(set(expected) - set(offered))),
         unexpected=tuple(sorted(set(offered) - set(expected))),
         mismatched=tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +21,12 @@ from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import recognise, weights_sha256
+from transfer.sources.head_classes import HeadClasses, known_classes, stated_classes
 from transfer.sources.hub import tensors_of, timm_model
 from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
-from transfer.sources.source import Source, known_stage, stated_history
+from transfer.sources.source import Whole, known_stage, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
@@ -34,28 +35,39 @@ _DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask", "nu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Headed(Source):
-    """A classifier; `read` returns the tensors of the whole model, under timm's names."""
+class Headed(Whole):
+    """A classifier, its tensors under timm's names."""
 
     num_classes: int
+    head_classes: HeadClasses = field(repr=False)
     protocol: TestProtocol = field(repr=False)
 
 
-def headed_source(reference: str, label: str | None, stage: InitStage | None, architecture: str | None) -> Headed:
+def headed_source(
+    reference: str,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    head_classes: str | None = None,
+) -> Headed:
     """Read the classifier that `reference` names: timm:NAME, hf-hub:NAME, a file, or a folder with its config.json.
 
-    `architecture` says what a file is that does not show it. Raises UserError where there is no head, WorkFailed where
-    a hub cannot be reached.
+    `architecture` says what a file is that does not show it, `head_classes` what its logits stand for. Raises UserError
+    where there is no head, WorkFailed where a hub cannot be reached.
     """
     rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
     if scheme_of(reference) is None and not Path(reference).exists():
         raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
-        return _of_timm(reference, place.name, label, stage)
+        return _with_classes(_of_timm(reference, place.name, label, stage), head_classes)
     if place.kind != "file":
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
-    return _of_file(reference, place.path, label, stage, architecture)
+    return _with_classes(_of_file(reference, place.path, label, stage, architecture), head_classes)
+
+
+def _with_classes(source: Headed, stated: str | None) -> Headed:
+    return source if stated is None else replace(source, head_classes=stated_classes(stated, source.num_classes))
 
 
 def _of_file(
@@ -84,6 +96,7 @@ def _of_file(
         lambda: model.weights,
         remarks=model.remarks if stated else (*model.remarks, _assumed_in_words(reference, protocol)),
         num_classes=head.weight.shape[0],
+        head_classes=known_classes(head.weight.shape[0]),
         protocol=protocol,
     )
 
@@ -121,7 +134,15 @@ def _of_timm(reference: str, name: str, label: str | None, stage: InitStage | No
         history=stages_of_tag(name, tag) or stated_history(tag or "timm", None, "supervised", None),
     )
     normalisation = Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std)
-    return Headed(use, "timm", normalisation, lambda: weights, num_classes=model.num_classes, protocol=protocol)
+    return Headed(
+        use,
+        "timm",
+        normalisation,
+        lambda: weights,
+        num_classes=model.num_classes,
+        head_classes=known_classes(model.num_classes),
+        protocol=protocol,
+    )
 
 
 class _Head(NamedTuple):

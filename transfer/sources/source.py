@@ -46,6 +46,11 @@ class Source:
         return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
 
 
+@dataclass(frozen=True)
+class Whole(Source):
+    """A trained model with its head; `read` returns the tensors of all of it."""
+
+
 def stated_history(method: str, data: str | None, stage: InitStage, epochs: int | None) -> tuple[TrainingStage, ...]:
     """Return the history of an encoder that others trained, on the data set that a person named, if on any.
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
+from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import RunRecord
-from transfer.adapter import Transfer
+from transfer.adapter import Asked, Trained, Transfer
 from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
 
@@ -36,6 +37,10 @@ class VideoAdapter:
     def test_set_alone(self, recipe: VideoRecipe) -> VideoRecipe:
         test = {"train": recipe.data.test, "train_list": recipe.data.test_list}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+
+    def trained(self, asked: Asked) -> Trained:
+        rule = "a finished run of ours, for tasks of video: the heads of others are not read yet"
+        raise UserError.about("--model", asked.reference, rule, "run the model's own library for its score")
 
     def problem(self, recipe: VideoRecipe) -> type[VideoClassifying]:  # noqa: ARG002 (one for all recipes)
         from transfer.video.train import VideoClassifying  # torch, only now that there is work
