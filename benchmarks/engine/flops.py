@@ -47,7 +47,8 @@ def matrix_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """Return how long a device works on what a function asks of it: by the GPU's own events, or by the clock."""
     if device.type == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        event: Any = torch.cuda.Event  # torch has no types for it
+        begin, end = (event(enable_timing=True) for _ in range(2))
         begin.record()
         work()
         end.record()

@@ -43,10 +43,10 @@ class Method:
 
     model: SimMIM
     objective: Objective
-    fast: FastStep | None
+    fast: FastStep | None = None
     """The faster ways to the loss; None: the plain one."""
-    grid: int
-    """The side of the encoder's features."""
+    grid: int = 0
+    """The side of the encoder's features, which the faster ways need."""
 
     def loss(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Return the scalar loss of images [B, C, S, S] under masks on the encoder's patch grid."""
