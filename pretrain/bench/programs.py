@@ -70,7 +70,7 @@ class Task:
         def step() -> None:
             optimizer.zero_grad()
             with autocast(self.device, self.recipe.training):
-                value = loss()
+                value: Any = loss()
             value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
