@@ -47,6 +47,7 @@ VERBS = {
         "pretrain.show.masking_cli",
         "how far the masks of every strategy hide pixels, as a table and a figure",
     ),
+    "bench": ("pretrain.bench.cli", "how fast pretraining is here, side by side with other programs"),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "evaluate": ("transfer.commands.evaluate", "score a trained model on further test sets, without training"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),

@@ -180,11 +180,14 @@ class AdamW(Config):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     eps: Positive = 1e-8
 
-    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
-        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
+    def build(self, groups: list[dict[str, Any]], lr: float, fused: bool = False) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made.
+
+        `fused` goes once through all weights, instead of once for each of Adam's operations.
+        """
         from torch.optim import AdamW
 
-        return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps)
+        return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps, fused=True if fused else None)
 
 
 class Sgd(Config):
@@ -194,7 +197,7 @@ class Sgd(Config):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
 
-    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    def build(self, groups: list[dict[str, Any]], lr: float, fused: bool = False) -> Optimizer:  # noqa: ARG002
         """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from torch.optim import SGD
 
@@ -211,7 +214,7 @@ class Lars(Config):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     trust_coefficient: Positive = 1e-3
 
-    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    def build(self, groups: list[dict[str, Any]], lr: float, fused: bool = False) -> Optimizer:  # noqa: ARG002
         """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from timm.optim import Lars
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import Paused, UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments, claim, require_root
+from benchmarks.runs.command import RECIPE_HELP, Work, add_run_arguments, add_weights_arguments, claim, require_root
 from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
 from pretrain.recipe import PretrainRecipe
@@ -50,6 +51,7 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     work = claim("pretrain", argv, args, recipe, root, files.fingerprint, identity)
     if work is None:
         return 0
+    work = _as_begun(work)
     from pretrain.run.start import Start  # torch, only now that there is work
     from pretrain.run.train import pretrain
 
@@ -60,6 +62,17 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
         return 0
     print(f"done: {work.folder.path} ({record.steps} steps, {record.seconds:.0f} s); encoder in {work.folder.encoder}")
     return 0
+
+
+def _as_begun(work: Work[PretrainRecipe]) -> Work[PretrainRecipe]:
+    """Let a run that goes on take the steps it began with, plain ones where it was begun before there were others."""
+    earlier = work.folder.earlier()
+    if earlier is None or any(each.startswith("training.fast_step=") for each in work.recipe.overrides):
+        return work
+    training = earlier.recipe.resolved.get("training")
+    fast = isinstance(training, dict) and training.get("fast_step") is True
+    config = work.config.model_copy(update={"training": work.config.training.model_copy(update={"fast_step": fast})})
+    return replace(work, recipe=replace(work.recipe, config=config))
 
 
 def _check_pause(until: float | None, recipe: PretrainRecipe) -> None:

@@ -124,7 +124,7 @@ class Loop(Generic[B]):
         batches = iter(self._loader())
         while self.step < self.total_steps:
             self._pause_if_due()
-            self._train_step([next(batches) for _ in range(self.training.accumulate)])
+            self.train_step([next(batches) for _ in range(self.training.accumulate)])
             self._after_step()
             if number := distributed.any_rank(stop.number):
                 self._stop(signal.Signals(number).name)
@@ -187,7 +187,7 @@ class Loop(Generic[B]):
         )
         return training_loader(self.samples, batches, training.workers, self.problem.device.type == "cuda")
 
-    def _train_step(self, parts: list[B]) -> None:
+    def train_step(self, parts: list[B]) -> None:
         """Do one optimiser step on this rank's part of a global batch, which comes in equal parts."""
         for batch in parts:
             self.unreadable.note(batch.unreadable)

@@ -198,6 +198,18 @@ class Family:
         """
         raise self.refusal(MASKING)
 
+    @property
+    def has_fast_step(self) -> bool:
+        """Whether there is a faster way to `masked_features` for this model, of the same numbers but for last bits."""
+        return False
+
+    def features_of_step(self, images: Tensor, hidden: Tensor, token: Tensor, *, compiled: bool) -> Tensor:
+        """Return `masked_features` as tokens [B, H/s * W/s, D], row by row, the faster way where there is one.
+
+        `compiled` runs blocks through torch.compile, where that way does not call them as modules.
+        """
+        return self.masked_features(images, hidden, token).flatten(2).transpose(1, 2)
+
     # Feature maps.
 
     def levels(self) -> list[Level]:

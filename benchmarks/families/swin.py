@@ -16,6 +16,7 @@ from benchmarks.errors import UserError
 from benchmarks.families.family import Family, Layers
 from benchmarks.families.position_tables import Size, TableMode
 from benchmarks.families.swin_maps import norms_after, norms_before, swin_maps
+from benchmarks.families.swin_step import features_in_window_order, runs_in_window_order
 from benchmarks.families.windows import window_argument
 
 
@@ -82,6 +83,15 @@ class Swin(Family):
         shown = torch.where(hidden.unsqueeze(-1), token.to(embedded.dtype), embedded)
         tokens: Tensor = self.model.norm(self.model.layers(shown))
         return tokens.permute(0, 3, 1, 2)
+
+    @property
+    def has_fast_step(self) -> bool:
+        return runs_in_window_order(self.model)
+
+    def features_of_step(self, images: Tensor, hidden: Tensor, token: Tensor, *, compiled: bool) -> Tensor:
+        if not self.has_fast_step:
+            return super().features_of_step(images, hidden, token, compiled=compiled)
+        return features_in_window_order(self.model, images, hidden, token, compiled=compiled)
 
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
         """Return one map for each stage; tables keep the window they have."""

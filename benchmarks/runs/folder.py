@@ -55,6 +55,13 @@ class RunFolder:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
         return self.encoders / f"epoch_{epochs}"
 
+    def earlier(self) -> RunRecord | None:
+        """Return the record that an earlier attempt left; None where there is none, or a damaged one."""
+        try:
+            return read_record(self.path)
+        except UserError:
+            return None
+
 
 def read_record(folder: Path) -> RunRecord | None:
     """Return the record of a run folder, or None when there is none. Raises UserError when damaged or unreadable."""
@@ -212,10 +219,7 @@ def _note_failure(run: Run, error: Exception) -> None:
 
 def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
     """Carry attempts and seconds over from an earlier, unfinished attempt."""
-    try:
-        earlier = read_record(folder.path)
-    except UserError:
-        earlier = None
+    earlier = folder.earlier()
     if earlier is None:
         return record
     return record.model_copy(

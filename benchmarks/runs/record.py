@@ -233,6 +233,8 @@ class RunRecord(Config):
     """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
     flops_per_image: Amount | None = None
     """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
+    fast_ways: tuple[str, ...] | None = None
+    """The faster ways that training steps took; empty: none, but the plain way; None where there is one way alone."""
     training_images: Count | None = None
     """Images or clips that it trained on: those of an epoch, without test or held-out ones."""
     peak_memory_mb: Amount | None = None

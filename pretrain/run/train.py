@@ -30,6 +30,7 @@ from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
+from benchmarks.training import AdamW
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
@@ -84,9 +85,17 @@ class MaskedImageModelling(TrainedProblem[Batch]):
 
     def place(self) -> None:
         if self.recipe.training.compile:
-            for block in self.model.encoder.blocks:
-                block.compile()
+            self.model.encoder.compile_blocks(self.method.fast is not None)
         super().place()
+
+    @property
+    def fast_ways(self) -> tuple[str, ...]:
+        """What a step does in a faster way than the plain one, in words."""
+        if self.method.fast is None:
+            return ()
+        fused = ("a fused update",) if isinstance(self.training.optimizer, AdamW) else ()
+        compiled = ("compiled blocks",) if self.recipe.training.compile else ()
+        return (*self.method.fast.names, *fused, *compiled)
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
@@ -174,6 +183,7 @@ def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> Iterat
         device_name(problem.device),
         image_size_px=work.config.image_size_px,
         flops_per_image=problem.flops_per_image,
+        fast_ways=problem.fast_ways,
         training_images=len(problem.files.training),
         encoder=None if start is None else start.encoder.use,
         load_report=report,

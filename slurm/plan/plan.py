@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.runs.bench_record import bench_records
 from benchmarks.runs.folder import completed
 from benchmarks.runs.record import RunRecord
 from benchmarks.tables import aligned
@@ -75,7 +76,7 @@ def make_plan(
     ends = {name: run for name, run in folders.items() if pipeline.stage(name).until is None}
     records = {name: record for name, run in ends.items() if (record := completed(run)) is not None}
     known = finished_runs(runs)
-    found = forecasts(file, cluster, known, folders, counts)
+    found = forecasts(file, cluster, known, folders, counts, list(bench_records(runs)))
     if isinstance(cluster, SlurmCluster):
         summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
         others = proposals(file, cluster, known, found)
