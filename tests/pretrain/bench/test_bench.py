@@ -16,6 +16,11 @@ from slurm.graph.cluster import LocalCluster
 from slurm.plan.speed import Training, find_speed
 from tests import small
 
+SMALL_VIT = [
+    "encoder={name: beit_base_patch16_224, arguments: {embed_dim: 24, depth: 1, num_heads: 1, global_pool: token}}",
+    *("image_size_px=64", "masking.mask_patch_size_px=16"),
+]
+
 
 def test_a_ratio_is_that_of_rounds_side_by_side_with_the_span_of_its_median() -> None:
     """Order statistics hold the median of 6 with 1 - 2/64, of 9 (the second and the last but one) with 1 - 20/512."""
@@ -70,9 +75,9 @@ def test_images_are_loaded_beside_torchvision(tmp_path: Path, capsys: pytest.Cap
     [
         (["--peer", "simmim"], "simmim=FOLDER"),
         (["--peer", "timm=x"], "simmim=FOLDER"),
-        (["--peer", "torchvision"], "timm, huggingface, simmim"),
+        (["--peer", "torchvision"], "Known: huggingface, simmim, timm"),
         (["--peer", "simmim=.", f"encoder={small.SWIN}"], "models/simmim.py"),
-        (["--peer", "huggingface", "encoder=simmim_vit_base"], "this one knows Swin"),
+        (["--peer", "huggingface", *SMALL_VIT], "this one knows Swin"),
     ],
 )
 def test_a_program_that_cannot_be_compared_is_refused(

@@ -33,6 +33,7 @@ def ids_of(submitted: dict[str, str], stages: list[str]) -> list[str]:
     return [submitted[stage].partition("_")[0] for stage in stages]
 
 
+@pytest.mark.long
 def test_seeds_are_one_job_each_and_one_call_of_sbatch_together(slurm_bench: Bench) -> None:
     submitted = launch(slurm_bench, "nodes: 2, cpus_per_process: 1")
     for stages in (SIMMIM, SCRATCH):
@@ -57,6 +58,7 @@ def test_an_array_is_as_large_as_the_site_allows(bench: Bench, size: int, arrays
     assert shown.count("#SBATCH --job-name") == jobs
 
 
+@pytest.mark.long
 def test_a_lost_manifest_is_made_again_from_the_names_of_arrays(slurm_bench: Bench) -> None:
     """One seed's job was cancelled: it alone is replaced."""
     for stage in ("pretrain.simmim", *SCRATCH):

@@ -84,6 +84,7 @@ def test_stages_of_one_pipeline_run_in_two_partitions_and_go_on_resized(slurm_be
     assert len(runs) == 1, "with the same run"
 
 
+@pytest.mark.long
 def test_a_dependency_on_a_foreign_job_holds_the_first_stages_back(slurm_bench: Bench) -> None:
     environment = slurm_bench.environment
     command = ["sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true"]
@@ -100,6 +101,7 @@ def test_a_dependency_on_a_foreign_job_holds_the_first_stages_back(slurm_bench: 
     assert {*wait_until_empty(slurm_bench).values()} == {"completed"}
 
 
+@pytest.mark.long
 def test_a_pipeline_waits_for_another_and_for_a_job(slurm_bench: Bench) -> None:
     environment = slurm_bench.environment
     slurm_bench.hold("pretrain.simmim")
@@ -142,6 +144,7 @@ def jobs_of(folder: PipelineFolder) -> dict[str, str]:
     return {entry.stage.name: entry.job.id for entry in folder.read_manifest().entries if entry.job is not None}
 
 
+@pytest.mark.long
 def test_what_cannot_be_waited_for_is_refused(slurm_bench: Bench) -> None:
     for cluster, after, stated in (
         ("slurm.yaml", "999999", "a job that Slurm knows"),

@@ -58,7 +58,7 @@ def pruned(bench: Bench, member: str) -> str | None:
     return record_of(follow(bench.folder.announcement(f"{member}@0.2"))).pruned
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_members_that_fail_are_killed_or_pruned_and_a_second_launch_goes_on(rungs: Bench) -> None:
     rungs.fail(f"{FIRST}@0.2")
     rungs.hold(BEST)
@@ -104,7 +104,7 @@ def test_members_that_fail_are_killed_or_pruned_and_a_second_launch_goes_on(rung
     assert "mimbench pretrain" not in plan.partition("commands:")[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_slurm_what_a_rung_ended_gets_no_node(slurm_bench: Bench) -> None:
     sweep = {"training.schedule.base_lr": [0.004, 0.003, 0.001]}
     rate = {**STUDY["pretrain"]["rate"], "sweep": sweep, "rungs": [0.2], "keep": 0.34}

@@ -13,6 +13,7 @@ from tests.slurm.jobs import jobs, queue, states, wait_until_empty
 TWO_NODES = "{executor: slurm, partition: main, gpus_per_node: 0, nodes: 2, cpus_per_process: 1, time_limit: 10m}"
 
 
+@pytest.mark.long
 def test_jobs_keep_their_order_and_a_second_submit_runs_nothing(slurm_bench: Bench) -> None:
     submitted = slurm_bench.submit("--cluster", "slurm.yaml")
     assert submitted.returncode == 0, submitted.stdout
@@ -45,6 +46,7 @@ def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_cont
     assert "simmim" in (slurm_bench.folder.report / "leaderboard.txt").read_text()
 
 
+@pytest.mark.long
 def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench: Bench) -> None:
     slurm_bench.hold("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")

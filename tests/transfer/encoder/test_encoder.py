@@ -168,5 +168,5 @@ def test_mixed_precision() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_r_s16_p8_224", "maxvit_tiny_tf_224"])
 def test_what_has_no_maps_here_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="a Swin, SwinV2, ViT or BEiT with plain patches"):
+    with pytest.raises(UserError, match="a Swin, SwinV2, ViT, BEiT or own encoder with plain patches"):
         build_encoder(Architecture(name=name))
