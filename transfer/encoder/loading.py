@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks.errors import WorkFailed, printable
 from benchmarks.families.position_tables import TableMode
+from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.encoder.fit import fit_weights
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
-HEAD = ("head.", "fc.", "classifier.")
+HEAD = ("head.", "head_dist.", "aux_head.", "fc.", "classifier.", "last_linear.", "classif.")
 IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "attn_mask")
 
 
@@ -37,9 +38,13 @@ def load_encoder(
     """
     fitted = fit_weights(weights, model, mode)
     weights = fitted.weights
-    state = model.state_dict()
-    expected = {name: tensor for name, tensor in state.items() if _is_expected(name, with_head)}
-    offered = {name: tensor for name, tensor in weights.items() if _is_expected(name, with_head)}
+    state, head = model.state_dict(), frozenset() if with_head else family_of(model).head_names()
+    expected = {name: tensor for name, tensor in state.items() if not is_ignored(name) and name not in head}
+    offered = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in expected or not (is_ignored(name) or (is_head(name) and not with_head))
+    }
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
@@ -62,7 +67,8 @@ def load_encoder(
 
 def random_report(model: nn.Module) -> LoadReport:
     """Return the report of an encoder that starts from random weights: nothing to load, nothing missing."""
-    expected = sum(map(_is_expected, model.state_dict()))
+    head = family_of(model).head_names()
+    expected = sum(not is_ignored(name) and name not in head for name in model.state_dict())
     return LoadReport(
         source_format="random",
         loaded=0,
@@ -73,7 +79,8 @@ def random_report(model: nn.Module) -> LoadReport:
 
 
 def _encoder_parameters(model: nn.Module) -> int:
-    return sum(tensor.numel() for name, tensor in model.named_parameters() if not is_head(name))
+    head = family_of(model).head_names()
+    return sum(tensor.numel() for name, tensor in model.named_parameters() if name not in head)
 
 
 def require_complete(report: LoadReport, reference: str, names: FileNames | None = None) -> None:
@@ -98,17 +105,16 @@ def require_complete(report: LoadReport, reference: str, names: FileNames | None
 
 
 def is_head(name: str) -> bool:
-    """Return whether a tensor belongs to a classifier rather than to the encoder."""
+    """Return whether a tensor of a file has a classifier's name, so that it may be left over.
+
+    Of a model's own tensors `Family.head_names` says it: ConvNeXt's last norm, too, is in its head.
+    """
     return name.startswith(HEAD)
 
 
 def is_ignored(name: str) -> bool:
     """Return whether a tensor may be absent and is not loaded: it is derived from others, or only for pretraining."""
     return name.rsplit(".", 1)[-1] in IGNORED
-
-
-def _is_expected(name: str, with_head: bool = False) -> bool:
-    return not is_ignored(name) and (with_head or not is_head(name))
 
 
 def _elements(tensors: dict[str, Tensor], names: Iterable[str]) -> int:

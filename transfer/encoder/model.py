@@ -54,7 +54,8 @@ def build_model(
         drop_path_rate=drop_path_rate,
         whole_windows=whole_windows,
     )
-    return Loaded(model, _load(model, source, recipe), plan)
+    report = _load(model, source, recipe)
+    return Loaded(model, with_notes(report, depth_notes(model, drop_path_rate)), plan)
 
 
 class LoadedEncoder(NamedTuple):
@@ -79,7 +80,22 @@ def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: fl
     encoder = build_encoder(
         plan.architecture, recipe.image_size_px, drop_path_rate=drop_path_rate, table_mode=recipe.table_resize
     )
-    return LoadedEncoder(encoder, _load(encoder.backbone, source, recipe), plan)
+    report = _load(encoder.backbone, source, recipe)
+    notes = (*depth_notes(encoder.backbone, drop_path_rate), *encoder.sizes.notes)
+    return LoadedEncoder(encoder, with_notes(report, notes), plan)
+
+
+def depth_notes(model: nn.Module, drop_path_rate: float) -> tuple[str, ...]:
+    """Return what a person should know of a model that has no stochastic depth although the recipe asks for it."""
+    drops = any(type(each).__name__.startswith("DropPath") for each in model.modules())
+    if not drop_path_rate or drops:
+        return ()
+    return (f"drop_path_rate={drop_path_rate:g} changes nothing: {type(model).__name__} has no stochastic depth",)
+
+
+def with_notes(report: LoadReport, notes: tuple[str, ...]) -> LoadReport:
+    """Return a report with further notes."""
+    return report.model_copy(update={"notes": (*report.notes, *notes)}) if notes else report
 
 
 def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:

@@ -27,8 +27,10 @@ class EncoderSizes(Config):
     """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
 
 
-Pooling = Literal["class-token", "mean", "class-token-and-mean"]
-"""How tokens become one vector. In an encoder without a class token, the mean of the patches stands in for it."""
+Pooling = Literal["class-token", "mean", "class-token-and-mean", "own"]
+"""How an output becomes one vector; `own` is what the encoder's own head takes. Where an attention pool makes the
+encoder's summary of an image, or where it has no class token, that stands in for the class token: of a Swin the mean of
+its patches, of a SigLIP its pool's output, of a ResNet the mean of its map. Inside the encoder it is the mean."""
 
 
 def given_by(recipe: Config) -> frozenset[str]:

@@ -14,6 +14,7 @@ from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 from benchmarks.families.family import Layers
 from benchmarks.families.table import family_of
+from benchmarks.families.timm_model import as_vector
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.layer_decay import groups_by_layer
@@ -122,7 +123,7 @@ class FramePooling(ClipEncoder):
 
     def __init__(self, flat: Any, report: LoadReport) -> None:
         super().__init__()
-        self.backbone, self.report, self.width = flat, report, int(flat.num_features)
+        self.backbone, self.report, self.width = flat, report, family_of(flat).own_width
 
     @classmethod
     def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:  # noqa: ARG003 (the other way's)
@@ -130,7 +131,7 @@ class FramePooling(ClipEncoder):
 
     def forward(self, clips: Tensor) -> Tensor:
         frames = clips.transpose(1, 2)
-        vectors: Tensor = self.backbone(frames.flatten(0, 1))
+        vectors = as_vector(self.backbone(frames.flatten(0, 1)))
         return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
 
     def blocks(self) -> list[nn.Module]:

@@ -126,5 +126,5 @@ def test_layers_are_those_of_the_encoder() -> None:
     assert chosen_layers(None, backbone) == (OUTPUT,)
     with pytest.raises(UserError, match=r"layer = 9\n  rule:   at most 8"):
         chosen_layers((3, 9), backbone)
-    with pytest.raises(UserError, match="a Swin, SwinV2, ViT"):
-        chosen_layers(None, timm.create_model("resnet18"))
+    with pytest.raises(UserError, match="whose blocks"):
+        chosen_layers((1,), timm.create_model("densenet121"))

@@ -116,6 +116,6 @@ def inferred_from(architecture: Architecture) -> Inferred:
     """Return an architecture with the sizes and window that timm builds it with. Raises UserError where it cannot."""
     with torch.device("meta"):
         model: Any = build_backbone(architecture, None, whole_windows=False)
-    embed = model.patch_embed
-    size = getattr(embed, "img_size", None)
-    return Inferred(architecture, size[0] if size else None, embed.patch_size[0], family_of(model).window_size)
+    size, family = getattr(getattr(model, "patch_embed", None), "img_size", None), family_of(model)
+    image_size_px = int(size[0]) if isinstance(size, tuple | list) else None
+    return Inferred(architecture, image_size_px, family.patch_size_px, family.window_size)

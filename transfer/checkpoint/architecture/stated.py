@@ -20,7 +20,6 @@ from torch import nn
 from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.families.family import STATEMENT
 from benchmarks.families.table import family_of
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.inferred import Inferred
@@ -44,12 +43,11 @@ def state(name: str) -> Stated:
     """Return the architecture that `--architecture` names.
 
     It is an encoder of `mimbench list encoders`, a YAML file of that form, or a timm model. Raises UserError for
-    anything else, and for families that are not read from files.
+    anything else.
     """
     architecture = find_architecture(name)
     architecture = architecture.model_copy(update={"name": architecture.name.split(".")[0]})  # timm's tag: weights
-    family = family_of(_on_meta(architecture))
-    family.require(STATEMENT, f"{name} ({type(family.model).__name__})")
+    _on_meta(architecture)
     return Stated(Path(name).stem if name.endswith((".yaml", ".yml")) else name, architecture)
 
 
