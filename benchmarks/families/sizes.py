@@ -43,8 +43,9 @@ class MapSizes:
 
     def too_large(self, side_px: int) -> UserError:
         """Return the error for images that are larger than the only size."""
-        rule = f"at most image_size_px ({self.only_px}): this encoder takes images of the size it is built for"
-        return UserError.about("the side of an image", side_px, rule, "a larger image_size_px, or smaller images")
+        rule = f"at most image_size_px ({self.only_px}): this encoder takes images of the size it is built for alone"
+        remedy = "a larger image_size_px; or for segmentation testing.mode=slide, for detection testing.longer_px=N"
+        return UserError.about("the side of an image", side_px, rule, remedy)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ import timm
 from torch import nn
 
 from benchmarks.families.beit import Beit
-from benchmarks.families.convnext import ConvNeXt, MetaFormer
 from benchmarks.families.eva import Eva
 from benchmarks.families.family import Family
+from benchmarks.families.metaformer import MetaFormer
 from benchmarks.families.resnet import ResNet
 from benchmarks.families.swin import Swin, SwinV2, SwinV2Cr
 from benchmarks.families.vit import ViT
 
-FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, ConvNeXt, MetaFormer, SwinV2Cr)
+FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, MetaFormer, SwinV2Cr)
 """In the order in which messages name them."""
 
 

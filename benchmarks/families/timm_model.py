@@ -64,7 +64,7 @@ def built_px(model: Any) -> int:
     """Return the side of the images that a model was built for, or of those timm names for it."""
     shown = getattr(getattr(model, "patch_embed", None), "img_size", None)
     usual = shown[0] if isinstance(shown, tuple) else model.pretrained_cfg["input_size"][-1]
-    found: int = getattr(model, "built_for_px", usual)
+    found: Any = getattr(model, "built_for_px", usual)
     return int(found)
 
 

@@ -87,6 +87,7 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
         backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
         side, channels = recipe.image_size_px, plan.architecture.in_chans
         encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), side, channels)
+        encoder.width(Feature((OUTPUT,), recipe.pooling))  # refuses what it cannot pool, before anything is read
         image = torch.zeros(1, channels, side, side, device=device)
         flops = forward_flops(encoder, lambda: encoder(image, recipe.pooling))
         if recipe.inference.sharded:

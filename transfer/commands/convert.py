@@ -101,10 +101,10 @@ def _training(encoder: OpenedEncoder) -> dict[str, object]:
     return {**epochs, "mean": list(normalisation.mean), "std": list(normalisation.std)}
 
 
-def _layout(family: Family, target: str) -> Layout:
+def _layout(family: Family | None, target: str) -> Layout:
     target_layouts = TARGETS[target].layouts
-    if family not in target_layouts:
-        able = ", ".join(name for name, other in TARGETS.items() if family in other.layouts)
+    if family is None or family not in target_layouts:
+        able = ", ".join(name for name, other in TARGETS.items() if family in other.layouts) or "none yet"
         raise UserError.about("--to", target, f"a tool that has this family ({family})", f"one of {able}")
     return next(layout for layout in LAYOUTS if layout.name == target_layouts[family])
 

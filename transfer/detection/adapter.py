@@ -9,10 +9,11 @@ from benchmarks.catalogue.tasks import Task
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Transfer
 from transfer.detection.data.coco import CocoSets, read_coco
 from transfer.detection.recipe import DetectionRecipe
+from transfer.sources.source import Source
 
 if TYPE_CHECKING:
     from transfer.detection.train import Detection
@@ -43,6 +44,12 @@ class DetectionAdapter:
     def test_set_alone(self, recipe: DetectionRecipe) -> DetectionRecipe:
         test = {"train_images": recipe.data.test_images, "train_annotations": recipe.data.test_annotations}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+
+    def would_load(self, recipe: DetectionRecipe, source: Source) -> LoadReport:
+        from transfer.detection.models.build import encoder_of
+        from transfer.encoder.model import on_meta
+
+        return on_meta(lambda: encoder_of(recipe, source, 0).report)
 
     def problem(self, recipe: DetectionRecipe) -> type[Detection]:  # noqa: ARG002 (one for all recipes)
         from transfer.detection.train import Detection  # torch and the engine, only now that there is work

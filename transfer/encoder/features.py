@@ -107,10 +107,12 @@ class FrozenEncoder(nn.Module):
 
     def _is_own(self, feature: Feature) -> bool:
         """Tell whether a feature is what the encoder's own head takes."""
-        if not feature.of_output or feature.pooling in ("mean", "class-token-and-mean"):
+        family = self._family
+        if not feature.of_output:
             return False
-        stands_in = self._family.pools_by_attention or not (self._has_class_token or self._family.mean_is_own)
-        return feature.pooling == "own" or stands_in
+        if not (self._has_class_token or family.pools_by_attention or family.mean_is_own):
+            return True  # it has no other summary of an image
+        return feature.pooling == "own" or (feature.pooling == "class-token" and family.pools_by_attention)
 
     def in_words(self, feature: Feature) -> str:
         """Return what a feature is, for the record."""
@@ -179,7 +181,9 @@ def layers_in_words(feature: Feature) -> str:
 
 def _has_width(norm: nn.Module | None, tokens: Tensor) -> TypeGuard[nn.Module]:
     """Tell whether there is a norm, and it takes tokens of this width; what has no width of its own takes any."""
-    return norm is not None and getattr(norm, "normalized_shape", (tokens.shape[-1],)) == (tokens.shape[-1],)
+    if norm is None or type(norm).__name__.endswith("2d"):  # of maps, not of tokens
+        return False
+    return getattr(norm, "normalized_shape", (tokens.shape[-1],)) == (tokens.shape[-1],)
 
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:

@@ -26,16 +26,16 @@ def load_encoder(
     source_format: str,
     mode: TableMode = "geometric-cubic",
     *,
-    assign: bool = False,
     with_head: bool = False,
 ) -> LoadReport:
     """Copy `weights` into the encoder part of `model` and report which tensors equal the source's afterwards.
 
     Tensors of another shape are resized first where a rule exists, position tables by `mode`. The head keeps its
-    initial values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
-    model's, so that a model built on the meta device shows what would be loaded, without memory of its own. With
-    `with_head` the head is loaded, and proved, as the rest is.
+    initial values. Nothing is skipped silently: see `require_complete`. The tensors themselves become those of a model
+    on the meta device, which so shows what would be loaded without memory of its own. With `with_head` the head is
+    loaded, and proved, as the rest is.
     """
+    assign = any(tensor.is_meta for tensor in model.parameters())
     fitted = fit_weights(weights, model, mode)
     weights = fitted.weights
     state, head = model.state_dict(), frozenset() if with_head else family_of(model).head_names()
@@ -48,7 +48,7 @@ def load_encoder(
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
-    loaded = [name for name, tensor in fitting.items() if torch.equal(after[name].cpu(), tensor.to(after[name].dtype))]
+    loaded = [name for name, tensor in fitting.items() if _are_equal(after[name], tensor)]
     return LoadReport(
         source_format=source_format,
         loaded=len(loaded),
@@ -63,6 +63,11 @@ def load_encoder(
             for name in sorted(set(offered) & set(expected) - set(fitting))
         ),
     )
+
+
+def _are_equal(ours: Tensor, theirs: Tensor) -> bool:
+    """Tell whether two tensors have the same values; those on the meta device have none."""
+    return not (ours.is_meta or theirs.is_meta) and torch.equal(ours.cpu(), theirs.to(ours.dtype))
 
 
 def random_report(model: nn.Module) -> LoadReport:

@@ -28,9 +28,12 @@ class EncoderSizes(Config):
 
 
 Pooling = Literal["class-token", "mean", "class-token-and-mean", "own"]
-"""How an output becomes one vector; `own` is what the encoder's own head takes. Where an attention pool makes the
-encoder's summary of an image, or where it has no class token, that stands in for the class token: of a Swin the mean of
-its patches, of a SigLIP its pool's output, of a ResNet the mean of its map. Inside the encoder it is the mean."""
+"""How an output becomes one vector; `own` is what the encoder's own head takes.
+
+An attention pool's output (SigLIP's) is taken for the class token. Without either, there is one vector whatever is
+asked for: the mean of the patches of a Swin or a ViT, and what the own head takes of any other (ResNet, ConvNeXt, ...).
+Inside the encoder it is the mean of a block's tokens.
+"""
 
 
 def given_by(recipe: Config) -> frozenset[str]:

@@ -8,8 +8,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from benchmarks.encoders import Architecture, InitStage, Normalisation, WindowSize, read_encoder
+from benchmarks.encoders import (
+    Architecture,
+    InitStage,
+    Normalisation,
+    WindowSize,
+    assumed_normalisation,
+    read_encoder,
+)
 from benchmarks.errors import UserError
+from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
@@ -18,6 +26,7 @@ from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.sources.hub import timm_source
 from transfer.sources.references import locate
+from transfer.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,8 @@ class OpenedEncoder:
     """An encoder's tensors in timm's layout, and what is known about it."""
 
     layout: str
-    family: Family
+    family: Family | None
+    """That of the layout; None for an export of ours that is in no layout which files are read from."""
     container: str
     architecture: Architecture
     image_size_px: int | None
@@ -43,6 +53,20 @@ class OpenedEncoder:
     """A sentence for each argument that no tensor shows, as in `Inferred`."""
     names: FileNames | None = None
     """What the file calls its tensors; None where they are timm's names."""
+
+    def as_source(self) -> Source:
+        """Return the encoder as the source of a transfer that nothing records: of a label and a stage it has none."""
+        use = EncoderUse(
+            label="",
+            reference=self.architecture.name,
+            method=self.layout,
+            init_stage=self.stage or "self-supervised",
+            epochs=self.epochs,
+            architecture=self.architecture,
+            sha256=None,
+        )
+        normalisation = self.normalisation or assumed_normalisation(self.architecture.in_chans)
+        return Source(use, self.layout, normalisation, lambda: self.weights, assumed=self.assumed)
 
     @property
     def sha256(self) -> str:
@@ -71,10 +95,13 @@ def open_encoder(reference: str | Path, architecture: str | None = None) -> Open
 
 def _own(folder: Path) -> OpenedEncoder:
     manifest, weights = read_encoder(folder)
-    layout = identify(weights)
+    try:
+        family: Family | None = identify(weights).family
+    except UserError:
+        family = None
     return OpenedEncoder(
         layout="mimbench",
-        family=layout.family,
+        family=family,
         container="safetensors",
         architecture=manifest.architecture,
         image_size_px=manifest.image_size_px,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from benchmarks.catalogue.tasks import Task
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Transfer
+from transfer.sources.source import Source
 from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
 
@@ -36,6 +37,12 @@ class VideoAdapter:
     def test_set_alone(self, recipe: VideoRecipe) -> VideoRecipe:
         test = {"train": recipe.data.test, "train_list": recipe.data.test_list}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+
+    def would_load(self, recipe: VideoRecipe, source: Source) -> LoadReport:
+        from transfer.encoder.model import on_meta
+        from transfer.video.model import build_video_model
+
+        return on_meta(lambda: build_video_model(recipe, source, 1, 0)).report
 
     def problem(self, recipe: VideoRecipe) -> type[VideoClassifying]:  # noqa: ARG002 (one for all recipes)
         from transfer.video.train import VideoClassifying  # torch, only now that there is work

@@ -32,7 +32,6 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "BEiT": ("beit_base_patch16_224", {**FLAT, "global_pool": "token"}),
     "EVA": ("eva02_tiny_patch14_224", {**FLAT, "patch_size": 16}),
     "ResNet": ("resnet10t", {}),
-    "ConvNeXt": ("convnext_atto", {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}),
     "MetaFormer": ("poolformerv2_s12", {}),
     "SwinV2-CR": ("swinv2_cr_tiny_224", {**STAGES, "window_size": 2}),
 }
