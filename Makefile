@@ -16,7 +16,7 @@ RUN_TESTS := $(if $(SOURCES),PYTHONPATH="$(SOURCES)") $(BIN)/python -m pytest $(
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test libgl system sources scale test-faults test-fast test-detectron2 check format venv clean
+.PHONY: help demo test libgl system sources scale test-long test-faults test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -25,8 +25,11 @@ help:  ## show this list
 demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
 	$(BIN)/mimbench demo
 
-test: check system sources  ## the static checks, then all tests but those of test-faults
-	$(RUN_TESTS) -m "not faults"
+test: check system sources  ## the static checks, then all tests but those of test-long and test-faults
+	$(RUN_TESTS) -m "not long and not faults"
+
+test-long: $(VENV)/test.stamp system sources  ## whole trainings on the digits, stages that really train on a Slurm of their own
+	$(RUN_TESTS) -m long
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
 	$(BIN)/python -m pytest $(PYTEST) -m faults
@@ -58,11 +61,11 @@ scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records ta
 	$(BIN)/python -m tests.reports.scale
 
 test-fast: $(VENV)/test.stamp sources  ## the tests that are not marked slow, nothing else
-	$(RUN_TESTS) -m "not slow and not faults"
+	$(RUN_TESTS) -m "not slow and not long and not faults"
 
 test-detectron2: $(VENV)/test.stamp sources  ## the tests of detection alone, with the sources DETECTRON2=FOLDER
 	@[ -n "$(SOURCES)" ]
-	$(RUN_TESTS) -m "not slow" tests/transfer/detection
+	$(RUN_TESTS) -m "not slow and not long" tests/transfer/detection
 
 sources:
 	@if [ -n "$(SOURCES)" ]; then echo "detectron2: its tests run with the sources at $(SOURCES)"; \

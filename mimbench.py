@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from benchmarks.errors import DONE_CODE, FAILED_CODE, MACHINE_CODE, STOPPED_CODE, WRONG_CODE
+ROOMS = ("benchmarks", "pretrain", "transfer", "slurm", "reports")
+
+
+def _require_own_rooms() -> None:
+    """Refuse to start where another package that has the name of one of ours would be imported in its place.
+
+    Raises ImportError; the command ends with the message alone.
+    """
+    here = Path(__file__).resolve().parent
+    for room in ROOMS:
+        spec = importlib.util.find_spec(room)
+        found = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
+        if found != here / room / "__init__.py":
+            folders = [] if spec is None else spec.submodule_search_locations or []
+            place = found or next(iter(folders), "nothing")
+            rule = f"the package at {here / room}, which another of this name hides"
+            remedy = "start `mimbench` in another folder, or take the other package off PYTHONPATH"
+            message = f"error: import {room} = {place}\n  rule:   {rule}\n  remedy: {remedy}"
+            if Path(sys.argv[0]).stem != "mimbench":
+                raise ImportError(message)
+            print(message, file=sys.stderr)
+            raise SystemExit(2)
+
+
+_require_own_rooms()
+from benchmarks.errors import DONE_CODE, FAILED_CODE, MACHINE_CODE, STOPPED_CODE, WRONG_CODE  # noqa: E402 (of ours)
 
 VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
@@ -59,7 +86,7 @@ examples:
   mimbench pipeline submit pipeline.yaml --cluster my_cluster.yaml
   mimbench report leaderboard runs --baseline supervised --out report
 
-`mimbench VERB --help` explains one verb.
+`mimbench VERB --help` explains one verb, `mimbench --version` says which mimbench this is.
 Exit codes: 0 done, 1 the work failed, 2 what was asked for was wrong, 71 the machine failed and the same command may go
 on, 130 stopped on request with the state saved.
 """
@@ -68,6 +95,8 @@ on, 130 stopped on request with the state saved.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. A user's mistake prints four lines, never a traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        return _print_version()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
         print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())), end="")
@@ -91,6 +120,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `mimbench ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+def _print_version() -> int:
+    from benchmarks.runs.environment import git_commit
+
+    commit = git_commit()
+    print(f"mimbench {__getattr__('__version__')}" + (f" (commit {commit})" if commit else ""))
+    return DONE
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, as the installed package states it; "unknown" for files that nobody installed."""
+    if name != "__version__":
+        raise AttributeError(f"module 'mimbench' has no attribute {name!r}")
+    from importlib import metadata
+
+    try:
+        return metadata.version("mimbench")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _run_verb(verb: str, arguments: list[str]) -> int:

@@ -211,8 +211,10 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     result: dict[str, Any] = json.loads(json.dumps(data, default=str))
     for override in overrides:
         key, separator, text = override.partition("=")
+        key = key.strip()
         if not separator or not all(key.split(".")):
-            raise UserError.about("override", override, "the form field.name=value", "for example training.epochs=50")
+            rule = "the form field.name=value, without spaces around ="
+            raise UserError.about("override", override, rule, "for example training.epochs=50")
         _set(result, key.split("."), _value(override, text), override)
     return result
 

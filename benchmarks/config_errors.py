@@ -41,6 +41,8 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
         return four_parts(field, detail["input"], "no such field here", did_you_mean(path[-1], known))
     if detail["type"] == "missing":
         return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")
+    if detail["type"] in ("tuple_type", "list_type"):
+        return four_parts(field, detail["input"], "a list", f"[{detail['input']}] is a list of one")
     rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if isinstance(detail["input"], dict):  # a rule over several fields names them itself
         return four_parts(field, "(several fields)", rule, "change one of the fields that the rule names")

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 import mimbench
 from benchmarks import ranks
 from benchmarks.engine.loop import Loop, Progress
+from tests.ports import free_ports
 from tests.processes import finished, launch_call
 from tests.runs import stop_after_step
 
@@ -26,17 +26,11 @@ def in_turn(entries: list[dict[str, Any]], file: Path) -> list[list[dict[str, in
     Beside what is `held` is the number of elements of the `whole`. An entry has a `command` and the folder for its
     `runs`. With `stop`, it is stopped after so many steps, and its runs are copied to `copy`.
     """
-    with_ports = [{**entry, "port": _free_port()} for entry in entries]
+    with_ports = [{**entry, "port": port} for entry, port in zip(entries, free_ports(len(entries)), strict=True)]
     said = finished(launch_call(functools.partial(_run_all, with_ports, file)))
     assert [code for code, _, _ in said] == [0, 0], said
     found = [json.loads(Path(f"{file}.{rank}").read_text()) for rank in range(2)]
     return [list(each) for each in zip(*found, strict=True)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _run_all(entries: list[dict[str, Any]], file: Path) -> None:

@@ -8,20 +8,26 @@ stages of pipelines, which Slurm and the launcher start as programs.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import functools
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import wait
+from typing import cast
 
 import mimbench
 from tests.command import ROOT
+from tests.ports import free_ports
 
+AFTER_A_FAILURE_S = 60
+STACKS = signal.SIGXCPU
+"""Has a process write the stacks of its threads; neither mimbench nor Slurm knows this signal."""
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
@@ -40,7 +46,12 @@ class Process:
         files = (self._output.name, self._messages.name)
         self._process = FORKS.Process(target=_work, args=(call, {**os.environ, **environment}, files))
         self._process.start()
-        atexit.register(self._end)
+        atexit.register(self.end)
+
+    @property
+    def sentinel(self) -> int:
+        """What is ready for reading once it has ended."""
+        return self._process.sentinel
 
     def poll(self) -> int | None:
         """Return the exit code, negative where a signal ended it; None while it runs."""
@@ -50,10 +61,19 @@ class Process:
         """Wait for the end; return the exit code."""
         self._process.join(timeout)
         if self._process.exitcode is None:
-            self._end()
+            self.end()
             raise subprocess.TimeoutExpired(str(self._process), timeout, self.said(), self.complained())
-        atexit.unregister(self._end)
-        return self._process.exitcode
+        return self.end()
+
+    def end(self) -> int:
+        """Return the exit code, which is negative for a process that still ran: its stacks are among its messages."""
+        if self._process.is_alive():
+            self.send_signal(STACKS)
+            self._process.join(1)
+            self._process.kill()
+            self._process.join()
+        atexit.unregister(self.end)
+        return cast(int, self._process.exitcode)
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process.pid is not None
@@ -69,15 +89,11 @@ class Process:
         self._messages.seek(0)
         return self._messages.read()
 
-    def _end(self) -> None:
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
 
 def _work(call: Callable[[], int | None], environment: Mapping[str, str], files: tuple[str, str]) -> None:
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
+    faulthandler.register(STACKS, all_threads=True)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
@@ -96,9 +112,7 @@ def launch(command: list[str], processes: int = 2, **environment: str) -> list[P
 
 def launch_call(call: Callable[[], int | None], processes: int = 2, **environment: str) -> list[Process]:
     """Start ranks that call a function of a module."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     team = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     return [
         Process(call, {**team, "RANK": str(rank), "LOCAL_RANK": str(rank), **environment}) for rank in range(processes)
@@ -106,6 +120,14 @@ def launch_call(call: Callable[[], int | None], processes: int = 2, **environmen
 
 
 def finished(ranks: list[Process], timeout: float = 240) -> list[tuple[int, str, str]]:
-    """Wait for all; return exit code, output and messages of every rank."""
-    deadline = time.monotonic() + timeout
-    return [(each.wait(max(0.0, deadline - time.monotonic())), each.said(), each.complained()) for each in ranks]
+    """Wait for all; return exit code, output and messages of every rank.
+
+    Where one fails, the others may wait for it: those that have not ended a while later are killed.
+    """
+    deadline, running = time.monotonic() + timeout, list(ranks)
+    while running and (left := deadline - time.monotonic()) > 0:
+        wait([each.sentinel for each in running], left)
+        running = [each for each in running if each.poll() is None]
+        if any(each.poll() not in (None, 0) for each in ranks):
+            deadline = min(deadline, time.monotonic() + AFTER_A_FAILURE_S)
+    return [(each.end(), each.said(), each.complained()) for each in ranks]

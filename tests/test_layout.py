@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,26 @@ def test_package_is_imported_from_the_repository(name: str) -> None:
 def test_every_test_folder_is_a_package(folder: Path) -> None:
     holds_tests = any(folder.rglob("test_*.py"))
     assert (folder / "__init__.py").is_file() or not holds_tests
+
+
+@pytest.mark.parametrize("name", [f"{package}/__init__.py" for package in PACKAGES] + ["slurm.py", "benchmarks/a.txt"])
+def test_another_package_of_the_same_name_is_never_imported_in_place_of_ours(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise SystemExit('imported')\n")
+    done = mimbench("list", "tasks", cwd=tmp_path)
+    if name.endswith(".txt"):  # a folder of data hides no package
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == entry.WRONG
+    assert done.stderr.startswith(f"error: import {Path(name.split('/')[0]).stem} = {tmp_path / name}\n  rule:   ")
+    assert len(done.stderr.splitlines()) == 3
+
+
+def test_the_version_is_that_of_the_project(tmp_path: Path) -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    assert mimbench("--version", cwd=tmp_path).stdout.startswith(f"mimbench {version}")
+    assert entry.__version__ == version
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -28,6 +28,11 @@ class Data(Protocol):
         ...
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of their numbers."""
+        ...
+
+    @property
     def fingerprint(self) -> Fingerprint: ...
 
 

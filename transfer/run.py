@@ -75,8 +75,7 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
 
     def walk(self, samples: EvaluationSamples[S], one_by_one: EvaluationLines | None = None) -> Walk[S]:
         """Return a walk of the evaluated model over test samples; `one_by_one` prints how far it has come."""
-        blank = samples.blank if self.divided else None
-        return Walk(self.evaluated, samples, self.device, self.training, self.unreadable, one_by_one, blank=blank)
+        return Walk(self.evaluated, samples, self.device, self.training, self.unreadable, one_by_one)
 
     def flops_per_image(self) -> float | None:
         """Return the FLOPs of one prediction; None for a model whose cost depends on what it finds on an image."""

@@ -93,10 +93,10 @@ def _shape_of_timm(name: str) -> Shape | None:
     if name == "resnet50":
         return BACKBONES["ResNet-50"]
     found = TIMM_NAME.fullmatch(name)
-    shape = BACKBONES.get(f"{PREFIXES[found['prefix']]}-{SIZES[found['size']]}") if found else None
-    if shape is None or found is None or found["patch"] is None:
-        return shape
-    return shape._replace(patch_px=int(found["patch"]))
+    if found is None:
+        return None
+    shape = BACKBONES.get(f"{PREFIXES[found['prefix']]}-{SIZES[found['size']]}")
+    return shape._replace(patch_px=int(found["patch"])) if shape and found["patch"] else shape
 
 
 def _whole(value: JsonValue) -> int:

@@ -31,7 +31,11 @@ REFERENCE_COLUMNS = (
 
 def main(argv: Sequence[str]) -> int:
     """Print one list; return the exit code. Raises UserError for an unknown list or task."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.what is None:
+        print(parser.format_help(), end="")
+        return 0
     require_word("list", arguments.what, KINDS, "one of the lists")
     if arguments.unverified and arguments.what != "references":
         raise UserError.about("--unverified", "(given)", f"for references, not for {arguments.what}", "leave it out")
@@ -51,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         description=f"List what there is.\n\nlists:\n{lists}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", metavar="LIST", help="one of the lists above")
+    parser.add_argument("what", nargs="?", metavar="LIST", help="one of the lists above")
     parser.add_argument("--task", metavar="TASK", help="only this task (tasks, references)")
     parser.add_argument("--unverified", action="store_true", help="also references that were not read in their source")
     return parser

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import ranks
 from benchmarks.engine.device import Compute, autocast
 from benchmarks.engine.processes.exchange import gathered, share_buffers
-from benchmarks.engine.samples.loaders import AnyBatch, Samples, evaluation_loader
+from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples, evaluation_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.progress import EvaluationLines, ProgressReport
 from benchmarks.errors import WorkFailed
@@ -31,6 +31,8 @@ class Running(Compute, Protocol):
     def batch_size(self) -> int: ...
     @property
     def workers(self) -> int: ...
+    @property
+    def sharded(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Walk(Generic[B]):
 
     model: nn.Module
     """The model, on its device; every rank gets the main one's buffers."""
-    samples: Samples[B]
+    samples: EvaluationSamples[B]
     """The test set; each of its samples is either in its batch or named there as unreadable."""
     device: torch.device
     running: Running
@@ -49,28 +51,28 @@ class Walk(Generic[B]):
     """If given, every rank takes one sample at a time, rather than the recipe's batches; these lines show progress."""
     bar: str | None = None
     """The title of a progress bar for this walk, if it has one."""
-    blank: B | None = None
-    """Stands in for batches that a rank lacks: a model that is divided has to run equally often on every rank."""
 
     def _batches(self) -> Iterator[tuple[B, bool]]:
         """Yield this rank's batches on the device, and whether they count: all but a blank one.
 
-        A batch of which nothing could be read is not among them. Afterwards every rank raises WorkFailed when too many
-        files were unreadable, or all of them.
+        A blank one stands in where a rank lacks a batch and the model is divided, which has to run equally often on
+        every rank; else a batch of which nothing could be read is not among them. Afterwards every rank raises
+        WorkFailed when too many files were unreadable, or all of them.
         """
         share_buffers(self.model)
         self.model.eval()
         world_size = ranks.world_size()
         size = self.running.batch_size if self.one_by_one is None else world_size
+        blank = self.samples.blank if self.running.sharded and world_size > 1 else None
         loader = evaluation_loader(self.samples, size, self.running.workers, self.device.type == "cuda")
         left, failed = len(range(ranks.rank(), len(self.samples), world_size)), []
         with self._progress(len(loader)) as show:
-            for done, batch in enumerate(loader if self.blank is None else loader.padded(self.blank), start=1):
+            for done, batch in enumerate(loader if blank is None else loader.padded(blank), start=1):
                 failed += batch.unreadable
                 asked = min(left, max(1, size // world_size))
                 left -= asked
-                counts = batch is not self.blank and len(batch.unreadable) < asked
-                wanted = batch if counts else self.blank
+                counts = batch is not blank and len(batch.unreadable) < asked
+                wanted = batch if counts else blank
                 if wanted is not None:
                     yield wanted.to(self.device), counts
                 show(done)

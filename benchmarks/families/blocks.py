@@ -40,8 +40,13 @@ def recompute(block: nn.Module) -> None:
 def _computed_again(block: nn.Module, function: Step, *arguments: Any, **named: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return function(*arguments, **named)
-    contexts = lambda: (contextlib.nullcontext(), _statistics_kept(block))  # noqa: E731 (a pair of new ones each time)
-    result: Tensor = checkpoint(function, *arguments, use_reentrant=False, context_fn=contexts, **named)
+    result: Tensor = checkpoint(
+        function,
+        *arguments,
+        use_reentrant=False,
+        context_fn=lambda: (contextlib.nullcontext(), _statistics_kept(block)),
+        **named,
+    )
     return result
 
 

@@ -7,7 +7,6 @@ its numbers are bounded, and each is counted before memory is spent on it.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ LONGEST_NUMBER = 100
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping: `3e-4` is a number, `72:00:00` and `no` are text, a key given twice is an error.
 
-    Raises UserError for a file that is no YAML in UTF-8, or no mapping.
+    Fields of the file that begin with `x-` are left out: they are the file's own, for anchors. Raises UserError for a
+    file that is no YAML in UTF-8, or no mapping.
     """
     try:
         with path.open("rb") as file:
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"correct the file: {error}") from None
     if not isinstance(data, dict):
         raise UserError.about(str(path), data, "a mapping of fields to values", "write `field: value` lines")
-    return data
+    return {key: value for key, value in data.items() if not str(key).startswith("x-")}
 
 
 def parse_yaml(text: str) -> Any:
@@ -104,11 +104,13 @@ class _Loader(yaml.SafeLoader):
         raise yaml.composer.ComposerError(None, None, rule, mark)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        counted = Counter(key for key in keys if isinstance(key, Hashable))
-        twice = {str(key) for key, count in counted.items() if count > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
+        seen: set[Hashable] = set()
+        for each, _ in node.value:
+            if each.tag.endswith(":merge") or not isinstance(key := self.construct_object(each, deep=True), Hashable):
+                continue
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"given twice: {key}", each.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

@@ -13,7 +13,7 @@ from benchmarks.runs.record import Environment
 
 COMMIT = Path(__file__).parent.parent.parent / "COMMIT"
 """Present only in a snapshot of the code: the commit that it was taken from."""
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
+PACKAGES = ("mimbench", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
 
 
 def describe(device: str) -> Environment:

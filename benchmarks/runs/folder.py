@@ -115,6 +115,11 @@ def follow(path: Path) -> Path:
         raise UserError.about("run", str(path), rule, "has the stage that writes it started?") from None
 
 
+def run_folder_of(path: Path) -> Path:
+    """Return the run folder that an announcement (a `.json`) names; any other path as it is. Raises like `follow`."""
+    return follow(path) if path.suffix == ".json" and is_announcement(path) else path
+
+
 def announced_label(path: Path) -> str | None:
     """Return the name that an announcement gives the run's encoder; None where it gives none."""
     try:

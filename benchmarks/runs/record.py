@@ -222,7 +222,7 @@ PLACEMENT_OF_3 = {
         *("accumulate", "device", "workers", "log_every_steps", "tensorboard", "checkpoint_every_steps"),
         *("sharded", "activation_checkpointing", "compile"),
     },
-    "inference": {"batch_size", "device", "workers", "sharded"},
+    "inference": {"batch_size", "device", "workers"},
     "testing": {"save_predictions"},
     "target": {"palette", "tokenizer"},
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.engine.checkpoint import Checkpoint, Checkpoints
 from benchmarks.errors import UserError
-from benchmarks.runs.folder import RunFolder, follow, is_announcement, read_record
+from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
 
@@ -47,8 +47,7 @@ def method_weights(reference: str) -> dict[str, Tensor]:
 
     The run may be named by its announcement in a pipeline as well. Raises what `open_pretrained` raises.
     """
-    path = Path(reference)
-    return _last_checkpoint(follow(path) if is_announcement(path) else path)[1].part("model")
+    return _last_checkpoint(run_folder_of(Path(reference)))[1].part("model")
 
 
 def _last_checkpoint(reference: Path) -> tuple[RunFolder, Checkpoint]:

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from benchmarks.encoders import InitStage, Normalisation
+from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
 from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
 from pretrain.method.simmim import SimMIM
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.pretrained import method_weights
-
-METHOD = "simmim"
 
 
 @dataclass(frozen=True)
@@ -36,28 +34,6 @@ class Start:
         return report.model_copy(update={"notes": tuple(notes)})
 
 
-@dataclass(frozen=True)
-class History:
-    """What a manifest says of an encoder's training, all pretrainings that led to it included."""
-
-    method: str
-    init_stage: InitStage
-    epochs: int | None
-    parents: tuple[str, ...]
-
-
-def history(start: Start | None, epochs: int, run_id: str) -> History:
-    """Return the history of the encoder that the run `run_id` trained for `epochs`.
-
-    Where labels went into the initial weights, they are in the encoder still: its stage remains theirs.
-    """
-    if start is None:
-        return History(METHOD, "self-supervised", epochs, (run_id,))
-    use = start.encoder.use
-    before = None if use.epochs is None else use.epochs + epochs
-    return History(f"{use.method} -> {METHOD}", use.init_stage, before, (*start.encoder.parents, run_id))
-
-
 def _load_rest(model: nn.Module, reference: str) -> None:
     """Copy mask token and head of a pretraining's run. Raises UserError unless each tensor has its counterpart."""
     rest = {name: tensor for name, tensor in method_weights(reference).items() if _is_rest(name)}
@@ -76,11 +52,8 @@ def _is_rest(name: str) -> bool:
 
 
 def _other_normalisation(theirs: Normalisation, recipe: PretrainRecipe) -> list[str]:
-    if (theirs.mean, theirs.std) == (recipe.data.mean, recipe.data.std):
+    ours = Normalisation(recipe.data.mean, recipe.data.std)
+    if theirs == ours:
         return []
-    before, now = (f"mean {list(mean)}, std {list(std)}" for mean, std in ((theirs.mean, theirs.std), _of(recipe)))
+    before, now = (f"mean {list(each.mean)}, std {list(each.std)}" for each in (theirs, ours))
     return [f"the initial encoder was trained on images of {before}; here they are of {now}"]
-
-
-def _of(recipe: PretrainRecipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return recipe.data.mean, recipe.data.std

@@ -29,7 +29,6 @@ from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
-from benchmarks.runs.stages import history_after
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
@@ -37,7 +36,7 @@ from pretrain.run.crops import training_samples
 from pretrain.run.export import export_encoder
 from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
 from pretrain.run.image_files import Files
-from pretrain.run.start import Start, history
+from pretrain.run.start import Start
 
 MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
 """The names in the record of the loss on held-out images, and of AvgDist of the recipe's masks."""
@@ -93,7 +92,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
     def _held_out(self) -> Walk[MaskedBatch]:
         source = ImageFiles(self.files.root, self.files.held_out)
         samples = MaskedSamples(self.recipe, source, self.model.encoder.patch_size_px)
-        return Walk(self.model, samples, self.device, self.training, self.unreadable, blank=samples.blank)
+        return Walk(self.model, samples, self.device, self.training, self.unreadable)
 
     def training_samples(self) -> ImageSamples:
         return training_samples(self.recipe, ImageFiles(self.files.root, self.files.training), self.seed)
@@ -129,9 +128,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
             self.exports[step]()
 
     def _export(self, epochs: int, folder: Path, run: Run) -> EncoderManifest | None:
-        past = history(self.start, epochs, run.record.run_id)
-        stages = history_after(run.so_far(), epochs)
-        return export_encoder(self.model.encoder, self.named_recipe, past, folder, stages)
+        return export_encoder(self.model.encoder, self.named_recipe, epochs, folder, run.so_far())
 
     def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
         epochs = self.training.epochs_seen(loop.per_epoch)

@@ -98,11 +98,6 @@ class Section:
         return any(entry.budget is not None and entry.budget.stated for entry in self.entries)
 
     @property
-    def has_published_settings(self) -> bool:
-        """Tell whether something was published of the setting of a row's pretraining."""
-        return any(entry.same_setting for entry in self.entries)
-
-    @property
     def costs(self) -> bool:
         """Tell whether the rows come from several pretrainings whose steps were timed."""
         timed = {one.pretraining.run_id for one in self.entries if one.pretraining and one.pretraining.seconds_per_step}
@@ -129,7 +124,8 @@ class _Around:
     """What the rows of every task are arranged with."""
 
     request: Request
-    collected: Collected
+    absent: Comparison
+    """Of rows of a task that the baseline has no row for."""
     known: Mapping[str, FoundRun]
     """The pretrainings, by all ids and weights under which a row may name them."""
     budgets: Mapping[int, Budget]
@@ -153,7 +149,8 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     known = origins(pretrainings)
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
     budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
-    around = _Around(request, collected, known, budgets)
+    absent = Comparison(note=_absent(collected, request.baseline))
+    around = _Around(request, absent, known, budgets)
     sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
@@ -208,13 +205,12 @@ def _group(
     setting: str,
 ) -> Group:
     names, known = _names(rows), around.known
-    absent = Comparison(note=_absent(around.collected, around.request.baseline))
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
     entries = []
     for row in ordered:
-        comparison = compare(row, baselines, task.primary_metric) if baselines else absent
+        comparison = compare(row, baselines, task.primary_metric) if baselines else around.absent
         mark = _other_data(row, baselines, comparison, around.budgets)
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
@@ -98,12 +99,13 @@ def published_beside(task: str, rows: Sequence[Row], shown: Shown, unverified: b
     shown only where all are asked for.
     """
     backbones = {backbone_name(row.architecture) for row in rows}
-    known = [
-        each for each in load_references() if each.task == task and (each.protocol != "pretrain" or each.metric == COST)
-    ]
-    wanted = [each for each in known if each.verified or unverified]
     if shown == "none":
         return ()
+    wanted = [
+        each
+        for each in _references(unverified=unverified)
+        if each.task == task and (each.protocol != "pretrain" or each.metric == COST)
+    ]
     same = (each for each in wanted if each.backbone in backbones and not each.ablation and each.metric != COST)
     return tuple(_grouped(wanted if shown == "all" else same))
 
@@ -125,13 +127,18 @@ def published_of_setting(
         return (
             (each.task, each.metric, each.protocol, each.backbone) == (row.task, metric, protocol, backbone)
             and each.image_size_px == row.conditions.image_size_px
-            and (each.verified or unverified)
             and each.source in settings
             and settings[each.source].fit(each.variant, pretraining.recipe.resolved, images)
         )
 
     settings = load_settings()
-    return tuple(each for each in load_references() if alike(each))
+    return tuple(each for each in _references(unverified=unverified) if alike(each))
+
+
+@cache
+def _references(*, unverified: bool) -> tuple[Reference, ...]:
+    """Return the published results that were read in their source, and the others where they are asked for."""
+    return tuple(each for each in load_references() if each.verified or unverified)
 
 
 def _grouped(references: Iterable[Reference]) -> list[Published]:

@@ -50,7 +50,7 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
-    if any(section.has_published_settings for section in sections):
+    if any(entry.same_setting for section in sections for entry in section.entries):
         notes.append(SAME_SETTING)
     if any(record.choice for section in sections for one in section.entries for record in one.row.records):
         notes.append(CHOSEN)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.history import TrainingStage
+from benchmarks.history import TrainingStage, pretraining_data
 from benchmarks.runs.stages import history_before, own_stage
 from reports.records.find import FoundRun
 from reports.records.rows import Row
@@ -33,23 +33,26 @@ class Budget:
     @property
     def images_seen(self) -> float | None:
         """Epochs x images over all stages; None where those of one are not known."""
-        seen = [stage.images_seen for stage in self.stages]
-        known = [each for each in seen if each is not None]
-        return math.fsum(known) if len(known) == len(seen) else None
+        return _sum(stage.images_seen for stage in self.stages)
 
     @property
     def gpu_hours(self) -> float | None:
         """The GPU hours of all stages; None where those of one are not known, and where one ran on the CPU."""
-        hours = [stage.gpu_hours for stage in self.stages]
-        known = [each for each in hours if each is not None]
-        return math.fsum(known) if len(known) == len(hours) else None
+        return _sum(stage.gpu_hours for stage in self.stages)
 
     @property
     def data_sets(self) -> frozenset[str] | None:
         """The names of all data sets that it saw; None where those of one stage are not known."""
         seen = self.stages if self.own.data is None or self.own.data.images != 0 else self.before
-        names = [stage.data.name if stage.data else None for stage in seen]
-        return None if None in names else frozenset(name for name in names if name is not None)
+        data = pretraining_data(seen)
+        return None if data is None else frozenset(each.name for each in data)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return the sum of all values; None where one is not known."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return math.fsum(known) if len(known) == len(found) else None
 
 
 def budget_of(row: Row, known: Mapping[str, FoundRun]) -> Budget:

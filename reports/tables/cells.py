@@ -6,7 +6,6 @@ import shlex
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks.history import in_words
 from benchmarks.runs.record import LoadReport, RunRecord
 from reports.records.ancestry import Budget
 from reports.records.rows import Row, Spread
@@ -66,15 +65,8 @@ def gpu_hours(record: RunRecord) -> float | None:
     return None if on_cpu else record.seconds * record.processes / 3600
 
 
-def history(budget: Budget | None) -> str:
-    """Write every training behind a row's score, in order."""
-    return "" if budget is None else in_words(budget.stages)
-
-
-def pretraining_data(budget: Budget | None) -> str:
+def pretraining_data(budget: Budget) -> str:
     """Name the data sets that an encoder had seen before the row's own training, each once, in order."""
-    if budget is None:
-        return ""
     names = [each.data.name if each.data else "unknown" for each in budget.before]
     return " + ".join(dict.fromkeys(names)) or "none"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from benchmarks.history import in_words
 from benchmarks.runs.record import RunRecord
 from reports.leaderboard.board import Section
 from reports.leaderboard.lines import COST, Measured
@@ -24,7 +25,7 @@ def columns_for(section: Section, baseline: str | None) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
     Of the optional metrics only those that a run measured have columns, and rare columns are there where a row has
-    something in them; so are pretrainings' steps, budgets, and what was published of a row's setting.
+    something in them. Budgets are there where a record states one, and pretrainings' steps where several were timed.
     """
     task, measured = section.task, section.measured
     primary = task.metric(task.primary_metric)
@@ -32,12 +33,10 @@ def columns_for(section: Section, baseline: str | None) -> list[Column]:
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in metric_columns(metric, leading=metric is primary)]
     deltas = [delta_column(primary, baseline)] if baseline is not None else []
-    published = [published_column(primary)] if section.has_published_settings else []
-    rare = {id(column) for column in SETTINGS if any(any(column.parts(one)) for one in section.entries)}
-    settings = [column for column in SETTINGS if not column.rare or id(column) in rare]
-    settings += [*(BUDGET if section.budgeted else ()), *COSTS]
+    settings = [*SETTINGS, *(BUDGET if section.budgeted else ()), *COSTS]
     settings += [PRETRAINING_COST] if section.costs else []
-    return [KIND, TASK, ENCODER, *scores, *published, *deltas, *settings, *PROVENANCE]
+    columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
+    return [column for column in columns if not column.rare or any(map(any, map(column.parts, section.entries)))]
 
 
 KIND = Column(
@@ -68,15 +67,14 @@ def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, opti
     def parts(entry: Measured) -> Parts:
         return (value(entry.budget) if entry.budget else "",)
 
-    number = field.type is not str
-    return Column(title, (field,), parts, "settings", published=lambda _: ("",), numeric=number, optional=optional)
+    return Column(title, (field,), parts, "settings", numeric=field.type is not str, optional=optional)
 
 
 BUDGET = [
     _of_budget("Pretraining data", Field("pretraining_data"), cells.pretraining_data),
     _of_budget("Images seen in all", Field("images_seen", int), lambda budget: fixed(budget.images_seen, 0)),
     _of_budget("GPU hours in all", Field("gpu_hours_in_all", float), lambda b: fixed(b.gpu_hours, 2), optional=True),
-    _of_budget("Epochs x images", Field("history"), cells.history),
+    _of_budget("Epochs x images", Field("history"), lambda budget: in_words(budget.stages)),
 ]
 """Only where a record states what its encoder was trained on."""
 

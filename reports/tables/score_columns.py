@@ -44,9 +44,8 @@ def published_column(metric: Metric) -> Column:
         return (", ".join(dict.fromkeys(str(one.value) for one in entry.same_setting)), "; ".join(places))
 
     fields = (Field(f"{metric.name}_published"), Field("published_source"))
-    return Column(
-        f"{metric.name} published ({metric.unit})", fields, parts, "scores", lambda value, _: value, numeric=True
-    )
+    title = f"{metric.name} published ({metric.unit})"
+    return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True)
 
 
 def delta_column(metric: Metric, baseline: str) -> Column:

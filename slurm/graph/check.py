@@ -132,13 +132,13 @@ def start_field(entry: str) -> str:
 
 
 def different_works(file: PipelineFile) -> list[StageWork]:
-    """Return the first stage of each entry of the file; where its recipe depends on the encoder, of each recipe."""
+    """Return the first work of each entry of the file; where its recipe depends on the encoder, of each recipe."""
     works = {(found.field, _recipe_of(found)): found for found in reversed(list(stage_works(file)))}
     return [*reversed(works.values())]
 
 
 def _recipe_of(found: StageWork) -> str | None:
-    """Return the name of a stage's recipe; None for a task that does not exist, which has no recipe of its own."""
+    """Return the name of a work's recipe; None for a task that does not exist, which has no recipe of its own."""
     if found.source is None or found.kind not in TASKS:
         return found.work.recipe
     return recipe_name(found.work, found.kind, found.source)

@@ -20,9 +20,11 @@ MOST_COUNTS = 12
 
 @dataclass(frozen=True)
 class StageWork:
-    """A stage that makes a run, as the entry of the pipeline file describes it."""
+    """What an entry of the pipeline file has done, of a task with one of its encoders: a stage for each seed."""
 
-    stage: str
+    name: str
+    """The stages' name, but for the seed."""
+    stages: tuple[str, ...]
     field: str
     """The entry: `pretrain.simmim`, `tasks.coco`."""
     kind: str
@@ -41,16 +43,18 @@ class StageWork:
 
 
 def stage_works(file: PipelineFile) -> Iterator[StageWork]:
-    """Yield the work of every stage that makes a run, under the names that `expand` gives, sweeps written out."""
+    """Yield the work of all stages that make runs, under the names that `expand` gives, sweeps written out."""
     file = without_sweeps(file)
     for name, pretrain in file.pretrain.items():
-        yield StageWork(f"pretrain.{name}", f"pretrain.{name}", PRETRAIN, pretrain, None)
+        stage = f"pretrain.{name}"
+        yield StageWork(stage, (stage,), stage, PRETRAIN, pretrain, None)
     for name, finetune in file.finetune.items():
-        yield StageWork(f"finetune.{name}", f"finetune.{name}", finetune.task, finetune, finetune.encoder)
+        stage = f"finetune.{name}"
+        yield StageWork(stage, (stage,), stage, finetune.task, finetune, finetune.encoder)
     for name, work in file.tasks.items():
         for label, source in file.encoders_of(name).items():
-            for seed in file.seeds:
-                yield StageWork(f"{name}.{label}.seed{seed}", f"tasks.{name}", file.task(name), work, source)
+            stages = tuple(f"{name}.{label}.seed{seed}" for seed in file.seeds)
+            yield StageWork(f"{name}.{label}", stages, f"tasks.{name}", file.task(name), work, source)
 
 
 def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocation]:
@@ -60,10 +64,10 @@ def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocati
     """
     by_field: dict[str, Allocation] = {}
     found: dict[str, Allocation] = {}
-    for stage in stage_works(file):
-        if stage.field not in by_field:
-            by_field[stage.field] = cluster.allocation(stage.work.resources, stage.resources_field)
-        found[stage.stage] = by_field[stage.field]
+    for work in stage_works(file):
+        if work.field not in by_field:
+            by_field[work.field] = cluster.allocation(work.work.resources, work.resources_field)
+        found |= dict.fromkeys(work.stages, by_field[work.field])
     return {**found, REPORT: cluster.report_allocation(file.report.resources if file.report is not None else None)}
 
 

@@ -8,7 +8,8 @@ from benchmarks.catalogue.starts import misfit_in_words
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import InitStage, misfit
 from slurm.graph.check import load_work
-from slurm.graph.pipeline import PipelineFile, Source, Work
+from slurm.graph.pipeline import PipelineFile, Source
+from slurm.graph.placing import stage_works
 from slurm.graph.sweep import without_sweeps
 from transfer.sources.references import random_architecture, scheme_of
 
@@ -19,16 +20,13 @@ def misfits(file: PipelineFile) -> Iterator[str]:
     Nothing is said of encoders whose stage is known only when their file is opened: the transfer itself will say it.
     """
     file = without_sweeps(file)
-    works: list[tuple[str, str, Work, Source]] = []
-    works += [(f"finetune.{name}", each.task, each, each.encoder) for name, each in file.finetune.items()]
-    for name, entry in file.tasks.items():
-        works += [(f"{name}.{label}", file.task(name), entry, each) for label, each in file.encoders_of(name).items()]
-    for stage, task, work, source in works:
-        start, recipe = _stage(file, source), load_work(work, task, source)
-        mark = misfit(recipe.config.starts_from, start) if start is not None else None
-        if mark is not None:
+    for found in stage_works(file):
+        if (source := found.source) is None or (start := _stage(file, source)) is None:
+            continue
+        recipe = load_work(found.work, found.task, source)
+        if (mark := misfit(recipe.config.starts_from, start)) is not None:
             reference, random = source.ref or source.from_ or "", random_architecture(source.ref or "")
-            yield f"{stage}: {misfit_in_words(find_task(task), recipe.name, reference, mark, random)}"
+            yield f"{found.name}: {misfit_in_words(find_task(found.kind), recipe.name, reference, mark, random)}"
 
 
 def _stage(file: PipelineFile, source: Source) -> InitStage | None:

@@ -114,7 +114,7 @@ def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
     Raises one UserError for all that cannot. Where Slurm is not here or does not answer, nothing is required.
     """
     site, asked = read_site(), allocations(file, cluster)
-    fields = {work.stage: work.resources_field for work in stage_works(file)}
+    fields = {stage: work.resources_field for work in stage_works(file) for stage in work.stages}
     named = {fields.get(stage, f"{stage}.resources"): found for stage, found in asked.items()}
     misfits = list(find_misfits(site, named)) if site is not None else []
     if misfits:

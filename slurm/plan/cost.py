@@ -14,7 +14,7 @@ from slurm.graph.pipeline import PipelineFile, Source
 from slurm.graph.placing import StageWork, stage_works
 from slurm.graph.stages import Pipeline
 from slurm.graph.sweep import without_sweeps
-from slurm.plan.speed import Measured, Speed, Training, find_speed, finished_runs, images_per_epoch
+from slurm.plan.speed import Measured, Speed, Training, find_speed, images_per_epoch
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,22 @@ class Forecast:
 
 def forecasts(
     file: PipelineFile,
-    pipeline: Pipeline,
     cluster: Cluster,
-    runs: Path,
+    known: Sequence[Measured],
     done: Mapping[str, Path],
     counts: Mapping[str, int],
 ) -> dict[str, Forecast]:
-    """Return a forecast for every stage that trains, by name. `file` is a checked one, `pipeline` its graph.
+    """Return a forecast for every stage of a checked file that trains, by name, from finished runs that are `known`.
 
     `counts` has the training images of the file's entries, as far as they were counted.
 
     `done` has the run folders of stages that are finished: a stage's own run is no source of its forecast, so that the
     two can be compared.
     """
-    known, found, file = finished_runs(runs), {}, without_sweeps(file)
-    works = {work.stage: work for work in stage_works(file)}
+    found: dict[str, Forecast] = {}
+    file = without_sweeps(file)
     epochs: dict[tuple[str, ...], int | None] = {}
-    for stage in pipeline.stages:
-        if (work := works.get(stage.name)) is None:
-            continue
+    for work in stage_works(file):
         placed = cluster.allocation(work.work.resources, work.resources_field)
         if (training := training_of(file, work, placed.ranks_per_stage)) is None:
             continue
@@ -86,9 +83,10 @@ def forecasts(
         if work.field not in counts and where not in epochs:
             epochs[where] = images_per_epoch(training, known)
         per_epoch = counts[work.field] if work.field in counts else epochs[where]
-        own = done.get(stage.name)
-        others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
-        found[stage.name] = _forecast(training, per_epoch, cluster, placed, others)
+        for stage in work.stages:
+            own = done.get(stage)
+            others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
+            found[stage] = _forecast(training, per_epoch, cluster, placed, others)
     return found
 
 

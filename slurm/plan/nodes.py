@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from slurm.graph.cluster import Cluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import StageWork, fitting_nodes, stage_works
 from slurm.graph.resources import START_S, Allocation
-from slurm.graph.sweep import without_sweeps
 from slurm.plan.cost import Forecast, training_of
 from slurm.plan.speed import Measured, Training, find_speed, finished_runs, images_per_epoch
 
@@ -41,45 +41,42 @@ def adviser(cluster: Cluster, runs: Path) -> Advise | None:
     """Return what chooses among the numbers of nodes that a batch fits; None where there is nothing to choose."""
     if not isinstance(cluster, SlurmCluster):
         return None
-    known = finished_runs(runs)
+    read = functools.cache(finished_runs)  # only where a batch does not fit, and once
 
     def advise(file: PipelineFile, found: StageWork, counts: Sequence[int]) -> int | None:
         placed = cluster.allocation(found.work.resources, found.resources_field)
         training = training_of(file, found, placed.ranks_per_stage)
         if training is None:
             return None
-        costs = _costs(training, placed, cluster, counts, images_per_epoch(training, known), known)
+        known = read(runs)
+        images = training.images(images_per_epoch(training, known))
+        costs = _costs(training, placed, cluster, counts, images, known)
         return min(costs, key=_by_hours).nodes if costs else None
 
     return advise
 
 
 def proposals(
-    file: PipelineFile, cluster: SlurmCluster, runs: Path, found: Mapping[str, Forecast]
+    file: PipelineFile, cluster: SlurmCluster, known: Sequence[Measured], found: Mapping[str, Forecast]
 ) -> dict[str, Proposal]:
     """Return, by stage, where other nodes would take fewer GPU hours; of stages of one entry the first alone."""
-    known, file, proposed = finished_runs(runs), without_sweeps(file), {}
+    proposed: dict[str, Proposal] = {}
     fields: set[str] = set()
     for work in stage_works(file):
-        if work.field in fields or work.stage not in found or found[work.stage].seconds is None:
+        stage = next((name for name in work.stages if name in found and found[name].seconds is not None), None)
+        if stage is None or work.field in fields or (training := found[stage].training) is None:
             continue
         fields.add(work.field)
         placed = cluster.allocation(work.work.resources, work.resources_field)
-        training = training_of(file, work, placed.ranks_per_stage)
-        if training is None:
-            continue
         recipe = training.recipe.training
         counts = fitting_nodes(recipe.batch_size, recipe.accumulate, placed.ranks_per_node)
-        costs = {
-            cost.nodes: cost
-            for cost in _costs(training, placed, cluster, counts, images_per_epoch(training, known), known)
-        }
+        costs = {cost.nodes: cost for cost in _costs(training, placed, cluster, counts, found[stage].images, known)}
         if (now := costs.get(placed.nodes)) is None:
             continue
         best = min(costs.values(), key=_by_hours)
         if best.device_hours < now.device_hours:
             field = work.resources_field
-            proposed[work.stage] = Proposal(field, best.nodes, best.seconds, best.device_hours, now.device_hours)
+            proposed[stage] = Proposal(field, best.nodes, best.seconds, best.device_hours, now.device_hours)
     return proposed
 
 
@@ -92,7 +89,7 @@ def _costs(
     placed: Allocation,
     cluster: SlurmCluster,
     counts: Sequence[int],
-    per_epoch: int | None,
+    images: int | None,
     runs: Sequence[Measured],
 ) -> list[Cost]:
     """Return the cost on each number of nodes whose speed is known, up to the most that the cluster file names.
@@ -100,7 +97,6 @@ def _costs(
     A number that a run was measured on has that run's speed; the speed of others follows from the newest run. One that
     gives a process more images than any such run had is left out: they might not fit into its memory.
     """
-    images = training.images(per_epoch)
     most = max(placed.nodes, cluster.nodes, *(profile.nodes or 1 for profile in cluster.profiles.values()), 1)
     costs = []
     for nodes in counts:

@@ -21,6 +21,7 @@ from slurm.graph.starts import misfits
 from slurm.plan.arithmetic import floor_of
 from slurm.plan.cost import Forecast, forecasts, makespan_s
 from slurm.plan.nodes import Proposal, proposals
+from slurm.plan.speed import finished_runs
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import announced_run, is_completed
 from slurm.terminal import clock
@@ -63,10 +64,11 @@ def make_plan(
     done = frozenset(stage.name for stage in pipeline.stages if is_completed(folder, pipeline, stage))
     folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
     records = {name: record for name, run in folders.items() if (record := completed(run)) is not None}
-    found = forecasts(file, pipeline, cluster, runs, folders, counts)
+    known = finished_runs(runs)
+    found = forecasts(file, cluster, known, folders, counts)
     if isinstance(cluster, SlurmCluster):
         summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
-        others = proposals(file, cluster, runs, found)
+        others = proposals(file, cluster, known, found)
     else:
         summaries, others = dict.fromkeys((stage.name for stage in pipeline.stages), cluster.summary()), {}
         summaries[REPORT] = "1 process"

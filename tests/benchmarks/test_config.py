@@ -13,6 +13,7 @@ from pydantic import Field
 from benchmarks.config import Config, Recipe, apply_overrides, digest_of, load_recipe, placement, validate
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml
+from slurm.graph.pipeline import read_pipeline
 
 
 class Schedule(Config):
@@ -80,17 +81,17 @@ def test_override_reads_yaml_1_2(text: str, value: object) -> None:
 
 def test_overrides_reach_nested_fields_and_leave_the_source_alone() -> None:
     source: dict[str, Any] = {"a": {"b": 1, "c": 2}}
-    assert apply_overrides(source, ["a.b=3", "d.e.f=4", "a.b=5"]) == {"a": {"b": 5, "c": 2}, "d": {"e": {"f": 4}}}
+    assert apply_overrides(source, ["a.b=3", "d.e.f = 4", "a.b=5"]) == {"a": {"b": 5, "c": 2}, "d": {"e": {"f": 4}}}
     assert source == {"a": {"b": 1, "c": 2}}
 
 
-@pytest.mark.parametrize("override", ["epochs", "=3", "a..b=3", ".a=1", "a.=1"])
+@pytest.mark.parametrize("override", ["epochs", "=", "=3", "a..b=3", ".a=1", "a.=1"])
 def test_malformed_override_is_refused(override: str) -> None:
     with pytest.raises(UserError) as caught:
         apply_overrides({}, [override])
     [[field, rule, remedy]] = mistakes(caught.value)
     assert field == f"override = {override}"
-    assert rule == "the form field.name=value"
+    assert rule == "the form field.name=value, without spaces around ="
     assert "training.epochs=50" in remedy
 
 
@@ -173,8 +174,22 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
 def test_key_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.yaml"
     path.write_text("schedule:\n  base_lr: 1\n  base_lr: 2\n")
-    with pytest.raises(UserError, match="given twice: base_lr"):
+    with pytest.raises(UserError, match=r"given twice: base_lr\n.*line 3, column 3"):
         read_yaml(path)
+
+
+def test_a_single_value_in_the_place_of_a_list_is_told_from_a_list_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("baseline: a\nseeds: 3\n")
+    with pytest.raises(UserError) as caught:
+        read_pipeline(path)
+    assert ["seeds = 3", "a list", "[3] is a list of one"] in mistakes(caught.value)
+
+
+def test_fields_for_anchors_are_the_file_s_own(tmp_path: Path) -> None:
+    path = tmp_path / "anchors.yaml"
+    path.write_text("x-rates: &rates {base_lr: 1}\nschedule: *rates\nx: {x-inner: 2}\n")
+    assert read_yaml(path) == {"schedule": {"base_lr": 1}, "x": {"x-inner": 2}}
 
 
 def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:

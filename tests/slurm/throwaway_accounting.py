@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from tests.slurm.throwaway_cluster import Cluster, free_ports, this_user, wait_until
+from tests.ports import free_ports
+from tests.slurm.throwaway_cluster import Cluster, this_user, wait_until
 
 CLUSTER_LINES = """
 AccountingStorageType=accounting_storage/slurmdbd

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from tests.ports import free_ports
+
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 PATIENCE_S = 30.0
 MARK = "THROWAWAY_NODE"
@@ -164,14 +166,6 @@ def _configure(folder: Path, names: list[str], accounting: str) -> Path:
 
 def this_user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
-        return [found.getsockname()[1] for found in sockets]
 
 
 def _start_munge(folder: Path) -> subprocess.Popen[bytes]:

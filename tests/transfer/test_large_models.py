@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import read_manifest
 from tests import small
 from tests.in_turn import in_turn
-from tests.runs import assert_same_end, last_checkpoint, numbers_of, only_run, record_of, trained
+from tests.runs import assert_close_training, assert_same_end, only_run, record_of, trained
+from tests.transfer.detection.detectors import require_detectron2
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind
 from transfer.video.recipe import VideoRecipe
 
@@ -43,15 +43,8 @@ MORE = {
 """Rates at which SGD moves the weights within a few steps, and nothing that is drawn for each process."""
 ALONE = (CLASSIFICATION, VIDEO)
 """The kinds that draw nothing and average nothing for each process: one process ends as two do."""
-
-
-def assert_equal_training(one: Path, other: Path) -> None:
-    """Two runs ended alike to the rounding of fp32 sums."""
-    found = last_checkpoint(other).part("model")
-    for name, tensor in last_checkpoint(one).part("model").items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-5)
-    for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
-        assert there == pytest.approx(here, rel=1e-3, abs=1e-6)
+CLOSE = {"weights": 1e-5, "numbers": 1e-3}
+"""How far two trainings may be apart: the rounding of fp32 sums."""
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -79,17 +72,40 @@ def test_a_divided_model_trains_stops_goes_on_and_exports_as_a_copied_one(
     found = in_turn(entries, tmp_path / "found")
     folders = {name: only_run(runs[name]) for name in names}
     assert len({folder.name for folder in folders.values()}) == 1, "these fields say how to run, not what"
-    assert_equal_training(folders["copied"], folders["divided"])
+    assert_close_training(folders["copied"], folders["divided"], **CLOSE)
     assert_same_end(folders["divided"], folders["stopped"], kind.results)
     _assert_halved(*found[:2])
     if kind is VIDEO:
-        assert_equal_training(*(only_run(tmp_path / "swin3d" / name) for name in ("copied", "divided")))
+        assert_close_training(*(only_run(tmp_path / "swin3d" / name) for name in ("copied", "divided")), **CLOSE)
         _assert_halved(*found[4:])
     _assert_exported_as_by_one_process(large, folders["divided"], tmp_path / "again")
     if kind in ALONE:
         resumed = trained(large, runs["alone"])
         assert record_of(resumed).attempts == 2
-        assert_equal_training(folders["copied"], resumed)
+        assert_close_training(folders["copied"], resumed, **CLOSE)
+
+
+def test_a_detector_of_detectron2_is_divided_as_well(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Resumed without a division, too: how the weights lie in processes is no part of what is trained."""
+    require_detectron2()
+    data = DETECTION.cut(request.getfixturevalue(DETECTION.whole), tmp_path / "data")
+    command = [*DETECTION.command(data), *small.RANDOM, *SGD, *MORE[DETECTION], "engine=detectron2"]
+    stopped = {"runs": str(tmp_path / "stopped")}
+    found = in_turn(
+        [
+            {"command": command, "runs": str(tmp_path / "copied")},
+            {"command": [*command, *LARGE], "runs": str(tmp_path / "divided")},
+            {"command": [*command, *LARGE], **stopped, "stop": DETECTION.saved_at},
+            {"command": command, **stopped},
+        ],
+        tmp_path / "found",
+    )
+    copied, divided, toggled = (only_run(tmp_path / name) for name in ("copied", "divided", "stopped"))
+    assert copied.name == divided.name == toggled.name
+    assert record_of(toggled).attempts == 2
+    for other in (divided, toggled):
+        assert_close_training(copied, other, **CLOSE)
+    _assert_halved(*found[:2])
 
 
 def _assert_halved(copied: list[dict[str, int]], divided: list[dict[str, int]]) -> None:
@@ -129,7 +145,7 @@ def test_a_frozen_encoder_is_divided_under_every_protocol(digits: Path, simmim_r
         assert (copied / "predictions.csv").read_text() == (divided / "predictions.csv").read_text()
         assert record_of(copied).load_report == record_of(divided).load_report
         if protocol != "knn":
-            assert_equal_training(copied, divided)
+            assert_close_training(copied, divided, **CLOSE)
             _assert_halved(found[protocol, "copied"], found[protocol, "divided"])
 
 

@@ -46,7 +46,11 @@ def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
 
     A description beside the checkpoint is believed before what its tensors let one infer.
     """
-    file = read_checkpoint_file(path)
+    return recognise(read_checkpoint_file(path), stated)
+
+
+def recognise(file: CheckpointFile, stated: Stated | None = None) -> ForeignEncoder:
+    """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
     found = find_weights(file.content)
     layout = identify(found.tensors)
     weights = layout.to_timm(found.tensors)

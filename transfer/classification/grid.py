@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -72,7 +73,7 @@ class HeldOut:
     """Mean cross-entropies in nats; of a member that diverged not finite."""
     images: int
 
-    @property
+    @cached_property
     def chosen(self) -> int:
         """The position of the best member: of the best top-1, of those the lowest loss, of those the first."""
         return min(self._finite, key=lambda at: (-self.top1[at], self.losses[at], at))
@@ -84,7 +85,7 @@ class HeldOut:
                 f"all {len(self.members)} classifiers of the grid have diverged\n  remedy: lower grid.learning_rates"
             )
 
-    @property
+    @cached_property
     def _finite(self) -> list[int]:
         return [at for at, loss in enumerate(self.losses) if math.isfinite(loss)]
 

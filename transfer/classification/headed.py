@@ -82,8 +82,7 @@ class _Scoring:
     def measure(self, images: LabelledImages, title: str) -> Evaluation:
         transform = preprocessed(self.recipe.preprocessing, self.recipe.image_size_px)
         samples = ImageSamples(images.source, images.labels, transform, channels=self.channels, replace=False)
-        inference, blank = self.recipe.inference, samples.blank if self.recipe.inference.sharded else None
-        walk = Walk(self.model, samples, self.device, inference, self.unreadable, bar=title, blank=blank)
+        walk = Walk(self.model, samples, self.device, self.recipe.inference, self.unreadable, bar=title)
         return evaluate(self._predict, walk)
 
     def _predict(self, batch: Batch) -> Predictions:

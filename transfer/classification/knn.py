@@ -128,10 +128,8 @@ class _Extraction:
     def stream(self, images: LabelledImages, title: str) -> Iterator[_Features]:
         """Yield the features of this rank's readable images, batch by batch."""
         samples = test_samples(images, self.recipe, self.plan)
-        inference, blank = self.recipe.inference, samples.blank if self.recipe.inference.sharded else None
-        return Walk(self.encoder, samples, self.device, inference, self.unreadable, bar=title, blank=blank).each(
-            self._features
-        )
+        walk = Walk(self.encoder, samples, self.device, self.recipe.inference, self.unreadable, bar=title)
+        return walk.each(self._features)
 
     def _features(self, batch: Batch) -> _Features:
         (found,) = self.encoder(batch.images, self.recipe.pooling)

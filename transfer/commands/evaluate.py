@@ -15,7 +15,7 @@ from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
-from benchmarks.runs.folder import follow, is_announcement, read_record
+from benchmarks.runs.folder import read_record, run_folder_of
 from benchmarks.runs.record import RunRecord
 from transfer.adapter import Adapter, adapter_for
 from transfer.commands.claimed import claim_transfer, scores_of
@@ -43,8 +43,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_intermixed_args(argv)
     task = find_task(args.task)
     adapter = adapter_for(task)
-    path = Path(args.model)
-    folder = follow(path) if path.suffix == ".json" and is_announcement(path) else path
+    folder = run_folder_of(Path(args.model))
     if (record := read_record(folder)) is not None:
         return _evaluate_run(task, adapter, folder, record, args, ("mimbench", "evaluate", *argv))
     return _evaluate_foreign(task, adapter, args, argv)

@@ -40,7 +40,10 @@ def main(argv: Sequence[str]) -> int:
     task = find_task(args.task)
     adapter = adapter_for(task)
     overrides = [*args.overrides, *_config_override(task, adapter, args.config)]
-    random = random_architecture(args.encoder)
+    if args.encoder is None and not args.print:
+        remedy = "add --encoder runs/RUN_ID, a checkpoint's path, timm:NAME, hf-hub:NAME or random:NAME"
+        raise UserError.about("--encoder", "(not given)", "what the transfer starts from", remedy)
+    random = random_architecture(args.encoder or "")
     recipe = load_recipe(adapter.recipe, "transfer", args.recipe or default_recipe(task, random), overrides)
     if args.print:
         if random is not None:
@@ -88,9 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("task", metavar="TASK", help="a task of the catalogue (`mimbench list tasks`)")
     parser.add_argument(
         "--encoder",
-        required=True,
         metavar="REF",
-        help="run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME",
+        help="needed but for --print: run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME",
     )
     parser.add_argument(
         "--stage",

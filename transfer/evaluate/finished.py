@@ -19,7 +19,7 @@ from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.folder import Run, RunFolder, reopen
 from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, RunRecord, now
-from transfer.adapter import Transfer
+from transfer.adapter import Data, Transfer
 from transfer.run import TransferProblem
 from transfer.scores import declared, write_test_sets
 
@@ -32,7 +32,7 @@ class Wanted:
     """A test set that is to be added to a run."""
 
     name: str
-    data: Any
+    data: Data
     """As the adapter of the task's kind found it."""
     use: DataUse
     overrides: tuple[str, ...]

@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Recipe, apply_overrides, schema_for, validate
-from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage, read_encoder, read_manifest
+from benchmarks.encoders import MANIFEST, TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
-from transfer.adapter import Adapter, Transfer
+from transfer.adapter import Adapter, Data, Transfer
 from transfer.evaluate.finished import Wanted
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
@@ -101,8 +101,10 @@ def read_wanted(run: FinishedRun, own: Any, overrides: Sequence[str], name: str 
             raise UserError.about("--name", name, f"for tasks without data.test_sets ({run.task.name} has it)", remedy)
         names = [each for each in config.data.test_sets if each not in own.data.test_sets]
         _refuse_changed(config.data.test_sets, own.data.test_sets)
-        data = run.adapter.find_data(run.task, config) if names else None
-        found = [Wanted(each, data, _use(data, config, each), _about(each, given)) for each in names]
+        found = []
+        if names:
+            data = run.adapter.find_data(run.task, config)
+            found = [Wanted(each, data, _use(data, config, each), _about(each, given)) for each in names]
     elif name is None:
         found = []
     else:
@@ -142,23 +144,17 @@ def _is_there(run: FinishedRun, wanted: Wanted) -> bool:
     return True
 
 
-def require_classes(run: FinishedRun, own: Any, wanted: Sequence[Wanted]) -> None:
+def require_classes(run: FinishedRun, own: Data, wanted: Sequence[Wanted]) -> None:
     """Raise UserError unless every test set has the model's classes, in their order."""
-    known = class_names(own)
+    known = own.classes
     for each in wanted:
-        names = class_names(each.data)
+        names = each.data.classes
         if names != known:
             strange = [name for name in names if name not in known] or [name for name in known if name not in names]
             value = f"{len(names)} in {each.name}" + (f", e.g. {strange[0]}" if strange else ", in another order")
             rule = f"the {len(known)} classes of the model's head ({', '.join(known[:4])}, ...), in their order"
             remedy = f"give {run.task.name} data with these classes, or train a head for others"
             raise UserError.about("classes", value, rule, remedy)
-
-
-def class_names(data: Any) -> tuple[str, ...]:
-    """Return the names of a data set's classes, in the order of their numbers."""
-    categories = getattr(data, "categories", None)
-    return tuple(data.classes) if categories is None else tuple(category.name for category in categories)
 
 
 def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Source:
@@ -169,10 +165,9 @@ def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Sour
     assert record.encoder is not None, "only for transfers"
     use = record.encoder
     if reference is None and (folder.encoder / MANIFEST).is_file():
-        manifest = read_manifest(folder.encoder)
-        built = use.model_copy(update={"architecture": manifest.architecture})
-        read = lambda: read_encoder(folder.encoder)[1]  # noqa: E731
-        return Source(built, "mimbench", Normalisation(manifest.mean, manifest.std), read)
+        exported = resolve(str(folder.encoder))
+        built = use.model_copy(update={"architecture": exported.use.architecture})
+        return dataclasses.replace(exported, use=built)
     stage = use.init_stage if use.init_stage in get_args(TrainedStage) else None
     try:
         found = resolve(reference or use.reference, use.label, stage)

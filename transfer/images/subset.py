@@ -28,12 +28,13 @@ def hold_out(
     chosen = _chosen(images, part, file, field)
     out = set(chosen)
     rest = images.select([position for position in range(len(images)) if position not in out])
-    for name, held in (("left to train on", rest), ("held out", images.select(chosen))):
-        if missing := set(range(len(images.classes))) - set(held.labels):
+    held = images.select(chosen)
+    for name, part_of in (("left to train on", rest), ("held out", held)):
+        if missing := set(range(len(images.classes))) - set(part_of.labels):
             classes = ", ".join(images.classes[label] for label in sorted(missing)[:5])
             rule = f"at least one image of every class {name} (none of {classes})"
             raise UserError.about(field, f"{len(chosen)} of {len(images)} images", rule, "another number or list")
-    return rest, images.select(chosen)
+    return rest, held
 
 
 def _chosen(images: LabelledImages, subset: Subset, file: Path | None, where: str) -> list[int]:

@@ -20,9 +20,9 @@ from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
-from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.sources.hub import stage_of_tag, tensors_of, timm_model
-from transfer.sources.hub_tags import stages_of_hub_name, stages_of_tag
+from transfer.checkpoint.foreign import recognise, weights_sha256
+from transfer.sources.hub import tensors_of, timm_model
+from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
 from transfer.sources.source import Source, known_stage, stated_history
@@ -203,7 +203,7 @@ def _size(architecture: Architecture) -> int | None:
 
 def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None) -> _Model:
     """Return a model in any layout that encoders are read from, with its head under timm's name for it."""
-    encoder = read_foreign(file.path, None if architecture is None else state(architecture))
+    encoder = recognise(file, None if architecture is None else state(architecture))
     known = encoder.inferred.architecture
     config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
     name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]

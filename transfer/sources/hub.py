@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,11 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
-from transfer.sources.hub_tags import stages_of_tag
+from transfer.sources.hub_tags import stage_of_tag, stages_of_tag
 from transfer.sources.source import Source, known_stage, stated_history
 
 # config.json says what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
 WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json", "preprocessor_config.json")
-# Methods, and the data sets of DINOv2 (lvd142m) and DINOv3 (lvd1689m, sat493m), by which timm names their weights.
-_WITHOUT_LABELS = re.compile(r"dino|(fc)?mae|(\w+_)?ijepa|mim_\w+|lvd142m|lvd1689m|sat493m")
-_IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
 
 
 def timm_source(
@@ -96,19 +92,3 @@ def _unreachable(name: str, error: Exception) -> WorkFailed:
         f"the weights of {name} could not be fetched: {type(error).__name__}: {str(error).splitlines()[0]}\n"
         "  remedy: go online, or fill the cache elsewhere and set HF_HOME to it and HF_HUB_OFFLINE=1"
     )
-
-
-def stage_of_tag(name: str, tag: str, num_classes: int) -> InitStage | None:
-    """Return the stage that timm's tag shows: `_ft_` marks a second training, classes mark a training with labels.
-
-    It is None for encoders of image-text training, which is none of the stages (their number of classes is the width of
-    an embedding), and for those without classes whose tag names no method: some lost the classifier of a supervised
-    training (`orig_in21k`), some learnt from several teachers (`c_radio`).
-    """
-    if "_ft_" in tag:
-        return "fine-tuned"
-    if _IMAGE_TEXT.search(f"{name}.{tag}"):
-        return None
-    if num_classes:
-        return "supervised"
-    return "self-supervised" if _WITHOUT_LABELS.fullmatch(tag) else None

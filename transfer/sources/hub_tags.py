@@ -1,4 +1,4 @@
-"""What the tags of timm's pretrained models say about the data behind them: `fcmae_ft_in22k_in1k`, `lvd142m`.
+"""What the tags of timm's pretrained models say about their training: `fcmae_ft_in22k_in1k`, `lvd142m`.
 
 Source: timm's own registry, where a tag is put together from words: who trained, on what, and after `ft` on what again.
 A tag with any word that does not stand here says nothing, for the word might name further data.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from benchmarks.encoders import InitStage
 from benchmarks.history import Labels, TrainingData, TrainingStage, find_data_set
 
 _IMAGE_NET = {"in1k": "ImageNet-1K", "in12k": "ImageNet-12K", "in21k": "ImageNet-22K", "in22k": "ImageNet-22K"}
@@ -51,6 +52,25 @@ _WORDS = """
 _SAYING_NOTHING = frozenset(_WORDS.split())
 """Who trained, and by which variant of a recipe."""
 _LENGTH_OR_SIZE = re.compile(r"\d+|[ers]\d+|\d+ep?|s\d+b|patch\d+|lamb")
+_IMAGE_TEXT = re.compile(r"clip|openai|laion|webli|dfn|datacomp|siglip|pali|merged2b|pe_core|pe_lang|pe_spatial")
+"""Image-text training in the name or tag of a model, whatever is known of its data."""
+
+
+def stage_of_tag(name: str, tag: str, num_classes: int) -> InitStage | None:
+    """Return the stage that timm's tag shows: `_ft_` marks a second training, classes mark a training with labels.
+
+    It is None for encoders of image-text training, which is none of the stages (their number of classes is the width of
+    an embedding), and for those without classes whose tag states no training without labels: some lost the classifier
+    of a supervised training (`orig_in21k`), some learnt from several teachers (`c_radio`).
+    """
+    if "_ft_" in tag:
+        return "fine-tuned"
+    if _IMAGE_TEXT.search(f"{name}.{tag}"):
+        return None
+    if num_classes:
+        return "supervised"
+    stated = stages_of_tag(name, tag) or ()
+    return "self-supervised" if any(one.data is not None and one.data.labels == "none" for one in stated) else None
 
 
 def stages_of_hub_name(reference: str) -> tuple[TrainingStage, ...] | None:

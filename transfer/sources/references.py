@@ -21,7 +21,7 @@ from benchmarks.encoders import (
 )
 from benchmarks.errors import UserError
 from benchmarks.history import history_from_parents
-from benchmarks.runs.folder import RunFolder, follow, is_announcement, read_record
+from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse
 from transfer.sources.source import Source, refuse_statement
 
@@ -135,8 +135,7 @@ def _folder_of(reference: str, path: Path) -> Path | None:
 
     The reference may be that folder, its run, or the file in which a stage of a pipeline announces its run.
     """
-    if path.suffix == ".json" and is_announcement(path):
-        path = follow(path)
+    path = run_folder_of(path)
     if (path / MANIFEST).is_file():
         return path
     if (record := read_record(path)) is not None:
@@ -153,7 +152,7 @@ def _folder_of(reference: str, path: Path) -> Path | None:
 
 def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
     """Return the folder of the encoder that a pretraining run exported after an epoch. Raises UserError for none."""
-    run = follow(path) if path.suffix == ".json" and is_announcement(path) else path
+    run = run_folder_of(path)
     folder = RunFolder(run).encoder_after(epoch)
     if not (folder / MANIFEST).is_file():
         there = sorted(int(found.name.rpartition("_")[2]) for found in RunFolder(run).encoders.glob("epoch_*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from signal import Signals
@@ -167,10 +168,11 @@ def evaluation_loader(samples: Samples[B], batch_size: int, workers: int, pin: b
 
 
 def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) -> DataLoader[B_co]:
+    """Return a loader with at most as many workers as this process has cores: more would wait for each other."""
     return DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=workers,
+        num_workers=min(workers, len(os.sched_getaffinity(0))),
         collate_fn=samples.collate,
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_parent,

@@ -1,5 +1,5 @@
-"""With this folder on PYTHONPATH, a test can hold a pretraining, which really trains: tests.slurm.held_pretrain."""
+"""With this folder on PYTHONPATH, a test can hold a real pretraining in a step: tests.slurm.held.held_pretrain."""
 
 import mimbench
 
-mimbench.VERBS["pretrain"] = ("tests.slurm.held_pretrain", "")
+mimbench.VERBS["pretrain"] = ("tests.slurm.held.held_pretrain", "")

@@ -87,6 +87,7 @@ def test_only_the_head_is_trained_saved_and_resumed(recipe: str, small_digits: P
     assert_same_training(folder, whole)
 
 
+@pytest.mark.long
 def test_a_probe_learns(digits: Path, tmp_path: Path) -> None:
     """Guessing scores 10 %; 20 epochs over 200 digits bring a probe of a random encoder's third stage far beyond."""
     folder = probe("digits_attentive", digits, tmp_path / "runs", "training.epochs=20", "evaluate_every_epochs=20")

@@ -116,7 +116,7 @@ def test_another_number_of_categories_is_refused(
     assert "coco_format" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_recipe_learns(digit_boxes: Path, tmp_path: Path) -> None:
     command = ["transfer", "digit_boxes", *RANDOM, f"data.root={digit_boxes}"]
     scores = record_of(trained(command, tmp_path / "runs")).metrics

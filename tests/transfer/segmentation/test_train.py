@@ -111,7 +111,7 @@ def test_one_image_per_process_is_refused(
     assert "at least 2 images per process" in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_recipe_learns(scenes: Path, tmp_path: Path) -> None:
     command = ["transfer", "digit_scenes", *RANDOM, f"data.root={scenes}"]
     scores = record_of(trained(command, tmp_path / "runs")).metrics

@@ -153,7 +153,7 @@ def test_a_vit_is_trained_on_frames(video_command: list[str], tmp_path: Path) ->
     assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 2 * 2, 192)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_motion_is_learned_from_clips_and_not_from_single_frames(motion: Path, tmp_path: Path) -> None:
     """Bounds of binomial distributions: one frame of each video is no better than guessing."""
     command = ["transfer", "digit_motion", *RANDOM, f"data.root={motion}"]

@@ -83,6 +83,10 @@ class CocoSets:
     notes: tuple[str, ...]
     """Sentences for the user about what was left out of the files."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(category.name for category in self.categories)
+
 
 @without_collection()
 def read_coco(data: CocoData) -> CocoSets:

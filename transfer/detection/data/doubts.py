@@ -129,9 +129,9 @@ def _extent(outline: Any) -> Corners | None:
     if isinstance(outline, dict):
         counts = outline["counts"]
         return _extent_of_runs(run_lengths(counts) if isinstance(counts, str) else counts, outline["size"][0])
-    across = [edge for polygon in outline or () for edge in (min(polygon[::2]), max(polygon[::2]))]
-    down = [edge for polygon in outline or () for edge in (min(polygon[1::2]), max(polygon[1::2]))]
-    return (min(across), min(down), max(across), max(down)) if across else None
+    corners = [value for polygon in outline or () for value in polygon]
+    across, down = corners[::2], corners[1::2]
+    return (min(across), min(down), max(across), max(down)) if corners else None
 
 
 def _extent_of_runs(runs: Iterable[int], height: int) -> Corners | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ import mimbench
 from benchmarks.encoders import read_encoder
 from tests import small
 from tests.in_turn import in_turn
+from tests.processes import finished, launch_call
 from tests.runs import (
+    assert_close_training,
     assert_same_training,
     last_checkpoint,
-    numbers_of,
     only_run,
     record_of,
     stop_after,
@@ -23,15 +27,8 @@ from tests.runs import (
 )
 
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "training.schedule.base_lr=0.5", "training.batch_size=16"]
-
-
-def assert_equal_training(one: Path, other: Path, tolerance: float = 1e-5) -> None:
-    """Two runs ended alike to the rounding of fp32 sums."""
-    found = last_checkpoint(other).part("model")
-    for name, tensor in last_checkpoint(one).part("model").items():
-        torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance)
-    for here, there in zip(numbers_of(one), numbers_of(other), strict=True):
-        assert there == pytest.approx(here, rel=tolerance, abs=1e-7)
+EXACT = {"weights": 1e-5, "numbers": 1e-5}
+"""How far two trainings may be apart: the rounding of fp32 sums."""
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +73,19 @@ def pretrain_adamw(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 def test_accumulated_gradients_are_those_of_the_whole_batch(command: list[str], whole: Path, tmp_path: Path) -> None:
     parts = trained([*command, "training.accumulate=4"], tmp_path / "parts")
     assert whole.name == parts.name, "it says how to run, not what"
-    assert_equal_training(whole, parts)
+    assert_close_training(whole, parts, **EXACT)
     assert record_of(parts).steps == 9
 
 
 def test_two_processes_of_half_a_batch_are_one_of_a_whole(whole: Path, pairs: dict[str, Path]) -> None:
     for name in ("copied", "in parts", "begun by one"):
-        assert_equal_training(whole, pairs[name])
+        assert_close_training(whole, pairs[name], **EXACT)
     assert record_of(pairs["begun by one"]).attempts == 2
 
 
 def test_a_divided_model_trains_and_exports_as_a_copied_one(pairs: dict[str, Path]) -> None:
     copied, divided = pairs["copied"], pairs["divided"]
-    assert_equal_training(copied, divided)
+    assert_close_training(copied, divided, **EXACT)
     assert last_checkpoint(copied).tensors.keys() == last_checkpoint(divided).tensors.keys()
     ours, theirs = (read_encoder(folder / "encoder")[1] for folder in (divided, copied))
     for name, tensor in theirs.items():
@@ -101,7 +98,34 @@ def test_any_number_of_processes_goes_on_with_a_divided_model(
     """Begun by two divided processes, ended by one alone: as nine steps of one process."""
     resumed = trained([*command, "training.sharded=true"], pairs["divided, for one"].parent)
     assert record_of(resumed).attempts == 2
-    assert_equal_training(whole, resumed)
+    assert_close_training(whole, resumed, **EXACT)
+
+
+def _killed_in_the_third_save(command: list[str]) -> int:
+    """Train; the process that writes is killed when all of its third checkpoint is written but its name."""
+    rename = Path.rename
+
+    def renamed(self: Path, target: Path) -> Path:
+        if target.name.startswith("step_") and len(list(target.parent.glob("step_*"))) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", renamed)
+        return mimbench.main(command)
+
+
+def test_a_process_that_is_killed_while_it_saves_a_divided_model_costs_the_steps_since_the_last_checkpoint(
+    command: list[str], whole: Path, tmp_path: Path
+) -> None:
+    divided = [*command, "training.sharded=true", "--runs", str(tmp_path)]
+    (main, other) = finished(launch_call(functools.partial(_killed_in_the_third_save, divided)))
+    assert (main[0], other[0]) == (-signal.SIGKILL, mimbench.MACHINE), other[2]
+    assert last_checkpoint(only_run(tmp_path)).step == 2
+    resumed = trained([*command, "training.sharded=true"], tmp_path)
+    assert record_of(resumed).attempts == 2
+    assert not list((resumed / "checkpoints").glob(".*"))
+    assert_close_training(whole, resumed, **EXACT)
 
 
 def test_two_processes_that_are_stopped_end_with_the_same_bits(pairs: dict[str, Path]) -> None:
@@ -116,7 +140,7 @@ def test_activations_computed_again_change_nothing(command: list[str], whole: Pa
     assert_same_training(whole, again)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_blocks_train_as_plain_ones(command: list[str], tmp_path: Path) -> None:
     """One block in scalar code: nearly all of the time goes into compiling."""
     from torch._inductor import config
@@ -127,7 +151,7 @@ def test_compiled_blocks_train_as_plain_ones(command: list[str], tmp_path: Path)
     plain = trained(command, tmp_path / "plain")
     with config.patch({"cpp.simdlen": 1}):
         compiled = trained([*command, "training.compile=true"], tmp_path / "compiled")
-    assert_equal_training(plain, compiled, tolerance=1e-4)
+    assert_close_training(plain, compiled, weights=1e-4, numbers=1e-4)
 
 
 def test_parts_that_do_not_divide_are_refused(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 
+import pytest
+
 from tests.slurm.bench import STAGES, TRAINED, Bench
 from tests.slurm.jobs import jobs, queue, states, wait_until_empty
 
@@ -66,6 +68,7 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
     assert wait_until_empty(slurm_bench) == dict.fromkeys(STAGES, "completed")
 
 
+@pytest.mark.long
 def test_a_stage_at_the_time_limit_goes_back_into_the_queue_as_long_as_it_gets_further(slurm_bench: Bench) -> None:
     slurm_bench.hold("pretrain.simmim")
     submitted = slurm_bench.submit("--cluster", "slurm.yaml", "seeds=[0]")
@@ -83,6 +86,7 @@ def test_a_stage_at_the_time_limit_goes_back_into_the_queue_as_long_as_it_gets_f
     assert jobs(slurm_bench)["pretrain.simmim"]["id"] == job
 
 
+@pytest.mark.long
 def test_two_pipelines_over_two_nodes_that_share_a_run_do_it_once(slurm_bench: Bench) -> None:
     """They lie in folders apart, so that the second job cannot be submitted behind the first and waits on its nodes."""
     (slurm_bench.path / "two.yaml").write_text(TWO_NODES)

@@ -97,7 +97,7 @@ def test_ranks_do_not_outlive_the_job_that_is_killed_above_them(bench: Bench) ->
     bench.wait_for(lambda: not any(map(alive, ranks.values())), "the ranks die with their job")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_here_train_what_one_trains_through_a_stop_of_both_after_the_same_step(trained: Bench) -> None:
     (trained.path / "pipeline.yaml").write_text(pipeline(10, SMALL))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
@@ -133,7 +133,7 @@ def ask(bench: Bench, *command: str) -> str:
     return subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_nodes_train_what_two_processes_train_through_a_stop_and_a_preemption(two_nodes: Bench) -> None:
     (two_nodes.path / "pipeline.yaml").write_text(pipeline(20, SMALL))
     submitted = two_nodes.submit("--cluster", "slurm.yaml")

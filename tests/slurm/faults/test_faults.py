@@ -23,7 +23,7 @@ from slurm.launch.snapshot import PARTS
 from tests.command import ROOT
 from tests.slurm.bench import STUB, Bench, alive
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.faults import STAGE, assert_done_by, launch, nodes_of, slurm, write_cluster
+from tests.slurm.faults.injected import STAGE, assert_done_by, launch, nodes_of, slurm, write_cluster
 from tests.slurm.jobs import jobs, queue, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 

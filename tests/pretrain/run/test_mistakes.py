@@ -37,7 +37,7 @@ from tests.runs import only_run, record_of
         ("data.std=[0,0,0]", ["data.std = 0", "greater than 0"]),
         ("training.optimizer.momentum=0.5", ["no such field here", "Known: betas, eps, kind\n"]),
         ("training.optimizer.betas=[2,3]", ["training.optimizer.betas = 2", "less than 1", "change the override"]),
-        ("epochs", ["override = epochs", "the form field.name=value"]),
+        ("epochs", ["override = epochs", "the form field.name=value, without spaces around ="]),
     ],
 )
 def test_a_wrong_value_is_explained(

@@ -169,6 +169,7 @@ def test_simmim_vs_supervised_from_end_to_end() -> None:
     assert found["digit_boxes", "supervised"]["init_stage"] == "supervised"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("name", [name for name in shortened_studies() if name != "simmim_vs_supervised"])
 def test_a_shortened_study_from_end_to_end(name: str) -> None:

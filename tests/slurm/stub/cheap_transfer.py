@@ -13,7 +13,7 @@ from benchmarks.runs.command import add_run_arguments
 from benchmarks.runs.folder import RunFolder, completed, follow
 from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import EncoderUse, LoadReport, MetricValue, TaskUse
-from tests.slurm.cheap_stage import work_on
+from tests.slurm.stub.cheap_stage import work_on
 from transfer.classification.recipe import FinetuneRecipe
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.slurm.bench import Bench
 from tests.slurm.conftest import open_slurm_bench, real_slurm
-from tests.slurm.faults import DONE, STAGE, assert_done_by, launch
+from tests.slurm.faults.injected import DONE, STAGE, assert_done_by, launch
 from tests.slurm.jobs import queue, states
 from tests.slurm.throwaway_accounting import AccountedCluster
 

@@ -10,6 +10,7 @@ from benchmarks.catalogue.listing import describe
 from benchmarks.catalogue.published import load_references
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import RECIPES
+from benchmarks.runs.stages import OWN_DATA
 from benchmarks.tables import aligned
 from tests.command import here, mimbench
 
@@ -25,11 +26,22 @@ def test_columns_start_at_the_same_place() -> None:
     assert aligned([("a", "bb", "c"), ("aaa", "", "cc")]) == "a    bb  c\naaa      cc"
 
 
+def test_without_a_name_it_is_said_what_can_be_listed() -> None:
+    done = here("list")
+    assert done.returncode == 0
+    lines = [line.split()[0] for line in done.stdout.partition("lists:\n")[2].partition("\n\n")[0].splitlines()]
+    assert lines == ["tasks", "recipes", "encoders", "formats", "pipelines", "references"]
+
+
 def test_tasks_are_listed_with_their_score_and_recipe() -> None:
     found = {line.split()[0]: line for line in rows("tasks")}
     assert found.keys() == TASKS.keys()
     assert "top1 %" in found["imagenet1k"]
     assert "digits_finetune" in found["digits"]
+
+
+def test_data_of_the_tasks_on_the_users_own_data_are_called_by_their_folder() -> None:
+    assert set(OWN_DATA) == {task.name for task in TASKS.values() if task.source == "the user's own data"}
 
 
 def test_every_default_recipe_exists() -> None:
@@ -99,12 +111,6 @@ def test_wrong_request_gets_four_parts(arguments: list[str], lines: list[str]) -
     assert len(done.stderr.splitlines()) == 3
     for found, expected in zip(done.stderr.splitlines(), lines, strict=True):
         assert found.startswith(expected)
-
-
-def test_without_a_list_the_usage_is_shown() -> None:
-    done = here("list")
-    assert done.returncode == 2
-    assert "usage: mimbench list" in done.stderr
 
 
 def test_description_is_the_leading_comment_on_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Real trainings through what a cluster does to them: the numbers are those of an undisturbed run, to the bit.
 
-A fault finds the training in a step that waits for it (tests.slurm.held_pretrain), so it never comes too late. What
+A fault finds the training in a step that waits for it (tests.slurm.held.held_pretrain), so it never comes late. What
 follows from a pretraining is cancelled, but in the first test: test_faults.py has it follow every fault, at no cost.
 """
 
@@ -24,8 +24,8 @@ from tests.processes import launch as start_ranks
 from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import HELD, Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.faults import nodes_of, slurm
-from tests.slurm.held_pretrain import HELD_AFTER
+from tests.slurm.faults.injected import nodes_of, slurm
+from tests.slurm.held.held_pretrain import HELD_AFTER
 from tests.slurm.jobs import jobs, states, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 from tests.slurm.trained import pipeline

@@ -15,7 +15,7 @@ from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.runs.initial import FindInitial
 from pretrain import cli
 from pretrain.run.train import MaskedImageModelling
-from tests.slurm.cheap_stage import note
+from tests.slurm.stub.cheap_stage import note
 
 HELD_AFTER = 3
 

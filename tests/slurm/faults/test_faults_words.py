@@ -14,7 +14,7 @@ import pytest
 from tests.disk import small_disk
 from tests.slurm.bench import Bench
 from tests.slurm.conftest import open_slurm_bench
-from tests.slurm.faults import STAGE, launch, slurm
+from tests.slurm.faults.injected import STAGE, launch, slurm
 from tests.slurm.jobs import queue, states, wait_until_empty
 
 pytestmark = pytest.mark.faults
@@ -68,6 +68,14 @@ def test_a_setup_that_fails_in_its_first_line_ends_there_and_is_quoted(bench: Be
     assert states(bench)["digits.simmim.seed0"] == "skipped"
 
 
+def test_a_time_limit_that_falls_into_setup_is_called_so(bench: Bench) -> None:
+    job = launch(bench, "setup: ['echo loading cuda/99', 'sleep 600']", "fruitless_restarts: 0")
+    slurm(bench, "scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    bench.wait_for(lambda: job not in queue(bench), "its job has ended", every_s=0.5)
+    assert bench.begun() == []
+    assert says(bench, "failed: TIMEOUT: its time limit was over before the stage began, in `setup`: loading cuda/99")
+
+
 def test_suspended_is_called_so_and_goes_on(bench: Bench) -> None:
     job = begin(bench)
     slurm(bench, "scontrol", "suspend", job)
@@ -76,12 +84,15 @@ def test_suspended_is_called_so_and_goes_on(bench: Bench) -> None:
     bench.wait_for(lambda: states(bench)[STAGE] == "running", "it runs again")
 
 
-def test_preempted_is_called_so(bench: Bench) -> None:
+def test_preempted_again_and_again_is_called_so(bench: Bench) -> None:
     begin(bench)
-    command = ["sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]
-    slurm(bench, *command)
-    bench.wait_for(lambda: states(bench)[STAGE] == "queued", "it waits again")
-    assert says(bench, "; preempted once, at step 3 of 5")
+    command = ["sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null"]
+    for times, words in ((1, "preempted once, at step 3 of 5"), (2, "preempted 2 times, ")):
+        other = slurm(bench, *command, "--wrap=sleep 600").strip()
+        bench.wait_for(lambda: states(bench)[STAGE] == "queued", "it waits again")
+        assert says(bench, f"; {words}")
+        slurm(bench, "scancel", other)
+        bench.wait_for(lambda n=times + 1: bench.begun().count(STAGE) == n, "it begins again")  # type: ignore[misc]
 
 
 def test_a_killed_batch_shell_is_not_called_a_request(bench: Bench) -> None:

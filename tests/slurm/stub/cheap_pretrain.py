@@ -9,7 +9,7 @@ from benchmarks.config import load_recipe
 from benchmarks.runs.command import add_run_arguments
 from benchmarks.runs.identity import pretraining_id
 from pretrain.recipe import PretrainRecipe
-from tests.slurm.cheap_stage import work_on
+from tests.slurm.stub.cheap_stage import work_on
 
 
 def main(argv: Sequence[str], find_initial: object) -> int:  # noqa: ARG001 (this one starts from nothing)

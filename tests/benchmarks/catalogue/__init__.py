@@ -1,0 +1,1 @@
+"""Tasks, backbones, published numbers, lists."""

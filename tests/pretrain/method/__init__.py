@@ -1,0 +1,1 @@
+"""Masked encoders, heads, targets and objectives."""

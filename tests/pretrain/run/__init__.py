@@ -1,0 +1,1 @@
+"""One pretraining: its recipe, images, training, held-out loss and export."""

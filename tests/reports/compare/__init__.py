@@ -1,0 +1,1 @@
+"""Like for like, two sides, early verdicts."""

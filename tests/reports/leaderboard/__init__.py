@@ -1,0 +1,1 @@
+"""A leaderboard's rows, and its formats."""

@@ -1,0 +1,1 @@
+"""Records found, checked and gathered into rows."""

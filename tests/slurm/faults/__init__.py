@@ -1,0 +1,1 @@
+"""Faults injected into pipelines on a real Slurm."""

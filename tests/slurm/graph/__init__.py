@@ -1,0 +1,1 @@
+"""Pipeline and cluster files, checked before anything is started."""

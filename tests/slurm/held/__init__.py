@@ -1,0 +1,1 @@
+"""A pretraining that really trains and can be held in a step."""

@@ -1,0 +1,1 @@
+"""Pipelines run to their end, here and on a real Slurm."""

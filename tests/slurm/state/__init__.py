@@ -1,0 +1,1 @@
+"""What a pipeline leaves on disk, and how it is shown."""

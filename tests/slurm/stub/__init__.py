@@ -1,0 +1,1 @@
+"""Training verbs that cost milliseconds, for tests of what surrounds them."""

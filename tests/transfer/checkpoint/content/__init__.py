@@ -1,0 +1,1 @@
+"""Pickles, and what a file's content says."""

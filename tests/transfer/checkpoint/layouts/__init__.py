@@ -1,0 +1,1 @@
+"""Layouts of keys and architectures, against the libraries that write them."""
