@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from benchmarks.families.family import Weights
+from benchmarks.families.parts import Weights
 from benchmarks.families.position_tables import TableMode
 from benchmarks.families.resize import TABLE
 from benchmarks.families.vit import ViT

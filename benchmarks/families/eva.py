@@ -7,7 +7,8 @@ from typing import ClassVar
 from timm.models import eva
 from torch import Tensor
 
-from benchmarks.families.family import Family, Level
+from benchmarks.families.family import Family
+from benchmarks.families.parts import Level
 from benchmarks.families.position_tables import TableMode
 from benchmarks.families.resize import Change, fit_positions
 from benchmarks.families.vit_maps import position_prefix

@@ -6,86 +6,18 @@ else, is a subclass in a file of its own and one line in `table.py`. No other co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture, WindowSize, plain_window
 from benchmarks.errors import UserError
 from benchmarks.families import timm_model
+from benchmarks.families.parts import BLOCKS, LAYERS, MAPS, MASKING, PYRAMID, TOKENS, Capability, Layers, Level, Weights
 from benchmarks.families.position_tables import Size, TableMode
 from benchmarks.families.resize import TABLE, Change, fit_kernel, fit_table
 from benchmarks.families.sizes import MapSizes, find_sizes, refusal, skeleton, used_by
-
-Weights = dict[str, Tensor]
-"""Tensors by timm's names."""
-
-
-@dataclass(frozen=True)
-class Capability:
-    """Something that not every model can do, and the words in which it is refused."""
-
-    method: str
-    """The method of `Family` that needs it."""
-    field: str
-    """The setting that is refused."""
-    rule: str
-    """`{families}` stands for the names of the families that have a way of their own to do it."""
-    remedy: str
-
-
-_LIST = "`mimbench list encoders`; SimMIM's ViT is simmim_vit_base"
-MASKING: Final = Capability("masked_features", "encoder.name", "of a family that can be masked: {families}", _LIST)
-MAPS: Final = Capability(
-    "maps",
-    "encoder",
-    "an encoder with feature maps of strides 4, 8, 16 and 32, or with one of stride 16",
-    "another encoder; this one can be used for classification and for videos. Patches of another size than 16 are "
-    "resized by patch_size_px=16 where the encoder is a plain transformer",
-)
-TOKENS: Final = Capability(
-    "tokens",
-    "encoder",
-    "an encoder whose blocks and tokens are known",
-    "pooling=own without layers, which takes what its own head takes; or protocol=finetune",
-)
-BLOCKS: Final = Capability(
-    "blocks",
-    "sharded or activation_checkpointing",
-    "false for this encoder, whose blocks are not known",
-    "set both to false",
-)
-LAYERS: Final = Capability(
-    "layers",
-    "layer_decay",
-    "1.0 for this architecture, of which neither a paper nor timm (group_matcher) says what its layers are",
-    "set layer_decay=1.0",
-)
-CAPABILITIES: Final = (MASKING, MAPS, TOKENS, BLOCKS, LAYERS)
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Layers for layer-wise learning rates: 0 is the patch embedding, `count - 1` the final norm and the head."""
-
-    count: int
-    of: Callable[[str], int]
-    """Returns the layer of the parameter of this name."""
-
-
-PYRAMID: Final = (4, 8, 16, 32)
-"""The strides of the maps that dense tasks take, in pixels."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One of a model's feature maps."""
-
-    channels: int
-    stride_px: int
-    """Pixels per token."""
 
 
 class Family:
@@ -114,6 +46,8 @@ class Family:
     """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
     sizes_known: ClassVar[bool] = False
     """Whether `check_image_size` knows every size that timm's own forward refuses, so that no trial is needed."""
+    after_maps: ClassVar[tuple[str, ...]] = ()
+    """The beginnings of the names of all parameters that no map depends on; empty where they are to be found out."""
     dense_arguments: ClassVar[Mapping[str, bool]] = {}
     """timm's arguments with which a model is built for maps of images of any size; they change no weights."""
 
@@ -280,6 +214,12 @@ class Family:
 
     def beside_maps(self) -> frozenset[str]:
         """Return the names of the parameters that no map depends on: the last norm, an attention pool, ..."""
+        if self.after_maps:
+            return frozenset(name for name, _ in self.model.named_parameters() if name.startswith(self.after_maps))
+        return self.found_beside_maps()
+
+    def found_beside_maps(self) -> frozenset[str]:
+        """Return the same names, found by the gradients of maps that are computed by shapes alone."""
         sizes, hollow = self.map_sizes(), self._hollow()
         side = sizes.only_px or -(-2 * PYRAMID[-1] // sizes.step_px) * sizes.step_px
         used = used_by(hollow.model, hollow._plain_maps, self.in_chans, side)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from timm.models import metaformer
 
-from benchmarks.families.family import Family, Layers
+from benchmarks.families.family import Family
+from benchmarks.families.parts import Layers
 
 
 class MetaFormer(Family):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import plain_window, windows_as_json
 from benchmarks.errors import UserError
-from benchmarks.families.family import Family, Layers
+from benchmarks.families.family import Family
+from benchmarks.families.parts import Layers
 from benchmarks.families.position_tables import Size, TableMode
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.swin_maps import norms_after, norms_before, swin_maps
@@ -29,6 +30,7 @@ class Swin(Family):
     takes_window = True
     sizes_known = True
     mean_is_own = True
+    after_maps = ("norm.",)
     video_form: ClassVar[str | None] = "swin3d"
     run_block: ClassVar[Callable[..., Tensor]] = staticmethod(norms_before)
     """Runs one block on a map of any size."""

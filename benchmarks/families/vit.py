@@ -9,7 +9,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from benchmarks.encoders import plain_window
-from benchmarks.families.family import MAPS, Capability, Family, Layers, Level
+from benchmarks.families.family import Family
+from benchmarks.families.parts import MAPS, Capability, Layers, Level
 from benchmarks.families.position_tables import TableMode
 from benchmarks.families.resize import Change, fit_positions
 from benchmarks.families.sizes import MapSizes
@@ -24,6 +25,7 @@ class ViT(Family):
     registered_in: ClassVar[tuple[str, ...]] = ("vision_transformer", "deit", "vision_transformer_hybrid")
     sizes_known = True
     mean_is_own = True
+    after_maps = ("norm.", "fc_norm.", "attn_pool.")
 
     def can(self, capability: Capability) -> bool:
         """Refuse maps of hybrids, whose patches are a ConvNet's."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from benchmarks.families.family import MAPS
+from benchmarks.families.parts import MAPS
 from benchmarks.families.position_tables import TableMode
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of

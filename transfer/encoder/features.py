@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
-from benchmarks.families.family import TOKENS
+from benchmarks.families.parts import TOKENS
 from benchmarks.families.table import family_of
 from transfer.encoder.sizes import Pooling
 

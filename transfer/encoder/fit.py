@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.families.family import Weights
+from benchmarks.families.parts import Weights
 from benchmarks.families.position_tables import TableMode
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import Resized

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
-from benchmarks.families.family import BLOCKS, LAYERS
+from benchmarks.families.parts import BLOCKS, LAYERS
 from benchmarks.families.table import family_named, family_of
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder

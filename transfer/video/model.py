@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
-from benchmarks.families.family import Layers
+from benchmarks.families.parts import Layers
 from benchmarks.families.table import family_of
 from benchmarks.families.timm_model import as_vector
 from benchmarks.runs.record import LoadReport

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
-from benchmarks.families.family import BLOCKS, LAYERS, MAPS, PYRAMID, Family
+from benchmarks.families.family import Family
+from benchmarks.families.parts import BLOCKS, LAYERS, MAPS, PYRAMID
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
 from benchmarks.families.timm_model import built_for
@@ -173,6 +174,8 @@ def test_maps_have_the_strides_that_are_declared(model: Any) -> None:
     with torch.no_grad():
         images = expected.padded(torch.randn(1, 3, 64, 64))
         maps = family.maps(images, shift_single_windows=False, table_mode="geometric-cubic")
+    if family.after_maps:
+        assert family.beside_maps() - family.head_names() == family.found_beside_maps() - family.head_names()
     sides = [tuple(side // level.stride_px for side in images.shape[2:]) for level in levels]
     assert [tuple(each.shape) for each in maps] == [
         (1, level.channels, *side) for level, side in zip(levels, sides, strict=True)

@@ -11,16 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
-from benchmarks.families.family import (
-    BLOCKS,
-    CAPABILITIES,
-    LAYERS,
-    MAPS,
-    MASKING,
-    TOKENS,
-    Capability,
-    Family,
-)
+from benchmarks.families.family import Family
+from benchmarks.families.parts import BLOCKS, CAPABILITIES, LAYERS, MAPS, MASKING, TOKENS, Capability
 from benchmarks.families.table import FAMILIES, family_named, family_of
 
 STAGES: dict[str, Any] = {"depths": (1, 1, 2, 1), "num_heads": (1, 2, 2, 4), "embed_dim": 16, "img_size": 64}
