@@ -52,7 +52,7 @@ def build_model(
     if bias_per_block:
         family = family_named(plan.architecture.name)
         plan = replace(plan, architecture=family.with_own_tables(plan.architecture))
-    seed_all(derive(seed, "weights"))
+    _seed(seed)
     model = build_backbone(
         plan.architecture,
         recipe.image_size_px,
@@ -82,7 +82,7 @@ def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: fl
     plan = plan_encoder(source, recipe)
     if plan.architecture.in_chans != 3:
         raise UserError.about("in_chans", plan.architecture.in_chans, "3 (images are read as RGB)", "add in_chans=3")
-    seed_all(derive(seed, "weights"))
+    _seed(seed)
     encoder = build_encoder(
         plan.architecture, recipe.image_size_px, drop_path_rate=drop_path_rate, table_mode=recipe.table_resize
     )
@@ -128,6 +128,12 @@ def on_meta(build: Callable[[], T]) -> T:
     """Return what `build` builds and loads, by shapes alone: without memory, and without drawing initial values."""
     with torch.device("meta"):
         return build()
+
+
+def _seed(seed: int) -> None:
+    """Seed what draws initial weights; where none are drawn, leave the random state alone."""
+    if torch.get_default_device().type != "meta":
+        seed_all(derive(seed, "weights"))
 
 
 def depth_notes(model: nn.Module, drop_path_rate: float) -> tuple[str, ...]:
