@@ -65,7 +65,7 @@ test-fast: $(VENV)/test.stamp sources  ## the tests that are not marked slow, no
 
 test-detectron2: $(VENV)/test.stamp sources  ## the tests of detection alone, with the sources DETECTRON2=FOLDER
 	@[ -n "$(SOURCES)" ]
-	$(RUN_TESTS) -m "not slow and not long" tests/transfer/detection
+	$(RUN_TESTS) -m "not slow and not long" tests/transfer/detection tests/transfer/evaluate/test_detectron2.py
 
 sources:
 	@if [ -n "$(SOURCES)" ]; then echo "detectron2: its tests run with the sources at $(SOURCES)"; \

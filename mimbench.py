@@ -40,12 +40,14 @@ from benchmarks.errors import DONE_CODE, FAILED_CODE, MACHINE_CODE, STOPPED_CODE
 VERBS = {
     "demo": ("slurm.demo", "everything on a laptop: digits -> SimMIM -> transfer -> report"),
     "pretrain": ("pretrain.cli", "pretrain an encoder by SimMIM"),
+    "rung": ("pretrain.rung_cli", "compare pretrainings at a share of their training, and say which of them go on"),
     "palette": ("pretrain.show.palette_cli", "fit the colours of images by k-means, as a target for pretraining"),
     "reconstruct": ("pretrain.show.reconstruct_cli", "draw what a pretraining run predicts for hidden patches"),
     "masking": (
         "pretrain.show.masking_cli",
         "how far the masks of every strategy hide pixels, as a table and a figure",
     ),
+    "bench": ("pretrain.bench.cli", "how fast pretraining is here, side by side with other programs"),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "evaluate": ("transfer.commands.evaluate", "score a trained model on further test sets, without training"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -47,8 +47,11 @@ class Config(BaseModel):
 
     @classmethod
     def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return what a file says in today's fields; a class whose fields have moved reads its older files by this."""
-        return data
+        """Return what a file says in today's fields; a class whose fields have moved reads its older files by this, and
+        calls this one for those of the configurations inside it."""
+        kinds = {name: field.annotation for name, field in cls.model_fields.items() if isinstance(data.get(name), dict)}
+        inner = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Config)}
+        return data | {name: kind.renewed(data[name]) for name, kind in inner.items()}
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that say *what* is done: without those marked `placement()`, and without those marked
@@ -76,6 +79,30 @@ class Config(BaseModel):
             else:
                 found += [f"{name}.{inner}" for inner in _placement(getattr(self, name))]
         return tuple(found)
+
+    def fields_beside_identity(self) -> tuple[str, ...]:
+        """Return the dotted names of all fields that `identity()` leaves out."""
+        return tuple(_missing(self.model_dump(), self.identity()))
+
+
+def _missing(value: Any, kept: Any) -> Iterator[str]:
+    """Yield the dotted names of what a nested dictionary has and `kept` has not."""
+    for name, inner in value.items():
+        if name not in kept:
+            yield name
+        elif isinstance(inner, dict) and isinstance(kept[name], dict):
+            yield from (f"{name}.{one}" for one in _missing(inner, kept[name]))
+
+
+def without_fields(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return a nested dictionary without the fields of these dotted names."""
+    found = {}
+    for name, inner in values.items():
+        if name in names:
+            continue
+        deeper = {one.removeprefix(f"{name}.") for one in names if one.startswith(f"{name}.")}
+        found[name] = without_fields(inner, deeper) if isinstance(inner, dict) else inner
+    return found
 
 
 def _placement(value: Any) -> list[str]:

@@ -58,7 +58,10 @@ EXTRAS = {
     "video": "tasks of kind video (Kinetics-400)",
     "huggingface": "data.format=huggingface: folders of `datasets`, parquet files",
     "reports": "leaderboards as Parquet",
-    "tensorboard": "training.tensorboard=true",
+    "tensorboard": "training.track=[tensorboard]",
+    "wandb": "training.track=[wandb]",
+    "mlflow": "training.track=[mlflow]",
+    "trackers": "the three trackers together",
     "test": "the checks and tests of this project",
 }
 SLURM = {"sbatch": "submits stages to a cluster", "squeue": "sees their state", "scontrol": "requeues them"}

@@ -37,6 +37,10 @@ _PARAMETERS = {
         avg_down down_kernel_size output_stride aa_layer drop_block_rate zero_init_last dims kernel_sizes
         ls_init_value head_norm_first head_hidden_size conv_mlp conv_bias use_grn
     """,
+    "Hiera and SAM": """
+        stages q_pool q_stride use_expand_proj dim_mul head_mul sep_pos_embed abs_win_pos_embed global_pos_size
+        use_abs_pos use_rel_pos global_attn_indexes neck_chans
+    """,
 }
 """Arguments of timm's model classes, as of 1.0.31, that say how large a model is and what it is made of.
 
@@ -58,7 +62,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             near = did_you_mean(name, SHAPING).split("Known:")[0]
             rule = "an argument that shapes a model (embed_dim, depths, window_size, ...); no others are passed to timm"
             raise UserError.about(f"arguments.{name[:LONGEST]}", _short(value), rule, f"leave it out. {near}".strip())
-        deepest = DEEPEST if name in ("depth", "depths", "layers") else LARGEST
+        deepest = DEEPEST if name in ("depth", "depths", "layers", "stages") else LARGEST
         if not _is_plain(value, deepest, levels=2):
             most = f"a number up to {deepest}, a name of up to {LONGEST} characters"
             rule = f"true, false, null, {most}, or a list of up to {LONGEST} of them"

@@ -48,6 +48,10 @@ class Stopped(RuntimeError):
     """A stop was requested (Ctrl-C, SIGTERM, SIGUSR2) and the state is saved."""
 
 
+class Paused(Stopped):
+    """The work came to where it was asked to pause, and the state is saved."""
+
+
 def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
     """Return a mistake in four parts; what would act on the terminal is escaped in the value and the field."""
     shown = printable(value) if isinstance(value, str) else repr(value)

@@ -43,6 +43,10 @@ class TrainingStage(Config):
     """Passes over the data."""
     run_id: str | None = None
     """The run of this program that did it."""
+    recipe_digest: str | None = None
+    """The digest of that run's recipe."""
+    seed: int | None = None
+    """The seed of that run."""
     seconds: Amount | None = None
     """Time at work."""
     gpus: Count | None = None

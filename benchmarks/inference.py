@@ -20,3 +20,10 @@ class Inference(Config):
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)
     """Loader processes; 0 loads in the process that runs the model."""
+
+
+class Undivided(Inference):
+    """How a model is run whose parameters stay together."""
+
+    sharded: Literal[False] = placement(False)
+    """Models of mmsegmentation and detectron2 are not divided: each process has a whole one."""

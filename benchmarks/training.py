@@ -17,6 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 def _ascending(span: tuple[float, float]) -> tuple[float, float]:
@@ -179,11 +180,14 @@ class AdamW(Config):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     eps: Positive = 1e-8
 
-    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
-        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
+    def build(self, groups: list[dict[str, Any]], lr: float, fused: bool = False) -> Optimizer:
+        """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made.
+
+        `fused` goes once through all weights, instead of once for each of Adam's operations.
+        """
         from torch.optim import AdamW
 
-        return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps)
+        return AdamW(groups, lr=lr, betas=self.betas, eps=self.eps, fused=True if fused else None)
 
 
 class Sgd(Config):
@@ -193,7 +197,7 @@ class Sgd(Config):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
 
-    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    def build(self, groups: list[dict[str, Any]], lr: float, fused: bool = False) -> Optimizer:  # noqa: ARG002
         """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from torch.optim import SGD
 
@@ -210,7 +214,7 @@ class Lars(Config):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     trust_coefficient: Positive = 1e-3
 
-    def build(self, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    def build(self, groups: list[dict[str, Any]], lr: float, fused: bool = False) -> Optimizer:  # noqa: ARG002
         """Return the optimiser over groups that `benchmarks.engine.optim.parameter_groups` made."""
         from timm.optim import Lars
 
@@ -262,10 +266,19 @@ class Training(Config):
     workers: int = placement(8, ge=0)
     """Loader processes; 0 loads in the training process. The samples are the same for any number."""
     log_every_steps: int = placement(50, ge=1)
-    tensorboard: bool = placement(False)
-    """What goes to metrics.jsonl also goes to the run's tensorboard/ (extra `tensorboard`)."""
+    track: tuple[TrackerName, ...] = placement(())
+    """What goes to metrics.jsonl also goes to these trackers, on this file system (extras of the same names)."""
+    track_online: bool = placement(False)
+    """W&B and MLflow send it to their servers instead: W&B's login and MLFLOW_TRACKING_URI say where."""
     checkpoint_every_steps: int = placement(1000, ge=1)
     """At most this many steps of work can be lost. A checkpoint is also written at every stop request."""
+
+    @classmethod
+    def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read `tensorboard`, which was a field of its own before there were other trackers."""
+        former = data.get("tensorboard")
+        rest = {name: value for name, value in data.items() if name != "tensorboard" or not isinstance(former, bool)}
+        return super().renewed(({"track": ["tensorboard"]} if former is True else {}) | rest)
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

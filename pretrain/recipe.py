@@ -53,8 +53,11 @@ class Validation(Config):
 class PretrainTraining(Training):
     """What pretraining adds."""
 
+    fast_step: bool = placement(True)
+    """Take the fastest way to the loss that fits encoder, head and target, and one fused update of all weights: equal
+    to the plain ones but in the last bits. A run that goes on keeps to what it began with, unless this is given."""
     compile: bool = placement(False)
-    """Compile block by block with torch.compile, which takes sums in another order."""
+    """Compile blocks with torch.compile, one graph for all that are alike; sums are taken in another order."""
 
 
 class PretrainRecipe(Config):

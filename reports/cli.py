@@ -7,12 +7,14 @@ import contextlib
 import gc
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean, require_word
 from benchmarks.files.atomic import write_atomically
+from reports.text import one_line
 
 EXAMPLES = """examples:
   mimbench report leaderboard runs --out report
@@ -28,11 +30,17 @@ COMPARE_EXAMPLES = """examples:
 
 Exit codes: 0 done, 1 nothing could be paired, 2 what was asked for was wrong.
 """
-VERBS = ("leaderboard", "compare", "verdict", "verify")
+VERBS = ("leaderboard", "compare", "verdict", "verify", "sign")
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 RAW = argparse.RawDescriptionHelpFormatter
+EARLIER = (
+    "made by an earlier version, whose intervals were percentile bootstraps: of data files the rows are compared, "
+    "intervals left out. Make the leaderboard again to verify all of it."
+)
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
 if TYPE_CHECKING:
+    from reports.records.signatures import Signature
+
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
@@ -65,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(verbs)
     _add_verdict(verbs)
     _add_verify(verbs)
+    _add_sign(verbs)
     return parser
 
 
@@ -78,6 +87,8 @@ def _add_leaderboard(verbs: Verbs) -> None:
     shown = "published results beside the measured: of the same backbones (default), all of the task's, or none"
     verb.add_argument("--references", choices=("same", "all", "none"), default="same", help=shown)
     verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
+    corrected = "also the p of every difference, corrected by Holm for their number in a task's table"
+    verb.add_argument("--holm", action="store_true", help=corrected)
     verb.add_argument("--formats", metavar="LIST", help=f"of {','.join(SUFFIXES)} (default: all)")
     verb.set_defaults(run=leaderboard)
 
@@ -104,7 +115,17 @@ def _add_verify(verbs: Verbs) -> None:
     verb = verbs.add_parser("verify", help=text, description=text, formatter_class=RAW)
     verb.add_argument("place", type=Path, metavar="PAGE_OR_DIR", help="what `mimbench report leaderboard` wrote")
     verb.add_argument("--runs", nargs="+", default=(), metavar="RUNS", help="where the records lie now, if elsewhere")
+    signers = "whose signatures count: a file of allowed signers (man ssh-keygen); without: those of any key"
+    verb.add_argument("--signers", type=Path, metavar="FILE", help=signers)
     verb.set_defaults(run=verify)
+
+
+def _add_sign(verbs: Verbs) -> None:
+    text = "sign finished runs with a key of OpenSSH: `verify` then says whose they are, and which were changed"
+    verb = verbs.add_parser("sign", help=text, description=text, formatter_class=RAW)
+    verb.add_argument("runs", nargs="+", metavar="RUNS", help=RUNS_HELP)
+    verb.add_argument("--key", type=Path, required=True, metavar="FILE", help="such as ~/.ssh/id_ed25519")
+    verb.set_defaults(run=sign)
 
 
 def leaderboard(arguments: argparse.Namespace) -> int:
@@ -120,9 +141,10 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     if arguments.task is not None:
         find_task(arguments.task)
     suffixes = _formats(arguments.formats)
-    board = make(
-        Request(tuple(arguments.runs), arguments.baseline, arguments.task, arguments.references, arguments.unverified)
-    )
+    if arguments.holm and arguments.baseline is None:
+        raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
+    asked = {name: getattr(arguments, name) for name in ("baseline", "task", "references", "unverified", "holm")}
+    board = make(Request(tuple(arguments.runs), **asked))
     _prepare(arguments.out)
     paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
     text = rendered(board, "txt")
@@ -159,30 +181,70 @@ def verdict(arguments: argparse.Namespace) -> int:
     """Print the rank correlations over the runs at hand, and over the published runs."""
     from reports.compare.early_verdict import published
     from reports.leaderboard.board import Request, make
-    from reports.text import one_line
+    from reports.leaderboard.notes import doubts_of_losses
 
     if arguments.runs:
         board = make(Request(tuple(arguments.runs)))
         found = [f"{section.task.name}: {one.words}" for section in board.sections for one in section.verdicts]
         _say("Runs at hand:")
-        _say("\n".join(f"  {one_line(line)}" for line in found or ["no encoder has a cheap signal and a final score"]))
+        found = found or ["no encoder has a cheap signal and a final score"]
+        _say("\n".join(f"  {one_line(line)}" for line in (*found, *doubts_of_losses(board))))
     _say("Published runs (SimMIM with SwinV2, by model size):")
     _say("\n".join(f"  {one_line(one.words)}" for one in published()))
     return 0
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Print for every file whether it agrees with the records. Raises WorkFailed when one does not."""
+    """Print for every file whether it agrees with the records, and which of these are signed by whom.
+
+    Raises WorkFailed when a file does not agree, or a record is wrongly signed.
+    """
     from reports.verify import verify as check
 
-    findings = check(arguments.place, arguments.runs)
+    if arguments.signers is not None and not arguments.signers.is_file():
+        raise UserError.about("--signers", str(arguments.signers), "a file of allowed signers", "check the path")
+    findings, signatures = check(arguments.place, arguments.runs, arguments.signers)
+    _say_signatures(signatures)
     for finding in findings:
-        _say(f"{'agrees' if finding.agrees else 'differs'}: {finding.path}")
+        word = "agrees" if finding.agrees else "not compared" if finding.compared == "nothing" else "differs"
+        _say(f"{word}: {finding.path}")
         for line in finding.differences:
             _say(f"    {line}")
-    if differing := [str(finding.path) for finding in findings if not finding.agrees]:
+    if any(finding.compared != "all" for finding in findings):
+        _say(EARLIER)
+        if not any(finding.agrees for finding in findings):
+            raise WorkFailed("nothing agrees with the records\n  remedy: make the leaderboard again")
+    if differing := [str(finding.path) for finding in findings if finding.differences]:
         remedy = "make the leaderboard again, or find out who changed a record or a file"
         raise WorkFailed(f"not what the records say: {', '.join(differing)}\n  remedy: {remedy}")
+    if wrong := sum(found.state == "wrongly signed" for found in signatures.values()):
+        raise WorkFailed(f"records wrongly signed: {wrong}\n  remedy: ask who signed them for the runs as they were")
+    return 0
+
+
+def _say_signatures(signatures: Mapping[Path, Signature]) -> None:
+    """Print how many records are signed by whom, and every one that is wrongly signed; nothing where none is signed."""
+    if all(found.state == "unsigned" for found in signatures.values()):
+        return
+    for words, number in Counter(f"{each.state} {each.words}" for each in signatures.values()).items():
+        if not words.startswith("wrongly"):
+            _say(f"records {one_line(words.strip())}: {number}")
+    for folder, found in signatures.items():
+        if found.state == "wrongly signed":
+            _say(f"record wrongly signed: {one_line(f'{folder}: {found.words}')}")
+
+
+def sign(arguments: argparse.Namespace) -> int:
+    """Sign every finished run. Raises WorkFailed where there is none."""
+    from reports.records.find import find_runs
+    from reports.records.signatures import sign as sign_run
+
+    folders = {run.folder for run in find_runs(arguments.runs).runs if run.record.status == "completed"}
+    for folder in sorted(folders):
+        sign_run(folder, arguments.key)
+        _say(f"signed: {folder}")
+    if not folders:
+        raise WorkFailed("no finished run to sign\n  remedy: name folders of runs that are completed")
     return 0
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import html
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -16,6 +19,8 @@ from benchmarks.files.json_files import parse_json
 from reports.formats import FORMATS, rendered
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.page.leaderboard import REQUEST
+from reports.records.pretrainings import transfers_of
+from reports.records.signatures import Signature, signature_of
 from reports.text import one_line
 
 MOST_DIFFERENCES = 10
@@ -30,24 +35,38 @@ class Finding:
     path: Path
     differences: tuple[str, ...]
     """Lines as the file has them (-) and as the records make them (+), the first few; none where they agree."""
+    compared: Literal["all", "rows", "nothing"] = "all"
+    """What was compared: of reports of an earlier version only the rows of data files, their intervals left out."""
 
     @property
     def agrees(self) -> bool:
-        return not self.differences
+        return not self.differences and self.compared != "nothing"
 
 
-def verify(place: Path, runs: Sequence[str] = ()) -> list[Finding]:
+class Verified(NamedTuple):
+    """How the files of a leaderboard compare with its records, and whether these are signed, by the runs' folders."""
+
+    files: list[Finding]
+    signatures: dict[Path, Signature]
+
+
+def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -> Verified:
     """Make the leaderboard at `place` (a page, another of its files, or their folder) again and compare.
 
-    `runs` are where the records lie now, if not where they lay when it was made. Raises UserError where there is no
-    leaderboard, or none that records what it was made from.
+    `runs` are where the records lie now, if not where they lay when it was made. `signers` is as in `signature_of`.
+    Raises UserError where there is no leaderboard, or none that records what it was made from.
     """
     paths = _files(place)
-    request = _request(place, paths)
+    request, earlier = _request(place, paths)
     board = make(replace(request, runs=tuple(runs)) if runs else request)
     moved = dict(zip(runs, request.runs, strict=False)) if len(runs) == len(request.runs) else {}
     asked = replace(board, request=request)
-    return [Finding(path, tuple(_differences(path, asked, moved))) for path in paths]
+    if earlier:
+        found = [_as_of_then(path, asked, moved) for path in paths]
+    else:
+        found = [Finding(path, tuple(_differences(path, asked, moved))) for path in paths]
+    folders = dict.fromkeys(run.folder for run in (*transfers_of(board.collected), *board.pretrainings))
+    return Verified(found, {folder: signature_of(folder, signers) for folder in folders})
 
 
 def _files(place: Path) -> list[Path]:
@@ -61,8 +80,8 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _request(place: Path, paths: Sequence[Path]) -> Request:
-    """Return what was asked for, which the page and the JSON file record."""
+def _request(place: Path, paths: Sequence[Path]) -> tuple[Request, bool]:
+    """Return what was asked for, which the page and the JSON file record, and whether by an earlier version."""
     folder = place if place.is_dir() else place.parent
     for path in [*paths, folder / f"{STEM}.json", folder / f"{STEM}.html"]:
         if (found := _recorded_request(path)) is not None:
@@ -71,7 +90,7 @@ def _request(place: Path, paths: Sequence[Path]) -> Request:
     raise UserError.about(f"what {place} was made from", "(unknown)", rule, "verify the whole folder")
 
 
-def _recorded_request(path: Path) -> Request | None:
+def _recorded_request(path: Path) -> tuple[Request, bool] | None:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
@@ -79,25 +98,62 @@ def _recorded_request(path: Path) -> Request | None:
         else:
             (content,) = re.findall(rf'<meta name="{REQUEST}" content="([^"]*)">', text)
             fields = parse_json(html.unescape(content))
-        return REQUESTED.validate_python(fields)
+        return REQUESTED.validate_python(fields), "intervals" not in fields
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def _differences(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> Iterator[str]:
     """Yield how a file differs from what the records make; `moved` gives the records' old place by their new one."""
-    expected, found = rendered(board, path.suffix[1:]), path.read_bytes()
-    for new, old in moved.items():
-        expected = expected.replace(new.encode(), old.encode())
+    expected, found = _expected(path, board, moved), path.read_bytes()
     if expected == found:
         return
     if path.suffix == ".parquet":
         yield "the tables differ; the other formats show where"
         return
-    before, after = found.decode(errors="replace").splitlines(), expected.decode().splitlines()
+    yield from _changed(found.decode(errors="replace").splitlines(), expected.decode().splitlines())
+
+
+def _expected(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> bytes:
+    made = rendered(board, path.suffix[1:])
+    for new, old in moved.items():
+        made = made.replace(new.encode(), old.encode())
+    return made
+
+
+def _changed(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """Yield the first lines that differ, and how many more there are."""
     marks = ("---", "+++", "@@")
     changed = [line for line in difflib.unified_diff(before, after, n=0, lineterm="") if not line.startswith(marks)]
     for line in changed[:MOST_DIFFERENCES]:
         yield one_line(line)
     if len(changed) > MOST_DIFFERENCES:
         yield f"and {len(changed) - MOST_DIFFERENCES} more lines"
+
+
+def _as_of_then(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> Finding:
+    """Compare a file of a version with bootstrap intervals: its rows alone, by the fields that did not change."""
+    if path.suffix not in ROWS:
+        return Finding(path, (), "nothing")
+    read = ROWS[path.suffix]
+    try:
+        found = read(path.read_text(encoding="utf-8"))
+    except (ValueError, LookupError, TypeError):
+        return Finding(path, ("its rows cannot be read",), "rows")
+    made = read(_expected(path, board, moved).decode())
+    fields = {name for row in found for name in row if not CHANGED.search(name)}
+    lines = [[f"{name}: {row.get(name)}" for row in rows for name in sorted(fields)] for rows in (found, made)]
+    return Finding(path, tuple(_changed(*lines)), "rows")
+
+
+def _of_csv(text: str) -> list[dict[str, Any]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _of_json(text: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in parse_json(text)["rows"]]
+
+
+ROWS = {".csv": _of_csv, ".json": _of_json}
+CHANGED = re.compile("_delta_low$|_delta_high$|^delta_note$")
+"""Fields of a row that say otherwise since intervals are Student's t."""

@@ -17,7 +17,7 @@ from slurm.controller.jobs import cancel_jobs, read_jobs
 from slurm.launch.manifest import set_entries
 from slurm.state.folder import Manifest, PipelineFolder, hold, list_pipelines
 from slurm.state.mark import came_from, how_it_came, require_in_place
-from slurm.state.observe import LIVE, View, observe_all
+from slurm.state.observe import DONE, LIVE, View, observe_all
 from slurm.terminal import console_for_tables, describe, stage_table
 
 CANCEL_PATIENCE_S = 30.0
@@ -47,7 +47,7 @@ def show_status(folder: PipelineFolder) -> int:
     console.print(stage_table(views, f"{folder.id} ({_summary(views)}{launcher})", _jobs(folder, manifest)))
     if remark:
         console.print(printable_lines(remark), markup=False)
-    if all(view.state == "completed" for view in views.values()):
+    if all(view.state in DONE for view in views.values()):
         for page in sorted(folder.report.glob("*.html")):
             print(f"page: {page}")
     return 0

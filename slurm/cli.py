@@ -129,6 +129,7 @@ def _submit(argv: list[str]) -> int:
     from slurm.graph.check import load_pipeline, require_encoder_files
     from slurm.graph.cluster import LocalCluster, load_cluster
     from slurm.graph.data import require_data
+    from slurm.graph.rungs import rung_warnings
     from slurm.graph.starts import misfits
     from slurm.launch.submit import graph, previews, submit
     from slurm.plan.plan import length_here, make_plan
@@ -137,7 +138,7 @@ def _submit(argv: list[str]) -> int:
     file = load_pipeline(arguments.file, arguments.overrides, cluster, data_is_here=is_here)
     counts = require_data(file) if is_here else {}
     require_encoder_files(file)
-    for said in misfits(file):
+    for said in (*misfits(file), *rung_warnings(file)):
         print(f"warning: {said}", file=sys.stderr)
     places = Places(pipelines=arguments.pipelines, runs=arguments.runs)
     if arguments.dry_run:

@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.errors import printable_lines
-from slurm.state.observe import LIVE, View
+from slurm.state.observe import BAD, DONE, LIVE, View
 
 LINE_EVERY_S = 1.4
 WIDE = 200
 COLOURS = {
     "completed": "green",
+    "pruned": "blue",
     "failed": "red",
     "skipped": "yellow",
     "stopped": "yellow",
@@ -79,7 +80,7 @@ class PlainLines:
 
     def update(self, views: Mapping[str, View]) -> None:
         for name, view in views.items():
-            if view.state in ("completed", "failed", "skipped", "stopped") and self._shown.get(name) != view.state:
+            if view.state in (*DONE, *BAD) and self._shown.get(name) != view.state:
                 self.say(f"{name} {describe(view)}")
             self._shown[name] = view.state
         if time.monotonic() - self._last >= LINE_EVERY_S:
@@ -94,7 +95,7 @@ class PlainLines:
 
 
 def _done(views: Mapping[str, View]) -> str:
-    return f"{sum(view.state == 'completed' for view in views.values())}/{len(views)} stages done"
+    return f"{sum(view.state in DONE for view in views.values())}/{len(views)} stages done"
 
 
 def _moving(views: Mapping[str, View]) -> list[str]:

@@ -21,8 +21,8 @@ TIMINGS = ("images_per_second", "eta_seconds")
 
 
 def only_run(runs: Path) -> Path:
-    """Return the single run folder below `runs`."""
-    (folder,) = (path for path in runs.iterdir() if path.is_dir())
+    """Return the single run folder below `runs`, where MLflow's store may lie too."""
+    (folder,) = (path for path in runs.iterdir() if path.is_dir() and path.name != "mlflow")
     return folder
 
 

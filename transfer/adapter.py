@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
+from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.sources.source import Source
+from transfer.sources.source import Source, Whole
 
 
 class Data(Protocol):
@@ -47,6 +48,46 @@ class Transfer:
     """The return value of the same adapter's `find_data`."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A model of others, with its head, as a person names it."""
+
+    reference: str
+    config: Path | None = None
+    """The config file of the library that it was trained with."""
+    architecture: str | None = None
+    label: str | None = None
+    stage: TrainedStage | None = None
+    head_classes: str | None = None
+    """A list of what its logits stand for, by name or as a file."""
+    weights: str | None = None
+    prefix: str | None = None
+    """Which of the file's sets of weights, and which part of it; see `Selection`."""
+
+    def require_left_out(
+        self, *options: Literal["config", "architecture", "head_classes", "weights", "prefix"]
+    ) -> None:
+        """Raise UserError for an option that has no part in models of this kind."""
+        for name in options:
+            if (value := getattr(self, name)) is not None:
+                of = "of mmsegmentation and detectron2" if name == "config" else "that classify images"
+                raise UserError.about(f"--{name.replace('_', '-')}", str(value), f"for models {of}", "leave it out")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of others as it was found, and what it states of how it is tested."""
+
+    source: Whole
+    recipe: str
+    """The recipe of kind `evaluate` that is taken for a task that has none of its own."""
+    stated: tuple[str, ...]
+    """Overrides of that recipe: how test images are made, and what else the model itself states."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """Its published scores in percent, by the metric's name, where the same place states them."""
+    stated_by: str = ""
+
+
 class Adapter(Protocol):
     """A kind of task. The adapter's module is light to import; `run` imports the engine."""
 
@@ -74,6 +115,10 @@ class Adapter(Protocol):
 
         Raises the UserErrors by which a run would refuse the encoder before its training. Imports the engine.
         """
+        ...
+
+    def trained(self, asked: Asked) -> Trained:
+        """Read a model of others with its head. Raises UserError for what is none of this kind of task."""
         ...
 
     def problem(self, recipe: Any) -> type[Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -15,23 +15,27 @@ from torch import nn
 
 from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest
-from benchmarks.engine.device import choose_device, device_name
+from benchmarks.engine.device import choose_device, device_name, peak_memory_mb
 from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.problem import B
+from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.run import Outcome, TrainedProblem, train
 from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.progress import EvaluationLines
+from benchmarks.engine.watch.stop import StopRequest
+from benchmarks.errors import UserError
 from benchmarks.runs.command import first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.loading import require_complete
+from transfer.encoder.loading import require_loaded
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.export import export_finetuned
 from transfer.scores import metric_values
+from transfer.sources.source import Whole
 
 S = TypeVar("S", bound=AnyBatch)
 F = TypeVar("F")
@@ -187,5 +191,56 @@ def open_transfer(
     )
     with open_run(work.folder, record, work.recipe.to_yaml()) as run:
         if source.read is not None:
-            require_complete(report, source.use.reference, source.names)
+            require_loaded(report, source)
         yield run
+
+
+class ScoredModel(ABC):
+    """A model of others, with its head, that is run over test sets; nothing is trained.
+
+    A kind of task derives from this class, gives the model with its proof of loading, and scores it.
+    """
+
+    model: nn.Module
+    load_report: LoadReport
+
+    def __init__(self, transfer: Transfer) -> None:
+        self.transfer, self.data, self.recipe = transfer, transfer.data, transfer.work.config
+        self.device = choose_device(self.recipe.inference)
+        self.unreadable = Unreadable(self.recipe.data.max_unreadable)
+
+    def flops_per_image(self) -> float | None:
+        """Return the FLOPs of one prediction; None for a model whose cost depends on what it finds on an image."""
+        return None
+
+    @abstractmethod
+    def measure(self) -> Mapping[str, float]:
+        """Return the scores on all test sets, by the names of the task's metrics. Called on every rank."""
+
+    @abstractmethod
+    def write_results(self, folder: RunFolder) -> None:
+        """Write the files with the results beside the record."""
+
+
+def score_transfer(transfer: Transfer, model_type: type[ScoredModel]) -> RunRecord:
+    """Score the source, which has a head, on the test samples; return the completed record.
+
+    Raises UserError for a source without a head, WorkFailed unless the whole model came from the source.
+    """
+    if not isinstance(transfer.source, Whole):
+        remedy = f"mimbench evaluate {transfer.task.name} --model {transfer.source.use.reference}"
+        rule = "for models with a head, which this verb leaves out"
+        raise UserError.about("protocol", "evaluate", rule, remedy)
+    with joined():
+        scored = model_type(transfer)
+        flops = scored.flops_per_image()
+        with open_transfer(transfer, scored.device, scored.load_report, flops) as run, StopRequest():
+            scores = scored.measure()
+            if ranks.is_main():
+                scored.write_results(run.folder)
+                run.complete(
+                    metrics=metric_values(transfer.task, (), scores),
+                    peak_memory_mb=peak_memory_mb(scored.device),
+                    data=run.record.data.model_copy(update={"unreadable": tuple(scored.unreadable.names)}),
+                )
+        return run.record

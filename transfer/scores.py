@@ -42,7 +42,8 @@ def declared(further: Mapping[str, Mapping[str, float]], task: Task) -> dict[str
 def write_test_sets(folder: RunFolder, further: Mapping[str, Mapping[str, float]]) -> None:
     """Add the scores on further test sets, by the sets' names, to the run's table of them."""
     rows: dict[str, dict[str, str]] = _read_test_sets(folder.test_sets)
-    rows |= {name: {metric: f"{value:.4f}" for metric, value in scores.items()} for name, scores in further.items()}
+    for name, scores in further.items():
+        rows[name] = rows.get(name, {}) | {metric: f"{value:.4f}" for metric, value in scores.items()}
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     lines = ((name, *(row.get(metric, "") for metric in metrics)) for name, row in rows.items())
     write_csv(folder.test_sets, ("test_set", *metrics), lines)

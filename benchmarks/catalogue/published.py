@@ -94,9 +94,10 @@ class Reference(Config):
     @classmethod
     def _within_the_unit(cls, value: Decimal, info: ValidationInfo) -> Decimal:
         if {"task", "metric"} <= info.data.keys():
-            unit = metrics_of(info.data["task"])[info.data["metric"]].unit
-            if unit == "%" and not 0 <= value <= 100:
-                raise ValueError("a percentage, 0 to 100")
+            metric = metrics_of(info.data["task"])[info.data["metric"]]
+            low, high = metric.bounds
+            if not low <= value <= high:
+                raise ValueError(f"{low:g} to {high:g} {metric.unit}")
         return value
 
     @field_validator("source")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,15 @@ class Metric(Config):
     """Whether some runs do not measure it; a record holds the metrics that its run measured."""
     in_tables: bool = True
     """Whether tables have a column for it; CSV files and the details of a row always do."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can have, which follow from its unit."""
+        return BOUNDS.get(self.unit, (-math.inf, math.inf))
+
+
+BOUNDS = {"%": (0.0, 100.0)}
+"""The range of a metric by its unit; those of other units have none."""
 
 
 class Task(Config):
@@ -71,6 +81,8 @@ class Task(Config):
 
 TOP1 = Metric(name="top1", unit="%")
 TOP5 = Metric(name="top5", unit="%")
+TOP1_MACRO = Metric(name="top1_macro", unit="%", optional=True)
+"""Mean of the classes' top-1, where they have different numbers of test images; elsewhere it equals top1."""
 ECE = Metric(name="ece", unit="%", higher_is_better=False, optional=True, in_tables=False)
 """Expected calibration error."""
 OTHER_TEST_SETS = (
@@ -80,6 +92,7 @@ OTHER_TEST_SETS = (
     Metric(name="imagenet_sketch_top1", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_a_top1_masked", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_r_top1_masked", unit="%", optional=True, in_tables=False),
+    Metric(name="objectnet_top1_masked", unit="%", optional=True, in_tables=False),
 )
 """Scores of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`; masked: among the set's own."""
 FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
@@ -127,7 +140,7 @@ TASKS = {
             kind="classification",
             dataset="ImageNet-1K (ILSVRC 2012)",
             num_classes=1000,
-            metrics=(TOP1, TOP5, ECE, *OTHER_TEST_SETS),
+            metrics=(TOP1, TOP1_MACRO, TOP5, ECE, *OTHER_TEST_SETS),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             from_scratch=IMAGENET_FROM_SCRATCH,
@@ -139,7 +152,7 @@ TASKS = {
             kind="classification",
             dataset="any folder with one sub-folder of images per class",
             num_classes=None,
-            metrics=(TOP1, TOP5, ECE),
+            metrics=(TOP1, TOP1_MACRO, TOP5, ECE),
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             from_scratch=IMAGENET_FROM_SCRATCH,
@@ -151,9 +164,9 @@ TASKS = {
             kind="classification",
             dataset="iNaturalist 2018: 8,142 species, a long tail of training images",
             num_classes=8142,
-            metrics=(TOP1, TOP5, ECE, *FREQUENCY_GROUPS),
+            metrics=(TOP1, TOP1_MACRO, TOP5, ECE, *FREQUENCY_GROUPS),
             primary_metric="top1",
-            recipe="imagenet1k_swin_base_224",
+            recipe="inaturalist2018_swin_base_by_analogy",
             from_scratch=IMAGENET_FROM_SCRATCH,
             source="https://github.com/visipedia/inat_comp/tree/master/2018",
         ),
@@ -163,7 +176,7 @@ TASKS = {
             kind="classification",
             dataset="UCI handwritten digits (scikit-learn's copy), 20 labelled scans per class",
             num_classes=10,
-            metrics=(TOP1, TOP5, ECE),
+            metrics=(TOP1, TOP1_MACRO, TOP5, ECE),
             primary_metric="top1",
             recipe="digits_finetune",
             from_scratch={ANY_BACKBONE: "digits_supervised"},
@@ -244,7 +257,7 @@ TASKS = {
             kind="video",
             dataset="Kinetics-400: 10 s clips of human actions",
             num_classes=400,
-            metrics=(TOP1, TOP5),
+            metrics=(TOP1, TOP1_MACRO, TOP5),
             primary_metric="top1",
             recipe="kinetics400_swin_base",
             source="https://arxiv.org/abs/1705.06950",
@@ -255,7 +268,7 @@ TASKS = {
             kind="video",
             dataset="any folder with one sub-folder of videos per class, or lists of videos",
             num_classes=None,
-            metrics=(TOP1, TOP5),
+            metrics=(TOP1, TOP1_MACRO, TOP5),
             primary_metric="top1",
             recipe="kinetics400_swin_base",
             source="the user's own data",
@@ -266,7 +279,7 @@ TASKS = {
             kind="video",
             dataset="clips of moving UCI handwritten digits; the class is where they move to",
             num_classes=None,
-            metrics=(TOP1, TOP5),
+            metrics=(TOP1, TOP1_MACRO, TOP5),
             primary_metric="top1",
             recipe="digit_motion_finetune",
             source="https://archive.ics.uci.edu/dataset/80",

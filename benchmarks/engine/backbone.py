@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.encoders import Architecture, unknown_architecture
+from benchmarks.engine.own_code import build_own, is_own
 from benchmarks.errors import UserError
 from benchmarks.families.sizes import REFUSALS
 from benchmarks.families.table import family_named, family_of
@@ -30,6 +31,8 @@ def build_backbone(
     where its family can. A model without stochastic depth leaves `drop_path_rate` out. Raises UserError when timm does
     not know the name, or refuses the arguments or the image size.
     """
+    if is_own(architecture.name):
+        return build_own(architecture, image_size_px, num_classes, drop_path_rate)
     if not timm.is_model(architecture.name):
         raise unknown_architecture(architecture.name, timm.list_models())
     built = architecture if image_size_px is None else sized(architecture, image_size_px)
@@ -93,6 +96,8 @@ def _runs_at(architecture: Architecture, side_px: int) -> bool:
 
 def sized(architecture: Architecture, image_size_px: int) -> Architecture:
     """Return the architecture built for an image size; one that takes any size, as ConvNets do, is left as it is."""
+    if is_own(architecture.name):
+        return architecture
     about = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
     built_for_one_size = about is None or about.fixed_input_size
     return architecture.at_size(image_size_px) if built_for_one_size else architecture

@@ -21,6 +21,8 @@ from benchmarks.files.atomic import disk_error, make_folder, sync_folder, tempor
 from benchmarks.files.json_files import read_json
 
 TENSORS, DATA = "state.safetensors", "state.json"
+HOW = ("fused", "foreach")
+"""Values of an optimiser's groups that say how it computes: its own hold, not those of who wrote the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,10 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> N
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in state["state"].items():
         state["state"][index] = {key: divided_like(value, parameters[index]) for key, value in values.items()}
+    ways = [{name: group[name] for name in HOW if name in group} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, ways, strict=True):
+        group.update(own)
 
 
 def restore_model(checkpoint: Checkpoint, model: nn.Module) -> None:

@@ -1,13 +1,18 @@
-"""What one forward pass costs."""
+"""What one forward pass costs, and how fast a device multiplies."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+TRIES = 3
+SIDES = {"cpu": 1536, "cuda": 8192}
+"""The side of the square matrices whose product is timed, by kind of device."""
 
 
 def forward_flops(model: nn.Module, forward: Callable[[], Any]) -> float:
@@ -28,3 +33,27 @@ def forward_flops(model: nn.Module, forward: Callable[[], Any]) -> float:
         for parameter in trained:
             parameter.requires_grad_(True)
     return float(counter.get_total_flops())
+
+
+def matrix_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the FLOPs per second of products of large square matrices on a device: the best of `TRIES`."""
+    side = SIDES[device.type]
+    matrix, best = torch.ones(side, side, dtype=dtype, device=device), 0.0
+    for _ in range(TRIES):
+        best = max(best, 2 * side**3 / seconds_of(lambda: matrix @ matrix, device))
+    return best
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long a device works on what a function asks of it: by the GPU's own events, or by the clock."""
+    if device.type == "cuda":
+        event: Any = torch.cuda.Event  # torch has no types for it
+        begin, end = (event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 1000
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

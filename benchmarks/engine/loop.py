@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import signal
 import sys
@@ -23,14 +22,14 @@ from benchmarks.engine.processes.parallel import copied, without_exchange
 from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.engine.track.log import TrainingLog
 from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
 from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
-from benchmarks.errors import Stopped, UserError, WorkFailed
+from benchmarks.errors import Paused, Stopped, UserError, WorkFailed
 from benchmarks.runs.folder import Run
-from benchmarks.runs.metrics_log import MetricsLog
 from benchmarks.training import Training
 
 B = TypeVar("B", bound=AnyBatch)
@@ -72,9 +71,11 @@ class Loop(Generic[B]):
         self.optimizer = build_optimizer(problem.parameter_groups, training)
         self.schedule = self._build_schedule()
         self.checkpoints = Checkpoints(run.folder.checkpoints)
-        self.log = MetricsLog(run.folder.metrics, run.folder.tensorboard if training.tensorboard else None)
+        self.log = TrainingLog(run, training)
         self.progress = Progress()
         self.step = 0
+        self.pause_at: int | None = None
+        """The step after which the training pauses, its state saved; None: it goes on to the end."""
         self._saved: int | None = None
         """The step of the last checkpoint."""
         loss = LossOf(problem)
@@ -92,7 +93,10 @@ class Loop(Generic[B]):
         return schedule.build(self.optimizer, self.training.batch_size, total, self.per_epoch)
 
     def train(self) -> Progress:
-        """Train to the last step, from the newest whole checkpoint on. Raises Stopped after a stop request."""
+        """Train to the last step, from the newest whole checkpoint on.
+
+        Raises Stopped after a stop request, and Paused, on every rank, after the step `pause_at`.
+        """
         self._resume()
         distributed.require_equal("the step to go on from", self.step)
         self.problem.model.train()
@@ -101,7 +105,7 @@ class Loop(Generic[B]):
             self._watch = Stopwatch(self.progress.training_seconds)
             if self.step == 0:
                 self._save()  # what a first step that is not finite goes back to
-            with resources_in_words(self.training), contextlib.closing(self.log):
+            with resources_in_words(self.training):
                 self._make_up_evaluation()
                 while self.step < self.total_steps:
                     try:
@@ -119,7 +123,8 @@ class Loop(Generic[B]):
         """Train from the current step to the last one. Raises NotFinite, on every rank at the same step."""
         batches = iter(self._loader())
         while self.step < self.total_steps:
-            self._train_step([next(batches) for _ in range(self.training.accumulate)])
+            self._pause_if_due()
+            self.train_step([next(batches) for _ in range(self.training.accumulate)])
             self._after_step()
             if number := distributed.any_rank(stop.number):
                 self._stop(signal.Signals(number).name)
@@ -182,7 +187,7 @@ class Loop(Generic[B]):
         )
         return training_loader(self.samples, batches, training.workers, self.problem.device.type == "cuda")
 
-    def _train_step(self, parts: list[B]) -> None:
+    def train_step(self, parts: list[B]) -> None:
         """Do one optimiser step on this rank's part of a global batch, which comes in equal parts."""
         for batch in parts:
             self.unreadable.note(batch.unreadable)
@@ -285,10 +290,19 @@ class Loop(Generic[B]):
         self.progress.unreadable = self.unreadable.names
         self.progress.losses = self._numbers.losses()
 
-    def _stop(self, signal_name: str) -> NoReturn:
+    def _pause_if_due(self) -> None:
+        if self.pause_at is not None and self.step >= self.pause_at:
+            self._save_what_is_new()
+            place = self._run.folder.path
+            raise Paused(f"paused after step {self.step} of {self.total_steps}; the state is saved in {place}")
+
+    def _save_what_is_new(self) -> None:
         if self._saved != self.step:
             self._numbers.require_finite()
             self._save()
+
+    def _stop(self, signal_name: str) -> NoReturn:
+        self._save_what_is_new()
         raise Stopped(
             f"{signal_name} after step {self.step} of {self.total_steps}; the state is saved in "
             f"{self._run.folder.path}. Run the same command again to continue."

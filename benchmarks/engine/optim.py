@@ -65,4 +65,5 @@ def parameter_groups(
 
 def build_optimizer(groups: list[dict[str, Any]], training: Training) -> Optimizer:
     """Return the recipe's optimiser over the groups; the rates themselves are set by the schedule before every step."""
-    return training.optimizer.build(groups, training.schedule.peak_lr(training.batch_size))
+    fused = getattr(training, "fast_step", False)  # pretraining's alone
+    return training.optimizer.build(groups, training.schedule.peak_lr(training.batch_size), fused)

@@ -120,15 +120,17 @@ def _train(problem: TrainedProblem[Any], run: Run) -> None:
     samples, training = problem.training_samples(), problem.training
     every = problem.evaluation_interval(steps_per_epoch(len(samples), training.batch_size, training.accumulate))
     loop = Loop(problem, samples, training, run, problem.seed, problem.unreadable.limit, every)
-    problem.begin(loop, run)
-    progress = loop.train()
-    outcome = problem.finish(loop, run)
-    if outcome is None:
-        return
-    unreadable = tuple(dict.fromkeys([*problem.left_out, *progress.unreadable, *problem.unreadable.names]))
-    run.complete(
-        **loop.summary(),
-        metrics=outcome.metrics,
-        exported_sha256=outcome.exported.sha256 if outcome.exported else None,
-        data=run.record.data.model_copy(update={"unreadable": unreadable}),
-    )
+    with loop.log:
+        problem.begin(loop, run)
+        progress = loop.train()
+        outcome = problem.finish(loop, run)
+        if outcome is None:
+            return
+        unreadable = tuple(dict.fromkeys([*problem.left_out, *progress.unreadable, *problem.unreadable.names]))
+        run.complete(
+            **loop.summary(),
+            metrics=outcome.metrics,
+            exported_sha256=outcome.exported.sha256 if outcome.exported else None,
+            data=run.record.data.model_copy(update={"unreadable": unreadable}),
+        )
+        loop.log.conclude(loop.step, {name: value.last for name, value in outcome.metrics.items()})

@@ -41,7 +41,7 @@ class Family:
     mask_token_decays: ClassVar[bool] = False
     """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
     video_form: ClassVar[str | None] = None
-    """The recipe's `temporal` by which its weights are inflated to a video model's; None where there is none."""
+    """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
     mean_is_own: ClassVar[bool] = False
     """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
     sizes_known: ClassVar[bool] = False
@@ -185,6 +185,18 @@ class Family:
         `hidden` [B, H/p, W/p] is bool, True where a patch is hidden, and `token` has `mask_token_shape`.
         """
         raise self.refusal(MASKING)
+
+    @property
+    def has_fast_step(self) -> bool:
+        """Whether there is a faster way to `masked_features` for this model, of the same numbers but for last bits."""
+        return False
+
+    def features_of_step(self, images: Tensor, hidden: Tensor, token: Tensor, *, compiled: bool) -> Tensor:
+        """Return `masked_features` as tokens [B, H/s * W/s, D], row by row, the faster way where there is one.
+
+        `compiled` runs blocks through torch.compile, where that way does not call them as modules.
+        """
+        return self.masked_features(images, hidden, token).flatten(2).transpose(1, 2)
 
     # Feature maps.
 

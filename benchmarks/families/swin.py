@@ -18,6 +18,7 @@ from benchmarks.families.parts import Layers
 from benchmarks.families.position_tables import Size, TableMode
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.swin_maps import norms_after, norms_before, swin_maps
+from benchmarks.families.swin_step import features_in_window_order, runs_in_window_order
 from benchmarks.families.windows import window_argument
 
 
@@ -88,6 +89,15 @@ class Swin(Family):
         tokens: Tensor = self.model.norm(self.model.layers(shown))
         return tokens.permute(0, 3, 1, 2)
 
+    @property
+    def has_fast_step(self) -> bool:
+        return runs_in_window_order(self.model)
+
+    def features_of_step(self, images: Tensor, hidden: Tensor, token: Tensor, *, compiled: bool) -> Tensor:
+        if not self.has_fast_step:
+            return super().features_of_step(images, hidden, token, compiled=compiled)
+        return features_in_window_order(self.model, images, hidden, token, compiled=compiled)
+
     def map_sizes(self) -> MapSizes:
         return MapSizes()
 
@@ -126,7 +136,7 @@ class SwinV2(Swin):
     kind = SwinTransformerV2
     registered_in = ("swin_transformer_v2",)
     scales_offsets = True
-    video_form = None
+    video_form = "swinv2_3d"
     run_block = staticmethod(norms_after)
 
     @property

@@ -50,6 +50,21 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_weights_arguments(parser: argparse._ActionsContainer, encoder: str = "the checkpoint") -> None:
+    """Add what says which weights of a file are meant, and that odd ones are."""
+    parser.add_argument(
+        "--weights", metavar="KEY", help=f"the set of weights of {encoder} to take, where it holds several: model_ema"
+    )
+    parser.add_argument(
+        "--prefix", metavar="NAME", help=f"what the encoder's names in {encoder} begin with, where it holds several"
+    )
+    parser.add_argument(
+        "--allow-implausible-weights",
+        action="store_true",
+        help="go on with weights that are constant, not finite or as a fresh initialisation; the record says so",
+    )
+
+
 def require_root(root: str | None) -> Path:
     """Return the data folder. Raises UserError when the recipe names none."""
     if root is None:
@@ -100,6 +115,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             digest=work.config.identity_digest(),
             resolved=work.config.model_dump(mode="json"),
             placement=work.config.placement_fields(),
+            beside_digest=work.config.fields_beside_identity(),
             misfit=misfit(starts_from, encoder.init_stage) if encoder is not None else None,
         ),
         data=DataUse(
@@ -107,6 +123,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
             fingerprint=str(work.fingerprint),
             images=work.fingerprint.images,
             parts=dict(work.fingerprint.parts),
+            sample=work.fingerprint.sample,
         ),
         environment=describe(device),
         processes=world_size(),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from benchmarks.files.regular import regular, regular_stat
+from benchmarks.runs.content_sample import ContentSample, draw
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 ARRAY_SUFFIXES = {".npy"}
@@ -32,6 +33,8 @@ class Fingerprint:
     parts: Mapping[str, str] = field(default_factory=dict)
     """sha256 of what it covers beside the files: labels, the list of a subset, further test sets."""
     noun: str = "image"
+    sample: ContentSample | None = None
+    """Of the files that were named for one; no part of the hash."""
 
     def __str__(self) -> str:
         return f"{self.images} {self.noun}s, {self.method} {self.sha256[:16]}"
@@ -93,10 +96,12 @@ def fingerprint(
     images: int | None = None,
     parts: Mapping[str, str] | None = None,
     noun: str = "image",
+    sampled: Collection[Path] = (),
 ) -> Fingerprint:
     """Hash the relative names of `files` with their bytes, or with their sizes above 1 GiB in all; then the `parts`.
 
-    `images` is how many they hold, where that is not one each; `noun` is what they are called.
+    `images` is how many they hold, where that is not one each; `noun` is what they are called; `sampled` are those of
+    the files of which a sample by content is drawn.
     A file that cannot be read (a dangling link or a FIFO) is hashed as unreadable; the loader will name it.
     """
     count = len(files) if images is None else images
@@ -111,7 +116,9 @@ def fingerprint(
         total.update(os.fsencode(file.relative_to(root)) + f"\0{shown}\n".encode())
     for name, sha256 in (parts or {}).items():
         total.update(f"{name}\0{sha256}\n".encode())
-    return Fingerprint(count, "content" if by_content else "sizes", total.hexdigest(), parts or {}, noun)
+    wanted = set(sampled)
+    sample = draw([(file, size) for file, size in zip(files, sizes, strict=True) if file in wanted])
+    return Fingerprint(count, "content" if by_content else "sizes", total.hexdigest(), parts or {}, noun, sample)
 
 
 def _size_bytes(file: Path) -> int | None:

@@ -34,6 +34,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
         self.encoder = path / "encoder"
         self.encoders = path / "encoders"
         self.predictions = path / "predictions.csv"
@@ -53,6 +54,13 @@ class RunFolder:
     def encoder_after(self, epochs: int) -> Path:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
         return self.encoders / f"epoch_{epochs}"
+
+    def earlier(self) -> RunRecord | None:
+        """Return the record that an earlier attempt left; None where there is none, or a damaged one."""
+        try:
+            return read_record(self.path)
+        except UserError:
+            return None
 
 
 def read_record(folder: Path) -> RunRecord | None:
@@ -191,6 +199,18 @@ def reopen(folder: RunFolder) -> Iterator[Run]:
         yield Run(folder, record)
 
 
+def note_pruned(folder: Path, why: str) -> None:
+    """Write into the record of a run that waits at a rung why it ends there.
+
+    A run that is completed, or that another process is at work on, keeps its record: it is not ended by this.
+    """
+    with contextlib.suppress(Locked), locked(folder / ".lock"):
+        record = read_record(folder)
+        if record is not None and record.status != "completed":
+            ended = record.model_copy(update={"status": "preempted", "error": why, "pruned": why})
+            write_atomically(folder / RECORD, ended.model_dump_json(indent=2).encode())
+
+
 def _note_failure(run: Run, error: Exception) -> None:
     # On a disk that is full or gone the record goes on saying `started`; the error itself is about to be shown.
     with contextlib.suppress(OSError, WorkFailed, UserError):
@@ -199,10 +219,7 @@ def _note_failure(run: Run, error: Exception) -> None:
 
 def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
     """Carry attempts and seconds over from an earlier, unfinished attempt."""
-    try:
-        earlier = read_record(folder.path)
-    except UserError:
-        earlier = None
+    earlier = folder.earlier()
     if earlier is None:
         return record
     return record.model_copy(

@@ -44,4 +44,8 @@ class FindInitial(Protocol):
         architecture: str | None,
         epoch: int | None,
         pretrained_on: str | None,
+        *,
+        weights: str | None,
+        prefix: str | None,
+        implausible_allowed: bool,
     ) -> InitialEncoder: ...

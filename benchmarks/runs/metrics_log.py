@@ -7,16 +7,15 @@ after a kill or a copy damaged it: lines that are cut off or hold no JSON object
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from benchmarks import ranks
-from benchmarks.errors import UserError
 from benchmarks.files.atomic import disk_error, write_atomically
 
 TAIL_BYTES = 32_768
@@ -52,32 +51,51 @@ def read_values(path: Path, name: str) -> dict[float, float]:
     return found
 
 
-def last_values(path: Path, names: set[str]) -> dict[str, float]:
-    """Return those of `names` that the last line with any of them holds; only the end of the file is read."""
+def read_evaluations(path: Path, name: str) -> Iterator[tuple[int, float, float]]:
+    """Yield step, epoch and value of every evaluation that has a metric, as they were logged; it may be NaN.
+
+    Other lines, which are nearly all, are not parsed.
+    """
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        for line in _objects(text for text in file if f'"{name}"' in text):
+            step, epoch, value = _finite(line.get("step")), _finite(line.get("epoch")), _number(line.get(name))
+            if step is not None and epoch is not None and value is not None:
+                yield int(step), epoch, value
+
+
+class LastLines(NamedTuple):
+    """What the end of a log says; None for what it does not say."""
+
+    step: int | None
+    epoch: float | None
+    total_steps: int | None
+    values: dict[str, float]
+    """Those of the names asked for that the last line with any of them holds."""
+
+
+def last_lines(path: Path, names: set[str]) -> LastLines:
+    """Return the newest step, epoch, planned steps and values of `names`; only the end of the file is read."""
+    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for line in _newest_first(path):
-        found = {name: number for name in names if (number := _finite(line.get(name))) is not None}
-        if found:
-            return found
-    return {}
+        for name in ("step", "epoch", "total_steps"):
+            if name not in found and (number := _finite(line.get(name))) is not None:
+                found[name] = number
+        values = values or {name: number for name in names if (number := _finite(line.get(name))) is not None}
+        if len(found) == 3 and values:
+            break
+    step, total = (None if name not in found else int(found[name]) for name in ("step", "total_steps"))
+    return LastLines(step, found.get("epoch"), total, values)
 
 
 class MetricsLog:
-    """Appends numbers to a run's metrics.jsonl, and to TensorBoard's folder if one is named; on the main rank alone."""
+    """Appends lines to a run's metrics.jsonl."""
 
-    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
-        """Raises UserError where TensorBoard is wanted and not installed."""
-        self.path, self._tensorboard = path, tensorboard
-        self._scalars: Any = None
-        if tensorboard is not None:
-            _summary_writer()
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, and a last line that a crash cut short; bytes that are no text are no error."""
-        if not ranks.is_main():
-            return
-        if self._tensorboard is not None:
-            self.close()
-            self._scalars = _summary_writer()(self._tensorboard, purge_step=step + 1)
         if not self.path.exists():
             return
         try:
@@ -87,33 +105,23 @@ class MetricsLog:
         kept = [line for line in text.splitlines() if _step(line) <= step]
         write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
 
-    def write(self, **numbers: float) -> None:
-        """Append one line. Raises WorkFailed when the disk is full."""
-        if not ranks.is_main():
-            return
-        line = json.dumps({key: _rounded(value) for key, value in numbers.items()}) + "\n"
+    def read(self) -> Iterator[dict[str, float]]:
+        """Yield the lines with their numbers."""
+        for line in _objects(_text(self.path).splitlines()):
+            numbers = {name: number for name, value in line.items() if (number := _number(value)) is not None}
+            if "step" in numbers:
+                yield numbers
+
+    def write(self, **numbers: float) -> dict[str, float]:
+        """Append one line, and return its numbers as they were written. Raises WorkFailed when the disk is full."""
+        written = {key: _rounded(value) for key, value in numbers.items()}
+        line = json.dumps(written) + "\n"
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
         except OSError as error:
             raise disk_error(error, self.path, len(line)) from error
-        if self._scalars is not None:
-            for key in numbers.keys() - {"step", "epoch", "total_steps", "eta_seconds"}:
-                self._scalars.add_scalar(key, numbers[key], int(numbers["step"]))
-
-    def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
-        if self._scalars is not None:
-            self._scalars.close()
-
-
-def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        rule, remedy = "the package tensorboard", "pip install 'mimbench[tensorboard]'"
-        raise UserError.about("training.tensorboard", True, rule, remedy) from None
-    return SummaryWriter
+        return written
 
 
 def _step(line: str) -> float:

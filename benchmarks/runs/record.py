@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pydantic_core
@@ -13,6 +12,8 @@ from pydantic import Field, JsonValue, ValidationError
 from benchmarks.config import Amount, Config, Count
 from benchmarks.encoders import Architecture, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
+from benchmarks.runs.content_sample import ContentSample
+from benchmarks.runs.migrations import MIGRATIONS
 
 Status = Literal["started", "completed", "failed", "preempted"]
 
@@ -24,6 +25,29 @@ class Resized(Config):
     from_shape: tuple[int, ...]
     to_shape: tuple[int, ...]
     mode: str
+
+
+class Parity(Config):
+    """An encoder's features compared with those of a witness: another reading of the same weights."""
+
+    against: str
+    """What was typed: `timm:NAME`, `hf:FOLDER` or the path of an npz file."""
+    library: str
+    """What computed the witness's features: `transformers 5.23.0`, or `features.npz`."""
+    feature: str
+    """What was compared: tokens, patch tokens, class token, ..."""
+    difference: Amount
+    """The largest difference of two values, divided by the root mean square of the witness's."""
+    tolerance: Amount
+    images: Count
+    image_size_px: Count
+    same_file: bool = False
+    """Whether the witness read the very same file: then it shows how the file is read, not that it is right."""
+    measured_at: str
+
+    def in_words(self) -> str:
+        """Return one line for tables: `parity 2e-06 against transformers 5.23.0`."""
+        return f"parity {self.difference:.0e} against {self.library}{' on the same file' if self.same_file else ''}"
 
 
 class LoadReport(Config):
@@ -46,11 +70,27 @@ class LoadReport(Config):
     """Tensors of another shape, as `name: found [..], expected [..]`."""
     notes: tuple[str, ...] = ()
     """What was assumed of the encoder where its checkpoint does not say."""
+    implausible: tuple[str, ...] = ()
+    """What speaks against the weights' having been trained, as `NAME: what is odd`; a run with such weights went on
+    only because a person allowed it."""
+    parity: Parity | None = None
+    """How the features compare with a witness's; None where that was not measured."""
 
     @property
     def complete(self) -> bool:
         """Whether every tensor of checkpoint and encoder found its counterpart."""
         return not (self.missing or self.unexpected or self.mismatched)
+
+
+class CodeUse(Config):
+    """The code of a person's own encoder."""
+
+    module: str
+    factory: str
+    version: str | None
+    """Of the package that the module lies in; None where that states none."""
+    source_sha256: str
+    """The sha256 (hex) of the source files of the factory and of the model's class."""
 
 
 class EncoderUse(Config):
@@ -69,6 +109,8 @@ class EncoderUse(Config):
     """The sha256 (hex) of the weights; None for random weights, which the seed determines."""
     history: History | None = None
     """Every training that led to it; None in records of earlier versions."""
+    code: CodeUse | None = None
+    """None for an encoder that timm or this program builds."""
 
     @property
     def pretraining_data(self) -> tuple[TrainingData, ...] | None:
@@ -92,6 +134,8 @@ class RecipeUse(Config):
     resolved: dict[str, JsonValue]
     placement: tuple[str, ...] = ()
     """Dotted names of the fields that say where or how it was run: they are in `resolved`, but not in `digest`."""
+    beside_digest: tuple[str, ...] | None = None
+    """Dotted names of all fields in `resolved` that are not in `digest`; None in records of earlier versions."""
     misfit: str | None = None
     """A mark of a recipe that is for encoders of another stage: `trained by a fine-tuning recipe`."""
 
@@ -106,6 +150,9 @@ class DataUse(Config):
     """The sha256 (hex) of what the fingerprint covers beside the files: labels, lists of subsets, further test sets."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be decoded and were skipped."""
+    sample: ContentSample | None = None
+    """A sample by content of what a pretraining trained on, or of a transfer's test images; None where these are not
+    files of their own, and in records of earlier versions."""
 
 
 class MetricValue(Config):
@@ -188,66 +235,26 @@ class RunRecord(Config):
     """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
     flops_per_image: Amount | None = None
     """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
+    fast_ways: tuple[str, ...] | None = None
+    """The faster ways that training steps took; empty: none, but the plain way; None where there is one way alone."""
     training_images: Count | None = None
     """Images or clips that it trained on: those of an epoch, without test or held-out ones."""
     peak_memory_mb: Amount | None = None
     processes: int = Field(default=1, ge=1, le=2**20)
     """The number of processes that worked on it together, one for each device."""
     attempts: Count = 1
-    """How often it was started: 1, plus one for every requeue or crash."""
+    """How often it was started: 1, plus one for every requeue, crash or rung."""
     environment: Environment
     parents: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     error: str | None = None
+    pruned: str | None = None
+    """Why a rung of its sweep ended it before its last step; None where none did, or it went on all the same."""
     started_at: str
     finished_at: str | None = None
 
 
 NEWEST_SCHEMA = 4
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda data: {**data, "schema_version": 2, "processes": 1},
-    2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
-    3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data.get("recipe"))},
-}
-"""By schema version, the function that makes a record of the next version of it."""
-
-
-PLACEMENT_OF_3 = {
-    "": {"activation_checkpointing", "views_at_once", "export_epochs"},
-    "data": {
-        *("root", "format", "classes", "first_label", "label_field", "image_column", "label_column", "labels"),
-        *("accepted", "train_labels", "test_labels", "index_folder", "list", "train_list", "test_list", "decoder"),
-    },
-    "training": {
-        *("accumulate", "device", "workers", "log_every_steps", "tensorboard", "checkpoint_every_steps"),
-        *("sharded", "activation_checkpointing", "compile"),
-    },
-    "inference": {"batch_size", "device", "workers"},
-    "testing": {"save_predictions"},
-    "target": {"palette", "tokenizer"},
-}
-"""The placement fields of the recipes of schema version 3, by the recipe's section; later records name their own."""
-
-
-def _with_placement(recipe: Any) -> Any:
-    """Return a recipe of schema version 3 with the names of its placement fields."""
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("resolved"), dict):
-        return recipe
-    resolved: dict[str, Any] = recipe["resolved"]
-    found = [name for name in resolved if name in PLACEMENT_OF_3[""]]
-    for section in filter(None, PLACEMENT_OF_3):
-        found += [name for name in _names(resolved.get(section), section) if _last(name) in PLACEMENT_OF_3[section]]
-    return {**recipe, "placement": found}
-
-
-def _names(value: Any, prefix: str) -> Iterator[str]:
-    """Yield the dotted names of the fields of a JSON object, those of nested objects included."""
-    for name, inner in value.items() if isinstance(value, dict) else ():
-        yield from _names(inner, f"{prefix}.{name}") if isinstance(inner, dict) else [f"{prefix}.{name}"]
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 class NewerSchema(ValueError):

@@ -34,6 +34,8 @@ def own_stage(record: RunRecord, epochs: float | None = None) -> TrainingStage:
         ),
         epochs=_epochs(record, images) if epochs is None else epochs,
         run_id=record.run_id,
+        recipe_digest=record.recipe.digest,
+        seed=record.seed,
         seconds=record.seconds,
         gpus=0 if record.environment.device.startswith("cpu") else record.processes,
     )

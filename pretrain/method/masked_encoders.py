@@ -24,6 +24,9 @@ class MaskedEncoder(nn.Module):
     mask_token_decays: bool
     """Whether weight decay applies to the mask token."""
 
+    compiled: bool = False
+    """Whether `tokens` runs compiled blocks."""
+
     def __init__(self, backbone: nn.Module) -> None:
         """Wrap a model. Raises UserError for one that cannot be masked, at all or as it was built."""
         super().__init__()
@@ -39,9 +42,20 @@ class MaskedEncoder(nn.Module):
         """The modules that make up most of the encoder, in order; each is compiled and divided as one."""
         return family_of(self.backbone).blocks()
 
+    def compile_blocks(self, fast: bool) -> None:
+        """Let torch compile the blocks as they run in a plain step or a `fast` one."""
+        family = family_of(self.backbone)
+        self.compiled = fast and family.has_fast_step
+        for block in [] if self.compiled else family.blocks():
+            block.compile()
+
     def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Encode images [B, C, H, W] with hidden [B, H/p, W/p] bool (True = hidden) to [B, D, H/s, W/s]."""
         return family_of(self.backbone).masked_features(images, hidden, self.mask_token)
+
+    def tokens(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Return what the encoder itself returns as tokens [B, H/s * W/s, D], in the family's fastest way."""
+        return family_of(self.backbone).features_of_step(images, hidden, self.mask_token, compiled=self.compiled)
 
 
 def build_masked_encoder(architecture: Architecture, image_size_px: int, drop_path_rate: float) -> MaskedEncoder:

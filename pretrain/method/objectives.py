@@ -79,6 +79,19 @@ class PixelObjective(Objective):
     def errors(self, predicted: Tensor, images: Tensor) -> Tensor:
         return self._distance(predicted, self.target(images))
 
+    def loss_at(self, predicted: Tensor, images: Tensor, places: Tensor, grid: int) -> Tensor:
+        """Return `loss` where whole tokens of a grid are hidden, of the predictions for these alone.
+
+        `predicted` [B, M, C * s * s] belongs to the tokens at `places` [B, M], s x s target pixels to a token.
+        """
+        side = self.resolution_px // grid
+        squares = self.target(images.float()).reshape(*images.shape[:2], grid, side, grid, side)
+        rows, columns = places // grid, places % grid
+        images_of = torch.arange(len(places), device=places.device).unsqueeze(1)
+        target = squares.permute(0, 2, 4, 1, 3, 5)[images_of, rows, columns].flatten(2)
+        errors = self._distance(predicted.float(), target)
+        return errors.sum() / (places.numel() * side**2 + 1e-5) / images.shape[1]
+
     def colours(self, predicted: Tensor, images: Tensor, on_screen: Denormalise) -> Tensor:
         """Return predictions as colours; what a local norm took away is put back from the true image."""
         if self.local_norm_px is not None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pretrain.method.fast_step import FastStep, fast_step, hidden_places, predictions_at
 from pretrain.method.frame import Frame
 from pretrain.method.masked_encoders import MaskedEncoder, build_masked_encoder
-from pretrain.method.objectives import Objective
+from pretrain.method.objectives import Objective, PixelObjective
 from pretrain.recipe import PretrainRecipe
 
 
@@ -20,10 +21,20 @@ class SimMIM(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Return predictions [B, K, r, r] for images [B, C, S, S] and hidden [B, S/p, S/p] bool (True = hidden)."""
-        predictions: Tensor = self.head(self.encoder(images, hidden))
-        return predictions
+    def forward(self, images: Tensor, hidden: Tensor, fast: FastStep | None = None, grid: int = 0) -> Tensor:
+        """Return predictions [B, K, r, r] for images [B, C, S, S] and hidden [B, S/p, S/p] bool (True = hidden).
+
+        The faster ways of `fast` need the side of the features, `grid`; where they ask for hidden tokens alone, the
+        predictions are [B, M, K * s * s], s x s target pixels for each of the M.
+        """
+        if fast is None:
+            predictions: Tensor = self.head(self.encoder(images, hidden))
+            return predictions
+        tokens = self.encoder.tokens(images, hidden)
+        if fast.hidden is not None:
+            return predictions_at(self.head, tokens, hidden_places(hidden, grid, fast.hidden))
+        mapped: Tensor = self.head(tokens.transpose(1, 2).reshape(len(tokens), -1, grid, grid))
+        return mapped
 
 
 @dataclass(frozen=True)
@@ -32,10 +43,22 @@ class Method:
 
     model: SimMIM
     objective: Objective
+    fast: FastStep | None = None
+    """The faster ways to the loss; None: the plain one."""
+    grid: int = 0
+    """The side of the encoder's features, which the faster ways need."""
 
     def loss(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Return the scalar loss of images [B, C, S, S] under masks on the encoder's patch grid."""
-        return self.objective.loss(self.model(images, hidden), images, hidden)
+        if self.fast is None:
+            return self.objective.loss(self.model(images, hidden), images, hidden)
+        predictions = self.model(images, hidden, self.fast, self.grid)
+        if self.fast.hidden is None:
+            return self.objective.loss(predictions, images, hidden)
+        assert isinstance(self.objective, PixelObjective)
+        return self.objective.loss_at(
+            predictions, images, hidden_places(hidden, self.grid, self.fast.hidden), self.grid
+        )
 
 
 def build_method(recipe: PretrainRecipe, device: torch.device) -> Method:
@@ -53,4 +76,5 @@ def build_method(recipe: PretrainRecipe, device: torch.device) -> Method:
     )
     objective = recipe.target.build(frame, device)
     head = recipe.head.build(frame, objective.resolution_px, objective.outputs)
-    return Method(SimMIM(encoder, head).to(device), objective)
+    fast = fast_step(recipe, encoder, objective, frame) if recipe.training.fast_step else None
+    return Method(SimMIM(encoder, head).to(device), objective, fast, frame.grid)

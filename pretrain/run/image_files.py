@@ -51,7 +51,8 @@ def find_files(recipe: PretrainRecipe, root: Path) -> Files:
         parts |= {"subset list": sha256_of(file)} if file is not None else {}
     shared = validation is not None and validation.share is not None
     covered = sorted([*training, *held_out]) if shared else training
-    return Files(root, training, held_out, fingerprint(root, covered, images=len(training), parts=parts))
+    found = fingerprint(root, covered, images=len(training), parts=parts, sampled=training)
+    return Files(root, training, held_out, found)
 
 
 def _apart(found: list[Path], validation: Validation) -> tuple[list[Path], list[Path]]:

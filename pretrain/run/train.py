@@ -29,6 +29,8 @@ from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
+from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
+from benchmarks.training import AdamW
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
@@ -38,8 +40,8 @@ from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
 from pretrain.run.image_files import Files
 from pretrain.run.start import Start
 
-MASKED_LOSS, AVG_DIST = "masked_loss", "avg_dist_px"
-"""The names in the record of the loss on held-out images, and of AvgDist of the recipe's masks."""
+AVG_DIST = "avg_dist_px"
+"""The name in the record of AvgDist of the recipe's masks."""
 
 
 class MaskedImageModelling(TrainedProblem[Batch]):
@@ -50,14 +52,22 @@ class MaskedImageModelling(TrainedProblem[Batch]):
     load_report: LoadReport | None = None
     """The proof of what was loaded; None where all weights are random."""
 
-    def __init__(self, recipe: Recipe[PretrainRecipe], seed: int, files: Files, start: Start | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe[PretrainRecipe],
+        seed: int,
+        files: Files,
+        start: Start | None = None,
+        until: float | None = None,
+    ) -> None:
+        """`until`: the share of the training at which it pauses, after its next evaluation; None: at no share."""
         self.named_recipe, self.recipe, self.seed, self.files = recipe, recipe.config, seed, files
         self.training = self.recipe.training
         self.device = choose_device(self.training)
         seed_all(derive(seed, "weights"))
         self.method = build_method(self.recipe, self.device)
         self.model = self.method.model
-        self.start = start
+        self.start, self.until = start, until
         if start is not None:
             self.load_report = start.load(self.model, self.recipe)
         self.flops_per_image = self._flops()
@@ -75,9 +85,17 @@ class MaskedImageModelling(TrainedProblem[Batch]):
 
     def place(self) -> None:
         if self.recipe.training.compile:
-            for block in self.model.encoder.blocks:
-                block.compile()
+            self.model.encoder.compile_blocks(self.method.fast is not None)
         super().place()
+
+    @property
+    def fast_ways(self) -> tuple[str, ...]:
+        """What a step does in a faster way than the plain one, in words."""
+        if self.method.fast is None:
+            return ()
+        fused = ("a fused update",) if isinstance(self.training.optimizer, AdamW) else ()
+        compiled = ("compiled blocks",) if self.recipe.training.compile else ()
+        return (*self.method.fast.names, *fused, *compiled)
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
@@ -114,13 +132,21 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         return {} if self.held_out is None else {MASKED_LOSS: held_out_loss(self.method, self.held_out)}
 
     def begin(self, loop: Loop[Batch], run: Run) -> None:
-        """Plan the exports before the end. Raises UserError where the training ends before one of them."""
+        """Plan exports and a pause on the way. Raises UserError where the training ends before one of them."""
         for epoch in self.recipe.export_epochs:
             step = epoch * loop.per_epoch
             if step > loop.total_steps:
                 rule = f"epochs of this training, which ends after {loop.total_steps / loop.per_epoch:g}"
                 raise UserError.about("export_epochs", epoch, rule, "leave it out, or train for longer")
             self.exports[step] = partial(self._export, epoch, run.folder.encoder_after(epoch), run)
+        if self.until is not None:
+            assert loop.evaluate_every_steps is not None, "without held-out images `--until` is refused before"
+            loop.pause_at = first_evaluation(self.until, loop.total_steps, loop.evaluate_every_steps)
+            if loop.pause_at >= loop.total_steps:
+                rule = "a share of the training after which held-out images are evaluated before its end"
+                raise UserError.about(
+                    "--until", self.until, rule, "a smaller share, or a smaller validation.every_epochs"
+                )
 
     def after_step(self, step: int) -> None:
         """Export the encoder where the recipe asks for it after this step."""
@@ -136,13 +162,15 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         return Outcome(_metrics(self.recipe, loop.progress.evaluations), exported) if ranks.is_main() else None
 
 
-def pretrain(work: Work[PretrainRecipe], files: Files, start: Start | None = None) -> RunRecord:
+def pretrain(
+    work: Work[PretrainRecipe], files: Files, start: Start | None = None, until: float | None = None
+) -> RunRecord:
     """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one.
 
-    A run without a checkpoint begins at `start`, or at random weights.
+    A run without a checkpoint begins at `start`, or at random weights. Raises Paused at the share `until`.
     """
     _check_channels(work.config)
-    build = partial(MaskedImageModelling, work.recipe, work.seed, files, start)
+    build = partial(MaskedImageModelling, work.recipe, work.seed, files, start, until)
     return train(work.config.training, len(files.training), build, partial(_opened, work))
 
 
@@ -155,6 +183,7 @@ def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> Iterat
         device_name(problem.device),
         image_size_px=work.config.image_size_px,
         flops_per_image=problem.flops_per_image,
+        fast_ways=problem.fast_ways,
         training_images=len(problem.files.training),
         encoder=None if start is None else start.encoder.use,
         load_report=report,

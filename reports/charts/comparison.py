@@ -9,6 +9,7 @@ from reports.charts.figures import looks, new_axes, short
 from reports.charts.scatter import BAR
 from reports.charts.svg import INK, STYLE, Chart, inline
 from reports.compare.by_class import ClassGain, extremes
+from reports.compare.score_difference import methods
 from reports.compare.two_sides import Pairing
 from reports.tables.comparison_text import metric_words
 from reports.text import one_line
@@ -24,6 +25,7 @@ def draw(pairing: Pairing, name: str) -> Iterator[Chart]:
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         bars = [score for score in pairing.scores if score.comparison.interval is not None]
         if bars:
+            how = methods(one.comparison for one in bars)
             yield _differences(
                 [
                     Bar(metric_words(one), one.comparison.delta or 0.0, *one.comparison.interval[:2])
@@ -31,7 +33,7 @@ def draw(pairing: Pairing, name: str) -> Iterator[Chart]:
                     if one.comparison.interval is not None
                 ],
                 "Difference of scores",
-                "Dot: A less B, mean over the seeds in common. Bar: its 95 % interval.",
+                f"Dot: A less B, mean over the seeds. Bar: its 95 % interval, {how}.",
                 f"{name}-scores",
             )
         if not isinstance(pairing.classes, str) and (most := list(extremes(pairing.classes, MOST_BARS))):

@@ -145,7 +145,7 @@ def _mean_line(axes: Axes, line: Series, place: int, metric: Metric) -> None:
     """Draw one row: the seeds hollow below the mean, whose bar is one standard deviation to each side."""
     spread, look = line.entry.row.last(metric.name), line.look
     assert spread is not None, "a row without its primary metric is left out before"
-    seeds = list(line.entry.row.scores(metric.name).values())
+    seeds = list(line.entry.row.scores(metric.name).values())  # of a nested row, those of every pretraining
     axes.plot(seeds, [place + 0.26] * len(seeds), look.marker, color=look.colour, mfc=PAPER, ms=4, mew=1, zorder=3)
     style: dict[str, Any] = {"color": look.colour, "ms": 7, "elinewidth": 1.6, "capsize": 4, "capthick": 1.6}
     axes.errorbar(spread.mean, place, xerr=spread.std, fmt=look.marker, zorder=4, **style)

@@ -12,6 +12,7 @@ from benchmarks.history import TrainingStage
 from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, score_text, short
 from reports.charts.svg import INK, Chart, inline
 from reports.compare.early_verdict import Verdict
+from reports.compare.score_difference import methods
 from reports.leaderboard.board import Group, Section
 from reports.leaderboard.lines import Measured
 from reports.tables.cells import fixed
@@ -61,7 +62,9 @@ def gain_by_size(sections: Sequence[Section], baseline: str | None) -> list[Char
         for name, points in shown.items()
         for point in points
     )
-    caption = "Mean difference over seeds, like for like; bars are its 95 % interval where seeds allow one."
+    found = methods(point.entry.comparison for points in shown.values() for point in points)
+    caption = "Mean difference over seeds, like for like; "
+    caption += f"bars are its 95 % interval ({found})." if found else "no seeds allow an interval."
     return [Chart(title, caption, inline(figure, "chart-gain", title, one_line(description)))]
 
 

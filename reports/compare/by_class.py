@@ -45,10 +45,10 @@ class ByClass:
 
 def by_class(ours: Row, theirs: Row) -> ByClass | str:
     """Compare two rows class by class; where that cannot be done, return the reason in words."""
-    seeds = ours.seeds_shared_with(theirs)
-    if not seeds:
+    pairs = ours.pairs_with(theirs)
+    if not pairs:
         return "no seed in common"
-    found = [[_read_classes(row.folder(seed)) for seed in seeds] for row in (ours, theirs)]
+    found = [[_read_classes(run.folder) for run in side] for side in zip(*(runs for _, *runs in pairs), strict=True)]
     first = found[0][0]
     if any(run.empty for side in found for run in side):
         return "not every run has scores by class"

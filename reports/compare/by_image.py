@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.runs.folder import RunFolder
-from reports.records.rows import Row
+from reports.records.rows import Draw, Row
 
 
 @dataclass(frozen=True)
 class Disagreement:
     """How many images, with one seed, only one of the two gets right; `p` is McNemar's exact test, two-sided."""
 
-    seed: int
+    draw: Draw
     only_ours: int
     only_theirs: int
     p: float
@@ -23,16 +23,16 @@ class Disagreement:
 
 def by_image(ours: Row, theirs: Row) -> tuple[Disagreement, ...] | str:
     """Compare predictions image by image, seed by seed; where that cannot be done, return the reason in words."""
-    seeds = ours.seeds_shared_with(theirs)
-    if not seeds:
+    shared = ours.pairs_with(theirs)
+    if not shared:
         return "no seed in common"
-    pairs = [[read_predictions(row.folder(seed)) for row in (ours, theirs)] for seed in seeds]
+    pairs = [[read_predictions(run.folder) for run in runs] for _, *runs in shared]
     if any(side.empty for pair in pairs for side in pair):
         return "not every run has predictions.csv"
     images = pairs[0][0]["label"]
     if not all(side["label"].equals(images) for pair in pairs for side in pair):
         return "the predictions are of different test images"
-    return tuple(_mcnemar(seed, *pair) for seed, pair in zip(seeds, pairs, strict=True))
+    return tuple(_mcnemar(draw, *pair) for (draw, *_), pair in zip(shared, pairs, strict=True))
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
@@ -52,10 +52,10 @@ def read_text_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
 
 
-def _mcnemar(seed: int, ours: pd.DataFrame, theirs: pd.DataFrame) -> Disagreement:
+def _mcnemar(draw: Draw, ours: pd.DataFrame, theirs: pd.DataFrame) -> Disagreement:
     from scipy.stats import binomtest
 
     mine, other = (side["label"] == side["predicted"] for side in (ours, theirs))
     only_ours, only_theirs = int((mine & ~other).sum()), int((other & ~mine).sum())
     total = only_ours + only_theirs
-    return Disagreement(seed, only_ours, only_theirs, binomtest(only_ours, total).pvalue if total else 1.0)
+    return Disagreement(draw, only_ours, only_theirs, binomtest(only_ours, total).pvalue if total else 1.0)

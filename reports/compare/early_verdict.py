@@ -7,7 +7,7 @@ same task say of the same weights (k-NN, probes).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -16,13 +16,12 @@ from benchmarks.catalogue.published import Reference, load_references
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import digest_of
 from benchmarks.runs.record import RunRecord
+from benchmarks.runs.rungs import MASKED_LOSS, differing, loss_scale
 from reports.compare.rank_correlation import PAIRS_NEEDED, Correlation, spearman
 from reports.records.find import FoundRun
 from reports.records.pretrainings import pretraining_of
 from reports.records.rows import EVALUATED, Row
 
-NO_PART_OF_A_LOSS = ("encoder", "drop_path_rate", "training", "data")
-"""Parts of a pretraining recipe that may differ between losses on the same images."""
 TARGET = "finetune"
 """The protocol whose score is the final transfer."""
 
@@ -69,7 +68,7 @@ class Verdict:
         if found is None:
             why = f"{len(self.pairs)} encoders" if len(self.pairs) < PAIRS_NEEDED else "one of the two never varies"
             return f"{question}: no rank correlation ({why}; {PAIRS_NEEDED} that differ are needed)"
-        return f"{question}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}"
+        return f"{question}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (bootstrap, n = {found.n})"
 
 
 def protocol(row: Row) -> str:
@@ -124,9 +123,13 @@ def _of_pretraining(row: Row, known: Mapping[str, FoundRun]) -> dict[Signal, flo
 def _signal(name: str, record: RunRecord) -> Signal:
     if "loss" not in name:
         return Signal(name, f"{name} of pretraining")
-    conditions = {key: value for key, value in record.recipe.resolved.items() if key not in NO_PART_OF_A_LOSS}
-    mark = digest_of([conditions, record.data.fingerprint, record.image_size_px])
+    mark = digest_of(loss_scale(record))
     return Signal(name, f"{name} of pretraining (measured as {mark[:6]})")
+
+
+def unlike_losses(pretrainings: Iterable[RunRecord]) -> list[str]:
+    """Return in what pretrainings differ, so that their held-out losses are not on one scale; empty where they are."""
+    return differing(loss_scale(record) for record in pretrainings if MASKED_LOSS in record.metrics)
 
 
 def _of_probes(task: Task, row: Row, probes: Mapping[str, Sequence[Row]]) -> dict[Signal, float]:

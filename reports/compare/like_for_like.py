@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from benchmarks.runs.record import RecipeUse
@@ -12,33 +13,44 @@ from reports.records.rows import Row
 from reports.text import count
 
 FIELDS_NAMED = 3
+MEASURED_BY = {"protocol", "data", "interpolation", "inference", "testing", "image_size_px", "in_chans", "sampling"}
+"""Parts of a recipe that say on what, and how, a model is measured; the others say how it is built and trained."""
+
+
+class Against(NamedTuple):
+    """The baseline that a row is compared with, and a mark of what is not alike in the two."""
+
+    row: Row
+    mark: str = ""
 
 
 def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
-    """Compare `row` by `metric` with that one of `baselines` (rows of one label) which agrees in all conditions.
+    """Compare `row` by `metric` with that one of `baselines` which agrees in all conditions, or else in all but recipes
+    of which each is for its own start alone.
 
     Where several do, it is the one of the same architecture.
     """
     if row in baselines:
         return BASELINE
-    found = like(row, baselines)
+    found = against(row, baselines)
     if isinstance(found, Comparison):
         return found
-    if (sets := row.added_test_sets(metric)) != (others := found.added_test_sets(metric)):
+    if (sets := row.added_test_sets(metric)) != (others := found.row.added_test_sets(metric)):
         return Comparison(note=f"other test set: {_listed(sets)}, baseline {_listed(others)}")
-    return difference(row.scores(metric), found.scores(metric))
+    return replace(difference(row.scores(metric), found.row.scores(metric)), mark=found.mark)
 
 
-def like(row: Row, baselines: Sequence[Row]) -> Row | Comparison:
+def against(row: Row, baselines: Sequence[Row]) -> Against | Comparison:
     """Return the baseline that `row` may be compared with, or the comparison that says why there is none."""
     reasons = [list(unfair_because(row, baseline)) for baseline in baselines]
-    fair = [baseline for baseline, why in zip(baselines, reasons, strict=True) if not why]
+    fair = [Against(baseline) for baseline, why in zip(baselines, reasons, strict=True) if not why]
+    fair = fair or [Against(each, mark) for each in baselines if (mark := own_recipes(row, each)) is not None]
     ours = architecture_name(row.architecture)
-    fair = [baseline for baseline in fair if architecture_name(baseline.architecture) == ours] or fair
+    fair = [each for each in fair if architecture_name(each.row.architecture) == ours] or fair
     if len(fair) == 1:
         return fair[0]
     if fair:
-        encoders = ", ".join((row.encoder.sha256 or row.encoder.reference)[:12] for row in fair)
+        encoders = ", ".join((each.row.encoder.sha256 or each.row.encoder.reference)[:12] for each in fair)
         return Comparison(note=f"{len(fair)} baselines would do ({encoders}): give them labels of their own")
     nearest = min(reasons, key=len)
     return Comparison(note="; ".join(nearest))
@@ -61,6 +73,40 @@ def unfair_because(row: Row, baseline: Row) -> Iterator[str]:
         yield f"other image size: {ours.image_size_px} px, baseline {theirs.image_size_px} px"
     if ours.fingerprint != theirs.fingerprint:
         yield f"other data: fingerprint {ours.fingerprint}, baseline {theirs.fingerprint}"
+
+
+def own_recipes(row: Row, baseline: Row) -> str | None:
+    """Return the mark of two rows of which one starts from random weights, each trained by a recipe for its own start.
+
+    None where that is not so, or where more differs than how they were trained: task version, image size, data, or a
+    field that says how they are measured. No recipe could be shared: a fine-tuning recipe makes a weak baseline of
+    random weights, and one for random weights unlearns what was pretrained.
+    """
+    stages = [each.encoder.init_stage for each in (row, baseline)]
+    fits = [[stage in _starts(each) for stage in stages] for each in (row, baseline)]
+    alike = row.conditions._replace(recipe_digest="") == baseline.conditions._replace(recipe_digest="")
+    elsewhere = row.trained_elsewhere or baseline.trained_elsewhere
+    if stages.count("random") != 1 or fits != [[True, False], [False, True]] or not alike or elsewhere:
+        return None
+    changed = {change.field.partition(".")[0] for change in recipe_changes(row.recipe, baseline.recipe)}
+    if changed & MEASURED_BY:
+        return None
+    return f"other recipe than {baseline.encoder.label}: {_trained(row)}, {baseline.encoder.label} {_trained(baseline)}"
+
+
+def _starts(row: Row) -> list[Any]:
+    """Return the stages of the encoders that a row's recipe is for; none where it names none."""
+    stages = row.recipe.resolved.get("starts_from")
+    return stages if isinstance(stages, list) else []
+
+
+def _trained(row: Row) -> str:
+    """Return how a row was trained, in words."""
+    training = row.recipe.resolved.get("training")
+    fields = training if isinstance(training, dict) else {}
+    length = next((f", {fields[unit]} {unit}" for unit in ("epochs", "steps") if fields.get(unit)), "")
+    verb = "trained from scratch" if row.encoder.init_stage == "random" else "fine-tuned"
+    return f"{verb} by {row.recipe.name}{length}"
 
 
 def _recipe_difference(row: Row, baseline: Row) -> str:

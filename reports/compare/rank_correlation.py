@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.compare.score_difference import RESAMPLES, RNG_SEED, TAILS
-
 PAIRS_NEEDED = 5
+TAILS = (0.025, 0.975)
+RESAMPLES = 10_000
+RNG_SEED = 0
 
 
 @dataclass(frozen=True)

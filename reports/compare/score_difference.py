@@ -1,33 +1,33 @@
-"""The difference of two rows' scores, seed by seed, and its bootstrap interval."""
+"""The difference of two rows' scores and its 95 % interval: paired by seed where seeds pair, Welch's elsewhere."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from reports.compare.student import Estimate, paired_t, welch_t
+from reports.records.rows import Draw, units
 from reports.text import count
 
-if TYPE_CHECKING:
-    import numpy as np
-
-TAILS = (0.025, 0.975)
-EXACT_LIMIT = 100_000
-RESAMPLES = 10_000
-RNG_SEED = 0
+PAIRS_NEEDED = 2
+"""Two differences make a paired interval: a wide one that holds what it promises."""
 SEEDS_NEEDED = 3
+"""What Welch's interval needs of each side: with two seeds it holds the truth in 90 to 97 % of cases."""
 
 
 class Interval(NamedTuple):
-    """A percentile bootstrap interval of a mean, and how it was computed."""
+    """The 95 % interval of a difference by Student's t, and how it was computed."""
 
     low: float
     high: float
-    resamples: int
-    exact: bool
-    """True when all n^n resamples were enumerated, False when they were drawn at random."""
+    p: float | None
+    """Of the same test, two-sided; None where the differences have no variance, and the interval is a point."""
+    method: str
+    """With its n: `paired t, n = 3`, `Welch's t, n = 3 and 5`, `paired t, n = 3 pretrainings x 3 seeds`."""
 
 
 @dataclass(frozen=True)
@@ -37,54 +37,66 @@ class Comparison:
     delta: float | None = None
     interval: Interval | None = None
     note: str = ""
+    mark: str = ""
+    """What is not alike in the two, where the difference is taken all the same."""
 
 
 BASELINE = Comparison(note="baseline")
 
 
-def difference(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Comparison:
-    """Return the mean difference of two rows' scores (by seed), with its interval where the seeds allow one.
+def difference(scores: Mapping[Draw, float], baseline: Mapping[Draw, float]) -> Comparison:
+    """Return the mean difference of two rows' scores, with its interval where the seeds allow one.
 
-    With three or more seeds in common the difference is taken over those, seed by seed. With fewer it is the
-    difference of the two means, without an interval.
+    What varies by itself is a seed or, in a row over several pretrainings, the mean over one pretraining's runs. With
+    two or more of them in common, of one kind, the difference is taken one by one. Else it is the difference of the two
+    means, with Welch's interval where both have three or more.
     """
     if not baseline:
         return Comparison(note="the baseline has no such score")
     common = sorted(scores.keys() & baseline.keys())
-    if len(common) < SEEDS_NEEDED:
-        delta = statistics.fmean(scores.values()) - statistics.fmean(baseline.values())
-        note = f"no interval: {count(len(common), 'seed')} in common, {SEEDS_NEEDED} are needed"
-        return Comparison(delta, None, note)
-    paired = [scores[seed] - baseline[seed] for seed in common]
-    note = ""
+    mine, other = ({draw: side[draw] for draw in common} for side in (scores, baseline))
+    pairs = [(ours, units(other)[key]) for key, ours in units(mine).items()]
+    if len(pairs) < PAIRS_NEEDED:
+        return _of_means(scores, baseline, len(pairs))
+    paired = [ours - theirs for ours, theirs in pairs]
+    interval = _interval(paired_t(paired), f"paired t, n = {_n(mine, len(pairs))}")
+    notes = [NO_VARIANCE] if interval.p is None else []
     if len(common) < max(len(scores), len(baseline)):
-        note = f"over the seeds in common: {', '.join(map(str, common))}"
-    return Comparison(statistics.fmean(paired), bootstrap(paired), note)
+        every = ", ".join(draw.words if draw.before else str(draw.seed) for draw in common)
+        notes.append(f"over the seeds in common: {every}")
+    return Comparison(statistics.fmean(paired), interval, "; ".join(notes))
 
 
-def bootstrap(values: Sequence[float]) -> Interval:
-    """Return the 95 % percentile interval of the mean of `values` under resampling with replacement.
-
-    Up to 100,000 possible resamples (n <= 6) all are enumerated, so that the interval is exact; for more values
-    10,000 are drawn with a fixed random seed.
-    """
-    import numpy as np
-
-    n = len(values)
-    means = np.asarray(values)[_resamples(n)].mean(axis=0)
-    low, high = np.quantile(means, TAILS, method="inverted_cdf")
-    return Interval(float(low), float(high), means.size, _enumerated(n))
+NO_VARIANCE = "no variance over seeds"
 
 
-def _enumerated(n: int) -> bool:
-    return int(n**n) <= EXACT_LIMIT
+def _n(scores: Mapping[Draw, float], count_of_units: int) -> str:
+    """Return n in words: of seeds the number alone, of pretrainings also how many seeds each has."""
+    if not any(draw.before for draw in scores):
+        return str(count_of_units)
+    sizes = sorted(Counter(draw.before for draw in scores).values())
+    each = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+    return f"{count_of_units} pretrainings x {each} {'seed' if each == '1' else 'seeds'}"
 
 
-@cache
-def _resamples(n: int) -> np.ndarray[Any, Any]:
-    """Return which values [n, N] make up each of N resamples of n."""
-    import numpy as np
+def _of_means(scores: Mapping[Draw, float], baseline: Mapping[Draw, float], common: int) -> Comparison:
+    ours, theirs = list(units(scores).values()), list(units(baseline).values())
+    delta = statistics.fmean(ours) - statistics.fmean(theirs)
+    sides = f"{_n(scores, len(ours))} and {_n(baseline, len(theirs))}"
+    if min(len(ours), len(theirs)) < SEEDS_NEEDED:
+        here = f"n = {sides}" if "pretrainings" in sides else f"{count(common, 'seed')} in common"
+        return Comparison(
+            delta, None, f"no interval: {here}, {PAIRS_NEEDED} pairs are needed, or {SEEDS_NEEDED} of each"
+        )
+    interval = _interval(welch_t(ours, theirs), f"Welch's t, n = {sides}")
+    return Comparison(delta, interval, NO_VARIANCE if interval.p is None else "")
 
-    if _enumerated(n):
-        return np.indices((n,) * n).reshape(n, -1)
-    return np.random.default_rng(RNG_SEED).integers(n, size=(RESAMPLES, n)).T
+
+def _interval(found: Estimate, method: str) -> Interval:
+    p = float(found.p)
+    return Interval(float(found.low), float(found.high), None if math.isnan(p) else p, method)
+
+
+def methods(comparisons: Iterable[Comparison]) -> str:
+    """Return, each once, by what methods the intervals of several differences were computed; empty without any."""
+    return "; ".join(dict.fromkeys(one.interval.method for one in comparisons if one.interval is not None))

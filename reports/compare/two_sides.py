@@ -13,7 +13,7 @@ from benchmarks.history import in_words
 from benchmarks.runs.record import RecipeUse
 from reports.compare.by_class import ByClass, by_class
 from reports.compare.by_image import Disagreement, by_image
-from reports.compare.like_for_like import Change, changes, recipe_changes, unfair_because
+from reports.compare.like_for_like import Change, changes, own_recipes, recipe_changes, unfair_because
 from reports.compare.score_difference import Comparison, difference
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, find_runs
@@ -31,8 +31,6 @@ class Score:
     ours: Row
     theirs: Row
     comparison: Comparison
-    p: float | None
-    """Exact two-sided sign-flip test of the differences paired by seed; None without three seeds in common."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class Pairing:
     theirs: Row
     unfair: tuple[str, ...]
     """The reasons why no difference may be taken; empty where it may."""
+    mark: str
+    """What is not alike in the two, where the difference is taken all the same."""
     recipe: tuple[Change, ...]
     encoder: tuple[Change, ...]
     pretraining: tuple[Change, ...] | None
@@ -120,11 +120,13 @@ def _paired(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[tuple[Row,
 
 
 def _pairing(ours: Row, theirs: Row, known: Mapping[str, FoundRun]) -> Pairing:
-    unfair = tuple(why.replace("baseline", "B") for why in unfair_because(ours, theirs))
+    mark = own_recipes(ours, theirs)
+    unfair = () if mark else tuple(why.replace("baseline", "B") for why in unfair_because(ours, theirs))
     return Pairing(
         ours,
         theirs,
         unfair,
+        mark or "",
         _recipe_changes(ours.recipe, theirs.recipe),
         tuple(changes(_encoder(ours), _encoder(theirs))),
         _pretraining(ours, theirs, known),
@@ -166,22 +168,4 @@ def _scores(ours: Row, theirs: Row, *, comparable: bool) -> Iterator[Score]:
         if mine and other:
             same = comparable and ours.added_test_sets(metric.name) == theirs.added_test_sets(metric.name)
             comparison = difference(mine, other) if same else Comparison(note=NOT_COMPARABLE)
-            p = sign_flip_p(mine, other) if comparison.interval is not None else None
-            yield Score(metric.name, ours, theirs, comparison, p)
-
-
-def sign_flip_p(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
-    """Return the exact two-sided p of the mean difference over common seeds, under exchange of the two in each pair."""
-    import numpy as np
-    from scipy.stats import permutation_test
-
-    common = sorted(ours.keys() & theirs.keys())
-    pairs = ([ours[seed] for seed in common], [theirs[seed] for seed in common])
-    found = permutation_test(
-        pairs,
-        lambda a, b, axis: np.mean(a - b, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    )
-    return float(found.pvalue)
+            yield Score(metric.name, ours, theirs, comparison)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
-from reports.compare.like_for_like import compare, like
+from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
+from reports.compare.student import holm
+from reports.leaderboard.doubts import marks_of
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.varied import varied
-from reports.records.ancestry import Budget, budget_of, other_data
+from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
 from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
@@ -39,6 +42,10 @@ class Request:
     task: str | None = None
     references: Shown = "same"
     unverified: bool = False
+    intervals: Literal["student_t"] = "student_t"
+    """The method of the intervals; reports that do not name it have percentile bootstraps."""
+    holm: bool = False
+    """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +133,16 @@ class _Around:
     request: Request
     absent: Comparison
     """Of rows of a task that the baseline has no row for."""
+    baselines: frozenset[str | None]
+    """The sha256 of the baseline's weights on all tasks."""
     known: Mapping[str, FoundRun]
     """The pretrainings, by all ids and weights under which a row may name them."""
+    ancestors: Mapping[str, FoundRun]
+    """Every completed run at hand, in the same way."""
     budgets: Mapping[int, Budget]
     """Of each row, by its `id()`."""
+    seen: Mapping[int, str | None]
+    """A warning of each row, by its `id()`, whose test images a pretraining behind it trained on."""
 
 
 def make(request: Request) -> Leaderboard:
@@ -149,8 +162,10 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     known = origins(pretrainings)
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
     budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
+    seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in collected.rows}
     absent = Comparison(note=_absent(collected, request.baseline))
-    around = _Around(request, absent, known, budgets)
+    baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
+    around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
     sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
     return Leaderboard(request, collected, sections, pretrainings)
 
@@ -164,7 +179,7 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
 
 def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
     request = around.request
-    baselines = [row for row in rows if row.encoder.label == request.baseline]
+    baselines = _baselines(rows, around)
     grouped: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
@@ -187,7 +202,29 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
             around.known,
         )
     ]
+    if request.holm:
+        groups = _corrected(groups)
     return Section(task, tuple(groups), published, tuple(found))
+
+
+def _baselines(rows: Sequence[Row], around: _Around) -> list[Row]:
+    """Return a task's rows of the baseline: those of its label, or else the row, the one of most seeds, whose training
+    made the baseline's encoder. On the task that it was trained on, a supervised encoder is that row."""
+    named = [row for row in rows if row.encoder.label == around.request.baseline]
+    made = [row for row in rows if around.baselines & {record.exported_sha256 for record in row.records}]
+    return named or sorted(made, key=lambda row: (-len(row.runs), row.encoder.label))[:1]
+
+
+def _corrected(groups: Sequence[Group]) -> list[Group]:
+    """Return groups whose entries have the p of their differences corrected for the number of all in the table."""
+    entries = [entry for group in groups for entry in group.entries]
+    known = {id(one): one.comparison.interval.p for one in entries if one.comparison.interval is not None}
+    tested = {key: p for key, p in known.items() if p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        replace(group, entries=tuple(replace(one, p_holm=corrected.get(id(one))) for one in group.entries))
+        for group in groups
+    ]
 
 
 def _order(group: Group, baselines: Sequence[Row]) -> tuple[bool, int, str, Conditions]:
@@ -208,7 +245,7 @@ def _group(
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
-    entries = []
+    entries, doubts = [], marks_of(rows, baselines, around.ancestors)
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else around.absent
         mark = _other_data(row, baselines, comparison, around.budgets)
@@ -219,7 +256,11 @@ def _group(
             row, task.primary_metric, record, around.request.references, around.request.unverified
         )
         budget = around.budgets[id(row)]
-        entries.append(Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same))
+        made = around.request.baseline if row in baselines and row.encoder.label != around.request.baseline else None
+        seen, marks = around.seen[id(row)], tuple(doubts[id(row)])
+        entries.append(
+            Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same, made, seen, marks)
+        )
     return Group(conditions, tuple(entries))
 
 
@@ -227,10 +268,10 @@ def _other_data(
     row: Row, baselines: Sequence[Row], comparison: Comparison, budgets: Mapping[int, Budget]
 ) -> str | None:
     """Return the mark of a row whose encoder saw other data than that of the baseline; None without a difference."""
-    against = like(row, baselines) if comparison.delta is not None and row not in baselines else None
-    if not isinstance(against, Row) or not (budgets[id(row)].stated or budgets[id(against)].stated):
+    found = against(row, baselines) if comparison.delta is not None and row not in baselines else None
+    if not isinstance(found, Against) or not (budgets[id(row)].stated or budgets[id(found.row)].stated):
         return None
-    return other_data(budgets[id(row)], budgets[id(against)], against.encoder.label)
+    return other_data(budgets[id(row)], budgets[id(found.row)], found.row.encoder.label)
 
 
 def _names(rows: Sequence[Row]) -> dict[int, str]:

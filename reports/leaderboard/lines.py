@@ -41,13 +41,23 @@ class Measured:
     """What its recipe has different from other rows' recipes of the same name, as in a sweep."""
     same_setting: tuple[Reference, ...] = ()
     """What was published of the same encoder, pretrained by the same setting and trained for the task alike."""
+    made: str | None = None
+    """The baseline's label, where the row stands for it because its training made the baseline's encoder."""
+    test_images_seen: str | None = None
+    """A warning where a pretraining behind it trained on the images that it is tested on."""
+    marks: tuple[str, ...] = ()
+    """What is odd about its runs: skipped steps, other software than the rows beside it, an encoder of no known run."""
+    p_holm: float | None = None
+    """The p of its difference to the baseline, corrected by Holm; None where that was not asked for, or has none."""
     kind = "measured"
 
     @property
     def mark(self) -> str:
         """What stands in the way of a plain reading of the row's difference, in words."""
         doubts = self.budget.doubts if self.budget else ()
-        return "; ".join(filter(None, (self.row.recipe.misfit, self.other_data, *doubts)))
+        made = f"the training that made {self.made}, for which it stands here" if self.made else None
+        row = (made, self.row.recipe.misfit, self.comparison.mark, self.other_data, self.test_images_seen)
+        return "; ".join(filter(None, (*row, *doubts, *self.marks)))
 
     @property
     def origin(self) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from reports.compare.score_difference import EXACT_LIMIT, RESAMPLES, RNG_SEED
+from reports.compare.early_verdict import unlike_losses
+from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
+from reports.compare.student import LEVEL
 from reports.leaderboard.board import Leaderboard, Section
+from reports.leaderboard.doubts import notes_on
+from reports.records.collect import PRUNED
 from reports.text import count
 
 
@@ -21,8 +25,18 @@ class Words:
 
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
-    baseline = board.request.baseline
-    return Words(_summary(board.sections, baseline), board.collected.account, tuple(_notes(board.sections, baseline)))
+    summary = _summary(board.sections, board.request.baseline)
+    notes = (*_notes(board), *doubts_of_losses(board))
+    return Words(summary, board.collected.account, tuple(filter(None, notes)))
+
+
+def doubts_of_losses(board: Leaderboard) -> Iterator[str]:
+    """Yield why the held-out losses of this table's pretrainings cannot be trusted to rank its encoders."""
+    found = (one.pretraining for section in board.sections for one in section.entries)
+    if names := unlike_losses(record for record in found if record is not None):
+        yield UNLIKE_LOSSES.format(", ".join(names))
+    if any(left.kind == PRUNED for left in board.left_out):
+        yield RUNGS
 
 
 def _summary(sections: Sequence[Section], baseline: str | None) -> str:
@@ -38,8 +52,9 @@ def _summary(sections: Sequence[Section], baseline: str | None) -> str:
     return "; ".join(parts) + against + "."
 
 
-def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
+def _notes(board: Leaderboard) -> list[str]:
     """Return the footnotes on method that this table needs."""
+    sections, baseline = board.sections, board.request.baseline
     if not sections:
         return []
     notes = [
@@ -50,24 +65,32 @@ def _notes(sections: Sequence[Section], baseline: str | None) -> list[str]:
         "comparable. Time counts all attempts, set-up included; time and speed are means over the runs.",
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
-    if any(entry.same_setting for section in sections for entry in section.entries):
-        notes.append(SAME_SETTING)
-    if any(record.choice for section in sections for one in section.entries for record in one.row.records):
-        notes.append(CHOSEN)
-    if any(entry.row.trained_elsewhere for section in sections for entry in section.entries):
-        notes.append(TRAINED_ELSEWHERE)
-    if any(section.published for section in sections):
-        notes.append(QUOTED)
-    if any(record.flops_per_image for section in sections for one in section.entries for record in one.row.records):
-        notes.append(FLOPS)
-    if any(section.budgeted for section in sections):
-        notes.append(BUDGET)
-    if any(entry.other_data for section in sections for entry in section.entries):
-        notes.append(OTHER_DATA)
+    notes += _on_contents(sections)
+    for section in sections:
+        notes += [f"{section.task.name}: {words}" for words in notes_on(section.entries, baseline)]
+    entries = [entry for section in sections for entry in section.entries]
     if baseline is None:
-        labels = sorted({entry.row.encoder.label for section in sections for entry in section.entries})
+        labels = sorted({entry.row.encoder.label for entry in entries})
         return [*notes, f"No deltas: name a baseline with --baseline LABEL (here: {', '.join(labels)})."]
-    return [*notes, *_interval_notes(sections)]
+    return [*notes, *_interval_notes(sections), *(_many(section, board.request.holm) for section in sections)]
+
+
+def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the notes on what only some tables hold."""
+    entries = [entry for section in sections for entry in section.entries]
+    records = [record for entry in entries for record in entry.row.records]
+    needed = {
+        SAME_SETTING: any(entry.same_setting for entry in entries),
+        CHOSEN: any(record.choice for record in records),
+        TRAINED_ELSEWHERE: any(entry.row.trained_elsewhere for entry in entries),
+        QUOTED: any(section.published for section in sections),
+        FLOPS: any(record.flops_per_image for record in records),
+        BUDGET: any(section.budgeted for section in sections),
+        OWN_RECIPES: any(entry.comparison.mark for entry in entries),
+        SAW_TEST_IMAGES: any(entry.test_images_seen for entry in entries),
+        OTHER_DATA: any(entry.other_data for entry in entries),
+    }
+    yield from (words for words, is_needed in needed.items() if is_needed)
 
 
 TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
@@ -82,6 +105,23 @@ BUDGET = (
 OTHER_DATA = (
     "A row marked with other pretraining data saw images that the baseline did not see, or the reverse: its difference "
     "is that of method and data together."
+)
+OWN_RECIPES = (
+    "A difference between groups, marked with another recipe, is that of two whole ways to a model: random weights "
+    "trained from scratch by a recipe for them, and a pretrained encoder fine-tuned by a recipe for it, on the same "
+    "data and measured alike. Neither recipe suits the other's start; the lengths are in the mark."
+)
+SAW_TEST_IMAGES = (
+    "A pretraining that saw test images trained on files with the bytes of test images: without their labels, but a "
+    "score on images that were never seen may be lower. The share is that in a sample of the test images."
+)
+UNLIKE_LOSSES = (
+    "Held-out losses of these pretrainings are not all on one scale, so that a lower one need not be better: they "
+    "differ in {}. Early verdicts are given for each scale by itself."
+)
+RUNGS = (
+    "Pretrainings that a rung pruned have no score: of a sweep with rungs, those with the lowest held-out losses went "
+    "on. How well that loss ranks encoders cannot be seen from those alone that it chose."
 )
 CHOSEN = (
     "The score of a probe's grid is that of one classifier, chosen on training images that were held out from all. No "
@@ -101,25 +141,52 @@ QUOTED = (
 )
 
 
+METHODS = {
+    "paired": (
+        "A 95 % interval by a paired t is Student's, of the differences seed by seed (n - 1 degrees of freedom), where "
+        f"{PAIRS_NEEDED} or more seeds are in common. It holds the true difference in 95 % of cases for every n, if "
+        "differences are normal."
+    ),
+    "Welch": (
+        f"A 95 % interval by Welch's t is of seeds that do not pair, {SEEDS_NEEDED} or more on each side. It holds the "
+        "true difference in 93 to 97 % of cases."
+    ),
+    "seeds": (
+        "An interval over seeds alone covers the chance in training for the task from this one encoder, not that of "
+        "pretraining it again."
+    ),
+    "pretrainings": (
+        "Where n counts pretrainings, each one's mean over its seeds is one value: the interval covers the chance in "
+        "pretraining and in training for the task, and its degrees of freedom are those of the pretrainings."
+    ),
+}
+"""How intervals are computed and what they cover, by the method."""
+
+
 def _interval_notes(sections: Sequence[Section]) -> list[str]:
     found = [entry.comparison for section in sections for entry in section.entries]
-    intervals = [comparison.interval for comparison in found if comparison.interval is not None]
+    methods = {one.interval.method for one in found if one.interval is not None}
+    kinds = {"seeds" if "pretrainings" not in method else "pretrainings" for method in methods}
+    kinds |= {"Welch" if method.startswith("Welch") else "paired" for method in methods}
     notes = ["Differences are taken before rounding."] if any(one.delta is not None for one in found) else []
-    exact = sorted({interval.resamples for interval in intervals if interval.exact})
-    if exact:
-        sizes = " or ".join(f"{number:,}" for number in exact)
-        notes.append(
-            f"The 95 % interval is a percentile bootstrap of the differences paired by seed: all {sizes} resamples "
-            f"were enumerated, as is done up to {EXACT_LIMIT:,}."
-        )
-    if any(not interval.exact for interval in intervals):
-        notes.append(
-            f"For more than 6 seeds the 95 % percentile bootstrap of the paired differences draws {RESAMPLES:,} "
-            f"resamples (random seed {RNG_SEED})."
-        )
-    if 27 in exact:
-        notes.append(
-            "With 3 seeds the interval is rough: it is the range of the three differences, which holds the true "
-            "median difference in 75 % of cases, not in 95 %."
-        )
-    return notes
+    return notes + [words for name, words in METHODS.items() if name in kinds]
+
+
+MANY = 3
+"""From so many differences to one baseline on, a note says that one of them may well be chance."""
+
+
+def _many(section: Section, holm: bool) -> str:
+    """Return a note where many encoders of a task are compared with one baseline; empty where not."""
+    tested = sum(
+        one.comparison.interval is not None and one.comparison.interval.p is not None for one in section.entries
+    )
+    if holm:
+        return f"{section.task.name}: p is corrected by Holm for the {count(tested, 'difference')} of its table."
+    if tested < MANY:
+        return ""
+    by_chance = 100 * (1 - LEVEL**tested)
+    return (
+        f"{section.task.name}: {tested} encoders are compared with one baseline, each interval by itself. Were none of "
+        f"them different, up to {by_chance:.0f} % of such tables would have an interval without 0: see --holm."
+    )

@@ -10,6 +10,7 @@ from reports.compare.by_class import ByClass
 from reports.compare.score_difference import Comparison
 from reports.compare.two_sides import Pairing, SideBySide
 from reports.leaderboard.lines import Measured
+from reports.leaderboard.notes import METHODS
 from reports.page.template import filled
 from reports.records.rows import Row
 from reports.tables.column import NONE
@@ -25,9 +26,9 @@ from reports.tables.comparison_text import (
 from reports.text import one_line
 
 NOTES = (
-    "The score is the last epoch's, as mean ± sample standard deviation over n seeds. A difference and its 95 % "
-    "percentile bootstrap interval are taken over the seeds in common, seed by seed; p is that of the exact two-sided "
-    "sign-flip test of these differences. With 3 seeds it cannot be below 0.25, whatever the runs say.",
+    "The score is the last epoch's, as mean ± sample standard deviation over n seeds. p is that of the t-test behind "
+    "the interval, two-sided.",
+    *METHODS.values(),
     "McNemar's exact test asks, for one seed, whether the images that only one of the two gets right could be so "
     "divided by chance. It knows nothing of how another training would have come out.",
     "The classes with the largest differences are the ones that chance favoured most: look at the span over seeds.",

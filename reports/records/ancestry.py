@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.history import TrainingStage, pretraining_data
+from benchmarks.runs.content_sample import share_seen
 from benchmarks.runs.stages import history_before, own_stage
 from reports.records.find import FoundRun
 from reports.records.rows import Row
@@ -102,3 +103,17 @@ def other_data(ours: Budget, theirs: Budget, name: str) -> str | None:
     parts = [("saw", mine - other), ("did not see", other - mine)]
     words = [f"{verb} {', '.join(sorted(names))}" for verb, names in parts if names]
     return f"other pretraining data than {name}: {'; '.join(words)}" if words else None
+
+
+def test_images_seen(row: Row, budget: Budget, known: Mapping[str, FoundRun]) -> str | None:
+    """Return a warning where a pretraining behind a row trained on images that the row is tested on.
+
+    `known` are completed runs as `origins` gives them. None where it did not, or where a record has no sample.
+    """
+    test = row.first.record.data.sample
+    found = (known.get(stage.run_id or "") for stage in budget.before)
+    runs = [one.record for one in found if one is not None]
+    trained = [(run, run.data.sample) for run in runs if run.kind == "pretrain"]
+    seen = [(run, share_seen(test, sample)) for run, sample in trained if test is not None and sample is not None]
+    words = [f"{run.run_id} saw test images ({share.words})" for run, share in seen if share.found]
+    return "; ".join(words) or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.catalogue.tasks import TASKS
@@ -11,6 +12,9 @@ from reports.records.find import Findings, FoundRun, LeftOut
 from reports.records.integrity import altered
 from reports.records.rows import Row, TransferRun
 from reports.text import count, tally
+
+PRUNED = "pruned by a rung"
+"""The short reason of a pretraining that its sweep ended as planned."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:
+    if record.pruned is not None:
+        return PRUNED, record.pruned
     kind = "still started" if record.status == "started" else record.status
     error = (record.error or "").strip().splitlines()
     return kind, error[0] if error else f"begun {record.started_at}"
@@ -129,4 +135,17 @@ def _rows(usable: list[TransferRun]) -> tuple[list[Row], list[LeftOut]]:
         else:
             group[seed] = run
     rows = [Row(tuple(runs[seed] for seed in sorted(runs))) for _, runs in sorted(groups.items())]
-    return rows, repeated
+    return list(_over_pretrainings(rows)), repeated
+
+
+def _over_pretrainings(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the rows, those together whose encoders were trained alike with different seeds."""
+    alike: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[row.first.key_over_pretrainings or row.first.row_key].append(row)
+    for found in alike.values():
+        if len({row.first.before for row in found}) < len(found):  # two encoders of one seed: nobody knows which is it
+            yield from found
+        else:
+            found.sort(key=lambda row: row.first.before)
+            yield Row(tuple(run for row in found for run in row.runs))

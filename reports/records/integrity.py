@@ -1,25 +1,109 @@
-"""Whether a record still says what its run wrote: its id follows from its contents, its scores stand in the log."""
+"""Whether a record can be what its run wrote: it is held against itself, its log, and the tables beside it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
+from benchmarks.catalogue.tasks import TASKS
+from benchmarks.config import digest_of, without_fields
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.identity import recorded_transfer_id
-from benchmarks.runs.metrics_log import last_values
+from benchmarks.runs.metrics_log import LastLines, last_lines
 from benchmarks.runs.record import RunRecord
+from reports.records.recomputed import recomputed
 
 LOGGED_DIGITS = 1e-8
 """The log keeps nine significant digits of what the record has in full."""
+ROUNDING = 1e-6
+"""How far a score computed again may be from the recorded one, in percent: sums are taken in another order."""
 
 
 def altered(folder: Path, record: RunRecord) -> str | None:
     """Return what contradicts a completed transfer's record; None where nothing does."""
+    return next(_contradictions(folder, record), None)
+
+
+def _contradictions(folder: Path, record: RunRecord) -> Iterator[str]:
+    yield from _of_identity(record)
+    yield from _of_encoder(record)
+    yield from _of_scores(record)
+    log = last_lines(RunFolder(folder).metrics, set(record.metrics))
+    yield from _of_log(record, log)
+    again = recomputed(folder)
+    for name, value in again.items():
+        if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
+            table = "predictions.csv" if name == "top1" else "classes.csv"
+            yield f"{name} is {record.metrics[name].last} in the record, {value} by {table}"
+    yield from _unproved(record, {*log.values, *again})
+
+
+def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:
+    """Yield whether neither the log nor a table beside the record has its primary score."""
+    assert record.task is not None, "only for transfers"
+    if (primary := TASKS[record.task.name].primary_metric) not in proved:
+        yield f"nothing proves its {primary}: neither metrics.jsonl has it, nor predictions.csv, nor classes.csv"
+
+
+def _of_identity(record: RunRecord) -> Iterator[str]:
     if (expected := recorded_transfer_id(record)) != record.run_id:
-        return f"its id is {record.run_id}, its contents make {expected}"
-    logged = last_values(RunFolder(folder).metrics, set(record.metrics))
-    for name, value in logged.items():
+        yield f"its id is {record.run_id}, its contents make {expected}"
+    recipe = record.recipe
+    if recipe.beside_digest is not None:
+        digest = digest_of(without_fields(recipe.resolved, {*recipe.beside_digest, *recipe.placement}))
+        if digest != recipe.digest:
+            yield f"its recipe's digest is {recipe.digest[:12]}, the recipe's fields make {digest[:12]}"
+
+
+def _of_encoder(record: RunRecord) -> Iterator[str]:
+    """Yield what random weights cannot have."""
+    encoder = record.encoder
+    if encoder is None or encoder.init_stage != "random":
+        return
+    if encoder.sha256 is not None or record.parents or encoder.history:
+        yield "its encoder is said to be random, and came from a checkpoint"
+    if record.load_report is not None and record.load_report.loaded:
+        yield f"its encoder is said to be random, and {record.load_report.loaded} tensors were loaded"
+
+
+def _of_scores(record: RunRecord) -> Iterator[str]:
+    assert record.task is not None, "only for transfers"
+    for metric in TASKS[record.task.name].metrics:
+        value = record.metrics.get(metric.name)
+        if value is None:
+            continue
+        low, high = metric.bounds
+        for one in filter(lambda one: one is not None and not low <= one <= high, (value.last, value.best)):
+            yield f"{metric.name} is {one}, and lies between {low:g} and {high:g}"
+        sign = 1 if metric.higher_is_better else -1
+        if value.best is not None and sign * (value.best - value.last) < 0:
+            yield f"{metric.name} is {value.last} after the last epoch, {value.best} after the best"
+
+
+def _of_log(record: RunRecord, log: LastLines) -> Iterator[str]:
+    training = record.recipe.resolved.get("training")
+    if not isinstance(training, dict):  # nearest neighbours, and models that others trained
+        return
+    if log.step is None:
+        yield "it has no log (metrics.jsonl)"
+    for name, value in log.values.items():
         if not math.isclose(value, record.metrics[name].last, rel_tol=LOGGED_DIGITS, abs_tol=1e-12):
-            return f"{name} is {record.metrics[name].last} in the record, {value} at the end of metrics.jsonl"
-    return None
+            yield f"{name} is {record.metrics[name].last} in the record, {value} at the end of metrics.jsonl"
+    yield from _of_steps(record, training, log)
+
+
+def _of_steps(record: RunRecord, training: dict[str, Any], log: LastLines) -> Iterator[str]:
+    """Yield where steps and epochs of record, recipe and log are not the same; skipped steps count as steps."""
+    if log.step is not None and log.step != record.steps:
+        yield f"it took {record.steps} steps, and its log ends at {log.step}"
+    if log.total_steps is not None and log.total_steps != record.steps:
+        yield f"it took {record.steps} steps of {log.total_steps} that its log says were planned"
+    steps, epochs = training.get("steps"), training.get("epochs")
+    if isinstance(steps, int) and steps != record.steps:
+        yield f"it took {record.steps} steps, its recipe plans {steps}"
+    elif steps is None and isinstance(epochs, int) and not math.isclose(log.epoch or 0.0, epochs, rel_tol=1e-6):
+        yield f"its recipe plans {epochs} epochs, its log ends after {log.epoch or 0:g}"
+    if outside := [step for step in record.skipped_steps if step >= record.steps]:
+        yield f"step {outside[0]} was skipped of {record.steps} steps"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,19 @@ from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
 
 EVALUATED = "evaluate"
 """The protocol of recipes that train nothing and score a model of others with its own head."""
+
+
+class Draw(NamedTuple):
+    """What chance was drawn by: the seed of a run, and those of the trainings that led to its encoder."""
+
+    seed: int
+    before: tuple[int, ...] = ()
+    """Empty where they are not known, and for random weights."""
+
+    @property
+    def words(self) -> str:
+        """`seed 0`, or `seed 0 of pretraining 2`."""
+        return f"seed {self.seed}" + (f" of pretraining {'/'.join(map(str, self.before))}" if self.before else "")
 
 
 class Conditions(NamedTuple):
@@ -42,12 +56,28 @@ class TransferRun:
 
     @property
     def row_key(self) -> tuple[str, ...]:
-        """What runs of one row have in common: all but the seed."""
+        """What runs of one encoder have in common: all but the seed."""
+        return self._key(self.encoder.sha256 or self.encoder.reference)
+
+    @property
+    def key_over_pretrainings(self) -> tuple[str, ...] | None:
+        """What runs of encoders that were trained alike, but for the seeds, have in common; None where unknown."""
+        stages = self.encoder.history
+        if not stages or any(stage.seed is None or stage.recipe_digest is None for stage in stages):
+            return None
+        chance = {"seed", "run_id", "seconds", "gpus"}
+        return self._key(digest_of([stage.model_dump(mode="json", exclude=chance) for stage in stages]))
+
+    def _key(self, identity: str) -> tuple[str, ...]:
         encoder = self.encoder
-        identity = encoder.sha256 or encoder.reference
         architecture = digest_of(encoder.architecture)
         conditions = map(str, self.conditions)
         return (self.task.name, encoder.label, identity, architecture, encoder.init_stage, *conditions)
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """The seeds of the trainings that led to its encoder; empty where they are not known."""
+        return tuple(stage.seed for stage in self.encoder.history or () if stage.seed is not None)
 
 
 class Spread(NamedTuple):
@@ -60,7 +90,10 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """The completed runs of one encoder under one set of conditions, one run a seed, ordered by seed."""
+    """The completed runs of one encoder under one set of conditions, one run a seed, ordered by seed.
+
+    Encoders of one label that were trained alike with different seeds are one row: `nested`, by those seeds first.
+    """
 
     runs: tuple[TransferRun, ...]
 
@@ -96,16 +129,34 @@ class Row:
     def records(self) -> list[RunRecord]:
         return [run.record for run in self.runs]
 
-    def seeds_shared_with(self, other: Row) -> list[int]:
-        return sorted(set(self.seeds) & set(other.seeds))
+    @cached_property
+    def pretrainings(self) -> list[tuple[int, ...]]:
+        """The seeds of the trainings that led to its encoders, one entry for each encoder."""
+        return list(dict.fromkeys(run.before for run in self.runs))
 
-    def folder(self, seed: int) -> Path:
-        """Return where the run with this seed lies."""
-        return next(run.folder for run in self.runs if run.record.seed == seed)
+    @property
+    def nested(self) -> bool:
+        return len(self.pretrainings) > 1
 
-    def scores(self, metric: str) -> dict[int, float]:
-        """Return the last epoch's value of `metric` by seed; seeds without it are absent."""
-        return {record.seed: record.metrics[metric].last for record in self.records if metric in record.metrics}
+    def draw(self, run: TransferRun) -> Draw:
+        return Draw(run.record.seed, run.before if self.nested else ())
+
+    def pairs_with(self, other: Row) -> list[tuple[Draw, TransferRun, TransferRun]]:
+        """Return pairs of runs that share their seed, and that of pretraining where both rows have several."""
+        theirs = {other.draw(run): run for run in other.runs}
+        found = []
+        for run in self.runs:
+            draw = self.draw(run)
+            keys = [
+                key for key in theirs if key.seed == draw.seed and (not (key.before and draw.before) or key == draw)
+            ]
+            found += [(draw if draw.before else key, run, theirs[key]) for key in keys]
+        return found
+
+    def scores(self, metric: str) -> dict[Draw, float]:
+        """Return the last epoch's value of `metric` by what chance was drawn by; runs without it are absent."""
+        measured = (run for run in self.runs if metric in run.record.metrics)
+        return {self.draw(run): run.record.metrics[metric].last for run in measured}
 
     @property
     def trained_elsewhere(self) -> bool:
@@ -118,13 +169,22 @@ class Row:
         return {one.data.fingerprint for one in added if metric.startswith(f"{one.name}_")}
 
     def last(self, metric: str) -> Spread | None:
-        """Return the last epochs' values of `metric`; None where no run measured it."""
-        return spread(self.scores(metric).values())
+        """Return the last epochs' values of `metric`; None where no run measured it. Of a nested row the spread is that
+        of the pretrainings' means."""
+        return spread(units(self.scores(metric)).values())
 
     def best(self, metric: str) -> Spread | None:
         """Return the best epochs' values of `metric`; None where it was measured once a run."""
-        values = (record.metrics[metric].best for record in self.records if metric in record.metrics)
-        return spread(value for value in values if value is not None)
+        known = {self.draw(run): run.record.metrics[metric].best for run in self.runs if metric in run.record.metrics}
+        return spread(units({draw: best for draw, best in known.items() if best is not None}).values())
+
+
+def units(scores: Mapping[Draw, float]) -> dict[tuple[int, ...], float]:
+    """Return the values that vary by themselves: one for each seed or, of a nested row, each pretraining's mean."""
+    grouped: dict[tuple[int, ...], list[float]] = defaultdict(list)
+    for draw, value in scores.items():
+        grouped[draw.before or (draw.seed,)].append(value)
+    return {key: statistics.fmean(values) for key, values in grouped.items()}
 
 
 def spread(values: Iterable[float]) -> Spread | None:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.runs.record import LoadReport, RunRecord
+from reports.compare.score_difference import Comparison
 from reports.records.ancestry import Budget
 from reports.records.rows import Row, Spread
 
@@ -33,10 +34,22 @@ def join_spread(mean: str, std: str, n: str) -> str:
     return f"{mean} ± {std} (n = {n})" if std else f"{mean} (n = {n})"
 
 
-def join_delta(delta: str, low: str, high: str, note: str, _: str) -> str:
-    """Write a difference, its interval and its note: `+0.52 [+0.11, +0.93]`; the baseline stands in the title."""
-    interval = f"{delta} [{low}, {high}]" if low else delta
+def delta_parts(found: Comparison) -> Parts:
+    """Return a difference, the ends of its interval, how that was computed, and the note."""
+    low, high, _, method = found.interval or (None, None, None, "")
+    numbers = (fixed(number, 2, "+") for number in (found.delta, low, high))
+    return (*numbers, method, found.note)
+
+
+def join_delta(delta: str, low: str, high: str, method: str, note: str) -> str:
+    """Write a difference, its interval and its note: `+0.52 [+0.11, +0.93] (paired t, n = 3)`."""
+    interval = f"{delta} [{low}, {high}] ({method})" if low else delta
     return ", ".join(part for part in (interval, note) if part)
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value to three decimals; None is empty."""
+    return "< 0.001" if value is not None and value < 0.001 else fixed(value, 3)
 
 
 def coverage(row: Row) -> str:
@@ -45,6 +58,18 @@ def coverage(row: Row) -> str:
     if row.encoder.init_stage == "random" or not reports:
         return ""
     return fixed(min(report.coverage_percent for report in reports), 2)
+
+
+def parity(row: Row) -> str:
+    """Return how the encoder's features compare with another reading of it; empty where that was not measured."""
+    known = [record.load_report.parity for record in row.records if record.load_report and record.load_report.parity]
+    return max(known, key=lambda each: each.difference).in_words().removeprefix("parity ") if known else ""
+
+
+def implausible(row: Row) -> str:
+    """Return what speaks against an encoder's having been trained, where a person allowed it; else empty."""
+    odd = [one for record in row.records if record.load_report for one in record.load_report.implausible[:1]]
+    return odd[0] if odd else ""
 
 
 def parameters_millions(row: Row) -> str:
@@ -103,7 +128,11 @@ def load(report: LoadReport | None) -> str:
     words = f"{report.source_format}: {report.loaded} of {report.expected} tensors"
     words += f", {fixed(report.coverage_percent, 2)} % of the parameters"
     resized = [f"{one.name} {one.from_shape} to {one.to_shape} ({one.mode})" for one in report.resized]
-    return words + (f", resized: {', '.join(resized)}" if resized else "") + "".join(f"; {n}" for n in report.notes)
+    words += f", resized: {', '.join(resized)}" if resized else ""
+    words += f", {report.parity.in_words()}" if report.parity else ""
+    if odd := report.implausible:
+        words += f"; implausible weights were allowed: {odd[0]}" + (f" and {len(odd) - 1} more" if odd[1:] else "")
+    return words + "".join(f"; {note}" for note in report.notes)
 
 
 def software(record: RunRecord) -> str:

@@ -18,10 +18,10 @@ from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
 from reports.tables.column import Column, Field, rare_column, row_column
-from reports.tables.score_columns import delta_column, metric_columns, published_column
+from reports.tables.score_columns import delta_column, holm_column, metric_columns, published_column
 
 
-def columns_for(section: Section, baseline: str | None) -> list[Column]:
+def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
     Of the optional metrics only those that a run measured have columns, and rare columns are there where a row has
@@ -33,6 +33,7 @@ def columns_for(section: Section, baseline: str | None) -> list[Column]:
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in metric_columns(metric, leading=metric is primary)]
     deltas = [delta_column(primary, baseline)] if baseline is not None else []
+    deltas += [holm_column(primary, baseline)] if baseline is not None and holm else []
     settings = [*SETTINGS, *(BUDGET if section.budgeted else ()), *COSTS]
     settings += [PRETRAINING_COST] if section.costs else []
     columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
@@ -78,6 +79,12 @@ BUDGET = [
 ]
 """Only where a record states what its encoder was trained on."""
 
+
+def _pretrainings(entry: Measured) -> str:
+    seeds = ["/".join(map(str, each)) for each in entry.row.pretrainings]
+    return f"{len(seeds)} (seeds {', '.join(seeds)})" if entry.row.nested else ""
+
+
 SETTINGS = [
     Column(
         "Start",
@@ -88,6 +95,8 @@ SETTINGS = [
         published=lambda result: (result.first.method, result.first.init_stage or ""),
     ),
     row_column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
+    rare_column("Parity", "load_parity", lambda entry: cells.parity(entry.row)),
+    rare_column("Implausible weights", "implausible_weights", lambda entry: cells.implausible(entry.row)),
     row_column(
         "Architecture",
         Field("architecture"),
@@ -113,6 +122,7 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
+    rare_column("Pretrainings", "pretrainings", _pretrainings),
     rare_column("Varied", "varied", lambda entry: entry.varied),
     rare_column("Chosen probe", "chosen_probe", lambda entry: each(cells.choice)(entry.row)),
     rare_column("Mark", "mark", lambda entry: entry.mark),
@@ -177,6 +187,14 @@ def _peak(record: RunRecord) -> str:
     return "" if record.peak_memory_mb is None else fixed(record.peak_memory_mb, 0)
 
 
+def _run_ids(row: Row) -> str:
+    return "; ".join(f"{run.record.run_id} ({row.draw(run).words})" for run in row.runs)
+
+
+def _shas(row: Row) -> str:
+    return "; ".join(dict.fromkeys(run.encoder.sha256 or "" for run in row.runs))
+
+
 def _unreadable(record: RunRecord) -> str:
     return str(len(record.data.unreadable)) if record.data.unreadable else ""
 
@@ -191,11 +209,11 @@ def _provenance(title: str, field: str, value: Callable[[Row], str]) -> Column:
 
 
 PROVENANCE = [
-    _provenance("Runs, by seed", "run_ids", each(lambda record: f"{record.run_id} (seed {record.seed})")),
+    _provenance("Runs, by seed", "run_ids", _run_ids),
     _provenance("Reproduce", "reproduce", each(cells.command)),
     _provenance("Parents", "parents", each(lambda record: ", ".join(record.parents))),
     _provenance("Encoder reference", "encoder_reference", lambda row: row.encoder.reference),
-    _provenance("Encoder sha256", "encoder_sha256", lambda row: row.encoder.sha256 or ""),
+    _provenance("Encoder sha256", "encoder_sha256", _shas),
     _provenance("timm model", "timm_model", lambda row: row.architecture.name),
     _provenance("timm arguments", "timm_arguments", _arguments),
     _provenance("Load report", "load_report", each(lambda record: cells.load(record.load_report))),

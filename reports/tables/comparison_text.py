@@ -11,7 +11,7 @@ from reports.compare.by_class import ByClass, ClassGain, extremes
 from reports.compare.by_image import Disagreement
 from reports.compare.like_for_like import Change
 from reports.compare.two_sides import Pairing, Score, SideBySide
-from reports.tables.cells import fixed, join_spread, spread_parts
+from reports.tables.cells import delta_parts, fixed, join_delta, join_spread, p_value, spread_parts
 from reports.text import one_line
 
 MOST_CLASSES = 10
@@ -36,6 +36,8 @@ def _pairing(pairing: Pairing) -> Iterator[str]:
     if pairing.unfair:
         yield "  not comparable:"
         yield from (f"    {one_line(why)}" for why in pairing.unfair)
+    if pairing.mark:
+        yield f"  {one_line(pairing.mark)}"
     yield from _indented([("score", "A", "B", "A - B, 95 % interval", "p"), *map(score_cells, pairing.scores)])
     for what, changed in diffs(pairing).items():
         yield from _changes(what, changed)
@@ -52,21 +54,8 @@ def metric_words(score: Score) -> str:
 def score_cells(score: Score) -> tuple[str, ...]:
     """Return metric, A's score, B's, their difference and p, as text."""
     both = [join_spread(*spread_parts(row.last(score.metric))) for row in (score.ours, score.theirs)]
-    return (metric_words(score), *both, _delta(score), "-" if score.p is None else p_value(score.p))
-
-
-def p_value(value: float) -> str:
-    """Return a p-value as text, to three decimals."""
-    return "< 0.001" if value < 0.001 else fixed(value, 3)
-
-
-def _delta(score: Score) -> str:
-    found = score.comparison
-    if found.delta is None:
-        return found.note
-    interval = f" [{fixed(found.interval.low, 2, '+')}, {fixed(found.interval.high, 2, '+')}]" if found.interval else ""
-    note = f", {found.note}" if found.note else ""
-    return f"{fixed(found.delta, 2, '+')}{interval}{note}"
+    p = score.comparison.interval.p if score.comparison.interval else None
+    return (metric_words(score), *both, join_delta(*delta_parts(score.comparison)), p_value(p) or "-")
 
 
 def diffs(pairing: Pairing) -> dict[str, tuple[Change, ...] | None]:
@@ -103,7 +92,7 @@ def _images(found: tuple[Disagreement, ...] | str) -> Iterator[str]:
 
 def disagreement_cells(one: Disagreement) -> tuple[str, ...]:
     """Return seed, images that only A gets right, those that only B does, and p, as text."""
-    return (f"seed {one.seed}", str(one.only_ours), str(one.only_theirs), p_value(one.p))
+    return (one.draw.words, str(one.only_ours), str(one.only_theirs), p_value(one.p))
 
 
 def _classes(found: ByClass | str) -> Iterator[str]:
@@ -153,6 +142,7 @@ def _document(pairing: Pairing) -> dict[str, object]:
         "a": pairing.ours.encoder.label,
         "b": pairing.theirs.encoder.label,
         "not_comparable": list(pairing.unfair),
+        "mark": pairing.mark,
         "scores": [
             dict(zip(("metric", "a", "b", "difference", "p"), score_cells(score), strict=True))
             for score in pairing.scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.catalogue.tasks import Metric
 from reports.leaderboard.lines import Measured
 from reports.tables import cells
-from reports.tables.cells import Parts, fixed
+from reports.tables.cells import Parts
 from reports.tables.column import Block, Column, Field
 
 
@@ -48,24 +48,32 @@ def published_column(metric: Metric) -> Column:
     return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True)
 
 
+def holm_column(metric: Metric, baseline: str) -> Column:
+    """Return the p of the difference of a metric to the baseline, corrected by Holm for all of the table."""
+
+    def parts(entry: Measured) -> Parts:
+        return (cells.p_value(entry.p_holm),)
+
+    title = f"p of Δ {metric.name} to {baseline}, by Holm"
+    return Column(title, (Field(f"{metric.name}_delta_p_holm"),), parts, "scores", numeric=True)
+
+
 def delta_column(metric: Metric, baseline: str) -> Column:
     """Return the difference of a metric to the baseline, with its interval."""
 
     def parts(entry: Measured) -> Parts:
-        comparison = entry.comparison
-        low, high = comparison.interval[:2] if comparison.interval else (None, None)
-        numbers = (fixed(number, 2, "+") for number in (comparison.delta, low, high))
-        return (*numbers, comparison.note, baseline)
+        return (*cells.delta_parts(entry.comparison), baseline)
 
     unit = "points" if metric.unit == "%" else metric.unit
     numbers = (f"{metric.name}_delta", f"{metric.name}_delta_low", f"{metric.name}_delta_high")
-    fields = (*(Field(name, float) for name in numbers), Field("delta_note"), Field("baseline"))
+    method = Field(f"{metric.name}_delta_method")
+    fields = (*(Field(name, float) for name in numbers), method, Field("delta_note"), Field("baseline"))
     title = f"Δ {metric.name} to {baseline} ({unit}), 95 % interval"
     return Column(
         title,
         fields,
         parts,
         "scores",
-        cells.join_delta,
-        published=lambda result: ("", "", "", result.comparison.note, ""),
+        lambda *parts: cells.join_delta(*parts[:5]),  # the baseline stands in the title
+        published=lambda result: ("", "", "", "", result.comparison.note, ""),
     )

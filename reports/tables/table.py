@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 import pandas as pd
 
-from reports.leaderboard.board import Leaderboard, Section
+from reports.leaderboard.board import Leaderboard, Request, Section
 from reports.leaderboard.lines import Line
 from reports.tables.column import NONE, Block, Column
 from reports.tables.columns import columns_for
@@ -61,11 +61,11 @@ class Table:
 @lru_cache(maxsize=1)
 def tables_of(board: Leaderboard) -> list[Table]:
     """Return the tables of a leaderboard, one for each section; all formats are made from them."""
-    return [_table(section, board.request.baseline) for section in board.sections]
+    return [_table(section, board.request) for section in board.sections]
 
 
-def _table(section: Section, baseline: str | None) -> Table:
-    columns = tuple(columns_for(section, baseline))
+def _table(section: Section, request: Request) -> Table:
+    columns = tuple(columns_for(section, request.baseline, holm=request.holm))
     parts: dict[str, Sequence[str]] = {}
     texts = {}
     for column in columns:

@@ -17,7 +17,7 @@ from benchmarks.errors import WorkFailed
 from slurm.controller.commands import REMEDY, ask, errors_of, run
 from slurm.state.folder import Manifest, PipelineFolder
 from slurm.state.mark import came_from, read_mark, token_in
-from slurm.state.observe import QueueEntry, observe
+from slurm.state.observe import DONE, QueueEntry, observe
 
 SHOWN = re.compile(
     r"^JobId=(?P<id>\d+)(?: ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<tasks>\S+))?.*? JobName=(?P<name>.*?) UserId="
@@ -121,7 +121,7 @@ def read_jobs(folder: PipelineFolder, manifest: Manifest) -> PipelineJobs:
 
 def _may_live(folder: PipelineFolder, manifest: Manifest, stage: str) -> bool:
     pipeline = manifest.pipeline
-    return observe(folder, pipeline, pipeline.stage(stage)).state != "completed"
+    return observe(folder, pipeline, pipeline.stage(stage)).state not in DONE
 
 
 def _belongs(job: QueuedJob, folder: PipelineFolder, token: str | None, recorded: Mapping[str, str]) -> bool:

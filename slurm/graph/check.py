@@ -17,9 +17,11 @@ from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, no_equal_shares, stage_works
+from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
-from slurm.graph.sweep import alike, members, without_sweeps
+from slurm.graph.sweep import alike, members, seed_mistakes, without_sweeps
 from transfer.adapter import adapter_for
+from transfer.checkpoint.content.selection import Selection
 from transfer.sources.references import SCHEMES, resolve, scheme_of
 
 Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
@@ -53,7 +55,9 @@ def find_mistakes(
 ) -> Iterator[str]:
     """Yield the mistakes: in recipes, overrides, data and resources; then in references and names."""
     yield from alike(file)
+    yield from seed_mistakes(file)
     yield from _placed_sweeps(file)
+    yield from rung_mistakes(file, lambda entry: load_work(entry, None).config)
     sweeps, file = {f"pretrain.{name}" for name, entry in file.pretrain.items() if entry.sweep}, without_sweeps(file)
     mistakes = [list(_work_mistakes(file, found, cluster, advise, data_is_here)) for found in different_works(file)]
     yield from dict.fromkeys(itertools.chain.from_iterable(mistakes))
@@ -96,16 +100,17 @@ def _reference_mistakes(file: PipelineFile, sweeps: set[str]) -> Iterator[str]:
     yield from _cycles(file)
     for name, source in file.encoders.items():
         yield from _source_mistakes(file, f"encoders.{name}", source)
+    labels = {file.label(name): None for name in file.encoders}
     for name, work in file.tasks.items():
         for pattern in work.encoders or ():
-            if not fnmatch.filter(file.encoders, pattern):
+            if not fnmatch.filter([*file.encoders, *labels], pattern):
                 rule = "an encoder of this file, or a pattern that finds one"
                 yield four_parts(f"tasks.{name}.encoders", pattern, rule, did_you_mean(pattern, file.encoders))
     if len(set(file.seeds)) < len(file.seeds):
         yield four_parts("seeds", list(file.seeds), "each seed once", "remove the repetition")
-    if file.baseline not in file.encoders:
+    if file.baseline not in labels:
         rule = "one of this file's encoders"
-        yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, file.encoders))
+        yield four_parts("baseline", file.baseline, rule, did_you_mean(file.baseline, labels))
 
 
 def _start_mistakes(file: PipelineFile, entry: str, source: Source, sweeps: set[str]) -> Iterator[str]:
@@ -201,7 +206,9 @@ def require_encoder_files(file: PipelineFile) -> None:
         if source.ref is None or scheme_of(source.ref):
             continue
         try:
-            resolve(source.ref, None, source.stage, source.architecture, pretrained_on=source.pretrained_on)
+            selection = Selection(source.weights, source.prefix)
+            stated = (source.stage, source.architecture)
+            resolve(source.ref, None, *stated, pretrained_on=source.pretrained_on, selection=selection)
         except UserError as error:
             mistakes.append(f"{field}.ref: {error}")
     if mistakes:
@@ -209,10 +216,14 @@ def require_encoder_files(file: PipelineFile) -> None:
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:
-    for name, stated in (("stage", source.stage), ("pretrained_on", source.pretrained_on)):
+    for name in ("stage", "pretrained_on", "weights", "prefix"):
+        stated = getattr(source, name)
         if stated is not None and (own := _own_statement(source)):
             rule = f"left out: {own}"
             yield four_parts(f"{field}.{name}", stated, rule, f"remove {field}.{name}; it is for what others trained")
+    if (source.ref or "").startswith("python:") and source.stage is None:
+        rule = "stated of one's own code, as nothing else shows how far its encoder was trained"
+        yield four_parts(f"{field}.stage", "(not given)", rule, f"add {field}.stage")
     if source.architecture is not None and source.from_ is not None:
         rule = f"left out: `from: {source.from_}` is trained here, and its record states the architecture"
         yield four_parts(f"{field}.architecture", source.architecture, rule, f"remove {field}.architecture")

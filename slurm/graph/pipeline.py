@@ -21,6 +21,8 @@ from slurm.graph.resources import Asked, Name
 from slurm.graph.shipped import find_pipeline_file
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
+Between = Annotated[float, Field(gt=0, lt=1)]
+"""A share that is neither nothing nor all."""
 MOST_COMBINATIONS = 1000
 """The most combinations of one sweep; each is a pretraining, or a recipe that encoders are measured by."""
 MOST_STAGES = 100_000
@@ -40,6 +42,12 @@ class Source(Config):
     """The data set on which others trained the encoder that `ref` names, where its name does not say so."""
     architecture: str | None = None
     """The architecture of `ref`, where its tensors leave it open: `--architecture` of `mimbench transfer`."""
+    weights: str | None = None
+    """Which of the sets of weights in `ref` is meant, as `model_ema`; null: the one that its authors evaluate."""
+    prefix: str | None = None
+    """What the encoder's names in `ref` begin with, where it holds several encoders."""
+    allow_implausible_weights: bool | None = None
+    """Go on with weights of `ref` that are constant, not finite, or as a fresh initialisation makes them."""
     epoch: Count | None = None
     """With `from: pretrain.NAME`: take the encoder after so many epochs instead of the last."""
 
@@ -50,6 +58,14 @@ class Source(Config):
         if self.epoch is not None and not (self.from_ or "").startswith("pretrain."):
             raise ValueError("`epoch` only with `from: pretrain.NAME`")
         return self
+
+
+class Compared(Source):
+    """An encoder of the comparison."""
+
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Its name in tables, where that is not the entry's: encoders of one label that were trained alike, with different
+    seeds, are one row."""
 
 
 class Initial(Source):
@@ -111,6 +127,30 @@ class Pretrain(Swept):
     initial: Initial | None = None
     """The encoder to continue from; null: random weights."""
     seed: int = 0
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    """Pretrain once with each of these seeds instead; whatever starts from this entry is there once for each, too."""
+    rungs: Annotated[tuple[Between, ...], Field(min_length=1)] | None = None
+    """Of a sweep: shares of the training at which its members are compared by their loss on held-out images."""
+    keep: Between | None = None
+    """The share of the members that goes on after each rung, at least one; the others end there."""
+
+    @model_validator(mode="after")
+    def _rungs_of_a_sweep(self) -> Pretrain:
+        if (self.rungs is None) != (self.keep is None):
+            raise ValueError("`rungs` and `keep` together: where members are compared, and the share that goes on")
+        if self.rungs is None:
+            return self
+        if self.sweep is None:
+            raise ValueError("`rungs` and `keep` only with `sweep`: one pretraining has none to be compared with")
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"`rungs` in ascending order, each once: {list(self.rungs)}")
+        return self
+
+    @property
+    def stages(self) -> int:
+        """How many stages it becomes: each member's parts between rungs, and the rungs."""
+        rungs = len(self.rungs or ())
+        return self.combinations * (rungs + 1) + rungs
 
 
 class Finetune(Work):
@@ -153,7 +193,7 @@ class PipelineFile(Config):
     name: Name
     pretrain: dict[Name, Pretrain] = Field(default_factory=dict)
     finetune: dict[Name, Finetune] = Field(default_factory=dict)
-    encoders: dict[Name, Source] = Field(min_length=1)
+    encoders: dict[Name, Compared] = Field(min_length=1)
     tasks: dict[Name, Measurement] = Field(min_length=1)
     """Names of the catalogue, or names of your own with a `task`; a plain list takes every task's own recipe."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
@@ -169,10 +209,16 @@ class PipelineFile(Config):
     @model_validator(mode="after")
     def _bounded(self) -> PipelineFile:
         """Count the stages before any sweep is written out."""
-        trained = {f"pretrain.{name}": entry.combinations for name, entry in self.pretrain.items()}
+        combinations = {f"pretrain.{name}": entry.combinations for name, entry in self.pretrain.items()}
+        first = [*combinations, *(f"finetune.{name}" for name in self.finetune)]
+        trained = {name: combinations.get(name, 1) * max(1, len(self.seeds_before(name))) for name in first}
         encoders = sum(trained.get(source.from_ or "", 1) for source in self.encoders.values())
         tasks = sum(entry.combinations for entry in self.tasks.values())
-        count = sum(trained.values()) + len(self.finetune) + encoders * tasks * len(self.seeds)
+        count = encoders * tasks * len(self.seeds)
+        for name in first:
+            section, _, entry = name.partition(".")
+            parts = self.pretrain[entry].stages if section == "pretrain" else 1
+            count += parts * max(1, len(self.seeds_before(name)))
         if count > MOST_STAGES:
             raise ValueError(f"at most {MOST_STAGES:,} stages: encoders x tasks x seeds and sweeps make {count:,}")
         return self
@@ -181,12 +227,33 @@ class PipelineFile(Config):
         """Return what an entry of `tasks` is called in the catalogue."""
         return self.tasks[name].task or name
 
-    def encoders_of(self, task: str) -> dict[str, Source]:
+    def label(self, encoder: str) -> str:
+        """Return what an encoder is called in tables."""
+        return self.encoders[encoder].label or encoder
+
+    def encoders_of(self, task: str) -> dict[str, Compared]:
         """Return the encoders that an entry of `tasks` measures, by name."""
         patterns = self.tasks[task].encoders
         if patterns is None:
             return self.encoders
-        return {name: each for name, each in self.encoders.items() if any(fnmatchcase(name, one) for one in patterns)}
+        return {
+            name: each
+            for name, each in self.encoders.items()
+            if any(fnmatchcase(known, one) for one in patterns for known in (name, self.label(name)))
+        }
+
+    def seeds_before(self, entry: str) -> tuple[int, ...]:
+        """Return the seeds with which `pretrain.NAME` or `finetune.NAME` is there: its own, or those of what it starts
+        from; none where no entry before it has several."""
+        starts, seen = self.started_from(), {entry}
+        while True:
+            section, _, name = entry.partition(".")
+            own = self.pretrain[name].seeds if section == "pretrain" and name in self.pretrain else None
+            before = starts[entry].from_ if entry in starts else None
+            if own is not None or before is None or before in seen:
+                return own or ()
+            entry = before
+            seen.add(entry)
 
     def export_epochs(self, pretraining: str) -> list[int]:
         """Return after which epochs a pretraining's encoder is wanted, besides at its end."""

@@ -10,7 +10,7 @@ from benchmarks.training import Training
 from slurm.graph.cluster import SlurmCluster
 from slurm.graph.pipeline import PipelineFile, Source, Work
 from slurm.graph.resources import Allocation, count_of_ranks
-from slurm.graph.stages import REPORT
+from slurm.graph.stages import REPORT, part_until, rung_stage
 from slurm.graph.sweep import without_sweeps
 
 PRETRAIN = "pretrain"
@@ -32,6 +32,9 @@ class StageWork:
     work: Work
     source: Source | None
     """The encoder of a transfer."""
+    begin: float = 0.0
+    end: float = 1.0
+    """Between which shares of the training the stage works."""
 
     @property
     def task(self) -> str | None:
@@ -46,8 +49,11 @@ def stage_works(file: PipelineFile) -> Iterator[StageWork]:
     """Yield the work of all stages that make runs, under the names that `expand` gives, sweeps written out."""
     file = without_sweeps(file)
     for name, pretrain in file.pretrain.items():
-        stage = f"pretrain.{name}"
-        yield StageWork(stage, (stage,), stage, PRETRAIN, pretrain, None)
+        stage, rungs = f"pretrain.{name}", pretrain.rungs or ()
+        yield StageWork(stage, (stage,), stage, PRETRAIN, pretrain, None, begin=max(rungs, default=0.0))
+        for begin, end in zip((0.0, *rungs), rungs, strict=False):
+            part = part_until(stage, end)
+            yield StageWork(part, (part,), stage, PRETRAIN, pretrain, None, begin, end)
     for name, finetune in file.finetune.items():
         stage = f"finetune.{name}"
         yield StageWork(stage, (stage,), stage, finetune.task, finetune, finetune.encoder)
@@ -58,7 +64,7 @@ def stage_works(file: PipelineFile) -> Iterator[StageWork]:
 
 
 def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocation]:
-    """Return what every stage asks Slurm for, by its name, the report included.
+    """Return what every stage asks Slurm for, by its name; a rung asks for what the report does.
 
     Raises UserError for an unknown profile, and for fields that do not go together.
     """
@@ -68,7 +74,9 @@ def allocations(file: PipelineFile, cluster: SlurmCluster) -> dict[str, Allocati
         if work.field not in by_field:
             by_field[work.field] = cluster.allocation(work.work.resources, work.resources_field)
         found |= dict.fromkeys(work.stages, by_field[work.field])
-    return {**found, REPORT: cluster.report_allocation(file.report.resources if file.report is not None else None)}
+    small = cluster.report_allocation(file.report.resources if file.report is not None else None)
+    rungs = [rung_stage(name, share) for name, entry in file.pretrain.items() for share in entry.rungs or ()]
+    return {**found, **dict.fromkeys(rungs, small), REPORT: small}
 
 
 def fitting_nodes(batch_size: int, accumulate: int, ranks_per_node: int) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from benchmarks.catalogue.starts import default_recipe
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import RECIPES, Config, PathText, find_recipe
 from slurm.graph.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
-from slurm.graph.sweep import without_sweeps
+from slurm.graph.sweep import members, without_sweeps
 from transfer.sources.references import random_architecture
 
 REPORT = "report"
@@ -39,8 +40,19 @@ class Stage(Config):
     recipe_file: PathText | None = None
     """The recipe that it reads: once that is edited, the stage is not done. The program's own recipes are named
     relative to their folder."""
+    until: float | None = None
+    """Of a stage that trains to a rung alone: the share of the training at which its run pauses."""
+    rung: str | None = None
+    """The stage whose decision says whether this one is done at all; None where that does not depend on any."""
+    decides: bool = False
+    """Whether it is a rung, whose product is a decision."""
     seeds_of: str | None = None
     """The beginning of its name that it shares with the stages that differ from it in nothing but the seed."""
+
+    @property
+    def member(self) -> str:
+        """What a rung calls the pretraining that this stage is a part of."""
+        return self.name.removeprefix("pretrain.").partition("@")[0]
 
     @property
     def trains(self) -> bool:
@@ -58,8 +70,12 @@ class Pipeline(Config):
     id: str
     stages: tuple[Stage, ...]
 
+    @cached_property
+    def by_name(self) -> dict[str, Stage]:
+        return {stage.name: stage for stage in self.stages}
+
     def stage(self, name: str) -> Stage:
-        return next(stage for stage in self.stages if stage.name == name)
+        return self.by_name[name]
 
     def children(self, name: str) -> list[Stage]:
         return [stage for stage in self.stages if name in stage.needs]
@@ -75,18 +91,52 @@ def expand(file: PipelineFile, folder: Path, runs: Path) -> Pipeline:
 
     `folder` is the pipeline's folder, `runs` where runs lie; the file must have passed `find_mistakes`.
     """
+    sweep_of = {
+        member: name for name, entry in file.pretrain.items() if entry.rungs for member, _ in members(name, entry)
+    }
     file, build = without_sweeps(file), _Builder(folder, runs)
-    first = [build.first(file, entry) for entry in _chain_order(file)]
+    first = list(_first(file, sweep_of, build))
     transfers = [
-        build.transfer(f"{name}.{label}.seed{seed}", label, source, file.task(name), work, seed).model_copy(
-            update={"seeds_of": f"{name}.{label}"}
-        )
+        build.transfer(
+            f"{name}.{encoder}.seed{seed}", file.label(encoder), source, file.task(name), work, seed
+        ).model_copy(update={"seeds_of": f"{name}.{encoder}"})
         for name, work in file.tasks.items()
-        for label, source in file.encoders_of(name).items()
+        for encoder, source in file.encoders_of(name).items()
         for seed in file.seeds
     ]
     report = build.report(file.baseline, [stage.name for stage in transfers])
     return Pipeline(id=file.id, stages=(*_same_work_in_turn([*first, *transfers]), report))
+
+
+def _first(file: PipelineFile, sweep_of: Mapping[str, str], build: _Builder) -> Iterator[Stage]:
+    """Yield the stages of `pretrain` and `finetune`; `sweep_of` names the sweep of each member of one with rungs."""
+    for entry in _chain_order(file):
+        sweep = sweep_of.get(entry.removeprefix("pretrain."))
+        if sweep is None:
+            yield build.first(file, entry)
+            continue
+        together = [member for member, its in sweep_of.items() if its == sweep]
+        if entry == f"pretrain.{together[0]}":  # all start from the same, so that none of them comes later
+            whole = [build.first(file, f"pretrain.{member}") for member in together]
+            pretrain = file.pretrain[together[0]]
+            assert pretrain.rungs is not None
+            assert pretrain.keep is not None, "both are given together"
+            yield from build.by_rungs(sweep, whole, pretrain.rungs, pretrain.keep)
+
+
+def decision_of(rung: str) -> str:
+    """Return the file that a rung leaves, relative to the pipeline's folder."""
+    return f"rungs/{rung.removeprefix('rung.')}.json"
+
+
+def rung_stage(sweep: str, share: float) -> str:
+    """Return the name of the stage that compares the members of a sweep."""
+    return f"rung.{sweep}@{share}"
+
+
+def part_until(stage: str, share: float) -> str:
+    """Return the name of the stage that trains a member to a rung."""
+    return f"{stage}@{share}"
 
 
 def arrays(stages: Iterable[Stage], size: int = sys.maxsize) -> Iterator[list[Stage]]:
@@ -101,9 +151,9 @@ def _same_work_in_turn(stages: list[Stage]) -> Iterator[Stage]:
 
     Training a supervised baseline is the same run as measuring that encoder on the same task.
     """
-    first_with: dict[tuple[str, ...], str] = {}
-    for stage in stages:
-        first = first_with.setdefault(work_of(stage), stage.name)
+    first_with: dict[tuple[object, ...], str] = {}
+    for stage in stages:  # what a rung may end does no other's work
+        first = first_with.setdefault((stage.rung, *work_of(stage)), stage.name)
         yield stage if first == stage.name else stage.model_copy(update={"needs": (*stage.needs, first)})
 
 
@@ -166,6 +216,37 @@ class _Builder:
         needs = _needs(initial)
         return self._stage(f"pretrain.{name}", head, "pretrain", entry.recipe, entry, entry.seed, needs)
 
+    def by_rungs(self, sweep: str, whole: Sequence[Stage], rungs: Sequence[float], keep: float) -> Iterator[Stage]:
+        """Yield the stages of a sweep with rungs, of whose members `whole` would train each to its end at once."""
+        rung: str | None = None
+        parts = list(whole)
+        for share in rungs:
+            trained = [self._part(stage, before, rung, share) for stage, before in zip(whole, parts, strict=True)]
+            yield from trained
+            before_it, rung, parts = rung, rung_stage(sweep, share), trained
+            yield self._rung(rung, before_it, trained, share, keep)
+        for stage, before in zip(whole, parts, strict=True):
+            yield stage.model_copy(update={"needs": (before.name, rung), "rung": rung})
+
+    def _part(self, whole: Stage, before: Stage, rung: str | None, share: float) -> Stage:
+        """Return the stage that trains to a rung, after the stage `before` and the rung before it, if any."""
+        name = part_until(whole.name, share)
+        argv = list(whole.argv)
+        argv[argv.index(ANNOUNCE) + 1] = str(self._announcement(name))
+        argv[argv.index(ANNOUNCE) : argv.index(ANNOUNCE)] = ["--until", str(share)]
+        needs = whole.needs if rung is None else (before.name, rung)
+        return whole.model_copy(
+            update={"name": name, "argv": tuple(argv), "needs": needs, "until": share, "rung": rung}
+        )
+
+    def _rung(self, name: str, before: str | None, parts: Sequence[Stage], share: float, keep: float) -> Stage:
+        argv = ["rung", "--share", str(share), "--keep", str(keep), "--out", str(self.folder / decision_of(name))]
+        argv += ["--after", str(self.folder / decision_of(before))] if before is not None else []
+        for part in parts:
+            argv += ["--member", part.member, str(self._announcement(part.name))]
+        needs = tuple(part.name for part in parts)
+        return Stage(name=name, argv=tuple(argv), needs=needs, after="any", product=decision_of(name), decides=True)
+
     def finetune(self, name: str, entry: Finetune) -> Stage:
         return self.transfer(f"finetune.{name}", f"{name} (training)", entry.encoder, entry.task, entry, entry.seed)
 
@@ -189,6 +270,9 @@ class _Builder:
         options = [] if source.stage is None else ["--stage", source.stage]
         options += [] if source.pretrained_on is None else ["--pretrained-on", source.pretrained_on]
         options += [] if source.architecture is None else ["--architecture", source.architecture]
+        options += [] if source.weights is None else ["--weights", source.weights]
+        options += [] if source.prefix is None else ["--prefix", source.prefix]
+        options += ["--allow-implausible-weights"] if source.allow_implausible_weights else []
         options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
         return [encoder, *options]
 

@@ -1,4 +1,7 @@
-"""A sweep: one entry of a pipeline file that stands for several pretrainings or tasks, one for each combination."""
+"""A sweep: one entry of a pipeline file that stands for several pretrainings or tasks, one for each combination.
+
+Several seeds of a pretraining are written out likewise, after the sweeps.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from benchmarks.errors import four_parts
-from slurm.graph.pipeline import PipelineFile, Source, Swept
+from slurm.graph.pipeline import Compared, PipelineFile, Pretrain, Source, Swept
 
 S = TypeVar("S", bound=Swept)
+F = TypeVar("F", bound=Source)
 
 
 def without_sweeps(file: PipelineFile) -> PipelineFile:
@@ -27,7 +31,7 @@ def without_sweeps(file: PipelineFile) -> PipelineFile:
         name: entry.model_copy(update={"task": file.task(name)}) for name, entry in file.tasks.items() if entry.sweep
     }
     tasks = _written_out({**file.tasks, **named})
-    encoders: dict[str, Source] = {}
+    encoders: dict[str, Compared] = {}
     for name, source in file.encoders.items():
         section, _, parent = (source.from_ or "").partition(".")
         swept = swept_as.get(parent, []) if section == "pretrain" else []
@@ -35,7 +39,43 @@ def without_sweeps(file: PipelineFile) -> PipelineFile:
             encoders[name + member.removeprefix(parent)] = source.model_copy(update={"from_": f"pretrain.{member}"})
         if not swept:
             encoders[name] = source
-    return file.model_copy(update={"pretrain": pretrain, "encoders": encoders, "tasks": tasks})
+    return _without_seeds(file.model_copy(update={"pretrain": pretrain, "encoders": encoders, "tasks": tasks}))
+
+
+def _without_seeds(file: PipelineFile) -> PipelineFile:
+    """Return `file` with one entry `NAME-seed=S` for each seed of a pretraining, and for each of what starts from it.
+
+    Encoders keep their label, so that reports make one row of them.
+    """
+    pretrain: dict[str, Pretrain] = {}
+    for name, entry in file.pretrain.items():
+        for suffix, seed in _suffixes(file, f"pretrain.{name}"):
+            start = None if entry.initial is None else _after(file, entry.initial, suffix)
+            own = {} if entry.seeds is None else {"seed": seed, "seeds": None}
+            pretrain[name + suffix] = entry.model_copy(update={**own, "initial": start})
+    finetune = {
+        name + suffix: entry.model_copy(update={"encoder": _after(file, entry.encoder, suffix)})
+        for name, entry in file.finetune.items()
+        for suffix, _ in _suffixes(file, f"finetune.{name}")
+    }
+    encoders: dict[str, Compared] = {}
+    for name, source in file.encoders.items():
+        for suffix, _ in _suffixes(file, source.from_ or ""):
+            label = {"label": source.label or name} if suffix else {}
+            encoders[name + suffix] = _after(file, source, suffix).model_copy(update=label)
+    return file.model_copy(update={"pretrain": pretrain, "finetune": finetune, "encoders": encoders})
+
+
+def _after(file: PipelineFile, source: F, suffix: str) -> F:
+    """Return what an entry starts from as that is written out."""
+    if source.from_ is None or not file.seeds_before(source.from_):
+        return source
+    return source.model_copy(update={"from_": source.from_ + suffix})
+
+
+def _suffixes(file: PipelineFile, entry: str) -> list[tuple[str, int | None]]:
+    """Return the end of each name that an entry is written out to, with the seed; one empty end without several."""
+    return [(f"-seed={seed}", seed) for seed in file.seeds_before(entry)] or [("", None)]
 
 
 def alike(file: PipelineFile) -> Iterator[str]:
@@ -46,6 +86,26 @@ def alike(file: PipelineFile) -> Iterator[str]:
             if twice := [member for member, count in counts.items() if count > 1]:
                 rule = f"values whose names differ in more than signs ({twice[0]} stands for several)"
                 yield four_parts(f"{section}.{name}.sweep", list(entry.sweep or ()), rule, "an entry for each")
+
+
+def seed_mistakes(file: PipelineFile) -> Iterator[str]:
+    """Yield a mistake for every pretraining whose several seeds go with nothing else that it has."""
+    for name, entry in file.pretrain.items():
+        start = None if entry.initial is None else entry.initial.from_
+        several = start is not None and file.seeds_before(start)
+        if entry.seeds is not None:
+            value = list(entry.seeds)
+            if "seed" in entry.model_fields_set:
+                yield four_parts(f"pretrain.{name}.seeds", value, "one of `seed` and `seeds`", "remove one of them")
+            if len(set(value)) < len(value):
+                yield four_parts(f"pretrain.{name}.seeds", value, "each of the `seeds` once", "remove the repetition")
+            if entry.rungs is not None:
+                rule = "left out: members of a sweep that stops early have one seed"
+                yield four_parts(f"pretrain.{name}.seeds", value, rule, "remove `seeds`, or `rungs`")
+        for field in ("seeds", "rungs") if several else ():
+            if (found := getattr(entry, field)) is not None:
+                rule = f"left out: {start}, which it starts from, has several seeds"
+                yield four_parts(f"pretrain.{name}.{field}", list(found), rule, f"remove pretrain.{name}.{field}")
 
 
 def _written_out(entries: Mapping[str, S]) -> dict[str, S]:

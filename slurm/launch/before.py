@@ -9,7 +9,7 @@ from benchmarks.errors import UserError
 from slurm.controller.jobs import ENDED, look_up, read_jobs
 from slurm.graph.pipeline import is_job_id
 from slurm.state.folder import PipelineFolder
-from slurm.state.observe import observe
+from slurm.state.observe import DONE, observe
 
 
 def jobs_before(after: Sequence[str], is_first_launch: bool) -> list[str]:
@@ -44,6 +44,6 @@ def _jobs_of_pipeline(folder: PipelineFolder) -> Iterator[str]:
         state = observe(folder, manifest.pipeline, stage).state
         if stage.name in live:
             yield live[stage.name]
-        elif state != "completed":
+        elif state not in DONE:
             rule = f"a pipeline whose stages are completed or have jobs: {stage.name} is {state} and has none"
             raise UserError.about("after", str(folder.path), rule, f"mimbench pipeline resume {folder.id}")

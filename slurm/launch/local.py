@@ -22,7 +22,7 @@ from slurm.stage import job
 from slurm.stage.notify import notify
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
-from slurm.state.observe import BAD, LIVE, View, observe_all
+from slurm.state.observe import BAD, DONE, LIVE, View, observe_all
 from slurm.terminal import Display
 
 TICK_S = 0.4
@@ -184,7 +184,7 @@ class LocalLauncher:
 def _may_start(stage: Stage, views: Mapping[str, View]) -> bool:
     states = [views[name].state for name in stage.needs]
     if stage.after == "any":
-        return all(state == "completed" or state in BAD for state in states)
+        return all(state in (*DONE, *BAD) for state in states)
     return all(state == "completed" for state in states)
 
 

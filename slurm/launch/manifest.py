@@ -17,7 +17,7 @@ from slurm.graph.stages import Pipeline
 from slurm.launch.snapshot import take_snapshot
 from slurm.state.folder import Entry, Manifest, PipelineFolder, Places
 from slurm.state.mark import came_from, claim, how_it_came
-from slurm.state.observe import LIVE, announced_run, observe
+from slurm.state.observe import DONE, LIVE, announced_run, observe
 
 
 def prepare(
@@ -60,11 +60,11 @@ def set_entries(folder: PipelineFolder, manifest: Manifest, changes: Mapping[str
 
 
 def forget_unfinished(folder: PipelineFolder, pipeline: Pipeline, live: Collection[str] = ()) -> None:
-    """Clear the attempts of all stages that are neither completed nor at work: this launch runs them again."""
+    """Clear the attempts of all stages that are neither done nor at work: this launch runs them again."""
     _forget_damaged_encoders(folder, pipeline)
     states = {stage.name: observe(folder, pipeline, stage).state for stage in pipeline.stages}
     for stage in pipeline.stages:
-        if states[stage.name] not in ("completed", *LIVE) and stage.name not in live:
+        if states[stage.name] not in (*DONE, *LIVE) and stage.name not in live:
             folder.forget_attempt(stage.name)
 
 

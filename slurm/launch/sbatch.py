@@ -28,7 +28,7 @@ from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.mark import read_mark
 from slurm.state.observe import observe
 
-What = Literal["submitted", "live already", "completed already"]
+What = Literal["submitted", "live already", "completed already", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,18 @@ class SlurmLauncher:
             fresh |= {stage.name for stage in missing}
         for stage in stages:
             behind = self.same_work.get(stage.name, {}) if what[stage] == "submitted" else {}
-            job = None if what[stage] == "completed already" else live[stage.name]
+            job = live[stage.name] if what[stage] in ("submitted", "live already") else None
             yield Submitted(stage.name, job, what[stage], behind)
 
     def _judge(self, stage: Stage, live: Mapping[str, str], fresh: set[str]) -> What:
         """Return what is to be done with a stage: only one that depends on nothing new can stay as it is."""
         if any(parent in fresh for parent in stage.needs):
             return "submitted"
-        if observe(self.folder, self.manifest.pipeline, stage).state == "completed":
+        state = observe(self.folder, self.manifest.pipeline, stage).state
+        if state == "completed":
             return "completed already"
+        if state == "pruned":
+            return "pruned"
         return "live already" if stage.name in live else "submitted"
 
     def submit(self, stages: Sequence[Stage], parent_jobs: Iterable[str]) -> list[Job]:

@@ -21,7 +21,7 @@ from slurm.launch.before import jobs_before
 from slurm.launch.manifest import prepare
 from slurm.stage.notify import notify
 from slurm.state.folder import Manifest, PipelineFolder, Places, hold
-from slurm.state.observe import View
+from slurm.state.observe import DONE, View
 from slurm.terminal import clock, describe, open_display
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _run_here(folder: PipelineFolder, manifest: Manifest, cluster: LocalCluster,
 
 
 def _say_stopped(views: Mapping[str, View]) -> int:
-    done = sum(view.state == "completed" for view in views.values())
+    done = sum(view.state in DONE for view in views.values())
     print(f"stopped: {done}/{len(views)} stages are done and kept.")
     for name, view in views.items():
         if view.state in ("stopped", "failed"):
@@ -88,7 +88,7 @@ def _say_stopped(views: Mapping[str, View]) -> int:
 
 
 def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) -> int:
-    bad = {name: view for name, view in views.items() if view.state != "completed"}
+    bad = {name: view for name, view in views.items() if view.state not in DONE}
     if views[REPORT].state == "completed":
         print(f"\n{(folder.report / 'leaderboard.txt').read_text().rstrip()}\n")
         for page in sorted(folder.report.glob("*.html")):
@@ -115,7 +115,7 @@ def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:
     """
     site, asked = read_site(), allocations(file, cluster)
     fields = {stage: work.resources_field for work in stage_works(file) for stage in work.stages}
-    named = {fields.get(stage, f"{stage}.resources"): found for stage, found in asked.items()}
+    named = {fields.get(stage, f"{REPORT}.resources"): found for stage, found in asked.items()}
     misfits = list(find_misfits(site, named)) if site is not None else []
     if misfits:
         raise UserError("nothing can be submitted:\n" + "\n".join(map(str, misfits)))

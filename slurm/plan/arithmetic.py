@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.encoders import Architecture
 from slurm.plan.speed import Training
 
-SIDE = 1536
-"""The side of the square matrices whose product is timed."""
 PASSES = 3
 """A training step in forward passes: backwards, each matrix is multiplied twice (Kaplan et al. 2020, section 2.1)."""
 FROZEN = ("linear", "attentive")
@@ -54,14 +51,7 @@ def floor_of(works: Iterable[tuple[Training, int | None]]) -> Floor | None:
 
 
 def best_flops_per_second() -> float:
-    """Return the FLOPs per second of matrix products on this CPU: the best of three in float32 and in bfloat16."""
-    import torch
+    """Return the FLOPs per second of matrix products on this CPU: the better of float32 and bfloat16."""
+    from transfer.encoder.flops import matrix_rates_of_cpu
 
-    rates = []
-    for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(SIDE, SIDE, dtype=dtype)
-        for _ in range(3):
-            start = time.perf_counter()
-            matrix @ matrix
-            rates.append(2 * SIDE**3 / (time.perf_counter() - start))
-    return max(rates)
+    return max(matrix_rates_of_cpu())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.encoders import Architecture, find_architecture
+from benchmarks.runs.bench_record import BenchRecord
 from slurm.graph.check import load_work
 from slurm.graph.cluster import Cluster, Placed
 from slurm.graph.pipeline import PipelineFile, Source
@@ -64,8 +65,10 @@ def forecasts(
     known: Sequence[Measured],
     done: Mapping[str, Path],
     counts: Mapping[str, int],
+    benches: Sequence[BenchRecord] = (),
 ) -> dict[str, Forecast]:
-    """Return a forecast for every stage of a checked file that trains, by name, from finished runs that are `known`.
+    """Return a forecast for every stage of a checked file that trains, by name, from finished runs that are `known`,
+    and of work that none of them did, from what `mimbench bench` measured.
 
     `counts` has the training images of the file's entries, as far as they were counted.
 
@@ -86,26 +89,34 @@ def forecasts(
         for stage in work.stages:
             own = done.get(stage)
             others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
-            found[stage] = _forecast(training, per_epoch, cluster, placed, others)
+            found[stage] = _forecast(training, per_epoch, cluster, placed, others, benches, work)
     return found
 
 
 def _forecast(
-    training: Training, per_epoch: int | None, cluster: Cluster, placed: Placed, runs: Sequence[Measured]
+    training: Training,
+    per_epoch: int | None,
+    cluster: Cluster,
+    placed: Placed,
+    runs: Sequence[Measured],
+    benches: Sequence[BenchRecord],
+    work: StageWork,
 ) -> Forecast:
-    speed = find_speed(training, cluster, runs)
+    speed = find_speed(training, cluster, runs, benches)
     measured = speed.measured if speed is not None else None
     memory = None
     if measured is not None:
         batch_size = measured.trained_with("batch_size") or 0
         if training.recipe.training.batch_size * measured.record.processes == batch_size * training.processes:
             memory = measured.record.peak_memory_mb
+    images = training.images(per_epoch)
+    disk_mb = measured.disk_bytes() / 1e6 if measured is not None else None
     return Forecast(
         processes=training.processes,
-        images=training.images(per_epoch),
+        images=round(images * (work.end - work.begin)) if images is not None else None,
         speed=speed,
         memory_mb=memory,
-        disk_mb=measured.disk_bytes() / 1e6 if measured is not None else None,
+        disk_mb=disk_mb if work.begin == 0 else 0.0,  # the parts of one run are one folder
         longest_attempt_s=placed.longest_attempt_s,
         has_gpus=placed.has_gpus,
         training=training,

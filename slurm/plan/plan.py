@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.runs.bench_record import bench_records
 from benchmarks.runs.folder import completed
 from benchmarks.runs.record import RunRecord
 from benchmarks.tables import aligned
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import allocations
-from slurm.graph.stages import REPORT, Pipeline, Stage
+from slurm.graph.rungs import rung_warnings
+from slurm.graph.stages import Pipeline, Stage
 from slurm.graph.starts import misfits
 from slurm.plan.arithmetic import floor_of
 from slurm.plan.cost import Forecast, forecasts, makespan_s
 from slurm.plan.nodes import Proposal, proposals
+from slurm.plan.saved import Saved, saved_by_rungs
 from slurm.plan.speed import finished_runs
 from slurm.state.folder import PipelineFolder
-from slurm.state.observe import announced_run, is_completed
+from slurm.state.observe import DONE, announced_run, observe
 from slurm.terminal import clock
 
 UNKNOWN = "?"
@@ -38,6 +41,10 @@ class Plan:
     cluster: Cluster
     done: frozenset[str]
     """Names of the stages that are done."""
+    pruned: frozenset[str]
+    """Those among them that a rung ended."""
+    saved: tuple[Saved, ...]
+    """What the rungs of each sweep save."""
     records: dict[str, RunRecord]
     """By stage, of those that are done and made a run."""
     forecasts: dict[str, Forecast]
@@ -48,8 +55,9 @@ class Plan:
 
     @property
     def rest(self) -> list[Stage]:
-        """The stages that are still to do."""
-        return [stage for stage in self.pipeline.stages if stage.name not in self.done]
+        """The stages that are still to do, without those of which rungs will end as many."""
+        spared = frozenset().union(*(saved.stages for saved in self.saved))
+        return [stage for stage in self.pipeline.stages if stage.name not in self.done | spared]
 
 
 def make_plan(
@@ -61,18 +69,22 @@ def make_plan(
     counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Plan:
     """Return the plan of a checked pipeline file; writes nothing. `counts` are what `require_data` returned."""
-    done = frozenset(stage.name for stage in pipeline.stages if is_completed(folder, pipeline, stage))
+    states = {stage.name: observe(folder, pipeline, stage).state for stage in pipeline.stages}
+    done = frozenset(name for name, state in states.items() if state in DONE)
+    pruned = frozenset(name for name, state in states.items() if state == "pruned")
     folders = {name: run for name in done if (run := announced_run(folder, pipeline.stage(name))) is not None}
-    records = {name: record for name, run in folders.items() if (record := completed(run)) is not None}
+    ends = {name: run for name, run in folders.items() if pipeline.stage(name).until is None}
+    records = {name: record for name, run in ends.items() if (record := completed(run)) is not None}
     known = finished_runs(runs)
-    found = forecasts(file, cluster, known, folders, counts)
+    found = forecasts(file, cluster, known, folders, counts, list(bench_records(runs)))
     if isinstance(cluster, SlurmCluster):
         summaries = {name: asked.summary() for name, asked in allocations(file, cluster).items()}
         others = proposals(file, cluster, known, found)
     else:
         summaries, others = dict.fromkeys((stage.name for stage in pipeline.stages), cluster.summary()), {}
-        summaries[REPORT] = "1 process"
-    return Plan(file, pipeline, cluster, done, records, found, summaries, others)
+        summaries |= {stage.name: "1 process" for stage in pipeline.stages if not stage.trains}
+    saved = tuple(saved_by_rungs(file, pipeline, found, pruned))
+    return Plan(file, pipeline, cluster, done, pruned, saved, records, found, summaries, others)
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
@@ -99,17 +111,21 @@ def describe_plan(plan: Plan) -> Iterator[str]:
         yield from length_here(plan, by_arithmetic=True)
     else:
         yield from _sums(plan, hours)
+    for saved in plan.saved:
+        yield saved.in_words(hours, format_hours(saved.device_hours), format_hours(saved.of_hours))
     yield from _sources(plan)
     yield from _proposals(plan)
-    yield from (f"warning: {said}" for said in misfits(plan.file))
+    yield from (f"warning: {said}" for said in (*misfits(plan.file), *rung_warnings(plan.file)))
     yield "\ncommands:"
-    yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in plan.rest)
+    undone = (stage for stage in plan.pipeline.stages if stage.name not in plan.done)
+    yield from (f"  {stage.name}\n    {shlex.join(stage.command)}" for stage in undone)
 
 
 def _row(plan: Plan, stage: Stage) -> list[str]:
     forecast, record = plan.forecasts.get(stage.name), plan.records.get(stage.name)
     after = ", ".join(_short(stage.needs)) or "-"
-    took = clock(record.seconds) if record is not None else "done" if stage.name in plan.done else "-"
+    ended = "pruned" if stage.name in plan.pruned else "done" if stage.name in plan.done else "-"
+    took = clock(record.seconds) if record is not None else ended
     where = plan.resources[stage.name]
     if forecast is None:
         return [stage.name, after, where, "-", "-", "-", took, "-", "-", "-", "-"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
+from benchmarks.runs.bench_record import BenchRecord
 from benchmarks.runs.folder import RECORD, completed
 from benchmarks.runs.record import RunRecord
 from slurm.graph.cluster import Cluster
@@ -19,7 +20,7 @@ WITHOUT_INFLUENCE = (
     *("starts_from", "interpolation", "decay_everything", "activation_checkpointing"),
 )
 """Fields of a recipe that do not change how fast an image is trained; some of `training` do."""
-DECISIVE = ("precision", "sharded", "activation_checkpointing", "compile")
+DECISIVE = ("precision", "sharded", "activation_checkpointing", "compile", "fast_step")
 """Fields of `training` that change the speed or the memory; a record of before a field was there did without it."""
 
 
@@ -95,8 +96,11 @@ def finished_runs(runs: Path) -> list[Measured]:
     return sorted(found, key=lambda run: run.record.finished_at or "", reverse=True)
 
 
-def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -> Speed | None:
-    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or None.
+def find_speed(
+    training: Training, cluster: Cluster, runs: Sequence[Measured], benches: Sequence[BenchRecord] = ()
+) -> Speed | None:
+    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or what
+    `mimbench bench` measured, or None.
 
     Runs on as many processes come before others.
     """
@@ -104,11 +108,23 @@ def find_speed(training: Training, cluster: Cluster, runs: Sequence[Measured]) -
     alike = [run for run in alike if run.record.images_per_second]
     if not alike:
         stated = cluster.images_per_second.get(training.recipe_name)
-        return Speed(stated, "stated in the cluster file") if stated is not None else None
+        return _benched(training, cluster, benches) if stated is None else Speed(stated, "stated in the cluster file")
     run = next((run for run in alike if run.record.processes == training.processes), alike[0])
     source = f"measured by {run.folder.name} on {run.record.environment.device}"
     rate = run.record.images_per_second or 0.0
     return Speed(rate / run.record.processes, source, run, max(map(_share, alike)))
+
+
+def _benched(training: Training, cluster: Cluster, benches: Sequence[BenchRecord]) -> Speed | None:
+    """Return the speed of whole steps of the same work, without loading and evaluation."""
+    if training.kind != "pretrain":
+        return None
+    ours, device = _essence(training.recipe.model_dump(mode="json")), (cluster.device or "").lower()
+    for bench in benches:
+        where = bench.environment.device
+        if bench.part == "step" and device in where.lower() and ours == _essence(bench.recipe.resolved):
+            return Speed(bench.programs[0].per_second, f"measured by `mimbench bench` on {where}")
+    return None
 
 
 def _share(run: Measured) -> float:

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FAILED_CODE, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
+from benchmarks.errors import (
+    BUSY_CODE,
+    CRASHED_CODE,
+    DONE_CODE,
+    FAILED_CODE,
+    STOPPED_CODE,
+    WRONG_CODE,
+    UserError,
+    WorkFailed,
+)
 from benchmarks.files.atomic import denials_reported
 from benchmarks.files.locks import is_held
 from benchmarks.runs.folder import completed
@@ -27,7 +36,8 @@ from slurm.stage.requeue import NOTICE, new_attempt, signals_handled
 from slurm.stage.staging import with_local_data
 from slurm.state.attempt import RankEnd
 from slurm.state.folder import Held, Manifest, PipelineFolder, hold
-from slurm.state.observe import BAD, announced_run, observe
+from slurm.state.observe import BAD, DONE, announced_run, observe
+from slurm.state.rungs import Ended, ended_by_rung
 from slurm.state.shared_files import SHARED_FILES_S, wait_for
 
 
@@ -104,7 +114,11 @@ def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
 def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: team.Layout, asked: Request) -> int:
     pipeline = manifest.pipeline
     why_not = _why_not(folder, pipeline, stage) if stage.after == "success" else None
-    attempt = new_attempt(folder, pipeline, stage, layout.job).model_copy(update={"skipped": why_not})
+    if stage.decides:
+        _await_members(folder, pipeline, stage)
+    attempt = new_attempt(folder, pipeline, stage, layout.job)
+    if why_not is not None:
+        attempt = attempt.model_copy(update={"skipped": why_not.why})
     if asked.restarts is not None and attempt.fruitless > asked.restarts:
         # Its node was lost each time, so that the batch script could not decide about the start before.
         given_up = {"finished_at": time.time(), "exit_code": FAILED_CODE, "given_up_after": attempt.fruitless}
@@ -112,8 +126,8 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
         return FAILED_CODE
     folder.write_attempt(stage.name, attempt)
     if why_not is not None:
-        print(f"skipped: {why_not}", file=sys.stderr)
-        return FAILED_CODE
+        print(f"{'pruned' if why_not.is_pruned else 'skipped'}: {why_not.why}", file=sys.stderr)
+        return DONE_CODE if why_not.is_pruned else FAILED_CODE
     print("$ " + shlex.join(stage.command), flush=True)
 
     def in_ranks(argv: Sequence[str]) -> Outcome:
@@ -133,18 +147,35 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
     return outcome.code
 
 
-def _why_not(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
+def _why_not(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> Ended | None:
     """Return why the stage must not run, or None. On a cluster, give a shared file system time to show the records."""
 
-    def unfit_parent() -> str | None:
+    def found() -> Ended | None:
+        if (ended := ended_by_rung(folder, pipeline, stage)) is not None:
+            return ended
         for name in stage.needs:
             state = observe(folder, pipeline, pipeline.stage(name)).state
             if state != "completed":
-                return f"parent {name} {state if state in BAD else 'is not completed'}"
+                why = f"parent {name} {state if state in BAD else 'is not completed'}"
+                return Ended(why, is_pruned=False)
         return None
 
-    fit = wait_for(lambda: True if unfit_parent() is None else None, _patience_s())
-    return None if fit else unfit_parent()
+    def settled() -> bool | None:
+        now = found()
+        return True if now is None or now.is_pruned else None
+
+    wait_for(settled, _patience_s())
+    return found()
+
+
+def _await_members(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> None:
+    """Give a shared file system time to show how the members of a rung ended, which decides what becomes of them."""
+
+    def has_ended(name: str) -> bool:
+        state, last = observe(folder, pipeline, pipeline.stage(name)).state, folder.read_attempt(name)
+        return state in DONE or (state in BAD and (last is None or last.finished_at is not None))
+
+    wait_for(lambda: True if all(map(has_ended, stage.needs)) else None, _patience_s())
 
 
 def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str]], Outcome]) -> Outcome:

@@ -14,7 +14,7 @@ import sys
 from benchmarks.errors import UserError
 from slurm.graph.stages import REPORT
 from slurm.state.folder import Manifest, PipelineFolder
-from slurm.state.observe import observe_all
+from slurm.state.observe import DONE, observe_all
 
 PATIENCE_S = 30.0
 """How long the command may take before it is killed."""
@@ -41,7 +41,7 @@ def _news(folder: PipelineFolder, manifest: Manifest, stage: str) -> str | None:
     """Return what there is to tell of a stage that has ended; None where that is nothing."""
     states = {name: view.state for name, view in observe_all(folder, manifest).items()}
     if stage == REPORT:
-        return "completed" if {*states.values()} == {"completed"} else "failed"
+        return "completed" if {*states.values()} <= {*DONE} else "failed"
     return "failed" if states[stage] == "failed" else None
 
 

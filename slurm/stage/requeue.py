@@ -20,14 +20,14 @@ from collections.abc import Iterator
 
 from benchmarks.errors import BUSY_CODE, CRASHED_CODE, FATAL_CODES, STOPPED_CODE, WRONG_CODE, UserError, WorkFailed
 from slurm.controller.commands import ask
-from slurm.controller.jobs import find_job
+from slurm.controller.jobs import cancel_jobs, find_job, read_jobs
 from slurm.graph.stages import Pipeline, Stage
 from slurm.stage.notify import notify
 from slurm.stage.request import Request, is_from, parse
 from slurm.state.attempt import Attempt, RankEnd
 from slurm.state.folder import Manifest, PipelineFolder
 from slurm.state.last_words import last_words
-from slurm.state.observe import inputs_digest, saved_step
+from slurm.state.observe import inputs_digest, observe, saved_step
 
 NOTICE = signal.SIGUSR2
 """What Slurm sends before the time limit: the signal that submitit asks for."""
@@ -149,6 +149,8 @@ def _end(folder: PipelineFolder, manifest: Manifest, name: str, asked: Request, 
     stage, restarts = pipeline.stage(name), asked.restarts or 0
     attempt = _as_it_ended(folder, pipeline, stage, code)
     if not _may_go_on(attempt, code) or not _goes_on_in_slurm(folder, asked):
+        if stage.decides and code == 0:
+            _withdraw_pruned(folder, manifest)
         notify(asked.notify, folder, manifest, name)
         return code
     if attempt.gave_way:  # srun asked it to, because another node's task was lost: `code` is that task's
@@ -162,6 +164,22 @@ def _end(folder: PipelineFolder, manifest: Manifest, name: str, asked: Request, 
     print(f"given up: {fruitless} starts in a row have left no new checkpoint", file=sys.stderr)
     notify(asked.notify, folder, manifest, name)
     return code
+
+
+def _withdraw_pruned(folder: PipelineFolder, manifest: Manifest) -> None:
+    """Cancel the jobs of stages that this rung has ended: they wait for its job, and would be given nodes for nothing.
+
+    One that is not cancelled finds the decision when it starts, and ends at once.
+    """
+    try:
+        waiting = read_jobs(folder, manifest).by_stage
+        pipeline = manifest.pipeline
+        ended = [
+            job for name, job in waiting.items() if observe(folder, pipeline, pipeline.stage(name)).state == "pruned"
+        ]
+        cancel_jobs(ended)
+    except WorkFailed as error:
+        print(f"the jobs of pruned stages were not withdrawn: {error}", file=sys.stderr)
 
 
 def _as_it_ended(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, code: int) -> Attempt:

@@ -7,6 +7,7 @@ pipelines/<id>/manifest.json          stages with command, needs, job and last k
 pipelines/<id>/stages/<stage>.json    where the stage's run lies, written by the verb itself
 pipelines/<id>/attempts/<stage>.json  the last attempt: process, beginning, end; its .lock is held while it lives
 pipelines/<id>/logs/<stage>/          what was submitted and the log of every attempt; of an array's task, links
+pipelines/<id>/rungs/                 what the rungs of sweeps decided
 pipelines/<id>/report/                the comparison
 pipelines/<id>/.mark.json             by which its jobs are known: see slurm.state.mark
 """

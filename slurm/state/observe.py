@@ -25,12 +25,17 @@ from slurm.graph.stages import Pipeline, Stage
 from slurm.state.attempt import Attempt
 from slurm.state.folder import Entry, Manifest, PipelineFolder
 from slurm.state.last_words import ends_by_slurm, last_words
+from slurm.state.rungs import ended_by_rung, measured_at_rung
 
-State = Literal["waiting", "queued", "starting", "running", "suspended", "completed", "failed", "skipped", "stopped"]
+State = Literal[
+    "waiting", "queued", "starting", "running", "suspended", "completed", "pruned", "failed", "skipped", "stopped"
+]
 LIVE: tuple[State, ...] = ("queued", "starting", "running", "suspended")
 AGAIN = "submitting again exports it from the last checkpoint"
 BY_CANCEL = "cancelled by `mimbench pipeline cancel`"
 HELD = "by Slurm or its administrators, who also let it go on (scontrol resume)"
+DONE: tuple[State, ...] = ("completed", "pruned")
+"""States in which nothing is left to do. `pruned`: a rung of a sweep ended the pretraining that the stage is about."""
 BAD: tuple[State, ...] = ("failed", "skipped", "stopped")
 
 
@@ -115,6 +120,15 @@ def observe(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, queued: Qu
             return View("completed", "", _progress(folder, stage), _seconds(attempt))
         if queued is None:
             return View("failed", f"done, but {lost}; {AGAIN}", _progress(folder, stage), _seconds(attempt))
+    if (ended := ended_by_rung(folder, pipeline, stage)) is not None:
+        return View("pruned" if ended.is_pruned else "skipped", ended.why)
+    return _not_done(folder, stage, attempt, queued, current)
+
+
+def _not_done(
+    folder: PipelineFolder, stage: Stage, attempt: Attempt | None, queued: QueueEntry | None, current: bool
+) -> View:
+    """Return the view of a stage without a result; `current`: its last attempt did what another would do now."""
     if queued is not None and queued.state == "PENDING":
         return View("queued", _why_queued(folder, stage, attempt, queued), _progress(folder, stage))
     if attempt is None:
@@ -131,8 +145,11 @@ def observe(folder: PipelineFolder, pipeline: Pipeline, stage: Stage, queued: Qu
 
 
 def is_completed(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> bool:
-    """Tell whether the stage's work is done, with the same command, recipe and parents as it would have now."""
-    return observe(folder, pipeline, stage).state == "completed"
+    """Tell whether the stage's work is done, with the same command, recipe and parents as it would have now.
+
+    So is that of a stage that a rung ended.
+    """
+    return observe(folder, pipeline, stage).state in DONE
 
 
 def inputs_digest(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str:
@@ -154,13 +171,13 @@ def _text(path: Path) -> str | None:
 def _has_result(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> bool:
     if stage.announces:
         run = announced_run(folder, stage)
-        return run is not None and completed(run) is not None
+        return run is not None and (completed(run) is not None or measured_at_rung(stage, run) is not None)
     return attempt.exit_code == 0 and (stage.product is None or (folder.path / stage.product).is_file())
 
 
 def _lost_encoder(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str | None:
     """Return what is wrong with a finished stage's encoder where a stage that is not done needs it, else None."""
-    run = announced_run(folder, stage)
+    run = announced_run(folder, stage) if stage.until is None else None
     record = completed(run) if run is not None else None
     if run is None or record is None or record.exported_sha256 is None:
         return None
@@ -173,6 +190,9 @@ def _lost_encoder(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> s
 
 def _left_behind(folder: PipelineFolder, stage: Stage) -> dict[str, str | None]:
     run = announced_run(folder, stage)
+    if stage.until is not None:  # its run goes on, and what it left at the rung stays as it was
+        measured = measured_at_rung(stage, run)
+        return {"run": run.name if run else None, "held_out": repr(measured.loss) if measured else None}
     record = _record(run)
     return {
         "run": run.name if run is not None else None,
@@ -271,7 +291,11 @@ def _saved(progress: Progress | None) -> str:
 
 def _progress(folder: PipelineFolder, stage: Stage) -> Progress | None:
     run = announced_run(folder, stage)
-    return read_progress(RunFolder(run).metrics) if run is not None else None
+    progress = read_progress(RunFolder(run).metrics) if run is not None else None
+    measured = measured_at_rung(stage, run)
+    if progress is not None and measured is not None:  # the run may have gone on since
+        return Progress(measured.step, progress.total_steps, loss=None, eta_seconds=None)
+    return progress
 
 
 def saved_step(folder: PipelineFolder, stage: Stage) -> int:

@@ -107,11 +107,13 @@ def loaded(record: dict[str, Any]) -> dict[str, Any]:
     return {name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in report.items()}
 
 
-def known_then(found: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+def known_then(found: Any, kept: Any) -> Any:
     """Return what is found of the fields that were known at that time, those of nested objects included."""
-    return {
-        key: known_then(found[key], value) if isinstance(value, dict) else found[key] for key, value in kept.items()
-    }
+    if isinstance(kept, dict):
+        return {key: known_then(found[key], value) for key, value in kept.items()}
+    if isinstance(kept, list) and len(found) == len(kept):
+        return [known_then(*both) for both in zip(found, kept, strict=True)]
+    return found
 
 
 def command_of(run: Path) -> list[str]:
@@ -159,9 +161,10 @@ def assert_same_numbers(run: Path, kept: Path, step: int) -> None:
     one that has hardly begun to learn then picks other proposals.
     """
     found, told = record_of(run), record_of(kept)
-    assert loaded(found) == loaded(told)
-    for name in ("run_id", "status", "steps", "attempts", "data", "parents"):
+    assert known_then(loaded(found), loaded(told)) == loaded(told)
+    for name in ("run_id", "status", "steps", "attempts", "parents"):
         assert found[name] == told[name], name
+    assert known_then(found["data"], told["data"]) == told["data"]
     assert [line.keys() for line in lines_of(run)] == [line.keys() for line in lines_of(kept)]
     if same_arithmetic(run, kept):
         assert lines_of(run) == lines_of(kept)
@@ -190,7 +193,7 @@ def test_a_kept_encoder_is_measured_again(desk: Desk) -> None:
     assert desk.answers["again"].code == 0, desk.answers["again"].err
     assert [path.name for path in (desk.folder / "again").iterdir()] == [KNN]
     again, kept = desk.folder / "again" / KNN, KEPT / "finished" / KNN
-    assert loaded(record_of(again)) == loaded(record_of(kept))
+    assert known_then(loaded(record_of(again)), loaded(record_of(kept))) == loaded(record_of(kept))
     for name in ("encoder", "data", "recipe"):
         assert known_then(record_of(again)[name], record_of(kept)[name]) == record_of(kept)[name]
     if same_arithmetic(again, kept):
@@ -215,15 +218,31 @@ def test_a_leaderboard_says_what_it_said(work: Path, capsys: pytest.CaptureFixtu
     formats = ["txt", "csv", "json"]
     asked = ["runs", "older", "--baseline", "scratch", "--out", "report", "--formats", ",".join(formats)]
     assert mimbench.main(["report", "leaderboard", *asked]) == 0
-    for name in formats:
-        assert (work / f"report/leaderboard.{name}").read_text() == printed(f"leaderboard.{name}")
-    assert capsys.readouterr().out.startswith(printed("leaderboard.txt"))
+    text, table, document = ((work / f"report/leaderboard.{name}").read_text() for name in formats)
+    assert unspaced(text) == unspaced(printed("leaderboard.txt"))
+    assert capsys.readouterr().out.startswith(text)
+    then = list(csv.DictReader(printed("leaderboard.csv").splitlines()))
+    assert known_then(list(csv.DictReader(table.splitlines())), then) == then
+    told = json.loads(printed("leaderboard.json"))
+    assert known_then(json.loads(document), told) == told
+
+
+def unspaced(text: str) -> list[list[str]]:
+    """Return the words of each line: columns may be wider or narrower.
+
+    Rules below headers are left out, and tables of settings, which have a mark now of runs by different commits: their
+    cells are those of the CSV file.
+    """
+    lines = [words for line in text.splitlines() if (words := line.split()) and not words[0].startswith("---")]
+    settings = {"Start", "(%)", "swin_tiny_patch4_window7_224"}
+    return [words for words in lines if not settings & set(words) or "epoch" in words]
 
 
 def test_a_leaderboard_of_that_time_is_verified(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(KEPT / "printed", work / "report")
     assert mimbench.main(["report", "verify", "report"]) == 0
-    assert capsys.readouterr().out.count("agrees: ") == 3
+    said = capsys.readouterr().out
+    assert (said.count("agrees: "), said.count("not compared: ")) == (2, 1)
 
 
 @pytest.mark.slow
@@ -247,16 +266,17 @@ def test_a_record_of_an_older_schema_is_reported(work: Path, name: str) -> None:
 @pytest.mark.usefixtures("work")
 def test_a_comparison_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main(["report", "compare", "simmim", "scratch", "--in", "runs"]) == 0
-    assert capsys.readouterr().out == printed("compare.txt")
+    assert unspaced(capsys.readouterr().out) == unspaced(printed("compare.txt"))
 
 
 @pytest.mark.usefixtures("work")
 def test_an_exported_encoder_is_inspected(capsys: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main(["checkpoint", "inspect", f"runs/{PRETRAINED}/encoder"]) == 0
     said = capsys.readouterr().out
-    known = [line for line in said.splitlines() if not line.startswith("imagemasks ")]  # a task that is newer
+    newer = ("imagemasks ", "inaturalist2018 ")  # a task, and the default recipe of a task
+    known = [line for line in said.splitlines() if not line.startswith(newer)]
     # That version printed the layers in another order every time.
-    assert sorted(known) == sorted(printed("inspect.txt").splitlines())
+    assert sorted(known) == sorted(line for line in printed("inspect.txt").splitlines() if not line.startswith(newer))
 
 
 @pytest.mark.usefixtures("work")
@@ -295,4 +315,6 @@ def scores(report: Path) -> list[dict[str, str]]:
 
 
 def printed(name: str) -> str:
-    return (KEPT / "printed" / name).read_text()
+    """Return what that version printed, with the one sentence that says otherwise since intervals are Student's t."""
+    then, now = "3 are needed", "2 pairs are needed, or 3 of each"
+    return (KEPT / "printed" / name).read_text().replace(then, now)

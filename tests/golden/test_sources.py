@@ -138,12 +138,10 @@ def test_the_batches_of_the_commands() -> None:
         assert int(per_gpu) * int(gpus) == batch
 
 
-def test_deits_recipe() -> None:
-    """The code scales the peak rate alone by the batch; ours scales the first and the last rate with it."""
-    value = SOURCES["deit"]
-    batch = int(value["batch-size"]) * int(value["GPUs"])
+def of_deit(value: Values, batch: int, base_lr: float) -> dict[str, Any]:
+    """Return what DeiT's options say. The code scales the peak rate alone by the batch; ours scales all three."""
     scale = batch / int(value["images of lr"])
-    expected = {
+    return {
         "image_size_px": int(value["input-size"]),
         "drop_path_rate": float(value["drop-path"]),
         "layer_decay": 1.0,
@@ -165,14 +163,37 @@ def test_deits_recipe() -> None:
         "training.optimizer.kind": value["opt"],
         "training.optimizer.eps": float(value["opt-eps"]),
         "training.schedule.kind": value["sched"],
-        "training.schedule.base_lr": float(value["lr"]),
+        "training.schedule.base_lr": pytest.approx(base_lr),
         "training.schedule.warmup_lr": pytest.approx(float(value["warmup-lr"]) / scale),
         "training.schedule.min_lr": pytest.approx(float(value["min-lr"]) / scale),
         "training.schedule.warmup_epochs": float(value["warmup-epochs"]),
         "training.schedule.per_images": int(value["images of lr"]),
         "training.schedule.after_warmup": False,
     }
-    assert_has("imagenet1k_vit_base_224_deit", expected)
+
+
+def test_deits_recipe() -> None:
+    value = SOURCES["deit"]
+    batch = int(value["batch-size"]) * int(value["GPUs"])
+    assert_has("imagenet1k_vit_base_224_deit", of_deit(value, batch, float(value["lr"])))
+
+
+def test_deits_recipe_on_inaturalist() -> None:
+    """What the issue does not name is the code's default; its rate is the peak, after scaling to its batch."""
+    value = SOURCES["deit"] | SOURCES["deit_inat18"]
+    batch, peak = int(value["batch-size"]), float(value["lr"])
+    assert int(value["lr is of batch"]) == batch
+    assert_has("inaturalist2018_vit_base_224_deit", of_deit(value, batch, peak * int(value["images of lr"]) / batch))
+
+
+def test_swins_recipe_on_inaturalist_is_simmims_with_deits_length_and_erasing() -> None:
+    name, simmim = "inaturalist2018_swin_base_by_analogy", RECIPES["imagenet1k_swin_base_224_after_800ep"]
+    deit = SOURCES["deit_inat18"]
+    expected = {
+        "training": simmim["training"] | {"epochs": int(deit["epochs"])},
+        "augmentation": simmim["augmentation"] | {"erase_probability": float(deit["reprob"])},
+    }
+    assert_has(name, {**simmim, **expected})
 
 
 @pytest.mark.parametrize(("size", "sizes"), [("base", "B"), ("large", "L/H")])

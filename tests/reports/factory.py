@@ -22,6 +22,7 @@ from benchmarks.runs.record import (
     RecipeUse,
     RunRecord,
     TaskUse,
+    parse_record,
 )
 from reports.records.collect import Collected, collect
 from reports.records.find import find_runs
@@ -57,7 +58,7 @@ def encoder(label: str, **fields: Any) -> EncoderUse:
     stage = STAGES.get(label, "self-supervised")
     known = {
         "label": label,
-        "reference": "random:digits_swin" if stage == "random" else f"stages/{label}.json",
+        "reference": "random:digits_swin" if stage == "random" else f"hf-hub:lab/{label}",
         "method": {"self-supervised": "simmim"}.get(stage, stage),
         "init_stage": stage,
         "epochs": None if stage == "random" else 40,
@@ -133,8 +134,14 @@ def pretrain(seed: int = 0, **fields: Any) -> RunRecord:
     return RunRecord(**{**known, **fields})
 
 
-def write(runs: Path, record: RunRecord, lines: Sequence[dict[str, float]] = (), name: str | None = None) -> Path:
-    """Write a run folder and return it; `name` differs from the run id only in a copy."""
+def write(
+    runs: Path, record: RunRecord, lines: Sequence[dict[str, float]] | None = None, name: str | None = None
+) -> Path:
+    """Write a run folder and return it; `name` differs from the run id only in a copy.
+
+    Without `lines` the log of a transfer has the last step and the last evaluation.
+    """
+    lines = last_lines(record) if lines is None else lines
     folder = runs / (name or record.run_id)
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
@@ -143,14 +150,24 @@ def write(runs: Path, record: RunRecord, lines: Sequence[dict[str, float]] = (),
     return folder
 
 
+def last_lines(record: RunRecord) -> list[dict[str, float]]:
+    if record.kind == "pretrain":
+        return []
+    training: Any = record.recipe.resolved.get("training", {})
+    here = {"step": record.steps, "epoch": float(training.get("epochs", 0))}
+    scores = {name: value.last for name, value in record.metrics.items()}
+    return [{**here, "total_steps": record.steps, "loss": 0.5, "lr": 0.0}, {**here, **scores}]
+
+
 def score_lines(top1: float, start: float, epochs: int = 20, seed: int = 0) -> list[dict[str, float]]:
-    """Return evaluation lines that rise from `start` to `top1`."""
+    """Return evaluation lines that rise from `start` to `top1`, over 240 steps."""
     noise = random.Random(f"{top1}{seed}")
     lines: list[dict[str, float]] = []
     for epoch in range(1, epochs + 1):
         value = top1 - (top1 - start) * math.exp(-epoch / 3.5) + noise.gauss(0, 0.35) if epoch < epochs else top1
-        lines.append({"step": epoch * 12, "epoch": float(epoch), "loss": 2.3 * math.exp(-epoch / 9), "lr": 1e-3})
-        lines.append({"step": epoch * 12, "epoch": float(epoch), "top1": min(value, 100.0), "top5": 99.25})
+        here = {"step": epoch * 240 // epochs, "epoch": float(epoch)}
+        lines.append({**here, "total_steps": 240, "loss": 2.3 * math.exp(-epoch / 9), "lr": 1e-3})
+        lines.append({**here, "top1": min(value, 100.0), "top5": 99.25})
     return lines
 
 
@@ -223,7 +240,7 @@ def zoo(root: Path) -> Path:
                     encoder=use,
                     seed=seed,
                     top1=score,
-                    recipe=recipe("imagenet1k_swin_224"),
+                    recipe=recipe("imagenet1k_swin_224", epochs=30),
                     load_report=loaded(parameters=int(parameters)),
                     parents=(parent.run_id,) if method == "simmim" else (),
                     seconds=3600.0 * (6 + 5 * number) + 60 * seed,
@@ -246,9 +263,19 @@ IMAGES = [(f"test/{label}/{number}.png", label) for label in ("cat", "dog", "owl
 
 
 def predict(folder: Path, wrong: dict[str, int]) -> None:
-    """Write predictions: of each class the first `wrong` images are taken for something else."""
+    """Write predictions: of each class the first `wrong` images are taken for something else.
+
+    Where the folder has a record, its top-1 becomes that of the predictions, and the log's too.
+    """
     lines = ["path,label,predicted"]
     for path, label in IMAGES:
         number = int(Path(path).stem)
         lines.append(f"{path},{label},{'other' if number < wrong.get(label, 0) else label}")
     (folder / "predictions.csv").write_text("\n".join(lines) + "\n")
+    if (folder / "record.json").exists():
+        top1 = 100 - 100 * sum(wrong.values()) / len(IMAGES)
+        record = parse_record((folder / "record.json").read_bytes())
+        metrics = {**record.metrics, "top1": MetricValue(last=top1, best=top1, best_epoch=17)}
+        record = record.model_copy(update={"metrics": metrics})
+        (folder / "record.json").write_text(record.model_dump_json(indent=2))
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in last_lines(record)))

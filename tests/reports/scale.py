@@ -39,7 +39,7 @@ def main() -> int:
 def write_records(runs: Path) -> None:
     """Write encoders x seeds, spread over 20 recipes, with a log of 30 epochs each."""
     for number in range(RECORDS // SEEDS):
-        recipe = factory.recipe(f"digits_{number % RECIPES}")
+        recipe = factory.recipe(f"digits_{number % RECIPES}", epochs=30)
         for seed in range(SEEDS):
             top1 = 60 + 30 * (number * 7919 % 1000) / 1000 + seed / 10
             label = "supervised" if number < RECIPES else f"encoder-{number}"

@@ -7,34 +7,39 @@ from typing import Any
 
 import pytest
 
-from benchmarks.config import RECIPES, Config, Recipe, load_recipe, recipe_names
+from benchmarks.config import RECIPES, Config, Family, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
 from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
-from transfer.detection.recipe import DetectionRecipe
-from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.detection.adapter import DetectionAdapter
+from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe
+from transfer.segmentation.adapter import SegmentationAdapter
+from transfer.segmentation.recipe import EvaluateSegmentationRecipe, SegmentationRecipe
 from transfer.video.recipe import VideoRecipe
 
 FAMILY = ClassificationAdapter.recipe
 BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe, "evaluate": EvaluateRecipe}
-BY_DATA: dict[str, type[Config]] = {
-    "ade20k": SegmentationRecipe,
-    "imagemasks": SegmentationRecipe,
-    "digit_scenes": SegmentationRecipe,
-    "coco": DetectionRecipe,
-    "digit_boxes": DetectionRecipe,
-    "kinetics400": VideoRecipe,
-    "digit_motion": VideoRecipe,
+SEGMENTATION = (SegmentationAdapter.recipe, SegmentationRecipe, EvaluateSegmentationRecipe)
+DETECTION = (DetectionAdapter.recipe, DetectionRecipe, EvaluateDetectionRecipe)
+BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], type[Config] | None]] = {
+    "ade20k": SEGMENTATION,
+    "imagemasks": SEGMENTATION,
+    "digit_scenes": SEGMENTATION,
+    "coco": DETECTION,
+    "digit_boxes": DETECTION,
+    "kinetics400": (VideoRecipe, VideoRecipe, None),
+    "digit_motion": (VideoRecipe, VideoRecipe, None),
 }
-"""The recipe of each data set that is not for classification of images."""
+"""Of each data set that is not for classification of images: all recipes, the usual one, that for models of others."""
 
 
 @pytest.mark.parametrize("name", recipe_names("transfer"))
 def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
     known = next((kind for data, kind in BY_DATA.items() if name.startswith(data)), None)
-    schema, usual = known or FAMILY, known or FinetuneRecipe
+    schema, usual, scored = known or (FAMILY, FinetuneRecipe, EvaluateRecipe)
     recipe: Recipe[Any] = load_recipe(schema, "transfer", name)
-    kind = next((kind for word, kind in BY_WORD.items() if word in name.split("_")), usual)
+    words = BY_WORD if known is None else {"evaluate": scored}
+    kind = next((kind for word, kind in words.items() if word in name.split("_")), usual)
     assert type(recipe.config) is kind
     assert (RECIPES / "transfer" / f"{name}.yaml").read_text().startswith("# ")
     copy = tmp_path / "copy.yaml"

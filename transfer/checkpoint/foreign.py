@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save
 
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import Described, describe
-from transfer.checkpoint.architecture.huggingface_config import read_config
+from transfer.checkpoint.architecture.huggingface_config import read_config, read_normalisation
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
-from transfer.checkpoint.architecture.stated import Stated, settle, settle_unclear
+from transfer.checkpoint.architecture.published import known_of_openai, usual_normalisation
+from transfer.checkpoint.architecture.stated import Stated, settle, settle_names, settle_unclear, shapes_of
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_epochs, infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
-from transfer.checkpoint.layouts.known import identify
+from transfer.checkpoint.layouts.known import TIMM, identify
 from transfer.checkpoint.layouts.layout import Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
 
@@ -41,49 +46,100 @@ class ForeignEncoder:
     names: FileNames
 
 
-def read_foreign(path: Path, stated: Stated | None = None) -> ForeignEncoder:
+def read_foreign(
+    path: Path,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
     """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` contradicts it.
+
+    `selection` says which of its sets of weights is meant.
 
     A description beside the checkpoint is believed before what its tensors let one infer.
     """
-    return recognise(read_checkpoint_file(path), stated)
+    return recognise(read_checkpoint_file(path), stated, selection)
 
 
-def recognise(file: CheckpointFile, stated: Stated | None = None) -> ForeignEncoder:
+def recognise(
+    file: CheckpointFile,
+    stated: Stated | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> ForeignEncoder:
     """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
-    found = find_weights(file.content)
-    layout = identify(found.tensors)
+    described = describe(file)
+    found, layout = _find(file.content, described, stated, selection)
     weights = layout.to_timm(found.tensors)
-    names = FileNames(layout, found.prefix, {name: tuple(tensor.shape) for name, tensor in found.tensors.items()})
-    described = describe(file, layout.name.startswith("timm-"))
+    if described and described.in_timm_layout and not weights.keys() <= found.tensors.keys():
+        described = None
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    names = FileNames(layout, found.prefix, shapes, found.outside)
     try:
-        inferred = _architecture(layout, weights, file.path, described, stated)
+        config = read_config(file.path) or known_of_openai(found.beside)
+        inferred = _architecture(layout, weights, config, described, stated)
     except UserError as error:
         raise names.explain(error) from None
     return ForeignEncoder(
         file,
         found,
         layout,
-        weights,
+        weights | _norms_as_built(inferred),
         inferred,
         (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         described.epochs if described and described.epochs is not None else infer_epochs(found.facts),
-        described.normalisation if described else None,
+        (described and described.normalisation)
+        or read_normalisation(file.path)
+        or usual_normalisation(layout, inferred.architecture.in_chans),
         names,
     )
 
 
+def _find(
+    content: object, described: Described | None, stated: Stated | None, selection: Selection
+) -> tuple[FoundWeights, Layout]:
+    """Return the encoder's tensors and their layout.
+
+    Where an architecture is named, by a person or by timm's config.json, a file with the names of that model needs no
+    layout to be known: it is taken as it is, unless a known layout gives the same.
+    """
+    named = stated.architecture if stated else None
+    if named is None and described and described.in_timm_layout:
+        named = described.inferred.architecture
+    if named is None:
+        found = find_weights(content, selection)
+        return found, identify(found.tensors)
+    names = shapes_of(named).keys()
+    known: tuple[FoundWeights, Layout] | None = None
+    try:
+        found = find_weights(content, selection)
+        known = found, identify(found.tensors)
+    except UserError:
+        pass
+    if known and names <= known[1].to_timm(known[0].tensors).keys():
+        return known
+    direct = find_weights(content, selection, names)
+    return (direct, TIMM) if known is None or names <= direct.tensors.keys() else known
+
+
 def _architecture(
-    layout: Layout, weights: Weights, path: Path, described: Described | None, stated: Stated | None
+    layout: Layout, weights: Weights, config: Mapping[str, Any], described: Described | None, stated: Stated | None
 ) -> Inferred:
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
-        inferred = described.inferred if described else infer(layout, weights, read_config(path))
+        if layout is TIMM:
+            assert stated or described, "a layout of any model is taken where one is named"
+            return settle_names(stated, shapes) if stated else described.inferred  # type: ignore[union-attr]
+        inferred = described.inferred if described else infer(layout, weights, config)
     except UserError as unclear:
         if stated is None:
             raise
         return settle_unclear(stated, shapes, unclear)
     return settle(stated, inferred, shapes) if stated else inferred
+
+
+def _norms_as_built(inferred: Inferred) -> Weights:
+    widths = inferred.norms_as_built.items()
+    weights = {f"{norm}.weight": torch.ones(width) for norm, width in widths}
+    return weights | {f"{norm}.bias": torch.zeros(width) for norm, width in widths}
 
 
 def weights_sha256(weights: Weights) -> str:

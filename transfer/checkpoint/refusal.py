@@ -8,6 +8,21 @@ from pathlib import Path
 from benchmarks.errors import UserError
 
 READABLE = "a checkpoint written by torch.save, safetensors, or either in shards with its index"
+ANOTHER_MODEL = (
+    "if the file is whole, it is another model than it seems: name it by --architecture, or put its config.json beside "
+    "the file; else fetch it again"
+)
+"""What helps where tensors contradict each other: nothing shows whether some were lost."""
+UNSHARD_TORCH = (
+    "put it together first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt"
+)
+UNSHARD_DEEPSPEED = (
+    "put it together first: python zero_to_fp32.py . OUT, in its folder, where DeepSpeed wrote that script"
+)
+MERGE_ADAPTER = (
+    "merge it into its model: peft.PeftModel.from_pretrained(MODEL, FOLDER).merge_and_unload().save_pretrained(NEW), "
+    "where MODEL is the one it was trained beside"
+)
 
 
 class Refusal(Exception):

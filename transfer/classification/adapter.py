@@ -9,7 +9,8 @@ from typing import Any
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Family
 from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.adapter import Transfer
+from transfer.adapter import Asked, Trained, Transfer
+from transfer.checkpoint.content.selection import Selection
 from transfer.classification.recipe import (
     AttentiveRecipe,
     ClassificationRecipe,
@@ -55,6 +56,18 @@ class ClassificationAdapter:
         from transfer.classification.would_load import would_load
 
         return would_load(recipe, source)
+
+    def trained(self, asked: Asked) -> Trained:
+        from transfer.sources.headed import headed_source  # torch, only now that there is work
+
+        asked.require_left_out("config")
+        selection = Selection(asked.weights, asked.prefix)
+        source = headed_source(
+            asked.reference, asked.label, asked.stage, asked.architecture, asked.head_classes, selection
+        )
+        made = source.protocol
+        stated = (f"image_size_px={made.image_size_px}", f"preprocessing={made.preprocessing.model_dump_json()}")
+        return Trained(source, "imagenet1k_evaluate", stated, made.published, made.stated_by)
 
     def problem(self, recipe: ClassificationRecipe) -> type[Any] | None:
         protocol = _protocol(recipe)

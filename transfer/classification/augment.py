@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.data import Mixup, create_transform
+from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from benchmarks.engine.samples.images import ImageSamples, Transform
@@ -57,9 +60,23 @@ def preprocessed(how: Preprocessing, image_size_px: int) -> Transform:
     return transform
 
 
+@dataclass(frozen=True)
+class WithoutBorder:
+    """A transform of PIL images from which a border is cut off first; what is nothing but border stays as it is."""
+
+    border_px: int
+    transform: Transform
+
+    def __call__(self, image: Any) -> Tensor:
+        border, (width, height) = self.border_px, image.size
+        whole = not border or min(width, height) <= 2 * border
+        return self.transform(image if whole else image.crop((border, border, width - border, height - border)))
+
+
 def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: EncoderPlan) -> ImageSamples:
     """Return test images as the plan's encoder takes them; one that cannot be read is left out, and named."""
-    transform = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std)
+    made = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std)
+    transform = WithoutBorder(images.border_px, made)
     return ImageSamples(images.source, images.labels, transform, channels=plan.architecture.in_chans, replace=False)
 
 

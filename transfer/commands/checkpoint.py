@@ -12,20 +12,24 @@ from typing import Any
 
 from benchmarks.errors import printable, require_word
 from benchmarks.tables import aligned
+from transfer.checkpoint.content.selection import Selection
 from transfer.sources.references import ARCHITECTURE_HELP
 
 EXAMPLES = """examples:
   mimbench checkpoint inspect simmim_pretrain__swin_base.pth
   mimbench checkpoint inspect runs/RUN_ID --json
   mimbench checkpoint convert runs/RUN_ID --to mmseg --out swin_for_mmseg.pth
+  mimbench checkpoint verify dinov2_vitb14.pth --against hf:dinov2-base
   mimbench checkpoint tensors encoder.pkl --out dvae.safetensors
 
 The format is found by content, never by the file's name, and no code in a file ever runs.
 """
+AGAINST_HELP = "timm:NAME, hf:FOLDER (a model of transformers with its config.json), or an npz file"
 ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
 ACTIONS = {
     "inspect": "format, architecture, stage, statistics, what each task would load",
     "convert": "write the encoder in another tool's layout",
+    "verify": "compare an encoder's features with those of another library, and keep the result for reports",
     "tensors": "write the weights of any checkpoint, an encoder's or not, as safetensors under their own names",
 }
 TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
@@ -36,11 +40,14 @@ def main(argv: Sequence[str]) -> int:
     if argv and not argv[0].startswith("-"):
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
+    selection = Selection(args.weights, args.prefix)
     if args.action == "convert":
-        return _convert(args.encoder, args.architecture, args.to, args.out)
+        return _convert(args.encoder, args.architecture, selection, args.to, args.out)
     if args.action == "tensors":
-        return _tensors(args.file, args.out)
-    return _inspect(args.encoder, args.architecture, args.json)
+        return _tensors(args.file, selection, args.out)
+    if args.action == "verify":
+        return _verify(args.encoder, args.against, args.architecture, selection, args.tolerance)
+    return _inspect(args.encoder, args.architecture, selection, args.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,35 +70,56 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
     )
+    verify = actions.add_parser("verify", help=ACTIONS["verify"])
+    verify.add_argument("encoder", metavar="ENCODER", help=ENCODER)
+    verify.add_argument("--against", required=True, metavar="WITNESS", help=AGAINST_HELP)
+    verify.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    verify.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        metavar="X",
+        help="the largest difference that counts as equal, in units of the features' root mean square (default 1e-4)",
+    )
     tensors = actions.add_parser("tensors", help=ACTIONS["tensors"])
     tensors.add_argument("file", metavar="FILE", type=Path, help="a checkpoint of torch.save or safetensors")
     tensors.add_argument("--out", required=True, type=Path, metavar="FILE", help="the safetensors file to write")
+    for action in (inspect, convert, verify, tensors):
+        action.add_argument("--weights", metavar="KEY", help="the set of weights to take, where a file holds several")
+        action.add_argument("--prefix", metavar="NAME", help="what the encoder's names in the file begin with")
     return parser
 
 
-def _tensors(path: Path, out: Path) -> int:
-    from transfer.commands.tensors import write_tensors
+def _verify(reference: str, against: str, architecture: str | None, selection: Selection, tolerance: float) -> int:
+    from transfer.commands.verify import verify
 
-    print(f"written: {out} ({write_tensors(path, out)} tensors)")
+    print(verify(reference, against, architecture, selection, tolerance))
     return 0
 
 
-def _convert(reference: str, architecture: str | None, target: str, out: Path) -> int:
+def _tensors(path: Path, selection: Selection, out: Path) -> int:
+    from transfer.commands.tensors import write_tensors
+
+    print(f"written: {out} ({write_tensors(path, out, selection)} tensors)")
+    return 0
+
+
+def _convert(reference: str, architecture: str | None, selection: Selection, target: str, out: Path) -> int:
     from transfer.commands.convert import convert
     from transfer.commands.destination import check_destination
     from transfer.sources.opened import open_encoder
 
     check_destination(out, Path(reference))
-    about = convert(open_encoder(reference, architecture), target, out)
+    about = convert(open_encoder(reference, architecture, selection), target, out)
     print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
     return 0
 
 
-def _inspect(reference: str, architecture: str | None, as_json: bool) -> int:
+def _inspect(reference: str, architecture: str | None, selection: Selection, as_json: bool) -> int:
     from transfer.commands.inspection import inspect
     from transfer.sources.opened import open_encoder
 
-    found = inspect(open_encoder(reference, architecture))
+    found = inspect(open_encoder(reference, architecture, selection))
     print(json.dumps(found, indent=2) if as_json else describe(found))
     return 0
 
@@ -111,7 +139,9 @@ def describe(found: dict[str, Any]) -> str:
         ("normalisation", _normalisation(found["mean"], found["std"])),
         ("tensors", f"{found['tensors']} ({found['parameters'] / 1e6:.1f} M parameters)"),
         ("sha256", found["sha256"]),
+        *([("parity", found["parity"])] if found["parity"] else []),
         *(("note", note) for note in found["remarks"]),
+        *(("implausible", odd) for odd in found["implausible"][:8]),
         *(("assumed", note) for note in found["assumed"].values()),
     ]
     lines = [f"{title:22}{value}" for title, value in head]

@@ -15,9 +15,10 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
-from transfer.checkpoint.layouts.known import LAYOUTS
+from transfer.checkpoint.layouts.known import LAYOUTS, TIMM
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 from transfer.commands.destination import about_file, cannot_write
 from transfer.sources.opened import OpenedEncoder
 
@@ -101,9 +102,11 @@ def _training(encoder: OpenedEncoder) -> dict[str, object]:
     return {**epochs, "mean": list(normalisation.mean), "std": list(normalisation.std)}
 
 
-def _layout(family: Family | None, target: str) -> Layout:
+def _layout(family: Family, target: str) -> Layout:
+    if target == "timm" and family not in TARGETS["timm"].layouts:
+        return TIMM
     target_layouts = TARGETS[target].layouts
-    if family is None or family not in target_layouts:
+    if family not in target_layouts:
         able = ", ".join(name for name, other in TARGETS.items() if family in other.layouts) or "none yet"
         raise UserError.about("--to", target, f"a tool that has this family ({family})", f"one of {able}")
     return next(layout for layout in LAYOUTS if layout.name == target_layouts[family])
@@ -123,7 +126,7 @@ def encoder_tensors(
     if faults:
         shown = "; ".join(fault + (names.in_file(name) if names else "") for name, fault in list(faults.items())[:8])
         shown += f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", "get the checkpoint again")
+        raise UserError.about("encoder", f"not whole: {shown}", "every tensor in its shape", ANOTHER_MODEL)
     return {name: weights[name] for name in expected}
 
 

@@ -14,22 +14,25 @@ from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
 from benchmarks.runs.folder import read_record, run_folder_of
 from benchmarks.runs.record import RunRecord
-from transfer.adapter import Adapter, adapter_for
+from transfer.adapter import Adapter, Asked, adapter_for
 from transfer.commands.claimed import claim_transfer, scores_of
-from transfer.sources.references import ARCHITECTURE_HELP
-
-RECIPE = "imagenet1k_evaluate"
+from transfer.sources.head_classes import SUBSETS
+from transfer.sources.references import ARCHITECTURE_HELP, trust_code
 
 EPILOG = """examples:
   mimbench evaluate imagenet1k --model runs/RUN_ID
   mimbench evaluate imagenet1k --model runs/RUN_ID data.test_sets.imagenet_v2.root=/data/imagenetv2
   mimbench evaluate imagenet1k --model runs/RUN_ID data.test_sets.imagenet_a.root=/data/imagenet-a \\
-      data.test_sets.imagenet_a.scored_classes=own
+      data.test_sets.objectnet.root=/data/objectnet-1.0
   mimbench evaluate imagenet1k --model timm:vit_base_patch16_224.augreg2_in21k_ft_in1k data.root=/data/imagenet
   mimbench evaluate imagenet1k --model resnet50-11ad3fa6.pth --architecture resnet50 data.root=/data/imagenet
+  mimbench evaluate imagenet1k --model timm:swin_base_patch4_window7_224.ms_in22k --head-classes map22kto1k.txt \\
+      data.root=/data/imagenet
+  mimbench evaluate ade20k --model upernet_swin_base.pth data.root=/data/ADEChallengeData2016
+  mimbench evaluate coco --model model_final.pkl --config mask_rcnn_R_50_FPN_3x.yaml data.root=/data/coco
   mimbench evaluate ade20k --model runs/RUN_ID --name night data.root=/data/night data.test_split=val
 
 A finished run is rebuilt from its recipe and its last checkpoint. First it has to reproduce the score on its own test
@@ -50,20 +53,25 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, argv: Sequence[str]) -> int:
-    if task.kind != "classification":
-        rule = f"a finished run of ours, for tasks of {task.kind}: the heads of others are not read yet"
-        raise UserError.about("--model", args.model, rule, "run the model's own library for its score")
-    from transfer.sources.headed import headed_source  # torch, only now that there is work
-
-    source = headed_source(args.model, args.label, args.stage, args.architecture)
-    stated = source.protocol
-    own = [f"image_size_px={stated.image_size_px}", f"preprocessing={stated.preprocessing.model_dump_json()}"]
-    named = args.recipe or (f"{task.name}_evaluate" if f"{task.name}_evaluate" in recipe_names("transfer") else RECIPE)
+    asked = Asked(
+        args.model,
+        args.config,
+        args.architecture,
+        args.label,
+        args.stage,
+        args.head_classes,
+        args.weights,
+        args.prefix,
+    )
+    trained = adapter.trained(asked)
+    own = f"{task.name}_evaluate"
+    named = args.recipe or (own if own in recipe_names("transfer") else trained.recipe)
     given = tuple(args.overrides)
-    recipe = replace(load_recipe(adapter.recipe, "transfer", named, [*own, *given]), overrides=given)
+    recipe = replace(load_recipe(adapter.recipe, "transfer", named, [*trained.stated, *given]), overrides=given)
     if args.print:
         print(recipe.to_yaml(), end="")
         return 0
+    source = replace(trained.source, implausible_allowed=args.allow_implausible_weights)
     transfer = claim_transfer("evaluate", argv, args, task, adapter, recipe, source)
     if transfer is None:
         return 0
@@ -71,14 +79,16 @@ def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, ar
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(transfer)
     print(f"done: {transfer.work.folder.path}: {scores_of(record)}")
-    for name, value in stated.published.items():
-        print(f"published by {stated.stated_by} on ImageNet-1K: {name} {value:.3f}")
+    for name, value in trained.published.items():
+        print(f"published by {trained.stated_by} on ImageNet-1K: {name} {value:.3f}")
     return 0
 
 
 def _evaluate_run(
     task: Task, adapter: Adapter, folder: Path, record: RunRecord, args: argparse.Namespace, command: tuple[str, ...]
 ) -> int:
+    if args.architecture is not None:
+        trust_code(args.architecture)
     from transfer.evaluate.finished import add_test_sets  # torch, only now that there is work
     from transfer.evaluate.rebuild import finished_run, read_own, read_wanted, require_classes
 
@@ -132,7 +142,20 @@ def _parser() -> argparse.ArgumentParser:
     others = parser.add_argument_group("a model of others")
     others.add_argument("--stage", choices=get_args(TrainedStage), help="how far it was trained, where nothing says so")
     others.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    others.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the model's config: mmsegmentation's (.py, .yaml, .json; none of it is run) or detectron2's (.yaml)",
+    )
+    others.add_argument(
+        "--head-classes",
+        metavar="LIST",
+        help=f"what a classifier's logits stand for: {', '.join(SUBSETS)}, or a file with one name per line, or with "
+        "the number of each class's logit",
+    )
     others.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; its protocol is `evaluate`")
+    add_weights_arguments(others)
     others.add_argument("--label", metavar="NAME", help="the model's name in tables")
     add_run_arguments(parser)
     return parser

@@ -13,9 +13,12 @@ from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.config import find_recipe, schema_for, validate
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml
+from benchmarks.runs.record import Parity
 from transfer.adapter import adapter_for
 from transfer.checkpoint.layouts.names import differing
 from transfer.encoder.loading import is_head, is_ignored
+from transfer.encoder.plausible import implausible
+from transfer.sources.kept_parity import read_parity
 from transfer.sources.opened import OpenedEncoder
 
 FAULTS = ("missing", "mismatched", "unexpected")
@@ -42,6 +45,8 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "mean": encoder.normalisation and list(encoder.normalisation.mean),
         "std": encoder.normalisation and list(encoder.normalisation.std),
+        "implausible": list(implausible(tensors)),
+        "parity": parity.in_words() if (parity := _kept(encoder)) else None,
         "remarks": list(encoder.remarks),
         "assumed": dict(encoder.assumed),
         "facts": encoder.facts,
@@ -49,6 +54,10 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "in_the_file": differing(encoder.names, dict.fromkeys([*tensors, *faults])),
         "tasks": tasks,
     }
+
+
+def _kept(encoder: OpenedEncoder) -> Parity | None:
+    return None if encoder.file is None else read_parity(encoder.file, encoder.sha256, encoder.architecture)
 
 
 def _tasks(encoder: OpenedEncoder) -> dict[str, dict[str, Any]]:

@@ -8,19 +8,20 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmarks.files.atomic import write_atomically
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.state_dict import find_weights
 from transfer.checkpoint.files.checkpoint_file import read_checkpoint_file
 from transfer.commands.destination import cannot_write, check_destination
 
 
-def write_tensors(path: Path, out: Path) -> int:
+def write_tensors(path: Path, out: Path, selection: Selection = Selection()) -> int:  # noqa: B008 (frozen)
     """Write the checkpoint's weights to `out` and return the number of tensors; nothing that the file names is run.
 
     A whole pickled module gives its parameters and buffers. Raises UserError where the file holds no set of weights or
     several, and where `out` cannot be written.
     """
     check_destination(out, path)
-    found = find_weights(read_checkpoint_file(path).content)
+    found = find_weights(read_checkpoint_file(path).content, selection)
     tensors: dict[str, Tensor] = {f"{found.prefix}{name}": tensor for name, tensor in found.tensors.items()}
     tensors |= found.beside
     try:

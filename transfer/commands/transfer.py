@@ -15,8 +15,9 @@ from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import Architecture, InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments
+from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
 from transfer.adapter import Adapter, adapter_for
+from transfer.checkpoint.content.selection import Selection
 from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.encoder.sizes import given_by
 from transfer.sources.references import ARCHITECTURE_HELP, random_architecture, resolve
@@ -26,7 +27,11 @@ EPILOG = """examples:
   mimbench transfer imagenet1k --encoder simmim_pretrain__swin_base.pth data.root=/data/imagenet
   mimbench transfer imagefolder --encoder timm:swin_base_patch4_window7_224.ms_in1k \\
       --recipe imagenet1k_swin_base_224 data.root=/data/flowers training.batch_size=256
+  mimbench transfer imagenet1k --encoder python:my_package.encoders:resnet --stage supervised data.root=/data/imagenet
   mimbench transfer imagenet1k --recipe imagenet1k_knn --encoder runs/RUN_ID data.root=/data/imagenet
+
+python:MODULE:FACTORY calls a function of yours, which returns an OwnEncoder of benchmarks.families.own: a model with
+its weights, what turns images into tokens or maps, their strides, and the images' mean and std (docs/checkpoints.md).
 
 A recipe's protocol is fine-tuning, a linear or attentive probe, or nearest neighbours.
 The whole encoder must come from the checkpoint, or the run fails before training. The fine-tuned encoder is exported
@@ -50,7 +55,16 @@ def main(argv: Sequence[str]) -> int:
             _warn_of_misfit(task, recipe, args.encoder, "random", random)
         print(recipe.to_yaml(), end="")
         return 0
-    source = resolve(args.encoder, args.label, args.stage, args.architecture, args.epoch, args.pretrained_on)
+    source = resolve(
+        args.encoder,
+        args.label,
+        args.stage,
+        args.architecture,
+        args.epoch,
+        args.pretrained_on,
+        selection=Selection(args.weights, args.prefix),
+        implausible_allowed=args.allow_implausible_weights,
+    )
     transfer = claim_transfer("transfer", argv, args, task, adapter, recipe, source)
     if transfer is None:
         return 0
@@ -92,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder",
         metavar="REF",
-        help="needed but for --print: run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME",
+        help="needed but for --print: run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME "
+        "or python:MODULE:FACTORY, your own code, which runs in this process",
     )
     parser.add_argument(
         "--stage",
@@ -108,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--epoch", type=int, metavar="N", help="a pretraining run's encoder after N epochs (its export_epochs)"
     )
+    add_weights_arguments(parser)
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own for what starts")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="your own mmsegmentation config: its heads, losses and pipelines"

@@ -6,13 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
+from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.adapter import Transfer
-from transfer.detection.data.coco import CocoSets, read_coco
-from transfer.detection.recipe import DetectionRecipe
+from transfer.adapter import Asked, Trained, Transfer
+from transfer.detection.data.coco import CocoSets, read_coco, read_test_coco
+from transfer.detection.recipe import DetectionRecipe, Engine, EvaluateDetectionRecipe
 from transfer.sources.source import Source
 
 if TYPE_CHECKING:
@@ -23,22 +24,26 @@ PACKAGES = ("pycocotools",)
 
 
 class DetectionAdapter:
-    """Fine-tuning with Mask R-CNN or Cascade Mask R-CNN, on torchvision or detectron2."""
+    """Fine-tuning with Mask or Cascade Mask R-CNN, on torchvision or detectron2; scoring detectron2's own models."""
 
-    recipe = DetectionRecipe
+    recipe: Family[Config] = Family(
+        "protocol", {"finetune": DetectionRecipe, "evaluate": EvaluateDetectionRecipe}, default="finetune"
+    )
     config_field = None
 
     def missing_requirements(self) -> list[str]:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys())
 
-    def find_data(self, task: Task, recipe: DetectionRecipe) -> CocoSets:
-        require_engine(recipe)
+    def find_data(self, task: Task, recipe: DetectionRecipe | EvaluateDetectionRecipe) -> CocoSets:
+        scored = isinstance(recipe, EvaluateDetectionRecipe)
+        require_engine("detectron2" if isinstance(recipe, EvaluateDetectionRecipe) else recipe.engine)
         task.provide(require_root(recipe.data.root))
-        found = read_coco(recipe.data)
+        found = (read_test_coco if scored else read_coco)(recipe.data)
         if task.num_classes not in (None, len(found.categories)):
             rule = f"the {task.num_classes} categories of task {task.name}"
             remedy = "give the data set's own annotations, or take task coco_format, which takes any categories"
-            raise UserError.about("data.train_annotations", f"{len(found.categories)} categories", rule, remedy)
+            field = f"data.{'test' if scored else 'train'}_annotations"
+            raise UserError.about(field, f"{len(found.categories)} categories", rule, remedy)
         return found
 
     def test_set_alone(self, recipe: DetectionRecipe) -> DetectionRecipe:
@@ -51,20 +56,30 @@ class DetectionAdapter:
 
         return on_meta(lambda: encoder_of(recipe, source, 0).report)
 
-    def problem(self, recipe: DetectionRecipe) -> type[Detection]:  # noqa: ARG002 (one for all recipes)
+    def trained(self, asked: Asked) -> Trained:
+        require_engine("detectron2")
+        from transfer.detection.headed import read_detector  # torch and detectron2, only now that there is work
+
+        return read_detector(asked)
+
+    def problem(self, recipe: DetectionRecipe | EvaluateDetectionRecipe) -> type[Detection] | None:
         from transfer.detection.train import Detection  # torch and the engine, only now that there is work
 
-        return Detection
+        return None if isinstance(recipe, EvaluateDetectionRecipe) else Detection
 
     def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import train_transfer
+        from transfer.run import score_transfer, train_transfer
 
-        return train_transfer(transfer, self.problem(transfer.work.config))
+        if (problem := self.problem(transfer.work.config)) is not None:
+            return train_transfer(transfer, problem)
+        from transfer.detection.headed import ScoredDetector
+
+        return score_transfer(transfer, ScoredDetector)
 
 
-def require_engine(recipe: DetectionRecipe) -> None:
+def require_engine(engine: Engine) -> None:
     """Raise UserError where the engine's own library cannot be imported. detectron2 is on no package index."""
-    if recipe.engine != "detectron2":
+    if engine != "detectron2":
         return
     try:
         importlib.import_module("detectron2.modeling")
@@ -74,4 +89,4 @@ def require_engine(recipe: DetectionRecipe) -> None:
             "git clone https://github.com/facebookresearch/detectron2, put the folder on PYTHONPATH, and "
             "pip install 'mimbench[detectron2]' for what it imports; `mimbench doctor` says what is missing"
         )
-        raise UserError.about("engine", recipe.engine, rule, remedy) from None
+        raise UserError.about("engine", engine, rule, remedy) from None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Field, JsonValue, Tag, model_validator
 
 from benchmarks.config import Config, kind_or, placement
+from benchmarks.encoders import InitStage
+from benchmarks.inference import Undivided
 from benchmarks.training import Count, NotNegative, Positive, Share, Training
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
 from transfer.encoder.sizes import EncoderSizes
@@ -132,3 +134,16 @@ class DetectionRecipe(EncoderSizes):
             rule = f"image_size_px ({self.image_size_px}) must be augmentation.size_px ({augmentation.size_px})"
             raise ValueError(f"{rule}: the encoder is built for the images it is trained on")
         return self
+
+
+class EvaluateDetectionRecipe(EncoderSizes):
+    """A detector of detectron2 that is trained already, with its heads; nothing is trained."""
+
+    protocol: Literal["evaluate"] = "evaluate"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    detectron2: dict[str, JsonValue]
+    """What the model's config says under MODEL, INPUT and TEST; the rest is as in detectron2's defaults."""
+    data: CocoData
+    save_predictions: bool = placement(False)
+    """Write the detections as predictions/box.json and mask.json, in COCO's format of results."""
+    inference: Undivided = Undivided()

@@ -14,7 +14,8 @@ from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.checkpoint.content.selection import Selection
+from transfer.encoder.loading import load_source, require_loaded
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
 
@@ -23,10 +24,27 @@ _RESIZED = ("img_size", "window_size", "pretrained_window_sizes", "patch_size", 
 
 
 def find_initial(
-    reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None, pretrained_on: str | None
+    reference: str,
+    stage: InitStage | None,
+    architecture: str | None,
+    epoch: int | None,
+    pretrained_on: str | None,
+    *,
+    weights: str | None = None,
+    prefix: str | None = None,
+    implausible_allowed: bool = False,
 ) -> InitialEncoder:
     """Return the encoder that `reference` names. Raises what `resolve` raises, and UserError for random weights."""
-    source = resolve(reference, stage=stage, architecture=architecture, epoch=epoch, pretrained_on=pretrained_on)
+    source = resolve(
+        reference,
+        None,
+        stage,
+        architecture,
+        epoch,
+        pretrained_on,
+        selection=Selection(weights, prefix),
+        implausible_allowed=implausible_allowed,
+    )
     if source.read is None:
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         remedy = "leave --initial out: without it a pretraining starts from random weights"
@@ -40,12 +58,10 @@ class _FoundInitial(InitialEncoder):
 
     def load(self, backbone: nn.Module) -> LoadReport:
         _check_same(self.source, backbone)
-        assert self.source.read is not None, "find_initial refuses random weights"
-        report = load_encoder(backbone, self.source.read(), self.source.source_format)
-        return report.model_copy(update={"notes": self.source.remarks})
+        return load_source(backbone, self.source, given=self.source.assumed)
 
     def require_complete(self, report: LoadReport) -> None:
-        require_complete(report, self.use.reference, self.source.names)
+        require_loaded(report, self.source)
 
 
 def _check_same(source: Source, backbone: nn.Module) -> None:

@@ -18,7 +18,7 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.head_maps import HeadMaps
-from transfer.encoder.loading import load_encoder, random_report
+from transfer.encoder.loading import load_source, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.sources.source import Source
 
@@ -154,5 +154,4 @@ def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
     if source.read is None:
         return random_report(model)
     with torch.device("cpu"):  # weights have values also where the model is built without
-        report = load_encoder(model, source.read(), source.source_format, recipe.table_resize)
-    return report.model_copy(update={"notes": source.notes(given_by(recipe))})
+        return load_source(model, source, recipe.table_resize, given=given_by(recipe))

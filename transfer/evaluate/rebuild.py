@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +16,7 @@ from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
 from transfer.adapter import Adapter, Data, Transfer
 from transfer.evaluate.finished import Wanted
+from transfer.predictions.results import MASKED
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
 
@@ -52,9 +53,9 @@ class FinishedRun:
         work = Work(recipe, record.seed, data.root, data.fingerprint, self.folder, command)
         return Transfer(self.task, _source(self.folder, record, reference), work, data)
 
-    def taken(self, name: str) -> AddedTestSet | None:
-        """Return the test set of that name which was added before; None where there is none."""
-        return next((added for added in self.record.added_test_sets if added.name == name), None)
+    def taken(self, name: str) -> list[AddedTestSet]:
+        """Return what was added before under that name: one test set, perhaps scored in several ways."""
+        return [added for added in self.record.added_test_sets if added.name == name]
 
 
 def finished_run(reference: str, folder: Path, record: RunRecord, task: Task, adapter: Adapter) -> FinishedRun:
@@ -135,13 +136,22 @@ def _use(data: Any, config: Any, name: str) -> DataUse:
 
 
 def _is_there(run: FinishedRun, wanted: Wanted) -> bool:
-    added = run.taken(wanted.name)
-    if added is None:
-        return False
-    if added.data.fingerprint != wanted.use.fingerprint:
-        rule = f"a name that means one test set ({wanted.name} is on record with {added.data.fingerprint})"
-        raise UserError.about("test set", f"{wanted.name}: {wanted.use.fingerprint}", rule, "give it another name")
-    return True
+    before = run.taken(wanted.name)
+    for added in before:
+        if added.data.fingerprint != wanted.use.fingerprint:
+            rule = f"a name that means one test set ({wanted.name} is on record with {added.data.fingerprint})"
+            raise UserError.about("test set", f"{wanted.name}: {wanted.use.fingerprint}", rule, "give it another name")
+    return any(_among_some(added.scores) == _is_among_some(wanted) for added in before)
+
+
+def _among_some(scores: Mapping[str, float]) -> bool:
+    """Return whether predictions were made among some of the model's classes, which a score's name shows."""
+    return any(name.endswith(MASKED) for name in scores)
+
+
+def _is_among_some(wanted: Wanted) -> bool:
+    test_set = getattr(wanted.data, "test_sets", {}).get(wanted.name)
+    return test_set is not None and test_set.scored is not None
 
 
 def require_classes(run: FinishedRun, own: Data, wanted: Sequence[Wanted]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,13 +19,16 @@ class LabelledImages:
     classes: tuple[str, ...]
     source: ImageSource
     labels: Sequence[int]
+    border_px: int = 0
+    """How wide a border is cut off all around before anything else is done with an image."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, positions: Sequence[int]) -> LabelledImages:
         """Return the images at these positions."""
-        return LabelledImages(self.classes, self.source.select(positions), [self.labels[at] for at in positions])
+        labels = [self.labels[at] for at in positions]
+        return replace(self, source=self.source.select(positions), labels=labels)
 
     def sha256(self) -> str:
         """Return a hash over every image's name and class, in order."""
@@ -45,8 +48,8 @@ class TestSet:
     images: LabelledImages
     accepted: tuple[frozenset[int], ...] | None
     """The labels that count as right for each image; None where only `images.labels` do."""
-    own_classes: bool = False
-    """Whether a prediction is the likeliest of the set's own classes, rather than of all that the model has."""
+    scored: tuple[int, ...] | None = None
+    """The classes among which a prediction is made; None: all that the model has."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from benchmarks.subset import Subset
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.forms import Place, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
+from transfer.images.overlap import class_map_files, map_parts, with_class_map
+from transfer.images.published import require_published_classes
 from transfer.images.real import with_accepted
 from transfer.images.recipe import ClassificationData, Storage, TestImages
 from transfer.images.shards import default_index_folder
@@ -57,7 +60,7 @@ def read_classification_data(
     if kept_back is not None:
         files += sorted(set(kept_back.source.files) - set(files))  # shards hold images of both parts
         images += len(kept_back)
-    found = fingerprint(root, files, images=images, parts=parts)
+    found = fingerprint(root, files, images=images, parts=parts, sampled=_one_image_each(test))
     test_sets = {name: read.test_set for name, read in further.items()}
     return ClassificationSets(root, train, test, test_sets, found, kept_back)
 
@@ -79,6 +82,12 @@ def read_test_images(data: ClassificationData, num_classes: int | None) -> Class
     )
 
 
+def _one_image_each(images: LabelledImages) -> Sequence[Path]:
+    """Return the images' files; none where a file holds several of them."""
+    files = images.source.files
+    return files if len(files) == len(images) else ()
+
+
 class _Further(NamedTuple):
     test_set: TestSet
     sha256: str
@@ -94,15 +103,27 @@ def _further(
     parts: dict[str, str] = {}
     if images.has_images:
         found = _found(data, root, images, images.split or ".", images.labels)
+        if images.class_map is not None:
+            files = class_map_files(root, name, images.class_map)
+            mapped = with_class_map(name, found, test.classes, files)
+            return _read(root, mapped, images, map_parts(files))
         test = in_classes(found, test.classes, _class_list(images, root) or listed, images.first_label)
         parts |= _labels_part("labels", found, test)
+        if images.scored_classes == "own":
+            require_published_classes(name, test)
     accepted = find_file(root, f"data.test_sets.{name}.accepted", images.accepted)
     if accepted is not None:
         parts["accepted"] = sha256_of(accepted)
-    own = images.scored_classes == "own"
-    test_set = TestSet(name, test, None, own) if accepted is None else with_accepted(name, test, accepted)
-    files = test.source.files if images.has_images else []
-    return _Further(test_set, fingerprint(root, files, images=len(test_set.images.labels), parts=parts).sha256)
+        return _read(root, with_accepted(name, test, accepted), images, parts)
+    own = tuple(sorted(set(test.labels))) if images.scored_classes == "own" else None
+    return _read(root, TestSet(name, test, None, own), images, parts)
+
+
+def _read(root: Path, test_set: TestSet, images: TestImages, parts: dict[str, str]) -> _Further:
+    """Return a test set as it was found, without the border that its images have."""
+    files = test_set.images.source.files if images.has_images else []
+    mark = fingerprint(root, files, images=len(test_set.images.labels), parts=parts).sha256
+    return _Further(replace(test_set, images=replace(test_set.images, border_px=images.border_px)), mark)
 
 
 def _parts_of(further: Mapping[str, _Further]) -> dict[str, str]:

@@ -53,7 +53,13 @@ class TestImages(Storage):
 
     scored_classes: Literal["all", "own"] = later("all")
     """all: a prediction is the likeliest of the model's classes. own: the likeliest of the classes that the test set
-    has, as is published for ImageNet-A and ImageNet-R, which have 200; the score is called top1_masked."""
+    has, as is published for ImageNet-A and ImageNet-R, which have 200; the score is called top1_masked. Sets that are
+    called imagenet_a and imagenet_r have `own` unless `all` is given."""
+    class_map: str | None = placement(None)
+    """For a set with classes of its own: a JSON file with the model's classes that stand for each, or the folder
+    `mappings` of ObjectNet. Images of other classes are left out, and predictions are made among all mapped classes."""
+    border_px: Annotated[int, Field(ge=0, le=64)] = later(0)
+    """How wide a border is cut off each image; ObjectNet's have a red one."""
 
     @property
     def has_images(self) -> bool:
@@ -65,7 +71,21 @@ class TestImages(Storage):
             raise ValueError("root or split (images of its own), or accepted (other labels for the test split)")
         if self.scored_classes == "own" and self.accepted is not None:
             raise ValueError("scored_classes=own needs one label for each image, not accepted ones")
+        if self.class_map is not None and (self.accepted is not None or not self.has_images):
+            raise ValueError("class_map needs images of the set's own (root or split), and no accepted labels")
         return self
+
+
+AS_PUBLISHED: dict[str, dict[str, object]] = {
+    "imagenet_a": {"scored_classes": "own"},
+    "imagenet_r": {"scored_classes": "own"},
+    "objectnet": {"class_map": "mappings", "split": "images", "border_px": 2},
+}
+"""Fields of further test sets, by their names, which hold unless they are given: how each one's scores are published.
+
+Sources: Hendrycks et al. 2021 (arXiv 1907.07174, 2006.16241); DINOv2 `eval/linear.py` (class_mapping); for ObjectNet
+mlfoundations/wise-ft `src/datasets/objectnet.py`.
+"""
 
 
 class ClassificationData(Storage):
@@ -88,3 +108,15 @@ class ClassificationData(Storage):
     """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
     max_unreadable: int = Field(default=10, ge=0)
     """How many unreadable images are skipped and named; one more stops the run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, data: object) -> object:
+        sets = data.get("test_sets") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(sets, dict):
+            return data
+        known = {
+            name: {**AS_PUBLISHED.get(name, {}), **given} if isinstance(given, dict) else given
+            for name, given in sets.items()
+        }
+        return {**data, "test_sets": known}

@@ -88,6 +88,13 @@ def per_class(logits: Tensor, labels: Tensor, train_images: Sequence[int]) -> li
     ]
 
 
+def mean_over_classes(classes: Sequence[ClassAccuracy]) -> dict[str, float]:
+    """Return the mean of the classes' accuracies; none where all have as many test images, since it is top-1 then."""
+    if len({each.test_images for each in classes}) < 2:
+        return {}
+    return {"top1_macro": sum(each.top1 for each in classes) / len(classes)}
+
+
 def by_frequency(classes: Sequence[ClassAccuracy]) -> dict[str, float]:
     """Return the mean accuracy over classes with many, medium and few training images; empty groups are absent.
 

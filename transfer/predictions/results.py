@@ -18,11 +18,15 @@ from transfer.predictions.metrics import (
     among,
     by_frequency,
     calibration_error,
+    mean_over_classes,
     per_class,
     top1_accepted,
     top_k,
 )
 from transfer.scores import write_csv, write_test_sets
+
+MASKED = "_masked"
+"""The end of a score's name where predictions were made among some of the model's classes."""
 
 
 class Labelled(Protocol):
@@ -44,11 +48,13 @@ class Labelled(Protocol):
 
 def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
     """Return those metrics of the task that can be computed on the test set."""
+    classes = _classes(found, transfer.data)
     measured = {
         "top1": top_k(found.logits, found.labels, 1),
         "top5": top_k(found.logits, found.labels, 5),
         "ece": calibration_error(found.logits, found.labels),
-        **by_frequency(_classes(found, transfer.data)),
+        **mean_over_classes(classes),
+        **by_frequency(classes),
     }
     return {metric.name: measured[metric.name] for metric in transfer.task.metrics if metric.name in measured}
 
@@ -56,15 +62,14 @@ def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
 def further_scores(found: Evaluation, test_set: TestSet) -> dict[str, float]:
     """Return the accuracy in percent on a further test set: top-1 and, where one label alone is right, top-5.
 
-    Among a set's own classes alone they are called top1_masked and top5_masked: such a score is easier to reach.
+    Among some of the model's classes they are called top1_masked and top5_masked: such a score is easier to reach.
     """
-    if test_set.own_classes:
-        logits = among(found.logits, sorted(set(test_set.images.labels)))
-        return {"top1_masked": top_k(logits, found.labels, 1), "top5_masked": top_k(logits, found.labels, 5)}
+    logits = found.logits if test_set.scored is None else among(found.logits, test_set.scored)
+    mark = "" if test_set.scored is None else MASKED
     if test_set.accepted is None:
-        return {"top1": top_k(found.logits, found.labels, 1), "top5": top_k(found.logits, found.labels, 5)}
+        return {f"top{k}{mark}": top_k(logits, found.labels, k) for k in (1, 5)}
     accepted = [test_set.accepted[position] for position in found.positions.tolist()]
-    return {"top1": top1_accepted(found.logits, accepted)} if any(accepted) else {}
+    return {f"top1{mark}": top1_accepted(logits, accepted)} if any(accepted) else {}
 
 
 def _classes(found: Evaluation, data: Labelled) -> list[ClassAccuracy]:

@@ -6,14 +6,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
+from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.adapter import Transfer
+from transfer.adapter import Asked, Trained, Transfer
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues, own_values
-from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.segmentation.recipe import EvaluateSegmentationRecipe, SegmentationRecipe
 from transfer.sources.source import Source
 
 if TYPE_CHECKING:
@@ -23,25 +24,28 @@ PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
 
 
 class SegmentationAdapter:
-    """Fine-tuning with UPerNet, or with the heads of a user's own mmsegmentation config."""
+    """Fine-tuning with UPerNet or the heads of a user's own mmsegmentation config; scoring a model with its heads."""
 
-    recipe = SegmentationRecipe
+    recipe: Family[Config] = Family(
+        "protocol", {"finetune": SegmentationRecipe, "evaluate": EvaluateSegmentationRecipe}, default="finetune"
+    )
     config_field = "mmseg_config"
 
     def missing_requirements(self) -> list[str]:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys()) or _unloadable()
 
-    def find_data(self, task: Task, recipe: SegmentationRecipe) -> Scenes:
+    def find_data(self, task: Task, recipe: SegmentationRecipe | EvaluateSegmentationRecipe) -> Scenes:
         data, root = recipe.data, require_root(recipe.data.root)
+        train_split = None if isinstance(recipe, EvaluateSegmentationRecipe) else data.train_split
         task.provide(root)
         if task.num_classes is None:
-            return read_scenes(root, data.train_split, data.test_split, own_values(data, root), own=True)
+            return read_scenes(root, train_split, data.test_split, own_values(data, root), own=True)
         for name in ("classes", "first_label", "ignore_value"):
             if (value := getattr(data, name)) is not None:
                 rule = f"not given: the masks of task {task.name} are known"
                 raise UserError.about(f"data.{name}", value, rule, "leave it out, or take task imagemasks")
         values = MaskValues(class_names(root, task.num_classes), first=1, ignored=0)
-        return read_scenes(root, data.train_split, data.test_split, values)
+        return read_scenes(root, train_split, data.test_split, values)
 
     def test_set_alone(self, recipe: SegmentationRecipe) -> SegmentationRecipe:
         data = recipe.data.model_copy(update={"train_split": recipe.data.test_split})
@@ -53,15 +57,24 @@ class SegmentationAdapter:
 
         return on_meta(lambda: encoder_of(recipe, source, 0).report)
 
-    def problem(self, recipe: SegmentationRecipe) -> type[Segmentation]:  # noqa: ARG002 (one for all recipes)
+    def trained(self, asked: Asked) -> Trained:
+        from transfer.segmentation.headed import read_segmenter  # torch, only now that there is work
+
+        return read_segmenter(asked)
+
+    def problem(self, recipe: SegmentationRecipe | EvaluateSegmentationRecipe) -> type[Segmentation] | None:
         from transfer.segmentation.train import Segmentation  # torch and mmseg, only now that there is work
 
-        return Segmentation
+        return None if isinstance(recipe, EvaluateSegmentationRecipe) else Segmentation
 
     def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import train_transfer
+        from transfer.run import score_transfer, train_transfer
 
-        return train_transfer(transfer, self.problem(transfer.work.config))
+        if (problem := self.problem(transfer.work.config)) is not None:
+            return train_transfer(transfer, problem)
+        from transfer.segmentation.headed import ScoredSegmenter
+
+        return score_transfer(transfer, ScoredSegmenter)
 
 
 def _unloadable() -> list[str]:

@@ -50,17 +50,19 @@ class Scenes:
         return self.values.classes
 
 
-def read_scenes(root: Path, train_split: str, test_split: str, values: MaskValues, own: bool = False) -> Scenes:
-    """Find and pair both splits below `root`. `own`: the recipe and not the task says what masks hold.
+def read_scenes(root: Path, train_split: str | None, test_split: str, values: MaskValues, own: bool = False) -> Scenes:
+    """Find and pair both splits below `root`, or the test split alone. `own`: the recipe says what masks hold.
 
     Raises UserError, naming files, for an image without a mask, a mask without an image, a mask of another size than
     its image or of several channels. Files whose header cannot be read are left to the loader, which counts them.
     """
-    train, test = read_split(root, train_split), read_split(root, test_split)
+    train = [] if train_split is None else read_split(root, train_split)
+    test = read_split(root, test_split)
     pairs = train + test
     _check_headers(pairs)
     files = [pair.image for pair in pairs] + [pair.mask for pair in pairs]
-    found = fingerprint(root, files, parts={"mask values": values.sha256} if own else {})
+    parts = {"mask values": values.sha256} if own else {}
+    found = fingerprint(root, files, parts=parts, sampled=[pair.image for pair in test])
     return Scenes(root, train, test, values, dataclasses.replace(found, images=len(pairs)))
 
 

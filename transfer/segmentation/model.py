@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,24 +98,32 @@ def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) ->
 
     The backbone needs no entry in mmseg's registry: the dict itself holds a function that returns it.
     """
+    return built_segmentor(
+        {
+            **plan.model,
+            "backbone": {"type": lambda: backbone},
+            "data_preprocessor": {
+                "type": "SegDataPreProcessor",
+                "mean": [255 * each for each in normalisation.mean],
+                "std": [255 * each for each in normalisation.std],
+                "bgr_to_rgb": True,
+                "pad_val": 0,
+                **plan.preprocessor,
+            },
+        }
+    )
+
+
+def built_segmentor(model: Mapping[str, Any]) -> Any:
+    """Build what mmseg's registry makes of a dict, with logits in fp32. Raises UserError where mmseg refuses it."""
     with mmseg_scope():
         import mmseg.models  # noqa: F401 (fills mmseg's registry)
         from mmengine.config import ConfigDict
         from mmseg.registry import MODELS
 
-        model = ConfigDict(plan.model)
-        model["backbone"] = {"type": lambda: backbone}
-        model["data_preprocessor"] = {
-            "type": "SegDataPreProcessor",
-            "mean": [255 * each for each in normalisation.mean],
-            "std": [255 * each for each in normalisation.std],
-            "bgr_to_rgb": True,
-            "pad_val": 0,
-            **plan.preprocessor,
-        }
         try:
-            built = MODELS.build(model)
-        except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+            built = MODELS.build(ConfigDict(model))
+        except (KeyError, TypeError, ValueError, AssertionError, AttributeError, IndexError, RuntimeError) as error:
             rule = f"what mmseg can build ({type(error).__name__}: {error})"
             raise UserError.about("model", model.get("type"), rule, "mend the config") from error
     _logits_in_fp32(built)

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.errors import UserError
 
 Pipeline = list[dict[str, Any]]
+PACK = {"type": "PackSegInputs"}
 IGNORED = 255
 MORE_CLASSES_IGNORED = 65535
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from benchmarks.config import Config, placement
+from benchmarks.encoders import InitStage
+from benchmarks.inference import Undivided
 from benchmarks.training import Count, NotNegative, Positive, Share, Span, Training
 from transfer.encoder.sizes import EncoderSizes
 
@@ -88,3 +90,27 @@ class SegmentationRecipe(EncoderSizes):
 
             found["mmseg_config"] = config_digest(self.mmseg_config)
         return found
+
+
+class MmsegModel(Config):
+    """A model of mmsegmentation with its heads, as its config describes it; a tuple is `{"tuple": [...]}`."""
+
+    model: dict[str, JsonValue]
+    """The dict of the segmentor with backbone, heads, data preprocessor and test_cfg, without what training needs."""
+    test_pipeline: tuple[dict[str, JsonValue], ...]
+    """How a test image is resized and padded."""
+    classes: tuple[str, ...] | None = None
+    """The names of its classes in the order of their numbers; null where the file does not name them."""
+
+
+class EvaluateSegmentationRecipe(EncoderSizes):
+    """A segmentation model of others that is trained already, with its heads; nothing is trained."""
+
+    protocol: Literal["evaluate"] = "evaluate"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    mmseg: MmsegModel
+    """What `mimbench evaluate` takes from the model's config."""
+    data: SegmentationData
+    save_predictions: bool = placement(False)
+    """Write the predictions as predictions/NAME.png, numbered as the masks are."""
+    inference: Undivided = Undivided()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from transfer.segmentation.plan import Pipeline, Plan, ignored_label
+from transfer.segmentation.plan import PACK, Pipeline, Plan, ignored_label
 from transfer.segmentation.recipe import SegmentationRecipe
 
-PACK = {"type": "PackSegInputs"}
 FCN_LEVEL = 2
 """The index of the map of stride 16."""
 

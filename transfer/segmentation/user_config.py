@@ -5,6 +5,7 @@ A Python config is the user's own code, and reading it runs it, as mmsegmentatio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.config import digest_of
@@ -30,8 +31,8 @@ def read_parts(path: str) -> dict[str, Any]:
         rule = "a config file that mmengine can read (.py, .yaml, .json)"
         raise UserError.about("mmseg_config", path, rule, f"mend it: {type(error).__name__}: {error}") from error
     found: dict[str, Any] = {"model": config.get("model"), "tta_pipeline": config.get("tta_pipeline")}
-    for name, loader in (("train_pipeline", "train_dataloader"), ("test_pipeline", "test_dataloader")):
-        found[name] = _pipeline(config.get(loader)) or config.get(name)
+    for name in ("train_pipeline", "test_pipeline"):
+        found[name] = pipeline_of(config, name)
     for name in ("model", "train_pipeline", "test_pipeline"):
         if not found[name]:
             rule = f"a complete config of mmsegmentation 1.x, with {', '.join(TAKEN[:3])}"
@@ -39,9 +40,10 @@ def read_parts(path: str) -> dict[str, Any]:
     return found
 
 
-def _pipeline(loader: Any) -> list[dict[str, Any]] | None:
-    """Return the pipeline that mmseg itself would run: that of the data set inside any wrappers."""
-    dataset = (loader or {}).get("dataset") or {}
-    while "pipeline" not in dataset and isinstance(dataset.get("dataset"), dict):
+def pipeline_of(config: Mapping[str, Any], name: str) -> Any:
+    """Return the pipeline that mmseg itself would run: that of the data set of its loader, inside any wrappers."""
+    loader = config.get(name.replace("pipeline", "dataloader"))
+    dataset = (loader.get("dataset") if isinstance(loader, dict) else None) or {}
+    while isinstance(dataset, dict) and "pipeline" not in dataset and isinstance(dataset.get("dataset"), dict):
         dataset = dataset["dataset"]
-    return dataset.get("pipeline")
+    return (dataset.get("pipeline") if isinstance(dataset, dict) else None) or config.get(name)

@@ -7,8 +7,10 @@ from pathlib import Path
 from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.stated import Stated
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.sources.hub_tags import stages_of_hub_name
+from transfer.sources.kept_parity import read_parity
 from transfer.sources.source import Source, known_stage, stated_history
 
 
@@ -19,6 +21,7 @@ def foreign_source(
     stage: InitStage | None,
     stated: Stated | None,
     pretrained_on: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
 ) -> Source:
     """Read a checkpoint of any known layout and return it as the source of a transfer.
 
@@ -26,10 +29,11 @@ def foreign_source(
     UserError when the file cannot be read, is not the architecture that is `stated`, or shows no stage of training
     while `stage` is None.
     """
-    encoder = read_foreign(path, stated)
+    encoder = read_foreign(path, stated, selection)
     architecture = encoder.inferred.architecture
     found_stage, method = known_stage(stage or encoder.stage, reference), encoder.layout.name
     named = stages_of_hub_name(reference) if pretrained_on is None else None
+    sha256 = weights_sha256(encoder.weights)
     use = EncoderUse(
         label=label or path.stem,
         reference=reference,
@@ -37,7 +41,7 @@ def foreign_source(
         init_stage=found_stage,
         epochs=encoder.epochs,
         architecture=architecture,
-        sha256=weights_sha256(encoder.weights),
+        sha256=sha256,
         history=named or stated_history(method, pretrained_on, found_stage, encoder.epochs),
     )
     return Source(
@@ -45,7 +49,8 @@ def foreign_source(
         encoder.layout.name,
         encoder.normalisation or assumed_normalisation(architecture.in_chans),
         lambda: encoder.weights,
-        remarks=encoder.inferred.remarks,
+        remarks=(*encoder.found.remarks, *encoder.inferred.remarks),
         assumed=encoder.inferred.assumed,
         names=encoder.names,
+        parity=read_parity(encoder.file.path, sha256, architecture),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,54 +17,77 @@ from benchmarks.errors import UserError
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import recognise, weights_sha256
+from transfer.sources.head_classes import HeadClasses, known_classes, stated_classes
 from transfer.sources.hub import tensors_of, timm_model
 from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
-from transfer.sources.source import Source, known_stage, stated_history
+from transfer.sources.source import Whole, known_stage, refuse_selection, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
 _BEGINNINGS = ("head.", "fc.", "classifier.", "heads.")
+_LAST_NORM = "head.norm."
+"""ConvNeXt's and Hiera's, which belongs to the encoder."""
 _DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask", "num_batches_tracked")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Headed(Source):
-    """A classifier; `read` returns the tensors of the whole model, under timm's names."""
+class Headed(Whole):
+    """A classifier, its tensors under timm's names."""
 
     num_classes: int
+    head_classes: HeadClasses = field(repr=False)
     protocol: TestProtocol = field(repr=False)
 
 
-def headed_source(reference: str, label: str | None, stage: InitStage | None, architecture: str | None) -> Headed:
+def headed_source(
+    reference: str,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    head_classes: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> Headed:
     """Read the classifier that `reference` names: timm:NAME, hf-hub:NAME, a file, or a folder with its config.json.
 
-    `architecture` says what a file is that does not show it. Raises UserError where there is no head, WorkFailed where
-    a hub cannot be reached.
+    `architecture` says what a file is that does not show it, `head_classes` what its logits stand for. Raises UserError
+    where there is no head, WorkFailed where a hub cannot be reached.
     """
     rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
     if scheme_of(reference) is None and not Path(reference).exists():
         raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
-        return _of_timm(reference, place.name, label, stage)
+        refuse_selection(selection, reference)
+        return _with_classes(_of_timm(reference, place.name, label, stage), head_classes)
     if place.kind != "file":
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
-    return _of_file(reference, place.path, label, stage, architecture)
+    return _with_classes(_of_file(reference, place.path, label, stage, architecture, selection), head_classes)
+
+
+def _with_classes(source: Headed, stated: str | None) -> Headed:
+    return source if stated is None else replace(source, head_classes=stated_classes(stated, source.num_classes))
 
 
 def _of_file(
-    reference: str, path: Path, label: str | None, stage: InitStage | None, architecture: str | None
+    reference: str,
+    path: Path,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    selection: Selection,
 ) -> Headed:
     file = read_checkpoint_file(path)
-    found = find_weights(file.content)
+    found = find_weights(file.content, selection)
     head = _find_head({**found.beside, **found.tensors}, reference)
-    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture)
+    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture, selection)
+    remarks = (*found.remarks, *model.remarks)
     stated = of_torchvision(file.sha256) or model.protocol or _beside(file)
     protocol = stated or _assumed(model)
     use = EncoderUse(
@@ -82,8 +105,9 @@ def _of_file(
         model.layout,
         Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std),
         lambda: model.weights,
-        remarks=model.remarks if stated else (*model.remarks, _assumed_in_words(reference, protocol)),
+        remarks=remarks if stated else (*remarks, _assumed_in_words(reference, protocol)),
         num_classes=head.weight.shape[0],
+        head_classes=known_classes(head.weight.shape[0]),
         protocol=protocol,
     )
 
@@ -121,7 +145,15 @@ def _of_timm(reference: str, name: str, label: str | None, stage: InitStage | No
         history=stages_of_tag(name, tag) or stated_history(tag or "timm", None, "supervised", None),
     )
     normalisation = Normalisation(protocol.preprocessing.mean, protocol.preprocessing.std)
-    return Headed(use, "timm", normalisation, lambda: weights, num_classes=model.num_classes, protocol=protocol)
+    return Headed(
+        use,
+        "timm",
+        normalisation,
+        lambda: weights,
+        num_classes=model.num_classes,
+        head_classes=known_classes(model.num_classes),
+        protocol=protocol,
+    )
 
 
 class _Head(NamedTuple):
@@ -201,13 +233,13 @@ def _size(architecture: Architecture) -> int | None:
     return None if config is None else config.input_size[-1]
 
 
-def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None) -> _Model:
+def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, selection: Selection) -> _Model:
     """Return a model in any layout that encoders are read from, with its head under timm's name for it."""
-    encoder = recognise(file, None if architecture is None else state(architecture))
+    encoder = recognise(file, None if architecture is None else state(architecture), selection)
     known = encoder.inferred.architecture
     config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
     name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
-    weights = {key: tensor for key, tensor in encoder.weights.items() if not key.startswith(_BEGINNINGS)}
+    weights = {key: tensor for key, tensor in encoder.weights.items() if not _is_head(key)}
     weights[f"{name}.weight"] = head.weight
     if head.bias is not None:
         weights[f"{name}.bias"] = head.bias
@@ -217,6 +249,10 @@ def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None) -> _
     return _Model(
         encoder.layout.name, known, weights, size, encoder.stage, normalisation=normalisation, remarks=remarks
     )
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith(_BEGINNINGS) and not name.startswith(_LAST_NORM)
 
 
 def _beside(file: CheckpointFile) -> TestProtocol | None:

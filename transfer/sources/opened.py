@@ -18,15 +18,20 @@ from benchmarks.encoders import (
 )
 from benchmarks.errors import UserError
 from benchmarks.runs.record import EncoderUse
+from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
+from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
-from transfer.checkpoint.layouts.known import identify
+from transfer.checkpoint.layouts.known import identify_or_timm
 from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.sources.hub import timm_source
 from transfer.sources.references import locate
-from transfer.sources.source import Source
+from transfer.sources.source import Source, refuse_selection
+
+_SHOWN: tuple[Family, ...] = ("swin", "swinv2", "vit", "beit")
+"""Families whose tensors show more than timm's name says: windows and image size."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,7 @@ class OpenedEncoder:
     """An encoder's tensors in timm's layout, and what is known about it."""
 
     layout: str
-    family: Family | None
-    """That of the layout; None for an export of ours that is in no layout which files are read from."""
+    family: Family
     container: str
     architecture: Architecture
     image_size_px: int | None
@@ -53,6 +57,8 @@ class OpenedEncoder:
     """A sentence for each argument that no tensor shows, as in `Inferred`."""
     names: FileNames | None = None
     """What the file calls its tensors; None where they are timm's names."""
+    file: Path | None = None
+    """The file that others wrote; None for our own exports and for models of a hub's library."""
 
     def as_source(self) -> Source:
         """Return the encoder as the source of a transfer that nothing records: of a label and a stage it has none."""
@@ -74,7 +80,11 @@ class OpenedEncoder:
         return weights_sha256(self.weights)
 
 
-def open_encoder(reference: str | Path, architecture: str | None = None) -> OpenedEncoder:
+def open_encoder(
+    reference: str | Path,
+    architecture: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+) -> OpenedEncoder:
     """Open any encoder that `--encoder` may name, except random weights.
 
     Raises UserError for anything else, and where the encoder is not of the stated `architecture`; WorkFailed where a
@@ -83,7 +93,11 @@ def open_encoder(reference: str | Path, architecture: str | None = None) -> Open
     stated = None if architecture is None else state(architecture)
     place = locate(str(reference))
     if place.kind == "file":
-        return _foreign(place.path, stated)
+        return _foreign(place.path, stated, selection)
+    refuse_selection(selection, str(reference))
+    if place.kind == "python":
+        rule = "an encoder in a file, an export or a hub"
+        raise UserError.about("encoder", str(reference), rule, "a transfer checks own code before anything is trained")
     if place.kind == "random":
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         raise UserError.about("encoder", str(reference), rule, "name one of those; random weights show nothing")
@@ -95,13 +109,10 @@ def open_encoder(reference: str | Path, architecture: str | None = None) -> Open
 
 def _own(folder: Path) -> OpenedEncoder:
     manifest, weights = read_encoder(folder)
-    try:
-        family: Family | None = identify(weights).family
-    except UserError:
-        family = None
+    layout = identify_or_timm(weights)
     return OpenedEncoder(
         layout="mimbench",
-        family=family,
+        family=layout.family,
         container="safetensors",
         architecture=manifest.architecture,
         image_size_px=manifest.image_size_px,
@@ -119,8 +130,8 @@ def _timm(reference: str, name: str) -> OpenedEncoder:
     source = timm_source(reference, name, None)
     assert source.read is not None
     weights = source.read()
-    layout = identify(weights)
-    inferred = infer(layout, weights, {})
+    layout = identify_or_timm(weights)
+    inferred = infer(layout, weights, {}) if layout.family in _SHOWN else inferred_from(source.use.architecture)
     return OpenedEncoder(
         layout=layout.name,
         family=layout.family,
@@ -139,8 +150,8 @@ def _timm(reference: str, name: str) -> OpenedEncoder:
     )
 
 
-def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
-    encoder = read_foreign(path, stated)
+def _foreign(path: Path, stated: Stated | None, selection: Selection) -> OpenedEncoder:
+    encoder = read_foreign(path, stated, selection)
     inferred, found = encoder.inferred, encoder.found
     return OpenedEncoder(
         layout=encoder.layout.name,
@@ -161,7 +172,8 @@ def _foreign(path: Path, stated: Stated | None) -> OpenedEncoder:
             "inert_classes": list(encoder.file.inert),
             **found.facts,
         },
-        remarks=inferred.remarks,
+        remarks=(*found.remarks, *inferred.remarks),
         assumed=inferred.assumed,
         names=encoder.names,
+        file=encoder.file.path,
     )

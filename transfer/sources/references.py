@@ -5,7 +5,7 @@ Transfers, `mimbench checkpoint` and pipelines all resolve it here. torch is imp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,8 @@ from benchmarks.errors import UserError
 from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse
-from transfer.sources.source import Source, refuse_statement
+from transfer.checkpoint.content.selection import Selection
+from transfer.sources.source import Source, refuse_selection, refuse_statement
 
 if TYPE_CHECKING:
     from transfer.checkpoint.architecture.stated import Stated
@@ -33,7 +34,7 @@ ARCHITECTURE_HELP = (
     "what the encoder is: an encoder of `mimbench list encoders`, a YAML file of that form or a timm model; "
     "it must agree with the tensors, and settles what they leave open"
 )
-SCHEMES = ("timm", "hf-hub", "random")
+SCHEMES = ("timm", "hf-hub", "random", "python")
 """The words that may stand before the colon of a reference that is no path."""
 
 
@@ -52,10 +53,11 @@ def random_architecture(reference: str) -> Architecture | None:
 class Location:
     """Where to find the encoder that a reference names."""
 
-    kind: Literal["timm", "random", "export", "file"]
-    """A pretrained model of timm, random weights, our own export, or a checkpoint that others trained."""
+    kind: Literal["timm", "random", "export", "file", "python"]
+    """A pretrained model of timm, random weights, our own export, a checkpoint that others trained, or code that a
+    person names."""
     name: str
-    """The name of timm's model or of the architecture; for an export or a file, its path."""
+    """The name of timm's model or of the architecture; for an export or a file, its path; for code, the reference."""
 
     @property
     def path(self) -> Path:
@@ -75,13 +77,15 @@ def locate(reference: str, epoch: int | None = None) -> Location:
         from transfer.sources.hub import download  # torch and timm, only when a hub name is used
 
         return Location("file", str(download(name)))
+    if scheme == "python":
+        return Location("python", reference)
     if scheme_of(reference) is not None:
         return Location("timm" if scheme == "timm" else "random", name)
     if (folder := _folder_of(reference, path)) is not None:
         return Location("export", str(folder))
     if path.exists():
         return Location("file", reference)
-    rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME or random:NAME"
+    rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME, random:NAME or python:NAME"
     raise UserError.about("encoder", reference, rule, "check the path")
 
 
@@ -92,19 +96,46 @@ def resolve(
     architecture: str | None = None,
     epoch: int | None = None,
     pretrained_on: str | None = None,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    implausible_allowed: bool = False,
 ) -> Source:
     """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
 
     `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not show it.
     `architecture` says what it is, which must agree with what is found. `epoch` is the same as in `locate`.
-    `pretrained_on` names the data that others trained it on.
+    `pretrained_on` names the data that others trained it on, `selection` which of the weights in their file are meant.
+    `implausible_allowed` lets weights be used that no training leaves behind.
     """
-    stated = _state(architecture) if architecture is not None else None
+    found = _resolved(reference, label, stage, architecture, epoch, pretrained_on, selection)
+    return replace(found, implausible_allowed=implausible_allowed)
+
+
+def _resolved(
+    reference: str,
+    label: str | None,
+    stage: InitStage | None,
+    architecture: str | None,
+    epoch: int | None,
+    pretrained_on: str | None,
+    selection: Selection,
+) -> Source:
+    stated = _state(architecture) if architecture is not None and not trust_code(architecture) else None
     place = locate(reference, epoch)
+    if architecture is not None and stated is None and place.kind not in ("export", "python"):
+        rule = "given for runs and exports of one's own code alone"
+        raise UserError.about(
+            "--architecture", architecture, rule, "let the function load the file: --encoder python:..."
+        )
     if place.kind == "file":
         from transfer.sources.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
-        return foreign_source(reference, place.path, label, stage, stated, pretrained_on)
+        return foreign_source(reference, place.path, label, stage, stated, pretrained_on, selection)
+    refuse_selection(selection, reference)
+    if place.kind == "python":
+        from transfer.sources.own_source import own_source
+
+        return _on_record(own_source(reference, label, stage, pretrained_on), stated)
     if place.kind == "timm":
         from transfer.sources.hub import timm_source
 
@@ -113,6 +144,16 @@ def resolve(
     if place.kind == "export":
         return _on_record(_exported(reference, place.path, label), stated)
     return _on_record(_random(reference, place.name, label), stated)
+
+
+def trust_code(architecture: str) -> bool:
+    """Return whether a person names code as the architecture; it may then be run in this process."""
+    if scheme_of(architecture) != "python":
+        return False
+    from benchmarks.engine.own_code import trust
+
+    trust(architecture)
+    return True
 
 
 def _state(architecture: str) -> Stated:

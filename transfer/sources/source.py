@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
 from benchmarks.history import Labels, TrainingData, TrainingStage, find_data_set
-from benchmarks.runs.record import EncoderUse
+from benchmarks.runs.record import EncoderUse, Parity
+from transfer.checkpoint.content.selection import Selection
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,10 @@ class Source:
     """What was assumed where a foreign checkpoint does not show it: a sentence by the name of timm's argument."""
     names: FileNames | None = None
     """What a foreign checkpoint calls its tensors."""
+    parity: Parity | None = None
+    """How its features compare with another reading of the same encoder, where that was measured."""
+    implausible_allowed: bool = False
+    """Whether a person lets weights be used that no training leaves behind."""
 
     @property
     def window_assumed(self) -> bool:
@@ -44,6 +49,11 @@ class Source:
     def notes(self, given: Container[str] = ()) -> tuple[str, ...]:
         """Return what the reader of a transfer should know; nothing was assumed of arguments that are `given`."""
         return (*self.remarks, *(note for name, note in self.assumed.items() if name not in given))
+
+
+@dataclass(frozen=True)
+class Whole(Source):
+    """A trained model with its head; `read` returns the tensors of all of it."""
 
 
 def stated_history(method: str, data: str | None, stage: InitStage, epochs: int | None) -> tuple[TrainingStage, ...]:
@@ -69,6 +79,14 @@ def refuse_statement(data: str | None, reference: str, why: str) -> None:
     if data is not None:
         rule = f"left out for {reference}: {why}"
         raise UserError.about("--pretrained-on", data, rule, "remove it; it is for what others trained")
+
+
+def refuse_selection(selection: Selection, reference: str) -> None:
+    """Raise UserError where a person selects weights in what is no file of others."""
+    if selection.given:
+        field, value = ("--prefix", selection.prefix) if selection.weights is None else ("--weights", selection.weights)
+        rule = f"left out for {reference}: it is for checkpoint files that others wrote"
+        raise UserError.about(field, value, rule, "remove it")
 
 
 def known_stage(found: InitStage | None, reference: str) -> InitStage:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import Task
+from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.adapter import Transfer
+from transfer.adapter import Asked, Trained, Transfer
 from transfer.sources.source import Source
 from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
@@ -43,6 +44,10 @@ class VideoAdapter:
         from transfer.video.model import build_video_model
 
         return on_meta(lambda: build_video_model(recipe, source, 1, 0)).report
+
+    def trained(self, asked: Asked) -> Trained:
+        rule = "a finished run of ours, for tasks of video: the heads of others are not read yet"
+        raise UserError.about("--model", asked.reference, rule, "run the model's own library for its score")
 
     def problem(self, recipe: VideoRecipe) -> type[VideoClassifying]:  # noqa: ARG002 (one for all recipes)
         from transfer.video.train import VideoClassifying  # torch, only now that there is work

@@ -93,7 +93,7 @@ def inflate(weights: Mapping[str, Tensor], time: TimeSizes) -> Inflated:
     resized = []
     for name, tensor in renamed.items():
         if name == KERNEL:
-            grown, mode = _grown_kernel(tensor, time.patch), f"inflated: repeated over {time.patch} frames and divided"
+            grown, mode = grown_kernel(tensor, time.patch), f"inflated: repeated over {time.patch} frames and divided"
         elif name.endswith(TABLE):
             differences = 2 * time.window - 1
             grown, mode = tensor.repeat(differences, 1), f"inflated: repeated for {differences} differences in time"
@@ -104,7 +104,7 @@ def inflate(weights: Mapping[str, Tensor], time: TimeSizes) -> Inflated:
     return Inflated(renamed, tuple(resized))
 
 
-def _grown_kernel(kernel: Tensor, frames: int) -> Tensor:
+def grown_kernel(kernel: Tensor, frames: int) -> Tensor:
     """Return a kernel [D, C, frames, p, p] that gives a patch of equal frames what [D, C, p, p] gives the image."""
     return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
 

@@ -23,6 +23,7 @@ from transfer.encoder.model import build_model, require_training
 from transfer.sources.source import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe
+from transfer.video.swinv2 import SwinV2Clips
 
 HEAD_STD = 0.01
 """The standard deviation of the head's initial weights, which are normally distributed. Source: mmaction's I3DHead."""
@@ -74,10 +75,7 @@ class Swin3d(ClipEncoder):
 
     def __init__(self, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> None:
         super().__init__()
-        if (frames := recipe.sampling.frames) % recipe.patch_frames:
-            rule = f"a multiple of patch_frames ({recipe.patch_frames})"
-            raise UserError.about("sampling.frames", frames, rule, "another number of frames, or patch_frames=1")
-        time = TimeSizes(recipe.patch_frames, recipe.window_frames)
+        time = time_sizes(recipe)
         self.swin = build_swin3d(flat, time, recipe.drop_path_rate)
         self.width = self.swin.num_features
         self.report = self._load(flat, report, time)
@@ -116,6 +114,42 @@ class Swin3d(ClipEncoder):
         return Layers(self._layers.count, lambda name: self._layers.of(timm_name(name.removeprefix("swin."))))
 
 
+class SwinV2In3d(ClipEncoder):
+    """A SwinV2 whose windows and patches got an axis of time; its tokens are averaged over time and space."""
+
+    whole_windows = False
+
+    def __init__(self, flat: Any, report: LoadReport, recipe: VideoRecipe) -> None:
+        super().__init__()
+        self._layers, self.width = family_of(flat).layers(), int(flat.num_features)
+        self.swin = SwinV2Clips(flat, time_sizes(recipe), recipe.sampling.frames)
+        parameters = sum(each.numel() for each in self.swin.parameters())
+        resized = (*report.resized, *self.swin.resized)
+        self.report = report.model_copy(update={"parameters": parameters, "resized": resized})
+
+    @classmethod
+    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
+        return cls(flat, report, recipe)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        tokens: Tensor = self.swin(clips)
+        return tokens.mean(dim=(1, 2, 3))
+
+    def blocks(self) -> list[nn.Module]:
+        return [block for stage in self.swin.layers for block in stage.blocks]
+
+    def layers(self) -> Layers:
+        return Layers(self._layers.count, lambda name: self._layers.of(name.removeprefix("swin.")))
+
+
+def time_sizes(recipe: VideoRecipe) -> TimeSizes:
+    """Return the sizes in time of patches and windows. Raises UserError unless clips are whole patches long."""
+    if (frames := recipe.sampling.frames) % recipe.patch_frames:
+        rule = f"a multiple of patch_frames ({recipe.patch_frames})"
+        raise UserError.about("sampling.frames", frames, rule, "another number of frames, or patch_frames=1")
+    return TimeSizes(recipe.patch_frames, recipe.window_frames)
+
+
 class FramePooling(ClipEncoder):
     """The image encoder on every frame separately; the pooled features are averaged over time."""
 
@@ -147,7 +181,9 @@ class FramePooling(ClipEncoder):
         return found
 
 
-WAYS: dict[str, type[ClipEncoder]] = {"swin3d": Swin3d, "frame_pooling": FramePooling}
+WAYS: dict[str, type[ClipEncoder]] = {"swin3d": Swin3d, "swinv2_3d": SwinV2In3d, "frame_pooling": FramePooling}
+PUBLISHED = "swin3d"
+"""What `auto` takes for encoders that have it; the other 3D form must be asked for."""
 
 
 class VideoClassifier(nn.Module):
@@ -197,9 +233,11 @@ def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:
         flat = build_backbone(plan.architecture, recipe.image_size_px, whole_windows=False)
     form = family_of(flat).video_form
     if recipe.temporal not in ("auto", "frame_pooling", form):
-        rule = f"for a Swin of the first version; {plan.architecture.name} has no 3D form"
-        raise UserError.about("temporal", recipe.temporal, rule, "temporal=frame_pooling, or another encoder")
-    return WAYS[form or "frame_pooling" if recipe.temporal == "auto" else recipe.temporal]
+        rule = f"swin3d for a Swin, swinv2_3d for a SwinV2; {plan.architecture.name} has no such 3D form"
+        ways = " or ".join(f"temporal={way}" for way in (form, "frame_pooling") if way)
+        raise UserError.about("temporal", recipe.temporal, rule, f"{ways}, or another encoder")
+    usual = PUBLISHED if form == PUBLISHED else "frame_pooling"
+    return WAYS[usual if recipe.temporal == "auto" else recipe.temporal]
 
 
 def groups_of(model: VideoClassifier, recipe: VideoRecipe) -> list[dict[str, Any]]:

@@ -15,13 +15,13 @@ from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoDat
 class VideoRecipe(EncoderSizes):
     """End-to-end fine-tuning on clips of image_size_px a side. Source of the defaults: Video-Swin's configs."""
 
-    temporal: Literal["auto", "swin3d", "frame_pooling"] = "auto"
-    """swin3d inflates a Swin to Video Swin; frame_pooling averages the features of single frames, whose order it does
-    not see. auto takes swin3d for an encoder that can be inflated, else frame_pooling."""
+    temporal: Literal["auto", "swin3d", "swinv2_3d", "frame_pooling"] = "auto"
+    """swin3d inflates a Swin to Video Swin, swinv2_3d a SwinV2 in the same way; frame_pooling averages the features of
+    single frames, whose order it does not see. auto takes swin3d for a Swin, else frame_pooling."""
     patch_frames: Count = 2
-    """swin3d: the number of frames that a patch covers."""
+    """swin3d, swinv2_3d: the number of frames that a patch covers."""
     window_frames: Count = 8
-    """swin3d: the number of time steps in a window, of patch_frames each."""
+    """swin3d, swinv2_3d: the number of time steps in a window, of patch_frames each."""
     drop_path_rate: Share = 0.3
     """Stochastic depth, growing linearly to this rate in the last block."""
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -46,7 +46,7 @@ class VideoRecipe(EncoderSizes):
     def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Move `activation_checkpointing`, which was once a field beside `training`, into it."""
         if "activation_checkpointing" not in data or not isinstance(data.get("training"), dict):
-            return data
+            return super().renewed(data)
         former = {"activation_checkpointing": data["activation_checkpointing"]}
         rest = {name: value for name, value in data.items() if name not in former}
-        return {**rest, "training": former | data["training"]}
+        return super().renewed({**rest, "training": former | data["training"]})

@@ -95,5 +95,5 @@ class VideoClassifying(Classifying[ClipBatch]):
         """Return the encoder of images; None for a Video Swin, whose weights no longer fit images."""
         flat = self.classifier.encoder.flat
         if flat is None and ranks.is_main():
-            print("note: no encoder is exported: a Video Swin's weights do not fit images", file=sys.stderr)
+            print("note: no encoder is exported: weights with an axis of time do not fit images", file=sys.stderr)
         return flat

@@ -114,7 +114,7 @@ def test_row_is_read_field_by_field(tmp_path: Path) -> None:
         ("imagenet1k", "imagenet", "task = imagenet", "a task of the catalogue. Did you mean imagenet1k?"),
         ("top1", "top10", "metric = top10", "a metric of task imagenet1k: masked_loss, "),
         ("finetune", "knn", "protocol = knn", "'pretrain', 'finetune' or 'linear'"),
-        ("82.8", "828", "value = 828", "a percentage, 0 to 100"),
+        ("82.8", "828", "value = 828", "0 to 100 %"),
         ("82.8", "nan", "value = nan", "a finite number"),
         ("82.8", "", "value = (empty)", "Field required"),
         ("100", "1e2", "pretrain_epochs = 1e2", "a valid integer"),

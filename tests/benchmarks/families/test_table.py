@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.errors import UserError
 from benchmarks.families.family import Family
+from benchmarks.families.own import Own
 from benchmarks.families.parts import BLOCKS, CAPABILITIES, LAYERS, MAPS, MASKING, TOKENS, Capability
 from benchmarks.families.table import FAMILIES, family_named, family_of
 
@@ -51,7 +52,9 @@ def intermediates(family: Family, **options: Any) -> list[Tensor]:
 
 
 def test_the_table_names_every_family_once() -> None:
-    assert set(TINY) == set(BY_NAME)
+    assert {*TINY, Own.name} == set(
+        BY_NAME
+    )  # one's own encoders are no models of timm: tests/transfer/encoder/test_own.py
     assert len({family.kind for family in FAMILIES}) == len(FAMILIES)
 
 

@@ -54,6 +54,7 @@ def test_a_field_that_came_later_changes_an_identity_only_by_another_value_than_
 
 BEFORE_LATER = "284f7210524134429d0010ea8841eb9de47f0a4970336e888620d35ed7340fd3"
 NEWER = {"starts_from", "data.ignore_value", "grid.held_out.list", "inference.sharded"}
+NEWER |= {"training.track", "training.track_online", "save_predictions"}
 """Placement fields that no record of version 3 has."""
 LATER = {"training.repeats", "interpolation", "decay_everything", "data.subset", "grid"}
 """Fields that came after runs were made; with the value that stands for what was done before they are left out too."""

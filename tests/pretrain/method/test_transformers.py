@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.encoders import Architecture, find_architecture
+from pretrain.method.fast_step import FastStep
 from pretrain.method.frame import Frame
 from pretrain.method.heads import LinearHead
 from pretrain.method.masked_encoders import build_masked_encoder
@@ -68,10 +70,13 @@ def pair(case: Case) -> tuple[Method, Any]:
     return Method(SimMIM(encoder, head), Pixels().build(frame, torch.device("cpu"))), theirs
 
 
+@pytest.mark.parametrize("fast", [None, FastStep(windows=True, hidden=10)], ids=["plain", "fast"])
 @pytest.mark.parametrize("name", CASES)
-def test_loss_and_gradients_are_transformers(name: str) -> None:
+def test_loss_and_gradients_are_transformers(name: str, fast: FastStep | None) -> None:
+    """Also of the fast step, which looks at the 10 tokens of 16 that are hidden."""
     case = CASES[name]
     ours, theirs = pair(case)
+    ours = replace(ours, fast=fast, grid=4)
     random = torch.Generator().manual_seed(1)
     images, hidden = torch.randn(2, 3, 128, 128, generator=random), RandomMask().sample(2, 128, 4, random)
     found, said = ours.loss(images, hidden), theirs(images, bool_masked_pos=hidden.flatten(1)).loss
@@ -93,7 +98,8 @@ def test_loss_and_gradients_are_transformers(name: str) -> None:
         largest = other.grad.abs().max()
         assert largest > 0
         difference = (mine.grad.flatten() - other.grad.flatten()).abs().max()
-        assert difference < 1e-5 * largest
+        # SwinV2 divides by the length of queries and keys, which magnifies the rounding of what follows a short token.
+        assert difference < (1e-5 if fast is None else 2e-5) * largest
 
 
 def test_features_of_simmims_vit_are_transformers() -> None:

@@ -13,6 +13,7 @@ from benchmarks.runs.record import MetricValue
 from reports.compare.early_verdict import published
 from reports.compare.rank_correlation import spearman
 from reports.leaderboard.board import Request, make
+from reports.leaderboard.notes import doubts_of_losses, words
 from tests.reports import factory
 
 
@@ -84,11 +85,11 @@ def test_signals_of_the_runs_at_hand(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert knn.correlation.rho == pytest.approx(scipy.stats.spearmanr(range(6), [60, 61, 59, 64, 63, 70]).statistic)
     assert mimbench.main(["report", "verdict", str(runs)]) == 0
     said = capsys.readouterr().out
-    assert "Spearman -1.00 [-1.00, -1.00], n = 6" in said
+    assert "Spearman -1.00 [-1.00, -1.00] (bootstrap, n = 6)" in said
     assert "SwinV2-B" in said
 
 
-def test_losses_under_other_masks_are_other_signals(tmp_path: Path) -> None:
+def test_losses_under_other_masks_are_other_signals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(6):
         value = MetricValue(last=0.1 * number, best=0.1, best_epoch=1)
         recipe = factory.recipe("digits_simmim")
@@ -101,6 +102,36 @@ def test_losses_under_other_masks_are_other_signals(tmp_path: Path) -> None:
     (section,) = make(Request((str(tmp_path),))).sections
     assert [len(one.pairs) for one in section.verdicts] == [3, 3]
     assert all("no rank correlation (3 encoders" in one.words for one in section.verdicts)
+    assert mimbench.main(["report", "verdict", str(tmp_path)]) == 0
+    assert "a lower one need not be better: they differ in masking." in capsys.readouterr().out
+
+
+def test_losses_on_data_sets_of_other_sizes_are_not_trusted_and_how_each_learned_is_no_reason(tmp_path: Path) -> None:
+    value = MetricValue(last=0.1, best=0.1, best_epoch=1)
+    for folder, images in (("alike", [1079, 1079, 1079]), ("sizes", [100, 1079, 1079])):
+        for number, count in enumerate(images):
+            recipe = factory.recipe("digits_simmim", epochs=100 * (number + 1))
+            found = factory.data(f"{count} images, content 90aa11bb22cc33dd")
+            parent = factory.pretrain(number, metrics={"masked_loss": value}, recipe=recipe, data=found)
+            factory.write(tmp_path / folder, parent)
+            use = factory.encoder(f"e{number}", sha256=factory.sha(str(number)))
+            factory.write(tmp_path / folder, factory.transfer(encoder=use, top1=80.0, parents=(parent.run_id,)))
+    doubts = {name: [*doubts_of_losses(make(Request((str(tmp_path / name),))))] for name in ("alike", "sizes")}
+    assert doubts["alike"] == []
+    (said,) = doubts["sizes"]
+    assert "they differ in data." in said
+
+
+def test_what_a_rung_pruned_is_accounted_for_and_no_failure(tmp_path: Path) -> None:
+    why = "rate-base_lr=0.1 at 0.3 of its training: held-out loss 0.5 after epoch 30 is number 3 of 4; 2 go on"
+    factory.write(tmp_path, factory.pretrain(1, status="preempted", error=why, pruned=why, finished_at=None))
+    factory.write(tmp_path, factory.transfer())
+    board = make(Request((str(tmp_path),)))
+    (left,) = board.left_out
+    assert left.reason == f"pruned by a rung: {why}"
+    said = words(board)
+    assert "1 left out (1 pruned by a rung)" in said.account
+    assert any("cannot be seen from those alone that it chose" in note for note in said.notes)
 
 
 def test_an_encoder_finds_its_pretraining_by_its_weights_where_no_parent_is_named(tmp_path: Path) -> None:

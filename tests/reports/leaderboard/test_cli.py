@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import scipy.stats
 
 import mimbench
 from reports.cli import SUFFIXES
@@ -168,3 +170,28 @@ def test_a_report_needs_no_training_engine(tmp_path: Path, runs: Path) -> None:
         [sys.executable, "-c", code, *arguments], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_many_differences_to_one_baseline_are_noted_and_corrected_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gains = {"a": (1.0, 1.5, 2.0), "b": (0.5, 2.0, 4.0), "c": (0.0, 1.0, -1.0)}
+    for label, own in {"base": (0.0, 0.0, 0.0), **gains}.items():
+        for seed, gain in enumerate(own):
+            factory.write(tmp_path / "runs", factory.transfer(label, seed, 80.0 + seed + gain))
+    asked = ["report", "leaderboard", str(tmp_path / "runs"), "--out", str(tmp_path / "report"), "--formats", "csv"]
+    assert mimbench.main([*asked, "--baseline", "base"]) == 0
+    said = capsys.readouterr().out
+    assert "digits: 3 encoders are compared with one baseline, each interval by itself." in said
+    assert "up to 14 % of such tables" in said  # 1 - 0.95^3
+    assert mimbench.main([*asked, "--baseline", "base", "--holm"]) == 0
+    assert "digits: p is corrected by Holm for the 3 differences of its table." in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "report/leaderboard.csv").read_text().splitlines()))
+    p = {label: scipy.stats.ttest_1samp(own, 0).pvalue for label, own in gains.items()}
+    assert p["a"] < p["b"] < p["c"]
+    expected = {"a": 3 * p["a"], "b": max(3 * p["a"], 2 * p["b"]), "c": 1.0}
+    assert {row["encoder"]: row["top1_delta_p_holm"] for row in rows} == {
+        "base": "",
+        **{label: f"{value:.3f}" for label, value in expected.items()},
+    }
+    assert mimbench.main([*asked, "--holm"]) == 2

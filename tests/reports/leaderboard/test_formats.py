@@ -76,14 +76,21 @@ def rows_of_text(text: str) -> list[list[str]]:
 
 
 def test_scores_by_hand_in_every_format(study: Leaderboard) -> None:
-    # simmim 95.6, 96.4, 95.9: mean 95.9667, sample deviation 0.4041; less supervised: 0.9, 1.3, 1.1
-    expected = ["simmim", "95.97 ± 0.40 (n = 3)", "96.47", "99.25 ± 0.00 (n = 3)", "+1.10 [+0.90, +1.30]"]
+    # simmim 95.6, 96.4, 95.9: mean 95.9667, sample deviation 0.4041; less supervised: 0.9, 1.3, 1.1, deviation 0.2
+    expected = [
+        "simmim",
+        "95.97 ± 0.40 (n = 3)",
+        "96.47",
+        "99.25 ± 0.00 (n = 3)",
+        "+1.10 [+0.60, +1.60] (paired t, n = 3)",
+    ]
     assert expected in rows_of_text(to_text(study))
     assert expected in [row[:5] for row in markdown_rows(to_markdown(study))]
     assert expected in [row[:5] for row in Page(to_html(study)).rows]
     line = next(line for line in csv.DictReader(io.StringIO(to_csv(study))) if line["encoder"] == "simmim")
     names = ["top1_last_mean", "top1_last_std", "top1_last_n", "top1_delta", "top1_delta_low", "top1_delta_high"]
-    assert [line[name] for name in names] == ["95.97", "0.40", "3", "+1.10", "+0.90", "+1.30"]
+    assert [line[name] for name in names] == ["95.97", "0.40", "3", "+1.10", "+0.60", "+1.60"]
+    assert line["top1_delta_method"] == "paired t, n = 3"
 
 
 def markdown_rows(text: str) -> list[list[str]]:

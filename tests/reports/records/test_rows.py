@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
@@ -10,13 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mimbench
 from benchmarks.errors import UserError
+from benchmarks.history import TrainingStage
 from benchmarks.runs.folder import announce
+from benchmarks.runs.record import RunRecord
+from reports.leaderboard.board import Request, make
 from reports.records.find import find_runs
 from reports.records.pretrainings import parents_nearby
-from reports.records.rows import spread
+from reports.records.rows import Draw, Row, TransferRun, spread
+from reports.tables.csv_json_parquet import typed_rows
 from tests.reports import factory
 from tests.reports.factory import collected, reasons
+from tests.runs import only_run
 
 
 def test_the_study_of_13_runs_adds_up(runs: Path) -> None:
@@ -108,7 +115,7 @@ NO_DETAIL = {"missing": ("layers.0.w", "layers.1.w"), "mismatched": ("norm: foun
         ({"status": "failed", "error": "OSError: disk\nTraceback"}, "failed: OSError: disk"),
         ({"status": "preempted", "error": "time limit"}, "preempted: time limit"),
         ({"status": "started"}, "still started: begun 2026-05-04T10:00:00+00:00"),
-        ({"load_report": None}, "no load report: nothing proves that stages/simmim.json was loaded"),
+        ({"load_report": None}, "no load report: nothing proves that hf-hub:lab/simmim was loaded"),
         (
             {"load_report": factory.loaded(coverage_percent=87.125, **NO_DETAIL)},
             "incomplete load report: 87.12 % loaded, 2 tensors missing, 1 tensor of another shape",
@@ -197,7 +204,7 @@ def test_a_seed_counts_once_in_a_row_and_the_first_to_finish_stands(tmp_path: Pa
     first = factory.transfer(top1=90.0)
     factory.write(tmp_path, first, name="b")
     found = collected(tmp_path)
-    assert found.rows[0].scores("top1") == {0: 90.0}
+    assert found.rows[0].scores("top1") == {Draw(0): 90.0}
     assert [left.reason for left in found.left_out] == [
         f"repeated seed: seed 0 of this row is run {first.run_id}, which finished first"
     ]
@@ -225,13 +232,13 @@ def test_curves_span_the_seeds_and_a_resumed_epoch_counts_once(tmp_path: Path) -
     from reports.charts.curves import loss_curve, score_curve
 
     again = [{"epoch": 1.0, "top1": 10.0}, {"epoch": 1.0, "top1": 20.0}, {"epoch": 2.0, "top1": 50.0}]
-    factory.write(tmp_path, factory.transfer(seed=0, top1=50.0), again)
-    folder = factory.write(
-        tmp_path, factory.transfer(seed=1, top1=1.0), [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}]
-    )
-    with (folder / "metrics.jsonl").open("a") as file:
+    other = [{"epoch": 1.0, "top1": 40.0}, {"epoch": 3, "top1": 1}]
+    records = [factory.transfer(seed=seed) for seed in range(2)]
+    folders = [factory.write(tmp_path, *each) for each in zip(records, (again, other), strict=True)]
+    with (folders[1] / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2.0, "top1": NaN}\n{"epoch": 2.0, "to')
-    (row,) = collected(tmp_path).rows
+    runs = [TransferRun(path, one, one.task, one.encoder) for path, one in zip(folders, records, strict=True)]
+    row = Row(tuple(runs))
     assert score_curve(row, "top1") == ([1.0], [30.0], [20.0], [40.0])
 
     losses = [{"epoch": step / 100, "loss": float(step)} for step in range(1, 1201)]
@@ -250,3 +257,47 @@ def test_a_run_that_two_pipelines_share_has_the_name_that_each_gives_it(tmp_path
     assert [row.encoder.label for row in collected(tmp_path / "two").rows] == ["fresh"]
     assert [row.encoder.label for row in collected(tmp_path / "runs").rows] == ["sup"]
     assert collected(tmp_path / "one", tmp_path / "two").left_out == ()
+
+
+def of_pretraining(pretraining: int, finetuned: int, **fields: object) -> RunRecord:
+    """Return a transfer of an encoder that was pretrained with a seed."""
+    known = {"run_id": f"pretrain-{pretraining}", "recipe_digest": "5eed", "seed": pretraining, "epochs": 40}
+    stage = TrainingStage(method="simmim", seconds=9.0 + pretraining, **{**known, **fields})
+    encoder = factory.encoder("simmim", sha256=factory.sha(f"{pretraining}{fields}"), history=(stage,))
+    return factory.transfer("simmim", finetuned, 90.0 + 2 * pretraining + finetuned / 4, encoder=encoder)
+
+
+def test_encoders_trained_alike_with_several_seeds_are_one_row(tmp_path: Path) -> None:
+    for seed, finetuned in itertools.product((2, 0, 1), (0, 1)):
+        factory.write(tmp_path, of_pretraining(seed, finetuned))
+    (row,) = collected(tmp_path).rows
+    assert [row.draw(run) for run in row.runs] == [(fine, (seed,)) for seed in range(3) for fine in range(2)]
+    assert row.last("top1") == pytest.approx((92.125, 2.0, 3))  # of the means 90.125, 92.125, 94.125
+    (line,) = typed_rows(make(Request((str(tmp_path),))))
+    assert line["pretrainings"] == "3 (seeds 0, 1, 2)"
+    assert str(line["run_ids"]).endswith("(seed 1 of pretraining 2)")
+    assert len(str(line["encoder_sha256"]).split("; ")) == 3
+
+
+@pytest.mark.parametrize("fields", [{"recipe_digest": "07e5"}, {"epochs": 80}, {"seed": None}, {"seed": 0}])
+def test_encoders_that_differ_in_more_than_the_seed_are_rows_of_their_own(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    factory.write(tmp_path, of_pretraining(0, 0))
+    factory.write(tmp_path, of_pretraining(1, 0, **fields))
+    assert [row.nested for row in collected(tmp_path).rows] == [False, False]
+
+
+def test_real_pretrainings_with_two_seeds_are_one_row(
+    pretrain_command: list[str], transfer_command: list[str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    for seed in (0, 1):
+        here = tmp_path / f"pretrained-{seed}"
+        assert mimbench.main([*pretrain_command, "--seed", str(seed), "--runs", str(here)]) == 0
+        encoder = ["--encoder", str(only_run(here)), "--label", "simmim"]
+        assert mimbench.main([*transfer_command, *encoder, "--runs", str(runs)]) == 0
+    (row,) = collected(runs).rows
+    assert row.pretrainings == [(0,), (1,)]
+    (line,) = typed_rows(make(Request((str(runs),))))
+    assert (line["pretrainings"], line["top1_last_n"], line["runs"]) == ("2 (seeds 0, 1)", 2, 2)

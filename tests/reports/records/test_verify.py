@@ -86,3 +86,36 @@ def test_what_is_no_leaderboard_is_a_wrong_request(tmp_path: Path, capsys: pytes
     (tmp_path / "leaderboard.json").write_text(json.dumps({"request": {"runs": 3, "novelty": 1}}))
     assert verify(tmp_path) == 2
     assert "verify the whole folder" in capsys.readouterr().err
+
+
+def test_of_a_report_with_bootstrap_intervals_the_rows_are_compared(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files as the version before had them: no word of the method, an interval that ends at the extreme seeds."""
+    report = study / "report"
+    for path in report.glob("leaderboard.[!p]*"):
+        text = path.read_text(encoding="utf-8").replace("[+0.60, +1.60] (paired t, n = 3)", "[+0.90, +1.30]")
+        for name in (', "intervals": "student_t"', ", &#34;intervals&#34;: &#34;student_t&#34;"):
+            text = text.replace(name, "")
+        path.write_text(text, encoding="utf-8")
+    document = json.loads((report / "leaderboard.json").read_text())
+    del document["request"]["intervals"]
+    for row in document["rows"]:
+        row |= {"top1_delta_low": None, "top1_delta_high": None}
+        del row["top1_delta_method"]
+    (report / "leaderboard.json").write_text(json.dumps(document))
+    (report / "leaderboard.parquet").unlink()
+    capsys.readouterr()
+    assert verify(report) == 0
+    said = capsys.readouterr().out
+    assert [said.count(word) for word in ("agrees: ", "not compared: ", "differs: ")] == [2, 4, 0]
+    assert "made by an earlier version" in said
+    for row in document["rows"]:
+        row["top1_last_mean"] += 1
+    (report / "leaderboard.json").write_text(json.dumps(document))
+    assert verify(report) == 1
+    assert "-top1_last_mean: 96.97" in capsys.readouterr().out
+    for path in report.glob("leaderboard.[cj]*"):
+        path.unlink()
+    assert verify(report / "leaderboard.html") == 1
+    assert "nothing agrees with the records" in capsys.readouterr().err

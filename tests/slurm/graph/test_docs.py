@@ -28,7 +28,7 @@ def test_the_pipeline_with_its_chain_and_its_sweeps_passes_the_check(tmp_path: P
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     (tmp_path / "mine.yaml").write_text(CLUSTERS[0])
     file = load_pipeline(tmp_path / "study.yaml", cluster=load_cluster(str(tmp_path / "mine.yaml")))
-    assert {*file.pretrain} == {"simmim", "first", "second", "ratio"}
+    assert {*file.pretrain} == {"simmim", "first", "second", "ratio", "rates"}
     assert sum(name.startswith("probe-") for name in without_sweeps(file).tasks) == 4
 
 

@@ -105,6 +105,23 @@ def test_the_data_on_which_others_trained_are_passed_on_and_asked_of_nothing_els
         assert "it is for what others trained" in message
 
 
+def test_what_is_said_of_weights_in_a_file_is_passed_on_and_asked_of_nothing_else() -> None:
+    Path("theirs.pth").touch()
+    said = {"weights": "model_ema", "prefix": "visual.", "allow_implausible_weights": True}
+    argv = graph(changed(encoders__scratch={"ref": "theirs.pth", **said})).stage("digits.scratch.seed0").argv
+    at = argv.index("--weights")
+    assert argv[at : at + 5] == ("--weights", "model_ema", "--prefix", "visual.", "--allow-implausible-weights")
+    message = refusal(changed(encoders__scratch={"from": "pretrain.simmim", "weights": "model_ema"}))
+    assert "encoders.scratch.weights = model_ema" in message
+
+
+def test_ones_own_code_is_not_run_to_check_a_pipeline_and_its_stage_is_asked_for() -> None:
+    own = {"ref": "python:no_such_package.encoders:make"}
+    assert "encoders.scratch.stage = (not given)" in refusal(changed(encoders__scratch=own))
+    argv = graph(changed(encoders__scratch={**own, "stage": "supervised"})).stage("digits.scratch.seed0").argv
+    assert argv[argv.index("--encoder") + 1] == own["ref"]
+
+
 def test_an_encoder_of_an_earlier_epoch_is_exported_by_its_pretraining() -> None:
     study = changed(encoders__early={"from": "pretrain.simmim", "epoch": 4})
     pipeline = graph(study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -122,3 +123,53 @@ def test_a_swept_task_changes_the_id_of_its_pipeline_and_no_other() -> None:
     del plain["tasks"]["probe"]["sweep"]
     ids = {load(study).id for study in (plain, probed({"pooling": ["mean"]}), probed({"pooling": ["class-token"]}))}
     assert len(ids) == 3
+
+
+def test_a_pretraining_with_several_seeds_is_there_once_for_each_with_all_that_starts_from_it() -> None:
+    study = changed(pretrain__simmim__seeds=[3, 5])
+    study["baseline"] = "simmim"
+    study["tasks"]["digits"]["encoders"] = ["simmim", "chained"]
+    pipeline = graph(study)
+    for name in ("pretrain.simmim", "finetune.chained"):
+        assert [one.name for one in pipeline.stages if one.name.startswith(name)] == [
+            f"{name}-seed={s}" for s in (3, 5)
+        ]
+    first = pipeline.stage("pretrain.simmim-seed=5").argv
+    assert first[first.index("--seed") + 1] == "5"
+    for seed, own in itertools.product((3, 5), (0, 1)):
+        stage = pipeline.stage(f"digits.simmim-seed={seed}.seed{own}")
+        assert stage.needs[0] == f"pretrain.simmim-seed={seed}"
+        assert stage.argv[stage.argv.index("--label") + 1] == "simmim"
+        assert stage.argv[stage.argv.index("--seed") + 1] == str(own)
+        assert pipeline.stage(f"digits.chained-seed={seed}.seed{own}").needs == (f"finetune.chained-seed={seed}",)
+    assert pipeline.stage("finetune.chained-seed=5").needs == ("pretrain.simmim-seed=5",)
+    assert len(pipeline.stages) == 2 + 1 + 2 + 2 * 2 * 2 + 1
+    report = pipeline.stage("report").argv
+    assert report[report.index("--baseline") + 1] == "simmim"
+
+
+def test_the_members_of_a_sweep_have_seeds_each() -> None:
+    study = swept(masking__mask_ratio=[0.4, 0.6])
+    study["pretrain"]["ablation"]["seeds"] = [0, 1]
+    names = [stage.name for stage in graph(study).stages if stage.name.startswith("pretrain.ablation")]
+    assert names == [f"pretrain.ablation-mask_ratio={ratio}-seed={seed}" for ratio in (0.4, 0.6) for seed in (0, 1)]
+    transfer = graph(study).stage("digits.ablation-mask_ratio=0.6-seed=1.seed0").argv
+    assert transfer[transfer.index("--label") + 1] == "ablation-mask_ratio=0.6"
+
+
+def test_seeds_of_pretrainings_that_cannot_be_are_refused() -> None:
+    assert "one of `seed` and `seeds`" in refusal(changed(pretrain__simmim__seeds=[0], pretrain__simmim__seed=0))
+    assert "each of the `seeds` once" in refusal(changed(pretrain__simmim__seeds=[0, 0]))
+    study = changed(pretrain__simmim__seeds=[0, 1])
+    study["pretrain"]["second"] = {**study["pretrain"]["simmim"], "initial": {"from": "pretrain.simmim"}}
+    assert "pretrain.second.seeds = [0, 1]" in refusal(study)
+    study = swept(masking__mask_ratio=[0.4, 0.6])
+    study["pretrain"]["ablation"] |= {"seeds": [0, 1], "rungs": [0.5], "keep": 0.5}
+    assert "members of a sweep that stops early have one seed" in refusal(study)
+    many = changed(pretrain__simmim__seeds=list(range(30_000)))
+    # 30,000 pretrainings, as many chained fine-tunings and one more; 60,001 encoders by two seeds
+    assert "sweeps make 180,003" in refusal(many)
+
+
+def test_a_file_without_seeds_of_pretrainings_keeps_its_id() -> None:
+    assert load(changed()).id == "study-b2f7dce3"

@@ -164,7 +164,13 @@ def test_simmim_vs_supervised_from_end_to_end() -> None:
     for label in ("supervised (training)", "scratch"):
         supervised = found["digits", label]
         assert (supervised["recipe"], supervised["init_stage"]) == ("digits_supervised", "random")
-        assert not supervised.get("mark")
+        assert supervised["mark"] == (
+            "the training that made supervised, for which it stands here" * (label == "scratch")
+        )
+    simmim, scratch = found["digits", "simmim"], found["digits", "scratch"]
+    scores = float(simmim["top1_last_mean"]), float(scratch["top1_last_mean"])
+    assert float(simmim["top1_delta"]) == pytest.approx(scores[0] - scores[1], abs=0.011)
+    assert "scratch trained from scratch by digits_supervised, 2 epochs" in simmim["mark"]
     assert found["digit_boxes", "chained"]["init_stage"] == "fine-tuned"
     assert found["digit_boxes", "supervised"]["init_stage"] == "supervised"
 

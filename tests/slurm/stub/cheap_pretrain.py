@@ -15,6 +15,7 @@ from tests.slurm.stub.cheap_stage import work_on
 def main(argv: Sequence[str], find_initial: object) -> int:  # noqa: ARG001 (this one starts from nothing)
     parser = argparse.ArgumentParser()
     parser.add_argument("recipe")
+    parser.add_argument("--until", type=float)
     add_run_arguments(parser)
     args = parser.parse_intermixed_args(argv)
     recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, args.overrides)

@@ -9,12 +9,13 @@ step 3 on until the file is gone or a stop is requested; `<stage>.hang` makes it
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,11 @@ from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.encoders import MANIFEST, WEIGHTS, EncoderManifest, find_architecture
 from benchmarks.engine.watch.stop import StopRequest
-from benchmarks.errors import Stopped, WorkFailed
-from benchmarks.runs.command import claim, first_record
+from benchmarks.errors import Paused, Stopped, WorkFailed
+from benchmarks.runs.command import Work, claim, first_record
 from benchmarks.runs.fingerprint import Fingerprint
-from benchmarks.runs.folder import RunFolder, open_run
+from benchmarks.runs.folder import Run, RunFolder, open_run
+from benchmarks.runs.record import MetricValue
 
 STEPS = 5
 
@@ -46,15 +48,17 @@ def work_on(
     if work is None:
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
-    with open_run(work.folder, record, recipe.to_yaml()) as run, StopRequest() as stop:
+    with (
+        contextlib.suppress(Paused),
+        open_run(work.folder, record, recipe.to_yaml()) as run,
+        StopRequest() as stop,
+    ):
         note(desk, stage, "begins")
         if (desk / f"{stage}.fail").exists():
             raise WorkFailed("the loss is not finite")
         for step in range(run.record.steps + 1, STEPS + 1):
-            line = {"step": step, "total_steps": STEPS, "epoch": 1.0, "loss": 1 / step, "eta_seconds": 0.0}
             if ranks.is_main():  # which has made the folder
-                with open(work.folder.metrics, "a") as metrics:
-                    metrics.write(json.dumps(line) + "\n")
+                _log(work, kind, step, fields.get("metrics", {}))
             if step == 3 and (desk / f"{stage}.hang").exists():
                 _hang()
             while step >= 3 and (desk / f"{stage}.hold").exists() and not stop.requested:
@@ -63,6 +67,7 @@ def work_on(
                 if (desk / f"{stage}.crash").read_text() == "saves":
                     run.update(steps=step)
                 raise ZeroDivisionError("a bug")
+            _pause_at_a_rung(run, args, step)
             if stop.requested:
                 run.update(steps=step)
                 note(desk, stage, f"stops on {stop.requested}")
@@ -70,6 +75,26 @@ def work_on(
         note(desk, stage, "ends")
         run.complete(steps=STEPS, exported_sha256=_export(work.folder) if ranks.is_main() else None)
     return 0
+
+
+def _log(work: Work[Any], kind: str, step: int, metrics: Mapping[str, MetricValue]) -> None:
+    """Log a step; of a pretraining the held-out loss that a test gives it, its learning rate; at the end the scores."""
+    training = work.config.training
+    epoch = (training.epochs or 1) * step / STEPS
+    lines = [{"step": step, "total_steps": STEPS, "epoch": epoch, "loss": 1 / step, "eta_seconds": 0.0}]
+    if kind == "pretrain":
+        lines.append({"step": step, "epoch": epoch, "masked_loss": training.schedule.base_lr})
+    if step == STEPS and metrics:
+        lines.append({"step": step, "epoch": epoch, **{name: value.last for name, value in metrics.items()}})
+    with open(work.folder.metrics, "a") as log:
+        log.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _pause_at_a_rung(run: Run, args: argparse.Namespace, step: int) -> None:
+    until = getattr(args, "until", None)
+    if until is not None and step >= until * STEPS:
+        run.update(steps=step)
+        raise Paused(f"paused after step {step}")
 
 
 def _export(folder: RunFolder) -> str:

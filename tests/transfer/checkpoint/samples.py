@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import timm
 import torch
@@ -17,6 +19,9 @@ from pydantic import JsonValue
 from benchmarks.encoders import Architecture
 from tests.random_weights import randomise
 from tests.transfer.checkpoint import vit_files
+from tests.transfer.checkpoint.library_zoo import FOREIGN
+from tests.transfer.checkpoint.official import OFFICIAL
+from transfer.checkpoint.content.state_dict import find_weights
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 
@@ -40,7 +45,18 @@ SMALL: dict[Family, Architecture] = {
     ),
     "vit": Architecture(name="vit_base_patch16_224", arguments=SMALL_VIT),
     "beit": Architecture(name="beit_base_patch16_224", arguments=SMALL_VIT),
+    "resnet": Architecture(
+        name="resnet50", arguments={"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "cardinality": 2}
+    ),
+    "convnext": Architecture(name="convnext_tiny", arguments={"depths": [1, 1, 2, 1], "dims": [8, 16, 32, 64]}),
 }
+SMALL_TRANSFORMERS = {
+    "timm-clip": Architecture(name="vit_base_patch16_clip_224", arguments={**SMALL_VIT, "depth": 2}),
+    "timm-siglip": Architecture(name="vit_base_patch16_siglip_224", arguments={**SMALL_VIT, "depth": 2}),
+    "timm-aimv2": Architecture(name="aimv2_large_patch14_224", arguments={**SMALL_VIT, "depth": 2, "img_size": 42}),
+    "timm-eva": Architecture(name="eva02_base_patch14_224", arguments={**SMALL_VIT, "depth": 2, "img_size": 42}),
+}
+"""Of layouts that share a family, and are not written."""
 WRAPPERS = {
     "detectron2-swin": "backbone.bottom_up.",
     "huggingface-beit": "beit.",
@@ -62,6 +78,8 @@ class Sample:
     prefix: str
     tensors: Weights
     """Under the layout's names; in the file all of them begin with `prefix`."""
+    stated: Architecture | None = None
+    """What a person has to state, as no tensor shows it."""
 
     def without(self, name: str) -> Weights:
         return {self.prefix + other: tensor for other, tensor in self.tensors.items() if other != name}
@@ -114,6 +132,58 @@ def _respelt(layout: str, *pairs: tuple[str, str]) -> Callable[[], Sample]:
     return make
 
 
+def _of_timm(layout: str) -> Sample:
+    architecture = SMALL_TRANSFORMERS[layout]
+    model = timm.create_model(architecture.name, num_classes=0, **architecture.arguments)
+    randomise(model)
+    return Sample(layout, "module.", dict(model.state_dict()), architecture if layout == "timm-clip" else None)
+
+
+def _official(name: str) -> Sample:
+    one = OFFICIAL[name]
+    found = find_weights(one.file())
+    stated = CLIP if one.layout == "clip" else None
+    return Sample(one.layout, found.prefix or "module.", found.tensors, stated)
+
+
+def _of_library(name: str) -> Sample:
+    with TemporaryDirectory() as folder:
+        foreign = FOREIGN[name](Path(folder))
+    found = find_weights(foreign.tensors)
+    stated = {"huggingface-clip": CLIP, "huggingface-hiera": HIERA}.get(foreign.layout)
+    return Sample(foreign.layout, found.prefix or "module.", found.tensors, stated)
+
+
+def _numbered_resnet() -> Sample:
+    """Return what `nn.Sequential(*model.children())` saves: its first children are two layers, then come the stages."""
+    made, numbers = (
+        _written(BY_NAME["resnet"]),
+        {"conv1": "0", "bn1": "1"} | {f"layer{n}": f"{n + 3}" for n in range(1, 5)},
+    )
+    parts = {name: name.split(".", 1) for name in made.tensors}
+    tensors = {f"{numbers[first]}.{rest}": made.tensors[name] for name, (first, rest) in parts.items()}
+    return Sample("numbered-resnet", "backbone.", tensors)
+
+
+CLIP = Architecture(
+    name="vit_base_patch16_clip_quickgelu_224",
+    arguments={"img_size": 64, "embed_dim": 128, "depth": 2, "num_heads": 2, "mlp_ratio": 3.0},
+)
+HIERA = Architecture(
+    name="hiera_tiny_224", arguments={"img_size": 64, "embed_dim": 32, "stages": [1, 2, 1, 1], "num_heads": 1}
+)
+LIBRARIES = (
+    *("ResNet of transformers, small", "ConvNeXt of torchvision", "ConvNeXtV2 of mmpretrain"),
+    *("ConvNeXtV2 of transformers", "DINOv3's ConvNeXt", "CLIP, both towers", "SigLIP", "DINOv3, gated", "AIMv2"),
+    *("Hiera", "SAM", "distilled DeiT"),
+)
+"""Of the libraries' files one for each layout."""
+CONVERTED: dict[str, Callable[[], Sample]] = {
+    **{f"official {name}": (lambda name=name: _official(name)) for name in OFFICIAL},  # type: ignore[misc]
+    **{f"{name} of a library": (lambda name=name: _of_library(name)) for name in LIBRARIES},  # type: ignore[misc]
+    "numbered-resnet": _numbered_resnet,
+    **{layout: (lambda layout=layout: _of_timm(layout)) for layout in SMALL_TRANSFORMERS},  # type: ignore[misc]
+}
 SAMPLES: dict[str, Callable[[], Sample]] = {
     **{name: (lambda name=name: _listed(name)) for name in vit_files.LISTINGS},  # type: ignore[misc]
     "huggingface-dinov2": _dinov2_of_transformers,
@@ -137,3 +207,6 @@ SAMPLES |= {
     for layout in LAYOUTS
     if layout.from_timm is not None
 }
+TRAINED = tuple(name for name in SAMPLES if name not in ("resnet", "timm-convnext"))
+"""Samples of the families for which damage is followed up to the command, which takes a second each."""
+SAMPLES |= CONVERTED

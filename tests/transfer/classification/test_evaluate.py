@@ -7,11 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss, recall_score, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, recall_score, top_k_accuracy_score
 from torch import Tensor
 
 from transfer.predictions.evaluation import Evaluation
-from transfer.predictions.metrics import by_frequency, calibration_error, per_class, top1_accepted, top_k
+from transfer.predictions.metrics import (
+    by_frequency,
+    calibration_error,
+    mean_over_classes,
+    per_class,
+    top1_accepted,
+    top_k,
+)
 
 
 def predictions(classes: int, images: int = 500, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -68,6 +75,15 @@ def test_accuracy_of_each_class_equals_scikit_learns_recall() -> None:
 def test_classes_without_test_images_have_no_accuracy() -> None:
     found = per_class(torch.eye(3)[:2], torch.tensor([0, 1]), [5, 5, 5])
     assert [each.label for each in found] == [0, 1]
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_the_mean_over_classes_is_scikit_learn_s_balanced_accuracy(classes: int) -> None:
+    logits, labels = predictions(classes)
+    found = mean_over_classes(per_class(logits, labels, [9] * classes))
+    assert found == {"top1_macro": pytest.approx(100 * balanced_accuracy_score(labels, logits.argmax(1)))}
+    even = torch.arange(classes).repeat(7)
+    assert mean_over_classes(per_class(logits[: len(even)], even, [9] * classes)) == {}  # it would be top1
 
 
 def test_frequency_groups_are_lius() -> None:

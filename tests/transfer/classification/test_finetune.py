@@ -16,6 +16,7 @@ import mimbench
 from benchmarks.encoders import InitStage, read_manifest
 from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
+from tests.random_weights import randomise
 from tests.runs import (
     assert_same_end,
     last_checkpoint,
@@ -111,7 +112,7 @@ def test_from_timms_hub_through_its_cache(
     refs.mkdir()
     (refs / "main").write_text("0" * 40)
     torch.manual_seed(5)
-    save_file(timm.create_model(name).state_dict(), snapshot / "model.safetensors")
+    save_file(randomise(timm.create_model(name)).state_dict(), snapshot / "model.safetensors")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     more = ["image_size_px=224", "training.epochs=1", "training.schedule.warmup_epochs=0", "training.batch_size=40"]

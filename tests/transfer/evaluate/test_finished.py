@@ -169,6 +169,18 @@ def test_what_is_no_finished_run_or_asks_for_another_one_is_refused(
     assert "checkpoint of" in refused(capsys, "digits", run)
 
 
+def test_a_set_that_was_scored_among_all_classes_is_scored_among_its_own_beside_that(run: Path, data: Path) -> None:
+    """As ImageNet-A was before its name brought that: the older score stays, under its own name."""
+    root = f"data.test_sets.imagenet_a.root={data / 'train'}"
+    assert evaluate("digits", run, root, "data.test_sets.imagenet_a.scored_classes=all") == 0
+    for _ in range(2):
+        assert evaluate("digits", run, root) == 0
+    every, own = record_of(run).added_test_sets
+    assert (set(every.scores), set(own.scores)) == ({"top1", "top5"}, {"top1_masked", "top5_masked"})
+    (row,) = rows_of(run / "test_sets.csv")
+    assert float(row["top1"]) == float(row["top1_masked"]), "the data have all of the model's classes"
+
+
 def test_a_name_means_one_test_set(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("digits", run, f"data.test_sets.others.root={data / 'train'}") == 0
     said = refused(capsys, "digits", run, f"data.test_sets.others.root={data / 'test'}")

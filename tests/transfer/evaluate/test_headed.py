@@ -162,7 +162,9 @@ def test_what_cannot_be_scored_is_refused_in_words(
     assert "a model with its head" in refused(capsys, "--model", str(headless), *arguments[2:])
     assert "--model = random:resnet18" in refused(capsys, "--model", "random:resnet18", data, *runs)
     assert "--model = no/such/file.pth" in refused(capsys, "--model", "no/such/file.pth", data, *runs)
-    assert "the heads of others are not read yet" in refused(capsys, "--model", str(path), task="digit_scenes")
+    said = refused(capsys, "--model", str(path), "--config", "swin.py", data, *runs)
+    assert "--config = swin.py" in said
+    assert "the heads of others are not read yet" in refused(capsys, "--model", str(path), task="digit_motion")
     assert not (tmp_path / "runs").exists()
     transfer = ["transfer", "digits", "--encoder", "random:digits_swin", "--recipe", "digits_evaluate", data, *runs]
     assert mimbench.main(transfer) == mimbench.WRONG

@@ -12,11 +12,11 @@ from benchmarks.config import load_recipe
 from benchmarks.engine.samples.loaders import SampleKey
 from tests.libraries import library
 from transfer.segmentation.data import Scenes, read_scenes
+from transfer.segmentation.inference import predict
 from transfer.segmentation.masks import MaskValues
 from transfer.segmentation.model import Segmenter, build_segmenter, fit_batch_norms
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.samples import EvaluationScenes, TrainingScenes
-from transfer.segmentation.train import predict
 from transfer.sources.references import resolve
 
 ELEVEN = MaskValues(tuple(f"class {number}" for number in range(1, 12)), first=1, ignored=0)

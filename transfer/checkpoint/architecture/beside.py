@@ -31,6 +31,8 @@ class Described:
     stage: InitStage | None = None
     epochs: int | None = None
     normalisation: Normalisation | None = None
+    in_timm_layout: bool = False
+    """Whether it speaks of weights under timm's names only, as timm's config.json does."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
+def describe(file: CheckpointFile) -> Described | None:
     """Return what a file beside `file` says of it; None where there is none, or it belongs to other weights.
 
     Raises UserError where the description names an encoder that timm cannot build.
@@ -59,12 +61,13 @@ def describe(file: CheckpointFile, in_timm_layout: bool) -> Described | None:
             _normalisation(f"{file.path.name}.json", about, inferred),
         )
     config = read_object(file.path.with_name("config.json"))
-    if in_timm_layout and "architecture" in config and "model_type" not in config:
+    if "architecture" in config and "model_type" not in config:
         arguments = config.get("model_args") or {}
         if isinstance(arguments, dict):
             arguments = {key: value for key, value in arguments.items() if key != "num_classes"}  # of the head
         inferred = _built("config.json", config["architecture"], {"arguments": arguments}, _size(config))
-        return Described(inferred, normalisation=_normalisation("config.json", _cfg(config), inferred))
+        normalisation = _normalisation("config.json", _cfg(config), inferred)
+        return Described(inferred, normalisation=normalisation, in_timm_layout=True)
     return None
 
 

@@ -8,17 +8,38 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.layouts.layout import Family
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 
-TIMM_EPS: dict[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
+TIMM_EPS: Mapping[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
 
 
 def read_config(checkpoint: Path) -> dict[str, Any]:
     """Return Hugging Face's config.json beside a checkpoint file; empty where there is none, or another one."""
     data = read_object(checkpoint.parent / "config.json")
     return data if "model_type" in data else {}
+
+
+def read_normalisation(checkpoint: Path) -> Normalisation | None:
+    """Return the normalisation of the preprocessor_config.json beside a checkpoint; None without a sound one."""
+    config = read_object(checkpoint.parent / "preprocessor_config.json")
+    mean, std = config.get("image_mean"), config.get("image_std")
+    if not (_are_numbers(mean) and _are_numbers(std)) or len(mean) != len(std) or min(std) <= 0:  # type: ignore[arg-type]
+        return None
+    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(value) in (int, float) for value in values)
+
+
+def image_tower(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of the image tower of a model of images and text, of any other model its own."""
+    tower = config.get("vision_config")
+    return tower if isinstance(tower, dict) else config
 
 
 def heads(config: Mapping[str, Any]) -> int | None:
@@ -38,7 +59,7 @@ def check_registers(config: Mapping[str, Any], found: int) -> None:
     expected = config.get("num_register_tokens", found)
     if expected != found:
         rule = f"{expected}, the num_register_tokens of config.json"
-        raise UserError.about("register_tokens", found, rule, "the checkpoint is incomplete: get it again")
+        raise UserError.about("register_tokens", found, rule, ANOTHER_MODEL)
 
 
 def swinv2_arguments(config: Mapping[str, Any]) -> dict[str, JsonValue]:

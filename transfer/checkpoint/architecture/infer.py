@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from transfer.checkpoint.architecture import huggingface_config
 from transfer.checkpoint.architecture.beside import inferred_from
+from transfer.checkpoint.architecture.infer_convnext import infer_convnext
+from transfer.checkpoint.architecture.infer_plain import infer_plain
+from transfer.checkpoint.architecture.infer_resnet import infer_resnet
 from transfer.checkpoint.architecture.infer_swin import infer_swin
 from transfer.checkpoint.architecture.infer_vit import infer_vit
+from transfer.checkpoint.architecture.infer_windowed import infer_hiera, infer_sam
 from transfer.checkpoint.architecture.inferred import Inferred
-from transfer.checkpoint.layouts.layout import Layout, Weights
+from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 
 WITHOUT_REGISTERS = (
     "no register_tokens: taken for DINOv2 without registers (nothing else in a file shows whether it had them)"
 )
+_BY_FAMILY: dict[Family, Callable[[Weights, Mapping[str, Any]], Inferred]] = {
+    "resnet": lambda weights, _: infer_resnet(weights),
+    "convnext": lambda weights, _: infer_convnext(weights),
+    "hiera": infer_hiera,
+    "sam": lambda weights, _: infer_sam(weights),
+}
+_PLAIN: tuple[Family, ...] = ("clip", "siglip", "aimv2", "distilled", "eva")
 
 
 def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferred:
@@ -24,6 +35,10 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     `config` is Hugging Face's, empty where there is none; it adds what tensors cannot show. Raises UserError, naming
     the tensor, where the weights belong to no known architecture.
     """
+    if layout.family in _BY_FAMILY:
+        return _BY_FAMILY[layout.family](weights, config)
+    if layout.family in _PLAIN:
+        return infer_plain(layout, weights, huggingface_config.image_tower(config))
     if layout.family in ("swin", "swinv2"):
         inferred = infer_swin(weights)
     else:

@@ -11,13 +11,14 @@ import torch
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.inferred import Inferred, without_norm
 from transfer.checkpoint.architecture.vit_known import BEIT, HEADS_BY_SIZE, SWIGLU, VIT, Arguments, Known, Shape
 from transfer.checkpoint.layouts.layout import Weights
-from transfer.checkpoint.layouts.vit_names import anywhere, has_relative_positions
+from transfer.checkpoint.layouts.pairs import anywhere, has_relative_positions
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 
 TABLE = "relative_position_bias_table"
-NOT_SQUARE = "get the checkpoint again if it is damaged; encoders of images that are not square are not read"
+NOT_SQUARE = f"{ANOTHER_MODEL}; encoders of images that are not square are not read"
 ASSUMED = "GELU and a LayerNorm eps of 1e-6 are assumed, as in timm: the tensors show neither"
 Sizes = dict[str, tuple[int, ...]]
 
@@ -50,6 +51,7 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
         patch_size_px=kernel[2],
         window_size=None,
         remarks=(*((found.how,) if found.certain else ()), *_pooling(sizes, relative), *_lost_registers(arguments)),
+        norms_as_built={"fc_norm": width} if relative and not anywhere(sizes, r"(fc_)?norm\..*") else {},
         assumed={**({} if found.certain else {"num_heads": found.how}), "norm_eps": ASSUMED},
     )
 
@@ -63,7 +65,7 @@ def _vit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
     token, after = "cls_token" in sizes, anywhere(sizes, r"fc_norm\..*")
     if registers and not (token or after):  # timm's registers without a class token pool first and norm afterwards
         rule = "present beside reg_token, where no fc_norm says that patches are pooled"
-        remedy = "the checkpoint is incomplete: get it again; where it is not, put timm's config.json beside it"
+        remedy = ANOTHER_MODEL
         raise UserError.about("cls_token", "(missing)", rule, remedy)
     side, embedded = _position_grid(sizes, token + registers, registers)
     return {
@@ -85,14 +87,14 @@ def _beit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
     if not (shared or own or absolute):
         rule = "at least one of them: an encoder that knows no positions was not trained"
         tables = f"rel_pos_bias.{TABLE}, blocks.*.attn.{TABLE}, pos_embed"
-        raise UserError.about(tables, "(missing)", rule, "the checkpoint is incomplete: get it again")
+        raise UserError.about(tables, "(missing)", rule, ANOTHER_MODEL)
     sides = {f"rel_pos_bias.{TABLE} or blocks.*.attn.{TABLE}": _table_side(sizes)} if shared or own else {}
     if absolute:
         sides["pos_embed"] = _position_grid(sizes, 1, 0)[0]
     if len(set(sides.values())) > 1:
         found = ", ".join(f"{name}: {side}" for name, side in sides.items())
         rule = "the same in all position tables"
-        raise UserError.about("patches a side", found, rule, "the checkpoint is damaged: get it again")
+        raise UserError.about("patches a side", found, rule, ANOTHER_MODEL)
     return {
         "img_size": next(iter(sides.values())) * kernel[2],
         "in_chans": kernel[1],
@@ -101,16 +103,14 @@ def _beit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
         "use_abs_pos_emb": absolute,
         "use_rel_pos_bias": own,
         "use_shared_rel_pos_bias": shared,
-        "use_fc_norm": None if anywhere(sizes, r"fc_norm\..*") else False,
+        "use_fc_norm": None if anywhere(sizes, r"fc_norm\..*") or not anywhere(sizes, r"norm\..*") else False,
     }
 
 
 def _position_grid(sizes: Sizes, prefix: int, registers: int) -> tuple[int, bool]:
     """Return how many patches `pos_embed` has along a side, and whether it has rows for the prefix tokens too."""
     if "pos_embed" not in sizes:
-        raise UserError.about(
-            "pos_embed", "(missing)", "present in a ViT", "the checkpoint is incomplete: get it again"
-        )
+        raise UserError.about("pos_embed", "(missing)", "present in a ViT", ANOTHER_MODEL)
     rows = sizes["pos_embed"][1]
     patches, all_rows = _root(rows - prefix), _root(rows)
     if all_rows and (registers or not patches):  # with registers timm embeds patches only
@@ -140,7 +140,7 @@ def _check_tokens(sizes: Sizes, width: int) -> None:
     for name in ("cls_token", "reg_token", "pos_embed"):
         if name in sizes and (len(sizes[name]) != 3 or sizes[name][0] != 1 or sizes[name][2] != width):
             rule = f"[1, tokens, {width}], the width of the blocks"
-            raise UserError.about(name, list(sizes[name]), rule, "the checkpoint is damaged: get it again")
+            raise UserError.about(name, list(sizes[name]), rule, ANOTHER_MODEL)
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ def _ratio(hidden: int, width: int) -> float:
 
 
 def _pooling(sizes: Sizes, relative: bool) -> tuple[str, ...]:
+    if relative and not anywhere(sizes, r"(fc_)?norm\..*"):
+        return (without_norm("data2vec and others"),)
     if relative and not anywhere(sizes, r"fc_norm\..*"):
         return (
             "pools by the mean of the normed patches; SimMIM and BEiT fine-tune with a norm after the mean instead",
@@ -241,7 +243,7 @@ def _size(sizes: Sizes, pattern: str, dimensions: int, shown: str) -> tuple[int,
     found = Counter(size for name, size in sizes.items() if re.fullmatch(pattern, name) and len(size) == dimensions)
     if not found:
         rule = f"a tensor of {dimensions} dimensions, present in every ViT"
-        raise UserError.about(shown, "(missing)", rule, "the checkpoint is incomplete: get it again")
+        raise UserError.about(shown, "(missing)", rule, ANOTHER_MODEL)
     return found.most_common(1)[0][0]
 
 

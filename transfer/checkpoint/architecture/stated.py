@@ -76,12 +76,25 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
     return replace(settled, remarks=remarks, assumed=assumed, image_size_px=None if assumed else settled.image_size_px)
 
 
+def settle_names(stated: Stated, found: Shapes) -> Inferred:
+    """Return the stated architecture of a file in timm's own layout, which nothing else recognises.
+
+    Tables of positions may have another size. Raises UserError that names each other tensor that does not fit.
+    """
+    wants = shapes_of(stated.architecture)
+    sized = {name for name in wants if name.rpartition(".")[2] in _SIZED and name in found}
+    unlike = {name for name, shape in wants.items() if name not in sized and found.get(name) != shape}
+    if unlike:
+        raise _disagreement(stated, {name: (found.get(name, "no such tensor"), wants[name]) for name in sorted(unlike)})
+    return inferred_from(stated.architecture)
+
+
 def settle_unclear(stated: Stated, found: Shapes, unclear: UserError) -> Inferred:
     """Return the stated architecture of a file whose tensors alone leave it open, for the reason `unclear`.
 
     All tensors must fit it. Raises UserError that names each one that does not.
     """
-    wants = {name: tuple(tensor.shape) for name, tensor in _on_meta(stated.architecture).state_dict().items()}
+    wants = shapes_of(stated.architecture)
     wrong: dict[str, Values] = {
         name: (found.get(name, "no such tensor"), shape) for name, shape in wants.items() if found.get(name) != shape
     }
@@ -110,6 +123,12 @@ class _Differences:
 def _on_meta(architecture: Architecture, image_size_px: int | None = None) -> Any:
     with torch.device("meta"):
         return build_backbone(architecture, image_size_px, whole_windows=False)
+
+
+def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of a model's tensors without its head, and without counters that files may lack."""
+    state = _on_meta(architecture).state_dict()
+    return {name: tuple(t.shape) for name, t in state.items() if not name.endswith("num_batches_tracked")}
 
 
 def _differences(

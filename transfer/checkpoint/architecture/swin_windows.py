@@ -19,6 +19,7 @@ from benchmarks.families.windows import Sizes, clipped
 from transfer.checkpoint.architecture.swin_models import Known
 from transfer.checkpoint.architecture.swin_tensors import TABLE, stage_shape, tensors
 from transfer.checkpoint.layouts.layout import Weights
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 
 _INDEX = "attn.relative_position_index"
 _COORDINATES = "attn.relative_coords_table"
@@ -92,7 +93,7 @@ def _table_window(weights: Weights, stage: int) -> Size:
         return side, side
     fitting = _rectangles(rows)
     if not fitting:
-        remedy = "the checkpoint is damaged: get it again"
+        remedy = ANOTHER_MODEL
         raise UserError.about(_named(stage), f"{rows} rows", "(2 * window - 1) ** 2 rows, for a square window", remedy)
     rule = f"(2 * window - 1) ** 2 rows, for a square window; {', '.join(fitting)} would fit, and no tensor shows which"
     remedy = "add --architecture FILE.yaml that says window_size: [rows, columns], or put its FILE.json beside it"

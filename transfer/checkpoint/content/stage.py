@@ -25,7 +25,12 @@ _SELF_SUPERVISED = re.compile(
     r"head\.(last_layer.*|mlp)|momentum_.*|base_momentum.*)(\..*)?|"
     r"(.*\.)?head\.0\.running_mean"  # MAE's linear probe, under which the encoder stays as it was pretrained
 )
-_SELF_SUPERVISED_LAYOUTS = {"mae", "moco-v3", "dino", "ibot", "dinov2", "huggingface-dinov2"}
+_SELF_SUPERVISED_LAYOUTS = {
+    *("mae", "moco-v3", "dino", "ibot", "dinov2", "huggingface-dinov2"),
+    *("dinov3", "huggingface-dinov3", "huggingface-dinov3-convnext"),
+}
+# Trained on images and texts, or on masks of objects: none of the stages.
+_OF_NO_STAGE = re.compile(r".*(siglip|clip|aimv2|sam)|perception-encoder")
 # Encoders in these layouts are usually pretrained, but may be trained from scratch: the layout alone shows neither.
 _OFTEN_PRETRAINED = {"timm-beit", "beit", "simmim-vit", "huggingface-beit", "mmpretrain-beit"}
 _MOCO_V3 = {"vit_small", "vit_base", "vit_conv_small", "vit_conv_base"}
@@ -40,6 +45,8 @@ def infer_stage(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     encoder is fine-tuned where a pretraining is named or has left something behind, and supervised where nothing
     suggests one.
     """
+    if _OF_NO_STAGE.fullmatch(layout):
+        return None
     if any(_DENSE.fullmatch(name) for name in tensors):
         return "fine-tuned"
     left_behind = layout in _SELF_SUPERVISED_LAYOUTS or any(_SELF_SUPERVISED.fullmatch(name) for name in tensors)

@@ -1,13 +1,18 @@
 """Finding the encoder's tensors in a checkpoint: where they lie, what wraps their names, and what lies beside them.
 
-Where a file holds several sets of weights, the one its authors evaluate is taken: the teacher (DINO, iBOT, DINOv2) or
-target encoder (I-JEPA) before everything, the student last, averages (`model_ema`) only where nothing else is.
+Where a file holds several sets of weights and a person selects none, the one that its authors' code evaluates is taken:
+- the teacher of DINO, iBOT and DINOv2, the target encoder of I-JEPA (`eval_linear.py` and the configurations for
+  evaluation there name them); the student last.
+- timm's average, `state_dict_ema` beside `state_dict`: `timm.models.load_state_dict(use_ema=True)`.
+- torchvision's, a `model_ema` that counts what it averaged: `references/classification/train.py --test-only`.
+- no other average where there is a model: DeiT, ConvNeXt and BEiT, which call theirs `model_ema` as well, evaluate
+  `model` unless they are asked; mmengine's EMAHook saves the average as `state_dict`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -15,7 +20,9 @@ from torch import Tensor
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.content.facts import facts_beside
-from transfer.checkpoint.content.wrappers import encoder_prefix
+from transfer.checkpoint.content.mistaken import is_optimisers, no_weights, refuse_mistaken
+from transfer.checkpoint.content.selection import Selection
+from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, prefix_before
 from transfer.checkpoint.pickles.stand_ins import Inert
 from transfer.checkpoint.refusal import shown
 
@@ -34,6 +41,10 @@ class FoundWeights:
     not belong to the encoder, by the first part of their names; `other_weights` names the sets that were not taken."""
     beside: dict[str, Tensor]
     """The tensors of the same set that do not belong to the encoder, under their full names."""
+    outside: Mapping[str, str]
+    """Full names of tensors that are the encoder's without having the prefix."""
+    remarks: tuple[str, ...] = ()
+    """Which set was taken, where the file holds several or a person selected one."""
 
 
 # In order of preference. Between two sets of weights of the same rank only the user can decide.
@@ -55,20 +66,69 @@ Where = tuple[str, ...]
 StateDict = Mapping[str, Tensor]
 
 
-def find_weights(content: object) -> FoundWeights:
-    """Return the encoder's tensors. Raises UserError, naming the candidates, when there is none or more than one."""
+def find_weights(
+    content: object,
+    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    names: Collection[str] | None = None,
+) -> FoundWeights:
+    """Return the encoder's tensors: those that are selected, else those that the authors evaluate.
+
+    `names` are those of a model that is stated, which need no other sign. Raises UserError, naming the candidates, when
+    there is none, more than one, or not the one that is selected.
+    """
     candidates = dict(_candidates(content, (), set()))
-    where = _choose(candidates)
+    if not candidates:
+        raise no_weights(content)
+    where = _choose(candidates) if selection.weights is None else _selected(candidates, selection.weights)
     weights = candidates[where]
-    prefix = encoder_prefix(weights)
+    refuse_mistaken(weights)
+    known = None if names is None else prefix_before(weights, names)
+    if selection.prefix is not None:
+        prefix = _prefix(weights, selection.prefix)
+    else:
+        prefix = encoder_prefix(weights) if known is None else known
     facts = facts_beside(content, where)
-    if others := [".".join(other) for other in candidates if other != where]:
+    others = [".".join(other) for other in candidates if other != where]
+    if others:
         facts["other_weights"] = list(others)
-    beside = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    outside = norms_outside(weights, prefix)
+    beside = {
+        name: tensor for name, tensor in weights.items() if not name.startswith(prefix) and name not in outside.values()
+    }
     if dropped := Counter(map(_first_part, beside)):
         facts["dropped_prefixes"] = dict(sorted(dropped.items()))
     tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    return FoundWeights(tensors, where, prefix, facts, beside)
+    tensors |= {name: weights[whole] for name, whole in outside.items()}
+    remarks = _remarks(".".join(where), others, prefix, selection)
+    return FoundWeights(tensors, where, prefix, facts, beside, outside, remarks)
+
+
+def _remarks(taken: str, others: Sequence[str], prefix: str, selection: Selection) -> tuple[str, ...]:
+    if not others and not selection.given:
+        return ()
+    part = f", of these the tensors under {shown(prefix)}" if selection.prefix is not None else ""
+    beside = f"; the file holds {', '.join(map(shown, others[:8]))} as well" if others else ""
+    why = " (--weights takes another)" if others and selection.weights is None else ""
+    return (f"weights: {shown(taken) or 'the file itself'}{part}{beside}{why}",)
+
+
+def _selected(candidates: Mapping[Where, StateDict], key: str) -> Where:
+    """Return where the set lies that a person names by its whole path of keys, or by its last one."""
+    found = [where for where in candidates if ".".join(where) == key]
+    found = found or [where for where in candidates if where[-1:] == (key,)]
+    if len(found) != 1:
+        names = ", ".join(shown(".".join(where)) or "(the file itself)" for where in list(candidates)[:8])
+        raise UserError.about("--weights", key, f"one of the file's sets of weights: {names}", "name one of them")
+    return found[0]
+
+
+def _prefix(weights: StateDict, prefix: str) -> str:
+    """Return a prefix that a person names, with its dot. Raises UserError where no name begins with it."""
+    whole = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
+    if not any(name.startswith(whole) for name in weights):
+        firsts = ", ".join(map(shown, list(Counter(map(_first_part, weights)))[:8]))
+        raise UserError.about("--prefix", prefix, f"what names of the file begin with ({firsts}, ...)", "name another")
+    return whole
 
 
 def _candidates(value: object, where: Where, seen: set[int]) -> Iterable[tuple[Where, StateDict]]:
@@ -90,6 +150,8 @@ def _state_dict(value: object) -> StateDict:
         return _module_tensors(value)
     entries = _entries(value)
     tensors = _direct_tensors(entries)
+    if is_optimisers(tensors):
+        return {}
     deeper = max((len(_direct_tensors(_entries(inner))) for inner in entries.values()), default=0)
     return tensors if 2 * len(tensors) >= len(entries) and len(tensors) > deeper else {}
 
@@ -120,24 +182,24 @@ def _entries(value: object) -> Mapping[object, object]:
 
 
 def _choose(candidates: Mapping[Where, StateDict]) -> Where:
-    if not candidates:
-        raise UserError.about(
-            "checkpoint",
-            "no weights found in it",
-            "a dict of tensors, at the top or under a key such as model, state_dict or teacher",
-            "save the model with torch.save({'model': model.state_dict()}, FILE)",
-        )
     ranks = {where: _rank(where) for where in candidates}
     best = [where for where in candidates if ranks[where] == min(ranks.values())]
     if len(best) > 1:
         sets = ", ".join(f"{shown('.'.join(where))} ({len(candidates[where])} tensors)" for where in best[:8])
+        rule = "one encoder, or a teacher beside a student"
         raise UserError.about(
-            "checkpoint",
-            f"{len(best)} sets of weights: {sets}",
-            "one encoder, or a teacher beside a student",
-            "save the one that is meant alone: torch.save(torch.load(FILE, weights_only=True)[KEY], NEW_FILE)",
+            "checkpoint", f"{len(best)} sets of weights: {sets}", rule, "name the one that is meant: --weights KEY"
         )
-    return best[0]
+    return _average(candidates, best[0]) or best[0]
+
+
+def _average(candidates: Mapping[Where, StateDict], chosen: Where) -> Where | None:
+    """Return the average that the library which wrote the file prefers to `chosen`; None for all others."""
+    *outer, key = chosen or ("",)
+    if key == "state_dict" and (average := (*outer, "state_dict_ema")) in candidates:
+        return average
+    average = (*outer, "model_ema")
+    return average if key == "model" and "n_averaged" in candidates.get(average, ()) else None
 
 
 def _rank(where: Where) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.refusal import shown
@@ -13,24 +13,51 @@ from transfer.checkpoint.refusal import shown
 # and kept in Hugging Face's `encoder.layers...`, beside which `embeddings.patch_embeddings...` marks the top.
 _PATCH_EMBEDDINGS = (
     r"patch_embed\.proj(?:ection)?\.(?:weight|bias)",
-    r"embeddings\.patch_embeddings\.projection\.(?:weight|bias)",
+    r"embeddings\.patch_embed(?:dings?)?(?:\.proj(?:ection)?)?\.(?:weight|bias)",
     r"conv_proj\.(?:weight|bias)",  # torchvision ViT
-    r"features\.0\.0\.(?:weight|bias)",  # torchvision Swin
+    r"features\.0\.0\.(?:weight|bias)",  # torchvision Swin and ConvNeXt
+    r"stem\.0\.(?:weight|bias)",  # timm ConvNeXt
+    r"downsample_layers\.0\.0\.(?:weight|bias)",  # official ConvNeXt
+    r"stages\.0\.downsample_layers\.0\.(?:weight|bias)",  # Hugging Face DINOv3 ConvNeXt
+    r"embedder\.embedder\.convolution\.weight",  # Hugging Face ResNet
+    r"preprocessor\.patchifier\.proj\.(?:weight|bias)",  # official AIMv2
 )
-# Where those are missing, the file is incomplete; with these it is still recognised, and what it lacks is reported.
+# Names that other tensors end in as well, so that those above count first.
+_FIRST_CONVOLUTIONS = (
+    r"(?<!embeddings\.)class_embedding",  # CLIP's image tower; that of text has none
+    r"conv1\.(?:0\.)?weight",  # ResNet
+)
+# Where those are missing, the file is incomplete, or has names that say less; with these it is still recognised, and
+# what it lacks is reported.
 _FIRST_BLOCKS = (
     r"patch_embed\..+",
     r"embeddings\..+",
     r"encoder\.layers\.0\.blocks\.0\.(?:attention\.|layernorm_|intermediate\.|output\.).+",
+    r"encoder\.layers\.0\.(?:self_attn|attention|layer_norm\d|rms_norm\d|mlp|ffn)\..+",
+    r"encoder\.stages\.0\.layers\.0\..+",
     r"encoder\.layer\.0\..+",
+    r"transformer\.resblocks\.0\..+",
+    r"trunk\.blocks\.0\..+",
     r"(?:layers|stages)\.0\.blocks\.0\..+",
     r"blocks\.0\..+",
     r"features\.1\.0\..+",
+    r"layer1\.0\..+",
+    r"4\.0\.conv1\.weight",  # a ResNet cut into nn.Sequential
+    r"stages\.0\.(?:layers\.)?0\..+",
+    r"layers?\.0\..+",
 )
-# Parts of a name that mark a network that only helps the training, not the encoder that is evaluated.
-_HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer"}
-_HELPER_BEGINNINGS = ("momentum", "decoder_")
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base_encoder.", "img_encoder.")
+# The first convolution of a block has the name of a ResNet's very first one.
+_INSIDE = re.compile(r"(?:.*\.)?(?:layer\d+\.\d+|\d+\.\d+)\.")
+# Parts of a name that mark a network that only helps the training, not the encoder that is evaluated: of MoCo the
+# encoder of keys, of BYOL the target network.
+_HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer", "encoder_k", "text"}
+_HELPER_BEGINNINGS = ("momentum", "decoder_", "dense_decoder", "text_", "target_net")
+_LAST_NORMS = ("layernorm", "layer_norm", "encoder_norm")
+_MOST = 0.9
+"""The share of a stated model's names that a file must have to be taken for one of it: damage is named later."""
+_ONLINE = "online"
+"""The beginning of the name of the network that BYOL evaluates; the other is its target."""
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base_encoder.", "img_encoder.", "net.")
 
 
 def encoder_prefix(names: Iterable[str]) -> str:
@@ -39,9 +66,10 @@ def encoder_prefix(names: Iterable[str]) -> str:
     Raises UserError when the tensors of several encoders lie side by side.
     """
     names = list(names)
-    for patterns in (_PATCH_EMBEDDINGS, *((pattern,) for pattern in _FIRST_BLOCKS)):
+    for patterns in (_PATCH_EMBEDDINGS, _FIRST_CONVOLUTIONS, *((pattern,) for pattern in _FIRST_BLOCKS)):
         anchor = re.compile(rf"(.*\.)?(?:{'|'.join(patterns)})")
         found = {match[1] or "" for name in names if (match := anchor.fullmatch(name))}
+        found = {prefix for prefix in found if not _INSIDE.fullmatch(prefix)}
         if found:
             return _one_of(found)
     return _shared_wrappers(names)
@@ -49,14 +77,36 @@ def encoder_prefix(names: Iterable[str]) -> str:
 
 def _one_of(prefixes: set[str]) -> str:
     encoders = {prefix for prefix in prefixes if not _is_helper(prefix)} or prefixes
+    encoders = {prefix for prefix in encoders if _ONLINE in prefix} or encoders
     if len(encoders) > 1:
         raise UserError.about(
             "checkpoint",
             f"several encoders in one state dict: {', '.join(map(shown, sorted(encoders)[:8]))}",
             "one encoder, beside which there may be a student, a momentum encoder or a decoder",
-            "save the tensors of the one that is meant, without the others",
+            "name the one that is meant: --prefix NAME",
         )
     return encoders.pop()
+
+
+def prefix_before(names: Iterable[str], expected: Collection[str]) -> str | None:
+    """Return what wraps the tensors of a model whose names are known; None where most of them are not there."""
+    present = set(names)
+    firsts = sorted(expected)[:8]
+    prefixes = {name[: -len(first)] for name in present for first in firsts if name.endswith(first)}
+    found = {p: sum(p + name in present for name in expected) for p in prefixes if not p or p.endswith(".")}
+    best = max(found, key=lambda prefix: found[prefix], default=None)
+    return best if best is not None and found[best] >= _MOST * len(expected) else None
+
+
+def norms_outside(names: Iterable[str], prefix: str) -> dict[str, str]:
+    """Return the names of an encoder's last norm that lies one wrapper further out, by its names without any.
+
+    So have BEiT and Hiera their norm in transformers' models for pretraining, and DINOv3's ConvNeXt in memory.
+    """
+    names = set(names)
+    outer = prefix[: prefix.rstrip(".").rfind(".") + 1]
+    parts = [f"{norm}.{part}" for norm in _LAST_NORMS for part in ("weight", "bias")] if prefix else []
+    return {part: outer + part for part in parts if outer + part in names and prefix + part not in names}
 
 
 def _is_helper(prefix: str) -> bool:

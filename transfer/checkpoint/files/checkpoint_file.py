@@ -14,6 +14,7 @@ from transfer.checkpoint.files.parsed import Parsed
 from transfer.checkpoint.files.recognise import HEAD_BYTES, is_json, is_pickle, is_zip, not_a_checkpoint
 from transfer.checkpoint.files.safetensors_file import is_safetensors, read_safetensors
 from transfer.checkpoint.files.shards import Index, merge, read_index
+from transfer.checkpoint.files.shares import refuse_folder, refuse_share
 from transfer.checkpoint.files.torch_file import read_pickles, read_torch_zip
 from transfer.checkpoint.refusal import READABLE, Limits, Refusal, over_limit, unsupported
 
@@ -52,6 +53,7 @@ def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFil
     """
     try:
         chosen = _only_checkpoint(path, limits) if path.is_dir() else path
+        refuse_share(chosen)
         with _open(chosen) as file:
             if (index := read_index(file, limits)) is None:
                 parsed, sha256 = _parse(file, limits), _sha256_of(file).hexdigest()
@@ -114,6 +116,8 @@ def _only_checkpoint(folder: Path, limits: Limits) -> Path:
     found = indexes or single
     named = {path.name: path for path in (*indexes, *single)}
     by_convention = [named[name] for name in _BY_CONVENTION if name in named]
+    if not by_convention:
+        refuse_folder(folder)
     if by_convention or len(found) == 1:
         return (by_convention or found)[0]
     if not found:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from timm.models.beit import gen_relative_position_index
 
 from benchmarks.errors import UserError
+from transfer.checkpoint.layouts.eva import is_other_eva
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
+from transfer.checkpoint.layouts.pairs import Names, anywhere, has_relative_positions, has_timm_blocks, without
 from transfer.checkpoint.layouts.vit_huggingface import (
     BLOCKS,
     EMBEDDINGS,
@@ -19,7 +21,6 @@ from transfer.checkpoint.layouts.vit_huggingface import (
     has_beit_attention,
     has_huggingface_blocks,
 )
-from transfer.checkpoint.layouts.vit_names import Names, anywhere, has_relative_positions, has_timm_blocks, without
 
 HEADS = ("head.", "lm_head.", "mask_token", "cls_pt_layers.", "cls_pt_norm.", "cls_pt_lm_head.", "decoder.")
 TABLE, INDEX = "relative_position_bias_table", "relative_position_index"
@@ -48,7 +49,7 @@ _HUGGINGFACE = Names(
 
 
 def _is_beit(shapes: Shapes) -> bool:
-    return has_timm_blocks(shapes) and has_relative_positions(shapes)
+    return has_timm_blocks(shapes) and has_relative_positions(shapes) and not is_other_eva(shapes)
 
 
 def _is_microsoft(shapes: Shapes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
-from transfer.checkpoint.layouts.vit_names import (
+from transfer.checkpoint.layouts.pairs import (
     Names,
     anywhere,
     has_relative_positions,
@@ -57,7 +57,7 @@ _HUGGINGFACE = Names(
 
 def is_dinov2(shapes: Shapes) -> bool:
     """Return whether tensors are DINOv2's, by a mask token of two dimensions, registers, chunks or SwiGLU."""
-    if not has_timm_blocks(shapes) or has_relative_positions(shapes):
+    if not has_timm_blocks(shapes) or has_relative_positions(shapes) or anywhere(shapes, r"storage_tokens|rope.*"):
         return False
     marked = len(shapes.get("mask_token", ())) == 2 or "register_tokens" in shapes
     return marked or anywhere(shapes, r"blocks\.\d+\.(\d+\..*|mlp\.w12\..*)")

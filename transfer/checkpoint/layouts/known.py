@@ -6,12 +6,42 @@ from torch import Tensor
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.beit import BEIT_LAYOUTS
+from transfer.checkpoint.layouts.clip import TOWER_LAYOUTS
+from transfer.checkpoint.layouts.convnext import CONVNEXT_LAYOUTS
+from transfer.checkpoint.layouts.eva import EVA_LAYOUTS
+from transfer.checkpoint.layouts.hiera import WINDOWED_LAYOUTS
 from transfer.checkpoint.layouts.layout import Layout
+from transfer.checkpoint.layouts.refused import refuse_known
+from transfer.checkpoint.layouts.resnet import RESNET_LAYOUTS
 from transfer.checkpoint.layouts.swin import SWIN_LAYOUTS
 from transfer.checkpoint.layouts.swinv2 import SWINV2_LAYOUTS
 from transfer.checkpoint.layouts.vit import VIT_LAYOUTS
 
-LAYOUTS: tuple[Layout, ...] = (*SWIN_LAYOUTS, *SWINV2_LAYOUTS, *BEIT_LAYOUTS, *VIT_LAYOUTS)
+_REMEDY = (
+    "for a model of timm add --architecture NAME, or put timm's config.json beside the file; `mimbench list formats` "
+    "shows the layouts that are recognised without either"
+)
+LAYOUTS: tuple[Layout, ...] = (
+    *SWIN_LAYOUTS,
+    *SWINV2_LAYOUTS,
+    *BEIT_LAYOUTS,
+    *VIT_LAYOUTS,
+    *TOWER_LAYOUTS,
+    *EVA_LAYOUTS,
+    *WINDOWED_LAYOUTS,
+    *RESNET_LAYOUTS,
+    *CONVNEXT_LAYOUTS,
+)
+
+TIMM = Layout(
+    "timm",
+    "timm",
+    "any model of timm, where --architecture NAME or timm's config.json says which",
+    lambda _: False,
+    dict,
+    dict,
+)
+"""The names of the model that is stated, whatever it is."""
 
 
 def identify(tensors: dict[str, Tensor]) -> Layout:
@@ -20,10 +50,18 @@ def identify(tensors: dict[str, Tensor]) -> Layout:
     found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
     if len(found) == 1:
         return found[0]
+    if not found:
+        refuse_known(shapes)
     names = sorted(tensors)
     shown = f"{len(names)} tensors: {', '.join(names[:4])}, ... {names[-1]}" if names else "no tensors"
     if found:
         rule = f"in one layout, not in {' and '.join(layout.name for layout in found)}"
         raise UserError.about("checkpoint", shown, rule, "save one encoder alone")
-    rule = "a Swin, SwinV2, ViT or BEiT encoder in a known layout"
-    raise UserError.about("checkpoint", shown, rule, "`mimbench list formats` shows the layouts that can be read")
+    raise UserError.about("checkpoint", shown, "an encoder in a known layout", _REMEDY)
+
+
+def identify_or_timm(tensors: dict[str, Tensor]) -> Layout:
+    """Return the layout of an encoder whose architecture is on record: one that is known, else timm's own names."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
+    return found[0] if len(found) == 1 else TIMM

@@ -14,7 +14,23 @@ from torch import Tensor
 
 Weights = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
-Family = Literal["swin", "swinv2", "vit", "beit"]
+Family = Literal[
+    "swin",
+    "swinv2",
+    "vit",
+    "beit",
+    "clip",
+    "siglip",
+    "aimv2",
+    "distilled",
+    "eva",
+    "hiera",
+    "sam",
+    "resnet",
+    "convnext",
+    "timm",
+]
+"""Encoders whose architecture is read from tensors in the same way; "timm": it is stated, and not read at all."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,8 @@ from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 _NUMBER = re.compile(r"\d+")
 # The name of a tensor of timm's among the words of a message.
 _TENSOR = re.compile(
-    r"(?:(?:patch_embed|layers|blocks|norm|rel_pos_bias)\.[\w.]*\w*[a-z]|(?:cls_token|pos_embed|reg_token))(?![\w.*])"
+    r"(?<![\w.])(?:(?:patch_embed|layers|blocks|norm|norm_pre|head\.norm|rel_pos_bias|stem|stages|layer[1-4]|conv1|bn1|attn_pool|neck)"
+    r"\.[\w.]*\w*[a-z]|(?:cls_token|pos_embed|reg_token|dist_token))(?![\w.*])"
 )
 
 
@@ -35,6 +36,8 @@ class FileNames:
     """What wraps every name in the file, e.g. `module.backbone.`."""
     shapes: Shapes
     """The shapes of the encoder's tensors, under the layout's names."""
+    outside: Mapping[str, str] = field(default_factory=dict)
+    """Full names of the tensors that are not wrapped as the others are."""
 
     def in_file(self, name: str) -> str:
         """Return " (in the file: NAMES)" to follow timm's `name` in a message, "" where the file has the same name."""
@@ -51,7 +54,7 @@ class FileNames:
         """
         parts = self._made_of.get(name) or self._would_be_made_of(name)
         missing = [part for part in parts if part not in self.shapes]
-        return tuple(self.prefix + part for part in sorted(missing or self._odd(parts)))
+        return tuple(self.outside.get(part, self.prefix + part) for part in sorted(missing or self._odd(parts)))
 
     def explain(self, error: UserError) -> UserError:
         """Return the same error, followed by the file's own names of the tensors that it mentions."""

@@ -7,11 +7,21 @@ or iBOT are in timm's own layout, and are reported as such.
 
 from __future__ import annotations
 
+import re
+
 from transfer.checkpoint.layouts.dinov2 import DINOV2, DINOV2_HUGGINGFACE, is_dinov2
+from transfer.checkpoint.layouts.eva import is_timm_eva
 from transfer.checkpoint.layouts.layout import Layout, Shapes
-from transfer.checkpoint.layouts.vit_huggingface import VIT_HUGGINGFACE
+from transfer.checkpoint.layouts.pairs import (
+    Names,
+    anywhere,
+    has_relative_positions,
+    has_timm_blocks,
+    has_two_tokens,
+    without,
+)
+from transfer.checkpoint.layouts.vit_huggingface import DEIT_HUGGINGFACE, VIT_HUGGINGFACE
 from transfer.checkpoint.layouts.vit_mmpretrain import VIT_MMPRETRAIN
-from transfer.checkpoint.layouts.vit_names import Names, anywhere, has_relative_positions, has_timm_blocks, without
 from transfer.checkpoint.layouts.vit_torchvision import VIT_TORCHVISION
 
 HEADS = ("head.", "head_dist.", "pre_logits.", "mask_token")
@@ -21,8 +31,25 @@ _MAE = Names((), beside=(*HEADS, "decoder_"))
 _IBOT = Names(LAYER_SCALE, beside=(*HEADS, "masked_embed"))
 
 
+# Parts of blocks that ViT has under any of the names read here. Blocks of other parts are another model's.
+_PARTS = re.compile(
+    r"blocks\.(\d+\.)+((norm[12]|attn\.(qkv|proj)|mlp\.(fc1|fc2|w12|w3))\.(weight|bias)|ls[12]\.gamma|gamma_[12])"
+)
+_OTHERS = r"norm_pre\..+|attn_pool\..+|dist_token|rope.*|storage_tokens"
+
+
 def _is_vit(shapes: Shapes) -> bool:
-    return has_timm_blocks(shapes) and not has_relative_positions(shapes)
+    if not has_timm_blocks(shapes) or has_relative_positions(shapes) or is_timm_eva(shapes):
+        return False
+    own = all(_PARTS.fullmatch(name) for name in shapes if name.startswith("blocks."))
+    scaled = anywhere(shapes, r"blocks\.\d+\.gamma_[12]") and "pos_embed" not in shapes  # rotary positions
+    if has_two_tokens(shapes, "dist_token", "pos_embed"):
+        return False
+    return own and not scaled and not anywhere(shapes, _OTHERS)
+
+
+def _is_distilled(shapes: Shapes) -> bool:
+    return has_timm_blocks(shapes) and has_two_tokens(shapes, "dist_token", "pos_embed")
 
 
 def _is_mae(shapes: Shapes) -> bool:
@@ -63,8 +90,10 @@ VIT_LAYOUTS: tuple[Layout, ...] = (
     Layout("moco-v3", "vit", "MoCo v3 ViT (facebookresearch/moco-v3), projector left out", _is_moco, _TIMM.to_timm),
     Layout("dino", "vit", "DINO ViT with its head (facebookresearch/dino)", _is_dino, _TIMM.to_timm),
     Layout("ibot", "vit", "iBOT ViT with its head or mask embedding (bytedance/ibot)", _is_ibot, _IBOT.to_timm),
+    _TIMM.layout("distilled-deit", "distilled", "distilled DeiT (facebookresearch/deit), and of timm", _is_distilled),
     DINOV2,
     VIT_HUGGINGFACE,
+    DEIT_HUGGINGFACE,
     DINOV2_HUGGINGFACE,
     VIT_TORCHVISION,
     VIT_MMPRETRAIN,

@@ -8,7 +8,7 @@ Source: transformers `models/vit`, `models/vit_mae`, `conversion_mapping.py`.
 from __future__ import annotations
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
-from transfer.checkpoint.layouts.vit_names import Join, Names, anywhere, is_image_patch, require
+from transfer.checkpoint.layouts.pairs import Join, Names, anywhere, has_two_tokens, is_image_patch, require
 
 EMBEDDINGS = (
     ("embeddings.cls_token", "cls_token"),
@@ -36,8 +36,16 @@ QKV: tuple[Join, ...] = (
 _NAMES = Names(
     (*EMBEDDINGS, *BLOCKS, ("layernorm", "norm")),
     QKV,
-    beside=("pooler.", "classifier.", "decoder.", "embeddings.mask_token"),
+    beside=(
+        "pooler.",
+        "classifier.",
+        "cls_classifier.",
+        "distillation_classifier.",
+        "decoder.",
+        "embeddings.mask_token",
+    ),
 )
+_DISTILLED = Names((("embeddings.distillation_token", "dist_token"), *_NAMES.pairs), QKV, beside=_NAMES.beside)
 _ALWAYS = ("cls_token", "pos_embed", "patch_embed.proj.weight", "norm.weight", "norm.bias")
 
 
@@ -55,7 +63,12 @@ def has_beit_attention(shapes: Shapes) -> bool:
 
 
 def _recognises(shapes: Shapes) -> bool:
-    return has_huggingface_blocks(shapes) and not has_beit_attention(shapes)
+    return has_huggingface_blocks(shapes) and not has_beit_attention(shapes) and not _is_distilled(shapes)
+
+
+def _is_distilled(shapes: Shapes) -> bool:
+    distilled = has_two_tokens(shapes, "embeddings.distillation_token", "embeddings.position_embeddings")
+    return has_huggingface_blocks(shapes) and distilled
 
 
 def _from_timm(weights: Weights) -> Weights:
@@ -71,4 +84,7 @@ VIT_HUGGINGFACE = Layout(
     _NAMES.to_timm,
     _from_timm,
     _NAMES.names_back,
+)
+DEIT_HUGGINGFACE = _DISTILLED.layout(
+    "huggingface-distilled-deit", "distilled", "distilled DeiT of Hugging Face transformers", _is_distilled
 )

@@ -6,7 +6,7 @@ Source: open-mmlab/mmpretrain `models/backbones/vision_transformer.py`, `models/
 from __future__ import annotations
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes
-from transfer.checkpoint.layouts.vit_names import Names, anywhere, is_image_patch
+from transfer.checkpoint.layouts.pairs import Names, anywhere, is_image_patch
 
 _NAMES = Names(
     (

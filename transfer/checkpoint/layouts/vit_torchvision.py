@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
-from transfer.checkpoint.layouts.vit_names import Names, anywhere, is_image_patch, require
+from transfer.checkpoint.layouts.pairs import Names, anywhere, is_image_patch, require
 
 _BLOCK = "encoder.layers.encoder_layer_{}."
 _NAMES = Names(

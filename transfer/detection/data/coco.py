@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,18 +101,42 @@ def read_coco(data: CocoData) -> CocoSets:
     categories = _common_categories(train_file, test_file)
     train = _read_set(train_file, root / data.train_images, categories, data.max_degenerate)
     test = _read_set(test_file, root / data.test_images, categories, data.max_degenerate)
+    for part in (train, test):
+        _require_objects(part)
     objects = [picture for picture in train.pictures if any(not each.crowd for each in picture.annotations)]
-    for part, pictures in ((train, objects), (test, test.pictures)):
-        if not any(not each.crowd for picture in pictures for each in picture.annotations):
-            rule = "at least one image with an annotation that is no crowd"
-            raise UserError.about(str(part.path), f"{len(part.pictures)} images", rule, "name a file of instances")
-    files = [picture.path for picture in objects + test.pictures]
     parts = {"train annotations": train_file.sha256, "test annotations": test_file.sha256}
-    mark, notes = fingerprint(root, files, parts=parts), [*train.notes, *test.notes]
-    without, total = (train.without_mask + test.without_mask, train.objects + test.objects)
+    return _sets(root, categories, replace(train, pictures=objects), test, parts)
+
+
+@without_collection()
+def read_test_coco(data: CocoData) -> CocoSets:
+    """Read and check the test set alone, for a model that is trained already. Raises as `read_coco` does."""
+    root = require_root(data.root)
+    file = read_coco_file(root / data.test_annotations)
+    categories = _categories(file)
+    test = _read_set(file, root / data.test_images, categories, data.max_degenerate)
+    _require_objects(test)
+    return _sets(root, categories, None, test, {"test annotations": file.sha256})
+
+
+def _require_objects(part: _Set) -> None:
+    if not part.objects:
+        rule = "at least one image with an annotation that is no crowd"
+        raise UserError.about(str(part.path), f"{len(part.pictures)} images", rule, "name a file of instances")
+
+
+def _sets(
+    root: Path, categories: tuple[Category, ...], train: _Set | None, test: _Set, parts: dict[str, str]
+) -> CocoSets:
+    read = [test] if train is None else [train, test]
+    files, sampled = [picture.path for part in read for picture in part.pictures], [each.path for each in test.pictures]
+    mark = fingerprint(root, files, parts=parts, sampled=sampled)
+    notes = [note for part in read for note in part.notes]
+    without, total = sum(part.without_mask for part in read), sum(part.objects for part in read)
     if 0 < without < total:
         notes.append(f"{without} of {total} objects have no segmentation: there are boxes, but no masks")
-    return CocoSets(root, objects, test.pictures, categories, mark, without == 0, tuple(notes))
+    trained = [] if train is None else train.pictures
+    return CocoSets(root, trained, test.pictures, categories, mark, without == 0, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -131,12 +155,16 @@ class _Set:
         return sum(not each.crowd and each.segmentation is None for each in found)
 
 
+def _categories(file: CocoFile) -> tuple[Category, ...]:
+    """Return a file's categories in the order of their ids. Raises UserError where it has none."""
+    found = tuple(sorted(Category(row["id"], row["name"]) for row in file.categories))
+    if not found:
+        raise UserError.about(str(file.path), "categories: []", "at least one category", "add what is missing")
+    return found
+
+
 def _common_categories(train: CocoFile, test: CocoFile) -> tuple[Category, ...]:
-    first, second = (
-        tuple(sorted(Category(row["id"], row["name"]) for row in file.categories)) for file in (train, test)
-    )
-    if not first:
-        raise UserError.about(str(train.path), "categories: []", "at least one category", "add what is missing")
+    first, second = _categories(train), _categories(test)
     other = sorted(set(first) ^ set(second))
     differing = (f"{each.id} {each.name}, only in {(train if each in first else test).path.name}" for each in other)
     refuse(test.path, differing, f"the same categories as {train.path}", "give both files the same ids and names")

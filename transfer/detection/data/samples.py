@@ -81,7 +81,7 @@ class PictureBatch(NamedTuple):
         return self._replace(images=images, targets=[target.to(device) for target in self.targets])
 
 
-class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
+class Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
     """Images with their objects."""
 
     masks = False
@@ -100,6 +100,11 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
     def read(self, item: Picture) -> tuple[Picture, View]:
         return item, read_view(item, self.masks)
 
+    @property
+    def blank(self) -> PictureBatch:
+        """A batch of one black image."""
+        return self.collate([self.sample(0, self._blank(0), [])])
+
     def _blank(self, position: int) -> tuple[Picture, View]:
         blank = self.items[position]._replace(annotations=())
         return blank, _view(np.zeros((blank.height, blank.width, 3), np.uint8), blank, self.masks)
@@ -108,7 +113,7 @@ class _Pictures(SeededSamples[Picture, tuple[Picture, View], PictureSample]):
         return PictureSample(self.normalise(view.image), _target(view, picture), tuple(failed))
 
 
-class TrainingPictures(_Pictures):
+class TrainingPictures(Pictures):
     """Augmented training images; one that cannot be used is named, and replaced by the next one that can."""
 
     def __init__(
@@ -142,17 +147,12 @@ class TrainingPictures(_Pictures):
         return (self.usable(position, failed) or self._blank(position))[1]
 
 
-class EvaluationPictures(_Pictures):
+class EvaluationPictures(Pictures):
     """Test images with their own aspect ratio; one that cannot be used is named, and left out of its batch."""
 
     def __init__(self, pictures: Sequence[Picture], resize: TestResize, normalisation: Normalisation) -> None:
         super().__init__(pictures)
         self.resize, self.normalise = resize, Normalise(normalisation)
-
-    @property
-    def blank(self) -> PictureBatch:
-        """A batch of one black image."""
-        return self.collate([self.sample(0, self._blank(0), [])])
 
     def sample(self, position: int, found: tuple[Picture, View] | None, failed: list[str]) -> PictureSample:  # noqa: ARG002
         if found is None:

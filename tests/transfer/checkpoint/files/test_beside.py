@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import mimbench
 from benchmarks.encoders import read_manifest
+from tests.random_weights import randomise
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, export, randomised
 
@@ -58,6 +59,7 @@ def test_timms_config_tells_the_normalisation(
         "swin_tiny_patch4_window7_224", **SMALL["swin"].arguments, num_classes=0, img_size=32,
         pretrained_cfg_overlay={"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)},
     )  # fmt: skip
+    randomise(model)
     arguments = {**SMALL["swin"].arguments, "img_size": 32}
     timm.models.save_for_hf(model, tmp_path / "theirs", model_args=arguments, safe_serialization=True)
     command = [*transfer_command, "--encoder", str(tmp_path / "theirs"), "--runs", str(tmp_path / "runs")]

@@ -16,7 +16,8 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError, WorkFailed
 from tests.runs import only_run, record_of
-from tests.transfer.checkpoint.samples import BY_NAME, SAMPLES, Sample, sample
+from tests.transfer.checkpoint.samples import BY_NAME, SAMPLES, TRAINED, Sample, sample
+from transfer.checkpoint.architecture.stated import Stated
 from transfer.checkpoint.foreign import read_foreign
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.checkpoint.layouts.layout import Weights
@@ -25,7 +26,8 @@ from transfer.encoder.loading import load_encoder, require_complete
 # Heads, decoders, mask tokens, and buffers that follow from sizes: no part of an encoder.
 BESIDE = re.compile(
     r"(head|lm_head|heads|decoder|cls_pt_layers)\..*|decoder_.*|(embeddings\.)?mask_token|masked_embed|"
-    r".*relative_position_index"
+    r".*relative_position_index|.*num_batches_tracked|cls_classifier\..*|classifier\.2\..*|proj|multi_scale_fusion_heads\..*|head_dist\..*|"
+    r"(.*\.)?rope.*|.*\.bias_mask|distillation_classifier\..*"
 )
 # The rest of such a file is that of DINOv2 without registers: a note tells that it is taken for one.
 CANNOT_BE_MISSED = {("dinov2_vits14_reg", "register_tokens", "removed")}
@@ -39,11 +41,12 @@ def test_every_layout_has_a_sample() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_what_is_damaged_is_named_by_both_names(name: str, damage: str, tmp_path: Path) -> None:
     one = sample(name)
-    assert complaint(one.without("nothing"), tmp_path) == "", "whole, it is read without a message"
+    assert complaint(one.without("nothing"), tmp_path, one.stated) == "", "whole, it is read without a message"
     for tensor in kinds(one):
         if (name, tensor, damage) in CANNOT_BE_MISSED:
             continue
-        message = complaint(one.without(tensor) if damage == "removed" else one.misshapen(tensor), tmp_path)
+        file = one.without(tensor) if damage == "removed" else one.misshapen(tensor)
+        message = complaint(file, tmp_path, one.stated)
         own = {word for found in re.findall(r"in the file: ([^)\n]+)", message) for word in found.split(", ")}
         assert one.prefix + tensor in own, f"{tensor}: {message or 'nothing was reported'}"
         # Without its tables a BEiT is asked for absolute positions as well, which it may have in their place.
@@ -60,7 +63,7 @@ def test_lost_registers_of_dinov2_are_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["removed", "misshapen"])
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_transfer_stops_before_training(
     name: str, damage: str, transfer_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,11 +101,11 @@ def test_a_file_without_its_patch_embedding_is_a_wrong_request(
     assert not (tmp_path / "runs").exists()
 
 
-def complaint(file: Weights, folder: Path) -> str:
+def complaint(file: Weights, folder: Path, stated: Architecture | None) -> str:
     """Return the error with which building a model from `--encoder FILE` ends; empty where it is loaded whole."""
     torch.save({"model": file}, folder / "file.pth")
     try:
-        encoder = read_foreign(folder / "file.pth")
+        encoder = read_foreign(folder / "file.pth", Stated("stated", stated) if stated else None)
         model = built(encoder.inferred.architecture.model_dump_json())
         report = load_encoder(model, encoder.weights, encoder.layout.name)
         require_complete(report, "file.pth", encoder.names)
@@ -120,7 +123,7 @@ def kinds(one: Sample) -> Iterator[str]:
     """Yield one encoder tensor of each kind: numbers of stages and blocks aside, tensors are treated alike."""
     seen: set[str] = set()
     for name in one.tensors:
-        kind = re.sub(r"\d+", "#", name) if re.search(r"(blocks|features|layers?|stages)\.", name) else name
+        kind = re.sub(r"\d+", "#", name) if re.search(r"(blocks|features|layers?[1-4]?|stages|^\d)\.", name) else name
         if not BESIDE.fullmatch(name) and kind not in seen:
             seen.add(kind)
             yield name

@@ -17,6 +17,7 @@ import mimbench
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from tests.libraries import library
+from tests.random_weights import randomise
 from tests.runs import only_run, record_of
 from tests.transfer.checkpoint import swin_zoo, vit_files
 from tests.transfer.checkpoint.encoders import SMALL, export, features, loaded, randomised
@@ -194,7 +195,7 @@ def test_a_repository_of_the_hub_through_its_cache(
     transformers = library("transformers", "transformers")
     folder = tmp_path / "hub" / "models--someone--tiny-swin"
     config = transformers.SwinConfig(embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=4, image_size=32)
-    transformers.SwinModel(config).save_pretrained(folder / "snapshots" / ("0" * 40))
+    randomise(transformers.SwinModel(config)).save_pretrained(folder / "snapshots" / ("0" * 40))
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

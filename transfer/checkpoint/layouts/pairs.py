@@ -1,19 +1,23 @@
-"""Pairs of names between a foreign ViT layout and timm's, read in both directions."""
+"""Pairs of names between a foreign layout and timm's, read in both directions."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.layouts.layout import Shapes, Weights
+from transfer.checkpoint.layouts.layout import Family, Layout, Shapes, Weights
 
 Pairs = tuple[tuple[str, str], ...]
 Join = tuple[tuple[str, ...], str]
 """Foreign matrices that timm keeps as one, and timm's name for it."""
+Reshape = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Names:
     """The names of query, key and value where they are apart; the first join is the one we write."""
     beside: tuple[str, ...] = ()
     """Beginnings of names that are no part of the encoder: heads, decoders, mask tokens, buffers."""
+    reshaped: tuple[tuple[str, Reshape], ...] = ()
+    """Timm's names of tensors that have another shape in the layout, with what gives them timm's. A tensor whose
+    shape the function does not expect stays as it is, so that the load report shows it."""
 
     def to_timm(self, weights: Weights) -> Weights:
         """Rename and join the tensors. One that has no pair keeps its name, so that the load report shows it."""
@@ -36,6 +43,9 @@ class Names:
         for name, tensor in found.items():
             target = translate(name, self.pairs) or name
             renamed[name if target in renamed else target] = tensor
+        for pattern, reshape in self.reshaped:
+            matching = [name for name in renamed if translate(name, ((pattern, pattern),))]
+            renamed |= {name: reshape(renamed[name]) for name in matching}
         return renamed
 
     def from_timm(self, weights: Weights, target: str) -> Weights:
@@ -53,6 +63,10 @@ class Names:
         """Invert `to_timm` as far as there are pairs: the names are for messages."""
         return {translate(name, self._back) or name: tensor for name, tensor in self._apart(weights, "it").items()}
 
+    def layout(self, name: str, family: Family, description: str, recognises: Callable[[Shapes], bool]) -> Layout:
+        """Return a layout that is read by these names alone."""
+        return Layout(name, family, description, recognises, self.to_timm, names_back=self.names_back)
+
     @property
     def _back(self) -> Pairs:
         apart = tuple((part, part) for parts, _ in self.joins[:1] for part in parts)
@@ -65,11 +79,16 @@ class Names:
 def translate(name: str, pairs: Pairs) -> str | None:
     """Return the name that `pairs` (from, to) give a tensor, None where no pair covers it."""
     for source, target in pairs:
-        pattern = re.escape(source).replace(r"\{\}", r"(\d+)") + r"((?:\.weight|\.bias)?)"
-        if match := re.fullmatch(pattern, name):
+        if match := _pattern(source).fullmatch(name):
             *number, end = match.groups()
             return target.format(*number) + end
     return None
+
+
+@lru_cache(maxsize=4096)
+def _pattern(source: str) -> re.Pattern[str]:
+    ends = "weight|bias|running_mean|running_var|num_batches_tracked"
+    return re.compile(re.escape(source).replace(r"\{\}", r"(\d+)") + rf"((?:\.(?:{ends}))?)")
 
 
 def without(weights: Weights, beginnings: tuple[str, ...]) -> Weights:
@@ -97,6 +116,14 @@ def has_timm_blocks(shapes: Shapes) -> bool:
 def has_relative_positions(shapes: Shapes) -> bool:
     """Return whether attention is BEiT's (biases of query and value only, tables of relative positions), not ViT's."""
     return anywhere(shapes, r"(.+\.)?(q_bias|v_bias|relative_position_bias_table|relative_position_index)")
+
+
+def has_two_tokens(shapes: Shapes, token: str, table: str) -> bool:
+    """Return whether there is a second token; where it is missing, whether the table has two rows more than patches."""
+    rows = shapes.get(table, (1, 0, 0))[1] if len(shapes.get(table, ())) == 3 else 0
+    registers = "reg_token" in shapes or "register_tokens" in shapes
+    odd = rows > 2 and math.isqrt(rows - 2) ** 2 == rows - 2 and math.isqrt(rows - 1) ** 2 != rows - 1
+    return token in shapes or (odd and not registers and math.isqrt(rows) ** 2 != rows)
 
 
 def require(weights: Weights, names: Iterable[str], target: str) -> None:

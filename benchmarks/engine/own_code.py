@@ -1,0 +1,146 @@
+"""Building an encoder from a person's own code: `python:MODULE:FACTORY`.
+
+The code runs in this process. It is run only where a person named it on the command line: an architecture of this form
+in a file, which may come from others, is refused until then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.encoders import Architecture
+from benchmarks.errors import UserError, WorkFailed
+from benchmarks.families.own import OwnEncoder, OwnModel
+from benchmarks.runs.record import CodeUse
+
+SCHEME = "python:"
+_NAME = re.compile(r"python:([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+_TRIAL_PX = 224
+_trusted: set[str] = set()
+
+
+def is_own(name: str) -> bool:
+    """Return whether an architecture's name is that of a person's own code."""
+    return name.startswith(SCHEME)
+
+
+def trust(name: str) -> None:
+    """Let the code that `name` names be run in this process: a person has named it."""
+    _trusted.add(name)
+
+
+def build_own(
+    architecture: Architecture, image_size_px: int | None, num_classes: int, drop_path_rate: float
+) -> OwnModel:
+    """Call the factory and return its encoder, with a head of `num_classes` unless that is 0.
+
+    What the factory draws at random is the same every time. It is given `drop_path_rate` if it takes one. Raises
+    UserError where nobody named the code or it breaks the contract, WorkFailed where it raises an error.
+    """
+    name, arguments = architecture.name, dict(architecture.arguments)
+    if name not in _trusted:
+        rule = "named by yourself: the code of this architecture would be run, and a file that names it may be others'"
+        raise UserError.about("architecture", name, rule, f"if you trust it: --architecture {name}")
+    factory = _find(name)
+    given = {"drop_path_rate": drop_path_rate} if "drop_path_rate" in inspect.signature(factory).parameters else {}
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        own = _called(name, factory, given)
+    channels = arguments.pop("in_chans", len(own.mean))
+    if arguments or channels != len(own.mean):
+        shown = ", ".join(architecture.arguments)
+        rule = f"left out: {name} takes images of {len(own.mean)} channels, and is as its factory makes it"
+        raise UserError.about(shown, list(architecture.arguments.values()), rule, "change the factory instead")
+    side = max(image_size_px or _TRIAL_PX, own.strides[-1])
+    with torch.device("cpu"), _named(name):
+        return OwnModel(own, num_classes, side)
+
+
+def code_use(name: str, model: OwnModel) -> CodeUse:
+    """Return what a record keeps of the code behind a model: the factory's module, and that of the model's class."""
+    module, factory = _parts(name)
+    files = {inspect.getsourcefile(sys.modules[each]) for each in (module, type(model.body).__module__)}
+    sources = [Path(each).read_bytes() for each in sorted(filter(None, files))]
+    return CodeUse(
+        module=module,
+        factory=factory,
+        version=_version(module.partition(".")[0]),
+        source_sha256=hashlib.sha256(b"".join(sources)).hexdigest(),
+    )
+
+
+def source_file(name: str) -> str:
+    """Return the file that the factory's module lies in."""
+    return str(getattr(sys.modules[_parts(name)[0]], "__file__", "?"))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        found = getattr(sys.modules.get(package), "__version__", None)
+        return None if found is None else str(found)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        rule = "python:MODULE:FACTORY, e.g. python:my_package.encoders:resnet"
+        raise UserError.about("encoder", name, rule, "name a module and a function in it")
+    return found[1], found[2]
+
+
+def _find(name: str) -> Callable[..., Any]:
+    module, factory = _parts(name)
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    with _named(name):
+        try:
+            found = getattr(importlib.import_module(module), factory, None)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise
+            rule = f"a module that Python finds ({error}): installed, on PYTHONPATH or in the working directory"
+            raise UserError.about("encoder", name, rule, "check its name, or set PYTHONPATH") from None
+    if not callable(found):
+        rule = f"a function of {module} ({source_file(name)}) that returns an OwnEncoder"
+        raise UserError.about("encoder", name, rule, "check the function's name")
+    return found  # type: ignore[no-any-return]
+
+
+def _called(name: str, factory: Callable[..., Any], given: dict[str, Any]) -> OwnEncoder:
+    with _named(name):
+        own = factory(**given)
+    if not isinstance(own, OwnEncoder):
+        rule = "an OwnEncoder: from benchmarks.families.own import OwnEncoder"
+        remedy = "return OwnEncoder(model, strides=(16,), mean=..., std=...)"
+        raise UserError.about(f"what {name} returned", f"a {type(own).__name__}", rule, remedy)
+    return own
+
+
+class _named:  # noqa: N801 (a context manager)
+    """Turns an error of a person's own code into WorkFailed that names the code and the line."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{last.filename}, line {last.lineno}"
+            raise WorkFailed(f"{self._name} raised {type(error).__name__}: {error}\n  at: {where}") from error

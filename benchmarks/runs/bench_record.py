@@ -1,0 +1,96 @@
+"""What `mimbench bench` measured, as a file that `pipeline plan` reads. Light to import."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from benchmarks.config import Amount, Config, Count
+from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.files.json_files import read_json_bytes
+from benchmarks.runs.record import Environment, RecipeUse
+
+FOLDER = "bench"
+BYTES, VALUES = 2**22, 2**17
+"""What a file of measurements may have at most."""
+
+
+class Ratio(Config):
+    """How many times as fast the first program is: the median over the rounds of these seconds over the first's."""
+
+    median: Amount
+    low: Amount
+    high: Amount
+    """The span of the rounds' ratios that holds their median with a probability of 95 %; of few rounds, all of it."""
+
+
+class Timed(Config):
+    """One program's rounds."""
+
+    name: str
+    seconds: tuple[Amount, ...]
+    """Of each round, on the clock."""
+    cpu_seconds: tuple[Amount, ...]
+    """Of each round, this process's work on the processor: a busy machine changes it least."""
+    ratio: Ratio
+    cpu_ratio: Ratio
+    per_second: Amount
+    """Images a second, by the median round."""
+    peak_memory_mb: Amount
+    start_s: Amount
+    """Seconds from the start of its process until its model stood."""
+    first_step_s: Amount
+    """Seconds from the start of its process until its first round was done."""
+    ways: tuple[str, ...] = ()
+    """The faster ways that its steps took."""
+
+
+class BenchRecord(Config):
+    """Rounds of several programs, one after the other in turn, in one run."""
+
+    schema_version: Literal[1] = 1
+    recipe: RecipeUse
+    part: Literal["step", "loader"]
+    batch_size: Annotated[Count, Field(ge=1)]
+    threads: Count
+    environment: Environment
+    programs: tuple[Timed, ...]
+    """Mimbench's own first."""
+    matrix_flops_per_second: Amount | None = None
+    """What products of large matrices reach on this device in the recipe's precision; None for the loader."""
+    step_flops: Amount | None = None
+    """The FLOPs of a step: three forward passes of the batch."""
+    measured_at: str
+
+    @property
+    def utilisation(self) -> float | None:
+        """The share of the matrix products' rate that whole steps reach."""
+        if self.step_flops is None or not self.matrix_flops_per_second:
+            return None
+        own = self.programs[0]
+        return self.step_flops * own.per_second / self.batch_size / self.matrix_flops_per_second
+
+    @property
+    def resolved(self) -> dict[str, JsonValue]:
+        return self.recipe.resolved
+
+    def write(self, runs: Path) -> Path:
+        """Write the record below a folder of runs; return its file."""
+        time = self.measured_at.replace(":", "").replace("+0000", "Z")
+        path = runs / FOLDER / f"{self.part}-{self.recipe.name}-{time}.json"
+        make_folder(path.parent)
+        write_atomically(path, self.model_dump_json(indent=2).encode())
+        return path
+
+
+def bench_records(runs: Path) -> Iterator[BenchRecord]:
+    """Yield what was measured below a folder of runs, the newest first; files that are none are passed over."""
+    found = []
+    for path in runs.glob(f"{FOLDER}/*.json"):
+        with contextlib.suppress(OSError, ValueError, ValidationError):
+            found.append(BenchRecord.model_validate_json(read_json_bytes(path, BYTES, VALUES)))
+    yield from sorted(found, key=lambda record: record.measured_at, reverse=True)

@@ -1,0 +1,80 @@
+"""A sample of files by their bytes, from which two data sets tell what share of one is in the other.
+
+Which files are sampled follows from their sizes in bytes alone. Equal bytes have equal sizes, so up to the end of the
+shorter sample a file that two data sets share is in both samples, whatever it is called; and no other file is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.config import Config, Count
+from benchmarks.files.regular import regular
+
+FILES_SAMPLED = 512
+"""Files of further sizes are sampled until there are so many."""
+MOST_SAMPLED = 4 * FILES_SAMPLED
+"""Files of one size are sampled all or none: a data set whose next size has more than this ends before it."""
+END = "g"
+"""Behind all hexadecimal digits."""
+
+
+class ContentSample(Config):
+    """Files of a data set whose sizes have a hash below `until`, every one of them."""
+
+    digests: tuple[str, ...]
+    """Of each file the first digits of a hash of its size, and of the sha256 of its bytes, sorted."""
+    until: str
+    of: Count
+    """The files of the data set."""
+
+
+class Seen(NamedTuple):
+    """How many of the files that both samples would hold are in both."""
+
+    found: int
+    sampled: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.found} of {self.sampled} sampled"
+
+
+def draw(files: Sequence[tuple[Path, int | None]]) -> ContentSample | None:
+    """Return a sample of files given with their sizes in bytes; None where they are too many of one size.
+
+    A file without a size, and one that cannot be read, is in no sample.
+    """
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for file, size in files:
+        if size is not None:
+            by_size[size].append(file)
+    digests: list[str] = []
+    until = END
+    for key, size in sorted((hashlib.sha256(str(size).encode()).hexdigest()[:8], size) for size in by_size):
+        alike = by_size[size]
+        if len(digests) >= FILES_SAMPLED or len(alike) > MOST_SAMPLED:
+            until = key
+            break
+        digests += [f"{key}{sha256[:12]}" for file in alike if (sha256 := _sha256(file)) is not None]
+    return ContentSample(digests=tuple(sorted(digests)), until=until, of=len(files)) if digests else None
+
+
+def share_seen(test: ContentSample, trained: ContentSample) -> Seen:
+    """Return how many of a test set's files, of those that would be in the other sample too, are in it."""
+    until = min(test.until, trained.until)
+    comparable = [digest for digest in test.digests if digest < until]
+    known = set(trained.digests)
+    return Seen(sum(digest in known for digest in comparable), len(comparable))
+
+
+def _sha256(file: Path) -> str | None:
+    try:
+        with open(regular(file), "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,51 @@
+"""Records of older schema versions, in today's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda data: {**data, "schema_version": 2, "processes": 1},
+    2: lambda data: {**data, "schema_version": 3},  # seconds_per_step and flops_per_image were not measured
+    3: lambda data: {**data, "schema_version": 4, "recipe": _with_placement(data.get("recipe"))},
+}
+"""By schema version, the function that makes a record of the next version of it."""
+
+
+PLACEMENT_OF_3 = {
+    "": {"activation_checkpointing", "views_at_once", "export_epochs"},
+    "data": {
+        *("root", "format", "classes", "first_label", "label_field", "image_column", "label_column", "labels"),
+        *("accepted", "train_labels", "test_labels", "index_folder", "list", "train_list", "test_list", "decoder"),
+    },
+    "training": {
+        *("accumulate", "device", "workers", "log_every_steps", "tensorboard", "checkpoint_every_steps"),
+        *("sharded", "activation_checkpointing", "compile"),
+    },
+    "inference": {"batch_size", "device", "workers"},
+    "testing": {"save_predictions"},
+    "target": {"palette", "tokenizer"},
+}
+"""The placement fields of the recipes of schema version 3, by the recipe's section; later records name their own."""
+
+
+def _with_placement(recipe: Any) -> Any:
+    """Return a recipe of schema version 3 with the names of its placement fields."""
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("resolved"), dict):
+        return recipe
+    resolved: dict[str, Any] = recipe["resolved"]
+    found = [name for name in resolved if name in PLACEMENT_OF_3[""]]
+    for section in filter(None, PLACEMENT_OF_3):
+        found += [name for name in _names(resolved.get(section), section) if _last(name) in PLACEMENT_OF_3[section]]
+    return {**recipe, "placement": found}
+
+
+def _names(value: Any, prefix: str) -> Iterator[str]:
+    """Yield the dotted names of the fields of a JSON object, those of nested objects included."""
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from _names(inner, f"{prefix}.{name}") if isinstance(inner, dict) else [f"{prefix}.{name}"]
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

@@ -1,0 +1,69 @@
+"""One program in a process of its own, which does a round whenever it is asked to: `python -m pretrain.bench.child`.
+
+A process each: so no program's settings, memory or modules reach another's. The first line on stdin says what to build
+(`Order`); every further line asks for a round. Each answer on stdout is one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import Config, Recipe
+from benchmarks.errors import UserError
+from pretrain.recipe import PretrainRecipe
+
+
+class Order(Config):
+    """What a child is to build."""
+
+    part: str
+    name: str
+    path: str | None
+    recipe_name: str
+    recipe: PretrainRecipe
+    threads: int
+
+
+def main() -> None:
+    """Build the program and answer until stdin ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    order = Order.model_validate_json(sys.stdin.readline())
+    try:
+        _serve(order, answer)
+    except UserError as error:
+        answer(error=str(error))
+
+
+def _serve(order: Order, answer: Any) -> None:
+    import torch
+
+    torch.set_num_threads(order.threads)
+    from benchmarks.engine.device import choose_device, device_name, peak_memory_mb
+    from benchmarks.engine.flops import matrix_flops_per_second, seconds_of
+    from pretrain.bench.programs import program
+
+    training = order.recipe.training
+    device = choose_device(training)
+    path = None if order.path is None else Path(order.path)
+    built = program(order.part, order.name, Recipe(order.recipe_name, order.recipe, ()), path)
+    answer(device=device_name(device), ways=built.ways, flops_per_image=built.flops_per_image)
+    for line in sys.stdin:
+        if line.strip() == "rate":
+            dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+            answer(flops_per_second=matrix_flops_per_second(device, dtype))
+            continue
+        cpu = time.process_time()
+        seconds = seconds_of(built.round, device)
+        answer(seconds=seconds, cpu_seconds=time.process_time() - cpu, memory_mb=peak_memory_mb(device))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""`mimbench bench`: how fast pretraining is here, beside other programs, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.config import Recipe, load_recipe
+from benchmarks.errors import UserError, require_word
+from benchmarks.runs.bench_record import BenchRecord, Timed
+from benchmarks.runs.command import RECIPE_HELP
+from benchmarks.runs.environment import describe
+from benchmarks.runs.record import RecipeUse, now
+from benchmarks.tables import aligned
+from pretrain.bench.child import Order
+from pretrain.bench.pictures import write_pictures
+from pretrain.recipe import PretrainRecipe
+
+PEERS = {"step": ("timm", "huggingface", "simmim"), "loader": ("torchvision",)}
+PASSES = 3
+"""A training step in forward passes: backwards, each matrix is multiplied twice (Kaplan et al. 2020, section 2.1)."""
+
+EPILOG = """examples:
+  mimbench bench simmim_swin_base_192_100ep --peer huggingface --peer simmim=../SimMIM training.precision=bf16
+
+  mimbench bench simmim_swin_base_192_100ep --part loader --images /data/imagenet/train
+
+A whole step is timed: gradients set to nothing, forward, backward, clipping, optimiser. Every program has a process of
+its own, and they take turns, so that what else the machine does slows all of them; a ratio is that of rounds side by
+side. On a GPU, rounds are timed by its own events. The record goes to RUNS/bench/, where `pipeline plan` finds it.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; return the exit code."""
+    args = _parser().parse_intermixed_args(argv)
+    set_for_bench = [f"training.batch_size={args.batch}", "training.accumulate=1", "training.workers=0"]
+    recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, [*set_for_bench, *args.overrides])
+    with tempfile.TemporaryDirectory() as folder:
+        record = _measured(args, recipe, Path(folder))
+    path = record.write(args.runs)
+    print(record.model_dump_json(indent=2) if args.json else f"{_text(record)}\nwritten to {path}")
+    return 0
+
+
+def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: Path) -> BenchRecord:
+    from pretrain.bench.measure import in_turn
+
+    images = args.images
+    if args.part == "loader" and images is None:
+        write_pictures(folder, recipe.config.training.batch_size)
+        images = folder
+    orders = [
+        Order(
+            part=args.part,
+            name=name,
+            path=str(path) if path else str(images) if images else None,
+            recipe_name=recipe.name,
+            recipe=recipe.config,
+            threads=args.threads,
+        )
+        for name, path in [("mimbench", None), *_peers(args)]
+    ]
+    programs, about, rate = in_turn(orders, args.rounds, args.warm_up)
+    one = about["flops_per_image"]
+    return BenchRecord(
+        recipe=RecipeUse(
+            name=recipe.name,
+            overrides=recipe.overrides,
+            digest=recipe.config.identity_digest(),
+            resolved=recipe.config.model_dump(mode="json"),
+            placement=recipe.config.placement_fields(),
+        ),
+        part=args.part,
+        batch_size=recipe.config.training.batch_size,
+        threads=args.threads,
+        environment=describe(about["device"]),
+        programs=tuple(programs),
+        matrix_flops_per_second=rate,
+        step_flops=None if one is None else PASSES * one * recipe.config.training.batch_size,
+        measured_at=now(),
+    )
+
+
+def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
+    """Return the programs to compare with. Raises UserError for one that the part does not have."""
+    found: list[tuple[str, Path | None]] = []
+    for text in args.peer or []:
+        name, _, path = text.partition("=")
+        require_word("--peer", name, PEERS[args.part], f"a program that --part {args.part} is compared with")
+        if (name == "simmim") != bool(path):
+            rule = "simmim=FOLDER, a checkout of microsoft/SimMIM; the others without a folder"
+            raise UserError.about("--peer", text, rule, "for example --peer simmim=../SimMIM")
+        found.append((name, Path(path).resolve() if path else None))
+    return found
+
+
+def _text(record: BenchRecord) -> str:
+    what = f"{record.part} of {record.recipe.name}, {record.batch_size} images, {record.environment.device}"
+    header = ("program", "s", "images/s", "x", "95 %", "x cpu", "95 %", "peak MB", "built s", "first s")
+    lines = [what, aligned([header, *(_row(timed) for timed in record.programs)], right=[False] + [True] * 9)]
+    if record.utilisation is not None and record.matrix_flops_per_second is not None:
+        rate = record.matrix_flops_per_second / 1e9
+        lines.append(f"{record.utilisation:.0%} of what matrix products reach here ({rate:.0f} GFLOP/s)")
+    lines.append(f"mimbench's ways: {', '.join(record.programs[0].ways) or 'plain'}")
+    return "\n".join(lines)
+
+
+def _row(timed: Timed) -> tuple[str, ...]:
+    spans = [
+        cell
+        for ratio in (timed.ratio, timed.cpu_ratio)
+        for cell in (f"{ratio.median:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}")
+    ]
+    times = (f"{statistics.median(timed.seconds):.3f}", f"{timed.per_second:.1f}")
+    return (
+        timed.name,
+        *times,
+        *spans,
+        f"{timed.peak_memory_mb:.0f}",
+        f"{timed.start_s:.1f}",
+        f"{timed.first_step_s:.1f}",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mimbench bench",
+        description="Time pretraining on this machine, side by side with other programs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe")
+    parser.add_argument(
+        "--part", choices=tuple(PEERS), default="step", help="whole steps, or images from file to batch"
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        metavar="NAME[=FOLDER]",
+        help="timm, huggingface, simmim=FOLDER; torchvision (loader)",
+    )
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="images per step (default 8)")
+    parser.add_argument("--rounds", type=int, default=10, metavar="N", help="rounds of each program (default 10)")
+    parser.add_argument("--warm-up", type=int, default=2, metavar="N", help="rounds before these (default 2)")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="threads on a CPU (default: all)"
+    )
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="images to load (default: made ones, 500x375)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
+    parser.add_argument("--json", action="store_true", help="print the record instead of a table")
+    return parser

@@ -1,0 +1,155 @@
+"""What stands in the way of a plain reading: of one row, as marks on it, and of several together, as notes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.encoders import MANIFEST
+from benchmarks.errors import UserError
+from benchmarks.files.json_files import read_json
+from benchmarks.runs.folder import RunFolder, run_folder_of
+from benchmarks.runs.record import RunRecord
+from reports.leaderboard.lines import Measured
+from reports.records.find import FoundRun
+from reports.records.rows import Row
+from reports.text import count
+
+Made = Mapping[str, tuple[str, ...]]
+"""What runs were made by: all values of commit, Python, device and each package."""
+MUCH_LONGER = 2.0
+"""From this ratio of images seen, or of epochs, on a note names how much longer an encoder was trained."""
+STAGES = {"scratch": "random", "random": "random", "supervised": "supervised"}
+"""Labels that say how far an encoder was trained."""
+
+
+def marks_of(rows: Sequence[Row], baselines: Sequence[Row], known: Mapping[str, FoundRun]) -> dict[int, list[str]]:
+    """Return the marks of each row of a group, by its `id()`; `known` are completed runs as `origins` gives them."""
+    first = next((row for row in rows if row in baselines), None)
+    name = "most rows" if first is None else "baseline"
+    usual = _made(first.records) if first is not None else _most_common([_made(row.records) for row in rows])
+    return {id(row): [*_skipped(row), *_made_otherwise(row, usual, name), *_unknown(row, known)] for row in rows}
+
+
+def _skipped(row: Row) -> Iterator[str]:
+    if skipped := sum(len(record.skipped_steps) for record in row.records):
+        yield f"{skipped} of {count(sum(record.steps for record in row.records), 'step')} skipped"
+
+
+def _made(records: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in records:
+        environment = record.environment
+        device = "cpu" if environment.device.startswith("cpu") else environment.device
+        own = {"commit": environment.git_commit or "unknown", "Python": environment.python, "device": device}
+        for what, value in {**own, **environment.packages}.items():
+            found[what][value] = None
+    return {what: tuple(sorted(values)) for what, values in found.items()}
+
+
+def _most_common(found: Sequence[Made]) -> Made:
+    return dict(Counter(tuple(sorted(made.items())) for made in found).most_common(1)[0][0])
+
+
+def _made_otherwise(row: Row, usual: Made, name: str) -> Iterator[str]:
+    made = _made(row.records)
+    for what in dict.fromkeys([*made, *usual]):
+        mine, other = made.get(what, ("none",)), usual.get(what, ("none",))
+        if not set(mine) <= set(other):
+            yield f"other {what}: {', '.join(mine)}, {name} {', '.join(other)}"
+    yield from (f"{what} differs between its runs: {', '.join(all_)}" for what, all_ in made.items() if len(all_) > 1)
+
+
+def _unknown(row: Row, known: Mapping[str, FoundRun]) -> Iterator[str]:
+    """Yield a mark where weights that a run started from are neither in a run nor in a file that is at hand."""
+    for sha256 in dict.fromkeys(run.encoder.sha256 for run in row.runs):
+        of_it = [run for run in row.runs if run.encoder.sha256 == sha256]
+        if sha256 is None or sha256 in known or re.match(r"[a-z][a-z-]+:", of_it[0].encoder.reference):
+            continue
+        parents = [known[name].folder for name in of_it[0].record.parents if name in known]
+        if not _is_file(of_it[0].encoder.reference) and sha256 not in _exported(parents, of_it[0].encoder.reference):
+            yield f"no run and no file at hand has its encoder {sha256[:12]}"
+
+
+def _is_file(reference: str) -> bool:
+    """Tell a file of weights from an announcement, and from what can be no path."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(reference).is_file() and not reference.endswith(".json")
+    return False
+
+
+def _exported(parents: Sequence[Path], reference: str) -> set[str]:
+    """Return the sha256 of all encoders that lie in some runs and in what a reference names."""
+    places = [*parents]
+    with contextlib.suppress(OSError, ValueError, UserError):
+        places.append(run_folder_of(Path(reference)))
+    found: set[str] = set()
+    for place in places:
+        run = RunFolder(place)
+        with contextlib.suppress(OSError, ValueError):  # what can be no path
+            beside = [folder / MANIFEST for folder in (place, run.encoder, *run.encoders.glob("epoch_*"))]
+            found |= {sha256 for manifest in beside if (sha256 := _sha256_in(manifest)) is not None}
+    return found
+
+
+def _sha256_in(manifest: Path) -> str | None:
+    try:
+        return str(read_json(manifest)["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def notes_on(entries: Sequence[Measured], baseline: str | None) -> Iterator[str]:
+    """Yield what is odd about several rows of a task together: their labels, and how long they were trained."""
+    yield from _alike(entries)
+    yield from _misnamed(entries)
+    if baseline is not None:
+        yield from _trained_longer(entries, baseline)
+
+
+def _plain(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _alike(entries: Sequence[Measured]) -> Iterator[str]:
+    labels: dict[str, dict[str, None]] = defaultdict(dict)
+    for entry in entries:
+        labels[_plain(entry.row.encoder.label)][entry.row.encoder.label] = None
+    for same in labels.values():
+        if len(same) > 1:
+            yield f"Labels that differ only in case or spaces: {', '.join(f'“{one}”' for one in same)}."
+
+
+def _misnamed(entries: Sequence[Measured]) -> Iterator[str]:
+    """Yield where a label is the name of a stage or of another row's method, which its encoder is not."""
+    methods = {_plain(entry.row.encoder.method) for entry in entries}
+    for label, encoder in {(e.row.encoder.label, _plain(e.row.encoder.method)): e.row.encoder for e in entries}.items():
+        called = _plain(label[0])
+        own = (_plain(encoder.method), encoder.init_stage)
+        if (STAGES.get(called, called) not in own) and called not in own and called in {*methods, *STAGES}:
+            yield f"The encoder that is labelled {encoder.label} is of method {encoder.method} ({encoder.init_stage})."
+
+
+def _trained_longer(entries: Sequence[Measured], baseline: str) -> Iterator[str]:
+    """Yield where an encoder was trained much longer before this task than the baseline's, or much shorter."""
+    lengths = {entry.row.encoder.label: _length(entry) for entry in entries}
+    own = lengths.get(baseline)
+    for label, length in lengths.items():
+        if own is None or length is None or not min(own[0], length[0]) or own[1] != length[1]:
+            continue
+        if max(own[0], length[0]) >= MUCH_LONGER * min(own[0], length[0]):
+            yield f"Before this task {label} had {length[0]:,.0f} {length[1]}, the baseline {baseline} {own[0]:,.0f}."
+
+
+def _length(entry: Measured) -> tuple[float, str] | None:
+    """Return how long an encoder was trained before, in images seen or, where that is not known, in epochs."""
+    seen = [stage.images_seen for stage in entry.budget.before] if entry.budget is not None else []
+    known = [images for images in seen if images is not None]
+    if known and len(known) == len(seen):
+        return sum(known), "images to learn from (epochs x images)"
+    epochs = entry.row.encoder.epochs
+    return None if epochs is None else (float(epochs), "epochs of training")

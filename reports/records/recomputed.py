@@ -1,0 +1,59 @@
+"""Scores computed again from what a run wrote of every test image, or of every class."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.runs.folder import RunFolder
+
+WEIGHTED = {"aAcc": ("accuracy_percent", "pixels")}
+"""Metrics that weigh the classes of classes.csv, with the columns of score and weight."""
+MEANS = {
+    "mIoU": "iou_percent",
+    "mAcc": "accuracy_percent",
+    "box_ap": "box_ap_percent",
+    "mask_ap": "mask_ap_percent",
+}
+"""Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
+
+
+def recomputed(folder: Path) -> dict[str, float]:
+    """Return the metrics that can be computed again from predictions.csv and classes.csv, in percent.
+
+    Files that are not there, or cannot be read as such tables, give none.
+    """
+    run = RunFolder(folder)
+    return {**_of_predictions(_rows(run.predictions)), **_of_classes(_rows(run.classes))}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _of_predictions(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Return top-1 over all images."""
+    if not rows or not {"label", "predicted"} <= rows[0].keys():
+        return {}
+    return {"top1": 100 * sum(row["label"] == row["predicted"] for row in rows) / len(rows)}
+
+
+def _of_classes(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    try:
+        found = {name: _mean(rows, column) for name, column in MEANS.items() if rows and column in rows[0]}
+        found |= {name: _mean(rows, *columns) for name, columns in WEIGHTED.items() if rows and columns[0] in rows[0]}
+    except (ValueError, TypeError, KeyError):
+        return {}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _mean(rows: Sequence[Mapping[str, str]], column: str, weight: str | None = None) -> float | None:
+    known = [(float(row[column]), float(row[weight]) if weight else 1.0) for row in rows if row[column]]
+    total = math.fsum(weight for _, weight in known)
+    return math.fsum(value * weight for value, weight in known) / total if total else None

@@ -1,0 +1,114 @@
+"""Signatures of runs by whoever ran them: what lies in a run's folder is signed, and checked, with OpenSSH's keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.errors import UserError
+from benchmarks.files.atomic import write_atomically
+from benchmarks.files.json_files import read_json
+from benchmarks.runs.folder import RECORD
+
+SIGNED, SIGNATURE = "signed.json", "signed.json.sig"
+NAMESPACE = "run@mimbench"
+"""What the signature is for, so that it cannot be taken from another document."""
+PATTERNS = ("record.json", "recipe.yaml", "metrics.jsonl", "*.csv")
+"""The files of a run that are signed: what reports read."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Whether a run is signed."""
+
+    state: Literal["signed", "unsigned", "wrongly signed"]
+    words: str = ""
+    """By whom, or what is wrong."""
+
+
+def sign(folder: Path, key: Path) -> None:
+    """Write the digests of a run's files and their signature by `key`, a private key or a public one of ssh-agent's.
+
+    Raises UserError where the key cannot sign.
+    """
+    text = json.dumps({"schema_version": 1, "files": _digests(folder)}, indent=1).encode()
+    done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", NAMESPACE], text)
+    if done.returncode:
+        rule = f"a key of OpenSSH that can sign ({done.stderr.decode(errors='replace').strip()})"
+        raise UserError.about("--key", str(key), rule, "make one: ssh-keygen -t ed25519 -f FILE")
+    write_atomically(folder / SIGNED, text)
+    write_atomically(folder / SIGNATURE, done.stdout)
+
+
+def signature_of(folder: Path, signers: Path | None) -> Signature:
+    """Check a run's signature; `signers` is a file of allowed signers as ssh-keygen(1) describes it.
+
+    Without one any key will do, and is named by its fingerprint.
+    """
+    try:
+        text = (folder / SIGNED).read_bytes()
+    except FileNotFoundError:
+        if (folder / SIGNATURE).exists():
+            return Signature("wrongly signed", f"{SIGNED} is gone")
+        return Signature("unsigned")
+    except OSError as error:
+        return Signature("wrongly signed", f"{SIGNED}: {error.strerror}")
+    if (changed := _changed(folder)) is not None:
+        return Signature("wrongly signed", changed)
+    return _by_key(folder, text) if signers is None else _by_signer(folder, text, signers)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    paths = sorted({path for pattern in PATTERNS for path in folder.glob(pattern)})
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _changed(folder: Path) -> str | None:
+    """Return which file is no longer what was signed."""
+    try:
+        signed = dict(read_json(folder / SIGNED)["files"])
+        found = _digests(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        return f"{SIGNED} or a file that it names cannot be read"
+    if RECORD not in signed:
+        return f"{SIGNED} does not name {RECORD}"
+    for name in sorted({*signed, *found}):
+        if signed.get(name) != found.get(name):
+            return f"{name} is not what was signed"
+    return None
+
+
+def _by_key(folder: Path, text: bytes) -> Signature:
+    done = _ssh_keygen(["-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(folder / SIGNATURE)], text)
+    key = re.search(rb"SHA256:[A-Za-z0-9+/]+", done.stdout)
+    if done.returncode or key is None:
+        return Signature("wrongly signed", f"{SIGNATURE} is no signature of {SIGNED}")
+    return Signature("signed", f"key {key[0].decode()}")
+
+
+def _by_signer(folder: Path, text: bytes, signers: Path) -> Signature:
+    signature = str(folder / SIGNATURE)
+    found = _ssh_keygen(["-Y", "find-principals", "-s", signature, "-f", str(signers)], b"")
+    names = found.stdout.decode(errors="replace").split()
+    if found.returncode or not names:
+        known = _by_key(folder, text)
+        whose = f"by {known.words}, which {signers} does not have" if known.state == "signed" else known.words
+        return Signature("wrongly signed", whose)
+    options = ["-f", str(signers), "-I", names[0], "-n", NAMESPACE, "-s", signature]
+    if _ssh_keygen(["-Y", "verify", *options], text).returncode:
+        return Signature("wrongly signed", f"{SIGNATURE} is no signature of {SIGNED} by {names[0]}")
+    return Signature("signed", names[0])
+
+
+def _ssh_keygen(arguments: Sequence[str], text: bytes) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["ssh-keygen", *arguments], input=text, capture_output=True)
+    except FileNotFoundError:
+        remedy = "install OpenSSH 8.1 or later"
+        raise UserError.about("signatures", "ssh-keygen", "a program that is installed", remedy) from None

@@ -1,0 +1,83 @@
+"""`mimbench bench`: real rounds of real programs, the numbers that follow from them, and their use in a plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import mimbench
+from benchmarks.config import load_recipe
+from benchmarks.runs.bench_record import bench_records
+from pretrain.bench.measure import ratio_of
+from pretrain.recipe import PretrainRecipe
+from slurm.graph.cluster import LocalCluster
+from slurm.plan.speed import Training, find_speed
+from tests import small
+
+
+def test_a_ratio_is_that_of_rounds_side_by_side_with_the_span_of_its_median() -> None:
+    """Order statistics hold the median of 6 with 1 - 2/64, of 9 (the second and the last but one) with 1 - 20/512."""
+    slow = [1.0, 10.0, 1.0, 10.0, 1.0, 10.0, 1.0, 10.0, 1.0]
+    factors = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    other = [seconds * factor for seconds, factor in zip(slow, factors, strict=True)]
+    nine, six, three = (ratio_of(slow[:count], other[:count]) for count in (9, 6, 3))
+    assert (nine.median, nine.low, nine.high) == (5.0, 2.0, 8.0)
+    assert (six.median, six.low, six.high) == (3.5, 1.0, 6.0)
+    assert (three.median, three.low, three.high) == (2.0, 1.0, 3.0)
+
+
+def test_steps_are_timed_beside_others_and_a_plan_uses_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = [f"encoder={small.SWIN}", "image_size_px=32", "training.device=cpu"]
+    asked = ["bench", "digits_simmim", "--batch", "4", "--rounds", "2", "--threads", "1", "--runs", str(tmp_path)]
+    assert mimbench.main([*asked, "--peer", "timm", "--json", *changes]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    (record,) = bench_records(tmp_path)
+    assert json.loads(record.model_dump_json()) == printed
+    own, timm = record.programs
+    assert (own.name, timm.name, len(own.seconds), len(timm.seconds)) == ("mimbench", "timm", 2, 2)
+    assert own.ways[0] == "tokens in the order of windows"
+    assert timm.ways == ()
+    assert own.ratio.median == 1
+    assert timm.ratio.median == pytest.approx(sum(b / a for a, b in zip(own.seconds, timm.seconds, strict=True)) / 2)
+    assert own.per_second == pytest.approx(4 / (sum(own.seconds) / 2))
+    assert 0 < own.start_s < own.first_step_s
+    assert record.utilisation is not None
+    assert 0 < record.utilisation < 1
+
+    recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["training.batch_size=64", *changes]).config
+    here = LocalCluster(executor="local")
+    speed = find_speed(Training("pretrain", recipe, "digits_simmim", None, 1), here, [], [record])
+    assert speed is not None
+    assert (speed.images_per_second, speed.source[:29]) == (own.per_second, "measured by `mimbench bench` ")
+    plain = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", [*changes, "training.fast_step=false"]).config
+    assert find_speed(Training("pretrain", plain, "digits_simmim", None, 1), here, [], [record]) is None
+
+
+def test_images_are_loaded_beside_torchvision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["bench", "digits_simmim", "--part", "loader", "--batch", "2", "--rounds", "1", "--warm-up", "0"]
+    assert mimbench.main([*asked, "--peer", "torchvision", "--threads", "1", "--runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "loader of digits_simmim, 2 images, cpu (1 thread)" in out
+    (record,) = bench_records(tmp_path)
+    assert [timed.name for timed in record.programs] == ["mimbench", "torchvision"]
+    assert record.utilisation is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--peer", "simmim"], "simmim=FOLDER"),
+        (["--peer", "timm=x"], "simmim=FOLDER"),
+        (["--peer", "torchvision"], "timm, huggingface, simmim"),
+        (["--peer", "simmim=.", f"encoder={small.SWIN}"], "models/simmim.py"),
+        (["--peer", "huggingface", "encoder=simmim_vit_base"], "this one knows Swin"),
+    ],
+)
+def test_a_program_that_cannot_be_compared_is_refused(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mimbench.main(["bench", "digits_simmim", "--batch", "2", "--runs", str(tmp_path), *words]) == mimbench.WRONG
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,124 @@
+"""The fast step is the plain step: the same loss and the same gradients, to the rounding of sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.config import load_recipe
+from benchmarks.engine.seeding import generator
+from pretrain.method.fast_step import HIDDEN, WINDOWS
+from pretrain.method.simmim import Method, build_method
+from pretrain.recipe import PretrainRecipe
+from tests import small
+from tests.runs import assert_same_training, record_of, stop_after, trained
+
+NARROW = "embed_dim: 16, depths: [2, 2, 2], num_heads: [2, 4, 8], window_size: 4"
+SWIN = f"encoder={{name: swin_tiny_patch4_window7_224, arguments: {{{NARROW}}}}}"
+SWINV2 = f"encoder={{name: swinv2_tiny_window8_256, arguments: {{{NARROW}}}}}"
+SHARED = "use_shared_rel_pos_bias: true, use_abs_pos_emb: false, global_pool: token"
+VIT = f"encoder={{name: beit_base_patch16_224, arguments: {{embed_dim: 32, depth: 2, num_heads: 2, {SHARED}}}}}"
+MASKS = "masking={mask_patch_size_px: 16, mask_ratio: 0.6}"
+
+
+def method_of(*overrides: str, fast: bool) -> Method:
+    """A method on images of 64 px, whose maps have several windows; weights are random, and the same ones each time."""
+    recipe = load_recipe(
+        PretrainRecipe, "pretrain", "digits_simmim", ["image_size_px=64", f"training.fast_step={fast}", *overrides]
+    ).config
+    torch.manual_seed(0)
+    method = build_method(recipe, torch.device("cpu"))
+    for norm in method.model.modules():
+        if isinstance(norm, nn.LayerNorm):
+            nn.init.uniform_(norm.weight, 0.1, 0.3)  # SwinV2's begin with 0, behind which nothing would be seen
+    nn.init.normal_(method.model.encoder.mask_token)  # SwinV2 divides by the length of what follows from it
+    method.model.train()
+    return method
+
+
+def step_of(
+    method: Method, recipe: list[str], precision: torch.dtype = torch.float32
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and gradients of one batch."""
+    masking = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["image_size_px=64", *recipe]).config.masking
+    hidden = masking.sample(3, 64, method.model.encoder.patch_size_px, generator(0, "mask"))
+    images = torch.randn(3, 3, 64, 64, generator=generator(0, "images"))
+    torch.manual_seed(1)
+    with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+        loss = method.loss(images, hidden)
+    loss.backward()
+    return loss.detach(), {name: each.grad for name, each in method.model.named_parameters() if each.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ways"),
+    [
+        ([SWIN, MASKS], (WINDOWS, HIDDEN)),
+        ([SWIN, MASKS, "drop_path_rate=0.5"], (WINDOWS, HIDDEN)),
+        ([SWIN, MASKS, "target={local_norm_px: 7, loss: l2, resolution_px: 32}"], (WINDOWS, HIDDEN)),
+        ([SWIN, MASKS, "target={scope: full}"], (WINDOWS,)),
+        ([SWIN, MASKS, "head.kind=mlp"], (WINDOWS,)),
+        ([SWIN, "masking={mask_patch_size_px: 8}"], (WINDOWS,)),
+        ([SWIN, "masking={kind: blockwise, mask_patch_size_px: 32}"], (WINDOWS, HIDDEN)),
+        ([SWINV2, MASKS], (WINDOWS, HIDDEN)),
+        ([VIT, MASKS, "target={loss: smooth_l1}"], (HIDDEN,)),
+        ([SWIN.replace("window_size", "proj_drop_rate: 0.1, window_size"), MASKS], (HIDDEN,)),
+        (["encoder=resnet18", "masking={mask_patch_size_px: 32}"], (HIDDEN,)),
+    ],
+    ids=lambda value: None if isinstance(value[0], str) and value[0] in (WINDOWS, HIDDEN) else " ".join(value)[-40:],
+)
+def test_loss_and_gradients_are_those_of_the_plain_step(overrides: list[str], ways: tuple[str, ...]) -> None:
+    plain, fast = (method_of(*overrides, fast=each) for each in (False, True))
+    assert plain.fast is None
+    assert fast.fast is not None
+    assert fast.fast.names == ways
+    (loss, gradients), (fast_loss, fast_gradients) = (step_of(method, overrides) for method in (plain, fast))
+    assert fast_loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert fast_gradients.keys() == gradients.keys()
+    largest = max(gradient.abs().max().item() for gradient in gradients.values())
+    for name, gradient in gradients.items():  # how each small one is computed, the test in fp64 sees
+        torch.testing.assert_close(fast_gradients[name], gradient, rtol=1e-5, atol=1e-5 * largest, msg=name)
+
+
+@pytest.mark.parametrize("encoder", [SWIN, SWINV2])
+def test_an_encoder_in_the_order_of_windows_is_timms_own(encoder: str) -> None:
+    """In fp64, where the rounding of sums cannot hide an error: features of timm's forward, and gradients of these."""
+    found = []
+    for fast in (False, True):
+        model = method_of(encoder, MASKS, fast=fast).model.encoder.double()
+        hidden = torch.rand(2, 16, 16, generator=generator(0, "mask")) < 0.6
+        images = torch.randn(2, 3, 64, 64, generator=generator(0, "images"), dtype=torch.float64)
+        features = model.tokens(images, hidden) if fast else model(images, hidden).flatten(2).transpose(1, 2)
+        (features * torch.randn(features.shape, generator=generator(0, "weights"))).sum().backward()
+        found.append({name: each.grad for name, each in model.named_parameters()} | {"features": features.detach()})
+    plain, faster = found
+    for name, tensor in plain.items():
+        torch.testing.assert_close(faster[name], tensor, rtol=0, atol=1e-12 * tensor.abs().max().item(), msg=name)
+
+
+@pytest.mark.parametrize("encoder", [SWIN, SWINV2])
+def test_in_bf16_the_fast_step_is_as_exact_as_autocast(encoder: str) -> None:
+    """Against gradients in fp32: what tokens in bf16 from end to end lose is no more than a third above autocast's."""
+    overrides = [encoder, MASKS]
+    _, exact = step_of(method_of(*overrides, fast=False), overrides)
+    errors = []
+    for fast in (False, True):
+        _, found = step_of(method_of(*overrides, fast=fast), overrides, torch.bfloat16)
+        errors.append(sum((found[name] - exact[name]).square().sum().item() for name in exact) ** 0.5)
+    assert 0 < errors[1] < 4 / 3 * errors[0]
+
+
+def test_a_run_goes_on_with_the_steps_it_began_with(digits: Path, tmp_path: Path) -> None:
+    """As those do that an earlier version began, which had plain steps alone: to the same bits."""
+    command = small.pretraining(small.cut_digits(digits, tmp_path / "cut"))
+    plain = [*command, "training.fast_step=false"]
+    stop_after(plain, tmp_path / "runs", 4)
+    resumed, whole = trained(command, tmp_path / "runs"), trained(plain, tmp_path / "whole")
+    assert (record_of(resumed).attempts, record_of(resumed).fast_ways) == (2, ())
+    assert resumed.name == whole.name, "it says how to run, not what"
+    assert_same_training(whole, resumed)
+    fast = record_of(trained(command, tmp_path / "fast"))
+    assert fast.fast_ways == (WINDOWS, "a fused update")

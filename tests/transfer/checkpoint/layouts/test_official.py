@@ -1,0 +1,64 @@
+"""Files as authors publish them: one layout each, the published architecture, and what timm's own converters make."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from benchmarks.encoders import Architecture
+from benchmarks.engine.backbone import build_backbone
+from tests.transfer.checkpoint.official import OFFICIAL
+from transfer.checkpoint.architecture.infer import infer
+from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.published import known_of_openai
+from transfer.checkpoint.content.state_dict import find_weights
+from transfer.checkpoint.foreign import read_foreign
+from transfer.checkpoint.layouts.known import identify
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_the_true_names_and_shapes_give_the_published_architecture(name: str) -> None:
+    one = OFFICIAL[name]
+    found = find_weights(one.file(small=False))
+    assert found.prefix == one.wrapper + one.prefix
+    layout = identify(found.tensors)
+    assert layout.name == one.layout
+    weights = layout.to_timm(found.tensors)
+    inferred = infer(layout, weights, known_of_openai(found.beside))
+    assert inferred.architecture == Architecture(name=one.published)
+    with torch.device("meta"):
+        model = build_backbone(inferred.architecture, None, whole_windows=False)
+    absent = _norms_as_built(inferred)
+    expected = {key: tensor.shape for key, tensor in model.state_dict().items() if key not in absent}
+    assert {key: tensor.shape for key, tensor in weights.items()} == expected
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_tensors_are_those_of_timms_own_converter(name: str, tmp_path: Path) -> None:
+    """timm's converters were written for the files themselves."""
+    one = OFFICIAL[name]
+    file = one.file()
+    torch.save({"model": file}, tmp_path / "file.pth")
+    read = read_foreign(tmp_path / "file.pth")
+    assert read.layout.name == one.layout
+    model: Any = build_backbone(read.inferred.architecture, None, whole_windows=False)
+    model.load_state_dict(read.weights, strict=True)
+    convert: Any = sys.modules[timm.model_entrypoint(one.published).__module__].checkpoint_filter_fn
+    converted = convert({key.removeprefix(one.wrapper): tensor for key, tensor in file.items()}, model)
+    theirs = {key: tensor for key, tensor in converted.items() if key in model.state_dict()}
+    assert theirs.keys() == read.weights.keys() - _norms_as_built(read.inferred)
+    assert all(read.weights[key].equal(tensor) for key, tensor in theirs.items())
+
+
+def _norms_as_built(inferred: Inferred) -> set[str]:
+    return {f"{norm}.{part}" for norm in inferred.norms_as_built for part in ("weight", "bias")}

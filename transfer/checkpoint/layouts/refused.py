@@ -1,0 +1,39 @@
+"""Encoders that are recognised and cannot be read, each with the reason and what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.errors import UserError
+from transfer.checkpoint.layouts.layout import Shapes
+from transfer.checkpoint.layouts.pairs import anywhere
+from transfer.checkpoint.layouts.resnet import is_clip_resnet
+
+
+def _is_video(shapes: Shapes) -> bool:
+    patch = r"(.*\.)?(patch_embed\.proj|embeddings\.patch_embeddings\.proj(ection)?)\.weight"
+    return any(len(shape) == 5 for name, shape in shapes.items() if anywhere((name,), patch))
+
+
+_REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
+    (
+        is_clip_resnet,
+        "a ResNet of CLIP's, with a stem of three convolutions and attention in place of pooling",
+        "an encoder whose layout is known",
+        "take timm's, which has the same weights: timm:resnet50_clip.openai; or a file of it with --architecture "
+        "resnet50_clip",
+    ),
+    (
+        _is_video,
+        "a transformer of videos (V-JEPA, VideoMAE), whose patches span several frames",
+        "an encoder of images: timm has no such model",
+        "give it as a model of your own: --encoder python:PACKAGE.MODULE:FACTORY",
+    ),
+)
+
+
+def refuse_known(shapes: Shapes) -> None:
+    """Raise UserError where tensors are of a kind that is known and not read."""
+    for recognises, found, rule, remedy in _REFUSED:
+        if recognises(shapes):
+            raise UserError.about("checkpoint", found, rule, remedy)

@@ -1,0 +1,99 @@
+"""ResNet layouts: the names of torchvision, which nearly everybody keeps, a model cut into a list, Hugging Face's.
+
+MoCo v1 and v2, SimCLR, SwAV, BYOL, Barlow Twins, VICReg, DINO, SparK, mmpretrain and timm (ResNeXt, wide ResNets and
+ResNet-C, -D, -S and -T among them) all save torchvision's names, behind wrappers of their own. Sources: torchvision
+`models/resnet.py`, timm `models/resnet.py`, transformers `models/resnet`.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
+from transfer.checkpoint.layouts.pairs import Names, anywhere, without
+
+HEADS = ("fc.", "head.", "classifier.", "projection_head.", "projector.", "predictor.", "prototypes.", "queue")
+_STAGES = range(1, 5)
+_COUNTER = torch.int64
+_PARTS = ("conv1", "conv2", "conv3", "bn1", "bn2", "bn3", "downsample.0", "downsample.1", "downsample.2")
+# Where a model is cut before its pooling, `nn.Sequential(*list(resnet.children())[:-1])` numbers its children.
+_NUMBERED = Names(
+    (
+        ("0", "conv1"),
+        ("1", "bn1"),
+        *((f"{n + 3}.{{}}.{part}", f"layer{n}.{{}}.{part}") for n in _STAGES for part in _PARTS),
+    ),
+)
+_HF_STAGES = tuple((f"encoder.stages.{n - 1}.layers.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
+_HUGGINGFACE = Names(
+    (
+        ("embedder.embedder.convolution", "conv1"),
+        ("embedder.embedder.normalization", "bn1"),
+        *(
+            pair
+            for theirs, ours in _HF_STAGES
+            for pair in (
+                *((f"{theirs}layer.{n}.convolution", f"{ours}conv{n + 1}") for n in range(3)),
+                *((f"{theirs}layer.{n}.normalization", f"{ours}bn{n + 1}") for n in range(3)),
+                (f"{theirs}shortcut.convolution", f"{ours}downsample.0"),
+                (f"{theirs}shortcut.normalization", f"{ours}downsample.1"),
+            )
+        ),
+    ),
+    beside=("classifier.",),
+)
+
+
+def _is_resnet(shapes: Shapes) -> bool:
+    """Return whether tensors are a ResNet's with batch norms, and not those of CLIP's."""
+    blocks = anywhere(shapes, r"layer[1-4]\.\d+\.conv[12]\.weight") and anywhere(shapes, r"layer[1-4]\.\d+\.bn[12]\..+")
+    return blocks and not is_clip_resnet(shapes)
+
+
+def is_clip_resnet(shapes: Shapes) -> bool:
+    """Return whether tensors are those of a ResNet of CLIP's: its stem has three convolutions, its pooling attends."""
+    return anywhere(shapes, r"layer[1-4]\.\d+\.conv1\.weight") and anywhere(shapes, r"attnpool\..+|conv3\.weight")
+
+
+def _is_numbered(shapes: Shapes) -> bool:
+    return anywhere(shapes, r"[4-7]\.\d+\.conv[12]\.weight") and anywhere(shapes, r"[4-7]\.\d+\.bn[12]\..+")
+
+
+def _is_huggingface(shapes: Shapes) -> bool:
+    return anywhere(shapes, r"encoder\.stages\.\d+\.layers\.\d+\.layer\.\d+\.convolution\.weight")
+
+
+def _with_counters(weights: Weights) -> Weights:
+    """Add what files of torch before 0.4.1 lack: the step counter of each batch norm, which nothing computes with."""
+    norms = [name.removesuffix("running_var") for name in weights if name.endswith(".running_var")]
+    missing = [f"{norm}num_batches_tracked" for norm in norms if f"{norm}num_batches_tracked" not in weights]
+    return weights | {name: next(iter(weights.values())).new_zeros((), dtype=_COUNTER) for name in missing}
+
+
+def _to_timm(weights: Weights) -> Weights:
+    return _with_counters(without(weights, HEADS))
+
+
+def _numbered_to_timm(weights: Weights) -> Weights:
+    return _with_counters(_NUMBERED.to_timm(weights))
+
+
+RESNET_LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        "resnet",
+        "resnet",
+        "ResNet of torchvision, timm and mmpretrain, and of MoCo v2, SimCLR, SwAV, BYOL, Barlow Twins, DINO and SparK",
+        _is_resnet,
+        _to_timm,
+        lambda weights: without(weights, HEADS),
+    ),
+    Layout(
+        "numbered-resnet",
+        "resnet",
+        "ResNet cut into nn.Sequential, whose parts have numbers (lightly, many SimCLR and BYOL programs)",
+        _is_numbered,
+        _numbered_to_timm,
+        names_back=_NUMBERED.names_back,
+    ),
+    _HUGGINGFACE.layout("huggingface-resnet", "resnet", "ResNet of Hugging Face transformers", _is_huggingface),
+)

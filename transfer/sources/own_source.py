@@ -1,0 +1,38 @@
+"""An encoder of a person's own code as the source of a transfer: `python:MODULE:FACTORY`."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from benchmarks.encoders import Architecture, InitStage, Normalisation
+from benchmarks.engine.own_code import build_own, code_use, source_file, trust
+from benchmarks.runs.record import EncoderUse
+from transfer.checkpoint.foreign import weights_sha256
+from transfer.sources.source import Source, known_stage, stated_history
+
+METHOD = "own code"
+
+
+def own_source(reference: str, label: str | None, stage: InitStage | None, pretrained_on: str | None) -> Source:
+    """Run the factory that a person named and return its encoder. Raises what `build_own` raises, and UserError where
+    nobody says how far the encoder was trained.
+    """
+    trust(reference)
+    found_stage = known_stage(stage, reference)
+    model = build_own(Architecture(name=reference), None, 0, 0.0)
+    weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    arguments: dict[str, JsonValue] = {} if model.in_chans == 3 else {"in_chans": model.in_chans}
+    use = EncoderUse(
+        label=label or reference.rpartition(":")[2],
+        reference=reference,
+        method=METHOD,
+        init_stage=found_stage,
+        epochs=None,
+        architecture=Architecture(name=reference, arguments=arguments),
+        sha256=weights_sha256(weights),
+        history=stated_history(METHOD, pretrained_on, found_stage, None),
+        code=code_use(reference, model),
+    )
+    normalisation = Normalisation(tuple(map(float, model.own.mean)), tuple(map(float, model.own.std)))
+    remarks = (f"{reference}: the code in {source_file(reference)} runs in this process",)
+    return Source(use, METHOD, normalisation, lambda: weights, remarks=remarks)
