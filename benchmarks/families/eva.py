@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.families.family import Family
 from benchmarks.families.parts import Level
-from benchmarks.families.position_tables import TableMode
 from benchmarks.families.resize import Change, fit_positions
 from benchmarks.families.vit_maps import position_prefix
+from benchmarks.families.windows.position_tables import TableMode
 
 
 class Eva(Family):

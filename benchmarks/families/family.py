@@ -11,16 +11,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from benchmarks.encoders import Architecture, WindowSize, plain_window
+from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from benchmarks.families import timm_model
 from benchmarks.families.parts import BLOCKS, LAYERS, MAPS, MASKING, PYRAMID, TOKENS, Capability, Layers, Level, Weights
-from benchmarks.families.position_tables import Size, TableMode
 from benchmarks.families.resize import TABLE, Change, fit_kernel, fit_table
-from benchmarks.families.sizes import MapSizes, find_sizes, refusal, skeleton, used_by
+from benchmarks.families.sizes import MapSizes, ModelSizes, find_sizes, skeleton, used_by
+from benchmarks.families.windows.position_tables import TableMode
 
 
-class Family:
+class Family(ModelSizes):
     """One timm model, seen as one of its family; the class itself stands for models of no family in the table.
 
     It does what timm's own interface does for all of its models. What a model cannot do is refused with a UserError,
@@ -34,18 +34,12 @@ class Family:
     """The class of its models in timm."""
     registered_in: ClassVar[tuple[str, ...]] = ()
     """Modules of timm.models whose registered names are models of this family."""
-    takes_window: ClassVar[bool] = False
-    """Whether timm's function that builds a model takes a `window_size`."""
-    scales_offsets: ClassVar[bool] = False
-    """Whether position biases are functions of offsets in units of `offset_windows`, which other windows must keep."""
     mask_token_decays: ClassVar[bool] = False
     """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
     video_form: ClassVar[str | None] = None
     """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
     mean_is_own: ClassVar[bool] = False
     """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
-    sizes_known: ClassVar[bool] = False
-    """Whether `check_image_size` knows every size that timm's own forward refuses, so that no trial is needed."""
     after_maps: ClassVar[tuple[str, ...]] = ()
     """The beginnings of the names of all parameters that no map depends on; empty where they are to be found out."""
     dense_arguments: ClassVar[Mapping[str, bool]] = {}
@@ -53,7 +47,7 @@ class Family:
 
     def __init__(self, model: nn.Module, families: Sequence[type[Family]] = ()) -> None:
         """`families` are those of the table, which refusals name."""
-        self.model: Any = model
+        super().__init__(model)
         self._families = families
 
     # Which capabilities there are.
@@ -86,64 +80,12 @@ class Family:
         rule = capability.rule.format(families=able)
         return UserError.about(capability.field, shown or type(self.model).__name__, rule, capability.remedy)
 
-    # Sizes.
-
-    @property
-    def patch_size_px(self) -> int:
-        """The side of the patches that the model sees; 1 for one without patches of one size, as ConvNets are."""
-        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", 1)
-        return int(patch[0]) if isinstance(patch, tuple | list) else int(patch)
-
-    @property
-    def windows(self) -> tuple[Size, ...]:
-        """Rows and columns of each stage's windows, as timm clipped them to its maps; empty without windows."""
-        return ()
-
-    @property
-    def window_size(self) -> WindowSize | None:
-        """The reference window of a windowed transformer, that of its first stage; None for others."""
-        return plain_window(self.windows[0]) if self.windows else None
-
-    @property
-    def offset_windows(self) -> tuple[Size, ...]:
-        """By stage, the window in whose units position biases measure offsets, where `scales_offsets`."""
-        return ()
-
-    def check_image_size(self) -> None:
-        """Raise UserError where timm's own forward would be wrong, or refuse, at the size the model was built for."""
-        embed = getattr(self.model, "patch_embed", None)
-        size: Any = getattr(embed, "img_size", None)
-        patch: Any = getattr(embed, "patch_size", None)
-        known = isinstance(size, tuple) and isinstance(patch, tuple)
-        if known and any(side % step for side, step in zip(size, patch, strict=True)):
-            rule = f"a multiple of the patch size ({patch[0]} px)"  # timm would refuse at the first batch
-            remedy = "another image_size_px or patch_size_px"
-            raise UserError.about("image_size_px", plain_window(size), rule, remedy)
-        self.check_windows()
-
-    def refused_size(self, side_px: int) -> str | None:
-        """Return None where timm's own forward takes square images of a side, else what it says instead."""
-        return refusal(skeleton(self.model), self.in_chans, side_px)
-
-    @property
-    def built_px(self) -> int:
-        """The side of the images that the model was built for, or of those timm names where it takes any."""
-        return timm_model.built_px(self.model)
-
-    @property
-    def in_chans(self) -> int:
-        """The number of channels of its images."""
-        return timm_model.channels(self.model)
-
-    def check_windows(self) -> None:
-        """Raise UserError where a map of the size the model was built for is no multiple of its window."""
+    # Parts.
 
     @classmethod
     def with_own_tables(cls, architecture: Architecture) -> Architecture:
         """Return the architecture whose blocks each have a position table; one that shares none stays as it is."""
         return architecture
-
-    # Parts.
 
     def blocks(self) -> list[nn.Module]:
         """Return the modules that make up most of the encoder, in order, through all stages.

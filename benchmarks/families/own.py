@@ -17,8 +17,8 @@ from torch.nn.functional import pad
 from benchmarks.errors import UserError
 from benchmarks.families.family import Family
 from benchmarks.families.parts import LAYERS, Capability, Layers, Level
-from benchmarks.families.position_tables import TableMode
 from benchmarks.families.sizes import MapSizes
+from benchmarks.families.windows.position_tables import TableMode
 
 Features = Tensor | Sequence[Tensor]
 _CONTRACT = "`mimbench transfer --help` and docs/checkpoints.md show the contract"

@@ -1,7 +1,7 @@
-"""Which images a model turns into maps: any, multiples of a step, or one size; found by running it without values.
+"""Which images a model takes, and which it turns into maps: any, multiples of a step, or one size.
 
-timm's models do not declare it. A run on torch's meta device computes shapes alone, takes a fraction of a second for
-models of any size, and needs no memory.
+timm's models do not declare it, so they are run without values: on torch's meta device, which computes shapes alone,
+takes a fraction of a second for models of any size, and needs no memory.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from benchmarks.encoders import WindowSize, plain_window
 from benchmarks.errors import UserError
+from benchmarks.families import timm_model
+from benchmarks.families.windows.position_tables import Size
 
 REFUSALS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError)
 """What timm raises for arguments and images that a model does not take."""
@@ -116,3 +119,67 @@ def refusal(run: Run, channels: int, side_px: int) -> str | None:
     except REFUSALS as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
     return None
+
+
+class ModelSizes:
+    """The images that a timm model takes, and the patches and windows it cuts them into; the base of `Family`."""
+
+    takes_window: ClassVar[bool] = False
+    """Whether timm's function that builds a model takes a `window_size`."""
+    scales_offsets: ClassVar[bool] = False
+    """Whether position biases are functions of offsets in units of `offset_windows`, which other windows must keep."""
+    sizes_known: ClassVar[bool] = False
+    """Whether `check_image_size` knows every size that timm's own forward refuses, so that no trial is needed."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model: Any = model
+
+    @property
+    def patch_size_px(self) -> int:
+        """The side of the patches that the model sees; 1 for one without patches of one size, as ConvNets are."""
+        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", 1)
+        return int(patch[0]) if isinstance(patch, tuple | list) else int(patch)
+
+    @property
+    def windows(self) -> tuple[Size, ...]:
+        """Rows and columns of each stage's windows, as timm clipped them to its maps; empty without windows."""
+        return ()
+
+    @property
+    def window_size(self) -> WindowSize | None:
+        """The reference window of a windowed transformer, that of its first stage; None for others."""
+        return plain_window(self.windows[0]) if self.windows else None
+
+    @property
+    def offset_windows(self) -> tuple[Size, ...]:
+        """By stage, the window in whose units position biases measure offsets, where `scales_offsets`."""
+        return ()
+
+    def check_image_size(self) -> None:
+        """Raise UserError where timm's own forward would be wrong, or refuse, at the size the model was built for."""
+        embed = getattr(self.model, "patch_embed", None)
+        size: Any = getattr(embed, "img_size", None)
+        patch: Any = getattr(embed, "patch_size", None)
+        known = isinstance(size, tuple) and isinstance(patch, tuple)
+        if known and any(side % step for side, step in zip(size, patch, strict=True)):
+            rule = f"a multiple of the patch size ({patch[0]} px)"  # timm would refuse at the first batch
+            remedy = "another image_size_px or patch_size_px"
+            raise UserError.about("image_size_px", plain_window(size), rule, remedy)
+        self.check_windows()
+
+    def refused_size(self, side_px: int) -> str | None:
+        """Return None where timm's own forward takes square images of a side, else what it says instead."""
+        return refusal(skeleton(self.model), self.in_chans, side_px)
+
+    @property
+    def built_px(self) -> int:
+        """The side of the images that the model was built for, or of those timm names where it takes any."""
+        return timm_model.built_px(self.model)
+
+    @property
+    def in_chans(self) -> int:
+        """The number of channels of its images."""
+        return timm_model.channels(self.model)
+
+    def check_windows(self) -> None:
+        """Raise UserError where a map of the size the model was built for is no multiple of its window."""

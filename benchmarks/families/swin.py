@@ -15,11 +15,11 @@ from benchmarks.encoders import plain_window, windows_as_json
 from benchmarks.errors import UserError
 from benchmarks.families.family import Family
 from benchmarks.families.parts import Layers
-from benchmarks.families.position_tables import Size, TableMode
 from benchmarks.families.sizes import MapSizes
-from benchmarks.families.swin_maps import norms_after, norms_before, swin_maps
-from benchmarks.families.swin_step import features_in_window_order, runs_in_window_order
-from benchmarks.families.windows import window_argument
+from benchmarks.families.windows.position_tables import Size, TableMode
+from benchmarks.families.windows.stages import window_argument
+from benchmarks.families.windows.swin_maps import norms_after, norms_before, swin_maps
+from benchmarks.families.windows.swin_step import features_in_window_order, runs_in_window_order
 
 
 class Swin(Family):

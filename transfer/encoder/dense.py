@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.families.parts import MAPS
-from benchmarks.families.position_tables import TableMode
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
+from benchmarks.families.windows.position_tables import TableMode
 
 
 class Encoder(nn.Module):

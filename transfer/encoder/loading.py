@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import WorkFailed, printable
-from benchmarks.families.position_tables import TableMode
 from benchmarks.families.table import family_of
+from benchmarks.families.windows.position_tables import TableMode
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.encoder.fit import fit_weights
