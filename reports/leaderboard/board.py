@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
@@ -16,9 +15,9 @@ from reports.compare.score_difference import Comparison
 from reports.compare.student import holm
 from reports.leaderboard.doubts import marks_of
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
+from reports.leaderboard.names import names_of
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
-from reports.records.architectures import architecture_name
 from reports.records.collect import Collected, collect
 from reports.records.find import FoundRun, LeftOut, find_runs
 from reports.records.pretrainings import (
@@ -241,7 +240,7 @@ def _group(
     around: _Around,
     setting: str,
 ) -> Group:
-    names, known = _names(rows), around.known
+    names, known = names_of(rows), around.known
     direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
@@ -272,31 +271,6 @@ def _other_data(
     if not isinstance(found, Against) or not (budgets[id(row)].stated or budgets[id(found.row)].stated):
         return None
     return other_data(budgets[id(row)], budgets[id(found.row)], found.row.encoder.label)
-
-
-def _names(rows: Sequence[Row]) -> dict[int, str]:
-    """Return a name for each row, by its `id()`: its label and, where others share that, what distinguishes it."""
-    names = {id(row): row.encoder.label for row in rows}
-    for mark in (_backbone, _architecture, _weights):
-        marks: dict[str, set[str]] = defaultdict(set)
-        for row in rows:
-            marks[names[id(row)]].add(mark(row))
-        for row in rows:
-            name = names[id(row)]
-            names[id(row)] = f"{name} ({mark(row)})" if len(marks[name]) > 1 else name
-    return names
-
-
-def _backbone(row: Row) -> str:
-    return backbone_name(row.architecture) or "unnamed backbone"
-
-
-def _architecture(row: Row) -> str:
-    return architecture_name(row.architecture)
-
-
-def _weights(row: Row) -> str:
-    return (row.encoder.sha256 or row.encoder.reference)[:8]
 
 
 def _score(row: Row, task: Task) -> float:

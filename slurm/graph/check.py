@@ -15,7 +15,8 @@ from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import Initial, PipelineFile, Source, Work, is_job_id, read_pipeline
+from slurm.graph.entries import Initial, Source, Work, is_job_id
+from slurm.graph.pipeline import PipelineFile, read_pipeline
 from slurm.graph.placing import StageWork, fitting_nodes, no_equal_shares, stage_works
 from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name

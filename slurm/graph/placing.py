@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from benchmarks.errors import four_parts
 from benchmarks.training import Training
 from slurm.graph.cluster import SlurmCluster
-from slurm.graph.pipeline import PipelineFile, Source, Work
+from slurm.graph.entries import Source, Work
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.resources import Allocation, count_of_ranks
 from slurm.graph.stages import REPORT, part_until, rung_stage
 from slurm.graph.sweep import without_sweeps

@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.errors import UserError, four_parts
 from benchmarks.runs.rungs import differing, first_evaluation, kept_count, loss_conditions
 from pretrain.recipe import PretrainRecipe
-from slurm.graph.pipeline import PipelineFile, Pretrain
+from slurm.graph.entries import Pretrain
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.sweep import members, without_sweeps
 
 AUGMENTATION = ("crop_scale", "crop_ratio", "horizontal_flip", "max_unreadable", *("mean", "std"))

@@ -12,7 +12,8 @@ from typing import Literal
 from benchmarks.catalogue.starts import default_recipe
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import RECIPES, Config, PathText, find_recipe
-from slurm.graph.pipeline import Finetune, PipelineFile, Pretrain, Source, Work
+from slurm.graph.entries import Finetune, Pretrain, Source, Work
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.sweep import members, without_sweeps
 from transfer.sources.references import random_architecture
 

@@ -8,7 +8,8 @@ from benchmarks.catalogue.starts import misfit_in_words
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import InitStage, misfit
 from slurm.graph.check import load_work
-from slurm.graph.pipeline import PipelineFile, Source
+from slurm.graph.entries import Source
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import stage_works
 from slurm.graph.sweep import without_sweeps
 from transfer.sources.references import random_architecture, scheme_of

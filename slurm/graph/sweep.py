@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from benchmarks.errors import four_parts
-from slurm.graph.pipeline import Compared, PipelineFile, Pretrain, Source, Swept
+from slurm.graph.entries import Compared, Pretrain, Source, Swept
+from slurm.graph.pipeline import PipelineFile
 
 S = TypeVar("S", bound=Swept)
 F = TypeVar("F", bound=Source)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from slurm.controller.jobs import ENDED, look_up, read_jobs
-from slurm.graph.pipeline import is_job_id
+from slurm.graph.entries import is_job_id
 from slurm.state.folder import PipelineFolder
 from slurm.state.observe import DONE, observe
 

@@ -14,7 +14,8 @@ from benchmarks.errors import DONE_CODE, FAILED_CODE, STOPPED_CODE, UserError, p
 from slurm.controller.commands import ignored_options
 from slurm.controller.partitions import find_misfits, read_site
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
-from slurm.graph.pipeline import PipelineFile, is_job_id
+from slurm.graph.entries import is_job_id
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import allocations, stage_works
 from slurm.graph.stages import REPORT, Pipeline, arrays, expand
 from slurm.launch.before import jobs_before

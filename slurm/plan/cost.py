@@ -11,7 +11,8 @@ from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.runs.bench_record import BenchRecord
 from slurm.graph.check import load_work
 from slurm.graph.cluster import Cluster, Placed
-from slurm.graph.pipeline import PipelineFile, Source
+from slurm.graph.entries import Source
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import StageWork, stage_works
 from slurm.graph.stages import Pipeline
 from slurm.graph.sweep import without_sweeps

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from slurm.graph.pipeline import PipelineFile, Pretrain
+from slurm.graph.entries import Pretrain
+from slurm.graph.pipeline import PipelineFile
 from slurm.graph.rungs import numbers_that_go_on
 from slurm.graph.stages import Pipeline, Stage, rung_stage
 from slurm.plan.cost import Forecast

@@ -18,7 +18,8 @@ from reports.leaderboard.lines import Shown
 from reports.leaderboard.notes import words
 from reports.tables.csv_json_parquet import typed_rows
 from reports.tables.table import tables_of
-from slurm.graph.pipeline import Pretrain, read_pipeline
+from slurm.graph.entries import Pretrain
+from slurm.graph.pipeline import read_pipeline
 from slurm.graph.sweep import without_sweeps
 from tests.reports import factory
 
