@@ -117,7 +117,7 @@ def test_inspect_refuses_what_a_transfer_refuses_before_training(
     said = would_load(open_encoder(encoder), find_task(kind.task))["error"]
     whole = kind.cut(request.getfixturevalue(kind.whole), tmp_path / "data")
     command = ["transfer", kind.task, f"data.root={whole}", "--encoder", str(encoder), "--runs", str(tmp_path / "runs")]
-    assert mimbench.main([*command, "training.batch_size=20"]) == 2
+    assert mimbench.main([*command, "training.batch_size=10"]) == mimbench.WRONG
     refused = capsys.readouterr().err
     assert words in said
     assert " ".join(refused.partition("error: ")[2].split()).startswith(said)
