@@ -14,7 +14,7 @@ from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.fingerprint import Fingerprint
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.sources.source import Source, Whole
 
 
@@ -107,6 +107,13 @@ class Adapter(Protocol):
         """Return the recipe with its test set in the place of the training set, which a further test set lacks.
 
         It is the recipe itself where further test sets are fields of the recipe (`data.test_sets`).
+        """
+        ...
+
+    def would_load(self, recipe: Any, source: Source) -> LoadReport:
+        """Return what a run of the recipe would load of an encoder, built on the meta device: without values or memory.
+
+        Raises the UserErrors by which a run would refuse the encoder before its training. Imports the engine.
         """
         ...
 

@@ -15,7 +15,6 @@ from benchmarks.runs.record import RunRecord
 from benchmarks.runs.stages import history_after
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.loading import is_head
 from transfer.encoder.sizes import EncoderSizes
 
 
@@ -27,10 +26,12 @@ def export_finetuned(
     An encoder that started from random weights is exported as supervised, any other as fine-tuned. To be called on
     every rank; the main one writes, the others return None.
     """
-    weights = gathered_tensors((name, each) for name, each in model.state_dict().items() if not is_head(name))
+    family = family_of(model)
+    head = family.head_names()
+    weights = gathered_tensors((name, each) for name, each in model.state_dict().items() if name not in head)
     if not ranks.is_main():
         return None
-    use, work, family = transfer.source.use, transfer.work, family_of(model)
+    use, work = transfer.source.use, transfer.work
     recipe: EncoderSizes = work.config
     scratch = use.init_stage == "random"
     stage: InitStage = "supervised" if scratch else "fine-tuned"

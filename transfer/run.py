@@ -32,7 +32,7 @@ from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.loading import require_loaded
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.export import export_finetuned
 from transfer.scores import metric_values
 from transfer.sources.source import Whole
@@ -54,6 +54,8 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
     """The architecture that the recipe made of the source's encoder, and the normalisation of its images."""
     notes: Sequence[str] = ()
     """What the user should know of the data and the model; printed before the training."""
+    feature: str | None = None
+    """What is taken of a frozen encoder, in words; None where the encoder is trained."""
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer, self.source, self.data = transfer, transfer.source, transfer.data
@@ -134,6 +136,8 @@ class TransferProblem(TrainedProblem[B], Generic[B, F]):
         if ranks.is_main():
             self.write_results(run.folder)
         exported = self._export(loop, run)
+        if self.feature is not None and ranks.is_main():
+            run.update(feature=self.feature)
         if not ranks.is_main():
             return None
         return Outcome(metric_values(self.transfer.task, self.evaluations(loop), once), exported)
@@ -153,7 +157,9 @@ def train_transfer(transfer: Transfer, problem_type: type[TransferProblem[Any, A
 
 @contextlib.contextmanager
 def _opened(problem: TransferProblem[Any, Any]) -> Iterator[Run]:
-    for note in problem.notes if ranks.is_main() else ():
+    known = problem.source.notes(given_by(problem.recipe))  # which `transfer` has printed
+    notes = dict.fromkeys([*problem.notes, *problem.load_report.notes])
+    for note in (each for each in notes if ranks.is_main() and each not in known):
         print(f"note: {note}", file=sys.stderr)
     flops = problem.flops_per_image()
     with open_transfer(problem.transfer, problem.device, problem.load_report, flops) as run:

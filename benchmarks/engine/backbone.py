@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from benchmarks.encoders import Architecture, unknown_architecture
 from benchmarks.engine.own_code import build_own, is_own
 from benchmarks.errors import UserError
-from benchmarks.families.table import family_of
+from benchmarks.families.sizes import REFUSALS
+from benchmarks.families.table import family_named, family_of
+from benchmarks.families.timm_model import built_for
 
 
 def build_backbone(
@@ -23,30 +26,72 @@ def build_backbone(
 ) -> nn.Module:
     """Build a timm model with random weights; `num_classes=0` leaves the classifier out.
 
-    `whole_windows` refuses image sizes that are no whole number of patches or whose maps are no multiples of the window
-    (see `Family.check_windows`); dense features, which do not run timm's own forward, have no such limit.
-    Raises UserError when timm does not know the name, or refuses the arguments or the image size.
+    `whole_windows` refuses image sizes that timm's own forward refuses, or computes wrongly (`Family.check_windows`).
+    Dense features, which do not run it, have no such limit; a model for them alone is built for images of any size,
+    where its family can. A model without stochastic depth leaves `drop_path_rate` out. Raises UserError when timm does
+    not know the name, or refuses the arguments or the image size.
     """
     if is_own(architecture.name):
         return build_own(architecture, image_size_px, num_classes, drop_path_rate)
     if not timm.is_model(architecture.name):
         raise unknown_architecture(architecture.name, timm.list_models())
-    if image_size_px is not None:
-        architecture = sized(architecture, image_size_px)
-    arguments: dict[str, Any] = dict(architecture.arguments)
+    built = architecture if image_size_px is None else sized(architecture, image_size_px)
+    arguments: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, **built.arguments}
+    if not whole_windows:
+        arguments = {**family_named(built.name).dense_arguments, **arguments}
     try:
-        model: nn.Module = timm.create_model(
-            architecture.name, num_classes=num_classes, drop_path_rate=drop_path_rate, **arguments
-        )
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
-        shown = f"{architecture.name} {arguments}"
+        model = _create(built.name, arguments)
+    except REFUSALS as error:
+        if image_size_px is not None and not family_named(architecture.name).sizes_known:
+            _explain_size(architecture, image_size_px, str(error))
+        shown = f"{architecture.name} {built.arguments}"
         rule = f"arguments that timm accepts ({error})"
         raise UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px") from None
+    built_for(model, built.arguments.get("img_size"))
+    family = family_of(model)
     if whole_windows:
-        family_of(model).check_image_size()
+        family.check_image_size()
+    if whole_windows and image_size_px is not None and not family.sizes_known:
+        refusal = family.refused_size(image_size_px)
+        if refusal is not None:
+            _explain_size(architecture, image_size_px, refusal)
     if architecture.norm_eps is not None:
         _set_norm_eps(model, architecture.norm_eps)
     return model
+
+
+def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Create a timm model; one whose class has no stochastic depth does without the rate."""
+    try:
+        model: nn.Module = timm.create_model(name, **arguments)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
+    return model
+
+
+def _explain_size(architecture: Architecture, side_px: int, refusal: str) -> None:
+    """Raise UserError with the nearest size that the architecture takes; return where it takes none."""
+    about: Any = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
+    usual = int(about.input_size[-1])
+    around = {usual, *(step * (round(side_px / step) + off) for step in (16, 32, 64) for off in (-1, 0, 1))}
+    near = sorted((each for each in around if each > 0 and each != side_px), key=lambda each: abs(each - side_px))
+    able = next((each for each in near if _runs_at(architecture, each)), None)
+    if able is not None:
+        rule = f"a size that {architecture.name} takes ({refusal})"
+        raise UserError.about("image_size_px", side_px, rule, f"image_size_px={able} is the nearest that it takes")
+
+
+def _runs_at(architecture: Architecture, side_px: int) -> bool:
+    """Tell whether timm's own forward takes images of this side, once the model is built for them."""
+    try:
+        with torch.device("meta"):
+            model = _create(architecture.name, {"num_classes": 0, **sized(architecture, side_px).arguments})
+    except REFUSALS:
+        return False
+    built_for(model, side_px)
+    return family_of(model).refused_size(side_px) is None
 
 
 def sized(architecture: Architecture, image_size_px: int) -> Architecture:

@@ -1,81 +1,31 @@
 """What an encoder family is: all that differs between kinds of timm models, in one class for each kind.
 
-A new family is a subclass of `Family` in a file of its own and one line in `table.py`. What a subclass overrides, its
-models can do; what it leaves is refused, with the names of the families that can. No other code asks of what kind a
-model is.
+`Family` itself does whatever timm's own interface does for all of its models. A family that needs more, or something
+else, is a subclass in a file of its own and one line in `table.py`. No other code asks of what kind a model is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from benchmarks.encoders import Architecture, WindowSize, plain_window
+from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from benchmarks.families.position_tables import Size, TableMode
+from benchmarks.families import timm_model
+from benchmarks.families.parts import BLOCKS, LAYERS, MAPS, MASKING, PYRAMID, TOKENS, Capability, Layers, Level, Weights
 from benchmarks.families.resize import TABLE, Change, fit_kernel, fit_table
-
-Weights = dict[str, Tensor]
-"""Tensors by timm's names."""
-
-
-@dataclass(frozen=True)
-class Capability:
-    """Something that only some families can do, and the words in which it is refused for all others."""
-
-    method: str
-    """The method of `Family` that a family overrides to have it."""
-    field: str
-    """The setting that is refused."""
-    rule: str
-    """`{families}` stands for the names of those that can."""
-    remedy: str
-    last: str = ", "
-    """What stands before the last of the families' names."""
+from benchmarks.families.sizes import MapSizes, ModelSizes, find_sizes, skeleton, used_by
+from benchmarks.families.windows.position_tables import TableMode
 
 
-_LIST = "`mimbench list encoders`; SimMIM's ViT is simmim_vit_base"
-_CLASSIFIES = "another encoder; this one can only be used for classification"
-_FINETUNES = "another encoder, or protocol=finetune"
-_WHOLE = "false for this encoder, whose blocks are not known; a {families} has them"
-_DECAY = "1.0 for this architecture (layers are defined for {families})"
-_READ = "one of the families that are read from files: {families}"
-MASKING: Final = Capability("masked_features", "encoder.name", "of a family that can be masked: {families}", _LIST)
-MAPS: Final = Capability("maps", "encoder", "a {families} with plain patches", _CLASSIFIES, " or ")
-TOKENS: Final = Capability("tokens", "encoder", "a {families} for probes and nearest neighbours", _FINETUNES, " or ")
-BLOCKS: Final = Capability("blocks", "sharded or activation_checkpointing", _WHOLE, "set both to false", " or ")
-LAYERS: Final = Capability("layers", "layer_decay", _DECAY, "set layer_decay=1.0", " and ")
-STATEMENT: Final = Capability("properties", "--architecture", _READ, "name the encoder's own")
-CAPABILITIES: Final = (MASKING, MAPS, TOKENS, BLOCKS, LAYERS, STATEMENT)
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Layers for layer-wise learning rates: 0 is the patch embedding, `count - 1` the final norm and the head."""
-
-    count: int
-    of: Callable[[str], int]
-    """Returns the layer of the parameter of this name."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One of a model's feature maps."""
-
-    channels: int
-    stride_px: int
-    """Pixels per token."""
-
-
-class Family:
+class Family(ModelSizes):
     """One timm model, seen as one of its family; the class itself stands for models of no family in the table.
 
-    What timm's models share is here. The methods that `CAPABILITIES` name refuse here, with a UserError that names the
-    families that can; `require` does so before there is anything to call them with. B, C, H and W are an image batch's
-    sizes, D is the width of tokens, N their number.
+    It does what timm's own interface does for all of its models. What a model cannot do is refused with a UserError,
+    by `require` before there is anything to call a method with. B, C, H and W are an image batch's sizes, D is the
+    width of tokens, N their number.
     """
 
     name: ClassVar[str] = ""
@@ -84,29 +34,39 @@ class Family:
     """The class of its models in timm."""
     registered_in: ClassVar[tuple[str, ...]] = ()
     """Modules of timm.models whose registered names are models of this family."""
-    takes_window: ClassVar[bool] = False
-    """Whether timm's function that builds a model takes a `window_size`."""
-    scales_offsets: ClassVar[bool] = False
-    """Whether position biases are functions of offsets in units of `offset_windows`, which other windows must keep."""
     mask_token_decays: ClassVar[bool] = False
     """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
     video_form: ClassVar[str | None] = None
     """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
+    mean_is_own: ClassVar[bool] = False
+    """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
+    after_maps: ClassVar[tuple[str, ...]] = ()
+    """The beginnings of the names of all parameters that no map depends on; empty where they are to be found out."""
+    dense_arguments: ClassVar[Mapping[str, bool]] = {}
+    """timm's arguments with which a model is built for maps of images of any size; they change no weights."""
 
     def __init__(self, model: nn.Module, families: Sequence[type[Family]] = ()) -> None:
         """`families` are those of the table, which refusals name."""
-        self.model: Any = model
+        super().__init__(model)
         self._families = families
 
     # Which capabilities there are.
 
     def can(self, capability: Capability) -> bool:
-        """Tell whether this model has a capability: its family has it, unless a subclass says otherwise of a model."""
-        return type(self).overrides(capability)
+        """Tell whether this model has a capability: by a way of its family's, or by timm's own interface."""
+        if type(self).overrides(capability):
+            return True
+        by_timm = {
+            MAPS: lambda: bool(self.levels()),
+            TOKENS: lambda: bool(timm_model.blocks(self.model)),
+            BLOCKS: lambda: bool(timm_model.blocks(self.model)),
+            LAYERS: lambda: hasattr(self.model, "group_matcher"),
+        }
+        return capability in by_timm and by_timm[capability]()
 
     @classmethod
     def overrides(cls, capability: Capability) -> bool:
-        """Tell whether the family has a capability."""
+        """Tell whether the family has a way of its own."""
         return getattr(cls, capability.method) is not getattr(Family, capability.method)
 
     def require(self, capability: Capability, shown: str | None = None) -> None:
@@ -115,72 +75,42 @@ class Family:
             raise self.refusal(capability, shown)
 
     def refusal(self, capability: Capability, shown: str | None = None) -> UserError:
-        """Return the error that refuses a capability, and names the families that have it."""
-        *able, last = [family.name for family in self._families if family.overrides(capability)] or ["none"]
-        names = f"{', '.join(able)}{capability.last}{last}" if able else last
-        rule = capability.rule.format(families=names)
+        """Return the error that refuses a capability."""
+        able = ", ".join(family.name for family in self._families if family.overrides(capability))
+        rule = capability.rule.format(families=able)
         return UserError.about(capability.field, shown or type(self.model).__name__, rule, capability.remedy)
 
-    # Sizes.
-
-    @property
-    def patch_size_px(self) -> int:
-        """The side of the patches that the model sees; 1 for one without patches of one size, as ConvNets are."""
-        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", 1)
-        return int(patch[0]) if isinstance(patch, tuple | list) else int(patch)
-
-    @property
-    def windows(self) -> tuple[Size, ...]:
-        """Rows and columns of each stage's windows, as timm clipped them to its maps; empty without windows."""
-        return ()
-
-    @property
-    def window_size(self) -> WindowSize | None:
-        """The reference window of a windowed transformer, that of its first stage; None for others."""
-        return plain_window(self.windows[0]) if self.windows else None
-
-    @property
-    def offset_windows(self) -> tuple[Size, ...]:
-        """By stage, the window in whose units position biases measure offsets, where `scales_offsets`."""
-        return ()
-
-    def check_image_size(self) -> None:
-        """Raise UserError where timm's own forward would be wrong, or refuse, at the size the model was built for."""
-        embed = getattr(self.model, "patch_embed", None)
-        size: Any = getattr(embed, "img_size", None)
-        patch: Any = getattr(embed, "patch_size", None)
-        known = isinstance(size, tuple) and isinstance(patch, tuple)
-        if known and any(side % step for side, step in zip(size, patch, strict=True)):
-            rule = f"a multiple of the patch size ({patch[0]} px)"  # timm would refuse at the first batch
-            remedy = "another image_size_px or patch_size_px"
-            raise UserError.about("image_size_px", plain_window(size), rule, remedy)
-        self.check_windows()
-
-    def check_windows(self) -> None:
-        """Raise UserError where a map of the size the model was built for is no multiple of its window."""
+    # Parts.
 
     @classmethod
     def with_own_tables(cls, architecture: Architecture) -> Architecture:
         """Return the architecture whose blocks each have a position table; one that shares none stays as it is."""
         return architecture
 
-    # Parts.
-
     def blocks(self) -> list[nn.Module]:
         """Return the modules that make up most of the encoder, in order, through all stages.
 
-        Each is computed again, compiled, or divided between processes as one.
+        Each is computed again, compiled, or divided between processes as one. Raises UserError where they are unknown.
         """
-        raise self.refusal(BLOCKS)
+        found = timm_model.blocks(self.model)
+        if not found:
+            raise self.refusal(BLOCKS)
+        return found
 
     def last_norms(self) -> list[nn.Module]:
-        """Return the norms after the last block, before or after pooling, which dense features do not pass through."""
+        """Return the norms after the last block, before or after pooling, which maps do not pass through."""
         norms = (getattr(self.model, name, None) for name in ("norm", "fc_norm"))
         return [norm for norm in norms if norm is not None]
 
     def layers(self) -> Layers:
-        """Return the layers of the model's parameters. Raises UserError where no published rule exists."""
-        raise self.refusal(LAYERS)
+        """Return the layers of the model's parameters: timm's own groups. Raises UserError where it has none."""
+        if not hasattr(self.model, "group_matcher"):
+            raise self.refusal(LAYERS)
+        return Layers(*timm_model.layers(self.model))
+
+    def head_names(self) -> frozenset[str]:
+        """Return the names of the classifier's tensors, which are no part of the encoder."""
+        return timm_model.head_names(self.model)
 
     # Features of masked images.
 
@@ -213,22 +143,84 @@ class Family:
     # Feature maps.
 
     def levels(self) -> list[Level]:
-        """Return the maps that the model has at the size it was built for, finest first."""
-        return [Level(int(level["num_chs"]), int(level["reduction"])) for level in self.model.feature_info]
+        """Return the maps that the dense tasks take: those of strides 4, 8, 16 and 32, or else the last of stride 16.
+
+        The last map of each stride counts. There are none where the model has neither.
+        """
+        return [level for _, level in self._indexed_levels()]
+
+    def _indexed_levels(self) -> list[tuple[int, Level]]:
+        """Return the levels with their positions among the features that timm lists."""
+        listed = timm_model.features(self.model)
+        at = {stride: index for index, (_, stride) in enumerate(listed)}
+        whole = all(stride in at for stride in PYRAMID)
+        wanted = PYRAMID if whole else PYRAMID[2:3] if listed and listed[-1][1] == PYRAMID[2] else ()
+        return [(at[stride], Level(listed[at[stride]][0], stride)) for stride in wanted]
+
+    def map_sizes(self) -> MapSizes:
+        """Return the images of which `maps` makes maps. Raises UserError where there are none."""
+        strides = [level.stride_px for level in self.levels()]
+        hollow = self._hollow()
+        found = find_sizes(hollow._plain_maps, strides, self.in_chans, self.built_px) if strides else None
+        if found is None:
+            raise self.refusal(MAPS)
+        return found
+
+    def beside_maps(self) -> frozenset[str]:
+        """Return the names of the parameters that no map depends on: the last norm, an attention pool, ..."""
+        if self.after_maps:
+            return frozenset(name for name, _ in self.model.named_parameters() if name.startswith(self.after_maps))
+        return self.found_beside_maps()
+
+    def found_beside_maps(self) -> frozenset[str]:
+        """Return the same names, found by the gradients of maps that are computed by shapes alone."""
+        sizes, hollow = self.map_sizes(), self._hollow()
+        side = sizes.only_px or -(-2 * PYRAMID[-1] // sizes.step_px) * sizes.step_px
+        used = used_by(hollow.model, hollow._plain_maps, self.in_chans, side)
+        return frozenset(name for name, _ in self.model.named_parameters() if name not in used)
+
+    def _hollow(self) -> Family:
+        """Return the family of a model like this one without values."""
+        return type(self)(skeleton(self.model), self._families)
+
+    def _plain_maps(self, images: Tensor) -> list[Tensor]:
+        return self.maps(images, shift_single_windows=True, table_mode="geometric-cubic")
 
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
-        """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, C, H, W] of any size, one for each of `levels`.
+        """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, C, H, W], one for each of `levels`.
 
-        No norm follows the last block. `shift_single_windows`: whether shifted blocks shift along a side that one
-        window covers; `table_mode`: how tables of relative positions are resized to the image's grid.
+        The images are of a size that `map_sizes` takes. No norm follows the last block. `shift_single_windows`: whether
+        shifted blocks shift along a side that one window covers; `table_mode`: how tables of relative positions are
+        resized to the image's grid.
         """
-        raise self.refusal(MAPS)
+        indices = [index for index, _ in self._indexed_levels()]
+        if not indices:
+            raise self.refusal(MAPS)
+        found: list[Tensor] = self.model.forward_intermediates(images, indices=indices, intermediates_only=True)
+        return found
 
     # Features of a frozen encoder.
 
-    def tokens(self, output: Tensor) -> Tensor:
+    def own_feature(self, output: Tensor) -> Tensor:
+        """Return what the model's own head takes [B, `own_width`], given the output of `forward_features`."""
+        return timm_model.as_vector(self.model.forward_head(output, pre_logits=True))
+
+    @property
+    def own_width(self) -> int:
+        """The width of what the model's own head takes."""
+        return int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
+
+    @property
+    def pools_by_attention(self) -> bool:
+        """Whether the model's own head takes what an attention pool makes of the tokens."""
+        return timm_model.pools_by_attention(self.model)
+
+    def tokens(self, output: Any) -> Tensor:
         """Return the tokens [B, N, D] of a block's output, or of that of `forward_features`; class token first."""
-        raise self.refusal(TOKENS)
+        found = timm_model.tokens(self.model, output)
+        if found is None:
+            raise self.refusal(TOKENS)
+        return found
 
     @property
     def prefix_tokens(self) -> int:
@@ -249,8 +241,8 @@ class Family:
     # Files of weights.
 
     def properties(self) -> dict[str, object]:
-        """Return what makes two encoders differ, under the names of timm's arguments."""
-        raise self.refusal(STATEMENT)
+        """Return what makes two encoders differ and no tensor's name or shape shows, under timm's names for it."""
+        return {"family": self.name or type(self.model).__name__}
 
     def size_arguments(self, differing: Container[str]) -> dict[str, Any]:
         """Return timm's arguments for the model's sizes that its weights do not fix, as windows.
@@ -271,6 +263,13 @@ class Family:
         owner, _, last = name.rpartition(".")
         if last == TABLE:
             return fit_table(tensor, self.model.get_submodule(owner), self.model.get_parameter(name), mode)
-        if name == "patch_embed.proj.weight":
+        if name == self._first_kernel:
             return fit_kernel(tensor, self.model.get_parameter(name).shape)
-        return None
+        found = timm_model.resized(self.model, name, tensor)
+        return None if found is None else Change(found, "timm's own resize")
+
+    @property
+    def _first_kernel(self) -> str:
+        """The name of the kernel that sees the image."""
+        first = self.model.pretrained_cfg.get("first_conv")
+        return f"{first}.weight" if isinstance(first, str) else "patch_embed.proj.weight"

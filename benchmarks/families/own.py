@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from benchmarks.errors import UserError
-from benchmarks.families.family import LAYERS, Capability, Family, Layers, Level
-from benchmarks.families.position_tables import TableMode
+from benchmarks.families.family import Family
+from benchmarks.families.parts import LAYERS, Capability, Layers, Level
+from benchmarks.families.sizes import MapSizes
+from benchmarks.families.windows.position_tables import TableMode
 
 Features = Tensor | Sequence[Tensor]
 _CONTRACT = "`mimbench transfer --help` and docs/checkpoints.md show the contract"
@@ -81,6 +83,7 @@ class OwnModel(nn.Module):
         super().__init__()
         self.own, self.body = own, own.model
         self.in_chans = len(own.mean)
+        self.pretrained_cfg = {"input_size": (self.in_chans, image_size_px, image_size_px)}
         training = self.body.training
         with torch.no_grad():
             found = self.eval().found(torch.zeros(1, self.in_chans, image_size_px, image_size_px))
@@ -92,6 +95,10 @@ class OwnModel(nn.Module):
             self.head = nn.Linear(self.num_features, num_classes)
             nn.init.trunc_normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the head, as timm's models do."""
+        return self.head
 
     def found(self, images: Tensor) -> list[Tensor]:
         """Return tokens [B, N, D] alone, or the maps of images that are padded to multiples of the largest stride."""
@@ -168,6 +175,9 @@ class Own(Family):
 
     name = "own encoder"
     kind = OwnModel
+    sizes_known = True
+    mean_is_own = True
+    after_maps = ("head.",)
 
     def can(self, capability: Capability) -> bool:
         """Refuse what the contract leaves out."""
@@ -180,6 +190,10 @@ class Own(Family):
 
     def levels(self) -> list[Level]:
         return [Level(*each) for each in zip(self.model.channels, self.model.own.strides, strict=True)]
+
+    def map_sizes(self) -> MapSizes:
+        """Return that images of any size have maps: the model pads them."""
+        return MapSizes()
 
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
         found: list[Tensor] = self.model.maps(images)

@@ -15,7 +15,7 @@ from timm.layers import resample_patch_embed
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from benchmarks.families.position_tables import Size, TableMode, resize_table
+from benchmarks.families.windows.position_tables import Size, TableMode, resize_table
 
 TABLE = "relative_position_bias_table"
 LARGEST_STRETCH = 1.25

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import plain_window, windows_as_json
 from benchmarks.errors import UserError
-from benchmarks.families.family import Family, Layers
-from benchmarks.families.position_tables import Size, TableMode
-from benchmarks.families.swin_maps import norms_after, norms_before, swin_maps
-from benchmarks.families.swin_step import features_in_window_order, runs_in_window_order
-from benchmarks.families.windows import window_argument
+from benchmarks.families.family import Family
+from benchmarks.families.parts import Layers
+from benchmarks.families.sizes import MapSizes
+from benchmarks.families.windows.position_tables import Size, TableMode
+from benchmarks.families.windows.stages import window_argument
+from benchmarks.families.windows.swin_maps import norms_after, norms_before, swin_maps
+from benchmarks.families.windows.swin_step import features_in_window_order, runs_in_window_order
 
 
 class Swin(Family):
@@ -27,6 +29,9 @@ class Swin(Family):
     kind = SwinTransformer
     registered_in = ("swin_transformer",)
     takes_window = True
+    sizes_known = True
+    mean_is_own = True
+    after_maps = ("norm.",)
     video_form: ClassVar[str | None] = "swin3d"
     run_block: ClassVar[Callable[..., Tensor]] = staticmethod(norms_before)
     """Runs one block on a map of any size."""
@@ -93,12 +98,16 @@ class Swin(Family):
             return super().features_of_step(images, hidden, token, compiled=compiled)
         return features_in_window_order(self.model, images, hidden, token, compiled=compiled)
 
+    def map_sizes(self) -> MapSizes:
+        return MapSizes()
+
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
         """Return one map for each stage; tables keep the window they have."""
         return swin_maps(self.model, images, shift_single_windows, self.run_block)
 
-    def tokens(self, output: Tensor) -> Tensor:
-        return output.flatten(1, 2)  # blocks give [B, H, W, D]
+    def tokens(self, output: Any) -> Tensor:
+        found: Tensor = output.flatten(1, 2)  # blocks give [B, H, W, D]
+        return found
 
     def properties(self) -> dict[str, object]:
         embed, stages = self.model.patch_embed, [stage.blocks for stage in self.model.layers]
@@ -152,9 +161,10 @@ class SwinV2(Swin):
 
 
 class SwinV2Cr(Family):
-    """timm's own reading of SwinV2, whose models are fine-tuned as timm has them."""
+    """timm's own reading of SwinV2, whose attention masks are made anew for images of another size."""
 
     name = "SwinV2-CR"
     kind = SwinTransformerV2Cr
     registered_in = ("swin_transformer_v2_cr",)
     takes_window = True
+    dense_arguments: ClassVar[dict[str, bool]] = {"dynamic_img_size": True}

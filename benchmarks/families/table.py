@@ -8,12 +8,13 @@ from torch import nn
 from benchmarks.families.beit import Beit
 from benchmarks.families.eva import Eva
 from benchmarks.families.family import Family
+from benchmarks.families.metaformer import MetaFormer
 from benchmarks.families.own import Own
 from benchmarks.families.resnet import ResNet
 from benchmarks.families.swin import Swin, SwinV2, SwinV2Cr
 from benchmarks.families.vit import ViT
 
-FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, SwinV2Cr, Own)
+FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, MetaFormer, SwinV2Cr, Own)
 """In the order in which messages name them."""
 
 

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from benchmarks.encoders import plain_window
-from benchmarks.families.family import MAPS, Capability, Family, Layers, Level
-from benchmarks.families.position_tables import TableMode
+from benchmarks.families.family import Family
+from benchmarks.families.parts import MAPS, Capability, Layers, Level
 from benchmarks.families.resize import Change, fit_positions
+from benchmarks.families.sizes import MapSizes
 from benchmarks.families.vit_maps import position_prefix, vit_map
+from benchmarks.families.windows.position_tables import TableMode
 
 
-class Plain(Family):
-    """What all plain transformers share."""
-
-    def blocks(self) -> list[nn.Module]:
-        return list(self.model.blocks)
-
-    def levels(self) -> list[Level]:
-        """Return the last block's map alone: timm lists one for each block, all of the same size."""
-        return super().levels()[-1:]
-
-    def tokens(self, output: Tensor) -> Tensor:
-        return output
-
-
-class ViT(Plain):
+class ViT(Family):
     """ViT, DeiT and what timm builds from the same class."""
 
     name = "ViT"
     kind = VisionTransformer
     registered_in: ClassVar[tuple[str, ...]] = ("vision_transformer", "deit", "vision_transformer_hybrid")
+    sizes_known = True
+    mean_is_own = True
+    after_maps = ("norm.", "fc_norm.", "attn_pool.")
 
     def can(self, capability: Capability) -> bool:
         """Refuse maps of hybrids, whose patches are a ConvNet's."""
         return super().can(capability) and (capability is not MAPS or isinstance(self.model.patch_embed, PatchEmbed))
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.model.blocks)
+
+    def levels(self) -> list[Level]:
+        """Return the last block's map alone, of whatever stride: timm lists one for each block, all of one size."""
+        info = self.model.feature_info[-1]
+        return [Level(int(info["num_chs"]), int(info["reduction"]))]
+
+    def map_sizes(self) -> MapSizes:
+        return MapSizes()
+
+    def tokens(self, output: Any) -> Tensor:
+        found: Tensor = output
+        return found
 
     def layers(self) -> Layers:
         """Return the layers of microsoft/unilm's `beit/optim_factory.py`, re-stated for timm's names."""
@@ -46,7 +52,7 @@ class ViT(Plain):
 
         def layer(name: str) -> int:
             part = name.split(".")
-            if part[0] in ("patch_embed", "cls_token", "mask_token", "pos_embed", "reg_token"):
+            if part[0] in ("patch_embed", "cls_token", "dist_token", "mask_token", "pos_embed", "reg_token"):
                 return 0
             return int(part[1]) + 1 if part[0] == "blocks" else depth + 1  # rel_pos_bias, which all blocks share, too
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from benchmarks.families.blocks import run_as
-from benchmarks.families.position_tables import Size, TableMode, resize_table
 from benchmarks.families.resize import resize_positions
-from benchmarks.families.swin_maps import embed_patches
+from benchmarks.families.windows.position_tables import Size, TableMode, resize_table
+from benchmarks.families.windows.swin_maps import embed_patches
 
 
 def vit_map(model: Any, images: Tensor) -> Tensor:

@@ -220,6 +220,8 @@ class RunRecord(Config):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     choice: Choice | None = None
     """None where the run trained one classifier, or several of which none was chosen."""
+    feature: str | None = None
+    """What was taken of a frozen encoder, in words, as "output: class token"; None where the encoder was trained."""
     added_test_sets: tuple[AddedTestSet, ...] = ()
     exported_sha256: str | None = None
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""

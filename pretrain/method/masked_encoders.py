@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.families.family import MASKING
+from benchmarks.families.parts import MASKING
 from benchmarks.families.table import family_of
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Family
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.checkpoint.content.selection import Selection
 from transfer.classification.recipe import (
@@ -21,6 +21,7 @@ from transfer.classification.recipe import (
 )
 from transfer.images.labelled import ClassificationSets
 from transfer.images.read import read_classification_data, read_test_images
+from transfer.sources.source import Source
 
 PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
     "finetune": (FinetuneRecipe, "transfer.classification.finetune:Finetuning"),
@@ -50,6 +51,11 @@ class ClassificationAdapter:
 
     def test_set_alone(self, recipe: ClassificationRecipe) -> ClassificationRecipe:
         return recipe
+
+    def would_load(self, recipe: ClassificationRecipe, source: Source) -> LoadReport:
+        from transfer.classification.would_load import would_load
+
+        return would_load(recipe, source)
 
     def trained(self, asked: Asked) -> Trained:
         from transfer.sources.headed import headed_source  # torch, only now that there is work

@@ -19,7 +19,7 @@ from benchmarks.errors import UserError
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import AttentiveRecipe
-from transfer.encoder.features import FrozenEncoder, blocks_of, chosen_layers
+from transfer.encoder.features import Feature, FrozenEncoder, blocks_of, chosen_layers, layers_in_words
 from transfer.encoder.model import build_model
 
 
@@ -35,6 +35,7 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
         frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
         self.model = AttentiveProbe(frozen, recipe, self.classes).to(self.device)
+        self.feature = f"{layers_in_words(Feature(layers, 'mean'))}: all patches, pooled by the probe's own attention"
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
         return blocks_of(self.model.encoder.backbone)

@@ -14,7 +14,7 @@ from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import FinetuneRecipe
 from transfer.encoder.layer_decay import groups_by_layer
-from transfer.encoder.model import build_model
+from transfer.encoder.model import build_model, require_training
 
 
 class Finetuning(ImageClassifying[FinetuneRecipe]):
@@ -31,6 +31,7 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
             drop_path_rate=recipe.drop_path_rate,
             bias_per_block=recipe.bias_per_block,
         )
+        require_training(self.model, recipe)
         self.model.to(self.device)
         self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
 

@@ -13,7 +13,7 @@ from benchmarks.errors import WorkFailed
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import Choice
 from transfer.classification.recipe import LinearRecipe
-from transfer.encoder.features import OUTPUT, Feature, blocks_of, chosen_layers, last_blocks
+from transfer.encoder.features import Feature, blocks_of, chosen_layers, last_blocks, layers_in_words
 
 LARGEST_LOGIT = 1e30
 """A classifier with a larger one has diverged; beyond 1e38 a float ends, and with it the sum of all losses."""
@@ -37,10 +37,10 @@ class Member:
 def members_of(recipe: LinearRecipe, backbone: nn.Module) -> list[Member]:
     """Return the classifiers that a recipe asks for. Raises UserError for blocks that the encoder does not have.
 
-    An encoder without a class token has one way of pooling, the mean: a grid's other ways are not trained twice.
+    An encoder without a class token has one way of pooling tokens, the mean: a grid's other ways are not trained twice.
     """
-    every = tuple(range(1, len(blocks_of(backbone)) + 1))
-    single = chosen_layers(every if recipe.all_layers else recipe.layers, backbone)
+    layers_asked = tuple(range(1, len(blocks_of(backbone)) + 1)) if recipe.all_layers else recipe.layers
+    single = chosen_layers(layers_asked, backbone)
     layers: list[tuple[int, ...]] = [(one,) for one in single]
     grid = recipe.grid
     if grid is None:
@@ -48,7 +48,8 @@ def members_of(recipe: LinearRecipe, backbone: nn.Module) -> list[Member]:
     if grid.last_blocks is not None:
         layers = [last_blocks(count, backbone) for count in grid.last_blocks]
     poolings = grid.pooling or (recipe.pooling,)
-    if not family_of(backbone).has_class_token:
+    family = family_of(backbone)
+    if not (family.has_class_token or family.pools_by_attention):
         poolings = ("mean",)
     return [Member(Feature(one, way), rate) for one in layers for way in poolings for rate in grid.learning_rates]
 
@@ -117,10 +118,3 @@ class HeldOut:
             rate = f"{member.learning_rate:g}"
             found.append((layers_in_words(member.feature), member.feature.pooling, rate, *scores, note))
         return found
-
-
-def layers_in_words(feature: Feature) -> str:
-    """Return what a feature is taken from, in words."""
-    if len(feature.layers) > 1:
-        return f"last {len(feature.layers)} blocks"
-    return "output" if feature.layers == (OUTPUT,) else f"block {feature.layers[0]}"

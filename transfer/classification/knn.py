@@ -29,7 +29,7 @@ from transfer.adapter import Transfer
 from transfer.classification.augment import test_samples
 from transfer.classification.recipe import KnnRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of
+from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, blocks_of
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import Evaluation
@@ -87,8 +87,9 @@ def nearest_neighbours(transfer: Transfer) -> RunRecord:
         backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
         side, channels = recipe.image_size_px, plan.architecture.in_chans
         encoder = FrozenEncoder(backbone.to(device), (OUTPUT,), side, channels)
+        encoder.width(Feature((OUTPUT,), recipe.pooling))  # refuses what it cannot pool, before anything is read
         image = torch.zeros(1, channels, side, side, device=device)
-        flops = forward_flops(encoder, lambda: encoder.tokens(image))
+        flops = forward_flops(encoder, lambda: encoder(image, recipe.pooling))
         if recipe.inference.sharded:
             divide(encoder, blocks_of(backbone), device)
         with open_transfer(transfer, device, report, flops) as run, StopRequest():
@@ -177,6 +178,7 @@ def _measure(extraction: _Extraction, run: Run) -> None:
     rows = ((k, *(f"{top_k(test.logits, test.labels, n):.4f}" for n in (1, 5))) for k, (test, *_) in found.items())
     write_csv(run.folder.neighbours, ("k", "top1", "top5"), rows)
     run.complete(
+        feature=extraction.encoder.in_words(Feature((OUTPUT,), recipe.pooling)),
         metrics=metric_values(transfer.task, (), scores_of(final, transfer) | declared(further, transfer.task)),
         peak_memory_mb=peak_memory_mb(extraction.device),
         data=run.record.data.model_copy(update={"unreadable": tuple(extraction.unreadable.names)}),

@@ -52,6 +52,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         self.model = LinearProbe(frozen, self.members, recipe, self.classes).to(self.device)
         (scored,) = chosen_layers((recipe.score_layer,), backbone) if recipe.score_layer else layers[-1:]
         self._scored = layers.index(scored) if recipe.grid is None else 0
+        self.feature = frozen.in_words(self.members[self._scored].feature)
         self._held_out: HeldOut | None = None
         """The latest choice from the grid."""
 
@@ -87,6 +88,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         if self.recipe.grid is not None and (test is None or self._held_out is None):
             self._held_out = self._choose()
             self._scored = self._held_out.chosen
+            self.feature = self.model.encoder.in_words(self.members[self._scored].feature)
         return super().measure(test)
 
     def _choose(self) -> HeldOut:

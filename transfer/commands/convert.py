@@ -107,7 +107,7 @@ def _layout(family: Family, target: str) -> Layout:
         return TIMM
     target_layouts = TARGETS[target].layouts
     if family not in target_layouts:
-        able = ", ".join(name for name, other in TARGETS.items() if family in other.layouts)
+        able = ", ".join(name for name, other in TARGETS.items() if family in other.layouts) or "none yet"
         raise UserError.about("--to", target, f"a tool that has this family ({family})", f"one of {able}")
     return next(layout for layout in LAYOUTS if layout.name == target_layouts[family])
 

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.config import find_recipe, schema_for, validate
-from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml
 from benchmarks.runs.record import Parity
 from transfer.adapter import adapter_for
 from transfer.checkpoint.layouts.names import differing
-from transfer.encoder.encoder_plan import adapted
-from transfer.encoder.loading import is_head, is_ignored, load_encoder
+from transfer.encoder.loading import is_head, is_ignored
 from transfer.encoder.plausible import implausible
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.opened import OpenedEncoder
@@ -97,18 +95,15 @@ def _statistics(values: Tensor) -> dict[str, float | int]:
 
 
 def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:
-    """Return what the task's own recipe would load of this encoder, or why it would not.
+    """Return what the task's own recipe would load of this encoder, or why a transfer would refuse it.
 
-    The model is built without values: to initialise one that is overwritten at once would take longer than all else
-    here.
+    The kind of task says it, by the functions with which a transfer builds and loads.
     """
     try:
         data = read_yaml(find_recipe("transfer", task.recipe))
-        recipe: Any = validate(schema_for(adapter_for(task).recipe, data), data, task.recipe)
-        architecture = adapted(encoder.architecture, recipe, window_assumed="window_size" in encoder.assumed)
-        with torch.device("meta"):
-            model = build_backbone(architecture, recipe.image_size_px, num_classes=1)
+        adapter = adapter_for(task)
+        recipe: Any = validate(schema_for(adapter.recipe, data), data, task.recipe)
+        report = adapter.would_load(recipe, encoder.as_source())
     except UserError as error:
         return {"recipe": task.recipe, "error": " ".join(str(error).split())}
-    report = load_encoder(model, encoder.weights, encoder.layout, recipe.table_resize, assign=True)
     return {"recipe": task.recipe, **report.model_dump(mode="json")}

@@ -10,10 +10,11 @@ from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.detection.data.coco import CocoSets, read_coco, read_test_coco
 from transfer.detection.recipe import DetectionRecipe, Engine, EvaluateDetectionRecipe
+from transfer.sources.source import Source
 
 if TYPE_CHECKING:
     from transfer.detection.train import Detection
@@ -48,6 +49,12 @@ class DetectionAdapter:
     def test_set_alone(self, recipe: DetectionRecipe) -> DetectionRecipe:
         test = {"train_images": recipe.data.test_images, "train_annotations": recipe.data.test_annotations}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+
+    def would_load(self, recipe: DetectionRecipe, source: Source) -> LoadReport:
+        from transfer.detection.models.build import encoder_of
+        from transfer.encoder.model import on_meta
+
+        return on_meta(lambda: encoder_of(recipe, source, 0).report)
 
     def trained(self, asked: Asked) -> Trained:
         require_engine("detectron2")

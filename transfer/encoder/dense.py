@@ -6,22 +6,26 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from benchmarks.families.family import MAPS
-from benchmarks.families.position_tables import TableMode
+from benchmarks.families.parts import MAPS
+from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
+from benchmarks.families.windows.position_tables import TableMode
 
 
 class Encoder(nn.Module):
     """A timm model without its head, which gives dense feature maps as well. timm's own forward is left as it is.
 
-    Swin and SwinV2 give four maps; ViT and BEiT give one, which `pyramid.py` turns into four. Maps are not normalised:
-    output norms belong to the task's head, and the model's last norm is not applied.
+    Hierarchical models (Swin, ResNet, ConvNeXt, ...) give four maps; plain transformers give one, which `pyramid.py`
+    turns into four. Maps are not normalised: output norms belong to the task's head, and the model's last norm is not
+    applied.
     """
 
     channels: tuple[int, ...]
     """The number of channels of each map."""
     strides: tuple[int, ...]
     """Pixels per token of each map: (4, 8, 16, 32) for Swin of patch 4, (16,) for ViT of patch 16."""
+    sizes: MapSizes
+    """The images that the model takes; all others are padded for it, as far as they are no larger."""
 
     def __init__(
         self, backbone: nn.Module, *, shift_single_windows: bool = True, table_mode: TableMode = "geometric-cubic"
@@ -39,6 +43,7 @@ class Encoder(nn.Module):
         family.require(MAPS)
         self.channels = tuple(level.channels for level in family.levels())
         self.strides = tuple(level.stride_px for level in family.levels())
+        self.sizes = family.map_sizes()
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return timm's own features of images [B, C, H, W] of the size the backbone was built for.
@@ -51,9 +56,19 @@ class Encoder(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, C, H, W] of any size, one for each stride s."""
+        """Return maps [B, D, ceil(H/s), ceil(W/s)] of images [B, C, H, W], one for each stride s.
+
+        Raises UserError for images that are larger than the only size which the model takes, if there is one.
+        """
         family = family_of(self.backbone)
-        return family.maps(images, shift_single_windows=self.shift_single_windows, table_mode=self.table_mode)
+        height, width = images.shape[2:]
+        maps = family.maps(
+            self.sizes.padded(images), shift_single_windows=self.shift_single_windows, table_mode=self.table_mode
+        )
+        return [
+            each[:, :, : -(-height // stride), : -(-width // stride)]
+            for each, stride in zip(maps, self.strides, strict=True)
+        ]
 
     features = forward
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.families.family import Weights
-from benchmarks.families.position_tables import TableMode
+from benchmarks.families.parts import Weights
 from benchmarks.families.table import family_of
+from benchmarks.families.windows.position_tables import TableMode
 from benchmarks.runs.record import Resized
 
 

@@ -11,7 +11,6 @@ from torch import nn
 from benchmarks.encoders import Architecture, InitStage
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.families.family import STATEMENT
 from benchmarks.families.table import family_of
 from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
@@ -73,11 +72,10 @@ def _check_same(source: Source, backbone: nn.Module) -> None:
     theirs, ours = family_of(_on_meta(source.use.architecture)), family_of(backbone)
     if type(theirs) is not type(ours):
         raise _disagreement(source, "family", theirs.name or type(theirs.model).__name__, ours.name)
-    if ours.can(STATEMENT):
-        before, wanted = theirs.properties(), ours.properties()
-        for name in before:
-            if name not in _RESIZED and name not in source.assumed and before[name] != wanted[name]:
-                raise _disagreement(source, name, before[name], wanted[name])
+    before, wanted = theirs.properties(), ours.properties()
+    for name in before:
+        if name not in _RESIZED and name not in source.assumed and before[name] != wanted[name]:
+            raise _disagreement(source, name, before[name], wanted[name])
     if ours.scales_offsets and not source.window_assumed and theirs.offset_windows != ours.offset_windows:
         raise UserError.about(
             "encoder.arguments.pretrained_window_sizes",

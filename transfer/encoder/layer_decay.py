@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.engine.optim import parameter_groups
-from benchmarks.families.family import Layers
+from benchmarks.families.parts import Layers
 from benchmarks.families.table import family_of
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import WorkFailed, printable
-from benchmarks.families.position_tables import TableMode
+from benchmarks.families.table import family_of
+from benchmarks.families.windows.position_tables import TableMode
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.encoder.fit import fit_weights
@@ -17,7 +18,7 @@ from transfer.encoder.plausible import UNTRAINED, implausible
 from transfer.sources.source import Source
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.
-HEAD = ("head.", "fc.", "classifier.")
+HEAD = ("head.", "head_dist.", "aux_head.", "fc.", "classifier.", "last_linear.", "classif.")
 ALLOW_IMPLAUSIBLE = "--allow-implausible-weights"
 IGNORED = ("mask_token", "relative_position_index", "relative_coords_table", "attn_mask")
 
@@ -28,21 +29,19 @@ def load_encoder(
     source_format: str,
     mode: TableMode = "geometric-cubic",
     *,
-    assign: bool = False,
     with_head: bool = False,
 ) -> LoadReport:
     """Copy `weights` into the encoder part of `model` and report which tensors equal the source's afterwards.
 
     Tensors of another shape are resized first where a rule exists, position tables by `mode`. The head keeps its
-    initial values. Nothing is skipped silently: see `require_complete`. With `assign` the tensors themselves become the
-    model's, so that a model built on the meta device shows what would be loaded, without memory of its own. With
-    `with_head` the head is loaded, and proved, as the rest is.
+    initial values. Nothing is skipped silently: see `require_complete`. The tensors themselves become those of a model
+    on the meta device, which so shows what would be loaded without memory of its own. With `with_head` the head is
+    loaded, and proved, as the rest is.
     """
     fitted = fit_weights(weights, model, mode)
-    state = model.state_dict()
-    expected = {name: tensor for name, tensor in state.items() if _is_expected(name, with_head)}
-    offered = {name: tensor for name, tensor in fitted.weights.items() if _is_expected(name, with_head)}
-    return _copy(model, expected, offered, source_format, assign).model_copy(update={"resized": fitted.resized})
+    expected = _expected(model, with_head)
+    offered = _offered(fitted.weights, expected, with_head)
+    return _copy(model, expected, offered, source_format).model_copy(update={"resized": fitted.resized})
 
 
 def load_exactly(
@@ -58,18 +57,31 @@ def load_exactly(
     return _copy(model, expected, offered, source_format)
 
 
-def _copy(
-    model: nn.Module,
-    expected: dict[str, Tensor],
-    offered: dict[str, Tensor],
-    source_format: str,
-    assign: bool = False,
-) -> LoadReport:
-    """Copy what fits of the `offered` tensors, and report which of the `expected` ones equal them afterwards."""
+def _expected(model: nn.Module, with_head: bool) -> dict[str, Tensor]:
+    """Return the tensors of a model that must come from the source."""
+    head = frozenset() if with_head else family_of(model).head_names()
+    return {name: tensor for name, tensor in model.state_dict().items() if not is_ignored(name) and name not in head}
+
+
+def _offered(weights: dict[str, Tensor], expected: Container[str], with_head: bool) -> dict[str, Tensor]:
+    """Return the tensors of a source that must have a place in the model."""
+    return {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in expected or not (is_ignored(name) or (is_head(name) and not with_head))
+    }
+
+
+def _copy(model: nn.Module, expected: dict[str, Tensor], offered: dict[str, Tensor], source_format: str) -> LoadReport:
+    """Copy what fits of the `offered` tensors, and report which of the `expected` ones equal them afterwards.
+
+    The tensors themselves become those of a model on the meta device.
+    """
+    assign = _is_on_meta(model)
     fitting = {n: t for n, t in offered.items() if n in expected and t.shape == expected[n].shape}
     model.load_state_dict(fitting, strict=False, assign=assign)  # what does not fit is named in the report
     after = model.state_dict()
-    loaded = [name for name, tensor in fitting.items() if torch.equal(after[name].cpu(), tensor.to(after[name].dtype))]
+    loaded = [name for name, tensor in fitting.items() if _are_equal(after[name], tensor)]
     return LoadReport(
         source_format=source_format,
         loaded=len(loaded),
@@ -85,6 +97,15 @@ def _copy(
     )
 
 
+def _are_equal(ours: Tensor, theirs: Tensor) -> bool:
+    """Tell whether two tensors have the same values; those on the meta device have none."""
+    return not (ours.is_meta or theirs.is_meta) and torch.equal(ours.cpu(), theirs.to(ours.dtype))
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in model.parameters())
+
+
 def load_source(
     model: nn.Module,
     source: Source,
@@ -95,18 +116,20 @@ def load_source(
 ) -> LoadReport:
     """Load a source's weights as `load_encoder` does, and report besides what speaks for and against them.
 
-    `given` names the arguments that a recipe sets, of which nothing was assumed.
+    `given` names the arguments that a recipe sets, of which nothing was assumed. Of a model on the meta device, which
+    only shows what would be loaded, the weights are not searched for implausible ones.
     """
     assert source.read is not None, "random weights are not loaded"
-    weights = source.read()
+    weights, only_shown = source.read(), _is_on_meta(model)
     report = load_encoder(model, weights, source.source_format, mode, with_head=with_head)
-    odd = implausible({name: tensor for name, tensor in weights.items() if _is_expected(name, with_head)})
+    odd = () if only_shown else implausible(_offered(weights, _expected(model, with_head), with_head))
     return report.model_copy(update={"notes": source.notes(given), "implausible": odd, "parity": source.parity})
 
 
 def random_report(model: nn.Module) -> LoadReport:
     """Return the report of an encoder that starts from random weights: nothing to load, nothing missing."""
-    expected = sum(map(_is_expected, model.state_dict()))
+    head = family_of(model).head_names()
+    expected = sum(not is_ignored(name) and name not in head for name in model.state_dict())
     return LoadReport(
         source_format="random",
         loaded=0,
@@ -117,7 +140,8 @@ def random_report(model: nn.Module) -> LoadReport:
 
 
 def _encoder_parameters(model: nn.Module) -> int:
-    return sum(tensor.numel() for name, tensor in model.named_parameters() if not is_head(name))
+    head = family_of(model).head_names()
+    return sum(tensor.numel() for name, tensor in model.named_parameters() if name not in head)
 
 
 def require_complete(report: LoadReport, reference: str, names: FileNames | None = None) -> None:
@@ -167,17 +191,16 @@ def require_loaded(report: LoadReport, source: Source) -> None:
 
 
 def is_head(name: str) -> bool:
-    """Return whether a tensor belongs to a classifier rather than to the encoder."""
+    """Return whether a tensor of a file belongs to a classifier by its name, so that it may be left over.
+
+    Of a model's own tensors `Family.head_names` says it.
+    """
     return name.startswith(HEAD) and not name.startswith("head.norm.")  # ConvNeXt's and Hiera's last norm
 
 
 def is_ignored(name: str) -> bool:
     """Return whether a tensor may be absent and is not loaded: it is derived from others, or only for pretraining."""
     return name.rsplit(".", 1)[-1] in IGNORED
-
-
-def _is_expected(name: str, with_head: bool = False) -> bool:
-    return not is_ignored(name) and (with_head or not is_head(name))
 
 
 def _elements(tensors: dict[str, Tensor], names: Iterable[str]) -> int:

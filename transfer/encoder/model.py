@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import nn
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
-from benchmarks.families.table import family_named
+from benchmarks.families.parts import BLOCKS, LAYERS
+from benchmarks.families.table import family_named, family_of
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
+from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.loading import load_source, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.sources.source import Source
+
+T = TypeVar("T")
 
 
 class Loaded(NamedTuple):
@@ -46,7 +52,7 @@ def build_model(
     if bias_per_block:
         family = family_named(plan.architecture.name)
         plan = replace(plan, architecture=family.with_own_tables(plan.architecture))
-    seed_all(derive(seed, "weights"))
+    _seed(seed)
     model = build_backbone(
         plan.architecture,
         recipe.image_size_px,
@@ -54,7 +60,8 @@ def build_model(
         drop_path_rate=drop_path_rate,
         whole_windows=whole_windows,
     )
-    return Loaded(model, _load(model, source, recipe), plan)
+    report = _load(model, source, recipe)
+    return Loaded(model, with_notes(report, depth_notes(model, drop_path_rate)), plan)
 
 
 class LoadedEncoder(NamedTuple):
@@ -75,15 +82,76 @@ def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: fl
     plan = plan_encoder(source, recipe)
     if plan.architecture.in_chans != 3:
         raise UserError.about("in_chans", plan.architecture.in_chans, "3 (images are read as RGB)", "add in_chans=3")
-    seed_all(derive(seed, "weights"))
+    _seed(seed)
     encoder = build_encoder(
         plan.architecture, recipe.image_size_px, drop_path_rate=drop_path_rate, table_mode=recipe.table_resize
     )
-    return LoadedEncoder(encoder, _load(encoder.backbone, source, recipe), plan)
+    report = _load(encoder.backbone, source, recipe)
+    notes = (*depth_notes(encoder.backbone, drop_path_rate), *encoder.sizes.notes)
+    return LoadedEncoder(encoder, with_notes(report, notes), plan)
+
+
+class LoadedMaps(NamedTuple):
+    """The maps that a dense task's heads take, the report of what their encoder took from the source, and its plan."""
+
+    maps: HeadMaps
+    report: LoadReport
+    plan: EncoderPlan
+
+
+def build_head_maps(
+    recipe: EncoderSizes, source: Source, seed: int, *, longest_px: int, channels: int = 256
+) -> LoadedMaps:
+    """Return what the heads of a dense task stand on; `channels` is the width of a plain transformer's maps.
+
+    Raises UserError for an encoder that gives no such maps, of images whose sides are up to `longest_px`, or with which
+    the recipe cannot be trained.
+    """
+    loaded = build_dense_encoder(recipe, source, getattr(recipe, "drop_path_rate", 0.0), seed)
+    sizes = loaded.encoder.sizes
+    if sizes.only_px is not None and longest_px > sizes.only_px:
+        raise sizes.too_large(longest_px)
+    require_training(loaded.encoder.backbone, recipe)
+    return LoadedMaps(HeadMaps(loaded.encoder, channels), loaded.report, loaded.plan)
+
+
+def require_training(model: nn.Module, recipe: Any) -> None:
+    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks."""
+    family, training = family_of(model), recipe.training
+    if getattr(recipe, "layer_decay", 1.0) != 1.0:
+        family.require(LAYERS)
+    if training.sharded or training.activation_checkpointing:
+        family.require(BLOCKS)
+
+
+def on_meta(build: Callable[[], T]) -> T:
+    """Return what `build` builds and loads, by shapes alone: without memory, and without drawing initial values."""
+    with torch.device("meta"):
+        return build()
+
+
+def _seed(seed: int) -> None:
+    """Seed what draws initial weights; where none are drawn, leave the random state alone."""
+    if torch.get_default_device().type != "meta":
+        seed_all(derive(seed, "weights"))
+
+
+def depth_notes(model: nn.Module, drop_path_rate: float) -> tuple[str, ...]:
+    """Return what a person should know of a model that has no stochastic depth although the recipe asks for it."""
+    drops = any(type(each).__name__.startswith("DropPath") for each in model.modules())
+    if not drop_path_rate or drops:
+        return ()
+    return (f"drop_path_rate={drop_path_rate:g} changes nothing: {type(model).__name__} has no stochastic depth",)
+
+
+def with_notes(report: LoadReport, notes: tuple[str, ...]) -> LoadReport:
+    """Return a report with further notes."""
+    return report.model_copy(update={"notes": (*report.notes, *notes)}) if notes else report
 
 
 def _load(model: nn.Module, source: Source, recipe: EncoderSizes) -> LoadReport:
     """Load the source's weights into the encoder part of a model, unless the source is random; return the report."""
     if source.read is None:
         return random_report(model)
-    return load_source(model, source, recipe.table_resize, given=given_by(recipe))
+    with torch.device("cpu"):  # weights have values also where the model is built without
+        return load_source(model, source, recipe.table_resize, given=given_by(recipe))

@@ -16,7 +16,7 @@ from benchmarks.digits.folders import labelled_scans
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.families.family import TOKENS
+from benchmarks.families.parts import TOKENS
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import Parity, now
 from transfer.checkpoint.layouts.names import FileNames

@@ -27,8 +27,13 @@ class EncoderSizes(Config):
     """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
 
 
-Pooling = Literal["class-token", "mean", "class-token-and-mean"]
-"""How tokens become one vector. In an encoder without a class token, the mean of the patches stands in for it."""
+Pooling = Literal["class-token", "mean", "class-token-and-mean", "own"]
+"""How an output becomes one vector; `own` is what the encoder's own head takes.
+
+An attention pool's output (SigLIP's) is taken for the class token. Without either, there is one vector whatever is
+asked for: the mean of the patches of a Swin or a ViT, and what the own head takes of any other (ResNet, ConvNeXt, ...).
+Inside the encoder it is the mean of a block's tokens.
+"""
 
 
 def given_by(recipe: Config) -> frozenset[str]:

@@ -10,11 +10,12 @@ from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues, own_values
 from transfer.segmentation.recipe import EvaluateSegmentationRecipe, SegmentationRecipe
+from transfer.sources.source import Source
 
 if TYPE_CHECKING:
     from transfer.segmentation.train import Segmentation
@@ -49,6 +50,12 @@ class SegmentationAdapter:
     def test_set_alone(self, recipe: SegmentationRecipe) -> SegmentationRecipe:
         data = recipe.data.model_copy(update={"train_split": recipe.data.test_split})
         return recipe.model_copy(update={"data": data})
+
+    def would_load(self, recipe: SegmentationRecipe, source: Source) -> LoadReport:
+        from transfer.encoder.model import on_meta
+        from transfer.segmentation.model import encoder_of
+
+        return on_meta(lambda: encoder_of(recipe, source, 0).report)
 
     def trained(self, asked: Asked) -> Trained:
         from transfer.segmentation.headed import read_segmenter  # torch, only now that there is work

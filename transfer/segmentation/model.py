@@ -18,7 +18,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
-from transfer.encoder.model import build_dense_encoder
+from transfer.encoder.model import LoadedMaps, build_head_maps
 from transfer.segmentation.plan import Plan
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.upernet_plan import upernet
@@ -67,8 +67,8 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
 
     Raises UserError where the recipe's config cannot be built, or has another number of classes.
     """
-    loaded = build_dense_encoder(recipe, source, recipe.drop_path_rate, seed)
-    maps = HeadMaps(loaded.encoder)
+    loaded = encoder_of(recipe, source, seed)
+    maps = loaded.maps
     plan_of = upernet if recipe.mmseg_config is None else plan_of_config
     plan = plan_of(recipe, maps.channels, num_classes)
     model = build_model(plan, maps, loaded.plan.normalisation)
@@ -81,6 +81,16 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
     if source.read is not None:
         report = report.model_copy(update={"notes": (*report.notes, *plan.notes)})
     return Segmenter(model, loaded.plan, plan, report)
+
+
+def encoder_of(recipe: SegmentationRecipe, source: Source, seed: int) -> LoadedMaps:
+    """Return the maps that the heads take. Raises UserError for an encoder that does not give them.
+
+    Windows are crops of image_size_px; whole images are as large as they are resized to.
+    """
+    whole = recipe.testing.mode == "whole" and recipe.mmseg_config is None
+    longest_px = max(recipe.image_size_px, *recipe.resize_to_px) if whole else recipe.image_size_px
+    return build_head_maps(recipe, source, seed, longest_px=longest_px)
 
 
 def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) -> Any:

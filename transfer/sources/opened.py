@@ -8,8 +8,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from benchmarks.encoders import Architecture, InitStage, Normalisation, WindowSize, read_encoder
+from benchmarks.encoders import (
+    Architecture,
+    InitStage,
+    Normalisation,
+    WindowSize,
+    assumed_normalisation,
+    read_encoder,
+)
 from benchmarks.errors import UserError
+from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
@@ -20,7 +28,7 @@ from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.sources.hub import timm_source
 from transfer.sources.references import locate
-from transfer.sources.source import refuse_selection
+from transfer.sources.source import Source, refuse_selection
 
 _SHOWN: tuple[Family, ...] = ("swin", "swinv2", "vit", "beit")
 """Families whose tensors show more than timm's name says: windows and image size."""
@@ -51,6 +59,20 @@ class OpenedEncoder:
     """What the file calls its tensors; None where they are timm's names."""
     file: Path | None = None
     """The file that others wrote; None for our own exports and for models of a hub's library."""
+
+    def as_source(self) -> Source:
+        """Return the encoder as the source of a transfer that nothing records: of a label and a stage it has none."""
+        use = EncoderUse(
+            label="",
+            reference=self.architecture.name,
+            method=self.layout,
+            init_stage=self.stage or "self-supervised",
+            epochs=self.epochs,
+            architecture=self.architecture,
+            sha256=None,
+        )
+        normalisation = self.normalisation or assumed_normalisation(self.architecture.in_chans)
+        return Source(use, self.layout, normalisation, lambda: self.weights, assumed=self.assumed)
 
     @property
     def sha256(self) -> str:

@@ -9,8 +9,9 @@ from benchmarks.catalogue.tasks import Task
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
+from transfer.sources.source import Source
 from transfer.video.data.videos import VideoSets, read_videos
 from transfer.video.recipe import VideoRecipe
 
@@ -37,6 +38,12 @@ class VideoAdapter:
     def test_set_alone(self, recipe: VideoRecipe) -> VideoRecipe:
         test = {"train": recipe.data.test, "train_list": recipe.data.test_list}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+
+    def would_load(self, recipe: VideoRecipe, source: Source) -> LoadReport:
+        from transfer.encoder.model import on_meta
+        from transfer.video.model import build_video_model
+
+        return on_meta(lambda: build_video_model(recipe, source, 1, 0)).report
 
     def trained(self, asked: Asked) -> Trained:
         rule = "a finished run of ours, for tasks of video: the heads of others are not read yet"

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
-from benchmarks.families.family import Layers
+from benchmarks.families.parts import Layers
 from benchmarks.families.table import family_of
+from benchmarks.families.timm_model import as_vector
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.layer_decay import groups_by_layer
 from transfer.encoder.loading import load_encoder
-from transfer.encoder.model import build_model
+from transfer.encoder.model import build_model, require_training
 from transfer.sources.source import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe
@@ -88,7 +89,7 @@ class Swin3d(ClipEncoder):
         """Load the inflated weights. Raises UserError unless every tensor of the flat encoder has its place."""
         inflated = inflate(flat.state_dict(), time)
         found = load_encoder(self.swin, inflated.weights, report.source_format)
-        if not found.complete or found.loaded < found.expected:
+        if report.complete and (not found.complete or found.loaded < found.expected):  # else the file is damaged
             odd = ", ".join([*found.missing, *found.unexpected, *found.mismatched][:SHOWN])
             rule = f"for a Swin whose every tensor has a place in Video Swin (not so: {odd})"
             raise UserError.about("temporal", "swin3d", rule, "temporal=frame_pooling")
@@ -156,7 +157,7 @@ class FramePooling(ClipEncoder):
 
     def __init__(self, flat: Any, report: LoadReport) -> None:
         super().__init__()
-        self.backbone, self.report, self.width = flat, report, int(flat.num_features)
+        self.backbone, self.report, self.width = flat, report, family_of(flat).own_width
 
     @classmethod
     def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:  # noqa: ARG003 (the other way's)
@@ -164,7 +165,7 @@ class FramePooling(ClipEncoder):
 
     def forward(self, clips: Tensor) -> Tensor:
         frames = clips.transpose(1, 2)
-        vectors: Tensor = self.backbone(frames.flatten(0, 1))
+        vectors = as_vector(self.backbone(frames.flatten(0, 1)))
         return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
 
     def blocks(self) -> list[nn.Module]:
@@ -221,6 +222,8 @@ def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, see
     flat, report, plan = build_model(
         recipe, source, seed, drop_path_rate=recipe.drop_path_rate, whole_windows=way.whole_windows
     )
+    if way is FramePooling:
+        require_training(flat, recipe)
     return Loaded(VideoClassifier(way.carry(flat, report, recipe), num_classes, recipe.head_dropout), plan)
 
 

@@ -49,8 +49,8 @@ def test_every_member_is_the_probe_trained_alone_bit_for_bit(
 ) -> None:
     """The witnesses are trained on the list of images that the grid does not hold out, without any grid."""
     forwards: list[int] = []
-    whole = FrozenEncoder.tokens
-    monkeypatch.setattr(FrozenEncoder, "tokens", lambda *given: forwards.append(len(given[1])) or whole(*given))
+    whole = FrozenEncoder.outputs
+    monkeypatch.setattr(FrozenEncoder, "outputs", lambda *given: forwards.append(len(given[1])) or whole(*given))
     more = ("grid.last_blocks=[1,4]", "evaluate_every_epochs=4")
     grid = trained(command("digits_linear_grid", digits, *GRID, *more), tmp_path / "grid")
     sets = sets_of(digits, fraction=0.5)

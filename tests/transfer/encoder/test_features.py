@@ -126,5 +126,43 @@ def test_layers_are_those_of_the_encoder() -> None:
     assert chosen_layers(None, backbone) == (OUTPUT,)
     with pytest.raises(UserError, match=r"layer = 9\n  rule:   at most 8"):
         chosen_layers((3, 9), backbone)
-    with pytest.raises(UserError, match="a Swin, SwinV2, ViT"):
-        chosen_layers(None, timm.create_model("resnet18"))
+    with pytest.raises(UserError, match="whose blocks"):
+        chosen_layers((1,), timm.create_model("densenet121"))
+
+
+@pytest.mark.parametrize("pooling", ["own", "class-token"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vit_base_patch16_siglip_224", VIT),
+        ("vit_pe_core_tiny_patch16_384", VIT),
+        ("resnet10t", {}),
+        ("convnext_atto", {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}),
+        ("mobilenetv3_small_050", {}),
+        ("crossvit_9_240", {"img_size": 240}),
+    ],
+)
+def test_a_summary_is_what_the_own_head_takes(name: str, arguments: dict[str, Any], pooling: Pooling) -> None:
+    """An attention pool's output, a map's mean after the head's own norm or layers, or the tokens of two branches."""
+    backbone = model(name, **arguments)
+    side = arguments.get("img_size", 64)
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        expected = backbone(images)
+    encoder = FrozenEncoder(backbone, (OUTPUT,), side, 3)
+    (found,) = encoder.pooled(images, pooling)
+    torch.testing.assert_close(found, expected)
+    feature = Feature((OUTPUT,), pooling)
+    assert encoder.width(feature) == expected.shape[1]
+    assert encoder.in_words(feature).startswith("output: what the encoder's own head takes")
+
+
+def test_an_attention_pool_is_no_mean() -> None:
+    """The mean of a SigLIP's tokens, which may be asked for, is not what its head was trained on."""
+    backbone = model("vit_base_patch16_siglip_224", **VIT)
+    images = torch.randn(2, 3, 64, 64)
+    encoder = FrozenEncoder(backbone, (OUTPUT,), 64, 3)
+    (mean,) = encoder.pooled(images, "mean")
+    torch.testing.assert_close(mean, backbone.forward_features(images).mean(dim=1))
+    assert encoder.in_words(Feature((OUTPUT,), "mean")) == "output: mean of patches"
+    assert not torch.allclose(mean, encoder.pooled(images, "own")[0])

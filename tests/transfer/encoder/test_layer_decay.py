@@ -120,6 +120,6 @@ def test_beit_layers_are_microsofts() -> None:
     )
 
 
-def test_other_families_need_layer_decay_one() -> None:
+def test_a_model_without_groups_needs_layer_decay_one() -> None:
     with pytest.raises(UserError, match=r"set layer_decay=1\.0"):
-        family_of(timm.create_model("resnet18")).layers()
+        family_of(timm.create_model("pit_ti_224")).layers()

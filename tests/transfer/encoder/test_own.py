@@ -14,6 +14,7 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine import own_code
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.own_code import build_own, trust
+from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
 from tests import own_encoders
 from tests.runs import only_run, record_of
@@ -86,6 +87,20 @@ def test_maps_are_those_of_the_library_for_images_of_any_size() -> None:
         assert [tuple(each.shape[2:]) for each in Encoder(model)(images[:, :, :50, :70])] == [
             (13, 18), (7, 9), (4, 5), (2, 3)
         ]  # fmt: skip
+
+
+def test_ones_own_model_is_asked_as_timms_are() -> None:
+    trust(CNN)
+    model = build_own(Architecture(name=CNN), 64, 10, 0.0).eval()
+    family, images = family_of(model), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert family.head_names() == {"head.weight", "head.bias"} == family.beside_maps()
+    assert (family.built_px, family.in_chans, family.patch_size_px) == (64, 3, 4)
+    assert family.map_sizes() == MapSizes()
+    with torch.no_grad():
+        output = model.forward_features(images)
+        assert family.own_feature(output).equal(model.body(images)[-1].mean(dim=(2, 3)))
+    assert family.own_width == output.shape[1] == 64
+    assert family.fit("body.stem.weight", torch.zeros(8, 3, 8, 8), "bicubic") is None
 
 
 def test_tokens_become_a_map_row_by_row() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,7 @@ def test_inspect_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     command = ["checkpoint", "inspect", str(tmp_path / "fresh.pth"), "--architecture", str(_entry(tmp_path))]
     assert mimbench.main(command) == mimbench.DONE
     assert f"implausible           all blocks: {UNTRAINED}" in capsys.readouterr().out
+    assert mimbench.main([*command, "--json"]) == mimbench.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["implausible"] == [f"all blocks: {UNTRAINED}"]
+    assert {tuple(task.get("implausible", ())) for task in found["tasks"].values()} == {()}  # searched once, for all

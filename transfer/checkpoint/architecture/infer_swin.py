@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture, plain_window, windows_as_json
 from benchmarks.errors import UserError
-from benchmarks.families.windows import Sizes, clipped, window_argument
+from benchmarks.families.windows.stages import Sizes, clipped, window_argument
 from transfer.checkpoint.architecture.agreed import HIDDEN, SWINV2_HEADS, WIDTH, agreed
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.swin_models import SWIN, SWINV2, Known

@@ -20,7 +20,6 @@ from torch import nn
 from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.families.family import STATEMENT
 from benchmarks.families.table import family_of
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.inferred import Inferred
@@ -63,7 +62,7 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
     ours = _on_meta(stated.architecture)
     if family_of(ours).windows and "img_size" not in stated.architecture.arguments:
         ours = _on_meta(stated.architecture, size)  # windows as they are clipped at the file's image size
-    differences = _differences(_properties(theirs), _properties(ours), stated, inferred)
+    differences = _differences(family_of(theirs).properties(), family_of(ours).properties(), stated, inferred)
     if not differences.wrong:
         differences = replace(differences, wrong=_unlike(theirs, ours, found))
     if differences.wrong:
@@ -130,12 +129,6 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of a model's tensors without its head, and without counters that files may lack."""
     state = _on_meta(architecture).state_dict()
     return {name: tuple(t.shape) for name, t in state.items() if not name.endswith("num_batches_tracked")}
-
-
-def _properties(model: Any) -> dict[str, object]:
-    """Return what tells models apart beside names and shapes."""
-    family = family_of(model)
-    return family.properties() if family.can(STATEMENT) else {"family": type(model).__name__, "img_size": None}
 
 
 def _differences(

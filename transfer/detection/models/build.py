@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from benchmarks.runs.record import LoadReport
+from transfer.detection.data.recipe import LargeScaleJitter
 from transfer.detection.models.detector import Detector
 from transfer.detection.models.norms import on_device
 from transfer.detection.recipe import DetectionRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.head_maps import HeadMaps
-from transfer.encoder.model import build_dense_encoder
+from transfer.encoder.model import LoadedMaps, build_head_maps
 from transfer.sources.source import Source
 
 ENGINES = {
@@ -41,10 +41,17 @@ def build_detector(
     recipe: DetectionRecipe, source: Source, num_classes: int, masks: bool, seed: int, device: torch.device
 ) -> Built:
     """Return the encoder with fresh heads on the device, with a mask head where `masks` is True."""
-    loaded = build_dense_encoder(recipe, source, recipe.drop_path_rate, seed)
-    maps = HeadMaps(loaded.encoder, recipe.fpn_channels)
-    detector = engine_of(recipe)(_for_device(recipe, device), maps, num_classes, masks)
+    loaded = encoder_of(recipe, source, seed)
+    detector = engine_of(recipe)(_for_device(recipe, device), loaded.maps, num_classes, masks)
     return Built(detector.to(device), loaded.plan, loaded.report)
+
+
+def encoder_of(recipe: DetectionRecipe, source: Source, seed: int) -> LoadedMaps:
+    """Return the maps that the heads take. Raises UserError for an encoder that does not give them."""
+    augmentation = recipe.augmentation
+    trained_px = augmentation.size_px if isinstance(augmentation, LargeScaleJitter) else augmentation.longer_px
+    longest_px = max(trained_px, recipe.testing.longer_px)
+    return build_head_maps(recipe, source, seed, longest_px=longest_px, channels=recipe.fpn_channels)
 
 
 def engine_of(recipe: DetectionRecipe) -> type[Detector]:

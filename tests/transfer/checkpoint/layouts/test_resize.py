@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
 from benchmarks.errors import WorkFailed
-from benchmarks.families.position_tables import resize_table
 from benchmarks.families.resize import adapt_channels, resize_positions
+from benchmarks.families.windows.position_tables import resize_table
 from transfer.encoder.fit import fit_weights
 from transfer.encoder.loading import load_encoder, require_complete
 

@@ -12,7 +12,7 @@ from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from benchmarks.families.position_tables import Size, TableMode, axis_matrix, resize_table
+from benchmarks.families.windows.position_tables import Size, TableMode, axis_matrix, resize_table
 
 MODES: tuple[TableMode, ...] = get_args(TableMode)
 WINDOWS = [((6, 6), (7, 7)), ((12, 12), (14, 14)), ((7, 7), (12, 12)), ((14, 14), (7, 7)), ((8, 8), (24, 24))]

@@ -1,7 +1,7 @@
 """Swin and SwinV2 as a training step runs them fastest: the same numbers as timm's own forward, to the order of sums.
 
-Tokens stay in the order of windows through all stages (`window_order.py`); attention is one step with a bias that all
-images share (`window_attention.py`); under autocast, tokens have the lower precision from the patch embedding on, so
+Tokens stay in the order of windows through all stages (`order.py`); attention is one step with a bias that all
+images share (`attention.py`); under autocast, tokens have the lower precision from the patch embedding on, so
 that norms and sums of branches cast nothing to and fro.
 """
 
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, normalize
 
 from benchmarks.families.blocks import Step, run_as
-from benchmarks.families.window_attention import window_attention
-from benchmarks.families.window_order import Grid, stage_orders
+from benchmarks.families.windows.attention import window_attention
+from benchmarks.families.windows.order import Grid, stage_orders
 
 MOST_LOGIT_SCALE = math.log(100.0)
 """SwinV2's logarithms of temperatures are cut off here."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.families.position_tables import Size
+from benchmarks.families.windows.position_tables import Size
 
 
 @dataclass(frozen=True)

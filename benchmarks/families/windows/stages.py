@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from benchmarks.encoders import plain_window, windows_as_json
-from benchmarks.families.position_tables import Size
+from benchmarks.families.windows.position_tables import Size
 
 Sizes = tuple[Size, ...]
 """Rows and columns of the window of each stage, in tokens."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from benchmarks.families.blocks import Step, run_as
-from benchmarks.families.position_tables import Size
+from benchmarks.families.windows.position_tables import Size
 
 MASKED = -100.0
 """Added to the attention between tokens that were not neighbours before the roll; the value Swin was trained with."""
