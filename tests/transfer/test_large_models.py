@@ -152,11 +152,11 @@ def test_a_frozen_encoder_is_divided_under_every_protocol(digits: Path, simmim_r
 def test_an_encoder_whose_blocks_are_unknown_is_refused_before_it_is_trained(
     small_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [*small.classification(small_digits), "--encoder", "random:test_efficientnet", "layer_decay=1.0"]
+    command = [*small.classification(small_digits), "--encoder", "random:dla46_c", "layer_decay=1.0"]
     command += ["training.activation_checkpointing=true", "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.WRONG
     said = capsys.readouterr().err
-    assert "sharded or activation_checkpointing = EfficientNet" in said
+    assert "sharded or activation_checkpointing = DLA" in said
     assert "set both to false" in said
     assert not list((tmp_path / "runs").glob("*/checkpoints"))
 
