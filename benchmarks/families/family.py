@@ -142,6 +142,11 @@ class Family(ModelSizes):
 
     # Feature maps.
 
+    @property
+    def stride_px(self) -> int:
+        """The stride of the encoder's own last feature, which is one of the levels for most."""
+        return timm_model.features(self.model)[-1][1]
+
     def levels(self) -> list[Level]:
         """Return the maps that the dense tasks take: those of strides 4, 8, 16 and 32, or else the last of stride 16.
 

@@ -35,7 +35,7 @@ class MaskedEncoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(family.mask_token_shape()))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.patch_size_px, self.mask_token_decays = family.patch_size_px, family.mask_token_decays
-        self.stride_px, self.channels = family.levels()[-1].stride_px, int(family.model.num_features)
+        self.stride_px, self.channels = family.stride_px, int(family.model.num_features)
 
     @property
     def blocks(self) -> list[nn.Module]:
