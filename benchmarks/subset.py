@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from benchmarks.config import Config, placement
 from benchmarks.errors import UserError
 from benchmarks.files.named_files import text_of
-from benchmarks.training import Count
+from benchmarks.training.numbers import Count
 
 FIELD = "data.subset"
 

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from benchmarks.config import Config, later, placement
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
 from benchmarks.subset import Subset
-from benchmarks.training import Count, Positive, Share, ShareSpan, Span, Training
+from benchmarks.training.numbers import Count, Positive, Share, ShareSpan, Span
+from benchmarks.training.training import Training
 from pretrain.method.heads import Heads, LinearHead
 from pretrain.method.masking import Masking, RandomMask
 from pretrain.method.targets import Pixels, Targets

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.digits.folders import write_digits
 from benchmarks.files.locks import locked
-from tests import small
+from tests.support import small
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
@@ -81,7 +81,7 @@ def motion(made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="session")
 def simmim_run(digits: Path, made_once: MadeOnce) -> Path:
     """The folder of a pretraining of 9 steps, for all tests that only read it."""
-    from tests.runs import only_run, trained
+    from tests.support.runs import only_run, trained
 
     def pretrain(folder: Path) -> None:
         trained(small.pretraining(small.cut_digits(digits, folder / "data")), folder / "runs")

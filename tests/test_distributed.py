@@ -20,11 +20,11 @@ from benchmarks import ranks
 from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.samples.loaders import evaluation_loader
 from benchmarks.engine.watch.stop import Interrupted
-from tests.command import ROOT
-from tests.processes import finished, launch, launch_call
-from tests.runs import assert_close_training, last_checkpoint, only_run, record_of, wait_for_step
 from tests.slurm.bench import alive
-from tests.small import RANDOM
+from tests.support.command import ROOT
+from tests.support.processes import finished, launch, launch_call
+from tests.support.runs import assert_close_training, last_checkpoint, only_run, record_of, wait_for_step
+from tests.support.small import RANDOM
 
 PLAIN = ["drop_path_rate=0.0"]
 # Without mixing and stochastic depth nothing is drawn per process, so that the number of processes changes no sample.

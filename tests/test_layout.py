@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mimbench as entry
-from tests.command import ROOT, mimbench
+from tests.support.command import ROOT, mimbench
 
 PACKAGES = ("benchmarks", "pretrain", "transfer", "slurm", "reports")
 HEAVY = ("torch", "torchvision", "timm", "numpy", "pandas", "pydantic", "yaml", "rich", "matplotlib", "submitit")

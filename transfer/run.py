@@ -31,7 +31,7 @@ from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.loading import require_loaded
+from transfer.encoder.proof.loading import require_loaded
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.export import export_finetuned
 from transfer.scores import metric_values

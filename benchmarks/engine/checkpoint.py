@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,20 @@ from benchmarks.files.json_files import read_json
 TENSORS, DATA = "state.safetensors", "state.json"
 HOW = ("fused", "foreach")
 """Values of an optimiser's groups that say how it computes: its own hold, not those of who wrote the checkpoint."""
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds besides tensors."""
+
+    unreadable: list[str] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    training_seconds: float = 0.0
+    """Seconds spent in steps, over all attempts; evaluation and set-up excluded."""
+    losses: list[float] = field(default_factory=list)
+    """Losses of the steps since the last log line."""
+    skipped: list[int] = field(default_factory=list)
+    """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
 
 
 @dataclass(frozen=True)

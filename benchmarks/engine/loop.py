@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 from torch import nn
 
 from benchmarks import ranks
-from benchmarks.engine.checkpoint import Checkpoints, captured, restore
+from benchmarks.engine.checkpoint import Checkpoints, Progress, captured, restore
 from benchmarks.engine.device import autocast, peak_memory_mb
 from benchmarks.engine.optim import build_optimizer
 from benchmarks.engine.problem import LossOf
@@ -30,23 +29,9 @@ from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
 from benchmarks.errors import Paused, Stopped, UserError, WorkFailed
 from benchmarks.runs.folder import Run
-from benchmarks.training import Training
+from benchmarks.training.training import Training
 
 B = TypeVar("B", bound=AnyBatch)
-
-
-@dataclass
-class Progress:
-    """What a checkpoint holds besides tensors."""
-
-    unreadable: list[str] = field(default_factory=list)
-    evaluations: list[dict[str, float]] = field(default_factory=list)
-    training_seconds: float = 0.0
-    """Seconds spent in steps, over all attempts; evaluation and set-up excluded."""
-    losses: list[float] = field(default_factory=list)
-    """Losses of the steps since the last log line."""
-    skipped: list[int] = field(default_factory=list)
-    """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
 
 
 class Loop(Generic[B]):

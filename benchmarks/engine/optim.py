@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmarks.training import Training
+from benchmarks.training.training import Training
 
 NEVER_DECAYED = re.compile(
     r"(layers|features)\..*relative_position_bias_table"  # Swin's and Video Swin's; SimMIM's ViT and BEiT decay theirs

@@ -21,7 +21,7 @@ from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.families.blocks import recompute
 from benchmarks.runs.folder import Run
 from benchmarks.runs.record import MetricValue, RunRecord
-from benchmarks.training import Training
+from benchmarks.training.training import Training
 
 
 @dataclass(frozen=True)

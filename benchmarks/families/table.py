@@ -5,14 +5,14 @@ from __future__ import annotations
 import timm
 from torch import nn
 
-from benchmarks.families.beit import Beit
-from benchmarks.families.eva import Eva
 from benchmarks.families.family import Family
-from benchmarks.families.metaformer import MetaFormer
+from benchmarks.families.hierarchical.metaformer import MetaFormer
+from benchmarks.families.hierarchical.resnet import ResNet
+from benchmarks.families.hierarchical.swin import Swin, SwinV2, SwinV2Cr
 from benchmarks.families.own import Own
-from benchmarks.families.resnet import ResNet
-from benchmarks.families.swin import Swin, SwinV2, SwinV2Cr
-from benchmarks.families.vit import ViT
+from benchmarks.families.plain.beit import Beit
+from benchmarks.families.plain.eva import Eva
+from benchmarks.families.plain.vit import ViT
 
 FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, MetaFormer, SwinV2Cr, Own)
 """In the order in which messages name them."""

@@ -27,7 +27,7 @@ from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.fingerprint import IMAGE_SUFFIXES, Fingerprint, find_images
 from benchmarks.runs.folder import Run, RunFolder
 from benchmarks.runs.record import RunRecord
-from benchmarks.training import require_full_batch
+from benchmarks.training.training import require_full_batch
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
 from pretrain.run.image_files import Files

@@ -13,7 +13,7 @@ from pydantic import Field, Tag
 
 from benchmarks.config import Config, kind_or
 from benchmarks.errors import UserError
-from benchmarks.training import Count
+from benchmarks.training.numbers import Count
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from benchmarks.config import Config
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.regular import regular_stat
-from benchmarks.training import Share
+from benchmarks.training.numbers import Share
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, Tag
 
 from benchmarks.config import Config, kind_or, placement
 from benchmarks.errors import UserError
-from benchmarks.training import Count
+from benchmarks.training.numbers import Count
 from pretrain.method.frame import Frame
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
-from benchmarks.training import AdamW
+from benchmarks.training.optimizers import AdamW
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from benchmarks.config import Config, validate
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.files.yaml_files import read_yaml, to_yaml
-from benchmarks.training import Count, Positive
+from benchmarks.training.numbers import Count, Positive
 from slurm.graph.resources import (
     Allocation,
     Asked,

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.fingerprint import without_contents
-from benchmarks.training import require_full_batch
+from benchmarks.training.training import require_full_batch
 from pretrain.run.image_files import find_files
 from slurm.graph.check import different_works, load_work
 from slurm.graph.pipeline import PipelineFile

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from benchmarks.config import Config
 from benchmarks.encoders import TrainedStage
-from benchmarks.training import Count
+from benchmarks.training.numbers import Count
 from slurm.graph.resources import Asked
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.errors import four_parts
-from benchmarks.training import Training
+from benchmarks.training.training import Training
 from slurm.graph.cluster import SlurmCluster
 from slurm.graph.entries import Source, Work
 from slurm.graph.pipeline import PipelineFile

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from benchmarks.config import Config, validate
 from benchmarks.errors import UserError
-from benchmarks.training import Count
+from benchmarks.training.numbers import Count
 
 START_S = 20.0
 """What a start takes at the least: the imports, the meeting of the ranks, a first step."""

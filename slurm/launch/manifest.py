@@ -16,8 +16,9 @@ from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline
 from slurm.launch.snapshot import take_snapshot
 from slurm.state.folder import Entry, Manifest, PipelineFolder, Places
+from slurm.state.inputs import announced_run
 from slurm.state.mark import came_from, claim, how_it_came
-from slurm.state.observe import DONE, LIVE, announced_run, observe
+from slurm.state.observe import DONE, LIVE, observe
 
 
 def prepare(

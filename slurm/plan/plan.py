@@ -26,7 +26,8 @@ from slurm.plan.nodes import Proposal, proposals
 from slurm.plan.saved import Saved, saved_by_rungs
 from slurm.plan.speed import finished_runs
 from slurm.state.folder import PipelineFolder
-from slurm.state.observe import DONE, announced_run, observe
+from slurm.state.inputs import announced_run
+from slurm.state.observe import DONE, observe
 from slurm.terminal import clock
 
 UNKNOWN = "?"

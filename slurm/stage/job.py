@@ -36,7 +36,8 @@ from slurm.stage.requeue import NOTICE, new_attempt, signals_handled
 from slurm.stage.staging import with_local_data
 from slurm.state.attempt import RankEnd
 from slurm.state.folder import Held, Manifest, PipelineFolder, hold
-from slurm.state.observe import BAD, DONE, announced_run, observe
+from slurm.state.inputs import announced_run
+from slurm.state.observe import BAD, DONE, observe
 from slurm.state.rungs import Ended, ended_by_rung
 from slurm.state.shared_files import SHARED_FILES_S, wait_for
 

@@ -26,8 +26,9 @@ from slurm.stage.notify import notify
 from slurm.stage.request import Request, is_from, parse
 from slurm.state.attempt import Attempt, RankEnd
 from slurm.state.folder import Manifest, PipelineFolder
+from slurm.state.inputs import inputs_digest
 from slurm.state.last_words import last_words
-from slurm.state.observe import inputs_digest, observe, saved_step
+from slurm.state.observe import observe, saved_step
 
 NOTICE = signal.SIGUSR2
 """What Slurm sends before the time limit: the signal that submitit asks for."""

@@ -12,18 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.config import RECIPES, digest_of
 from benchmarks.encoders import damage_of
-from benchmarks.errors import STOPPED_CODE, UserError
+from benchmarks.errors import STOPPED_CODE
 from benchmarks.files.locks import is_held
-from benchmarks.files.regular import regular
-from benchmarks.files.yaml_files import LARGEST_BYTES
-from benchmarks.runs.folder import RunFolder, completed, follow, read_record
+from benchmarks.runs.folder import RunFolder, completed
 from benchmarks.runs.metrics_log import Progress, read_progress
-from benchmarks.runs.record import RunRecord
 from slurm.graph.stages import Pipeline, Stage
 from slurm.state.attempt import Attempt
 from slurm.state.folder import Entry, Manifest, PipelineFolder
+from slurm.state.inputs import announced_run, inputs_digest, record_of
 from slurm.state.last_words import ends_by_slurm, last_words
 from slurm.state.rungs import ended_by_rung, measured_at_rung
 
@@ -152,22 +149,6 @@ def is_completed(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> bo
     return observe(folder, pipeline, stage).state in DONE
 
 
-def inputs_digest(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> str:
-    """Return a sha256 (hex) of all that decides what the stage does: command, recipe, and what its parents left."""
-    recipe = _text(RECIPES / stage.recipe_file) if stage.recipe_file is not None else None
-    parents = {name: _left_behind(folder, pipeline.stage(name)) for name in stage.needs}
-    return digest_of({"argv": stage.argv, "recipe": recipe, "parents": parents})
-
-
-def _text(path: Path) -> str | None:
-    """Return a recipe's text; one that was moved or cannot be read is None, and so another one than before."""
-    try:
-        with regular(path).open("rb") as file:
-            return file.read(LARGEST_BYTES).decode()
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
 def _has_result(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> bool:
     if stage.announces:
         run = announced_run(folder, stage)
@@ -186,37 +167,6 @@ def _lost_encoder(folder: PipelineFolder, pipeline: Pipeline, stage: Stage) -> s
         return None
     waiting = (child for child in pipeline.children(stage.name) if child.after == "success")
     return lost if any(not is_completed(folder, pipeline, child) for child in waiting) else None
-
-
-def _left_behind(folder: PipelineFolder, stage: Stage) -> dict[str, str | None]:
-    run = announced_run(folder, stage)
-    if stage.until is not None:  # its run goes on, and what it left at the rung stays as it was
-        measured = measured_at_rung(stage, run)
-        return {"run": run.name if run else None, "held_out": repr(measured.loss) if measured else None}
-    record = _record(run)
-    return {
-        "run": run.name if run is not None else None,
-        "status": record.status if record is not None else None,
-        "finished_at": record.finished_at if record is not None else None,
-        "encoder": record.exported_sha256 if record is not None else None,
-    }
-
-
-def announced_run(folder: PipelineFolder, stage: Stage) -> Path | None:
-    """Return the run folder that the stage's verb announced; None as long as it has announced none."""
-    if not stage.announces:
-        return None
-    try:
-        return follow(folder.announcement(stage.name))
-    except UserError:
-        return None
-
-
-def _record(run: Path | None) -> RunRecord | None:
-    try:
-        return read_record(run) if run is not None else None
-    except UserError:
-        return None
 
 
 def _at_work(folder: PipelineFolder, stage: Stage, queued: QueueEntry | None) -> View:
@@ -255,7 +205,7 @@ def _ended_badly(folder: PipelineFolder, stage: Stage, attempt: Attempt) -> View
         return _ended_from_outside(folder, stage, attempt, progress)
     if attempt.exit_code == 0:
         return View("failed", "ended with exit code 0, but left no completed record", progress, seconds)
-    record = _record(announced_run(folder, stage))
+    record = record_of(announced_run(folder, stage))
     if attempt.cause is not None and not attempt.cause.is_in_the_record:
         return View("failed", attempt.cause.describe(), progress, seconds)
     why = record.error if record is not None and record.status == "failed" and record.error else ""
@@ -300,7 +250,7 @@ def _progress(folder: PipelineFolder, stage: Stage) -> Progress | None:
 
 def saved_step(folder: PipelineFolder, stage: Stage) -> int:
     """Return the step of the last checkpoint of the stage's run; 0 where there is none."""
-    record = _record(announced_run(folder, stage))
+    record = record_of(announced_run(folder, stage))
     return record.steps if record is not None else 0
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import benchmarks.doctor
 from benchmarks.doctor import EXTRAS, PURPOSES, folder, gpus
-from tests.command import ROOT, mimbench
+from tests.support.command import ROOT, mimbench
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

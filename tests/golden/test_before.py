@@ -26,11 +26,11 @@ from typing import Any
 import pytest
 
 import mimbench
-from tests.command import ROOT
-from tests.command import mimbench as command
 from tests.golden.kept import ENVIRONMENT, KEPT, Answer, carry_out, computed, lay, processor
-from tests.libraries import library
-from tests.runs import TIMINGS
+from tests.support.command import ROOT
+from tests.support.command import mimbench as command
+from tests.support.libraries import library
+from tests.support.runs import TIMINGS
 
 PRETRAINED = "pretrain-digits_simmim-3b854210dfc7"
 KNN = "digits-digits_knn-867b356e0cdd"

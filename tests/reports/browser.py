@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.libraries import library
+from tests.support.libraries import library
 
 
 @dataclass

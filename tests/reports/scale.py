@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.command import ROOT
 from tests.reports import browser, factory
+from tests.support.command import ROOT
 
 RECORDS = 10_000
 SEEDS = 5

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.runs.folder import RunFolder, follow
 from benchmarks.runs.metrics_log import read_progress
 from slurm.state.folder import PipelineFolder, list_pipelines
-from tests.command import ROOT
+from tests.support.command import ROOT
 
 STUB = Path(__file__).parent / "stub"
 HELD = Path(__file__).parent / "held"

@@ -14,8 +14,8 @@ from pathlib import Path
 from subprocess import check_output, run
 
 from slurm.state.folder import list_pipelines
-from tests.command import ROOT
 from tests.slurm.throwaway_cluster import Cluster, throwaway_cluster
+from tests.support.command import ROOT
 
 CLUSTER = "{executor: slurm, gpus_per_node: 0, cpus_per_process: 4, time_limit: 2h}"
 """One stage on each node: their four virtual CPUs are this machine's two."""

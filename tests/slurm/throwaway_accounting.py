@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from tests.ports import free_ports
 from tests.slurm.throwaway_cluster import Cluster, this_user, wait_until
+from tests.support.ports import free_ports
 
 CLUSTER_LINES = """
 AccountingStorageType=accounting_storage/slurmdbd

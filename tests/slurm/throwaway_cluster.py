@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from tests.ports import free_ports
+from tests.support.ports import free_ports
 
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 PATIENCE_S = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from tests.small import SWIN
+from tests.support.small import SWIN
 
 PRETRAIN = [
     *["image_size_px=32", "masking.mask_patch_size_px=8", "drop_path_rate=0.0", "training.batch_size=16"],

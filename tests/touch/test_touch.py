@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT
 from tests.reports import factory
+from tests.support.command import ROOT
 from tests.touch.toys import TOYS, Toy
 
 PROGRAM = ("mimbench.py", "benchmarks", "pretrain", "transfer", "slurm", "reports")

@@ -195,7 +195,7 @@ TOYS = (
         "a checkpoint format",
         {
             "transfer/checkpoint/layouts/vit_units.py": LAYOUT,
-            "transfer/checkpoint/layouts/vit.py": [
+            "transfer/checkpoint/layouts/plain/vit.py": [
                 Edit("HEADS = ", "from transfer.checkpoint.layouts.vit_units import VIT_UNITS\n\n"),
                 Edit("    DINOV2,", "    VIT_UNITS,\n"),
             ],

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests import small
-from tests.libraries import library
+from tests.support import small
+from tests.support.libraries import library
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import Architecture, write_encoder
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.families.table import family_of
-from tests.runs import only_run, record_of, trained
-from tests.small import cut_digits, pretraining
+from tests.support.runs import only_run, record_of, trained
+from tests.support.small import cut_digits, pretraining
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, SEGMENTATION, Kind
 from transfer.commands.inspection import would_load
 from transfer.sources.opened import open_encoder

@@ -11,9 +11,9 @@ import pytest
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import read_manifest
-from tests import small
-from tests.in_turn import in_turn
-from tests.runs import assert_close_training, assert_same_end, only_run, record_of, trained
+from tests.support import small
+from tests.support.in_turn import in_turn
+from tests.support.runs import assert_close_training, assert_same_end, only_run, record_of, trained
 from tests.transfer.detection.detectors import require_detectron2
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind
 from transfer.video.recipe import VideoRecipe

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import mimbench
 from benchmarks.encoders import read_manifest
 from benchmarks.engine.samples.loaders import EvaluationLoader
-from tests.runs import (
+from tests.support.runs import (
     assert_same_end,
     assert_same_training,
     last_checkpoint,
@@ -26,7 +26,7 @@ from tests.runs import (
     stop_after,
     trained,
 )
-from tests.small import RANDOM
+from tests.support.small import RANDOM
 from tests.transfer.kinds import KINDS, Kind, rows_of
 
 

@@ -14,7 +14,7 @@ from benchmarks.engine.samples.images import ImageSamples
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.files.image_source import ImageFiles
 from pretrain.method.palette import draw_pixels
-from tests.libraries import library
+from tests.support.libraries import library
 from transfer.segmentation.data import Pair
 from transfer.segmentation.masks import MaskValues
 from transfer.segmentation.samples import read_scene

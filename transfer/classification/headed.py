@@ -20,7 +20,7 @@ from transfer.classification.augment import WithoutBorder, preprocessed
 from transfer.classification.head_logits import logits_of
 from transfer.classification.recipe import EvaluateRecipe
 from transfer.encoder.encoder_plan import plan_encoder
-from transfer.encoder.loading import load_source
+from transfer.encoder.proof.loading import load_source
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import Evaluation, Predictions, evaluate
 from transfer.predictions.results import further_scores, scores_of, write_results

@@ -10,7 +10,8 @@ from benchmarks.config import Config, later, placement
 from benchmarks.encoders import InitStage
 from benchmarks.inference import Inference
 from benchmarks.subset import Subset
-from benchmarks.training import Count, NotNegative, Positive, Share, ShareSpan, Span, Training
+from benchmarks.training.numbers import Count, NotNegative, Positive, Share, ShareSpan, Span
+from benchmarks.training.training import Training
 from transfer.encoder.sizes import EncoderSizes, Pooling
 from transfer.images.recipe import ClassificationData
 from transfer.sources.preprocessing import Preprocessing

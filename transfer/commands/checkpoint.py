@@ -168,7 +168,7 @@ def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) ->
 
 
 def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
-    from transfer.encoder.loading import percent
+    from transfer.encoder.proof.loading import percent
 
     rows = [("task", "recipe", "loaded", "how")]
     for name, report in tasks.items():

@@ -16,8 +16,8 @@ from benchmarks.files.yaml_files import read_yaml
 from benchmarks.runs.record import Parity
 from transfer.adapter import adapter_for
 from transfer.checkpoint.layouts.names import differing
-from transfer.encoder.loading import is_head, is_ignored
-from transfer.encoder.plausible import implausible
+from transfer.encoder.proof.loading import is_head, is_ignored
+from transfer.encoder.proof.plausible import implausible
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.opened import OpenedEncoder
 

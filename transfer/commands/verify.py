@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from transfer.checkpoint.content.selection import Selection
-from transfer.encoder.parity import compare, require_equal
-from transfer.encoder.plausible import implausible
+from transfer.encoder.proof.parity import compare, require_equal
+from transfer.encoder.proof.plausible import implausible
 from transfer.sources.kept_parity import keep_parity
 from transfer.sources.opened import open_encoder
 from transfer.sources.witness import find_witness

@@ -30,7 +30,7 @@ from transfer.detection.models.detectron2_config import (
 )
 from transfer.detection.recipe import EvaluateDetectionRecipe
 from transfer.detection.scored import scored, write_scored
-from transfer.encoder.loading import load_exactly
+from transfer.encoder.proof.loading import load_exactly
 from transfer.run import ScoredModel
 from transfer.sources.whole import WholeFile, read_whole, whole_source
 

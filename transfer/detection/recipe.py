@@ -9,7 +9,8 @@ from pydantic import Field, JsonValue, Tag, model_validator
 from benchmarks.config import Config, kind_or, placement
 from benchmarks.encoders import InitStage
 from benchmarks.inference import Undivided
-from benchmarks.training import Count, NotNegative, Positive, Share, Training
+from benchmarks.training.numbers import Count, NotNegative, Positive, Share
+from benchmarks.training.training import Training
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
 from transfer.encoder.sizes import EncoderSizes
 

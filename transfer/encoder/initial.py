@@ -15,7 +15,7 @@ from benchmarks.families.table import family_of
 from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.content.selection import Selection
-from transfer.encoder.loading import load_source, require_loaded
+from transfer.encoder.proof.loading import load_source, require_loaded
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
 

@@ -18,7 +18,7 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.head_maps import HeadMaps
-from transfer.encoder.loading import load_source, random_report
+from transfer.encoder.proof.loading import load_source, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.sources.source import Source
 

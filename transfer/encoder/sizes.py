@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from benchmarks.config import Config, placement
 from benchmarks.encoders import InitStage, TrainedStage
-from benchmarks.training import Count
+from benchmarks.training.numbers import Count
 
 
 class EncoderSizes(Config):

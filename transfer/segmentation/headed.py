@@ -13,17 +13,24 @@ from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Asked, Trained, Transfer
-from transfer.encoder.loading import load_exactly
+from transfer.encoder.proof.loading import load_exactly
 from transfer.run import ScoredModel
 from transfer.segmentation.inference import segmented
-from transfer.segmentation.literals import parse_config, read_config, require_values
-from transfer.segmentation.mmseg_parts import LARGEST, LONGEST, checked_model, checked_pipeline, own_steps, restored
 from transfer.segmentation.model import built_segmentor
-from transfer.segmentation.plan import PACK
+from transfer.segmentation.plans.literals import parse_config, read_config, require_values
+from transfer.segmentation.plans.mmseg_parts import (
+    LARGEST,
+    LONGEST,
+    checked_model,
+    checked_pipeline,
+    own_steps,
+    restored,
+)
+from transfer.segmentation.plans.plan import PACK
+from transfer.segmentation.plans.user_config import pipeline_of
 from transfer.segmentation.recipe import EvaluateSegmentationRecipe, MmsegModel
 from transfer.segmentation.samples import EvaluationScenes
 from transfer.segmentation.scores import Confusion
-from transfer.segmentation.user_config import pipeline_of
 from transfer.sources.whole import WholeFile, read_whole, whole_source
 
 RECIPE = "ade20k_evaluate"

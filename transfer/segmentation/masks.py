@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
 from benchmarks.files.named_files import find_file, text_of
-from transfer.segmentation.plan import IGNORED, ignored_label
+from transfer.segmentation.plans.plan import IGNORED, ignored_label
 from transfer.segmentation.recipe import SegmentationData
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import LoadedMaps, build_head_maps
-from transfer.segmentation.plan import Plan
+from transfer.segmentation.plans.plan import Plan
+from transfer.segmentation.plans.upernet import upernet
+from transfer.segmentation.plans.user_plan import plan_of_config
 from transfer.segmentation.recipe import SegmentationRecipe
-from transfer.segmentation.upernet_plan import upernet
-from transfer.segmentation.user_plan import plan_of_config
 from transfer.sources.source import Source
 
 

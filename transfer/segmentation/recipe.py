@@ -9,7 +9,8 @@ from pydantic import Field, JsonValue
 from benchmarks.config import Config, placement
 from benchmarks.encoders import InitStage
 from benchmarks.inference import Undivided
-from benchmarks.training import Count, NotNegative, Positive, Share, Span, Training
+from benchmarks.training.numbers import Count, NotNegative, Positive, Share, Span
+from benchmarks.training.training import Training
 from transfer.encoder.sizes import EncoderSizes
 
 
@@ -86,7 +87,7 @@ class SegmentationRecipe(EncoderSizes):
         """Return what the digest covers; of a user's config, what is taken from it instead of its path."""
         found = super().identity()
         if self.mmseg_config is not None:
-            from transfer.segmentation.user_config import config_digest  # mmengine, only where there is a config
+            from transfer.segmentation.plans.user_config import config_digest  # mmengine, only where there is a config
 
             found["mmseg_config"] = config_digest(self.mmseg_config)
         return found

@@ -20,7 +20,7 @@ from benchmarks.files.pixels import upright, upright_pixels
 from benchmarks.files.regular import regular
 from transfer.segmentation.data import Pair, Scenes
 from transfer.segmentation.masks import MaskValues
-from transfer.segmentation.plan import Pipeline, ignored_label
+from transfer.segmentation.plans.plan import Pipeline, ignored_label
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 

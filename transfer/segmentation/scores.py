@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transfer.segmentation.plan import ignored_label
+from transfer.segmentation.plans.plan import ignored_label
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from transfer.encoder.layer_decay import groups_around
 from transfer.run import TransferProblem
 from transfer.segmentation.inference import segmented
 from transfer.segmentation.model import build_segmenter, fit_batch_norms
-from transfer.segmentation.plan import Pipeline
+from transfer.segmentation.plans.plan import Pipeline
 from transfer.segmentation.recipe import SegmentationRecipe
 from transfer.segmentation.samples import EvaluationScenes, SceneBatch, TrainingScenes
 from transfer.segmentation.scores import Confusion

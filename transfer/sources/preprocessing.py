@@ -14,7 +14,7 @@ from typing import Any, Literal
 from benchmarks.config import Config
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
 from benchmarks.errors import UserError
-from benchmarks.training import Count, Positive
+from benchmarks.training.numbers import Count, Positive
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 _BY_PILLOW_NUMBER: tuple[Interpolation | None, ...] = ("nearest", "lanczos", "bilinear", "bicubic", None, None)

@@ -18,8 +18,8 @@ from benchmarks.families.timm_model import as_vector
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.layer_decay import groups_by_layer
-from transfer.encoder.loading import load_encoder
 from transfer.encoder.model import build_model, require_training
+from transfer.encoder.proof.loading import load_encoder
 from transfer.sources.source import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 from transfer.video.recipe import VideoRecipe

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from benchmarks.config import placement
-from benchmarks.training import Count, Share, Training
+from benchmarks.training.numbers import Count, Share
+from benchmarks.training.training import Training
 from transfer.encoder.sizes import EncoderSizes
 from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 

@@ -16,7 +16,7 @@ from benchmarks.engine.processes import exchange as distributed
 from benchmarks.engine.seeding import generator
 from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.errors import UserError
-from benchmarks.training import require_full_batch
+from benchmarks.training.training import require_full_batch
 
 AGREE_EVERY = 8
 """After how many batches of an evaluation the ranks ask each other whether to stop."""

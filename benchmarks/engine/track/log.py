@@ -13,7 +13,7 @@ from benchmarks.engine.track.tracker import Ending, Tracked, Tracker
 from benchmarks.errors import Stopped, UserError
 from benchmarks.runs.folder import Run
 from benchmarks.runs.metrics_log import MetricsLog
-from benchmarks.training import TrackerName, Training
+from benchmarks.training.training import TrackerName, Training
 
 UNTRACKED = {"step", "epoch", "total_steps", "eta_seconds"}
 """Fields of a line that are no curves."""

@@ -8,7 +8,7 @@ from benchmarks.engine.track.mlflow_run import open_mlflow
 from benchmarks.engine.track.tensorboard_events import open_tensorboard
 from benchmarks.engine.track.tracker import Tracked, Tracker
 from benchmarks.engine.track.wandb_run import open_wandb
-from benchmarks.training import TrackerName
+from benchmarks.training.training import TrackerName
 
 TRACKERS: Mapping[TrackerName, Callable[[Tracked], Tracker]] = {
     "tensorboard": open_tensorboard,

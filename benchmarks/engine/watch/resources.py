@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.errors import MachineFailed, Stopped, WorkFailed
-from benchmarks.training import Training
+from benchmarks.training.training import Training
 
 
 @contextlib.contextmanager

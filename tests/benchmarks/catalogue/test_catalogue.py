@@ -12,7 +12,7 @@ from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import RECIPES
 from benchmarks.runs.stages import OWN_DATA
 from benchmarks.tables import aligned
-from tests.command import here, mimbench
+from tests.support.command import here, mimbench
 
 
 def rows(*arguments: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.digits.boxes import SPLITS, _pictures, write_digit_boxes
 from benchmarks.digits.folders import labelled_scans
-from tests.libraries import library
+from tests.support.libraries import library
 
 coco_masks = library("pycocotools.mask", "pycocotools")
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from benchmarks.digits.motion import MOTIONS, TEST_VIDEOS, VIDEO_SIZE_PX, _placed, clips, write_digit_motion
-from tests.libraries import library
+from tests.support.libraries import library
 
 library("av", "av")
 

@@ -29,9 +29,10 @@ from benchmarks.engine.samples.loaders import (
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.image_source import ImageFiles
-from benchmarks.training import Cosine, Training
-from tests.huge_pictures import huge_pictures, put_huge
-from tests.special_files import never_waiting, put, special_files
+from benchmarks.training.schedules import Cosine
+from benchmarks.training.training import Training
+from tests.support.huge_pictures import huge_pictures, put_huge
+from tests.support.special_files import never_waiting, put, special_files
 
 TRANSFORM = v2.Compose([v2.RandomCrop(24), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 

@@ -12,7 +12,9 @@ from torch import nn
 
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.optim import build_optimizer, parameter_groups
-from benchmarks.training import Cosine, Lars, MultiStep, Poly, Training
+from benchmarks.training.optimizers import Lars
+from benchmarks.training.schedules import Cosine, MultiStep, Poly
+from benchmarks.training.training import Training
 from pretrain.method.masked_encoders import MaskedEncoder, build_masked_encoder
 
 

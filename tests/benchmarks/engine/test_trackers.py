@@ -20,10 +20,10 @@ from benchmarks.engine.track.table import TRACKERS
 from benchmarks.engine.track.tracker import Ending
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import Run, RunFolder
-from benchmarks.training import Training
-from tests.command import ROOT
-from tests.runs import record_of, stop_after, trained
-from tests.trackers import Curves, mlflow_curves, mlflow_run, tensorboard_curves, wandb_curves, wandb_records
+from benchmarks.training.training import Training
+from tests.support.command import ROOT
+from tests.support.runs import record_of, stop_after, trained
+from tests.support.trackers import Curves, mlflow_curves, mlflow_run, tensorboard_curves, wandb_curves, wandb_records
 
 ALL = "training.track=[tensorboard,wandb,mlflow]"
 PASSWORD = "hunter2"
@@ -209,7 +209,7 @@ def test_nothing_is_sent_unless_asked(allowed: dict[str, str], asked: set[str], 
     unset = ("NO_PROXY", "CI", "PYTEST_CURRENT_TEST")  # each would keep a library from what it does elsewhere
     others = {name: value for name, value in os.environ.items() if name not in unset}
     environment = {**others, **listener.environment(), **allowed}
-    track = [sys.executable, "-m", "tests.trackers", str(tmp_path / "runs" / "run")]
+    track = [sys.executable, "-m", "tests.support.trackers", str(tmp_path / "runs" / "run")]
     record = tracked.record.model_dump_json()
     done = subprocess.run(track, env=environment, cwd=ROOT, input=record, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

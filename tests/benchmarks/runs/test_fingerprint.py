@@ -12,7 +12,7 @@ import pytest
 import benchmarks.runs.fingerprint
 from benchmarks.errors import UserError
 from benchmarks.runs.fingerprint import find_images, fingerprint
-from tests.special_files import never_waiting, put, special_files
+from tests.support.special_files import never_waiting, put, special_files
 
 
 @pytest.fixture

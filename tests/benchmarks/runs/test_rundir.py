@@ -16,7 +16,7 @@ from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.runs.folder import RunFolder, announce, completed, follow, open_run, read_record
 from benchmarks.runs.record import MetricValue
 from tests.benchmarks.examples import record
-from tests.command import ROOT
+from tests.support.command import ROOT
 
 HOLD = """
 import os, sys, time

@@ -14,7 +14,7 @@ from pretrain.bench.measure import ratio_of
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import LocalCluster
 from slurm.plan.speed import Training, find_speed
-from tests import small
+from tests.support import small
 
 SMALL_VIT = [
     "encoder={name: beit_base_patch16_224, arguments: {embed_dim: 24, depth: 1, num_heads: 1, global_pool: token}}",

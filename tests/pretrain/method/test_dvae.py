@@ -20,7 +20,7 @@ from benchmarks.errors import UserError
 from pretrain.method.dvae import Dvae, expected_shapes, read_dvae
 from pretrain.method.frame import Frame
 from pretrain.method.targets import DvaeTokens
-from tests.runs import record_of, trained
+from tests.support.runs import record_of, trained
 
 CPU = torch.device("cpu")
 WIDTH, BLOCKS, VOCABULARY = 4, 2, 13

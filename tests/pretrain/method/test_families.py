@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import mimbench
 from benchmarks.encoders import read_manifest
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 
 VIT = (
     "{name: beit_base_patch16_224, arguments: {patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2, init_values: 0.1, "

@@ -13,8 +13,8 @@ from benchmarks.engine.seeding import generator
 from pretrain.method.fast_step import HIDDEN, WINDOWS
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
-from tests import small
-from tests.runs import assert_same_training, record_of, stop_after, trained
+from tests.support import small
+from tests.support.runs import assert_same_training, record_of, stop_after, trained
 
 NARROW = "embed_dim: 16, depths: [2, 2, 2], num_heads: [2, 4, 8], window_size: 4"
 SWIN = f"encoder={{name: swin_tiny_patch4_window7_224, arguments: {{{NARROW}}}}}"

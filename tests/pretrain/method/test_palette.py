@@ -12,9 +12,9 @@ from PIL import Image
 import mimbench
 from benchmarks.errors import UserError
 from pretrain.method.palette import draw_pixels, fit_colours, read_palette
-from tests.huge_pictures import put_huge
-from tests.runs import only_run, record_of
-from tests.special_files import never_waiting, put, special_files
+from tests.support.huge_pictures import put_huge
+from tests.support.runs import only_run, record_of
+from tests.support.special_files import never_waiting, put, special_files
 
 
 @pytest.fixture

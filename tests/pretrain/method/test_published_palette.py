@@ -15,7 +15,7 @@ from pretrain.method.frame import Frame
 from pretrain.method.objectives import ClusterObjective
 from pretrain.method.palette import read_colours
 from pretrain.method.targets import ColourClusters
-from tests.runs import record_of, trained
+from tests.support.runs import record_of, trained
 
 CPU = torch.device("cpu")
 MEAN, STD = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))

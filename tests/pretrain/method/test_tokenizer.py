@@ -15,8 +15,8 @@ from benchmarks.errors import UserError
 from pretrain.method.frame import Frame
 from pretrain.method.targets import Tokens
 from pretrain.method.tokenizer import Tokenizer, TokenizerShape, read_shape
-from tests.libraries import library
-from tests.runs import only_run, record_of
+from tests.support.libraries import library
+from tests.support.runs import only_run, record_of
 
 onnx: Any = library("onnx", "onnx")
 library("onnxruntime", "onnxruntime")

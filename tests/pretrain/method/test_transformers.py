@@ -18,8 +18,8 @@ from pretrain.method.masked_encoders import build_masked_encoder
 from pretrain.method.masking import RandomMask
 from pretrain.method.simmim import Method, SimMIM
 from pretrain.method.targets import Pixels
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import (
     copy,
     copy_transformers_swin,

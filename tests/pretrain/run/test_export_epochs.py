@@ -8,7 +8,7 @@ import pytest
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 
 
 def test_an_encoder_of_an_earlier_epoch_can_be_transferred(

@@ -19,7 +19,7 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.run.held_out import MaskedSamples
 from pretrain.run.image_files import find_files
 from pretrain.run.pretrained import open_pretrained
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 
 EVERY = "validation={split: test, every_epochs: 1}"
 

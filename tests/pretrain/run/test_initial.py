@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 import mimbench
 from benchmarks.encoders import read_encoder, read_manifest
-from tests import small
-from tests.runs import last_checkpoint, record_of, trained
+from tests.support import small
+from tests.support.runs import last_checkpoint, record_of, trained
 
 STILL = ["training.schedule.base_lr=1e-30", "training.schedule.warmup_lr=0", "training.schedule.min_lr=0"]
 """Rates so small that no weight changes in fp32: what such a run exports is what it started from."""

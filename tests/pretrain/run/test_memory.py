@@ -13,10 +13,10 @@ import torch
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests import small
-from tests.in_turn import in_turn
-from tests.processes import finished, launch_call
-from tests.runs import (
+from tests.support import small
+from tests.support.in_turn import in_turn
+from tests.support.processes import finished, launch_call
+from tests.support.runs import (
     assert_close_training,
     assert_same_training,
     last_checkpoint,

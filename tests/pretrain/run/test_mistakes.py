@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import mimbench
-from tests.disk import grow, small_disk
-from tests.runs import only_run, record_of
+from tests.support.disk import grow, small_disk
+from tests.support.runs import only_run, record_of
 
 
 @pytest.mark.parametrize(

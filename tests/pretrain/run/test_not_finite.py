@@ -11,8 +11,8 @@ import torch
 
 import mimbench
 from benchmarks.engine.samples.loaders import StepBatches
-from tests.processes import finished, launch
-from tests.runs import last_checkpoint, only_run, record_of
+from tests.support.processes import finished, launch
+from tests.support.runs import last_checkpoint, only_run, record_of
 
 IMAGES, BATCH, BAD_FILE = 24, 4, 7
 

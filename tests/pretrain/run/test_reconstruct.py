@@ -20,7 +20,7 @@ from benchmarks.errors import UserError
 from pretrain.method.objectives import BinObjective, ClusterObjective, Denormalise, PixelObjective
 from pretrain.run.pretrained import open_pretrained
 from pretrain.show.reconstruct import Box, load, object_masks, random_masks, rows_of
-from tests.runs import last_checkpoint, only_run
+from tests.support.runs import last_checkpoint, only_run
 
 CPU = torch.device("cpu")
 ON_SCREEN = Denormalise(IMAGENET_MEAN, IMAGENET_STD, CPU)

@@ -10,9 +10,9 @@ import pytest
 
 import mimbench
 from benchmarks.encoders import WEIGHTS, damage_of, read_encoder
-from tests import small
-from tests.processes import start
-from tests.runs import (
+from tests.support import small
+from tests.support.processes import start
+from tests.support.runs import (
     assert_same_training,
     last_checkpoint,
     only_run,

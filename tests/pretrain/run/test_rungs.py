@@ -10,8 +10,8 @@ import pytest
 
 import mimbench
 from benchmarks.runs.rungs import HeldOut, held_out_at
-from tests import small
-from tests.runs import assert_same_training, numbers_of, only_run, record_of, stop_after, trained
+from tests.support import small
+from tests.support.runs import assert_same_training, numbers_of, only_run, record_of, stop_after, trained
 
 EVERY = "validation={split: test, every_epochs: 1}"
 

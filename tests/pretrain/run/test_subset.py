@@ -14,7 +14,7 @@ from benchmarks.errors import UserError
 from benchmarks.subset import Subset
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.image_files import Files, find_files
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 from transfer.images.read import read_classification_data
 from transfer.images.recipe import ClassificationData
 

@@ -24,8 +24,8 @@ from reports.formats import FORMATS, rendered
 from reports.leaderboard.board import Leaderboard, Request, build
 from reports.leaderboard.lines import Measured
 from tests.reports import factory
-from tests.runs import only_run, record_of
-from tests.small import classification, pretraining
+from tests.support.runs import only_run, record_of
+from tests.support.small import classification, pretraining
 
 HOUR = 3600.0
 GPUS = factory.ENVIRONMENT.model_copy(update={"device": "NVIDIA H100 80GB HBM3"})

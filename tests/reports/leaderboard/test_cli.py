@@ -14,8 +14,8 @@ import scipy.stats
 import mimbench
 from reports.cli import SUFFIXES
 from reports.formats import FORMATS
-from tests.command import ROOT
 from tests.reports import factory
+from tests.support.command import ROOT
 
 NAMES = [f"leaderboard.{suffix}" for suffix in ("csv", "html", "json", "md", "parquet", "tex", "txt")]
 

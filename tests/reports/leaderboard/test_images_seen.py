@@ -10,8 +10,8 @@ import mimbench
 from reports.formats import rendered
 from reports.leaderboard.board import Request, build
 from tests.reports import factory
-from tests.runs import only_run
-from tests.small import pretraining
+from tests.support.runs import only_run
+from tests.support.small import pretraining
 
 
 def test_a_pretraining_that_saw_the_test_images_is_marked(small_digits: Path, tmp_path: Path) -> None:

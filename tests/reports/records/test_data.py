@@ -20,9 +20,9 @@ from reports.tables.csv_json_parquet import to_csv, to_json, to_parquet, typed_r
 from reports.tables.latex import to_latex
 from reports.tables.table import tables_of
 from reports.text import one_line
-from tests.libraries import library
 from tests.reports import factory
 from tests.reports.hostile import NAMES, hostile_runs
+from tests.support.libraries import library
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from reports.records.integrity import altered
 from reports.tables.csv_json_parquet import typed_rows
 from tests.reports import factory
 from tests.reports.factory import collected, reasons
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 from transfer.adapter import adapter_for
 
 WIDER = find_architecture("digits_swin").with_arguments(embed_dim=64)

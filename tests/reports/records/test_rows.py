@@ -23,7 +23,7 @@ from reports.records.rows import Draw, Row, TransferRun, spread
 from reports.tables.csv_json_parquet import typed_rows
 from tests.reports import factory
 from tests.reports.factory import collected, reasons
-from tests.runs import only_run
+from tests.support.runs import only_run
 
 
 def test_the_study_of_13_runs_adds_up(runs: Path) -> None:

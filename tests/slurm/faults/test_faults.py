@@ -20,12 +20,12 @@ from benchmarks.config import find_recipe
 from slurm.graph.cluster import SlurmCluster, load_cluster
 from slurm.launch.sbatch import SlurmLauncher
 from slurm.launch.snapshot import PARTS
-from tests.command import ROOT
 from tests.slurm.bench import STUB, Bench, alive
 from tests.slurm.conftest import open_slurm_bench
 from tests.slurm.faults.injected import STAGE, assert_done_by, launch, nodes_of, slurm, write_cluster
 from tests.slurm.jobs import jobs, queue, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
+from tests.support.command import ROOT
 
 pytestmark = pytest.mark.faults
 SAVED_AFTER_S = 8

@@ -18,10 +18,6 @@ import pytest
 import yaml
 
 from benchmarks.runs.folder import follow
-from tests.disk import grow, small_disk
-from tests.processes import finished
-from tests.processes import launch as start_ranks
-from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import HELD, Bench
 from tests.slurm.conftest import open_slurm_bench
 from tests.slurm.faults.injected import nodes_of, slurm
@@ -29,7 +25,11 @@ from tests.slurm.held.held_pretrain import HELD_AFTER
 from tests.slurm.jobs import jobs, states, wait_until_empty
 from tests.slurm.throwaway_cluster import Cluster
 from tests.slurm.trained import pipeline
-from tests.small import cut_digits
+from tests.support.disk import grow, small_disk
+from tests.support.processes import finished
+from tests.support.processes import launch as start_ranks
+from tests.support.runs import assert_same_training, only_run, record_of
+from tests.support.small import cut_digits
 
 pytestmark = pytest.mark.faults
 STAGE = "pretrain.simmim"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.disk import small_disk
 from tests.slurm.bench import Bench
 from tests.slurm.conftest import open_slurm_bench
 from tests.slurm.faults.injected import STAGE, launch, slurm
 from tests.slurm.jobs import queue, states, wait_until_empty
+from tests.support.disk import small_disk
 
 pytestmark = pytest.mark.faults
 

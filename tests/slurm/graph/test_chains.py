@@ -16,8 +16,8 @@ from slurm.graph.check import load_pipeline
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.stages import Pipeline, expand
 from slurm.graph.starts import misfits
-from tests import small
-from tests.runs import record_of
+from tests.support import small
+from tests.support.runs import record_of
 
 
 def work(**fields: Any) -> dict[str, Any]:

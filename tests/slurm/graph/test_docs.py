@@ -11,7 +11,7 @@ import yaml
 from slurm.graph.check import load_pipeline
 from slurm.graph.cluster import load_cluster
 from slurm.graph.sweep import without_sweeps
-from tests.command import ROOT
+from tests.support.command import ROOT
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)
 STUDY, *MORE = (block for block in BLOCKS if "executor:" not in block)

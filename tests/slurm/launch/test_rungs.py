@@ -13,10 +13,10 @@ import yaml
 
 import mimbench
 from benchmarks.runs.folder import follow
-from tests.runs import assert_same_training, only_run, record_of
 from tests.slurm.bench import Bench
 from tests.slurm.jobs import states, wait_until_empty
 from tests.slurm.trained import PRETRAIN, SMALL, TRANSFER
+from tests.support.runs import assert_same_training, only_run, record_of
 
 RATES = [0.004, 0.003, 0.002, 0.001]
 FIRST, SECOND, THIRD, BEST = [f"pretrain.rate-base_lr={rate}" for rate in RATES]

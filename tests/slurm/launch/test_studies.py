@@ -22,9 +22,9 @@ from slurm.graph.starts import misfits
 from slurm.graph.sweep import without_sweeps
 from slurm.plan.plan import describe_plan, make_plan
 from slurm.state.folder import PipelineFolder
-from tests import small
-from tests.command import here
 from tests.conftest import MadeOnce
+from tests.support import small
+from tests.support.command import here
 from tests.transfer import kinds
 
 FOUR_TIMES_EIGHT = SlurmCluster.model_validate(

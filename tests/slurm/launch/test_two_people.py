@@ -19,11 +19,11 @@ import pytest
 
 from benchmarks.errors import UserError
 from slurm import cli
-from tests.command import ROOT
 from tests.slurm.bench import Bench, alive
 from tests.slurm.conftest import real_slurm
 from tests.slurm.jobs import queue
 from tests.slurm.throwaway_cluster import Cluster
+from tests.support.command import ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as two other users")
 OWNER, COLLEAGUE = "daemon", "nobody"

@@ -13,10 +13,17 @@ import pytest
 
 import mimbench
 from benchmarks.runs.folder import follow
-from tests.processes import finished, launch
-from tests.runs import assert_close_training, assert_same_training, last_checkpoint, numbers_of, only_run, record_of
 from tests.slurm.bench import Bench, alive, members
 from tests.slurm.trained import SMALL, pipeline
+from tests.support.processes import finished, launch
+from tests.support.runs import (
+    assert_close_training,
+    assert_same_training,
+    last_checkpoint,
+    numbers_of,
+    only_run,
+    record_of,
+)
 
 TWO = "{executor: local, stages_at_once: 1, processes_per_stage: 2}"
 

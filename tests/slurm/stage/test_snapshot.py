@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.runs.environment import git_commit
 from slurm.launch.snapshot import PARTS, exports, snapshot_path, take_snapshot, variables
-from tests.command import ROOT
+from tests.support.command import ROOT
 
 ASK = """
 import json, mimbench, slurm.stage.job

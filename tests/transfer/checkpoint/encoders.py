@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture, find_architecture, write_encoder
 from benchmarks.engine.backbone import build_backbone
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from transfer.checkpoint.foreign import read_foreign
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.proof.loading import load_encoder, require_complete
 
 SMALL = {
     "swin": find_architecture("digits_swin"),

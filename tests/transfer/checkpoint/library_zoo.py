@@ -13,8 +13,8 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from transfer.checkpoint.layouts.layout import Weights
 
 Features = Callable[[Tensor], Tensor]

@@ -17,7 +17,7 @@ import torch
 from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import vit_files
 from tests.transfer.checkpoint.library_zoo import FOREIGN
 from tests.transfer.checkpoint.official import OFFICIAL

@@ -12,11 +12,11 @@ import safetensors.torch
 import timm
 from torch import Tensor, nn
 
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
+from transfer.checkpoint.layouts.hierarchical.swin import SWIN_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.swinv2 import SWINV2_LAYOUTS
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
-from transfer.checkpoint.layouts.swin import SWIN_LAYOUTS
-from transfer.checkpoint.layouts.swinv2 import SWINV2_LAYOUTS
 
 LAYOUTS = {layout.name: layout for layout in (*SWIN_LAYOUTS, *SWINV2_LAYOUTS)}
 FIXTURES = Path(__file__).parent / "fixtures"

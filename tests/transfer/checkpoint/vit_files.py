@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from transfer.checkpoint.architecture.infer_vit import infer_vit
-from transfer.checkpoint.layouts.beit import BEIT_LAYOUTS
+from transfer.checkpoint.architecture.plain.infer_vit import infer_vit
 from transfer.checkpoint.layouts.layout import Layout, Weights
-from transfer.checkpoint.layouts.vit import VIT_LAYOUTS
-from transfer.encoder.loading import load_encoder
+from transfer.checkpoint.layouts.plain.beit import BEIT_LAYOUTS
+from transfer.checkpoint.layouts.plain.vit import VIT_LAYOUTS
+from transfer.encoder.proof.loading import load_encoder
 
 LAYOUTS = {layout.name: layout for layout in VIT_LAYOUTS + BEIT_LAYOUTS}
 GRID = 3

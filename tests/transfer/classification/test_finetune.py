@@ -16,8 +16,8 @@ import mimbench
 from benchmarks.encoders import InitStage, read_manifest
 from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
-from tests.random_weights import randomise
-from tests.runs import (
+from tests.support.random_weights import randomise
+from tests.support.runs import (
     assert_same_end,
     last_checkpoint,
     numbers_of,
@@ -26,7 +26,7 @@ from tests.runs import (
     stop_after,
     trained,
 )
-from tests.small import RANDOM
+from tests.support.small import RANDOM
 from transfer.sources.references import resolve
 
 

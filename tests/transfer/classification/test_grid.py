@@ -11,8 +11,8 @@ import torch
 
 import mimbench
 from benchmarks.config import load_recipe
-from tests.processes import finished, launch
-from tests.runs import assert_same_end, last_checkpoint, only_run, record_of, stop_after, trained
+from tests.support.processes import finished, launch
+from tests.support.runs import assert_same_end, last_checkpoint, only_run, record_of, stop_after, trained
 from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import FrozenEncoder
 from transfer.images.read import read_classification_data

@@ -12,8 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import normalize
 
 import mimbench
-from tests.processes import finished, launch
-from tests.runs import only_run, record_of
+from tests.support.processes import finished, launch
+from tests.support.runs import only_run, record_of
 from transfer.classification import knn
 from transfer.classification.knn import Neighbours
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mimbench
 from benchmarks.config import load_recipe
-from tests.runs import assert_same_training, last_checkpoint, only_run, record_of
+from tests.support.runs import assert_same_training, last_checkpoint, only_run, record_of
 from transfer.classification.augment import test_transform as evaluation_transform
 from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import OUTPUT, FrozenEncoder

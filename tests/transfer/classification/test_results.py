@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 import mimbench
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.files.image_source import ImageFiles
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.predictions.evaluation import Evaluation
 from transfer.predictions.results import further_scores

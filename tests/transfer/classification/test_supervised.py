@@ -19,8 +19,8 @@ from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, find_architecture, misfit
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import build_optimizer, parameter_groups
-from tests.command import here
-from tests.runs import record_of, trained
+from tests.support.command import here
+from tests.support.runs import record_of, trained
 from transfer.classification.augment import test_transform as evaluation_transform
 from transfer.classification.recipe import FinetuneRecipe
 from transfer.encoder.encoder_plan import adapted

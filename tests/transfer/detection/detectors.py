@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from transfer.detection.data.samples import PictureBatch, Target
 from transfer.detection.models.build import engine_of
 from transfer.detection.models.detector import Detector

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.libraries import library
+from tests.support.libraries import library
 from tests.transfer.detection.coco import SmallCoco, places
 from transfer.detection.average_precision import (
     Kind,

@@ -14,8 +14,8 @@ from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
-from tests.huge_pictures import put_huge
-from tests.special_files import never_waiting, put, special_files
+from tests.support.huge_pictures import put_huge
+from tests.support.special_files import never_waiting, put, special_files
 from tests.transfer.detection.coco import SmallCoco, annotation, places
 from transfer.detection.data import recipe as data_recipe
 from transfer.detection.data.coco import Picture, read_coco

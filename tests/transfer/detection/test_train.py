@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 import mimbench
-from tests.processes import finished, launch
-from tests.runs import (
+from tests.support.processes import finished, launch
+from tests.support.runs import (
     assert_same_end,
     last_checkpoint,
     numbers_of,
@@ -19,7 +19,7 @@ from tests.runs import (
     stop_after,
     trained,
 )
-from tests.small import RANDOM
+from tests.support.small import RANDOM
 from tests.transfer.detection.detectors import require_detectron2
 
 

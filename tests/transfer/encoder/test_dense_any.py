@@ -11,8 +11,8 @@ from torch import nn
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import difference, images
 from transfer.encoder.dense import build_encoder
 from transfer.encoder.head_maps import HeadMaps

@@ -16,11 +16,11 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import difference, images, torchvision_maps, whole_patches
 from transfer.encoder.dense import Encoder, build_encoder
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.proof.loading import load_encoder, require_complete
 from transfer.sources.references import resolve
 
 WIDTH, DEPTHS, HEADS = 16, [1, 2, 1, 1], [1, 2, 4, 8]

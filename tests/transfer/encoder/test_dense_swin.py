@@ -13,8 +13,8 @@ from torchvision.models.swin_transformer import (
 )
 
 from benchmarks.encoders import Architecture
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import (
     DEPTHS,
     HEADS,

@@ -12,11 +12,11 @@ from torch.nn.functional import pad
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import SIZES, copy_transformers_vit, difference, images, whole_patches
 from transfer.encoder.dense import Encoder, build_encoder
-from transfer.encoder.fit import fit_weights
+from transfer.encoder.proof.fit import fit_weights
 from transfer.encoder.pyramid import PyramidEncoder, SimpleFeaturePyramid, with_four_levels
 
 SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}

@@ -14,7 +14,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.blocks import recompute
 from benchmarks.families.table import family_of
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import SIZES, images
 from transfer.encoder.dense import Encoder, build_encoder
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import mimbench
 from benchmarks.encoders import Architecture, Normalisation, read_manifest
 from benchmarks.runs.record import RunRecord
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, randomised
 from transfer.checkpoint.foreign import read_foreign
 from transfer.classification.recipe import FinetuneRecipe

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.errors import UserError
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, chosen_layers, last_blocks
 from transfer.encoder.sizes import Pooling
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import WorkFailed
-from transfer.encoder.loading import load_encoder, random_report, require_complete
+from transfer.encoder.proof.loading import load_encoder, random_report, require_complete
 
 TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 

@@ -16,12 +16,12 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.own_code import build_own, trust
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
-from tests import own_encoders
-from tests.runs import only_run, record_of
+from tests.support import own_encoders
+from tests.support.runs import only_run, record_of
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind
 from transfer.encoder.dense import Encoder
 
-MODULE = "python:tests.own_encoders"
+MODULE = "python:tests.support.own_encoders"
 CNN = f"{MODULE}:tiny_cnn"
 
 
@@ -48,7 +48,7 @@ def test_a_convnet_of_ones_own_is_trained_on_every_task(
     record = record_of(only_run(tmp_path / "runs"))
     assert record.encoder is not None
     assert record.encoder.code is not None
-    assert (record.encoder.code.module, record.encoder.code.factory) == ("tests.own_encoders", "tiny_cnn")
+    assert (record.encoder.code.module, record.encoder.code.factory) == ("tests.support.own_encoders", "tiny_cnn")
     assert record.encoder.code.source_sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
     assert record.encoder.sha256 is not None
     assert record.load_report is not None
@@ -156,7 +156,7 @@ def test_a_manifest_of_others_runs_no_code(tmp_path: Path, capsys: pytest.Captur
         ("without_normalisation", ("OwnEncoder.mean", "one number for each channel")),
         ("a_model_alone", ("a TinyCnn", "return OwnEncoder(model, strides=(16,)")),
         ("broken", ("raised FileNotFoundError: weights.pth", "own_encoders.py, line")),
-        ("no_such", ("a function of tests.own_encoders",)),
+        ("no_such", ("a function of tests.support.own_encoders",)),
         ("not a name", ("python:MODULE:FACTORY",)),
     ],
 )

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mimbench
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
-from transfer.encoder.parity import digit_images
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
+from transfer.encoder.proof.parity import digit_images
 
 SMALL = {"num_attention_heads": 2, "image_size": 32, "patch_size": 8, "hidden_size": 128, "num_hidden_layers": 3}
 TIMM = "vit_tiny_patch16_224"

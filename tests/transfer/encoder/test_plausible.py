@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.samples import SMALL
-from transfer.encoder.plausible import UNTRAINED, implausible
+from transfer.encoder.proof.plausible import UNTRAINED, implausible
 
 HERE = Path(__file__).parents[2]
 GOLDEN = HERE / "golden" / "before" / "finished" / "pretrain-digits_simmim-3b854210dfc7"

@@ -16,8 +16,8 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.models import ResNet18_Weights, Swin_T_Weights
 
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo
 
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}

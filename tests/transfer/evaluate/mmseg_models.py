@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from transfer.segmentation.model import mmseg_scope
 
 CLASSES = 11

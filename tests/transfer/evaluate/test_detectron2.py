@@ -17,9 +17,9 @@ import torch
 import yaml
 
 import mimbench
-from tests.libraries import library
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from tests.transfer.detection.detectors import require_detectron2
 from tests.transfer.kinds import cut_boxes
 

@@ -11,9 +11,9 @@ import pytest
 import mimbench
 from reports.records.find import find_runs
 from reports.records.integrity import altered
-from tests import small
-from tests.runs import only_run, record_of, trained
-from tests.small import RANDOM
+from tests.support import small
+from tests.support.runs import only_run, record_of, trained
+from tests.support.small import RANDOM
 from tests.transfer.kinds import CLASSIFICATION, KINDS, SEGMENTATION, VIDEO, Kind, rows_of
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import mimbench
 from benchmarks.errors import UserError
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from tests.transfer.evaluate.libraries import VIT, Saved
 from tests.transfer.kinds import rows_of
 from transfer.classification.head_logits import logits_of

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, ViT_B_16_Weights
 
 import mimbench
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from tests.transfer.evaluate.libraries import LIBRARIES, Saved, simmim_swin, torchvision_swin
 from tests.transfer.images.forms import scans
 from tests.transfer.kinds import rows_of

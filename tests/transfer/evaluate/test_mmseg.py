@@ -12,12 +12,12 @@ import torch
 
 import mimbench
 from benchmarks.errors import UserError
-from tests.libraries import library
-from tests.runs import only_run, record_of
+from tests.support.libraries import library
+from tests.support.runs import only_run, record_of
 from tests.transfer.evaluate.mmseg_models import SLIDE, cgnet, own_scores, saved, segformer, upernet_swin
 from tests.transfer.kinds import cut_scenes, rows_of
-from transfer.segmentation.literals import parse_config, read_config, require_values
-from transfer.segmentation.user_config import pipeline_of
+from transfer.segmentation.plans.literals import parse_config, read_config, require_values
+from transfer.segmentation.plans.user_config import pipeline_of
 
 library("mmseg", "onedl-mmsegmentation")
 WHOLE = {"mode": "whole"}

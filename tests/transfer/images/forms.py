@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.libraries import library
+from tests.support.libraries import library
 from transfer.images.recipe import ClassificationData
 
 SPLITS = ("train", "test")

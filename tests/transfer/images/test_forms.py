@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 import mimbench
 from benchmarks.engine.samples.images import ImageSamples
 from benchmarks.engine.samples.loaders import evaluation_loader
-from tests.runs import numbers_of, only_run, record_of
+from tests.support.runs import numbers_of, only_run, record_of
 from tests.transfer.images.forms import FORMS, as_flat_list, as_folders, as_shards, scans
 from transfer.images.labelled import LabelledImages
 from transfer.images.read import read_classification_data

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.errors import UserError
-from tests.libraries import library
-from tests.special_files import never_waiting
+from tests.support.libraries import library
+from tests.support.special_files import never_waiting
 from tests.transfer.images.forms import as_huggingface, scans
 from transfer.images.huggingface import TableImages, read_saved
 from transfer.images.read import read_classification_data

@@ -17,8 +17,8 @@ from torch import Tensor
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
-from tests.runs import only_run, trained
-from tests.small import RANDOM, classification
+from tests.support.runs import only_run, trained
+from tests.support.small import RANDOM, classification
 from tests.transfer.evaluate.libraries import torchvision_swin
 from tests.transfer.images.forms import scans
 from tests.transfer.kinds import rows_of

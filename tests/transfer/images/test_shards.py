@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
-from tests.special_files import never_waiting, put, special_files
+from tests.support.special_files import never_waiting, put, special_files
 from tests.transfer.images.forms import add_member, as_shards
 from transfer.images.read import read_classification_data
 from transfer.images.recipe import ClassificationData

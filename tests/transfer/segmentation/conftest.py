@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.libraries import library
+from tests.support.libraries import library
 from tests.transfer import kinds
 
 library("mmseg", "onedl-mmsegmentation")

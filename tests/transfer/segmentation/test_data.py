@@ -10,8 +10,8 @@ from PIL import Image
 
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
-from tests.huge_pictures import put_huge
-from tests.special_files import never_waiting, put, special_files
+from tests.support.huge_pictures import put_huge
+from tests.support.special_files import never_waiting, put, special_files
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues
 from transfer.segmentation.samples import read_scene

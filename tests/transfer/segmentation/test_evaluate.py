@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.config import load_recipe
 from benchmarks.engine.samples.loaders import SampleKey
-from tests.libraries import library
+from tests.support.libraries import library
 from transfer.segmentation.data import Scenes, read_scenes
 from transfer.segmentation.inference import predict
 from transfer.segmentation.masks import MaskValues

@@ -14,7 +14,7 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import load_recipe
 from benchmarks.engine.samples.unreadable import UnusableError
 from benchmarks.errors import UserError
-from tests.runs import record_of, trained
+from tests.support.runs import record_of, trained
 from transfer.segmentation.adapter import SegmentationAdapter
 from transfer.segmentation.data import Scenes
 from transfer.segmentation.recipe import SegmentationRecipe

@@ -13,13 +13,13 @@ from benchmarks.encoders import Architecture, Normalisation
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
-from tests.libraries import library
+from tests.support.libraries import library
 from transfer.encoder.dense import build_encoder
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.layer_decay import groups_around
 from transfer.segmentation.model import build_model, fit_batch_norms, mmseg_scope, timm_model
+from transfer.segmentation.plans.upernet import upernet
 from transfer.segmentation.recipe import SegmentationRecipe
-from transfer.segmentation.upernet_plan import upernet
 
 WIDTH, DEPTHS, HEADS = 16, [2, 2, 2, 2], [1, 2, 4, 8]
 NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))

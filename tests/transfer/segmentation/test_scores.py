@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
-from tests.libraries import library
+from tests.support.libraries import library
 from transfer.segmentation.scores import Confusion
 
 CLASSES = 5

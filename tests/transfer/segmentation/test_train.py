@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix
 
 import mimbench
-from tests.processes import finished, launch, start
-from tests.runs import (
+from tests.support.processes import finished, launch, start
+from tests.support.runs import (
     assert_same_end,
     last_checkpoint,
     numbers_of,
@@ -23,7 +23,7 @@ from tests.runs import (
     trained,
     wait_for_step,
 )
-from tests.small import RANDOM
+from tests.support.small import RANDOM
 
 
 def test_several_scales_are_a_score_of_their_own(segment_command: list[str], simmim_run: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import yaml
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
+from transfer.segmentation.plans.user_config import config_digest
+from transfer.segmentation.plans.user_plan import plan_of_config
 from transfer.segmentation.recipe import SegmentationRecipe
-from transfer.segmentation.user_config import config_digest
-from transfer.segmentation.user_plan import plan_of_config
 
 CHANNELS = (32, 64, 128, 256)
 BASE = """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import UserError
-from tests.special_files import never_waiting, put, special_files
+from tests.support.special_files import never_waiting, put, special_files
 from tests.transfer.video.videos import all_frames, write_huge_video, write_sound, write_video
 from transfer.video.data import torchcodec
 from transfer.video.data.decode import by_torchcodec, reader_of

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from transfer.encoder.dense import build_encoder
-from transfer.encoder.loading import load_encoder
+from transfer.encoder.proof.loading import load_encoder
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
 
 SMALL: dict[str, JsonValue] = {"embed_dim": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}

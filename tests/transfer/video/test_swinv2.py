@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from tests.transfer.video.test_model import build, clips, recipe
 from transfer.video.inflate import TimeSizes
 from transfer.video.model import FramePooling, SwinV2In3d, groups_of

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score, log_loss
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.engine.samples.loaders import SampleKey
-from tests.processes import finished, launch
-from tests.runs import (
+from tests.support.processes import finished, launch
+from tests.support.runs import (
     assert_close_training,
     last_checkpoint,
     numbers_of,
@@ -23,7 +23,7 @@ from tests.runs import (
     record_of,
     trained,
 )
-from tests.small import RANDOM
+from tests.support.small import RANDOM
 from tests.transfer.kinds import rows_of
 from transfer.sources.references import resolve
 from transfer.video.data.augment import Normalise

@@ -8,13 +8,13 @@ from typing import Any
 
 from transfer.checkpoint.architecture import huggingface_config
 from transfer.checkpoint.architecture.beside import inferred_from
-from transfer.checkpoint.architecture.infer_convnext import infer_convnext
-from transfer.checkpoint.architecture.infer_plain import infer_plain
-from transfer.checkpoint.architecture.infer_resnet import infer_resnet
-from transfer.checkpoint.architecture.infer_swin import infer_swin
-from transfer.checkpoint.architecture.infer_vit import infer_vit
-from transfer.checkpoint.architecture.infer_windowed import infer_hiera, infer_sam
+from transfer.checkpoint.architecture.hierarchical.infer_convnext import infer_convnext
+from transfer.checkpoint.architecture.hierarchical.infer_resnet import infer_resnet
+from transfer.checkpoint.architecture.hierarchical.infer_swin import infer_swin
+from transfer.checkpoint.architecture.hierarchical.infer_windowed import infer_hiera, infer_sam
 from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.plain.infer_plain import infer_plain
+from transfer.checkpoint.architecture.plain.infer_vit import infer_vit
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 
 WITHOUT_REGISTERS = (

@@ -5,17 +5,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.layouts.beit import BEIT_LAYOUTS
-from transfer.checkpoint.layouts.clip import TOWER_LAYOUTS
-from transfer.checkpoint.layouts.convnext import CONVNEXT_LAYOUTS
-from transfer.checkpoint.layouts.eva import EVA_LAYOUTS
-from transfer.checkpoint.layouts.hiera import WINDOWED_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.convnext import CONVNEXT_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.hiera import WINDOWED_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.resnet import RESNET_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.swin import SWIN_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.swinv2 import SWINV2_LAYOUTS
 from transfer.checkpoint.layouts.layout import Layout
+from transfer.checkpoint.layouts.plain.beit import BEIT_LAYOUTS
+from transfer.checkpoint.layouts.plain.clip import TOWER_LAYOUTS
+from transfer.checkpoint.layouts.plain.eva import EVA_LAYOUTS
+from transfer.checkpoint.layouts.plain.vit import VIT_LAYOUTS
 from transfer.checkpoint.layouts.refused import refuse_known
-from transfer.checkpoint.layouts.resnet import RESNET_LAYOUTS
-from transfer.checkpoint.layouts.swin import SWIN_LAYOUTS
-from transfer.checkpoint.layouts.swinv2 import SWINV2_LAYOUTS
-from transfer.checkpoint.layouts.vit import VIT_LAYOUTS
 
 _REMEDY = (
     "for a model of timm add --architecture NAME, or put timm's config.json beside the file; `mimbench list formats` "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.errors import UserError
+from transfer.checkpoint.layouts.hierarchical.resnet import is_clip_resnet
 from transfer.checkpoint.layouts.layout import Shapes
 from transfer.checkpoint.layouts.pairs import anywhere
-from transfer.checkpoint.layouts.resnet import is_clip_resnet
 
 
 def _is_video(shapes: Shapes) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, Tag
 
 from benchmarks.config import Config, kind_or, placement
-from benchmarks.training import Count, Share, Span
+from benchmarks.training.numbers import Count, Share, Span
 
 
 class CocoData(Config):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag, model_validator
 
 from benchmarks.config import Config, kind_or, placement
-from benchmarks.training import Count, Share, Span
+from benchmarks.training.numbers import Count, Share, Span
 
 Decoder = Literal["auto", "pyav", "torchcodec"]
 

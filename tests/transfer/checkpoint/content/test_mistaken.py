@@ -198,7 +198,7 @@ def test_a_file_without_weights_says_what_it_holds(tmp_path: Path, capsys: pytes
 
 def test_a_file_of_another_architecture_is_not_said_to_be_loaded_in_part() -> None:
     from benchmarks.errors import WorkFailed
-    from transfer.encoder.loading import load_encoder, require_complete
+    from transfer.encoder.proof.loading import load_encoder, require_complete
 
     model = encoder()
     weights = {**model.state_dict(), "layers.0.adapter.down.weight": torch.ones(2, 2)}

@@ -12,7 +12,7 @@ from benchmarks.errors import UserError, WorkFailed
 from tests.transfer.checkpoint import swin_zoo
 from transfer.checkpoint.foreign import read_foreign
 from transfer.commands.convert import convert
-from transfer.encoder.loading import load_encoder, percent, require_complete
+from transfer.encoder.proof.loading import load_encoder, percent, require_complete
 from transfer.sources.opened import open_encoder
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mimbench
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.state_dict import find_weights
 from transfer.sources.references import resolve

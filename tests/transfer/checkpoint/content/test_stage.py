@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.encoders import InitStage
-from tests.libraries import library
+from tests.support.libraries import library
 from tests.transfer.checkpoint.vit_files import moco_positions
 from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import find_weights

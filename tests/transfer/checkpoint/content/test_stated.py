@@ -17,7 +17,7 @@ import mimbench
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, export, features, loaded, randomised
 from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.foreign import read_foreign

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 import mimbench
 from benchmarks.encoders import read_manifest
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, export, randomised
 
 

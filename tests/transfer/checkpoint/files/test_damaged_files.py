@@ -15,13 +15,13 @@ import mimbench
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError, WorkFailed
-from tests.runs import only_run, record_of
+from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.samples import BY_NAME, SAMPLES, TRAINED, Sample, sample
 from transfer.checkpoint.architecture.stated import Stated
 from transfer.checkpoint.foreign import read_foreign
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.checkpoint.layouts.layout import Weights
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.proof.loading import load_encoder, require_complete
 
 # Heads, decoders, mask tokens, and buffers that follow from sizes: no part of an encoder.
 BESIDE = re.compile(

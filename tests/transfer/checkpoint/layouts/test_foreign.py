@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 import mimbench
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from tests.libraries import library
-from tests.random_weights import randomise
-from tests.runs import only_run, record_of
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
+from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint import swin_zoo, vit_files
 from tests.transfer.checkpoint.encoders import SMALL, export, features, loaded, randomised
 from transfer.checkpoint.foreign import read_foreign

@@ -14,8 +14,8 @@ from benchmarks.encoders import find_architecture
 from benchmarks.errors import UserError
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import LAYOUTS, LISTINGS
-from transfer.checkpoint.architecture.infer_swin import infer_swin
-from transfer.checkpoint.architecture.swin_models import SWIN, SWINV2
+from transfer.checkpoint.architecture.hierarchical.infer_swin import infer_swin
+from transfer.checkpoint.architecture.hierarchical.swin_models import SWIN, SWINV2
 from transfer.checkpoint.layouts.layout import Weights
 
 # Window, image size (None where no tensor shows it) and arguments of each listing, from its `source`.

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from transfer.checkpoint.architecture.infer_vit import infer_vit
-from transfer.checkpoint.architecture.vit_known import BEIT, SWIGLU, VIT, Known
+from transfer.checkpoint.architecture.plain.infer_vit import infer_vit
+from transfer.checkpoint.architecture.plain.vit_known import BEIT, SWIGLU, VIT, Known
 from transfer.checkpoint.layouts.layout import Weights
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from tests.transfer.checkpoint.library_zoo import FOREIGN, SIDE, WRAPPERS, torchvision_resnet
 from transfer.checkpoint.foreign import ForeignEncoder, read_foreign
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import timm
 
-from transfer.checkpoint.architecture.plain_known import EVERY
+from transfer.checkpoint.architecture.plain.plain_known import EVERY
 
 
 class _Stated(Exception):

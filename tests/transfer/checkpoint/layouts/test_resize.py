@@ -15,8 +15,8 @@ from torch.nn.functional import conv2d, interpolate
 from benchmarks.errors import WorkFailed
 from benchmarks.families.resize import adapt_channels, resize_positions
 from benchmarks.families.windows.position_tables import resize_table
-from transfer.encoder.fit import fit_weights
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.proof.fit import fit_weights
+from transfer.encoder.proof.loading import load_encoder, require_complete
 
 TABLE = "relative_position_bias_table"
 SHARED = f"rel_pos_bias.{TABLE}"

@@ -13,13 +13,13 @@ from timm.models.swin_transformer_v2 import checkpoint_filter_fn as checkpoint_f
 from torch import Tensor
 
 from benchmarks.errors import UserError, WorkFailed
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import LAYOUTS, LISTINGS, TINY
-from transfer.checkpoint.architecture.infer_swin import infer_swin
+from transfer.checkpoint.architecture.hierarchical.infer_swin import infer_swin
+from transfer.checkpoint.layouts.hierarchical.swin import from_unfold, to_unfold
 from transfer.checkpoint.layouts.layout import Layout, Weights
-from transfer.checkpoint.layouts.swin import from_unfold, to_unfold
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.proof.loading import load_encoder, require_complete
 
 
 @pytest.mark.parametrize("name", LISTINGS)

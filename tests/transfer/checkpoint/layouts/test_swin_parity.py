@@ -9,11 +9,11 @@ import pytest
 import timm
 import torch
 
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo as zoo
 from tests.transfer.checkpoint.swin_zoo import BASE, CLIPPED, LAYOUTS, TINY, Foreign, Size
-from transfer.checkpoint.architecture.infer_swin import infer_swin
+from transfer.checkpoint.architecture.hierarchical.infer_swin import infer_swin
 
 TOLERANCE = 1e-5
 MODELS: dict[str, Callable[[Size, int, Path], Foreign]] = {

@@ -19,7 +19,7 @@ from tests.transfer.checkpoint.vit_files import (
     reference_tokens,
     small_weights,
 )
-from transfer.checkpoint.architecture.infer_vit import infer_vit
+from transfer.checkpoint.architecture.plain.infer_vit import infer_vit
 from transfer.checkpoint.layouts.layout import Weights
 
 OFFICIAL = sorted(name for name in LISTINGS if not name.startswith("mmpretrain"))

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
-from tests.libraries import library
-from tests.random_weights import randomise
+from tests.support.libraries import library
+from tests.support.random_weights import randomise
 from tests.transfer.checkpoint.vit_files import LAYOUTS, build, complaint, recognised
 from transfer.checkpoint.layouts.layout import Weights
 

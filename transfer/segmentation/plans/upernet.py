@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from transfer.segmentation.plan import PACK, Pipeline, Plan, ignored_label
+from transfer.segmentation.plans.plan import PACK, Pipeline, Plan, ignored_label
 from transfer.segmentation.recipe import SegmentationRecipe
 
 FCN_LEVEL = 2

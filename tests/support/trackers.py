@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.engine.track.log import TrainingLog
 from benchmarks.runs.folder import Run, RunFolder
 from benchmarks.runs.record import RunRecord
-from benchmarks.training import Cosine, Training
+from benchmarks.training.schedules import Cosine
+from benchmarks.training.training import Training
 
 Curves = dict[str, list[tuple[int, float]]]
 BLOCK = 2**15

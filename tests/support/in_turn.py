@@ -14,10 +14,11 @@ from torch import Tensor
 
 import mimbench
 from benchmarks import ranks
-from benchmarks.engine.loop import Loop, Progress
-from tests.ports import free_ports
-from tests.processes import finished, launch_call
-from tests.runs import stop_after_step
+from benchmarks.engine.checkpoint import Progress
+from benchmarks.engine.loop import Loop
+from tests.support.ports import free_ports
+from tests.support.processes import finished, launch_call
+from tests.support.runs import stop_after_step
 
 
 def in_turn(entries: list[dict[str, Any]], file: Path) -> list[list[dict[str, int]]]:

@@ -20,7 +20,7 @@ from benchmarks.families.parts import TOKENS
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import Parity, now
 from transfer.checkpoint.layouts.names import FileNames
-from transfer.encoder.loading import load_encoder, require_complete
+from transfer.encoder.proof.loading import load_encoder, require_complete
 from transfer.sources.witness import Witness
 
 TOLERANCE = 1e-4

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from benchmarks.families.family import Family
 from benchmarks.families.parts import Level
+from benchmarks.families.plain.vit_maps import position_prefix
 from benchmarks.families.resize import Change, fit_positions
-from benchmarks.families.vit_maps import position_prefix
 from benchmarks.families.windows.position_tables import TableMode
 
 

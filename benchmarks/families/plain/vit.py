@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from benchmarks.encoders import plain_window
 from benchmarks.families.family import Family
 from benchmarks.families.parts import MAPS, Capability, Layers, Level
+from benchmarks.families.plain.vit_maps import position_prefix, vit_map
 from benchmarks.families.resize import Change, fit_positions
 from benchmarks.families.sizes import MapSizes
-from benchmarks.families.vit_maps import position_prefix, vit_map
 from benchmarks.families.windows.position_tables import TableMode
 
 

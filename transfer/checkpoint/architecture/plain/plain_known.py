@@ -5,7 +5,7 @@ A test reads every size back from timm itself.
 
 from __future__ import annotations
 
-from transfer.checkpoint.architecture.vit_known import Arguments, Known, Shape
+from transfer.checkpoint.architecture.plain.vit_known import Arguments, Known, Shape
 
 
 def _known(name: str, size: tuple[int, int, int], patch: int, image: int, hidden: int = 0, act: str = "") -> Known:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mimbench as entry
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def here(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,10 +13,10 @@ from typing import Any
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
-from transfer.checkpoint.architecture import plain_known as known
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.majority import INCOMPLETE, Sizes, sizes_of, usual
-from transfer.checkpoint.architecture.vit_known import Arguments, Known, Shape
+from transfer.checkpoint.architecture.plain import plain_known as known
+from transfer.checkpoint.architecture.plain.vit_known import Arguments, Known, Shape
 from transfer.checkpoint.layouts.layout import Layout, Weights
 
 ACTIVATIONS = {

@@ -13,8 +13,8 @@ from benchmarks.families.table import family_of
 from benchmarks.families.windows.position_tables import TableMode
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.layouts.names import FileNames
-from transfer.encoder.fit import fit_weights
-from transfer.encoder.plausible import UNTRAINED, implausible
+from transfer.encoder.proof.fit import fit_weights
+from transfer.encoder.proof.plausible import UNTRAINED, implausible
 from transfer.sources.source import Source
 
 # A checkpoint need not hold the new task's head, and may hold its old head, the mask token and derived buffers.

@@ -16,8 +16,8 @@ from benchmarks.encoders import plain_window
 from benchmarks.errors import UserError
 from benchmarks.families.windows.position_tables import Size
 from benchmarks.families.windows.stages import Sizes, clipped
-from transfer.checkpoint.architecture.swin_models import Known
-from transfer.checkpoint.architecture.swin_tensors import TABLE, stage_shape, tensors
+from transfer.checkpoint.architecture.hierarchical.swin_models import Known
+from transfer.checkpoint.architecture.hierarchical.swin_tensors import TABLE, stage_shape, tensors
 from transfer.checkpoint.layouts.layout import Weights
 from transfer.checkpoint.refusal import ANOTHER_MODEL
 

@@ -1,4 +1,4 @@
-"""Encoders as a person would write them in a module of their own, for `--encoder python:tests.own_encoders:NAME`."""
+"""Encoders as a person would write them in a module of their own, for `--encoder python:MODULE:NAME`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.families.own import OwnEncoder
-from tests.random_weights import randomise
+from tests.support.random_weights import randomise
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from benchmarks.families.parts import Weights
+from benchmarks.families.plain.vit import ViT
+from benchmarks.families.plain.vit_maps import beit_map
 from benchmarks.families.resize import TABLE
-from benchmarks.families.vit import ViT
-from benchmarks.families.vit_maps import beit_map
 from benchmarks.families.windows.position_tables import TableMode
 
 SHARED_TABLE = f"rel_pos_bias.{TABLE}"

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-from transfer.checkpoint.layouts.dinov2 import DINOV2, DINOV2_HUGGINGFACE, is_dinov2
-from transfer.checkpoint.layouts.eva import is_timm_eva
 from transfer.checkpoint.layouts.layout import Layout, Shapes
 from transfer.checkpoint.layouts.pairs import (
     Names,
@@ -20,9 +18,11 @@ from transfer.checkpoint.layouts.pairs import (
     has_two_tokens,
     without,
 )
-from transfer.checkpoint.layouts.vit_huggingface import DEIT_HUGGINGFACE, VIT_HUGGINGFACE
-from transfer.checkpoint.layouts.vit_mmpretrain import VIT_MMPRETRAIN
-from transfer.checkpoint.layouts.vit_torchvision import VIT_TORCHVISION
+from transfer.checkpoint.layouts.plain.dinov2 import DINOV2, DINOV2_HUGGINGFACE, is_dinov2
+from transfer.checkpoint.layouts.plain.eva import is_timm_eva
+from transfer.checkpoint.layouts.plain.vit_huggingface import DEIT_HUGGINGFACE, VIT_HUGGINGFACE
+from transfer.checkpoint.layouts.plain.vit_mmpretrain import VIT_MMPRETRAIN
+from transfer.checkpoint.layouts.plain.vit_torchvision import VIT_TORCHVISION
 
 HEADS = ("head.", "head_dist.", "pre_logits.", "mask_token")
 LAYER_SCALE = (("blocks.{}.gamma_1", "blocks.{}.ls1.gamma"), ("blocks.{}.gamma_2", "blocks.{}.ls2.gamma"))

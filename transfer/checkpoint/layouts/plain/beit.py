@@ -11,10 +11,10 @@ from __future__ import annotations
 from timm.models.beit import gen_relative_position_index
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.layouts.eva import is_other_eva
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere, has_relative_positions, has_timm_blocks, without
-from transfer.checkpoint.layouts.vit_huggingface import (
+from transfer.checkpoint.layouts.plain.eva import is_other_eva
+from transfer.checkpoint.layouts.plain.vit_huggingface import (
     BLOCKS,
     EMBEDDINGS,
     QKV,

@@ -6,9 +6,9 @@ import itertools
 from typing import Any
 
 from benchmarks.errors import UserError
-from transfer.segmentation.plan import Pipeline, Plan, adapted_head, ignored_label
+from transfer.segmentation.plans.plan import Pipeline, Plan, adapted_head, ignored_label
+from transfer.segmentation.plans.user_config import read_parts
 from transfer.segmentation.recipe import SegmentationRecipe
-from transfer.segmentation.user_config import read_parts
 
 LOADERS = ("LoadImageFromFile", "LoadAnnotations")
 """Transforms left out of pipelines: this program reads images and masks itself, and counts their faults."""

@@ -16,10 +16,10 @@ from benchmarks.encoders import Architecture, plain_window, windows_as_json
 from benchmarks.errors import UserError
 from benchmarks.families.windows.stages import Sizes, clipped, window_argument
 from transfer.checkpoint.architecture.agreed import HIDDEN, SWINV2_HEADS, WIDTH, agreed
+from transfer.checkpoint.architecture.hierarchical.swin_models import SWIN, SWINV2, Known
+from transfer.checkpoint.architecture.hierarchical.swin_tensors import TABLE, shape_of, stage_shape
+from transfer.checkpoint.architecture.hierarchical.swin_windows import Windows, known_windows, read_windows
 from transfer.checkpoint.architecture.inferred import Inferred
-from transfer.checkpoint.architecture.swin_models import SWIN, SWINV2, Known
-from transfer.checkpoint.architecture.swin_tensors import TABLE, shape_of, stage_shape
-from transfer.checkpoint.architecture.swin_windows import Windows, known_windows, read_windows
 from transfer.checkpoint.layouts.layout import Weights
 
 

@@ -1,8 +1,8 @@
 """`mimbench` in processes of its own: one, or several that train one run together as a launcher starts them.
 
 Each is forked from a server that has imported torch and timm already, since these imports cost several times as much as
-the few steps of a test's training. That a command also starts from nothing is proved by `tests.command`, and by the
-stages of pipelines, which Slurm and the launcher start as programs.
+the few steps of a test's training. That a command also starts from nothing is proved by `tests.support.command`, and by
+the stages of pipelines, which Slurm and the launcher start as programs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from multiprocessing.connection import wait
 from typing import cast
 
 import mimbench
-from tests.command import ROOT
-from tests.ports import free_ports
+from tests.support.command import ROOT
+from tests.support.ports import free_ports
 
 AFTER_A_FAILURE_S = 60
 STACKS = signal.SIGXCPU

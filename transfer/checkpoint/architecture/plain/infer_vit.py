@@ -12,7 +12,7 @@ import torch
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.inferred import Inferred, without_norm
-from transfer.checkpoint.architecture.vit_known import BEIT, HEADS_BY_SIZE, SWIGLU, VIT, Arguments, Known, Shape
+from transfer.checkpoint.architecture.plain.vit_known import BEIT, HEADS_BY_SIZE, SWIGLU, VIT, Arguments, Known, Shape
 from transfer.checkpoint.layouts.layout import Weights
 from transfer.checkpoint.layouts.pairs import anywhere, has_relative_positions
 from transfer.checkpoint.refusal import ANOTHER_MODEL

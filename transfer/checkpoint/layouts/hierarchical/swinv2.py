@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
-from transfer.checkpoint.layouts.renaming import Rule, join, matches, split, to_ours, to_theirs
-from transfer.checkpoint.layouts.swin import (
+from transfer.checkpoint.layouts.hierarchical.swin import (
     HF_BLOCK,
     HF_RULES,
     MICROSOFT_RULES,
@@ -28,6 +26,8 @@ from transfer.checkpoint.layouts.swin import (
     to_unfold,
     write_torchvision,
 )
+from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
+from transfer.checkpoint.layouts.renaming import Rule, join, matches, split, to_ours, to_theirs
 
 _NETWORK = r"(logit_scale|cpb_mlp\..+|rpe_mlp\..+|continuous_position_bias_mlp\..+)"
 _BLOCK = "layers.{i}.blocks.{j}."

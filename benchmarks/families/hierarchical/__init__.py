@@ -1,0 +1,1 @@
+"""Families of encoders in stages, each of which sees a coarser map."""

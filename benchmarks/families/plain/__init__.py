@@ -1,0 +1,1 @@
+"""Families of plain transformers, whose blocks all see one grid of patches."""

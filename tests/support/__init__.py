@@ -1,0 +1,1 @@
+"""What tests share: commands and processes, small models and recipes, strange files."""

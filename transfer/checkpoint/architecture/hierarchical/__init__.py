@@ -1,0 +1,1 @@
+"""The architecture of encoders in stages: Swin, Hiera, SAM, ConvNeXt, ResNet."""

@@ -1,0 +1,1 @@
+"""The architecture of plain transformers: ViT, BEiT and their kin, whose blocks all see one grid of patches."""

@@ -1,0 +1,1 @@
+"""Layouts of encoders in stages: Swin, Hiera, SAM, ConvNeXt, ResNet."""

@@ -1,0 +1,1 @@
+"""Layouts of plain transformers: ViT, BEiT, DINOv2, EVA, the image towers of CLIP and their kin."""
