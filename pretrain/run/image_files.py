@@ -9,9 +9,9 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from benchmarks.files.image_source import ImageFiles
-from benchmarks.files.named_files import find_file, sha256_of
+from benchmarks.files.named_files import sha256_of
 from benchmarks.runs.fingerprint import ARRAY_SUFFIXES, IMAGE_SUFFIXES, Fingerprint, find_images, fingerprint
-from benchmarks.subset import FIELD, Subset, listed
+from benchmarks.subset import Subset, find_list, listed
 from pretrain.recipe import PretrainRecipe, Validation
 
 
@@ -46,7 +46,7 @@ def find_files(recipe: PretrainRecipe, root: Path) -> Files:
     elif validation is not None:
         training, held_out = _apart(training, validation)
     if subset is not None:
-        file = find_file(root, f"{FIELD}.list", subset.list)
+        file = find_list(root, subset.list)
         training = _part(root, split, training, subset, file)
         parts |= {"subset list": sha256_of(file)} if file is not None else {}
     shared = validation is not None and validation.share is not None

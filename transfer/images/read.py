@@ -10,7 +10,7 @@ from typing import NamedTuple
 from benchmarks.files.named_files import find_file, sha256_of
 from benchmarks.runs.command import require_root
 from benchmarks.runs.fingerprint import fingerprint
-from benchmarks.subset import Subset
+from benchmarks.subset import Subset, find_list
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.forms import Place, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
@@ -43,14 +43,14 @@ def read_classification_data(
 
     parts: dict[str, str] = {}
     if data.subset is not None:
-        file = find_file(root, "data.subset.list", data.subset.list)
+        file = find_list(root, data.subset.list)
         train = choose(train, data.subset, file)
         require_every_class(train, "data.subset")
         if file is not None:
             parts["subset list"] = sha256_of(file)
     kept_back = None
     if held_out is not None:
-        file = find_file(root, f"{HELD_OUT}.list", held_out.list)
+        file = find_list(root, held_out.list, HELD_OUT)
         train, kept_back = hold_out(train, held_out, file, HELD_OUT)
         parts["held-out images"] = kept_back.sha256()
     parts |= _labels_part("train labels", in_train, train) | _labels_part("test labels", in_test, test)
