@@ -14,6 +14,7 @@ from benchmarks.encoders import Architecture, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
 from benchmarks.runs.content_sample import ContentSample
 from benchmarks.runs.migrations import MIGRATIONS
+from benchmarks.runs.probes import Choice, Draws, FeatureUse
 
 Status = Literal["started", "completed", "failed", "preempted"]
 
@@ -164,19 +165,6 @@ class MetricValue(Config):
     best_epoch: Count | None = None
 
 
-class Choice(Config):
-    """The classifier of a probe's grid whose score is the run's; it was chosen on held-out training images."""
-
-    member: str
-    """Its layers, pooling and learning rate, in words."""
-    members: Count
-    """The number of classifiers that it was chosen from."""
-    held_out_images: Count
-    held_out_top1: float
-    held_out_loss: float
-    why: str
-
-
 class AddedTestSet(Config):
     """A test set on which a run was scored after it had been completed, by the weights of its last checkpoint."""
 
@@ -222,6 +210,10 @@ class RunRecord(Config):
     """None where the run trained one classifier, or several of which none was chosen."""
     feature: str | None = None
     """What was taken of a frozen encoder, in words, as "output: class token"; None where the encoder was trained."""
+    draws: Draws | None = None
+    """None where the training images were not drawn several times."""
+    features: FeatureUse | None = None
+    """None where images were run through the encoder as often as they were seen: it was trained, or they changed."""
     added_test_sets: tuple[AddedTestSet, ...] = ()
     exported_sha256: str | None = None
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""

@@ -35,7 +35,7 @@ def _contradictions(folder: Path, record: RunRecord) -> Iterator[str]:
     again = recomputed(folder)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
-            table = "predictions.csv" if name == "top1" else "classes.csv"
+            table = "classes.csv" if name != "top1" else "predictions.csv" if record.draws is None else "shots.csv"
             yield f"{name} is {record.metrics[name].last} in the record, {value} by {table}"
     yield from _unproved(record, {*log.values, *again})
 

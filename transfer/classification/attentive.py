@@ -14,13 +14,28 @@ import torch
 from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
+from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.run import Outcome
+from benchmarks.engine.samples.images import Batch
+from benchmarks.engine.samples.loaders import EvaluationSamples, Samples
 from benchmarks.errors import UserError
+from benchmarks.runs.folder import Run
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
+from transfer.classification.frozen.extraction import EVERYTHING_BYTES, FeatureStore
 from transfer.classification.recipe import AttentiveRecipe
-from transfer.encoder.features import Feature, FrozenEncoder, blocks_of, chosen_layers, layers_in_words
+from transfer.encoder.features import (
+    Feature,
+    FrozenEncoder,
+    Summary,
+    blocks_of,
+    chosen_layers,
+    every_layer,
+    layers_in_words,
+)
 from transfer.encoder.model import build_model
+from transfer.images.labelled import LabelledImages
 
 
 class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
@@ -34,8 +49,40 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
         frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
-        self.model = AttentiveProbe(frozen, recipe, self.classes).to(self.device)
+        self.model = AttentiveProbe(frozen, recipe, self.classes)
+        self._patches = Summary(layers[0], "patches")
+        self._store = self._feature_store(transfer, frozen)
+        self.model.to(self.device)
+        self._test: dict[int, EvaluationSamples[Batch]] = {}
         self.feature = f"{layers_in_words(Feature(layers, 'mean'))}: all patches, pooled by the probe's own attention"
+
+    def _feature_store(self, transfer: Transfer, frozen: FrozenEncoder) -> FeatureStore | None:
+        """Return what gives images' patches once; None where images change, or there are too many for memory."""
+        recipe, images = self.recipe, len(self.data.train) + len(self.data.test)
+        too_many = 4 * images * frozen.summary_width(self._patches) > EVERYTHING_BYTES
+        if not recipe.keeps_features or recipe.training.sharded or too_many:
+            return None
+        channels = self.plan.architecture.in_chans
+        every = FrozenEncoder(frozen.backbone, every_layer(frozen.backbone), recipe.image_size_px, channels)
+        return FeatureStore(transfer, self.plan, every, self.device, recipe.training, self.unreadable)
+
+    def training_samples(self) -> Samples[Batch]:
+        if self._store is None:
+            return super().training_samples()
+        return self._store.samples(self.data.train, [self._patches], "training images", replace=True)
+
+    def evaluation_samples(self, images: LabelledImages) -> EvaluationSamples[Batch]:
+        if self._store is None:
+            return super().evaluation_samples(images)
+        if id(images) not in self._test:  # of the data, which live as long as the problem
+            self._test[id(images)] = self._store.samples(images, [self._patches], "test images")
+        return self._test[id(images)]
+
+    def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
+        outcome = super().finish(loop, run)
+        if self._store is not None:
+            run.update(features=self._store.use)
+        return outcome
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
         return blocks_of(self.model.encoder.backbone)
@@ -73,7 +120,9 @@ class AttentiveProbe(nn.Module):
             pool.mlp.fc2.weight.div_(math.sqrt(2))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes]."""
-        (tokens,) = self.encoder.patches(images)
+        """Return logits [B, classes] of images [B, C, H, W], or of their patches, one after another [B, N * D]."""
+        (width,) = self.encoder.widths
+        given = images.ndim == 2
+        tokens = images.reshape(len(images), -1, width) if given else self.encoder.patches(images)[0]
         logits: Tensor = self.head(tokens.float())
         return logits

@@ -39,12 +39,28 @@ class Augmentation(Config):
     def mixes(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether an image may be seen in several ways: cropped, mirrored, recoloured, erased in part or mixed."""
+        cropped = self.crop_scale != (1.0, 1.0) or self.crop_ratio != (1.0, 1.0)
+        drawn = (self.horizontal_flip, self.color_jitter, self.auto_augment, self.erase_probability)
+        return cropped or self.mixes or any(drawn)
+
+
+class KeptFeatures(Config):
+    """Where features of frozen encoders are kept, which runs of all protocols, seeds and draws share."""
+
+    folder: str | None = None
+    """null is what MIMBENCH_FEATURES names, or ~/.cache/mimbench/features. Delete any of it at any time."""
+    limit_gb: Positive = 50.0
+    """What was not used for longest is removed beyond so many GB; a run keeps all that it needs itself."""
+
 
 class ClassificationRecipe(EncoderSizes):
     """The fields that all protocols of classification share."""
 
     protocol: str
-    """finetune, linear, attentive, knn or evaluate; it decides which other fields there are."""
+    """finetune, linear, attentive, knn, logistic, few-shot or evaluate; it decides which other fields there are."""
     data: ClassificationData
     interpolation: Literal["bicubic", "bilinear"] = later("bicubic")
     """How images are resized, in training and in tests."""
@@ -62,6 +78,11 @@ class TrainedRecipe(ClassificationRecipe):
     """Epochs from one evaluation to the next; the last epoch is always evaluated."""
     augmentation: Augmentation = Augmentation()
     training: Training
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether training and test images are seen in one way alone, the whole of each: no feature changes."""
+        return not self.augmentation.changes_images and self.data.test_crop == 1.0
 
     @model_validator(mode="after")
     def _mixing_needs_pairs(self) -> TrainedRecipe:
@@ -147,6 +168,8 @@ class LinearRecipe(TrainedRecipe):
     grid: Grid | None = later(None)
     """Train a classifier for every combination of learning rates, blocks and pooling at once, and choose among them;
     null trains the classifiers of `layers` alone."""
+    features: KeptFeatures = placement(KeptFeatures())
+    """Used where every image is seen in one way alone, and whole: then its features are computed once."""
 
     @property
     def held_out(self) -> Subset | None:
@@ -186,6 +209,8 @@ class AttentiveRecipe(TrainedRecipe):
     """Number of the attention's heads, which must divide the width of the tokens."""
     mlp_ratio: Positive = 4.0
     init_std: Positive = 0.02
+    features: KeptFeatures = placement(KeptFeatures())
+    """Used as in a linear probe, where the patches of all images take up to 1 GiB."""
 
 
 class KnnRecipe(ClassificationRecipe):
@@ -200,7 +225,10 @@ class KnnRecipe(ClassificationRecipe):
     temperature: Positive = 0.07
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
     pooling: Pooling = "class-token"
+    other_pooling: tuple[Pooling, ...] = later(())
+    """Further features of the output, whose scores are written to neighbours.csv."""
     inference: Inference = Inference()
+    features: KeptFeatures = placement(KeptFeatures())
 
 
 class EvaluateRecipe(ClassificationRecipe):

@@ -99,9 +99,13 @@ def test_a_probe_learns(digits: Path, tmp_path: Path) -> None:
     [
         (
             "protocol=liner",
-            ["protocol = liner", "one of finetune, linear, attentive, knn, evaluate", "Did you mean linear?"],
+            [
+                "protocol = liner",
+                "one of finetune, linear, attentive, knn, logistic, few-shot, evaluate",
+                "Did you mean linear?",
+            ],
         ),
-        ("protocol=3", ["protocol = 3", "one of finetune, linear, attentive, knn, evaluate"]),
+        ("protocol=3", ["protocol = 3", "one of finetune, linear, attentive, knn, logistic, few-shot, evaluate"]),
         ("layer_decay=0.5", ["layer_decay = 0.5", "no such field here", "Known: all_layers, augmentation"]),
         ("score_layer=3", ["score_layer (3) must be one of layers"]),
         ("layers=[]", ["layers must name a layer"]),
