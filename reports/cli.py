@@ -34,8 +34,8 @@ VERBS = ("leaderboard", "compare", "verdict", "verify", "sign")
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 RAW = argparse.RawDescriptionHelpFormatter
 EARLIER = (
-    "made by an earlier version, whose intervals were percentile bootstraps: of data files the rows are compared, "
-    "intervals left out. Make the leaderboard again to verify all of it."
+    "made by an earlier version, which laid out text and pages otherwise: only the rows of data files are compared, "
+    "percentile bootstraps left out. Make the leaderboard again to verify all of it."
 )
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     something in them. Budgets are there where a record states one, and pretrainings' steps where several were timed.
     """
     task, measured = section.task, section.measured
-    primary = task.metric(task.primary_metric)
+    primary = task.primary
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in metric_columns(metric, leading=metric is primary)]
@@ -54,7 +54,12 @@ TASK = Column(
 )
 
 ENCODER = Column(
-    "Encoder", (Field("encoder"),), lambda entry: (entry.name,), "scores", published=lambda result: (result.name,)
+    "Encoder",
+    (Field("encoder"),),
+    lambda entry: (entry.name,),
+    "scores",
+    published=lambda result: (result.name,),
+    leading=True,
 )
 
 
@@ -68,7 +73,8 @@ def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, opti
     def parts(entry: Measured) -> Parts:
         return (value(entry.budget) if entry.budget else "",)
 
-    return Column(title, (field,), parts, "settings", numeric=field.type is not str, optional=optional)
+    number = field.type is not str
+    return Column(title, (field,), parts, "settings", numeric=number, optional=optional, leading=number)
 
 
 BUDGET = [
@@ -93,6 +99,7 @@ SETTINGS = [
         "settings",
         _join_start,
         published=lambda result: (result.first.method, result.first.init_stage or ""),
+        leading=True,
     ),
     row_column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
     rare_column("Parity", "load_parity", lambda entry: cells.parity(entry.row)),
@@ -139,6 +146,7 @@ COSTS = [
         "Time per run (s)",
         Field("seconds_per_run", float),
         lambda row: cells.mean((record.seconds for record in row.records), 1),
+        leading=True,
     ),
     row_column(
         "Images/s",

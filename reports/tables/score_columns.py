@@ -24,6 +24,7 @@ def metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
             cells.join_spread,
             published=lambda result: (result.value(name), "", ""),
             numeric=True,
+            leading=leading,
         ),
         Column(
             f"{name} best epoch ({unit})",
@@ -45,7 +46,7 @@ def published_column(metric: Metric) -> Column:
 
     fields = (Field(f"{metric.name}_published"), Field("published_source"))
     title = f"{metric.name} published ({metric.unit})"
-    return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True)
+    return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True, leading=True)
 
 
 def holm_column(metric: Metric, baseline: str) -> Column:
@@ -55,7 +56,7 @@ def holm_column(metric: Metric, baseline: str) -> Column:
         return (cells.p_value(entry.p_holm),)
 
     title = f"p of Δ {metric.name} to {baseline}, by Holm"
-    return Column(title, (Field(f"{metric.name}_delta_p_holm"),), parts, "scores", numeric=True)
+    return Column(title, (Field(f"{metric.name}_delta_p_holm"),), parts, "scores", numeric=True, leading=True)
 
 
 def delta_column(metric: Metric, baseline: str) -> Column:
@@ -76,4 +77,5 @@ def delta_column(metric: Metric, baseline: str) -> Column:
         "scores",
         lambda *parts: cells.join_delta(*parts[:5]),  # the baseline stands in the title
         published=lambda result: ("", "", "", "", result.comparison.note, ""),
+        leading=True,
     )
