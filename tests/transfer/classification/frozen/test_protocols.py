@@ -14,7 +14,7 @@ import mimbench
 from reports.records.integrity import altered
 from tests.support.runs import record_of, trained
 from tests.support.small import RANDOM
-from tests.transfer.classification.test_probes import frozen_features
+from tests.transfer.classification.features import frozen_features
 
 
 def command(recipe: str, data: Path, *more: str) -> list[str]:
