@@ -34,8 +34,8 @@ VERBS = ("leaderboard", "compare", "verdict", "verify", "sign")
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 RAW = argparse.RawDescriptionHelpFormatter
 EARLIER = (
-    "made by an earlier version, whose intervals were percentile bootstraps: of data files the rows are compared, "
-    "intervals left out. Make the leaderboard again to verify all of it."
+    "made by an earlier version, which laid out text and pages otherwise: only the rows of data files are compared, "
+    "percentile bootstraps left out. Make the leaderboard again to verify all of it."
 )
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def verdict(arguments: argparse.Namespace) -> int:
     """Print the rank correlations over the runs at hand, and over the published runs."""
-    from reports.compare.early_verdict import published
+    from reports.compare.early_verdict import conclusion, published
     from reports.leaderboard.board import Request, make
     from reports.leaderboard.notes import doubts_of_losses
 
@@ -189,7 +189,7 @@ def verdict(arguments: argparse.Namespace) -> int:
         _say("Runs at hand:")
         found = found or ["no encoder has a cheap signal and a final score"]
         _say("\n".join(f"  {one_line(line)}" for line in (*found, *doubts_of_losses(board))))
-    _say("Published runs (SimMIM with SwinV2, by model size):")
+    _say(f"Published runs (SimMIM with SwinV2, by model size). {one_line(conclusion().words)}")
     _say("\n".join(f"  {one_line(one.words)}" for one in published()))
     return 0
 

@@ -11,6 +11,8 @@ from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.lines import Line
 from reports.leaderboard.notes import words
 from reports.page.template import filled
+from reports.tables.findings import findings_of, title_of
+from reports.tables.overview import overview_of
 from reports.tables.table import Table, tables_of
 
 REQUEST = "mimbench-request"
@@ -41,13 +43,19 @@ def to_html(board: Leaderboard) -> str:
 
     charts = draw(board)
     pairs = zip(tables_of(board), charts.sections, strict=True)
+    parts = [_part(table, own, number) for number, (table, own) in enumerate(pairs)]
+    shown = [line for part in parts for _, lines in part.bodies for line in lines]
     return filled(
         "leaderboard.html.j2",
         board=board,
         sentences=words(board),
         request_name=REQUEST,
         request=json.dumps(asdict(board.request), ensure_ascii=False),
-        parts=[_part(table, own, number) for number, (table, own) in enumerate(pairs)],
+        title=title_of(board),
+        overview=overview_of(board),
+        findings=findings_of(board),
+        anchors={id(one.line): one.anchor for one in shown},
+        parts=parts,
         study_charts=charts.study,
         absent_charts=charts.absent,
     )
