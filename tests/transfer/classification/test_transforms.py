@@ -77,16 +77,16 @@ def test_a_frozen_encoders_own_test_images_are_as_its_library_makes_them(
     made = made_for_tests(config, (0.0,) * 3, (1.0,) * 3, plan.protocol)(image)
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
 
-    command = ["transfer", "digits", "--recipe", "digits_knn", f"data.root={small_digits}", own, "other_k=[10]"]
+    command = ["transfer", "digits", "--recipe", "digits_knn", f"data.root={small_digits}", own]
     command += ["--stage", "supervised", "--encoder", reference]
-    assert mimbench.main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    assert mimbench.main([*command, "other_k=[10]", "--runs", str(tmp_path / "runs")]) == 0
     words = record_of(only_run(tmp_path / "runs")).test_images
     assert words is not None
     assert words.startswith("resized to 40 px on the shorter side (bilinear), cropped to 32 px: ")
     assert words.endswith("preprocessor_config.json")
     assert mimbench.main([*command, "--print"]) == 0
     assert f"# test images are {words}" in capsys.readouterr().out
-    for wrong in (["--encoder", "random:digits_swin"], ["--recipe", "digits_finetune"]):
+    for wrong in (["--encoder", "random:digits_swin", "other_k=[10]"], ["--recipe", "digits_finetune"]):
         assert mimbench.main([*command, *wrong, "--runs", str(tmp_path / "wrong")]) == mimbench.WRONG
     said_of_both = capsys.readouterr().err
     assert "recipe for random:digits_swin: no file beside it states how its test images are made" in said_of_both
