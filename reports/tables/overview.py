@@ -60,6 +60,7 @@ class Encoder:
     """A row: one encoder, by the order of the headings; None where it was not measured."""
 
     name: str
+    label: str
     glances: tuple[Glance | None, ...]
     mean_rank: float | None
     """Over all tasks, among the encoders that may be compared on all of them; None for the others."""
@@ -124,7 +125,7 @@ def overview_of(board: Leaderboard) -> Overview:
     kept = _kept(order, found)
     places = range(len(headings))
     encoders = (
-        Encoder(names[key], tuple(map(found[key].get, places)), ranks.get(key), _price(found[key].values()))
+        Encoder(names[key], key[0], tuple(map(found[key].get, places)), ranks.get(key), _price(found[key].values()))
         for key in kept
     )
     return Overview(tuple(headings), tuple(encoders), len(order) - len(kept))
