@@ -94,6 +94,15 @@ class CodeUse(Config):
     """The sha256 (hex) of the source files of the factory and of the model's class."""
 
 
+class NormalisationUse(Config):
+    """How images are normalised, on a scale from 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    stated_by: str
+    """What states it: a file beside the weights, an export, the recipe, ..."""
+
+
 class EncoderUse(Config):
     """The encoder a transfer started from."""
 
@@ -112,6 +121,8 @@ class EncoderUse(Config):
     """Every training that led to it; None in records of earlier versions."""
     code: CodeUse | None = None
     """None for an encoder that timm or this program builds."""
+    images: NormalisationUse | None = None
+    """Its own normalisation, where others wrote its file and that alone does not show it; part of a run's id."""
 
     @property
     def pretraining_data(self) -> tuple[TrainingData, ...] | None:
@@ -208,6 +219,11 @@ class RunRecord(Config):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     choice: Choice | None = None
     """None where the run trained one classifier, or several of which none was chosen."""
+    normalisation: NormalisationUse | None = None
+    """How its images were normalised; None where a model of others was scored with its head, whose recipe says it, and
+    in records of earlier versions."""
+    test_images: str | None = None
+    """How test images were resized and cropped, and what states it, where the recipe leaves that to the encoder."""
     feature: str | None = None
     """What was taken of a frozen encoder, in words, as "output: class token"; None where the encoder was trained."""
     draws: Draws | None = None

@@ -82,7 +82,8 @@ class TrainedRecipe(ClassificationRecipe):
     @property
     def keeps_features(self) -> bool:
         """Whether training and test images are seen in one way alone, the whole of each: no feature changes."""
-        return not self.augmentation.changes_images and self.data.test_crop == 1.0
+        whole = self.data.test_crop == 1.0 and self.data.test_resize == "shorter-side"
+        return whole and self.data.test_images == "recipe" and not self.augmentation.changes_images
 
     @model_validator(mode="after")
     def _mixing_needs_pairs(self) -> TrainedRecipe:
@@ -103,8 +104,18 @@ class FinetuneRecipe(TrainedRecipe):
     """Give every block of a BEiT or SimMIM ViT its own copy of the position table that all blocks share."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and export a moving average of the weights, updated after every step; null evaluates the weights."""
+    norm_after_pooling: bool = later(False)
+    """The head takes the mean of the patches through a new norm, in place of that after the encoder's last block."""
+    head_init_std: Positive | None = later(None)
+    """Standard deviation of the classifier's initial weights, of a truncated normal distribution; null: timm's."""
     decay_everything: bool = later(False)
     """Weight decay also of the parameters that `training.weight_decay` spares: vectors, biases and all others."""
+
+    @model_validator(mode="after")
+    def _own_test_images(self) -> FinetuneRecipe:
+        if self.data.test_images == "own":
+            raise ValueError("data.test_images=own is for frozen encoders: fine-tuning has test images of its own")
+        return self
 
     @model_validator(mode="after")
     def _everything_in_one_group(self) -> FinetuneRecipe:
@@ -160,7 +171,7 @@ class LinearRecipe(TrainedRecipe):
     """Give every block's output a classifier."""
     score_layer: Count | None = None
     """The layer whose score is the run's; null takes the deepest."""
-    pooling: Pooling = "class-token"
+    pooling: Pooling = "own"
     batch_norm: bool = True
     """BatchNorm without scale and shift before the classifier."""
     init_std: Positive = 0.01
@@ -205,12 +216,24 @@ class AttentiveRecipe(TrainedRecipe):
     starts_from: tuple[InitStage, ...] | None = placement(None)
     layer: Count | None = None
     """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
-    heads: Count = 12
-    """Number of the attention's heads, which must divide the width of the tokens."""
+    heads: Count | None = None
+    """Number of the attention's heads, which must divide the width of the tokens; null takes as many as the encoder's
+    own block has whose tokens are pooled."""
+    pooler: Literal["v-jepa", "timm"] = later("timm")
+    """v-jepa: what the query attended to is added to the query, as in V-JEPA's own code. timm: it is projected, and the
+    query is left out, as before this field was there."""
+    depth: Annotated[int, Field(ge=1, le=64)] = later(1)
+    """Blocks of the pooler: the query's and, before it, blocks of self-attention among the tokens, as in V-JEPA 2."""
     mlp_ratio: Positive = 4.0
     init_std: Positive = 0.02
     features: KeptFeatures = placement(KeptFeatures())
     """Used as in a linear probe, where the patches of all images take up to 1 GiB."""
+
+    @model_validator(mode="after")
+    def _depth_of_the_pooler(self) -> AttentiveRecipe:
+        if self.depth > 1 and self.pooler != "v-jepa":
+            raise ValueError("depth above 1 needs pooler=v-jepa")
+        return self
 
 
 class KnnRecipe(ClassificationRecipe):
@@ -224,7 +247,7 @@ class KnnRecipe(ClassificationRecipe):
     """Further numbers of neighbours, whose scores are written to neighbours.csv."""
     temperature: Positive = 0.07
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
-    pooling: Pooling = "class-token"
+    pooling: Pooling = "own"
     other_pooling: tuple[Pooling, ...] = later(())
     """Further features of the output, whose scores are written to neighbours.csv."""
     inference: Inference = Inference()

@@ -31,6 +31,7 @@ def would_load(recipe: ClassificationRecipe, source: Source) -> LoadReport:
                 num_classes=1,
                 drop_path_rate=recipe.drop_path_rate,
                 bias_per_block=recipe.bias_per_block,
+                norm_after_pooling=recipe.norm_after_pooling,
             )
         )
         require_training(loaded.model, recipe)

@@ -70,6 +70,7 @@ class FrozenEncoder(nn.Module):
         """The blocks whose outputs are kept in the pass that is being made."""
         self._family = family_of(backbone)
         self._prefix, self._has_class_token = self._family.prefix_tokens, self._family.has_class_token
+        self._token_is_own = self._has_class_token and self._family.takes_class_token
         for number, block in enumerate(blocks_of(backbone) if layers != (OUTPUT,) else (), start=1):
             if number in layers:
                 block.register_forward_hook(self._keep(number))
@@ -227,10 +228,11 @@ class FrozenEncoder(nn.Module):
         return int(self._family.own_feature(self.outputs(self._image)[OUTPUT]).shape[1])
 
     def _with_token(self, pooling: Pooling) -> bool:
-        return self._has_class_token and pooling != "mean"  # of a block inside, `own` is the class token or the mean
+        """Tell whether the class token is taken; of a block inside, `own` is what the head would take of the output."""
+        return self._token_is_own if pooling == "own" else self._has_class_token and pooling != "mean"
 
     def _with_mean(self, pooling: Pooling) -> bool:
-        return not self._has_class_token or pooling not in ("class-token", "own")
+        return not self._token_is_own if pooling == "own" else not self._has_class_token or pooling != "class-token"
 
 
 def layers_in_words(feature: Feature) -> str:

@@ -218,7 +218,7 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
         else history_from_parents(manifest.parents, manifest.method, manifest.epochs),
     )
     read = lambda: read_encoder(folder)[1]  # noqa: E731
-    return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std), read, manifest.parents)
+    return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std, "its export"), read, manifest.parents)
 
 
 def _random(reference: str, name: str, label: str | None) -> Source:

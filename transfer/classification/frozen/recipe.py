@@ -43,7 +43,7 @@ class LogisticRecipe(ClassificationRecipe):
 
     protocol: Literal["logistic"] = "logistic"
     starts_from: tuple[InitStage, ...] | None = placement(None)
-    pooling: Pooling = "class-token"
+    pooling: Pooling = "own"
     grid: Strengths = Strengths()
     max_iterations: Count = 1000
     """Iterations of L-BFGS at most, for each value."""
@@ -62,7 +62,7 @@ class FewShotRecipe(ClassificationRecipe):
 
     protocol: Literal["few-shot"] = "few-shot"
     starts_from: tuple[InitStage, ...] | None = placement(None)
-    pooling: Pooling = "class-token"
+    pooling: Pooling = "own"
     per_class: Count = 5
     """Images of each class for the run's score, which is the mean over draws."""
     other_per_class: tuple[Count, ...] = (1, 2)
