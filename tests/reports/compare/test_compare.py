@@ -15,10 +15,9 @@ from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, Normalisa
 from reports.compare.like_for_like import compare, recipe_changes
 from reports.compare.score_difference import Comparison, difference
 from reports.compare.student import holm, paired_t, welch_t
-from reports.records.rows import Draw, Row, TransferRun
+from reports.records.rows import Draw, Row
 from tests.reports import factory
-
-THREE = {0: 93.5, 1: 94.0, 2: 92.75}
+from tests.reports.factory import THREE, row
 
 
 def drawn(scores: Mapping[int, float]) -> dict[Draw, float]:
@@ -28,12 +27,6 @@ def drawn(scores: Mapping[int, float]) -> dict[Draw, float]:
 def nested(scores: Sequence[Sequence[float]]) -> dict[Draw, float]:
     """Return scores by pretraining and seed."""
     return {Draw(seed, (place,)): one for place, own in enumerate(scores) for seed, one in enumerate(own)}
-
-
-def row(label: str, scores: dict[int, float], **fields: object) -> Row:
-    records = [factory.transfer(label, seed, top1, **fields) for seed, top1 in scores.items()]
-    runs = [TransferRun(factory.Path(), record, record.task, record.encoder) for record in records]
-    return Row(tuple(runs))
 
 
 @pytest.mark.parametrize("n", range(3, 11))
@@ -214,10 +207,7 @@ def test_a_beit_of_an_earlier_version_is_not_compared_and_says_why() -> None:
     note = compare(row("beit", THREE, **today), [row("beit", THREE, **earlier)], "top1").note
     other = "other normalisation of the same encoder's images"
     assert note == f"{version}; {other}: preprocessor_config.json, baseline ImageNet's or its layout's"
-    runs = [
-        TransferRun(factory.Path(), each, each.task, each.encoder)
-        for each in (factory.transfer("beit", 0, 90.0, **fields) for fields in (earlier, today))
-    ]
+    runs = [row("beit", THREE, **fields).first for fields in (earlier, today)]
     assert len({run.row_key for run in runs}) == 2
     assert runs[0].record.run_id != runs[1].record.run_id
 
