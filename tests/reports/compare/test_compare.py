@@ -207,10 +207,7 @@ def test_a_beit_of_an_earlier_version_is_not_compared_and_says_why() -> None:
     note = compare(row("beit", THREE, **today), [row("beit", THREE, **earlier)], "top1").note
     other = "other normalisation of the same encoder's images"
     assert note == f"{version}; {other}: preprocessor_config.json, baseline ImageNet's or its layout's"
-    runs = [
-        TransferRun(factory.Path(), each, each.task, each.encoder)
-        for each in (factory.transfer("beit", 0, 90.0, **fields) for fields in (earlier, today))
-    ]
+    runs = [row("beit", THREE, **fields).first for fields in (earlier, today)]
     assert len({run.row_key for run in runs}) == 2
     assert runs[0].record.run_id != runs[1].record.run_id
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import mimbench
 from benchmarks.config import load_recipe
+from benchmarks.encoders import Architecture, write_encoder
 from benchmarks.errors import UserError
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
@@ -85,3 +86,23 @@ def test_other_families_have_no_such_form() -> None:
     config = load_recipe(FinetuneRecipe, "transfer", "imagenet1k_vit_base_224_mae").config
     with pytest.raises(UserError, match=r"norm_after_pooling = True\n  rule:   false for swin_tiny"):
         build_model(config, resolve("random:swin_tiny_patch4_window7_224"), 0, num_classes=5, norm_after_pooling=True)
+
+
+def test_a_vit_that_simmim_pretrained_here_is_summed_up_by_its_patches(tmp_path: Path) -> None:
+    """SimMIM's own fine-tuning takes the mean of the patches; its class token, no loss has trained."""
+    arguments = {**SIZES, "use_abs_pos_emb": False, "use_shared_rel_pos_bias": True, "global_pool": "token"}
+    model: Any = timm.create_model("beit_base_patch16_224", num_classes=0, **arguments)
+    randomise(model)
+    fields = {"image_size_px": 32, "patch_size_px": 8, "window_size": None, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    known = Architecture(name="beit_base_patch16_224", arguments=arguments)
+    for method, stage, pooled in (("simmim", "self-supervised", True), ("simmim + digits", "fine-tuned", False)):
+        folder = tmp_path / stage
+        more = {"method": method, "init_stage": stage, "epochs": 1, "recipe": "r", "recipe_digest": "d"}
+        write_encoder(folder, model.state_dict(), architecture=known, **fields, **more)
+        config = load_recipe(FinetuneRecipe, "transfer", "imagenet1k_vit_base_224_after_800ep", OVERRIDES).config
+        built: Any = build_model(config, resolve(str(folder)), 0, num_classes=5).model.eval()
+        images = torch.randn(2, 3, 32, 32)
+        with torch.no_grad():
+            tokens = model.eval().forward_features(images)
+            taken = tokens[:, 1:].mean(dim=1) if pooled else tokens[:, 0]
+            torch.testing.assert_close(built(images), built.head(taken))
