@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torchvision.transforms import v2
 
+from benchmarks.data.image_source import ImageSource
 from benchmarks.engine.samples.images import ImageSamples
-from benchmarks.files.image_source import ImageSource
 from pretrain.recipe import PretrainData, PretrainRecipe
 
 

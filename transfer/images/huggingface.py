@@ -6,12 +6,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from benchmarks.errors import UserError, printable
 from benchmarks.files.json_files import read_json
 from benchmarks.files.regular import regular
 from transfer.images.labelled import Found
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LABEL = "label"
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -57,7 +60,7 @@ class TableImages:
             raise OSError(f"the row names a file outside the data's folder: {printable(given)}")
         return path
 
-    def select(self, positions: Sequence[int]) -> TableImages:
+    def select(self, positions: Sequence[int] | NDArray[Any]) -> TableImages:
         rows = [self.rows[position] for position in positions]
         return TableImages(self.root, self.files, self.place, self.dataset, self.column, rows)
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import parse_json, read_json_bytes
 from benchmarks.files.regular import regular, regular_stat
+from benchmarks.progress import ProgressReport
 from transfer.images.labelled import Found
 
 INDEX_VERSION = 1
@@ -81,7 +82,7 @@ class ShardedImages:
             shard.seek(self.offsets[position])
             return io.BytesIO(shard.read(self.sizes_bytes[position]))
 
-    def select(self, positions: Sequence[int]) -> ShardedImages:
+    def select(self, positions: Sequence[int] | NDArray[Any]) -> ShardedImages:
         return ShardedImages(
             self.root,
             self.shards,
@@ -237,16 +238,3 @@ def _require_end(shard: Path, tar: tarfile.TarFile) -> None:
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.tell() == tar.offset:
             raise tarfile.ReadError("the end mark is missing: it was cut off")
-
-
-def expand(pattern: str) -> list[str]:
-    """Return the names that a shard pattern stands for: `{000..146}` counts, `{a,b}` lists; the rest is left alone."""
-    match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
-    if match is None:
-        return [pattern]
-    if match[3] is not None:
-        choices = match[3].split(",")
-    else:
-        width = len(match[1]) if match[1].startswith("0") or len(match[1]) == len(match[2]) else 0
-        choices = [f"{number:0{width}d}" for number in range(int(match[1]), int(match[2]) + 1)]
-    return [name for each in choices for name in expand(pattern[: match.start()] + each + pattern[match.end() :])]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from benchmarks.data.image_source import ImageSource
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
-from benchmarks.files.image_source import ImageSource
 from benchmarks.files.pictures import open_picture, require_pixels
 from benchmarks.files.pixels import upright_pixels
 

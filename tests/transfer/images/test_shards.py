@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.data.place import expand
 from benchmarks.errors import UserError
 from tests.support.special_files import never_waiting, put, special_files
 from tests.transfer.images.forms import add_member, as_shards
 from transfer.images.read import read_classification_data
 from transfer.images.recipe import ClassificationData
-from transfer.images.shards import expand, read_shards
+from transfer.images.shards import read_shards
 
 
 @pytest.fixture
