@@ -47,6 +47,13 @@ def files_below(folder: Path, kind: Kind = IMAGES) -> IndexedFiles:
     return IndexedFiles(Part(index, str(folder), index.once))
 
 
+def holds_any(folder: Path, kind: Kind) -> bool:
+    """Tell whether there is a file of a kind below a folder."""
+    from benchmarks.data.index import index_of
+
+    return folder.is_dir() and len(index_of(folder, kind.suffixes)) > 0
+
+
 class ByFolder(NamedTuple):
     """The files of the folders directly below a folder, in path order, and how many each of these folders has."""
 

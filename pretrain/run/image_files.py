@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.data.files import IndexedFiles
 from benchmarks.data.fingerprint import Fingerprint, fingerprint
-from benchmarks.data.found import ARRAYS, IMAGES, Kind, files_below
+from benchmarks.data.forms.place import Place
+from benchmarks.data.forms.unlabelled import read_unlabelled
+from benchmarks.data.found import ARRAYS, IMAGES
 from benchmarks.data.image_source import ImageFiles, ImageSource
 from benchmarks.errors import UserError
 from benchmarks.files.named_files import find_file, sha256_of
@@ -38,14 +40,13 @@ def find_images(recipe: PretrainRecipe, root: Path) -> Images:
     A share that is held out is drawn with a fixed seed, so that runs of all seeds are measured on the same images; and
     before a subset is, so that runs on a larger or smaller part of a data set are, too.
     """
-    kind = IMAGES if recipe.encoder.in_chans in (1, 3) else ARRAYS
     data, validation, subset = recipe.data, recipe.validation, recipe.data.subset
-    whole, held_out = _read(root, data.split, kind), None
+    whole, held_out = _read(root, data.split, recipe), None
     chosen: NDArray[Any] | None = None
     out: NDArray[Any] | None = None
     parts: dict[str, str] = {}
     if validation is not None and validation.split is not None:
-        held_out = _validation_split(root, validation.split, kind)
+        held_out = _validation_split(root, validation.split, recipe)
         parts["validation"] = fingerprint(root, held_out.files, images=len(held_out)).sha256
     elif validation is not None:
         chosen, out = _apart(len(whole), validation)
@@ -61,16 +62,19 @@ def find_images(recipe: PretrainRecipe, root: Path) -> Images:
     return Images(root, training, held_out, found)
 
 
-def _read(root: Path, split: str, kind: Kind) -> ImageSource:
-    return ImageFiles(root, files_below(root / split, kind))
+def _read(root: Path, split: str, recipe: PretrainRecipe) -> ImageSource:
+    kind, data = IMAGES if recipe.encoder.in_chans in (1, 3) else ARRAYS, recipe.data
+    index_folder = None if data.index_folder is None else Path(data.index_folder)
+    return read_unlabelled(Place(root, split), kind, data.format, data.image_column, index_folder)
 
 
-def _validation_split(root: Path, split: str, kind: Kind) -> ImageSource:
-    if not (root / split).is_dir():
-        rule = f"a folder below {root}"
+def _validation_split(root: Path, split: str, recipe: PretrainRecipe) -> ImageSource:
+    place = Place(root, split)
+    if not place.is_pattern and not place.path.exists():
+        rule = f"a folder below {root}, or shards"
         remedy = "name another, or set validation=null to measure no loss on held-out images"
         raise UserError.about("validation.split", split, rule, remedy)
-    return _read(root, split, kind)
+    return _read(root, split, recipe)
 
 
 def _covered(

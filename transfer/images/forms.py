@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.data.place import Place
+from benchmarks.data.forms.place import Place
 from benchmarks.errors import UserError
 from transfer.images.folders import read_folders
 from transfer.images.labelled import Found
@@ -48,19 +48,22 @@ def _flat(place: LabelledPlace) -> Found:
 
 
 def _webdataset(place: LabelledPlace) -> Found:
-    from transfer.images.shards import read_shards
+    from benchmarks.data.forms.shards import read_shards
 
     shards = place.some_files(".tar")
-    return read_shards(place.root, shards, place.storage.label_field, place.index_folder)
+    found = read_shards(place.root, shards, place.storage.label_field, place.index_folder)
+    return Found(found.source, found.labels, None, "the shards' labels")
 
 
 def _huggingface(place: LabelledPlace) -> Found:
-    from transfer.images.huggingface import read_parquet, read_saved
+    from benchmarks.data.forms.tables import read_parquet, read_saved
 
     columns = place.storage.image_column, place.storage.label_column
     if place.is_saved:
-        return read_saved(place.root, place.path, *columns)
-    return read_parquet(place.root, place.path, place.some_files(".parquet"), *columns)
+        found = read_saved(place.root, place.path, *columns)
+    else:
+        found = read_parquet(place.root, place.path, place.some_files(".parquet"), *columns)
+    return Found(found.source, found.labels, found.names, found.labelled_by)
 
 
 READERS: dict[Form, Callable[[LabelledPlace], Found]] = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from benchmarks.data.files import joined, with_further
 from benchmarks.data.fingerprint import fingerprint
+from benchmarks.data.forms.shards import default_index_folder
 from benchmarks.files.named_files import find_file, sha256_of
 from benchmarks.runs.command import require_root
 from benchmarks.subset import Subset
@@ -19,7 +20,6 @@ from transfer.images.overlap import class_map_files, map_parts, with_class_map
 from transfer.images.published import require_published_classes
 from transfer.images.real import with_accepted
 from transfer.images.recipe import ClassificationData, Storage, TestImages
-from transfer.images.shards import default_index_folder
 from transfer.images.subset import choose, hold_out
 
 HELD_OUT = "grid.held_out"
