@@ -164,7 +164,8 @@ def own_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
 
     def round_() -> object:
         epoch = next(epochs)
-        return samples.collate([samples[SampleKey(position, epoch)] for position in range(len(paths))])
+        batch = samples.collate([samples[SampleKey(position, epoch)] for position in range(len(paths))])
+        return batch.to(torch.device("cpu"))
 
     return Program(round_)
 
