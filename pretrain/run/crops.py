@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks.data.image_source import ImageSource
-from benchmarks.engine.samples.images import MODES, Batch, ImageSamples, Normalise, Sample, collate
+from benchmarks.engine.samples.images import MODES, Batch, ImageSamples, NormaliseBytes, Sample, collate
 from benchmarks.engine.samples.loaders import SampleKey
 from pretrain.recipe import PretrainData, PretrainRecipe
 
@@ -48,7 +48,7 @@ class CroppedPictures(ImageSamples):
 
     def collate(self, samples: list[tuple[int, Sample]]) -> Batch:
         """Stack samples to a batch of bytes."""
-        return collate(samples)._replace(normalise=Normalise(self._data.mean, self._data.std))
+        return collate(samples)._replace(normalise=NormaliseBytes(self._data.mean, self._data.std))
 
     def _crop(self, image: Image.Image) -> Tensor:
         box = draw_box(image.height, image.width, self._data, self._random)

@@ -35,7 +35,7 @@ IMAGES = {"jpg", "jpeg", "png", "webp"}
 COLUMNS = ("name_lengths", "offsets", "sizes", "labels")
 
 
-class Member(NamedTuple):
+class ImageMember(NamedTuple):
     """One image of a shard: its key and suffix, where its bytes lie, and its label; None where none was asked for."""
 
     key: str
@@ -157,7 +157,7 @@ def _indexed(shard: Path, label_field: str | None, index_folder: Path) -> dict[s
     return found
 
 
-def _columns(members: Sequence[Member]) -> dict[str, NDArray[Any]]:
+def _columns(members: Sequence[ImageMember]) -> dict[str, NDArray[Any]]:
     names = [os.fsencode(f"{member.key}.{member.suffix}") for member in members]
     return {
         "names": np.frombuffer(b"".join(names), np.uint8),
@@ -183,7 +183,7 @@ def _known(index: Path, shard_bytes: int) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _members(shard: Path, label_field: str | None) -> Iterator[Member]:
+def _members(shard: Path, label_field: str | None) -> Iterator[ImageMember]:
     """Yield the images of one shard, of which only the headers and labels are read."""
     try:
         with tarfile.open(shard, "r:") as tar:
@@ -198,7 +198,7 @@ def _members(shard: Path, label_field: str | None) -> Iterator[Member]:
 
 def _samples(
     shard: Path, tar: tarfile.TarFile, headers: Sequence[tarfile.TarInfo], label_field: str | None
-) -> Iterator[Member]:
+) -> Iterator[ImageMember]:
     """Yield the images of samples, which WebDataset defines as members that follow each other and share a key."""
     key, seen = "", set[str]()
     parts: dict[str, tarfile.TarInfo] = {}
@@ -231,7 +231,7 @@ def _split(name: str) -> _Split | None:
 
 def _sample(
     shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], label_field: str | None
-) -> Iterator[Member]:
+) -> Iterator[ImageMember]:
     images = [suffix for suffix in parts if suffix in IMAGES]
     if not images:
         return
@@ -241,7 +241,7 @@ def _sample(
     suffix = images[0]
     image = parts[suffix]
     label = None if label_field is None else _label(shard, tar, key, parts, label_field)
-    yield Member(key, suffix, image.offset_data, image.size, label)
+    yield ImageMember(key, suffix, image.offset_data, image.size, label)
 
 
 def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], field: str) -> int:

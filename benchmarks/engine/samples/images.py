@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Normalise:
+class NormaliseBytes:
     """Makes images [B, C, H, W] float of bytes [B, H, W, C]: (value / 255 - mean) / std, as torchvision computes it."""
 
     mean: tuple[float, ...]
@@ -62,7 +62,7 @@ class Batch(NamedTuple):
     labels: Tensor
     unreadable: list[str]
     positions: Tensor
-    normalise: Normalise | None = None
+    normalise: NormaliseBytes | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with images and labels on the device, and normalise them there."""
