@@ -23,9 +23,9 @@ from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.run import Outcome, TrainedProblem, train
 from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples
 from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.command import first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse

@@ -15,8 +15,8 @@ from benchmarks.engine.device import Compute, autocast
 from benchmarks.engine.processes.exchange import gathered, share_buffers
 from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples, evaluation_loader
 from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.engine.watch.progress import EvaluationLines, ProgressReport
 from benchmarks.errors import WorkFailed
+from benchmarks.progress import EvaluationLines, ProgressReport
 
 B = TypeVar("B", bound=AnyBatch)
 R = TypeVar("R")

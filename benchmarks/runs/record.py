@@ -10,9 +10,9 @@ import pydantic_core
 from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.config import Amount, Config, Count
+from benchmarks.data.content_sample import ContentSample
 from benchmarks.encoders import Architecture, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
-from benchmarks.runs.content_sample import ContentSample
 from benchmarks.runs.migrations import MIGRATIONS
 from benchmarks.runs.probes import Choice, Draws, FeatureUse
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.files.image_source import ImageSource
+from benchmarks.data.fingerprint import CONTENT_LIMIT_BYTES
+from benchmarks.data.image_source import ImageSource
 from benchmarks.files.regular import regular_stat
-from benchmarks.runs.fingerprint import CONTENT_LIMIT_BYTES
 from transfer.classification.frozen.shelf import KEY_BYTES
 
 
