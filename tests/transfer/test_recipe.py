@@ -16,7 +16,8 @@ from transfer.detection.adapter import DetectionAdapter
 from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe, FrozenDetectionRecipe
 from transfer.segmentation.adapter import SegmentationAdapter
 from transfer.segmentation.recipe import EvaluateSegmentationRecipe, LinearSegmentationRecipe, SegmentationRecipe
-from transfer.video.recipe import VideoRecipe
+from transfer.video.adapter import VideoAdapter
+from transfer.video.recipe import AttentiveVideoRecipe, VideoRecipe
 
 FAMILY = ClassificationAdapter.recipe
 BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe, "evaluate": EvaluateRecipe}
@@ -30,14 +31,16 @@ DETECTION = (
     DetectionRecipe,
     {"frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
 )
+VIDEO = (VideoAdapter.recipe, VideoRecipe, {"attentive": AttentiveVideoRecipe})
 BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[str, type[Config]]]] = {
     "ade20k": SEGMENTATION,
     "imagemasks": SEGMENTATION,
     "digit_scenes": SEGMENTATION,
     "coco": DETECTION,
     "digit_boxes": DETECTION,
-    "kinetics400": (VideoRecipe, VideoRecipe, {}),
-    "digit_motion": (VideoRecipe, VideoRecipe, {}),
+    "kinetics400": VIDEO,
+    "something": VIDEO,
+    "digit_motion": VIDEO,
 }
 """Of each data set that is not for classification of images: all recipes, the usual one, others by a word in names."""
 

@@ -18,7 +18,7 @@ from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import UserError
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
-from transfer.classification.recipe import AttentiveRecipe
+from transfer.classification.recipe import AttentivePooling, AttentiveRecipe
 from transfer.encoder.features import Feature, FrozenEncoder, blocks_of, chosen_layers, layers_in_words
 from transfer.encoder.model import build_model
 
@@ -52,7 +52,7 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
 class AttentiveProbe(nn.Module):
     """A frozen encoder, attention pooling of its patch tokens, and a linear classifier."""
 
-    def __init__(self, encoder: FrozenEncoder, recipe: AttentiveRecipe, classes: int) -> None:
+    def __init__(self, encoder: FrozenEncoder, recipe: AttentivePooling, classes: int) -> None:
         super().__init__()
         (width,) = encoder.widths
         if width % recipe.heads:

@@ -175,17 +175,22 @@ class LinearRecipe(TrainedRecipe):
         return self
 
 
-class AttentiveRecipe(TrainedRecipe):
-    """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
+class AttentivePooling(Config):
+    """How an attentive probe pools the tokens of a frozen encoder, of images as of videos."""
 
-    protocol: Literal["attentive"] = "attentive"
-    starts_from: tuple[InitStage, ...] | None = placement(None)
     layer: Count | None = None
     """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
     heads: Count = 12
     """Number of the attention's heads, which must divide the width of the tokens."""
     mlp_ratio: Positive = 4.0
     init_std: Positive = 0.02
+
+
+class AttentiveRecipe(TrainedRecipe, AttentivePooling):
+    """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
+
+    protocol: Literal["attentive"] = "attentive"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
 
 
 class KnnRecipe(ClassificationRecipe):
