@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmarks.catalogue.suite_tasks import SUITE_TASKS
+from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
@@ -45,6 +46,8 @@ class Request:
     unverified: bool = False
     intervals: Literal["student_t"] = "student_t"
     """The method of the intervals; reports that do not name it have percentile bootstraps."""
+    layout: Literal[2] = 2
+    """How pages and text are laid out; reports that do not name it have no overview, and text of any width."""
     holm: bool = False
     """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
 
@@ -172,9 +175,16 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
     around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
     tasks = {**TASKS, **SUITE_TASKS}
-    sections = tuple(_section(tasks[name], alike, around) for name, alike in sorted(by_task.items()))
+    sections = tuple(_section(tasks[name], alike, around) for name, alike in sorted(by_task.items(), key=_place))
     incomplete = tuple(each for each in of_suites if isinstance(each, Incomplete))
     return Leaderboard(request, collected, sections, pretrainings, incomplete)
+
+
+def _place(item: tuple[str, list[Row]]) -> tuple[int, bool]:
+    """Return where a task stands in the catalogue, whose order the tables have; a suite stands before its data sets."""
+    name = item[0]
+    suite = name in TASKS_OF
+    return list(TASKS).index(TASKS_OF[name][0].name if suite else name), not suite
 
 
 def _check_baseline(collected: Collected, baseline: str) -> None:
@@ -249,7 +259,7 @@ def _group(
     setting: str,
 ) -> Group:
     names, known = names_of(rows), around.known
-    direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
+    direction = 1 if not task.primary.higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
     entries, doubts = [], marks_of(rows, baselines, around.ancestors)
