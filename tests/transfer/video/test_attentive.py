@@ -42,7 +42,7 @@ def test_tokens_are_those_of_v_jepas_frames(embedded: bool) -> None:
     assert tokens[:, ::3].flatten().tolist() == pytest.approx(expected["tokens"], abs=2e-5)
 
 
-def test_a_probe_sees_motion_keeps_its_head_alone_and_is_scored_again(motion: Path, tmp_path: Path) -> None:
+def test_a_probe_keeps_its_head_alone_and_is_scored_again(motion: Path, tmp_path: Path) -> None:
     command = ["transfer", "digit_motion", "--recipe", "digit_motion_attentive", f"data.root={motion}"]
     command += ["--encoder", "random:digits_swin", "training.epochs=3"]
     folder = trained(command, tmp_path / "runs")
