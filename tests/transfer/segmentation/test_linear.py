@@ -20,6 +20,7 @@ from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
 from tests.support.runs import last_checkpoint, only_run, record_of, trained
+from tests.support.waves import SMALL_VIT, fill
 from transfer.encoder.dense import build_encoder
 from transfer.encoder.frozen_maps import FrozenMaps, centred
 from transfer.segmentation.linear_head import LinearHead
@@ -28,7 +29,6 @@ from transfer.segmentation.recipe import LinearSegmentationRecipe
 from transfer.sources.references import resolve
 
 WITNESS = json.loads((Path(__file__).parent / "fixtures" / "dinov2_linear.json").read_text())
-SMALL_VIT = {"embed_dim": 12, "depth": 3, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14, "init_values": 1.0}
 SHORT = [
     "training.steps=4",
     "training.batch_size=4",
@@ -36,16 +36,6 @@ SHORT = [
     "training.checkpoint_every_steps=2",
     "evaluate_every_steps=4",
 ]
-
-
-def fill(module: nn.Module) -> None:
-    """Fill all tensors with waves by the order of their names; vectors that scale lie around 1."""
-    for at, (name, tensor) in enumerate(
-        sorted((n, t) for n, t in module.state_dict().items() if t.is_floating_point())
-    ):
-        wave = 0.3 * torch.sin(torch.arange(tensor.numel(), dtype=torch.float64) * (0.7 + at / 10))
-        scales = name.endswith(("weight", "gamma", "running_var")) and tensor.ndim == 1
-        tensor.copy_((wave + scales).reshape(tensor.shape))
 
 
 def waves() -> Tensor:

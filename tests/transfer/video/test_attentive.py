@@ -19,7 +19,7 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from tests.support.runs import last_checkpoint, record_of, trained
-from tests.transfer.segmentation.test_linear import SMALL_VIT, fill
+from tests.support.waves import SMALL_VIT, fill
 from transfer.encoder.features import OUTPUT
 from transfer.video.attentive import FrozenFrames
 from transfer.video.data.recipe import VideoData
