@@ -289,14 +289,14 @@ TASKS = {
             source="https://arxiv.org/abs/1705.06950",
         ),
         Task(
-            name="something_something_v2",
+            name="ssv2",
             version=1,
             kind="video",
             dataset="Something-Something v2: 174 things that hands do with objects",
             num_classes=174,
             metrics=(TOP1, TOP1_MACRO, TOP5),
             primary_metric="top1",
-            recipe="something_something_v2_attentive_vjepa",
+            recipe="ssv2_attentive_vjepa",
             source="https://arxiv.org/abs/1706.04261",
         ),
         Task(

@@ -39,7 +39,7 @@ BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[st
     "coco": DETECTION,
     "digit_boxes": DETECTION,
     "kinetics400": VIDEO,
-    "something": VIDEO,
+    "ssv2": VIDEO,
     "digit_motion": VIDEO,
 }
 """Of each data set that is not for classification of images: all recipes, the usual one, others by a word in names."""
