@@ -287,5 +287,5 @@ def predict(folder: Path, wrong: dict[str, int]) -> None:
 def row(label: str, scores: dict[int, float], **fields: object) -> Row:
     """Return the runs of an encoder, one for each seed with its score, in no folder."""
     records = [transfer(label, seed, top1, **fields) for seed, top1 in scores.items()]
-    runs = [TransferRun(Path(), record, record.task, record.encoder) for record in records]
-    return Row(tuple(runs))
+    named = [(one, one.task, one.encoder) for one in records]
+    return Row(tuple(TransferRun(Path(), one, task, use) for one, task, use in named if task and use))
