@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.catalogue.suites import MCE, mean_corruption_error
 from benchmarks.catalogue.tasks import Task
 from benchmarks.files.atomic import write_atomically
 from benchmarks.runs.folder import RunFolder
@@ -34,8 +35,11 @@ def metric_values(
 
 
 def declared(further: Mapping[str, Mapping[str, float]], task: Task) -> dict[str, float]:
-    """Return those scores of further test sets that are metrics of the task, which calls them `NAME_METRIC`."""
+    """Return those scores of further test sets that are metrics of the task, which calls them `NAME_METRIC`, and mCE
+    where all of ImageNet-C's sets are among them."""
     named = {f"{name}_{metric}": value for name, scores in further.items() for metric, value in scores.items()}
+    if (mce := mean_corruption_error(further)) is not None:
+        named[MCE] = mce
     return {metric.name: named[metric.name] for metric in task.metrics if metric.name in named}
 
 

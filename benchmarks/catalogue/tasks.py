@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from benchmarks.catalogue.suites import FINE_GRAINED, MCE, TASKS_OF, DataSet
 from benchmarks.config import Config
 from benchmarks.digits.embedded import provide
 from benchmarks.errors import UserError, did_you_mean
@@ -88,6 +89,8 @@ TOP1 = Metric(name="top1", unit="%")
 TOP5 = Metric(name="top5", unit="%")
 TOP1_MACRO = Metric(name="top1_macro", unit="%", optional=True)
 """Mean of the classes' top-1, where they have different numbers of test images; elsewhere it equals top1."""
+MEAN_PER_CLASS = Metric(name="mean_per_class", unit="%")
+"""Mean of the classes' top-1, the score of some data sets."""
 ECE = Metric(name="ece", unit="%", higher_is_better=False, optional=True, in_tables=False)
 """Expected calibration error."""
 OTHER_TEST_SETS = (
@@ -98,6 +101,7 @@ OTHER_TEST_SETS = (
     Metric(name="imagenet_a_top1_masked", unit="%", optional=True, in_tables=False),
     Metric(name="imagenet_r_top1_masked", unit="%", optional=True, in_tables=False),
     Metric(name="objectnet_top1_masked", unit="%", optional=True, in_tables=False),
+    Metric(name=MCE, unit="% of AlexNet's error", higher_is_better=False, optional=True),
 )
 """Scores of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`; masked: among the set's own."""
 FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
@@ -135,6 +139,22 @@ IMAGENET_FROM_SCRATCH = {
     "ViT-L": "imagenet1k_vit_large_224_mae_supervised",
     "ResNet-50": "imagenet1k_resnet50_224_torchvision",
 }
+
+
+def _of_suite(part: DataSet) -> Task:
+    """Return the task of one of a suite's data sets."""
+    return Task(
+        name=part.name,
+        version=1,
+        kind="classification",
+        dataset=part.dataset,
+        num_classes=part.classes,
+        metrics=(TOP1, MEAN_PER_CLASS),
+        primary_metric="mean_per_class" if part.mean_per_class else "top1",
+        recipe=f"{FINE_GRAINED}_knn",
+        source="https://arxiv.org/abs/1805.08974",
+    )
+
 
 TASKS = {
     task.name: task
@@ -188,6 +208,7 @@ TASKS = {
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digits.folders:write_digits",
         ),
+        *map(_of_suite, TASKS_OF[FINE_GRAINED]),
         Task(
             name="ade20k",
             version=1,
@@ -266,6 +287,17 @@ TASKS = {
             primary_metric="top1",
             recipe="kinetics400_swin_base",
             source="https://arxiv.org/abs/1705.06950",
+        ),
+        Task(
+            name="ssv2",
+            version=1,
+            kind="video",
+            dataset="Something-Something v2: 174 things that hands do with objects",
+            num_classes=174,
+            metrics=(TOP1, TOP1_MACRO, TOP5),
+            primary_metric="top1",
+            recipe="ssv2_attentive_vjepa",
+            source="https://arxiv.org/abs/1706.04261",
         ),
         Task(
             name="videofolder",

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from benchmarks.catalogue.suite_tasks import SUITE_TASKS
+from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
@@ -16,6 +18,7 @@ from reports.compare.student import holm
 from reports.leaderboard.doubts import marks_of
 from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
 from reports.leaderboard.names import names_of
+from reports.leaderboard.suites import Incomplete, suite_rows
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
 from reports.records.collect import Collected, collect
@@ -121,6 +124,8 @@ class Leaderboard:
     sections: tuple[Section, ...]
     pretrainings: tuple[FoundRun, ...]
     """Completed pretrainings: first those among the runs that were asked for, then others beside them."""
+    incomplete: tuple[Incomplete, ...] = ()
+    """Encoders that have no row of a suite of which they were measured on some data sets."""
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -155,25 +160,31 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     """Arrange what was collected. Raises UserError for a baseline that no record is labelled with."""
     if request.baseline is not None:
         _check_baseline(collected, request.baseline)
+    of_suites = list(suite_rows(collected.rows))
+    rows = [*collected.rows, *(each for each in of_suites if isinstance(each, Row))]
     by_task: dict[str, list[Row]] = defaultdict(list)
-    for row in collected.rows:
+    for row in rows:
         by_task[row.task].append(row)
     nearby = parents_nearby(collected)
     pretrainings = (*collected.pretrainings, *of_pretrainings(nearby))
     known = origins(pretrainings)
     ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
-    budgets = {id(row): budget_of(row, ancestors) for row in collected.rows}
-    seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in collected.rows}
+    budgets = {id(row): budget_of(row, ancestors) for row in rows}
+    seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in rows}
     absent = Comparison(note=_absent(collected, request.baseline))
     baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
     around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
-    sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items(), key=_place))
-    return Leaderboard(request, collected, sections, pretrainings)
+    tasks = {**TASKS, **SUITE_TASKS}
+    sections = tuple(_section(tasks[name], alike, around) for name, alike in sorted(by_task.items(), key=_place))
+    incomplete = tuple(each for each in of_suites if isinstance(each, Incomplete))
+    return Leaderboard(request, collected, sections, pretrainings, incomplete)
 
 
-def _place(item: tuple[str, list[Row]]) -> int:
-    """Return where a task stands in the catalogue, whose order the tables have."""
-    return list(TASKS).index(item[0])
+def _place(item: tuple[str, list[Row]]) -> tuple[int, bool]:
+    """Return where a task stands in the catalogue, whose order the tables have; a suite stands before its data sets."""
+    name = item[0]
+    suite = name in TASKS_OF
+    return list(TASKS).index(TASKS_OF[name][0].name if suite else name), not suite
 
 
 def _check_baseline(collected: Collected, baseline: str) -> None:

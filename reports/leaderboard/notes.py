@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.catalogue.suite_tasks import SUITE_TASKS
 from reports.compare.early_verdict import unlike_losses
 from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
 from reports.compare.student import LEVEL
@@ -66,6 +67,9 @@ def _notes(board: Leaderboard) -> list[str]:
         f"{TRANSFER_PROOF} Loaded is the share of the encoder's parameters that came from the checkpoint.",
     ]
     notes += _on_contents(sections)
+    if any(section.task.name in SUITE_TASKS for section in sections):
+        notes.append(SUITES)
+    notes += [each.words for each in board.incomplete]
     for section in sections:
         notes += [f"{section.task.name}: {words}" for words in notes_on(section.entries, baseline)]
     entries = [entry for section in sections for entry in section.entries]
@@ -93,6 +97,10 @@ def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
     yield from (words for words, is_needed in needed.items() if is_needed)
 
 
+SUITES = (
+    "A suite's row is the mean over its data sets of one encoder's scores by one recipe, each data set by its own "
+    "score, for the seeds that all of them have; its time is that of all runs, run and command are those of the first."
+)
 TRANSFER_PROOF = "A run whose load report is absent or incomplete is left out, never scored; random weights need none."
 FLOPS = (
     "FLOPs are those of one forward pass of what was trained, head included, on one image or clip; a multiplication "

@@ -42,10 +42,17 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _of_predictions(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Return top-1 over all images."""
+    """Return top-1 over all images, and the mean of the classes' own."""
     if not rows or not {"label", "predicted"} <= rows[0].keys():
         return {}
-    return {"top1": 100 * sum(row["label"] == row["predicted"] for row in rows) / len(rows)}
+    hits: dict[str, list[bool]] = {}
+    for row in rows:
+        hits.setdefault(row["label"], []).append(row["label"] == row["predicted"])
+    by_class = [sum(each) / len(each) for each in hits.values()]
+    return {
+        "top1": 100 * sum(map(sum, hits.values())) / len(rows),
+        "mean_per_class": 100 * math.fsum(by_class) / len(by_class),
+    }
 
 
 def _of_shots(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.catalogue.suites import CORRUPTED, MCE
 from benchmarks.config import digest_of
 from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
@@ -168,7 +169,7 @@ class Row:
     def added_test_sets(self, metric: str) -> set[str]:
         """Return the fingerprints of the test sets behind `metric` that were added to finished runs."""
         added = (one for record in self.records for one in record.added_test_sets)
-        return {one.data.fingerprint for one in added if metric.startswith(f"{one.name}_")}
+        return {one.data.fingerprint for one in added if _is_behind(one.name, metric)}
 
     def last(self, metric: str) -> Spread | None:
         """Return the last epochs' values of `metric`; None where no run measured it. Of a nested row the spread is that
@@ -195,3 +196,8 @@ def spread(values: Iterable[float]) -> Spread | None:
     if not found:
         return None
     return Spread(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+
+
+def _is_behind(test_set: str, metric: str) -> bool:
+    """Tell whether a metric is a score on a further test set, or computed from such scores."""
+    return test_set.startswith(CORRUPTED) if metric == MCE else metric.startswith(f"{test_set}_")

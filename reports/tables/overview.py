@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.history import TrainingStage
 from benchmarks.runs.stages import own_stage
 from reports.compare.early_verdict import protocol
@@ -113,7 +114,7 @@ Key = tuple[str, str, str]
 def overview_of(board: Leaderboard) -> Overview:
     """Return the overview of a leaderboard. Of an encoder with several rows under a task's protocol it shows the one
     that stands first in the task's table, where groups with the baseline come first."""
-    headings = [heading for section in board.sections for heading in _headings(section)]
+    headings = [heading for section in _shown(board.sections) for heading in _headings(section)]
     found: dict[Key, dict[int, Glance]] = defaultdict(dict)
     for place, heading in enumerate(headings):
         for entry in heading.section.entries:
@@ -129,6 +130,13 @@ def overview_of(board: Leaderboard) -> Overview:
         for key in kept
     )
     return Overview(tuple(headings), tuple(encoders), len(order) - len(kept))
+
+
+def _shown(sections: Sequence[Section]) -> Iterator[Section]:
+    """Yield the sections but those of data sets for which a suite's own section stands."""
+    names = {section.task.name for section in sections}
+    in_suites = {part.name for suite, parts in TASKS_OF.items() if suite in names for part in parts}
+    yield from (section for section in sections if section.task.name not in in_suites)
 
 
 def _headings(section: Section) -> Iterator[Heading]:

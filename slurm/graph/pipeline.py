@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml, to_yaml
@@ -32,7 +33,8 @@ class PipelineFile(Config):
     finetune: dict[Name, Finetune] = Field(default_factory=dict)
     encoders: dict[Name, Compared] = Field(min_length=1)
     tasks: dict[Name, Measurement] = Field(min_length=1)
-    """Names of the catalogue, or names of your own with a `task`; a plain list takes every task's own recipe."""
+    """Names of the catalogue, or names of your own with a `task`; a plain list takes every task's own recipe. A suite
+    stands for all of its tasks, whose data lie below its `data` in folders of their names."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     baseline: str
     """The encoder that the others are compared with."""
@@ -134,7 +136,7 @@ def read_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineFile:
     path = find_pipeline_file(path)
     where = f"pipeline {path}"
     data = apply_overrides(_tasks_as_mapping(read_yaml(path)), overrides)
-    return validate(PipelineFile, _tasks_as_mapping(data), where, overrides)
+    return validate(PipelineFile, _without_suites(_tasks_as_mapping(data)), where, overrides)
 
 
 def _tasks_as_mapping(data: dict[str, Any]) -> dict[str, Any]:
@@ -145,3 +147,21 @@ def _tasks_as_mapping(data: dict[str, Any]) -> dict[str, Any]:
     if len(set(names)) < len(names):
         raise UserError.about("tasks", names, "each task once", "remove the repetition")
     return {**data, "tasks": {name: {} for name in names}}
+
+
+def _without_suites(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the file with an entry for each data set of a suite in `tasks`; its folder is that below the suite's."""
+    tasks = data.get("tasks")
+    if not isinstance(tasks, dict):
+        return data
+    found: dict[str, Any] = {}
+    for name, entry in tasks.items():
+        suite = entry.get("task", name) if isinstance(entry, dict) else name
+        if not isinstance(entry, dict) or suite not in TASKS_OF:
+            found[name] = entry
+            continue
+        for part in TASKS_OF[suite]:
+            own = part.name if name == suite else f"{name}-{part.name}"
+            below = {"data": f"{entry['data']}/{part.name}"} if isinstance(entry.get("data"), str) else {}
+            found[own] = {**entry, "task": part.name, **below}
+    return {**data, "tasks": found}

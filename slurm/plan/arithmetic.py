@@ -10,7 +10,7 @@ from slurm.plan.speed import Training
 
 PASSES = 3
 """A training step in forward passes: backwards, each matrix is multiplied twice (Kaplan et al. 2020, section 2.1)."""
-FROZEN = ("linear", "attentive")
+FROZEN = ("linear", "attentive", "frozen")
 """Protocols whose encoder has no backward pass."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from transfer.classification.adapter import ClassificationAdapter
 from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.detection.adapter import DetectionAdapter
-from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe
+from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe, FrozenDetectionRecipe
 from transfer.segmentation.adapter import SegmentationAdapter
-from transfer.segmentation.recipe import EvaluateSegmentationRecipe, SegmentationRecipe
-from transfer.video.recipe import VideoRecipe
+from transfer.segmentation.recipe import EvaluateSegmentationRecipe, LinearSegmentationRecipe, SegmentationRecipe
+from transfer.video.adapter import VideoAdapter
+from transfer.video.recipe import AttentiveVideoRecipe, VideoRecipe
 
 FAMILY = ClassificationAdapter.recipe
 BY_WORD = {
@@ -27,26 +29,35 @@ BY_WORD = {
     "knn": KnnRecipe,
     "evaluate": EvaluateRecipe,
 }
-SEGMENTATION = (SegmentationAdapter.recipe, SegmentationRecipe, EvaluateSegmentationRecipe)
-DETECTION = (DetectionAdapter.recipe, DetectionRecipe, EvaluateDetectionRecipe)
-BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], type[Config] | None]] = {
+SEGMENTATION = (
+    SegmentationAdapter.recipe,
+    SegmentationRecipe,
+    {"linear": LinearSegmentationRecipe, "evaluate": EvaluateSegmentationRecipe},
+)
+DETECTION = (
+    DetectionAdapter.recipe,
+    DetectionRecipe,
+    {"frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
+)
+VIDEO = (VideoAdapter.recipe, VideoRecipe, {"attentive": AttentiveVideoRecipe})
+BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[str, type[Config]]]] = {
     "ade20k": SEGMENTATION,
     "imagemasks": SEGMENTATION,
     "digit_scenes": SEGMENTATION,
     "coco": DETECTION,
     "digit_boxes": DETECTION,
-    "kinetics400": (VideoRecipe, VideoRecipe, None),
-    "digit_motion": (VideoRecipe, VideoRecipe, None),
+    "kinetics400": VIDEO,
+    "ssv2": VIDEO,
+    "digit_motion": VIDEO,
 }
-"""Of each data set that is not for classification of images: all recipes, the usual one, that for models of others."""
+"""Of each data set that is not for classification of images: all recipes, the usual one, others by a word in names."""
 
 
 @pytest.mark.parametrize("name", recipe_names("transfer"))
 def test_a_recipe_is_of_the_kind_its_name_says_and_can_be_passed_back_in(name: str, tmp_path: Path) -> None:
     known = next((kind for data, kind in BY_DATA.items() if name.startswith(data)), None)
-    schema, usual, scored = known or (FAMILY, FinetuneRecipe, EvaluateRecipe)
+    schema, usual, words = known or (FAMILY, FinetuneRecipe, BY_WORD)
     recipe: Recipe[Any] = load_recipe(schema, "transfer", name)
-    words = BY_WORD if known is None else {"evaluate": scored}
     kind = next((kind for word, kind in words.items() if word in name.split("_")), usual)
     assert type(recipe.config) is kind
     assert (RECIPES / "transfer" / f"{name}.yaml").read_text().startswith("# ")

@@ -25,7 +25,7 @@ from benchmarks.runs.folder import Run
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.frozen.extraction import EVERYTHING_BYTES, FeatureStore
-from transfer.classification.recipe import AttentiveRecipe
+from transfer.classification.recipe import AttentivePooling, AttentiveRecipe
 from transfer.encoder.features import (
     OUTPUT,
     Feature,
@@ -101,7 +101,7 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
 class AttentiveProbe(nn.Module):
     """A frozen encoder, attention pooling of its patch tokens, and a linear classifier."""
 
-    def __init__(self, encoder: FrozenEncoder, recipe: AttentiveRecipe, classes: int) -> None:
+    def __init__(self, encoder: FrozenEncoder, recipe: AttentivePooling, classes: int) -> None:
         super().__init__()
         (width,) = encoder.widths
         heads = recipe.heads or own_heads(encoder)
@@ -131,7 +131,7 @@ class QueryPooler(nn.Module):
     one block of self-attention less than that comes before it.
     """
 
-    def __init__(self, width: int, heads: int, recipe: AttentiveRecipe) -> None:
+    def __init__(self, width: int, heads: int, recipe: AttentivePooling) -> None:
         super().__init__()
         self.heads = heads
         self.blocks = nn.Sequential(
@@ -185,7 +185,7 @@ def own_heads(encoder: FrozenEncoder) -> int:
     raise UserError.about("heads", "null", rule, "set heads=N, a divisor of the width of its tokens")
 
 
-def _timm_head(width: int, heads: int, recipe: AttentiveRecipe, classifier: nn.Linear) -> nn.Sequential:
+def _timm_head(width: int, heads: int, recipe: AttentivePooling, classifier: nn.Linear) -> nn.Sequential:
     """Return the head of runs that were made before `pooler` was a field: timm's pooling, with a projection of what was
     attended to and without the query's residual."""
     pool = AttentionPoolLatent(

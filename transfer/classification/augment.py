@@ -92,6 +92,8 @@ class WithoutBorder:
 
 def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: EncoderPlan) -> ImageSamples:
     """Return test images as the plan's encoder takes them; one that cannot be read is left out, and named."""
+    if images.test_crop is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"test_crop": images.test_crop})})
     made = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std, plan.protocol)
     transform = WithoutBorder(images.border_px, made)
     return ImageSamples(images.source, images.labels, transform, channels=plan.architecture.in_chans, replace=False)

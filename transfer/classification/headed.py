@@ -74,7 +74,10 @@ class ScoredClassifier(ScoredModel):
         return scores_of(self.found, self.transfer) | declared(self.further, self.transfer.task)
 
     def _predicted(self, images: LabelledImages, title: str) -> Evaluation:
-        made = preprocessed(self.recipe.preprocessing, self.recipe.image_size_px)
+        how, side = self.recipe.preprocessing, self.recipe.image_size_px
+        if images.test_crop is not None:
+            how = how.model_copy(update={"resize_px": int(side / images.test_crop)})
+        made = preprocessed(how, side)
         transform = WithoutBorder(images.border_px, made)
         samples = ImageSamples(images.source, images.labels, transform, channels=self.channels, replace=False)
         walk = Walk(self.model, samples, self.device, self.recipe.inference, self.unreadable, bar=title)

@@ -209,11 +209,9 @@ class LinearRecipe(TrainedRecipe):
         return self
 
 
-class AttentiveRecipe(TrainedRecipe):
-    """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
+class AttentivePooling(Config):
+    """How an attentive probe pools the tokens of a frozen encoder, of images as of videos."""
 
-    protocol: Literal["attentive"] = "attentive"
-    starts_from: tuple[InitStage, ...] | None = placement(None)
     layer: Count | None = None
     """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
     heads: Count | None = None
@@ -226,14 +224,21 @@ class AttentiveRecipe(TrainedRecipe):
     """Blocks of the pooler: the query's and, before it, blocks of self-attention among the tokens, as in V-JEPA 2."""
     mlp_ratio: Positive = 4.0
     init_std: Positive = 0.02
-    features: KeptFeatures = placement(KeptFeatures())
-    """Used as in a linear probe, where the patches of all images take up to 1 GiB."""
 
     @model_validator(mode="after")
-    def _depth_of_the_pooler(self) -> AttentiveRecipe:
+    def _depth_of_the_pooler(self) -> AttentivePooling:
         if self.depth > 1 and self.pooler != "v-jepa":
             raise ValueError("depth above 1 needs pooler=v-jepa")
         return self
+
+
+class AttentiveRecipe(TrainedRecipe, AttentivePooling):
+    """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
+
+    protocol: Literal["attentive"] = "attentive"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    features: KeptFeatures = placement(KeptFeatures())
+    """Used as in a linear probe, where the patches of all images take up to 1 GiB."""
 
 
 class KnnRecipe(ClassificationRecipe):

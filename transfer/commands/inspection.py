@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.config import find_recipe, schema_for, validate
 from benchmarks.errors import UserError
@@ -62,10 +63,12 @@ def _kept(encoder: OpenedEncoder) -> Parity | None:
 
 
 def _tasks(encoder: OpenedEncoder) -> dict[str, dict[str, Any]]:
-    """Return what each task would load; tasks that share a recipe load the same."""
-    recipes = {(task.kind, task.recipe): task for task in TASKS.values()}
+    """Return what each task would load; tasks that share a recipe load the same. Those of suites are left out."""
+    in_suites = {part.name for parts in TASKS_OF.values() for part in parts}
+    tasks = [task for task in TASKS.values() if task.name not in in_suites]
+    recipes = {(task.kind, task.recipe): task for task in tasks}
     reports = {key: would_load(encoder, task) for key, task in recipes.items()}
-    return {task.name: reports[task.kind, task.recipe] for task in TASKS.values()}
+    return {task.name: reports[task.kind, task.recipe] for task in tasks}
 
 
 def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
@@ -13,28 +13,38 @@ from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.detection.data.coco import CocoSets, read_coco, read_test_coco
-from transfer.detection.recipe import DetectionRecipe, Engine, EvaluateDetectionRecipe
+from transfer.detection.recipe import (
+    DetectionRecipe,
+    Engine,
+    EvaluateDetectionRecipe,
+    FrozenDetectionRecipe,
+    TrainedDetectionRecipe,
+)
 from transfer.sources.source import Source
 
 if TYPE_CHECKING:
-    from transfer.detection.train import Detection
+    from transfer.detection.train import DetectorTraining
 
+Recipe = TrainedDetectionRecipe | EvaluateDetectionRecipe
 PACKAGES = ("pycocotools",)
 """What must be installed; faster-coco-eval, where it is installed too, computes the same scores faster."""
 
 
 class DetectionAdapter:
-    """Fine-tuning with Mask or Cascade Mask R-CNN, on torchvision or detectron2; scoring detectron2's own models."""
+    """Mask or Cascade Mask R-CNN, on torchvision or detectron2, fine-tuned or on a frozen encoder; scoring detectron2's
+    own models."""
 
     recipe: Family[Config] = Family(
-        "protocol", {"finetune": DetectionRecipe, "evaluate": EvaluateDetectionRecipe}, default="finetune"
+        "protocol",
+        {"finetune": DetectionRecipe, "frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
+        default="finetune",
     )
     config_field = None
 
     def missing_requirements(self) -> list[str]:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys())
 
-    def find_data(self, task: Task, recipe: DetectionRecipe | EvaluateDetectionRecipe) -> CocoSets:
+    def find_data(self, task: Task, recipe: Recipe) -> CocoSets:
         scored = isinstance(recipe, EvaluateDetectionRecipe)
         require_engine("detectron2" if isinstance(recipe, EvaluateDetectionRecipe) else recipe.engine)
         task.provide(require_root(recipe.data.root))
@@ -46,11 +56,11 @@ class DetectionAdapter:
             raise UserError.about(field, f"{len(found.categories)} categories", rule, remedy)
         return found
 
-    def test_set_alone(self, recipe: DetectionRecipe) -> DetectionRecipe:
+    def test_set_alone(self, recipe: TrainedDetectionRecipe) -> TrainedDetectionRecipe:
         test = {"train_images": recipe.data.test_images, "train_annotations": recipe.data.test_annotations}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
 
-    def would_load(self, recipe: DetectionRecipe, source: Source) -> LoadReport:
+    def would_load(self, recipe: TrainedDetectionRecipe, source: Source) -> LoadReport:
         from transfer.detection.models.build import encoder_of
         from transfer.encoder.model import on_meta
 
@@ -62,10 +72,12 @@ class DetectionAdapter:
 
         return read_detector(asked)
 
-    def problem(self, recipe: DetectionRecipe | EvaluateDetectionRecipe) -> type[Detection] | None:
-        from transfer.detection.train import Detection  # torch and the engine, only now that there is work
+    def problem(self, recipe: Recipe) -> type[DetectorTraining[Any]] | None:
+        from transfer.detection.train import Detection, FrozenDetection  # torch and the engine, now that there is work
 
-        return None if isinstance(recipe, EvaluateDetectionRecipe) else Detection
+        if isinstance(recipe, EvaluateDetectionRecipe):
+            return None
+        return FrozenDetection if isinstance(recipe, FrozenDetectionRecipe) else Detection
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import score_transfer, train_transfer

@@ -1,4 +1,4 @@
-"""The recipe of detection, in one vocabulary for all engines. This module is light to import."""
+"""The recipes of detection, one class for each protocol, in one vocabulary for all engines. Light to import."""
 
 from __future__ import annotations
 
@@ -86,18 +86,14 @@ class Testing(TestResize):
     """Write the last step's detections as predictions/box.json and mask.json, in COCO's format of results."""
 
 
-class DetectionRecipe(EncoderSizes):
-    """End-to-end fine-tuning on detection and, where the data set has masks, instance segmentation."""
+class TrainedDetectionRecipe(EncoderSizes):
+    """The fields of all protocols that train a detector, of instances too where the data set has masks."""
 
     engine: Engine = "torchvision"
     heads: Literal["mask_rcnn", "cascade_mask_rcnn"] = "mask_rcnn"
     """cascade_mask_rcnn has three box heads, at IoU 0.5, 0.6 and 0.7, and needs engine=detectron2."""
     masks: bool = True
     """false leaves the mask head out; without masks in the data set it is left out anyway."""
-    drop_path_rate: Share = 0.2
-    """Stochastic depth, growing linearly to this rate in the last block."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Each of the encoder's layers learns at the next deeper one's rate times this; all others at the full rate."""
     fpn_channels: Count = 256
     """Number of channels of every map that the heads see, and of their convolutions."""
     pad_to_square: bool = later(False)
@@ -120,19 +116,19 @@ class DetectionRecipe(EncoderSizes):
     training: Training
 
     @model_validator(mode="after")
-    def _engine_has_the_heads(self) -> DetectionRecipe:
+    def _engine_has_the_heads(self) -> TrainedDetectionRecipe:
         if self.heads == "cascade_mask_rcnn" and self.engine != "detectron2":
             raise ValueError("heads=cascade_mask_rcnn needs engine=detectron2: torchvision has no cascade")
         return self
 
     @model_validator(mode="after")
-    def _groups_divide_the_channels(self) -> DetectionRecipe:
+    def _groups_divide_the_channels(self) -> TrainedDetectionRecipe:
         if "GN" in (self.norm.fpn, self.norm.box_head, self.norm.mask_head) and self.fpn_channels % 32:
             raise ValueError(f"fpn_channels ({self.fpn_channels}) must be a multiple of GN's 32 groups")
         return self
 
     @model_validator(mode="after")
-    def _one_training_size(self) -> DetectionRecipe:
+    def _one_training_size(self) -> TrainedDetectionRecipe:
         augmentation = self.augmentation
         if isinstance(augmentation, LargeScaleJitter) and augmentation.size_px != self.image_size_px:
             rule = f"image_size_px ({self.image_size_px}) must be augmentation.size_px ({augmentation.size_px})"
@@ -147,11 +143,27 @@ class DetectionRecipe(EncoderSizes):
         return max(trained_px, self.testing.longer_px)
 
     @model_validator(mode="after")
-    def _squares_hold_the_images(self) -> DetectionRecipe:
+    def _squares_hold_the_images(self) -> TrainedDetectionRecipe:
         if self.pad_to_square and (self.longest_px > self.image_size_px or self.image_size_px % LEVEL_STRIDES_PX[3]):
             rule = f"pad_to_square needs image_size_px ({self.image_size_px}) to be a multiple of {LEVEL_STRIDES_PX[3]}"
             raise ValueError(f"{rule}, and no less than any image ({self.longest_px} px)")
         return self
+
+
+class DetectionRecipe(TrainedDetectionRecipe):
+    """End-to-end fine-tuning."""
+
+    drop_path_rate: Share = 0.2
+    """Stochastic depth, growing linearly to this rate in the last block."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each of the encoder's layers learns at the next deeper one's rate times this; all others at the full rate."""
+
+
+class FrozenDetectionRecipe(TrainedDetectionRecipe):
+    """A detector on a frozen encoder, whose maps' norms or pyramid belong to the detector and are trained."""
+
+    protocol: Literal["frozen"] = "frozen"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
 
 
 class EvaluateDetectionRecipe(EncoderSizes):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from benchmarks.engine.optim import parameter_groups
 from benchmarks.families.table import family_of
 from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
@@ -13,16 +14,18 @@ from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind
 from transfer.detection.data.samples import EvaluationPictures, PictureBatch, TrainingPictures
 from transfer.detection.models.build import build_detector
-from transfer.detection.recipe import DetectionRecipe
+from transfer.detection.recipe import DetectionRecipe, FrozenDetectionRecipe, TrainedDetectionRecipe
 from transfer.detection.scored import Scored, scored, write_scored
 from transfer.encoder.layer_decay import groups_around
 from transfer.run import TransferProblem
 
+R = TypeVar("R", bound=TrainedDetectionRecipe)
 
-class Detection(TransferProblem[PictureBatch, Scored]):
-    """Detection as a problem for the training loop."""
 
-    recipe: DetectionRecipe
+class DetectorTraining(TransferProblem[PictureBatch, Scored], Generic[R]):
+    """A detector as a problem for the training loop; each protocol adds what of it is trained."""
+
+    recipe: R
 
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
@@ -35,10 +38,6 @@ class Detection(TransferProblem[PictureBatch, Scored]):
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
         return family_of(self.detector.encoder).blocks()
-
-    def groups(self) -> list[dict[str, Any]]:
-        encoder, weight_decay = self.detector.encoder, self.recipe.training.weight_decay
-        return groups_around(self.model, encoder, weight_decay, self.recipe.layer_decay)
 
     def training_samples(self) -> TrainingPictures:
         augmentation, patience = self.recipe.augmentation, self.recipe.data.max_unreadable
@@ -65,5 +64,25 @@ class Detection(TransferProblem[PictureBatch, Scored]):
         """Write the last evaluation's table and, where the recipe asks for them, its detections in COCO's format."""
         write_scored(folder, self.final(), self.data, self.kinds if self.recipe.testing.save_predictions else ())
 
+
+class Detection(DetectorTraining[DetectionRecipe]):
+    """End-to-end fine-tuning as a problem for the training loop."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        encoder, weight_decay = self.detector.encoder, self.recipe.training.weight_decay
+        return groups_around(self.model, encoder, weight_decay, self.recipe.layer_decay)
+
     def trained_encoder(self) -> nn.Module:
         return self.detector.encoder
+
+
+class FrozenDetection(DetectorTraining[FrozenDetectionRecipe]):
+    """A detector on a frozen encoder as a problem for the training loop."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        super().__init__(transfer)
+        strides = self.detector.maps.encoder.strides
+        self.feature = f"maps of strides {', '.join(str(each) for each in strides)}, before the encoder's last norm"
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.model, self.recipe.training.weight_decay)

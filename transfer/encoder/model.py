@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from benchmarks.families.table import family_named, family_of
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
+from transfer.encoder.frozen_maps import FrozenDense, FrozenMaps
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.new_norm import with_new_norm
 from transfer.encoder.proof.loading import load_source, random_report
@@ -95,28 +96,48 @@ def build_dense_encoder(recipe: EncoderSizes, source: Source, drop_path_rate: fl
     return LoadedEncoder(encoder, with_notes(report, notes), plan)
 
 
-class LoadedMaps(NamedTuple):
+M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
+
+
+@dataclass(frozen=True)
+class LoadedMaps(Generic[M_co]):
     """The maps that a dense task's heads take, the report of what their encoder took from the source, and its plan."""
 
-    maps: HeadMaps
+    maps: M_co
     report: LoadReport
     plan: EncoderPlan
 
 
 def build_head_maps(
-    recipe: EncoderSizes, source: Source, seed: int, *, longest_px: int, channels: int = 256
-) -> LoadedMaps:
+    recipe: EncoderSizes, source: Source, seed: int, *, longest_px: int, channels: int = 256, frozen: bool = False
+) -> LoadedMaps[HeadMaps]:
     """Return what the heads of a dense task stand on; `channels` is the width of a plain transformer's maps.
+
+    Of a `frozen` encoder the maps' norms, or the pyramid, are trained alone.
 
     Raises UserError for an encoder that gives no such maps, of images whose sides are up to `longest_px`, or with which
     the recipe cannot be trained.
     """
+    loaded = _loaded_for_maps(recipe, source, seed, longest_px)
+    encoder = FrozenDense(loaded.encoder) if frozen else loaded.encoder
+    return LoadedMaps(HeadMaps(encoder, channels), loaded.report, loaded.plan)
+
+
+def build_frozen_maps(
+    recipe: EncoderSizes, source: Source, seed: int, *, longest_px: int, last: int
+) -> LoadedMaps[FrozenMaps]:
+    """Return the `last` maps of a frozen encoder, for a linear layer. Raises UserError as `build_head_maps` does."""
+    loaded = _loaded_for_maps(recipe, source, seed, longest_px)
+    return LoadedMaps(FrozenMaps(loaded.encoder, last), loaded.report, loaded.plan)
+
+
+def _loaded_for_maps(recipe: EncoderSizes, source: Source, seed: int, longest_px: int) -> LoadedEncoder:
     loaded = build_dense_encoder(recipe, source, getattr(recipe, "drop_path_rate", 0.0), seed)
     sizes = loaded.encoder.sizes
     if sizes.only_px is not None and longest_px > sizes.only_px:
         raise sizes.too_large(longest_px)
     require_training(loaded.encoder.backbone, recipe)
-    return LoadedMaps(HeadMaps(loaded.encoder, channels), loaded.report, loaded.plan)
+    return loaded
 
 
 def require_training(model: nn.Module, recipe: Any) -> None:

@@ -119,7 +119,10 @@ def _add(problem: TransferProblem[Any, Any], wanted: Wanted, reproduced: Mapping
         command=problem.transfer.work.command,
         measured_at=now(),
     )
-    task_metrics = declared({wanted.name: scores}, problem.transfer.task)
+    known: dict[str, dict[str, float]] = {}
+    for name, its in (*((each.name, each.scores) for each in run.record.added_test_sets), (wanted.name, scores)):
+        known[name] = {**known.get(name, {}), **its}
+    task_metrics = declared(known, problem.transfer.task)
     metrics = run.record.metrics | {name: MetricValue(last=value) for name, value in task_metrics.items()}
     if ranks.is_main():
         write_test_sets(run.folder, {wanted.name: scores})

@@ -20,7 +20,7 @@ from transfer.predictions.results import MASKED
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
 
-TEST_SETS = "data.test_sets."
+TEST_SETS, SUITES = "data.test_sets.", "data.suites."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +78,12 @@ def read_own(run: FinishedRun, overrides: Sequence[str], name: str | None) -> An
 
     Raises UserError for an override that would change what was trained or how it is tested.
     """
-    further = TEST_SETS if name is None else "data."
+    further = (TEST_SETS, SUITES) if name is None else ("data.",)
     given = [override for override in overrides if not override.startswith(further)]
     own = run.config(given)
     if own.identity() != run.config().identity():
         at = " ".join(given)
-        rule = f"fields of the test set ({further}...), or of where and how to compute (training.device, ...)"
+        rule = f"fields of the test set ({further[0]}...), or of where and how to compute (training.device, ...)"
         remedy = "a model is scored by the recipe that trained it; train again for another one"
         raise UserError.about("override", at, rule, remedy)
     return own
@@ -118,7 +118,7 @@ def read_wanted(run: FinishedRun, own: Any, overrides: Sequence[str], name: str 
 
 
 def _about(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
-    return tuple(each for each in overrides if each.startswith(f"{TEST_SETS}{name}"))
+    return tuple(each for each in overrides if each.startswith((f"{TEST_SETS}{name}", SUITES)))
 
 
 def _refuse_changed(wanted: Any, own: Any) -> None:

@@ -21,6 +21,8 @@ class LabelledImages:
     labels: Sequence[int]
     border_px: int = 0
     """How wide a border is cut off all around before anything else is done with an image."""
+    test_crop: float | None = None
+    """The recipe's `test_crop` for these images; None: that of all test images."""
 
     def __len__(self) -> int:
         return len(self.labels)

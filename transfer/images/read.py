@@ -120,10 +120,11 @@ def _further(
 
 
 def _read(root: Path, test_set: TestSet, images: TestImages, parts: dict[str, str]) -> _Further:
-    """Return a test set as it was found, without the border that its images have."""
+    """Return a test set as it was found, with the border and the crop of its images."""
     files = test_set.images.source.files if images.has_images else []
     mark = fingerprint(root, files, images=len(test_set.images.labels), parts=parts).sha256
-    return _Further(replace(test_set, images=replace(test_set.images, border_px=images.border_px)), mark)
+    seen = replace(test_set.images, border_px=images.border_px, test_crop=images.test_crop)
+    return _Further(replace(test_set, images=seen), mark)
 
 
 def _parts_of(further: Mapping[str, _Further]) -> dict[str, str]:

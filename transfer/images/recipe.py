@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from benchmarks.catalogue.suites import ALEXNET_ERROR, SEVERITIES, SUITES, corrupted, test_sets_of
 from benchmarks.config import Config, later, placement
 from benchmarks.subset import Subset
 
@@ -60,6 +61,8 @@ class TestImages(Storage):
     `mappings` of ObjectNet. Images of other classes are left out, and predictions are made among all mapped classes."""
     border_px: Annotated[int, Field(ge=0, le=64)] = later(0)
     """How wide a border is cut off each image; ObjectNet's have a red one."""
+    test_crop: Annotated[float, Field(gt=0, le=1)] | None = later(None)
+    """The `test_crop` of this set's images; null is that of all others. ImageNet-C's are cropped already: 1.0."""
 
     @property
     def has_images(self) -> bool:
@@ -80,6 +83,9 @@ AS_PUBLISHED: dict[str, dict[str, object]] = {
     "imagenet_a": {"scored_classes": "own"},
     "imagenet_r": {"scored_classes": "own"},
     "objectnet": {"class_map": "mappings", "split": "images", "border_px": 2},
+    **{
+        corrupted(each, severity): {"test_crop": 1.0} for each in ALEXNET_ERROR for severity in SEVERITIES
+    },  # images of 224 px; hendrycks/robustness `ImageNet-C/test.py` resizes nothing
 }
 """Fields of further test sets, by their names, which hold unless they are given: how each one's scores are published.
 
@@ -103,7 +109,8 @@ class ClassificationData(Storage):
     subset: Subset | None = None
     """Train on a part of the training images; null trains on all."""
     test_sets: dict[Name, TestImages] = Field(default_factory=dict)
-    """Further test sets, scored with the same weights."""
+    """Further test sets, scored with the same weights. Instead of them, `suites: {NAME: FOLDER}` names a suite and the
+    folder where its test sets lie; what is given of one of these under test_sets holds above the suite."""
     test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
     """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
     test_resize: Literal["shorter-side", "square"] = later("shorter-side")
@@ -120,11 +127,28 @@ class ClassificationData(Storage):
     @model_validator(mode="before")
     @classmethod
     def _as_published(cls, data: object) -> object:
-        sets = data.get("test_sets") if isinstance(data, dict) else None
-        if not isinstance(data, dict) or not isinstance(sets, dict):
+        if not isinstance(data, dict):
+            return data
+        data = _without_suites(data)
+        sets = data.get("test_sets")
+        if not isinstance(sets, dict):
             return data
         known = {
             name: {**AS_PUBLISHED.get(name, {}), **given} if isinstance(given, dict) else given
             for name, given in sets.items()
         }
         return {**data, "test_sets": known}
+
+
+def _without_suites(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with the test sets of suites written out. Raises ValueError for a suite that is not known."""
+    suites, given = data.get("suites"), data.get("test_sets") or {}
+    if not isinstance(suites, dict) or not isinstance(given, dict):
+        return data
+    sets: dict[str, Any] = {}
+    for name, root in suites.items():
+        if name not in SUITES or not isinstance(root, str):
+            raise ValueError(f"suites must name a folder for each of {', '.join(SUITES)}; {name}: {root!r}")
+        sets |= test_sets_of(name, root.rstrip("/"))
+    chosen = {name: {**sets.get(name, {}), **each} if isinstance(each, dict) else each for name, each in given.items()}
+    return {**{field: value for field, value in data.items() if field != "suites"}, "test_sets": {**sets, **chosen}}

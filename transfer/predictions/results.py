@@ -53,6 +53,7 @@ def scores_of(found: Evaluation, transfer: Transfer) -> dict[str, float]:
         "top1": top_k(found.logits, found.labels, 1),
         "top5": top_k(found.logits, found.labels, 5),
         "ece": calibration_error(found.logits, found.labels),
+        "mean_per_class": sum(each.top1 for each in classes) / len(classes),
         **mean_over_classes(classes),
         **by_frequency(classes),
     }

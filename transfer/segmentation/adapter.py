@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
@@ -14,27 +14,39 @@ from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues, own_values
-from transfer.segmentation.recipe import EvaluateSegmentationRecipe, SegmentationRecipe
+from transfer.segmentation.recipe import (
+    EvaluateSegmentationRecipe,
+    LinearSegmentationRecipe,
+    SegmentationRecipe,
+    TrainedSegmentationRecipe,
+)
 from transfer.sources.source import Source
 
 if TYPE_CHECKING:
-    from transfer.segmentation.train import Segmentation
+    from transfer.segmentation.train import TrainedSegmenter
 
+Recipe = TrainedSegmentationRecipe | EvaluateSegmentationRecipe
 PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
+
+PROTOCOLS: dict[str, tuple[type[Config], str | None]] = {
+    "finetune": (SegmentationRecipe, "transfer.segmentation.train:Segmentation"),
+    "linear": (LinearSegmentationRecipe, "transfer.segmentation.linear:LinearSegmentation"),
+    "evaluate": (EvaluateSegmentationRecipe, None),
+}
+"""For each protocol its recipe and its problem for the training loop; None where nothing is trained."""
 
 
 class SegmentationAdapter:
-    """Fine-tuning with UPerNet or the heads of a user's own mmsegmentation config; scoring a model with its heads."""
+    """Fine-tuning with UPerNet or the heads of a user's own mmsegmentation config; a linear layer on a frozen encoder;
+    scoring a model with its heads."""
 
-    recipe: Family[Config] = Family(
-        "protocol", {"finetune": SegmentationRecipe, "evaluate": EvaluateSegmentationRecipe}, default="finetune"
-    )
+    recipe: Family[Config] = Family("protocol", {name: each for name, (each, _) in PROTOCOLS.items()}, "finetune")
     config_field = "mmseg_config"
 
     def missing_requirements(self) -> list[str]:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys()) or _unloadable()
 
-    def find_data(self, task: Task, recipe: SegmentationRecipe | EvaluateSegmentationRecipe) -> Scenes:
+    def find_data(self, task: Task, recipe: Recipe) -> Scenes:
         data, root = recipe.data, require_root(recipe.data.root)
         train_split = None if isinstance(recipe, EvaluateSegmentationRecipe) else data.train_split
         task.provide(root)
@@ -47,11 +59,11 @@ class SegmentationAdapter:
         values = MaskValues(class_names(root, task.num_classes), first=1, ignored=0)
         return read_scenes(root, train_split, data.test_split, values)
 
-    def test_set_alone(self, recipe: SegmentationRecipe) -> SegmentationRecipe:
+    def test_set_alone(self, recipe: TrainedSegmentationRecipe) -> TrainedSegmentationRecipe:
         data = recipe.data.model_copy(update={"train_split": recipe.data.test_split})
         return recipe.model_copy(update={"data": data})
 
-    def would_load(self, recipe: SegmentationRecipe, source: Source) -> LoadReport:
+    def would_load(self, recipe: TrainedSegmentationRecipe, source: Source) -> LoadReport:
         from transfer.encoder.model import on_meta
         from transfer.segmentation.model import encoder_of
 
@@ -62,10 +74,13 @@ class SegmentationAdapter:
 
         return read_segmenter(asked)
 
-    def problem(self, recipe: SegmentationRecipe | EvaluateSegmentationRecipe) -> type[Segmentation] | None:
-        from transfer.segmentation.train import Segmentation  # torch and mmseg, only now that there is work
-
-        return None if isinstance(recipe, EvaluateSegmentationRecipe) else Segmentation
+    def problem(self, recipe: Recipe) -> type[TrainedSegmenter[Any]] | None:
+        place = next(place for kind, place in PROTOCOLS.values() if type(recipe) is kind)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")  # torch and mmseg, only now that there is work
+        found: type[TrainedSegmenter[Any]] = getattr(importlib.import_module(module), name)
+        return found
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import score_transfer, train_transfer

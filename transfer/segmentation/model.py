@@ -17,12 +17,14 @@ from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.encoder_plan import EncoderPlan
+from transfer.encoder.frozen_maps import FrozenMaps
 from transfer.encoder.head_maps import HeadMaps
-from transfer.encoder.model import LoadedMaps, build_head_maps
+from transfer.encoder.model import LoadedMaps, build_frozen_maps, build_head_maps
+from transfer.segmentation.plans.linear import linear
 from transfer.segmentation.plans.plan import Plan
 from transfer.segmentation.plans.upernet import upernet
 from transfer.segmentation.plans.user_plan import plan_of_config
-from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.segmentation.recipe import LinearSegmentationRecipe, SegmentationRecipe, TrainedSegmentationRecipe
 from transfer.sources.source import Source
 
 
@@ -62,16 +64,14 @@ def timm_model(model: Any) -> nn.Module:
     return found
 
 
-def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int, seed: int) -> Segmenter:
+def build_segmenter(recipe: TrainedSegmentationRecipe, source: Source, num_classes: int, seed: int) -> Segmenter:
     """Return the encoder with fresh heads, and the proof of what was loaded into it.
 
     Raises UserError where the recipe's config cannot be built, or has another number of classes.
     """
     loaded = encoder_of(recipe, source, seed)
-    maps = loaded.maps
-    plan_of = upernet if recipe.mmseg_config is None else plan_of_config
-    plan = plan_of(recipe, maps.channels, num_classes)
-    model = build_model(plan, maps, loaded.plan.normalisation)
+    plan = _plan(recipe, loaded.maps.channels, num_classes)
+    model = build_model(plan, loaded.maps, loaded.plan.normalisation)
     if model.out_channels != num_classes:
         rule = f"{num_classes} output channels, one per class"
         raise UserError.about("model.decode_head", model.out_channels, rule, "mend the head in the config")
@@ -83,17 +83,29 @@ def build_segmenter(recipe: SegmentationRecipe, source: Source, num_classes: int
     return Segmenter(model, loaded.plan, plan, report)
 
 
-def encoder_of(recipe: SegmentationRecipe, source: Source, seed: int) -> LoadedMaps:
+def _plan(recipe: TrainedSegmentationRecipe, channels: tuple[int, ...], num_classes: int) -> Plan:
+    """Return what mmseg is asked to build on maps of these channels."""
+    if isinstance(recipe, LinearSegmentationRecipe):
+        with mmseg_scope():
+            return linear(recipe, channels, num_classes)
+    assert isinstance(recipe, SegmentationRecipe)
+    plan_of = upernet if recipe.mmseg_config is None else plan_of_config
+    return plan_of(recipe, channels, num_classes)
+
+
+def encoder_of(recipe: TrainedSegmentationRecipe, source: Source, seed: int) -> LoadedMaps[HeadMaps | FrozenMaps]:
     """Return the maps that the heads take. Raises UserError for an encoder that does not give them.
 
     Windows are crops of image_size_px; whole images are as large as they are resized to.
     """
-    whole = recipe.testing.mode == "whole" and recipe.mmseg_config is None
+    whole = recipe.testing.mode == "whole" and getattr(recipe, "mmseg_config", None) is None
     longest_px = max(recipe.image_size_px, *recipe.resize_to_px) if whole else recipe.image_size_px
+    if isinstance(recipe, LinearSegmentationRecipe):
+        return build_frozen_maps(recipe, source, seed, longest_px=longest_px, last=recipe.last_maps)
     return build_head_maps(recipe, source, seed, longest_px=longest_px)
 
 
-def build_model(plan: Plan, backbone: HeadMaps, normalisation: Normalisation) -> Any:
+def build_model(plan: Plan, backbone: nn.Module, normalisation: Normalisation) -> Any:
     """Build mmseg's model around a backbone. Raises UserError where mmseg refuses what a config says.
 
     The backbone needs no entry in mmseg's registry: the dict itself holds a function that returns it.

@@ -1,4 +1,5 @@
-"""The recipe of segmentation: UPerNet on an encoder, or a user's own mmsegmentation config. Light to import."""
+"""The recipes of segmentation, one class for each protocol: UPerNet on an encoder (or a user's own mmsegmentation
+config), a linear layer on a frozen encoder, a model of others. Light to import."""
 
 from __future__ import annotations
 
@@ -59,11 +60,22 @@ class Testing(Config):
     """Write the last step's predictions as predictions/NAME.png, numbered as the masks are."""
 
 
-class SegmentationRecipe(EncoderSizes):
-    """End-to-end fine-tuning on semantic segmentation; training crops are image_size_px a side."""
+class TrainedSegmentationRecipe(EncoderSizes):
+    """The fields of all protocols that train heads; training crops are image_size_px a side."""
 
     resize_to_px: tuple[Count, Count] = (2048, 512)
     """Images are resized, keeping their shape, to the largest size whose longer and shorter sides fit into this."""
+    evaluate_every_steps: Count = 16000
+    """Steps from one evaluation to the next; the last step is always evaluated."""
+    data: SegmentationData
+    augmentation: Augmentation = Augmentation()
+    testing: Testing = Testing()
+    training: Training
+
+
+class SegmentationRecipe(TrainedSegmentationRecipe):
+    """End-to-end fine-tuning on semantic segmentation."""
+
     drop_path_rate: Share = 0.3
     """Stochastic depth, growing linearly to this rate in the last block."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -73,15 +85,9 @@ class SegmentationRecipe(EncoderSizes):
     auxiliary_channels: Count = 256
     auxiliary_weight: NotNegative = 0.4
     """Weight of the loss of the auxiliary head, which stands on the map of stride 16; 0 leaves that head out."""
-    evaluate_every_steps: Count = 16000
-    """Steps from one evaluation to the next; the last step is always evaluated."""
     mmseg_config: str | None = None
     """A config file of mmsegmentation (.py, .yaml, .json): its heads, losses, pipelines and test_cfg replace the
     recipe's. A .py file is code, and is run. The digest covers what is taken from the file, not its path."""
-    data: SegmentationData
-    augmentation: Augmentation = Augmentation()
-    testing: Testing = Testing()
-    training: Training
 
     def identity(self) -> dict[str, Any]:
         """Return what the digest covers; of a user's config, what is taken from it instead of its path."""
@@ -91,6 +97,16 @@ class SegmentationRecipe(EncoderSizes):
 
             found["mmseg_config"] = config_digest(self.mmseg_config)
         return found
+
+
+class LinearSegmentationRecipe(TrainedSegmentationRecipe):
+    """Batch normalisation and a 1x1 convolution on the patches of a frozen encoder: DINOv2's linear segmentation."""
+
+    protocol: Literal["linear"] = "linear"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    last_maps: Count = 1
+    """How many of the encoder's last maps are joined: those of a plain transformer's last blocks, each after the
+    encoder's last norm, or of the last stages of a hierarchical encoder."""
 
 
 class MmsegModel(Config):

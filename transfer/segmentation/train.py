@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,17 @@ from transfer.run import TransferProblem
 from transfer.segmentation.inference import segmented
 from transfer.segmentation.model import build_segmenter, fit_batch_norms
 from transfer.segmentation.plans.plan import Pipeline
-from transfer.segmentation.recipe import SegmentationRecipe
+from transfer.segmentation.recipe import SegmentationRecipe, TrainedSegmentationRecipe
 from transfer.segmentation.samples import EvaluationScenes, SceneBatch, TrainingScenes
 from transfer.segmentation.scores import Confusion
 
+R = TypeVar("R", bound=TrainedSegmentationRecipe)
 
-class Segmentation(TransferProblem[SceneBatch, Confusion]):
-    """Semantic segmentation as a problem for the training loop."""
 
-    recipe: SegmentationRecipe
+class TrainedSegmenter(TransferProblem[SceneBatch, Confusion], Generic[R]):
+    """A segmenter as a problem for the training loop; each protocol adds what of it is trained."""
+
+    recipe: R
 
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
@@ -43,10 +45,6 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
         return family_of(self.segmenter.encoder).blocks()
-
-    def groups(self) -> list[dict[str, Any]]:
-        encoder, weight_decay = self.segmenter.encoder, self.recipe.training.weight_decay
-        return groups_around(self.model, encoder, weight_decay, self.recipe.layer_decay)
 
     def flops_per_image(self) -> float:
         """Return the FLOPs of a prediction for one training crop."""
@@ -91,6 +89,14 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
 
     def write_results(self, folder: RunFolder) -> None:
         write_atomically(folder.classes, self.final().table(self.data.classes).encode())
+
+
+class Segmentation(TrainedSegmenter[SegmentationRecipe]):
+    """End-to-end fine-tuning as a problem for the training loop."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        encoder, weight_decay = self.segmenter.encoder, self.recipe.training.weight_decay
+        return groups_around(self.model, encoder, weight_decay, self.recipe.layer_decay)
 
     def trained_encoder(self) -> nn.Module:
         return self.segmenter.encoder

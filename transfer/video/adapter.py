@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalogue.tasks import Task
+from benchmarks.config import Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
@@ -13,46 +14,51 @@ from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.sources.source import Source
 from transfer.video.data.videos import VideoSets, read_videos
-from transfer.video.recipe import VideoRecipe
+from transfer.video.recipe import AttentiveVideoRecipe, TrainedVideoRecipe, VideoRecipe
 
 if TYPE_CHECKING:
-    from transfer.video.train import VideoClassifying
+    from transfer.video.train import ClipClassifying
 
 PACKAGES = ("av",)
 
 
 class VideoAdapter:
-    """Fine-tuning on clips, and testing with several views of each video."""
+    """Fine-tuning on clips, or an attentive probe of them, and testing with several views of each video."""
 
-    recipe = VideoRecipe
+    recipe: Family[TrainedVideoRecipe] = Family(
+        "protocol", {"finetune": VideoRecipe, "attentive": AttentiveVideoRecipe}, default="finetune"
+    )
     config_field = None
 
     def missing_requirements(self) -> list[str]:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys())
 
-    def find_data(self, task: Task, recipe: VideoRecipe) -> VideoSets:
+    def find_data(self, task: Task, recipe: TrainedVideoRecipe) -> VideoSets:
         root: Path = require_root(recipe.data.root)
         task.provide(root)
         return read_videos(recipe.data, task.num_classes)
 
-    def test_set_alone(self, recipe: VideoRecipe) -> VideoRecipe:
+    def test_set_alone(self, recipe: TrainedVideoRecipe) -> TrainedVideoRecipe:
         test = {"train": recipe.data.test, "train_list": recipe.data.test_list}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
 
-    def would_load(self, recipe: VideoRecipe, source: Source) -> LoadReport:
-        from transfer.encoder.model import on_meta
+    def would_load(self, recipe: TrainedVideoRecipe, source: Source) -> LoadReport:
+        from transfer.encoder.model import build_model, on_meta
         from transfer.video.model import build_video_model
 
+        if not isinstance(recipe, VideoRecipe):
+            return on_meta(lambda: build_model(recipe, source, 0)).report
         return on_meta(lambda: build_video_model(recipe, source, 1, 0)).report
 
     def trained(self, asked: Asked) -> Trained:
         rule = "a finished run of ours, for tasks of video: the heads of others are not read yet"
         raise UserError.about("--model", asked.reference, rule, "run the model's own library for its score")
 
-    def problem(self, recipe: VideoRecipe) -> type[VideoClassifying]:  # noqa: ARG002 (one for all recipes)
-        from transfer.video.train import VideoClassifying  # torch, only now that there is work
+    def problem(self, recipe: TrainedVideoRecipe) -> type[ClipClassifying[Any]]:
+        from transfer.video.attentive import AttentiveVideo  # torch, only now that there is work
+        from transfer.video.train import VideoClassifying
 
-        return VideoClassifying
+        return VideoClassifying if isinstance(recipe, VideoRecipe) else AttentiveVideo
 
     def run(self, transfer: Transfer) -> RunRecord:
         from transfer.run import train_transfer

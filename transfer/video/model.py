@@ -122,7 +122,7 @@ class SwinV2In3d(ClipEncoder):
     def __init__(self, flat: Any, report: LoadReport, recipe: VideoRecipe) -> None:
         super().__init__()
         self._layers, self.width = family_of(flat).layers(), int(flat.num_features)
-        self.swin = SwinV2Clips(flat, time_sizes(recipe), recipe.sampling.frames)
+        self.swin = SwinV2Clips(flat, time_sizes(recipe), recipe.sampling.clip_frames)
         parameters = sum(each.numel() for each in self.swin.parameters())
         resized = (*report.resized, *self.swin.resized)
         self.report = report.model_copy(update={"parameters": parameters, "resized": resized})
@@ -144,7 +144,7 @@ class SwinV2In3d(ClipEncoder):
 
 def time_sizes(recipe: VideoRecipe) -> TimeSizes:
     """Return the sizes in time of patches and windows. Raises UserError unless clips are whole patches long."""
-    if (frames := recipe.sampling.frames) % recipe.patch_frames:
+    if (frames := recipe.sampling.clip_frames) % recipe.patch_frames:
         rule = f"a multiple of patch_frames ({recipe.patch_frames})"
         raise UserError.about("sampling.frames", frames, rule, "another number of frames, or patch_frames=1")
     return TimeSizes(recipe.patch_frames, recipe.window_frames)

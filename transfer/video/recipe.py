@@ -1,4 +1,4 @@
-"""The recipe of videos: how an encoder of images sees clips, and how it is trained. This module is light to import."""
+"""The recipes of videos: how an encoder of images sees clips, and what is trained. This module is light to import."""
 
 from __future__ import annotations
 
@@ -7,14 +7,32 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from benchmarks.config import placement
+from benchmarks.encoders import InitStage
 from benchmarks.training.numbers import Count, Share
 from benchmarks.training.training import Training
+from transfer.classification.recipe import AttentivePooling
 from transfer.encoder.sizes import EncoderSizes
 from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 
 
-class VideoRecipe(EncoderSizes):
-    """End-to-end fine-tuning on clips of image_size_px a side. Source of the defaults: Video-Swin's configs."""
+class TrainedVideoRecipe(EncoderSizes):
+    """The fields of all protocols: clips of image_size_px a side. Source of the defaults: Video-Swin's configs."""
+
+    evaluate_every_epochs: Count = 1
+    """Epochs from one evaluation to the next; the last epoch is always evaluated."""
+    views_along_the_way: Literal["one", "all"] = "one"
+    """one tests only the centre of each test video before the last epoch, as top1_one_view and top5_one_view; all tests
+    all views. The last epoch is always tested with all views, whose probabilities are averaged: that is the score."""
+    views_at_once: Count = placement(4)
+    """How many views of a test video are computed together."""
+    data: VideoData
+    sampling: ClipSampling = ClipSampling()
+    augmentation: VideoAugmentation = VideoAugmentation()
+    training: Training
+
+
+class VideoRecipe(TrainedVideoRecipe):
+    """End-to-end fine-tuning."""
 
     temporal: Literal["auto", "swin3d", "swinv2_3d", "frame_pooling"] = "auto"
     """swin3d inflates a Swin to Video Swin, swinv2_3d a SwinV2 in the same way; frame_pooling averages the features of
@@ -31,17 +49,6 @@ class VideoRecipe(EncoderSizes):
     """The encoder's learning rate is the head's times this."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each of the encoder's layers learns at the next deeper one's rate times this."""
-    evaluate_every_epochs: Count = 1
-    """Epochs from one evaluation to the next; the last epoch is always evaluated."""
-    views_along_the_way: Literal["one", "all"] = "one"
-    """one tests only the centre of each test video before the last epoch, as top1_one_view and top5_one_view; all tests
-    all views. The last epoch is always tested with all views, whose probabilities are averaged: that is the score."""
-    views_at_once: Count = placement(4)
-    """How many views of a test video are computed together."""
-    data: VideoData
-    sampling: ClipSampling = ClipSampling()
-    augmentation: VideoAugmentation = VideoAugmentation()
-    training: Training
 
     @classmethod
     def renewed(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -51,3 +58,13 @@ class VideoRecipe(EncoderSizes):
         former = {"activation_checkpointing": data["activation_checkpointing"]}
         rest = {name: value for name, value in data.items() if name not in former}
         return super().renewed({**rest, "training": former | data["training"]})
+
+
+class AttentiveVideoRecipe(TrainedVideoRecipe, AttentivePooling):
+    """An attentive probe over the patches of all frames of a clip, each frame seen by the frozen encoder by itself."""
+
+    protocol: Literal["attentive"] = "attentive"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    time_embedding: bool = False
+    """Add sines and cosines of a frame's place in the clip to its patches; without it the order of frames is not seen,
+    as in V-JEPA's evaluation of encoders of images."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,38 +18,47 @@ from benchmarks.engine.loop import Loop
 from benchmarks.errors import UserError
 from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.runs.record import LoadReport
 from transfer.adapter import Transfer
+from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.predictions.classifying import Classifying
 from transfer.predictions.evaluation import Evaluation, Predictions
 from transfer.predictions.results import scores_of
 from transfer.video.data.augment import Normalise
 from transfer.video.data.samples import ClipBatch, ClipForm, TestViews, TrainingClips, Views
 from transfer.video.model import build_video_model, groups_of
-from transfer.video.recipe import VideoRecipe
+from transfer.video.recipe import TrainedVideoRecipe, VideoRecipe
+
+R = TypeVar("R", bound=TrainedVideoRecipe)
 
 
-class VideoClassifying(Classifying[ClipBatch]):
-    """Video classification as a problem for the training loop."""
+class Built(NamedTuple):
+    """A classifier of clips, the plan its encoder was built by, and the report of what was loaded into that."""
 
-    recipe: VideoRecipe
+    model: nn.Module
+    plan: EncoderPlan
+    report: LoadReport
+
+
+class ClipClassifying(Classifying[ClipBatch], Generic[R]):
+    """A classifier of videos as a problem for the training loop; each protocol adds its model."""
+
+    recipe: R
 
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
-        loaded = build_video_model(self.recipe, self.source, len(self.data.classes), self.seed)
-        self.plan, self.load_report = loaded.plan, loaded.report
-        self.classifier = loaded.model
-        self.model = loaded.model.to(self.device)
+        built = self.build()
+        self.plan, self.load_report = built.plan, built.report
+        self.model = built.model.to(self.device)
         if (channels := self.plan.architecture.in_chans) != 3:
             raise UserError.about("in_chans", channels, "3 (videos are read as RGB)", "add in_chans=3")
         normalise = Normalise(self.plan.normalisation.mean, self.plan.normalisation.std)
         self.form = ClipForm(self.recipe.sampling, self.recipe.image_size_px, normalise, self.recipe.data.decoder)
         self.left_out = self.data.missing
 
-    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
-        return self.classifier.encoder.blocks()
-
-    def groups(self) -> list[dict[str, Any]]:
-        return groups_of(self.classifier, self.recipe)
+    @abstractmethod
+    def build(self) -> Built:
+        """Return the classifier, with a fresh head."""
 
     def flops_per_image(self) -> float:
         """Return the FLOPs of a prediction for one view."""
@@ -90,6 +100,21 @@ class VideoClassifying(Classifying[ClipBatch]):
     def evaluations(self, loop: Loop[ClipBatch]) -> Sequence[Mapping[str, float]]:
         """Return only the evaluations of all views, with which scores of one view cannot be compared."""
         return loop.progress.evaluations if self.recipe.views_along_the_way == "all" else ()
+
+
+class VideoClassifying(ClipClassifying[VideoRecipe]):
+    """End-to-end fine-tuning as a problem for the training loop."""
+
+    def build(self) -> Built:
+        loaded = build_video_model(self.recipe, self.source, len(self.data.classes), self.seed)
+        self.classifier = loaded.model
+        return Built(loaded.model, loaded.plan, loaded.report)
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
+        return self.classifier.encoder.blocks()
+
+    def groups(self) -> list[dict[str, Any]]:
+        return groups_of(self.classifier, self.recipe)
 
     def trained_encoder(self) -> nn.Module | None:
         """Return the encoder of images; None for a Video Swin, whose weights no longer fit images."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.catalogue.suites import TASKS_OF
 from slurm.graph.check import load_pipeline
 from slurm.graph.cluster import load_cluster
 from slurm.graph.sweep import without_sweeps
@@ -19,8 +20,9 @@ CLUSTERS = [block for block in BLOCKS if "executor:" in block]
 
 
 def test_the_pipeline_with_its_chain_and_its_sweeps_passes_the_check(tmp_path: Path) -> None:
-    for name in ("imagenet", "inaturalist", "own_images"):
-        (tmp_path / name).mkdir()
+    parts = [f"fine_grained/{part.name}" for part in TASKS_OF["fine_grained"]]
+    for name in ("imagenet", "inaturalist", "own_images", *parts):
+        (tmp_path / name).mkdir(parents=True)
     (tmp_path / "their_swin.pth").touch()
     study, *more = (yaml.safe_load(re.sub("/(data|models)/", f"{tmp_path}/", block)) for block in (STUDY, *MORE))
     for section, entries in (item for part in more for item in part.items()):
@@ -29,6 +31,7 @@ def test_the_pipeline_with_its_chain_and_its_sweeps_passes_the_check(tmp_path: P
     (tmp_path / "mine.yaml").write_text(CLUSTERS[0])
     file = load_pipeline(tmp_path / "study.yaml", cluster=load_cluster(str(tmp_path / "mine.yaml")))
     assert {*file.pretrain} == {"simmim", "first", "second", "ratio", "rates"}
+    assert {f"fine_linear-{part.name}" for part in TASKS_OF["fine_grained"]} <= file.tasks.keys()
     assert sum(name.startswith("probe-") for name in without_sweeps(file).tasks) == 4
 
 

@@ -222,3 +222,13 @@ def test_a_probe_finds_its_frozen_encoder_again(
     knn = [*command[:3], "--recipe", "digits_knn", "--encoder", str(moved), "image_size_px=32", "k=5", "other_k=[]"]
     neighbours = trained(knn, tmp_path / "knn")
     assert "nearest neighbours" in refused(capsys, "digits", neighbours, others)
+
+
+def test_a_suite_may_be_asked_of_a_finished_run(
+    small_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no change of what was trained; here its first test set is looked for, and is not there."""
+    run = trained([*CLASSIFICATION.command(small_digits), *RANDOM, *CLASSIFICATION.shorter], tmp_path / "runs")
+    capsys.readouterr()
+    assert evaluate("digits", run, f"data.suites.imagenet_robustness={tmp_path}") == mimbench.WRONG
+    assert f"{tmp_path}/imagenetv2-matched-frequency-format-val" in capsys.readouterr().err

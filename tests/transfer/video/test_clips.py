@@ -55,3 +55,37 @@ def test_training_clips_begin_where_pytorchvideos_random_sampler_begins_them(fra
     theirs = [min(int(sampler(0, frames + 1, {}).clip_start_sec), frames - 12) for _ in range(200)]
     random.seed(7)
     assert [int(training_clip(frames, ClipSampling(frames=4, stride=3))[0]) for _ in range(200)] == theirs
+
+
+def test_one_frame_of_each_segment_as_in_tsn() -> None:
+    """Written down from mmaction2's SampleFrames(clip_len=1, num_clips=8, test_mode=True) for 100 frames."""
+    sampling = ClipSampling(frames=1, stride=1, segments=8, test_clips=1)
+    (found,) = clips_of_test(100, sampling)
+    assert found.tolist() == [6, 18, 31, 43, 56, 68, 81, 93]
+    random.seed(0)
+    drawn = np.array([training_clip(100, sampling) for _ in range(500)])
+    edges = np.linspace(0, 100, 9)
+    assert (drawn >= np.floor(edges[:-1])).all()
+    assert (drawn < np.ceil(edges[1:])).all()
+    assert len(np.unique(drawn[:, 0])) >= 12, "anywhere in the segment"
+
+
+def test_several_frames_of_each_segment_as_in_v_jepa() -> None:
+    """Two segments of 100 frames, of each a clip that lasts 16 frames; several clips of a test lie between."""
+    sampling = ClipSampling(frames=4, stride=4, segments=2, test_clips=1)
+    (found,) = clips_of_test(200, sampling)
+    assert found.tolist() == [46, 50, 54, 58, 138, 142, 146, 150]
+    pair = clips_of_test(200, sampling.model_copy(update={"test_clips": 2}))
+    assert pair[:, 0].tolist() == [23, 69]
+    assert pair[:, 4].tolist() == [115, 161]
+    random.seed(0)
+    drawn = np.array([training_clip(200, sampling) for _ in range(500)])
+    assert drawn.shape == (500, 8)
+    assert drawn[:, 3].max() < 108
+    assert drawn[:, 4].min() >= 92
+    assert (np.diff(drawn[:, 4:]) == 4).all()
+
+
+def test_segments_of_a_video_that_is_shorter_than_its_parts() -> None:
+    (found,) = clips_of_test(5, ClipSampling(frames=4, stride=2, segments=2, test_clips=1))
+    assert found.tolist() == [0, 2, 4, 1] * 2

@@ -11,8 +11,9 @@ from torch import nn
 from benchmarks.runs.record import LoadReport
 from transfer.detection.models.detector import Detector
 from transfer.detection.models.norms import on_device
-from transfer.detection.recipe import DetectionRecipe
+from transfer.detection.recipe import FrozenDetectionRecipe, TrainedDetectionRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
+from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.model import LoadedMaps, build_head_maps
 from transfer.sources.source import Source
 
@@ -37,7 +38,7 @@ class Built:
 
 
 def build_detector(
-    recipe: DetectionRecipe, source: Source, num_classes: int, masks: bool, seed: int, device: torch.device
+    recipe: TrainedDetectionRecipe, source: Source, num_classes: int, masks: bool, seed: int, device: torch.device
 ) -> Built:
     """Return the encoder with fresh heads on the device, with a mask head where `masks` is True."""
     loaded = encoder_of(recipe, source, seed)
@@ -46,19 +47,20 @@ def build_detector(
     return Built(detector.to(device), loaded.plan, loaded.report)
 
 
-def encoder_of(recipe: DetectionRecipe, source: Source, seed: int) -> LoadedMaps:
+def encoder_of(recipe: TrainedDetectionRecipe, source: Source, seed: int) -> LoadedMaps[HeadMaps]:
     """Return the maps that the heads take. Raises UserError for an encoder that does not give them."""
-    return build_head_maps(recipe, source, seed, longest_px=recipe.longest_px, channels=recipe.fpn_channels)
+    frozen, channels = isinstance(recipe, FrozenDetectionRecipe), recipe.fpn_channels
+    return build_head_maps(recipe, source, seed, longest_px=recipe.longest_px, channels=channels, frozen=frozen)
 
 
-def engine_of(recipe: DetectionRecipe) -> type[Detector]:
+def engine_of(recipe: TrainedDetectionRecipe) -> type[Detector]:
     """Return the class of detectors of a recipe's engine."""
     module, _, name = ENGINES[recipe.engine].partition(":")
     found: type[Detector] = getattr(importlib.import_module(module), name)
     return found
 
 
-def _for_device(recipe: DetectionRecipe, device: torch.device) -> DetectionRecipe:
+def _for_device(recipe: TrainedDetectionRecipe, device: torch.device) -> TrainedDetectionRecipe:
     """Return the recipe with norms that work on the device."""
     norms = {name: on_device(norm, device) for name, norm in recipe.norm.model_dump().items()}
     return recipe.model_copy(update={"norm": recipe.norm.model_copy(update=norms)})

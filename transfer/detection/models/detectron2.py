@@ -32,7 +32,7 @@ from transfer.detection.data.samples import Target
 from transfer.detection.models.box_masks import SharedMasks
 from transfer.detection.models.detector import Detector, Found, Images
 from transfer.detection.models.norms import norm_layer
-from transfer.detection.recipe import LEVEL_STRIDES_PX, DetectionRecipe, GIoU, Norm
+from transfer.detection.recipe import LEVEL_STRIDES_PX, GIoU, Norm, TrainedDetectionRecipe
 from transfer.encoder.head_maps import HeadMaps
 
 LEVELS = ["p2", "p3", "p4", "p5", "p6"]
@@ -47,7 +47,7 @@ CASCADE = ((0.5, (10.0, 10.0, 5.0, 5.0)), (0.6, (20.0, 20.0, 10.0, 10.0)), (0.7,
 class Detectron2Detector(Detector):
     """A Faster, Mask or Cascade Mask R-CNN of detectron2's parts."""
 
-    def __init__(self, recipe: DetectionRecipe, maps: HeadMaps, num_classes: int, masks: bool) -> None:
+    def __init__(self, recipe: TrainedDetectionRecipe, maps: HeadMaps, num_classes: int, masks: bool) -> None:
         """Build the parts. `recipe.norm` is used as it is, so `norms.on_device` must have been applied before."""
         super().__init__()
         self.maps = maps
@@ -116,7 +116,7 @@ class SubsampledTop(nn.Module):
         return dict(zip(LEVELS, [*maps, *self.top(maps[-1])], strict=True))
 
 
-def _neck(recipe: DetectionRecipe, maps: HeadMaps) -> nn.Module:
+def _neck(recipe: TrainedDetectionRecipe, maps: HeadMaps) -> nn.Module:
     if maps.pyramid is not None:
         return SubsampledTop()
     network: nn.Module = FPN(Maps(maps.channels), MAPS, recipe.fpn_channels, _norm(recipe.norm.fpn), LastLevelMaxPool())
@@ -131,7 +131,7 @@ def _norm(norm: Norm) -> Any:
     return "naiveSyncBN_N" if norm == "SyncBN" else norm_layer(norm) or ""
 
 
-def _proposal_network(recipe: DetectionRecipe) -> RPN:
+def _proposal_network(recipe: TrainedDetectionRecipe) -> RPN:
     proposals = recipe.proposals
     return RPN(
         in_features=LEVELS,
@@ -154,7 +154,7 @@ def _proposal_network(recipe: DetectionRecipe) -> RPN:
     )
 
 
-def _mask_rcnn(recipe: DetectionRecipe, num_classes: int, masks: bool) -> StandardROIHeads:
+def _mask_rcnn(recipe: TrainedDetectionRecipe, num_classes: int, masks: bool) -> StandardROIHeads:
     iou, weights = CASCADE[0]
     return StandardROIHeads(
         box_head=_box_head(recipe),
@@ -164,7 +164,7 @@ def _mask_rcnn(recipe: DetectionRecipe, num_classes: int, masks: bool) -> Standa
     )
 
 
-def _cascade(recipe: DetectionRecipe, num_classes: int, masks: bool) -> CascadeROIHeads:
+def _cascade(recipe: TrainedDetectionRecipe, num_classes: int, masks: bool) -> CascadeROIHeads:
     return CascadeROIHeads(
         box_heads=[_box_head(recipe) for _ in CASCADE],
         box_predictors=[_box_predictor(recipe, num_classes, weights, class_agnostic=True) for _, weights in CASCADE],
@@ -173,7 +173,7 @@ def _cascade(recipe: DetectionRecipe, num_classes: int, masks: bool) -> CascadeR
     )
 
 
-def _shared(recipe: DetectionRecipe, num_classes: int, masks: bool) -> dict[str, Any]:
+def _shared(recipe: TrainedDetectionRecipe, num_classes: int, masks: bool) -> dict[str, Any]:
     """Return the arguments that both kinds of heads take, with a mask head where `masks` is True."""
     found = {
         "num_classes": num_classes,
@@ -202,7 +202,7 @@ def _matcher(iou: float) -> Matcher:
     return Matcher([iou], [0, 1], allow_low_quality_matches=False)
 
 
-def _box_head(recipe: DetectionRecipe) -> FastRCNNConvFCHead:
+def _box_head(recipe: TrainedDetectionRecipe) -> FastRCNNConvFCHead:
     channels, width = recipe.fpn_channels, recipe.box_head_channels
     convolutions, layers = ([], [width] * 2) if recipe.box_head == "2fc" else ([channels] * 4, [width])
     shape = ShapeSpec(channels=channels, width=BOX_SIDE, height=BOX_SIDE)
@@ -210,7 +210,7 @@ def _box_head(recipe: DetectionRecipe) -> FastRCNNConvFCHead:
 
 
 def _box_predictor(
-    recipe: DetectionRecipe, num_classes: int, weights: tuple[float, ...], *, class_agnostic: bool
+    recipe: TrainedDetectionRecipe, num_classes: int, weights: tuple[float, ...], *, class_agnostic: bool
 ) -> FastRCNNOutputLayers:
     loss, testing = recipe.box_loss, recipe.testing
     return FastRCNNOutputLayers(

@@ -25,7 +25,7 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from transfer.detection.data.samples import Target
 from transfer.detection.models.detector import Detector, Found, Images
 from transfer.detection.models.norms import norm_layer
-from transfer.detection.recipe import LEVEL_STRIDES_PX, BoxLoss, DetectionRecipe, GIoU
+from transfer.detection.recipe import LEVEL_STRIDES_PX, BoxLoss, GIoU, TrainedDetectionRecipe
 from transfer.encoder.head_maps import HeadMaps
 
 POOLED = ["0", "1", "2", "3"]
@@ -36,7 +36,7 @@ BOX_SIDE, MASK_SIDE = 7, 14
 class TorchvisionDetector(Detector):
     """A Faster or Mask R-CNN of torchvision's parts."""
 
-    def __init__(self, recipe: DetectionRecipe, maps: HeadMaps, num_classes: int, masks: bool) -> None:
+    def __init__(self, recipe: TrainedDetectionRecipe, maps: HeadMaps, num_classes: int, masks: bool) -> None:
         """Build the parts. `recipe.norm` is used as it is, so `norms.on_device` must have been applied before."""
         super().__init__()
         self.maps = maps
@@ -96,7 +96,7 @@ class SubsampledTop(nn.Module):
         return OrderedDict(zip(names, found, strict=True))
 
 
-def _neck(recipe: DetectionRecipe, maps: HeadMaps) -> nn.Module:
+def _neck(recipe: TrainedDetectionRecipe, maps: HeadMaps) -> nn.Module:
     if maps.pyramid is not None:
         return SubsampledTop()
     network: nn.Module = FeaturePyramidNetwork(
@@ -121,7 +121,7 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision is not type
         return [anchors] * len(image_list.image_sizes)
 
 
-def _proposal_network(recipe: DetectionRecipe) -> RegionProposalNetwork:
+def _proposal_network(recipe: TrainedDetectionRecipe) -> RegionProposalNetwork:
     sizes = tuple((size,) for size in recipe.anchors.sizes_px)
     proposals = recipe.proposals
     return RegionProposalNetwork(
@@ -140,7 +140,7 @@ def _proposal_network(recipe: DetectionRecipe) -> RegionProposalNetwork:
 class Heads(RoIHeads):  # type: ignore[misc]
     """torchvision's heads with the recipe's loss for boxes."""
 
-    def __init__(self, recipe: DetectionRecipe, num_classes: int, masks: bool) -> None:
+    def __init__(self, recipe: TrainedDetectionRecipe, num_classes: int, masks: bool) -> None:
         super().__init__(
             MultiScaleRoIAlign(POOLED, BOX_SIDE, sampling_ratio=2),
             _box_head(recipe),
@@ -221,7 +221,7 @@ class Heads(RoIHeads):  # type: ignore[misc]
         return loss.weight * total / labels.numel()
 
 
-def _box_head(recipe: DetectionRecipe) -> nn.Module:
+def _box_head(recipe: TrainedDetectionRecipe) -> nn.Module:
     channels, width = recipe.fpn_channels, recipe.box_head_channels
     if recipe.box_head == "2fc":
         head: nn.Module = TwoMLPHead(channels * BOX_SIDE**2, width)

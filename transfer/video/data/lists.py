@@ -1,4 +1,4 @@
-"""Reading lists of videos with their labels: lines `path label`, and the CSV files in which Kinetics is published."""
+"""Reading lists of videos with their labels: lines `path label`, and the files of Kinetics and Something-Something."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from benchmarks.errors import UserError
 from benchmarks.files.named_files import text_of
 from transfer.images.labelled import Found
 from transfer.images.lists import Entry, read_entries, with_labels
+from transfer.video.data.something import listed_videos
 
 READERS = 16
 """How many files are looked for at once: a network file system answers many in the time of one."""
@@ -60,6 +61,8 @@ def base_of(root: Path, files: Sequence[Path]) -> Path:
 
 
 def _entries(file: Path) -> list[Entry]:
+    if file.suffix.lower() == ".json":
+        return listed_videos(file)
     text = text_of(file, "list of labels")
     rows = csv.DictReader(text.splitlines())
     if "youtube_id" in (rows.fieldnames or ()):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag, model_validator
 
-from benchmarks.config import Config, kind_or, placement
+from benchmarks.config import Config, kind_or, later, placement
 from benchmarks.training.numbers import Count, Share, Span
 
 Decoder = Literal["auto", "pyav", "torchcodec"]
@@ -22,10 +22,11 @@ class VideoData(Config):
     test: str = "val"
     train_list: str | None = placement(None)
     """The list of the training videos, one `path label` per line (space, tab or comma), paths below the root, below
-    `train`, or absolute; or Kinetics' own CSV (label, youtube_id, ...)."""
+    `train`, or absolute; or Kinetics' own CSV (label, youtube_id, ...); or Something-Something's own JSON."""
     test_list: str | None = placement(None)
     classes: str | None = placement(None)
-    """The file that says what numbers as labels mean, with one class name per line."""
+    """The file that says what numbers as labels mean, with one class name per line; or Something-Something's own JSON
+    of labels, whose order the classes then have."""
     first_label: Literal[0, 1] | None = placement(None)
     """The number of the first class in lists; null is 0."""
     max_missing: int = Field(default=0, ge=0)
@@ -49,10 +50,18 @@ class ClipSampling(Config):
     """Number of frames in a clip."""
     stride: Count = 2
     """Distance from one frame of a clip to the next, in frames of the video."""
+    segments: Count = later(1)
+    """A clip consists of so many parts of `frames` frames, one from each of as many equal segments of the video. With
+    frames=1 it has one frame of each segment, as in TSN; several with several are V-JEPA's segments, seen as one."""
     test_clips: Count = 4
     """Number of clips of a test video, each centred in one of as many equal segments."""
     test_crops: Literal[1, 3] = 3
     """1 takes the centre of a test clip, 3 both ends of its longer side and the centre."""
+
+    @property
+    def clip_frames(self) -> int:
+        """The number of frames in a clip, its parts taken together."""
+        return self.frames * self.segments
 
 
 class ResizedCrop(Config):

@@ -31,7 +31,8 @@ class ClipForm:
 
     def blank(self, clips: int) -> Tensor:
         """Return so many black clips [clips, C, T, H, W] uint8."""
-        return torch.zeros(clips, 3, self.sampling.frames, self.image_size_px, self.image_size_px, dtype=torch.uint8)
+        side = self.image_size_px
+        return torch.zeros(clips, 3, self.sampling.clip_frames, side, side, dtype=torch.uint8)
 
 
 class ClipSample(NamedTuple):

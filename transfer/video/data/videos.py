@@ -18,6 +18,7 @@ from transfer.images.folders import read_folders
 from transfer.images.labelled import Found, LabelledImages
 from transfer.video.data.lists import base_of, read_video_list
 from transfer.video.data.recipe import VideoData
+from transfer.video.data.something import in_order
 
 SHOWN = 20
 LISTS = "data.train_list=FILE and data.test_list=FILE"
@@ -85,11 +86,14 @@ def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
     """
     root = require_root(data.root)
     classes = find_file(root, "data.classes", data.classes)
-    listed = None if classes is None else read_class_list(classes)
+    by_label = classes if classes is not None and classes.suffix.lower() == ".json" else None
+    listed = None if classes is None or by_label else read_class_list(classes)
     missing: list[str] = []
     in_train = _found(root, data.train, "data.train_list", data.train_list, missing)
     in_test = _found(root, data.test, "data.test_list", data.test_list, missing)
     _refuse_missing(missing, data.max_missing)
+    if by_label is not None:
+        in_train, in_test = in_order(in_train, by_label), in_order(in_test, by_label)
     train = training_classes(in_train, listed, data.first_label, num_classes)
     test = in_classes(in_test, train.classes, listed, data.first_label)
     require_every_class(test, in_test.labelled_by, "video")
