@@ -162,13 +162,18 @@ def _opened(problem: TransferProblem[Any, Any]) -> Iterator[Run]:
     for note in (each for each in notes if ranks.is_main() and each not in known):
         print(f"note: {note}", file=sys.stderr)
     flops = problem.flops_per_image()
-    with open_transfer(problem.transfer, problem.device, problem.load_report, flops) as run:
+    trained = sum(each.numel() for each in problem.model.parameters() if each.requires_grad)
+    with open_transfer(problem.transfer, problem.device, problem.load_report, flops, trained) as run:
         yield run
 
 
 @contextlib.contextmanager
 def open_transfer(
-    transfer: Transfer, device: torch.device, report: LoadReport, flops_per_image: float | None = None
+    transfer: Transfer,
+    device: torch.device,
+    report: LoadReport,
+    flops_per_image: float | None = None,
+    trained_parameters: int | None = None,
 ) -> Iterator[Run]:
     """Open the run of a transfer whose encoder was loaded as `report` says.
 
@@ -186,6 +191,7 @@ def open_transfer(
         load_report=report,
         image_size_px=recipe.image_size_px,
         flops_per_image=flops_per_image,
+        trained_parameters=trained_parameters,
         training_images=len(transfer.data.train),
         parents=source.parents,
     )

@@ -12,7 +12,7 @@ from benchmarks.inference import Undivided
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share
 from benchmarks.training.training import Training
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 
 Engine = Literal["torchvision", "detectron2"]
 Norm = Literal["none", "BN", "SyncBN", "LN", "GN"]
@@ -86,7 +86,7 @@ class Testing(TestResize):
     """Write the last step's detections as predictions/box.json and mask.json, in COCO's format of results."""
 
 
-class DetectionRecipe(EncoderSizes):
+class DetectionRecipe(TrainedEncoderSizes):
     """End-to-end fine-tuning on detection and, where the data set has masks, instance segmentation."""
 
     engine: Engine = "torchvision"

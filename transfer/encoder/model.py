@@ -15,6 +15,7 @@ from benchmarks.errors import UserError
 from benchmarks.families.parts import BLOCKS, LAYERS
 from benchmarks.families.table import family_named, family_of
 from benchmarks.runs.record import LoadReport
+from transfer.encoder.adapters import adapt_model, adapter_notes, require_targets
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.head_maps import HeadMaps
@@ -111,13 +112,18 @@ def build_head_maps(
     sizes = loaded.encoder.sizes
     if sizes.only_px is not None and longest_px > sizes.only_px:
         raise sizes.too_large(longest_px)
-    require_training(loaded.encoder.backbone, recipe)
-    return LoadedMaps(HeadMaps(loaded.encoder, channels), loaded.report, loaded.plan)
+    backbone = loaded.encoder.backbone
+    require_training(backbone, recipe)
+    maps = HeadMaps(loaded.encoder, channels)
+    adapt_model(backbone, getattr(recipe, "adapters", None))
+    return LoadedMaps(maps, with_notes(loaded.report, adapter_notes(backbone)), loaded.plan)
 
 
 def require_training(model: nn.Module, recipe: Any) -> None:
-    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks."""
+    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks; or for adapters
+    of matrices that it does not have."""
     family, training = family_of(model), recipe.training
+    require_targets(model, getattr(recipe, "adapters", None))
     if getattr(recipe, "layer_decay", 1.0) != 1.0:
         family.require(LAYERS)
     if training.sharded or training.activation_checkpointing:

@@ -11,7 +11,7 @@ from benchmarks.encoders import InitStage
 from benchmarks.inference import Undivided
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share, Span
 from benchmarks.training.training import Training
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 
 
 class SegmentationData(Config):
@@ -59,7 +59,7 @@ class Testing(Config):
     """Write the last step's predictions as predictions/NAME.png, numbered as the masks are."""
 
 
-class SegmentationRecipe(EncoderSizes):
+class SegmentationRecipe(TrainedEncoderSizes):
     """End-to-end fine-tuning on semantic segmentation; training crops are image_size_px a side."""
 
     resize_to_px: tuple[Count, Count] = (2048, 512)

@@ -9,11 +9,11 @@ from pydantic import Field
 from benchmarks.config import placement
 from benchmarks.training.numbers import Count, Share
 from benchmarks.training.training import Training
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import TrainedEncoderSizes
 from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 
 
-class VideoRecipe(EncoderSizes):
+class VideoRecipe(TrainedEncoderSizes):
     """End-to-end fine-tuning on clips of image_size_px a side. Source of the defaults: Video-Swin's configs."""
 
     temporal: Literal["auto", "swin3d", "swinv2_3d", "frame_pooling"] = "auto"
