@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.layouts.hierarchical.resnet import is_clip_resnet
+from transfer.checkpoint.layouts.hierarchical.resnet import is_caffe2, is_clip_resnet
 from transfer.checkpoint.layouts.layout import Shapes
 from transfer.checkpoint.layouts.pairs import anywhere
 
@@ -22,6 +22,12 @@ _REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
         "an encoder whose layout is known",
         "take timm's, which has the same weights: timm:resnet50_clip.openai; or a file of it with --architecture "
         "resnet50_clip",
+    ),
+    (
+        is_caffe2,
+        "a ResNet of Caffe2 (MSRA's R-50.pkl and R-101.pkl, FAIR's X-101 of detectron2's model zoo)",
+        "one that timm computes: these take BGR images of 0 to 255, and MSRA's stride in their first 1x1 convolution",
+        "take torchvision's weights: timm:resnet50.tv_in1k; or --encoder python:PACKAGE.MODULE:FACTORY with detectron2",
     ),
     (
         _is_video,
