@@ -88,6 +88,22 @@ def test_what_is_no_leaderboard_is_a_wrong_request(tmp_path: Path, capsys: pytes
     assert "verify the whole folder" in capsys.readouterr().err
 
 
+def test_of_a_report_without_an_overview_the_rows_are_compared(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = study / "report"
+    document = json.loads((report / "leaderboard.json").read_text())
+    del document["request"]["layout"], document["overview"], document["findings"]
+    document["rows"].reverse()
+    (report / "leaderboard.json").write_text(json.dumps(document))
+    for path in report.glob("leaderboard.[!j]*"):
+        path.unlink()
+    assert verify(report) == 0
+    document["rows"][0]["top1_delta_low"] = -100.0
+    (report / "leaderboard.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert verify(report) == 1
+    assert "-top1_delta_low: -100.0" in capsys.readouterr().out
+
+
 def test_of_a_report_with_bootstrap_intervals_the_rows_are_compared(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
