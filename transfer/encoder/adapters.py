@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,8 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the adapted weight, in the precision of the weights also under autocast, as it is exported."""
-        full = weight.device.type == "meta"
-        with contextlib.nullcontext() if full else torch.autocast(weight.device.type, enabled=False):
+        empty = weight.device.type == "meta"
+        with contextlib.nullcontext() if empty else torch.autocast(weight.device.type, enabled=False):
             return _adapted(weight, self.up, self.down, self.scale)
 
 
@@ -100,7 +101,7 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
     return family.blocks()
 
 
-def _found(blocks: Iterable[nn.Module], adapters: Adapters) -> list[nn.Module]:
+def _found(blocks: Iterable[nn.Module], adapters: Adapters) -> list[Any]:
     """Return the modules whose weights are adapted: those that train, and are of more than the adapters' rank."""
     found = list({id(each): each for block in blocks for each in _targets(block, adapters)}.values())
     found = [each for each in found if each.weight.requires_grad]
@@ -115,7 +116,7 @@ def _found(blocks: Iterable[nn.Module], adapters: Adapters) -> list[nn.Module]:
     return wide
 
 
-def _targets(block: nn.Module, adapters: Adapters) -> Iterator[nn.Module]:
+def _targets(block: nn.Module, adapters: Adapters) -> Iterator[nn.Linear | nn.Conv2d]:
     for name, module in block.named_modules():
         if not isinstance(module, nn.Linear) and not (isinstance(module, nn.Conv2d) and module.groups == 1):
             continue
