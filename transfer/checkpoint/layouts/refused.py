@@ -33,7 +33,8 @@ _REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
         _is_video,
         "a transformer of videos (V-JEPA, VideoMAE), whose patches span several frames",
         "an encoder of images: timm has no such model",
-        "give it as a model of your own: --encoder python:PACKAGE.MODULE:FACTORY",
+        "give it as a model of your own, which sees every image as a clip of equal frames (docs/checkpoints.md, Own "
+        "encoders, has V-JEPA 2): --encoder python:PACKAGE.MODULE:FACTORY",
     ),
 )
 
