@@ -132,6 +132,15 @@ def _sparse_to_timm(weights: Weights) -> Weights:
     return _OFFICIAL.to_timm(dense)
 
 
+def _sparse_names_back(weights: Weights) -> Weights:
+    def sparse(name: str) -> str:
+        name = re.sub(r"(dwconv|downsample_layers\.[123]\.1)\.weight$", r"\1.kernel", name)
+        name = re.sub(r"(pwconv[12])\.", r"\1.linear.", name)
+        return re.sub(r"(stages\.\d\.\d+\.norm|downsample_layers\.[123]\.0)\.", r"\1.ln.", name)
+
+    return {sparse(name): tensor for name, tensor in _OFFICIAL.names_back(weights).items()}
+
+
 def _dense_kernel(kernel: Tensor) -> Tensor:
     """Return [k * k, in, out] as [out, in, k, k], and [k * k, C] of a depthwise convolution as [C, 1, k, k]."""
     side = math.isqrt(len(kernel)) if kernel.ndim in (2, 3) else 0
@@ -196,6 +205,7 @@ CONVNEXT_LAYOUTS: tuple[Layout, ...] = (
         "FCMAE's own pretraining files (facebookresearch/ConvNeXt-V2), of sparse convolutions",
         _is_sparse,
         _sparse_to_timm,
+        names_back=_sparse_names_back,
     ),
     _TORCHVISION.layout("torchvision-convnext", "convnext", "ConvNeXt of torchvision", _is_torchvision),
     _MMPRETRAIN.layout("mmpretrain-convnext", "convnext", "ConvNeXt and ConvNeXtV2 of mmpretrain", _is_mmpretrain),

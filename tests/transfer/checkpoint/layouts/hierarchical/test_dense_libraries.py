@@ -92,6 +92,8 @@ def test_fcmaes_sparse_kernels_become_convolutions(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         assert _built(read).stages(_built(read).stem(images)).equal(model.stages(model.stem(images)))
+    names = {name for name in file if name.startswith("encoder.")}
+    assert {f"encoder.{name}" for name in read.layout.names_back(read.weights) if not name.startswith("norm.")} == names
     file["encoder.stages.0.0.dwconv.kernel"] = torch.ones(48, 40)
     torch.save({"model": file}, tmp_path / "odd.pth")
     odd = read_foreign(tmp_path / "odd.pth").weights["stages.0.blocks.0.conv_dw.weight"]
