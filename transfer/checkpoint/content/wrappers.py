@@ -43,6 +43,7 @@ _FIRST_BLOCKS = (
     r"blocks\.0\..+",
     r"features\.1\.0\..+",
     r"layer1\.0\..+",
+    r"res2\.0\..+",
     r"4\.0\.conv1\.weight",  # a ResNet cut into nn.Sequential
     r"stages\.0\.(?:layers\.)?0\..+",
     r"layers?\.0\..+",

@@ -114,7 +114,13 @@ _TORCHVISION = Names(
     reshaped=_RESHAPED,
 )
 _TIMM = Names(((_BLOCK + "grn", _BLOCK + "mlp.grn"),), beside=("head.fc.",))
-_SPARSE = re.compile(r"\.(?:ln|linear)\.(?=weight$|bias$)|\.(?=kernel$)")
+_SPARSE = re.compile(r"(?:(?<=norm\.)|(?<=downsample_layers\.[123]\.0\.))ln\.|(?<=pwconv[12]\.)linear\.")
+_DENSE = re.compile(
+    r"(stages\.\d+\.\d+\.(norm|pwconv[12])|downsample_layers\.[123]\.0)\.\w+|"
+    r"(stages\.\d+\.\d+\.dwconv|downsample_layers\.[123]\.1)\.weight"
+)
+"""Names that sparse files have not, though dense ones have."""
+_KERNEL = re.compile(r"(stages\.\d+\.\d+\.dwconv|downsample_layers\.[123]\.1)\.kernel")
 
 
 def _sparse_to_timm(weights: Weights) -> Weights:
@@ -122,14 +128,14 @@ def _sparse_to_timm(weights: Weights) -> Weights:
 
     Source: facebookresearch/ConvNeXt-V2 `utils.py`, `remap_checkpoint_keys`.
     """
-    dense = {}
-    for name, tensor in weights.items():
-        named = _SPARSE.sub(".", name)
-        if named.endswith(".kernel"):
-            dense[named.removesuffix("kernel") + "weight"] = _dense_kernel(tensor)
+    dense, others = {}, {name: tensor for name, tensor in weights.items() if _DENSE.fullmatch(name)}
+    for name, tensor in ((name, tensor) for name, tensor in weights.items() if name not in others):
+        named = _SPARSE.sub("", name)
+        if kernel := _KERNEL.fullmatch(named):
+            dense[f"{kernel[1]}.weight"] = _dense_kernel(tensor)
         else:
             dense[named] = _flat(tensor) if named.endswith(".bias") or ".grn." in named else tensor
-    return _OFFICIAL.to_timm(dense)
+    return {**others, **_OFFICIAL.to_timm(dense)}
 
 
 def _sparse_names_back(weights: Weights) -> Weights:

@@ -94,7 +94,7 @@ def _is_detectron2(shapes: Shapes) -> bool:
 def _detectron2_to_timm(weights: Weights) -> Weights:
     """Rename them. Raises UserError for those of caffe, which show in batch norms without statistics of their own."""
     means = [tensor for name, tensor in weights.items() if name.endswith("norm.running_mean")]
-    if not means or not any(map(torch.any, means)):
+    if not means or not any(each.is_meta or each.any() for each in means):
         found = "group norms" if not means else "batch norms whose running means are all 0"
         rule = (
             "batch norms with their statistics, as in detectron2's ResNets from torchvision's; MSRA's (R-50.pkl) have "
@@ -112,8 +112,8 @@ def is_caffe2(shapes: Shapes) -> bool:
 
 def _with_counters(weights: Weights) -> Weights:
     """Add what files of torch before 0.4.1 lack: the step counter of each batch norm, which nothing computes with."""
-    norms = [name.removesuffix("running_var") for name in weights if name.endswith(".running_var")]
-    missing = [f"{norm}num_batches_tracked" for norm in norms if f"{norm}num_batches_tracked" not in weights]
+    norms = {name.rpartition(".")[0] for name in weights if name.endswith((".running_mean", ".running_var"))}
+    missing = [f"{norm}.num_batches_tracked" for norm in norms if f"{norm}.num_batches_tracked" not in weights]
     return weights | {name: next(iter(weights.values())).new_zeros((), dtype=_COUNTER) for name in missing}
 
 

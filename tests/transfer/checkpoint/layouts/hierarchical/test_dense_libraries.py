@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ import pytest
 import timm
 import torch
 import torchvision
-from torch import Tensor
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from tests.support.random_weights import randomise
+from tests.transfer.checkpoint.dense_files import detectron2, sam2, sparse
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.foreign import ForeignEncoder, read_foreign
 from transfer.checkpoint.layouts.known import identify
-from transfer.checkpoint.layouts.layout import Weights
 
 BESIDE = {
     "backbone.fpn_lateral2.weight": torch.ones(8, 256, 1, 1),
@@ -29,7 +27,6 @@ BESIDE = {
     "roi_heads.box_head.fc1.weight": torch.ones(4, 4),
 }
 """Some of what a detector has beside its ResNet."""
-SPARSE = ("dwconv", "downsample_layers.1.1", "downsample_layers.2.1", "downsample_layers.3.1")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +37,7 @@ def _seeded() -> None:
 @pytest.mark.parametrize("block", ["Bottleneck", "BasicBlock"])
 def test_a_resnet_of_detectron2_has_torchvisions_maps(block: str, tmp_path: Path) -> None:
     model = _torchvision(block)
-    torch.save({"model": _detectron2(model.state_dict()) | BESIDE}, tmp_path / "model_final.pth")
+    torch.save({"model": detectron2(model.state_dict()) | BESIDE}, tmp_path / "model_final.pth")
     read = read_foreign(tmp_path / "model_final.pth")
     assert (read.layout.name, read.found.prefix, read.stage) == (
         "detectron2-resnet",
@@ -59,7 +56,7 @@ def test_a_resnet_of_detectron2_has_torchvisions_maps(block: str, tmp_path: Path
 
 def test_torchvisions_resnet_in_detectron2s_pickle_is_read(tmp_path: Path) -> None:
     """As `tools/convert-torchvision-to-d2.py` of detectron2 writes R-50.pkl, with its classifier under the stem."""
-    weights = _detectron2(_torchvision("Bottleneck").state_dict())
+    weights = detectron2(_torchvision("Bottleneck").state_dict())
     arrays = {name.removeprefix("backbone.bottom_up."): tensor.numpy() for name, tensor in weights.items()}
     content = {"model": arrays, "__author__": "torchvision", "matching_heuristics": True}
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(content))
@@ -68,7 +65,7 @@ def test_torchvisions_resnet_in_detectron2s_pickle_is_read(tmp_path: Path) -> No
 
 def test_caffes_resnets_are_refused_with_the_reason(tmp_path: Path) -> None:
     """MSRA's: batch norms are merged, so that their statistics are 0 and 1, as FrozenBatchNorm2d begins."""
-    weights = _detectron2(_torchvision("Bottleneck").state_dict())
+    weights = detectron2(_torchvision("Bottleneck").state_dict())
     merged = {name: torch.zeros_like(each) if "running_mean" in name else each for name, each in weights.items()}
     merged |= {name: torch.ones_like(each) for name, each in weights.items() if "running_var" in name}
     torch.save({"model": merged | BESIDE}, tmp_path / "mask_rcnn_R_50_FPN_3x.pth")
@@ -84,7 +81,7 @@ def test_caffes_resnets_are_refused_with_the_reason(tmp_path: Path) -> None:
 def test_fcmaes_sparse_kernels_become_convolutions(tmp_path: Path) -> None:
     """facebookresearch/ConvNeXt-V2 `utils.py`: pixels of a kernel lie column by column, [k * k, in, out]."""
     model = randomise(timm.create_model("convnextv2_atto", num_classes=0, conv_mlp=False)).eval()
-    file = {f"encoder.{name}": each for name, each in _sparse(model.state_dict()).items()}
+    file = {f"encoder.{name}": each for name, each in sparse(model.state_dict()).items()}
     file |= {"mask_token": torch.ones(1, 512, 1, 1), "decoder.0.dwconv.weight": torch.ones(512, 1, 7, 7)}
     torch.save({"model": file | {"pred.weight": torch.ones(3072, 512, 1, 1)}}, tmp_path / "fcmae.pth")
     read = read_foreign(tmp_path / "fcmae.pth")
@@ -104,7 +101,7 @@ def test_fcmaes_sparse_kernels_become_convolutions(tmp_path: Path) -> None:
 def test_sam_2s_encoder_is_found_in_the_whole_model(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0)
-        weights = _sam2(model.state_dict())
+        weights = sam2(model.state_dict())
     layout = identify(weights)
     read = layout.to_timm(weights)
     assert (layout.name, infer(layout, read, {}).architecture.name) == ("sam2", name)
@@ -114,7 +111,7 @@ def test_sam_2s_encoder_is_found_in_the_whole_model(name: str) -> None:
 
 def test_sam_2s_maps_are_timms(tmp_path: Path) -> None:
     model = randomise(timm.create_model("sam2_hiera_tiny", num_classes=0)).eval()
-    file = {f"image_encoder.trunk.{key}": each for key, each in _sam2(model.state_dict()).items()}
+    file = {f"image_encoder.trunk.{key}": each for key, each in sam2(model.state_dict()).items()}
     beside = {
         "image_encoder.neck.convs.0.conv.weight": torch.ones(8, 8, 1, 1),
         "maskmem_tpos_enc": torch.ones(7, 1, 1, 4),
@@ -142,50 +139,6 @@ def _torchvision(block: str) -> Any:
         if name.endswith(("running_mean", "running_var")):
             buffer.add_(torch.rand(buffer.shape) * 0.1)
     return model
-
-
-def _detectron2(weights: Weights) -> Weights:
-    """Return torchvision's tensors by detectron2's names; its norms count no batches."""
-    renamed = {}
-    for key, tensor in weights.items():
-        name = key if key.startswith("layer") else f"stem.{key}"
-        name = re.sub(r"layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
-        name = re.sub(r"bn(\d)", r"conv\1.norm", name)
-        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-        if not name.endswith("num_batches_tracked"):
-            renamed[f"backbone.bottom_up.{name}"] = tensor
-    return renamed
-
-
-def _sparse(weights: Weights) -> Weights:
-    """Return timm's ConvNeXtV2 by the names of `models/convnextv2_sparse.py`, whose tensors MinkowskiEngine holds."""
-    renamed = {}
-    for key, tensor in weights.items():
-        name = re.sub(r"^stem\.", "downsample_layers.0.", key)
-        name = re.sub(r"stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name).replace(".blocks.", ".")
-        name = name.replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv").replace("mlp.grn", "grn")
-        name = name.replace("grn.weight", "grn.gamma").replace("grn.bias", "grn.beta")
-        name = re.sub(r"(pwconv\d)\.", r"\1.linear.", name)
-        name = re.sub(r"(stages\.\d\.\d+\.norm|downsample_layers\.[123]\.0)\.", r"\1.ln.", name)
-        if name.endswith("weight") and any(part in name for part in SPARSE):
-            renamed[name.removesuffix("weight") + "kernel"] = _kernel(tensor)
-        elif not name.startswith("head."):
-            sparse = name.endswith("bias") and any(part in name for part in SPARSE)
-            renamed[name] = tensor.reshape(1, -1) if sparse or ".grn." in name else tensor
-    return renamed
-
-
-def _kernel(dense: Tensor) -> Tensor:
-    """Return the sparse kernel in which the pixel in row y and column x of [out, in, k, k] has the place x * k + y."""
-    side, grouped = dense.shape[-1], dense.shape[1] == 1
-    pixels = [dense[:, :, place % side, place // side].T for place in range(side**2)]
-    return torch.stack(pixels)[:, 0] if grouped else torch.stack(pixels)
-
-
-def _sam2(weights: Weights) -> Weights:
-    """Return timm's tensors by the names of facebookresearch/sam2 `modeling/backbones/hieradet.py`, without a head."""
-    return {re.sub(r"mlp\.fc([12])", lambda match: f"mlp.layers.{int(match[1]) - 1}", key): each
-            for key, each in weights.items() if not key.startswith("head.")}  # fmt: skip
 
 
 def _built(read: ForeignEncoder) -> Any:
