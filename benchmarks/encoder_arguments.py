@@ -39,7 +39,7 @@ _PARAMETERS = {
     """,
     "Hiera and SAM": """
         stages q_pool q_stride use_expand_proj dim_mul head_mul sep_pos_embed abs_win_pos_embed global_pos_size
-        use_abs_pos use_rel_pos global_attn_indexes neck_chans
+        use_abs_pos use_rel_pos global_attn_indexes neck_chans window_spec global_att_blocks
     """,
 }
 """Arguments of timm's model classes, as of 1.0.31, that say how large a model is and what it is made of.

@@ -14,6 +14,7 @@ from benchmarks.families.table import family_of
 from benchmarks.runs.record import RunRecord
 from benchmarks.runs.stages import history_after
 from transfer.adapter import Transfer
+from transfer.encoder.adapters import merged
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.sizes import EncoderSizes
 
@@ -23,12 +24,14 @@ def export_finetuned(
 ) -> EncoderManifest | None:
     """Write the encoder of `model`, built by `plan` and fine-tuned for `epochs`, without its head, to `folder`.
 
+    What low-rank adapters have learnt is added to the weights.
+
     An encoder that started from random weights is exported as supervised, any other as fine-tuned. To be called on
     every rank; the main one writes, the others return None.
     """
     family = family_of(model)
     head = family.head_names()
-    weights = gathered_tensors((name, each) for name, each in model.state_dict().items() if name not in head)
+    weights = merged(gathered_tensors((name, each) for name, each in model.state_dict().items() if name not in head))
     if not ranks.is_main():
         return None
     use, work = transfer.source.use, transfer.work

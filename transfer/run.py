@@ -162,13 +162,18 @@ def _opened(problem: TransferProblem[Any, Any]) -> Iterator[Run]:
     for note in (each for each in notes if ranks.is_main() and each not in known):
         print(f"note: {note}", file=sys.stderr)
     flops = problem.flops_per_image()
-    with open_transfer(problem.transfer, problem.device, problem.load_report, flops) as run:
+    trained = sum(each.numel() for each in problem.model.parameters() if each.requires_grad)
+    with open_transfer(problem.transfer, problem.device, problem.load_report, flops, trained) as run:
         yield run
 
 
 @contextlib.contextmanager
 def open_transfer(
-    transfer: Transfer, device: torch.device, report: LoadReport, flops_per_image: float | None = None
+    transfer: Transfer,
+    device: torch.device,
+    report: LoadReport,
+    flops_per_image: float | None = None,
+    trained_parameters: int | None = None,
 ) -> Iterator[Run]:
     """Open the run of a transfer whose encoder was loaded as `report` says.
 
@@ -188,6 +193,7 @@ def open_transfer(
         flops_per_image=flops_per_image,
         normalisation=None if isinstance(source, Whole) else use_of(normalisation_of(source, recipe)),
         test_images=None if (own := own_protocol(source, recipe)) is None else own.in_words(recipe.image_size_px),
+        trained_parameters=trained_parameters,
         training_images=len(transfer.data.train),
         parents=source.parents,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 TRIES = 3
@@ -26,8 +27,11 @@ def forward_flops(model: nn.Module, forward: Callable[[], Any]) -> float:
     for parameter in trained:
         parameter.requires_grad_(False)  # the counter looks for a gradient function, which no_grad does not make
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            forward()
+        with torch.no_grad(), parametrize.cached():
+            if any(map(parametrize.is_parametrized, model.modules())):
+                forward()  # what makes weights of adapters is no part of a prediction: an export has them merged
+            with FlopCounterMode(display=False) as counter:
+                forward()
     finally:
         model.train(training)
         for parameter in trained:

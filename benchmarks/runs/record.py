@@ -243,6 +243,8 @@ class RunRecord(Config):
     """Seconds of one optimiser step, the mean over the whole training; evaluation excluded."""
     flops_per_image: Amount | None = None
     """FLOPs of one forward pass of the trained model on one image or clip; a multiply-add counts as two."""
+    trained_parameters: Count | None = None
+    """How many parameters a transfer changes, heads included; None where it trains nothing, and in earlier records."""
     fast_ways: tuple[str, ...] | None = None
     """The faster ways that training steps took; empty: none, but the plain way; None where there is one way alone."""
     training_images: Count | None = None

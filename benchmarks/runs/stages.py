@@ -57,6 +57,8 @@ def history_after(record: RunRecord, epochs: float | None = None) -> tuple[Train
 def _method(record: RunRecord) -> str:
     """Return `supervised`, with the protocol of a transfer that trains no encoder, only what stands on it."""
     protocol = record.recipe.resolved.get("protocol")
+    if record.recipe.resolved.get("adapters"):
+        return "supervised (low-rank adapters)"
     if not isinstance(protocol, str) or protocol in ("", "finetune"):
         return "supervised"
     return short(f"supervised ({protocol})" if _training(record) else protocol)

@@ -20,10 +20,7 @@ from benchmarks.runs.rungs import MASKED_LOSS, differing, loss_scale
 from reports.compare.rank_correlation import PAIRS_NEEDED, Correlation, spearman
 from reports.records.find import FoundRun
 from reports.records.pretrainings import pretraining_of
-from reports.records.rows import EVALUATED, Row
-
-TARGET = "finetune"
-"""The protocol whose score is the final transfer."""
+from reports.records.rows import EVALUATED, FINETUNED, Row
 
 
 class Signal(NamedTuple):
@@ -71,17 +68,11 @@ class Verdict:
         return f"{question}: Spearman {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}] (bootstrap, n = {found.n})"
 
 
-def protocol(row: Row) -> str:
-    """Return what the recipe trains; recipes from before there was a choice fine-tune."""
-    named = row.recipe.resolved.get("protocol", TARGET)
-    return str(named)
-
-
 def probes_by_weights(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return the rows of cheap protocols by the sha256 of their encoder."""
     found: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.encoder.sha256 is not None and protocol(row) not in (TARGET, EVALUATED):
+        if row.encoder.sha256 is not None and row.protocol not in (FINETUNED, EVALUATED):
             found[row.encoder.sha256].append(row)
     return found
 
@@ -99,7 +90,7 @@ def verdicts(
     """
     by_signal: dict[Signal, list[SignalAndScore]] = defaultdict(list)
     for name, row in named:
-        if protocol(row) != TARGET:
+        if row.protocol != FINETUNED:
             continue
         score = row.last(task.primary_metric)
         assert score is not None, "a row without its primary metric is left out before"
@@ -138,8 +129,8 @@ def _of_probes(task: Task, row: Row, probes: Mapping[str, Sequence[Row]]) -> dic
     for other in probes.get(row.encoder.sha256 or "", ()):
         if score := other.last(task.primary_metric):
             mark = f"{other.recipe.name}, {other.conditions.recipe_digest[:8]}"
-            words = f"{task.primary_metric} by {protocol(other)} ({mark})"
-            found[Signal(protocol(other), words)] = score.mean
+            words = f"{task.primary_metric} by {other.protocol} ({mark})"
+            found[Signal(other.protocol, words)] = score.mean
     return found
 
 

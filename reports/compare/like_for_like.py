@@ -13,7 +13,17 @@ from reports.records.rows import Row
 from reports.text import count
 
 FIELDS_NAMED = 3
-MEASURED_BY = {"protocol", "data", "interpolation", "inference", "testing", "image_size_px", "in_chans", "sampling"}
+MEASURED_BY = {
+    "protocol",
+    "adapters",
+    "data",
+    "interpolation",
+    "inference",
+    "testing",
+    "image_size_px",
+    "in_chans",
+    "sampling",
+}
 """Parts of a recipe that say on what, and how, a model is measured; the others say how it is built and trained."""
 
 

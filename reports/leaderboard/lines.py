@@ -131,11 +131,10 @@ def published_of_setting(
     if pretraining is None or shown == "none":
         return ()
     backbone, images = backbone_name(row.architecture), pretraining.data.images
-    protocol = row.recipe.resolved.get("protocol", "finetune")
 
     def alike(each: Reference) -> bool:
         return (
-            (each.task, each.metric, each.protocol, each.backbone) == (row.task, metric, protocol, backbone)
+            (each.task, each.metric, each.protocol, each.backbone) == (row.task, metric, row.protocol, backbone)
             and each.image_size_px == row.conditions.image_size_px
             and each.source in settings
             and settings[each.source].fit(each.variant, pretraining.recipe.resolved, images)

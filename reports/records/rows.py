@@ -15,6 +15,8 @@ from benchmarks.config import digest_of
 from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
 
+FINETUNED, ADAPTED = "finetune", "low-rank adapters"
+"""The protocols that train the whole encoder, whose score is the final transfer, and adapters beside it."""
 EVALUATED = "evaluate"
 """The protocol of recipes that train nothing and score a model of others with its own head."""
 
@@ -162,9 +164,15 @@ class Row:
         return {self.draw(run): run.record.metrics[metric].last for run in measured}
 
     @property
+    def protocol(self) -> str:
+        """What the recipe trains; recipes from before there was a choice, and those of dense tasks, fine-tune."""
+        resolved = self.recipe.resolved
+        return ADAPTED if resolved.get("adapters") else str(resolved.get("protocol", FINETUNED))
+
+    @property
     def trained_elsewhere(self) -> bool:
         """Whether `mimbench evaluate` only scored a model that others trained."""
-        return self.recipe.resolved.get("protocol") == EVALUATED
+        return self.protocol == EVALUATED
 
     def added_test_sets(self, metric: str) -> set[str]:
         """Return the fingerprints of the test sets behind `metric` that were added to finished runs."""

@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.history import TrainingStage
 from benchmarks.runs.stages import own_stage
-from reports.compare.early_verdict import protocol
 from reports.compare.score_difference import BASELINE
 from reports.leaderboard.board import Leaderboard, Section
 from reports.leaderboard.lines import Measured
@@ -118,7 +117,7 @@ def overview_of(board: Leaderboard) -> Overview:
     found: dict[Key, dict[int, Glance]] = defaultdict(dict)
     for place, heading in enumerate(headings):
         for entry in heading.section.entries:
-            if protocol(entry.row) == heading.protocol:
+            if entry.row.protocol == heading.protocol:
                 found[_key(entry)].setdefault(place, _glance(heading.section, entry, board.request.baseline))
     ranks = _mean_ranks(found, headings) if board.request.baseline is not None else {}
     names = _names(found)
@@ -141,7 +140,7 @@ def _shown(sections: Sequence[Section]) -> Iterator[Section]:
 
 def _headings(section: Section) -> Iterator[Heading]:
     """Yield a heading for each protocol of a task, in the order of its groups."""
-    protocols = list(dict.fromkeys(protocol(entry.row) for entry in section.entries))
+    protocols = list(dict.fromkeys(entry.row.protocol for entry in section.entries))
     metric = section.task.primary
     for each in protocols:
         name = section.task.name if len(protocols) == 1 else f"{section.task.name}, {each}"

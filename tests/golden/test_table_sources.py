@@ -72,6 +72,13 @@ def test_swins_recipe_on_inaturalist_is_simmims_with_deits_length_and_erasing() 
     assert_has(name, {**simmim, **expected})
 
 
+def test_adapters_are_simmims_fine_tuning_with_loras_rank() -> None:
+    simmim, lora = RECIPES["imagenet1k_vit_base_224_after_800ep"], SOURCES["lora"]
+    adapters = {"rank": int(lora["lora_r"]), "alpha": float(lora["lora_alpha"]), "targets": "attention"}
+    expected = simmim | {"adapters": adapters, "layer_decay": 1.0, "bias_per_block": False}
+    assert_has("imagenet1k_vit_base_224_adapters_by_analogy", expected)
+
+
 @pytest.mark.parametrize(("size", "sizes"), [("base", "B"), ("large", "L/H")])
 def test_maes_recipe_from_scratch(size: str, sizes: str) -> None:
     """What table 11 does not name is off, as A.2 says."""

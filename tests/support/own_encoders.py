@@ -103,3 +103,20 @@ def grey() -> OwnEncoder:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return OwnEncoder(model, (16,), (0.5,), (0.5,))
+
+
+def vjepa2_of_transformers() -> OwnEncoder:
+    """A transformer of videos: it sees each image as a clip of equal frames, whose tokens are averaged over time."""
+    import transformers
+
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "pred_hidden_size": 16}
+    sizes |= {"patch_size": 16, "crop_size": 32, "frames_per_clip": 4, "pred_num_hidden_layers": 1}
+    config = transformers.VJEPA2Config(**sizes, pred_num_attention_heads=2)
+    model = randomise(transformers.VJEPA2Model(config))
+
+    def tokens(vjepa: Any, images: Tensor) -> Tensor:
+        clips = images[:, None].expand(-1, 4, -1, -1, -1)
+        found: Tensor = vjepa(clips, skip_predictor=True).last_hidden_state.unflatten(1, (2, -1)).mean(dim=1)
+        return found
+
+    return OwnEncoder(model, (16,), HALF, HALF, tokens, blocks=list(model.encoder.layer))

@@ -141,7 +141,8 @@ def _architecture(
         if stated is None:
             raise
         return settle_unclear(stated, shapes, unclear)
-    return settle(stated, inferred, shapes) if stated else inferred
+    built = {name: tuple(tensor.shape) for name, tensor in _norms_as_built(inferred).items()}
+    return settle(stated, inferred, shapes | built) if stated else inferred
 
 
 def _norms_as_built(inferred: Inferred) -> Weights:

@@ -14,8 +14,9 @@ from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
 from transfer.classification.recipe import FinetuneRecipe
+from transfer.encoder.adapters import adapt_model, adapter_notes
 from transfer.encoder.layer_decay import groups_by_layer
-from transfer.encoder.model import build_model, require_training
+from transfer.encoder.model import build_model, require_training, with_notes
 
 
 class Finetuning(ImageClassifying[FinetuneRecipe]):
@@ -24,7 +25,7 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
-        self.model, self.load_report, self.plan = build_model(
+        self.model, report, self.plan = build_model(
             recipe,
             self.source,
             self.seed,
@@ -36,6 +37,8 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
         if recipe.head_init_std is not None:
             nn.init.trunc_normal_(self._classifier().weight, std=recipe.head_init_std)
         require_training(self.model, recipe)
+        adapt_model(self.model, recipe.adapters)
+        self.load_report = with_notes(report, adapter_notes(self.model))
         self.model.to(self.device)
         self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
 

@@ -12,7 +12,7 @@ from benchmarks.inference import Inference
 from benchmarks.subset import Subset
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share, ShareSpan, Span
 from benchmarks.training.training import Training
-from transfer.encoder.sizes import EncoderSizes, Pooling
+from transfer.encoder.sizes import EncoderSizes, Pooling, TrainedEncoderSizes
 from transfer.images.recipe import ClassificationData
 from transfer.sources.preprocessing import Preprocessing
 
@@ -92,7 +92,7 @@ class TrainedRecipe(ClassificationRecipe):
         return self
 
 
-class FinetuneRecipe(TrainedRecipe):
+class FinetuneRecipe(TrainedRecipe, TrainedEncoderSizes):
     """End-to-end fine-tuning. Source of the defaults: microsoft/SimMIM."""
 
     protocol: Literal["finetune"] = "finetune"

@@ -12,7 +12,7 @@ from benchmarks.inference import Undivided
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share
 from benchmarks.training.training import Training
 from transfer.detection.data.recipe import CocoData, DetectionAugmentation, LargeScaleJitter, TestResize
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 
 Engine = Literal["torchvision", "detectron2"]
 Norm = Literal["none", "BN", "SyncBN", "LN", "GN"]
@@ -150,7 +150,7 @@ class TrainedDetectionRecipe(EncoderSizes):
         return self
 
 
-class DetectionRecipe(TrainedDetectionRecipe):
+class DetectionRecipe(TrainedDetectionRecipe, TrainedEncoderSizes):
     """End-to-end fine-tuning."""
 
     drop_path_rate: Share = 0.2

@@ -10,6 +10,7 @@ from torch import nn
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.families.parts import Layers
 from benchmarks.families.table import family_of
+from transfer.encoder.adapters import without_adapters
 
 
 def groups_by_layer(
@@ -21,7 +22,7 @@ def groups_by_layer(
     """
     if layer_decay == 1.0:
         return parameter_groups(model, weight_decay)
-    layers = layers_of_model()
+    layers = without_adapters(layers_of_model())
     return parameter_groups(model, weight_decay, layers.of, layers.count, layer_decay)
 
 

@@ -15,6 +15,7 @@ from benchmarks.errors import UserError
 from benchmarks.families.parts import BLOCKS, LAYERS
 from benchmarks.families.table import family_named, family_of
 from benchmarks.runs.record import LoadReport
+from transfer.encoder.adapters import adapt_model, adapter_notes, require_targets
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.frozen_maps import FrozenDense, FrozenMaps
@@ -119,8 +120,10 @@ def build_head_maps(
     the recipe cannot be trained.
     """
     loaded = _loaded_for_maps(recipe, source, seed, longest_px)
-    encoder = FrozenDense(loaded.encoder) if frozen else loaded.encoder
-    return LoadedMaps(HeadMaps(encoder, channels), loaded.report, loaded.plan)
+    maps = HeadMaps(FrozenDense(loaded.encoder) if frozen else loaded.encoder, channels)
+    backbone = loaded.encoder.backbone
+    adapt_model(backbone, getattr(recipe, "adapters", None))
+    return LoadedMaps(maps, with_notes(loaded.report, adapter_notes(backbone)), loaded.plan)
 
 
 def build_frozen_maps(
@@ -141,8 +144,10 @@ def _loaded_for_maps(recipe: EncoderSizes, source: Source, seed: int, longest_px
 
 
 def require_training(model: nn.Module, recipe: Any) -> None:
-    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks."""
+    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks; or for adapters
+    of matrices that it does not have."""
     family, training = family_of(model), recipe.training
+    require_targets(model, getattr(recipe, "adapters", None))
     if getattr(recipe, "layer_decay", 1.0) != 1.0:
         family.require(LAYERS)
     if training.sharded or training.activation_checkpointing:

@@ -47,6 +47,28 @@ class EncoderSizes(Config):
     """How relative position tables are resized to another window; geometric-cubic is SimMIM's and Swin's way."""
 
 
+class Adapters(Config):
+    """Low-rank adapters: of each matrix W of the encoder's blocks, only B and A of W + alpha / rank * B A are trained.
+
+    Source: arXiv:2106.09685. The encoder's own weights, norms and batch statistics stay as they are.
+    """
+
+    rank: Count = 8
+    """The rank of what is added; matrices of no higher rank are left alone."""
+    alpha: Positive = 16.0
+    """What is added is scaled by alpha / rank."""
+    targets: Literal["attention", "all"] = "attention"
+    """attention adapts the projections of query, key, value and output; all every linear layer and convolution of the
+    blocks, but for convolutions in groups."""
+
+
+class TrainedEncoderSizes(EncoderSizes):
+    """The fields of recipes that train the encoder."""
+
+    adapters: Adapters | None = later(None)
+    """Train low-rank adapters, which the export adds to the weights; null trains the whole encoder."""
+
+
 Pooling = Literal["class-token", "mean", "class-token-and-mean", "own"]
 """How an output becomes one vector; `own` is what the encoder's own head takes.
 

@@ -12,7 +12,7 @@ from benchmarks.encoders import InitStage
 from benchmarks.inference import Undivided
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share, Span
 from benchmarks.training.training import Training
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 
 
 class SegmentationData(Config):
@@ -73,7 +73,7 @@ class TrainedSegmentationRecipe(EncoderSizes):
     training: Training
 
 
-class SegmentationRecipe(TrainedSegmentationRecipe):
+class SegmentationRecipe(TrainedSegmentationRecipe, TrainedEncoderSizes):
     """End-to-end fine-tuning on semantic segmentation."""
 
     drop_path_rate: Share = 0.3

@@ -16,9 +16,10 @@ from benchmarks.families.parts import Layers
 from benchmarks.families.table import family_of
 from benchmarks.families.timm_model import as_vector
 from benchmarks.runs.record import LoadReport
+from transfer.encoder.adapters import adapt, adapter_notes
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.layer_decay import groups_by_layer
-from transfer.encoder.model import build_model, require_training
+from transfer.encoder.model import build_model, require_training, with_notes
 from transfer.encoder.proof.loading import load_encoder
 from transfer.sources.source import Source
 from transfer.video.inflate import TimeSizes, build_swin3d, inflate, timm_name
@@ -224,7 +225,11 @@ def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, see
     )
     if way is FramePooling:
         require_training(flat, recipe)
-    return Loaded(VideoClassifier(way.carry(flat, report, recipe), num_classes, recipe.head_dropout), plan)
+    encoder = way.carry(flat, report, recipe)
+    if recipe.adapters is not None:
+        adapt(encoder, encoder.blocks(), recipe.adapters)
+        encoder.report = with_notes(encoder.report, adapter_notes(encoder))
+    return Loaded(VideoClassifier(encoder, num_classes, recipe.head_dropout), plan)
 
 
 def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:

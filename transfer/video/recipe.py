@@ -11,7 +11,7 @@ from benchmarks.encoders import InitStage
 from benchmarks.training.numbers import Count, Share
 from benchmarks.training.training import Training
 from transfer.classification.recipe import AttentivePooling
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 
 
@@ -31,7 +31,7 @@ class TrainedVideoRecipe(EncoderSizes):
     training: Training
 
 
-class VideoRecipe(TrainedVideoRecipe):
+class VideoRecipe(TrainedVideoRecipe, TrainedEncoderSizes):
     """End-to-end fine-tuning."""
 
     temporal: Literal["auto", "swin3d", "swinv2_3d", "frame_pooling"] = "auto"

@@ -67,6 +67,7 @@ def test_a_baseline_of_the_same_recipe_comes_before_one_of_another() -> None:
         ({"recipe": FINETUNE}, {"recipe": recipe_for(["random"], "s", 300, interpolation="bilinear")}),
         ({"recipe": FINETUNE}, {"recipe": recipe_for(["random"], "s", 300, data={"mean": [0, 0, 0]})}),
         ({"recipe": recipe_for(PRETRAINED, "probe", 100, protocol="linear")}, {"recipe": SUPERVISED}),
+        ({"recipe": recipe_for(PRETRAINED, "adapted", 100, adapters={"rank": 8})}, {"recipe": SUPERVISED}),
     ],
 )
 def test_rows_of_unlike_recipes_are_otherwise_in_no_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -257,6 +257,18 @@ FOREIGN: dict[str, Callable[[Path], Foreign]] = {
         pooled=False,
         **{**PLAIN, "mlp_dim": 384, "window_size": 2, "global_attn_indexes": [1], "output_channels": 16},
     ),
+    "SAM 2": of_tokens(
+        *("huggingface-sam2", "Sam2HieraDetModel"),
+        pooled=False,
+        hidden_size=16,
+        num_attention_heads=1,
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[16, 32, 64, 128],
+        num_attention_heads_per_stage=[1, 2, 4, 8],
+        window_size_per_stage=[4, 2, 4, 2],
+        global_attention_blocks=[3],
+        window_positional_embedding_background_size=[3, 3],
+    ),
     "distilled DeiT": of_tokens(
         "huggingface-distilled-deit",
         "DeiTForImageClassificationWithTeacher",

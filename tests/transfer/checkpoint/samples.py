@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from benchmarks.encoders import Architecture
 from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import vit_files
+from tests.transfer.checkpoint.dense_files import detectron2, sam2, sparse
 from tests.transfer.checkpoint.library_zoo import FOREIGN
 from tests.transfer.checkpoint.official.files import OFFICIAL
 from transfer.checkpoint.content.state_dict import find_weights
@@ -165,6 +166,30 @@ def _numbered_resnet() -> Sample:
     return Sample("numbered-resnet", "backbone.", tensors)
 
 
+def _sparse_convnext() -> Sample:
+    model = randomise(timm.create_model("convnextv2_atto", num_classes=0, conv_mlp=False))
+    return Sample("sparse-convnext", "encoder.", sparse(dict(model.state_dict())))
+
+
+def _resnet_of_detectron2() -> Sample:
+    found = find_weights(detectron2(_written(BY_NAME["resnet"]).tensors))
+    means = {name: each + 0.1 for name, each in found.tensors.items() if name.endswith("running_mean")}
+    return Sample("detectron2-resnet", found.prefix, found.tensors | means)
+
+
+def _sam2_of_transformers() -> Sample:
+    """Return the smallest that is published: no tensor shows the windows of others."""
+    import transformers
+
+    model = randomise(transformers.Sam2HieraDetModel(transformers.Sam2HieraDetConfig()))
+    return Sample("huggingface-sam2", "backbone.", dict(model.state_dict()))
+
+
+def _sam2_of_its_authors() -> Sample:
+    model = randomise(timm.create_model("sam2_hiera_tiny", num_classes=0))
+    return Sample("sam2", "image_encoder.trunk.", sam2(dict(model.state_dict())))
+
+
 CLIP = Architecture(
     name="vit_base_patch16_clip_quickgelu_224",
     arguments={"img_size": 64, "embed_dim": 128, "depth": 2, "num_heads": 2, "mlp_ratio": 3.0},
@@ -182,6 +207,10 @@ CONVERTED: dict[str, Callable[[], Sample]] = {
     **{f"official {name}": (lambda name=name: _official(name)) for name in OFFICIAL},  # type: ignore[misc]
     **{f"{name} of a library": (lambda name=name: _of_library(name)) for name in LIBRARIES},  # type: ignore[misc]
     "numbered-resnet": _numbered_resnet,
+    "sparse-convnext": _sparse_convnext,
+    "detectron2-resnet": _resnet_of_detectron2,
+    "sam2": _sam2_of_its_authors,
+    "huggingface-sam2": _sam2_of_transformers,
     **{layout: (lambda layout=layout: _of_timm(layout)) for layout in SMALL_TRANSFORMERS},  # type: ignore[misc]
 }
 SAMPLES: dict[str, Callable[[], Sample]] = {

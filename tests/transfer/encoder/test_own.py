@@ -23,6 +23,7 @@ from transfer.encoder.dense import Encoder
 
 MODULE = "python:tests.support.own_encoders"
 CNN = f"{MODULE}:tiny_cnn"
+VJEPA = f"{MODULE}:vjepa2_of_transformers"
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,16 @@ def test_frozen_features_of_hugging_face(
     training = ["training.epochs=1", "training.batch_size=20", "training.schedule.warmup_epochs=0"]
     command += training if recipe == "digits_linear" else ["other_k=[5]"]
     assert mimbench.main(command) == mimbench.DONE
+
+
+def test_a_transformer_of_videos_sees_images_as_still_clips(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    trust(VJEPA)
+    model = build_own(Architecture(name=VJEPA), 32, 0, 0.0).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        steps = model.body(torch.stack([images] * 4, dim=1), skip_predictor=True).last_hidden_state
+        torch.testing.assert_close(model.forward_features(images), (steps[:, :4] + steps[:, 4:]) / 2)
+    assert transfer(CLASSIFICATION, VJEPA, tmp_path, request, "layer_decay=1.0", "adapters.rank=2") == mimbench.DONE
 
 
 def test_maps_are_those_of_the_library_for_images_of_any_size() -> None:

@@ -11,10 +11,11 @@ from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.hierarchical.infer_convnext import infer_convnext
 from transfer.checkpoint.architecture.hierarchical.infer_resnet import infer_resnet
 from transfer.checkpoint.architecture.hierarchical.infer_swin import infer_swin
-from transfer.checkpoint.architecture.hierarchical.infer_windowed import infer_hiera, infer_sam
+from transfer.checkpoint.architecture.hierarchical.infer_windowed import infer_hiera, infer_sam, infer_sam2
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.plain.infer_plain import infer_plain
 from transfer.checkpoint.architecture.plain.infer_vit import infer_vit
+from transfer.checkpoint.layouts.hierarchical.resnet import RGB
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights
 
 WITHOUT_REGISTERS = (
@@ -25,6 +26,7 @@ _BY_FAMILY: dict[Family, Callable[[Weights, Mapping[str, Any]], Inferred]] = {
     "convnext": lambda weights, _: infer_convnext(weights),
     "hiera": infer_hiera,
     "sam": lambda weights, _: infer_sam(weights),
+    "sam2": infer_sam2,
 }
 _PLAIN: tuple[Family, ...] = ("clip", "siglip", "aimv2", "distilled", "eva")
 
@@ -36,7 +38,9 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     the tensor, where the weights belong to no known architecture.
     """
     if layout.family in _BY_FAMILY:
-        return _BY_FAMILY[layout.family](weights, config)
+        found = _BY_FAMILY[layout.family](weights, config)
+        of_detectron2 = layout.name == "detectron2-resnet"
+        return replace(found, assumed={**found.assumed, "strides": RGB}) if of_detectron2 else found
     if layout.family in _PLAIN:
         return infer_plain(layout, weights, huggingface_config.image_tower(config))
     if layout.family in ("swin", "swinv2"):

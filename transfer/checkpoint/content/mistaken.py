@@ -25,6 +25,7 @@ _QUANTISED = re.compile(
     r"quant_state\..*|_packed_params.*)"
 )
 """Names of bitsandbytes, GPTQ and AWQ, compressed-tensors, fp8, and torch's own quantised layers."""
+_DATA2VEC2 = re.compile(r"(.*\.)?modality_encoders\.\w+\..+")
 _NARROW = (torch.int8, torch.uint8, torch.int32, *(getattr(torch, name) for name in dir(torch) if "float8" in name))
 _DEQUANTISE = (
     "take the weights that it was made from, or let the library that wrote it turn it back and save it: "
@@ -46,6 +47,9 @@ def refuse_mistaken(weights: Mapping[str, Tensor]) -> None:
         alone = len(adapters) == len(weights)
         what = "an adapter without its model" if alone else "a model with an adapter that is not merged into it"
         raise _refusal(f"{what} ({len(adapters)} of {len(weights)} tensors, as {shown(adapters[0])})", MERGE_ADAPTER)
+    if any(map(_DATA2VEC2.fullmatch, weights)):
+        found = "data2vec 2.0 of fairseq, whose norms follow the sums after attention and MLP: timm has no such encoder"
+        raise _refusal(found, "give it as a model of your own: --encoder python:PACKAGE.MODULE:FACTORY")
     empty = [name for name, tensor in weights.items() if not tensor.numel()]
     if 2 * len(empty) > len(weights):
         found = f"{len(empty)} of {len(weights)} tensors are empty: the place-holders of ZeRO's third stage"

@@ -30,7 +30,7 @@ _SELF_SUPERVISED_LAYOUTS = {
     *("dinov3", "huggingface-dinov3", "huggingface-dinov3-convnext"),
 }
 # Trained on images and texts, or on masks of objects: none of the stages.
-_OF_NO_STAGE = re.compile(r".*(siglip|clip|aimv2|sam)|perception-encoder")
+_OF_NO_STAGE = re.compile(r".*(siglip|clip|aimv2|sam2?)|perception-encoder")
 # Encoders in these layouts are usually pretrained, but may be trained from scratch: the layout alone shows neither.
 _OFTEN_PRETRAINED = {"timm-beit", "beit", "simmim-vit", "huggingface-beit", "mmpretrain-beit"}
 _MOCO_V3 = {"vit_small", "vit_base", "vit_conv_small", "vit_conv_base"}

@@ -25,7 +25,8 @@ _PATCH_EMBEDDINGS = (
 # Names that other tensors end in as well, so that those above count first.
 _FIRST_CONVOLUTIONS = (
     r"(?<!embeddings\.)class_embedding",  # CLIP's image tower; that of text has none
-    r"conv1\.(?:0\.)?weight",  # ResNet
+    r"stem\.conv1\.weight",  # detectron2's ResNet
+    r"(?<!stem\.)conv1\.(?:0\.)?weight",  # ResNet
 )
 # Where those are missing, the file is incomplete, or has names that say less; with these it is still recognised, and
 # what it lacks is reported.
@@ -42,12 +43,13 @@ _FIRST_BLOCKS = (
     r"blocks\.0\..+",
     r"features\.1\.0\..+",
     r"layer1\.0\..+",
+    r"res2\.0\..+",
     r"4\.0\.conv1\.weight",  # a ResNet cut into nn.Sequential
     r"stages\.0\.(?:layers\.)?0\..+",
     r"layers?\.0\..+",
 )
 # The first convolution of a block has the name of a ResNet's very first one.
-_INSIDE = re.compile(r"(?:.*\.)?(?:layer\d+\.\d+|\d+\.\d+)\.")
+_INSIDE = re.compile(r"(?:.*\.)?(?:(?:layer|res)\d+\.\d+|\d+\.\d+)\.")
 # Parts of a name that mark a network that only helps the training, not the encoder that is evaluated: of MoCo the
 # encoder of keys, of BYOL the target network.
 _HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer", "encoder_k", "text"}

@@ -26,6 +26,7 @@ Family = Literal[
     "eva",
     "hiera",
     "sam",
+    "sam2",
     "resnet",
     "convnext",
     "timm",

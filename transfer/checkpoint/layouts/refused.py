@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.errors import UserError
-from transfer.checkpoint.layouts.hierarchical.resnet import is_clip_resnet
+from transfer.checkpoint.layouts.hierarchical.resnet import is_caffe2, is_clip_resnet
 from transfer.checkpoint.layouts.layout import Shapes
 from transfer.checkpoint.layouts.pairs import anywhere
 
@@ -24,10 +24,17 @@ _REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
         "resnet50_clip",
     ),
     (
+        is_caffe2,
+        "a ResNet of Caffe2 (MSRA's R-50.pkl and R-101.pkl, FAIR's X-101 of detectron2's model zoo)",
+        "one that timm computes: these take BGR images of 0 to 255, and MSRA's stride in their first 1x1 convolution",
+        "take torchvision's weights: timm:resnet50.tv_in1k; or --encoder python:PACKAGE.MODULE:FACTORY with detectron2",
+    ),
+    (
         _is_video,
         "a transformer of videos (V-JEPA, VideoMAE), whose patches span several frames",
         "an encoder of images: timm has no such model",
-        "give it as a model of your own: --encoder python:PACKAGE.MODULE:FACTORY",
+        "give it as a model of your own, which sees every image as a clip of equal frames (docs/checkpoints.md, Own "
+        "encoders, has V-JEPA 2): --encoder python:PACKAGE.MODULE:FACTORY",
     ),
 )
 

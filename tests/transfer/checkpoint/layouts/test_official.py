@@ -60,5 +60,17 @@ def test_tensors_are_those_of_timms_own_converter(name: str, tmp_path: Path) -> 
     assert all(read.weights[key].equal(tensor) for key, tensor in theirs.items())
 
 
+@pytest.mark.parametrize("name", ["PE core", "PE spatial"])
+def test_perception_encoders_of_any_size_have_whole_rotary_positions(name: str, tmp_path: Path) -> None:
+    """Rope2D of perception_models `core/vision_encoder/rope.py` counts patches; timm's divides by a grid of its own."""
+    one = OFFICIAL[name]
+    torch.save({"model": one.file()}, tmp_path / "file.pth")
+    small: Any = build_backbone(read_foreign(tmp_path / "file.pth").inferred.architecture, None)
+    published: Any = build_backbone(Architecture(name=one.published), None)
+    side = published.patch_embed.grid_size[0]
+    counted = published.rope.get_embed((side, side)).reshape(side, side, -1)[:4, :4]
+    assert torch.equal(small.rope.get_embed((4, 4)).reshape(4, 4, -1), counted)
+
+
 def _norms_as_built(inferred: Inferred) -> set[str]:
     return {f"{norm}.{part}" for norm in inferred.norms_as_built for part in ("weight", "bias")}

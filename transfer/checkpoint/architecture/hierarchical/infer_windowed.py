@@ -1,4 +1,4 @@
-"""The architecture of Hiera and of SAM's image encoder, read from their tensors in timm's layout."""
+"""The architecture of Hiera and of the image encoders of SAM and SAM 2, read from their tensors in timm's layout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ _HIERA: dict[tuple[int, tuple[int, ...]], str] = {
 _HEADS = {96: 1, 112: 2, 144: 2, 256: 4}
 _SAM = {(768, 12): "samvit_base_patch16", (1024, 24): "samvit_large_patch16", (1280, 32): "samvit_huge_patch16"}
 _SAM_HEADS = {768: 12, 1024: 16, 1280: 16}
+_SAM2: dict[tuple[int, tuple[int, ...]], str] = {
+    (96, (1, 2, 7, 2)): "sam2_hiera_tiny",
+    (96, (1, 2, 11, 2)): "sam2_hiera_small",
+    (112, (2, 3, 16, 3)): "sam2_hiera_base_plus",
+    (144, (2, 6, 36, 4)): "sam2_hiera_large",
+}
 _STATE_HEADS = "put Hugging Face's config.json beside it, or add --architecture FILE.yaml"
+NORMLESS = "no norm after the last block, as SAM 2's encoder has none: timm's begins as it is built, as 1 and 0"
 PYRAMID = "a pooling of 2x2 at each stage and windows of 8x8 are assumed, as in every published Hiera"
 
 
@@ -138,6 +145,35 @@ def infer_sam(weights: Weights) -> Inferred:
     arguments = {name: value for name, value in found.items() if usually.get(name) != value}
     architecture = Architecture(name=known or "samvit_base_patch16", arguments=arguments)
     return Inferred(architecture, table[1] * kernel[2], kernel[2], None)
+
+
+def infer_sam2(weights: Weights, config: Mapping[str, Any]) -> Inferred:
+    """Return SAM 2's encoder that `weights` fill. Raises UserError, naming the tensor, where they leave it open."""
+    sizes = sizes_of(weights)
+    widths = _widths(sizes)
+    stages = tuple(len(list(blocks)) for _, blocks in groupby(widths))
+    kernel = usual(sizes, r"patch_embed\.proj\.weight", 4, "patch_embed.proj.weight")
+    name = _SAM2.get((widths[0], stages))
+    given = config.get("vision_config", config)
+    given = given.get("backbone_config", given)
+    arguments: dict[str, JsonValue] = {}
+    if "window_size_per_stage" in given:
+        arguments = {
+            "embed_dim": widths[0],
+            "stages": list(stages),
+            "num_heads": given["num_attention_heads_per_stage"][0],
+            "window_spec": given["window_size_per_stage"],
+            "global_att_blocks": given["global_attention_blocks"],
+            "global_pos_size": given["window_positional_embedding_background_size"],
+        }
+        name = "sam2_hiera_tiny"
+    if name is None:
+        rule = "those of a published SAM 2: what windows there are, and where none, no tensor shows"
+        raise UserError.about("widths and blocks", f"{widths[0]} and {list(stages)}", rule, _STATE_HEADS)
+    arguments |= {"in_chans": kernel[1]} if kernel[1] != 3 else {}
+    architecture = Architecture(name=name, arguments=arguments)
+    norm = () if "head.norm.weight" in sizes else (NORMLESS,)
+    return Inferred(architecture, None, 4, None, norm, {}, {} if not norm else {"head.norm": widths[-1]})
 
 
 def _neck(sizes: Sizes) -> int:

@@ -7,9 +7,12 @@ open-mmlab/mmpretrain `models/backbones/convnext.py`, transformers `models/convn
 
 from __future__ import annotations
 
+import math
+import re
+
 from torch import Tensor
 
-from transfer.checkpoint.layouts.layout import Layout, Shapes
+from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere, without
 
 _STAGES = range(4)
@@ -111,6 +114,50 @@ _TORCHVISION = Names(
     reshaped=_RESHAPED,
 )
 _TIMM = Names(((_BLOCK + "grn", _BLOCK + "mlp.grn"),), beside=("head.fc.",))
+_SPARSE = re.compile(r"(?:(?<=norm\.)|(?<=downsample_layers\.[123]\.0\.))ln\.|(?<=pwconv[12]\.)linear\.")
+_DENSE = re.compile(
+    r"(stages\.\d+\.\d+\.(norm|pwconv[12])|downsample_layers\.[123]\.0)\.\w+|"
+    r"(stages\.\d+\.\d+\.dwconv|downsample_layers\.[123]\.1)\.weight"
+)
+"""Names that sparse files have not, though dense ones have."""
+_KERNEL = re.compile(r"(stages\.\d+\.\d+\.dwconv|downsample_layers\.[123]\.1)\.kernel")
+
+
+def _sparse_to_timm(weights: Weights) -> Weights:
+    """Turn MinkowskiEngine's kernels, a row for each pixel of a column after the other, into those of convolutions.
+
+    Source: facebookresearch/ConvNeXt-V2 `utils.py`, `remap_checkpoint_keys`.
+    """
+    dense, others = {}, {name: tensor for name, tensor in weights.items() if _DENSE.fullmatch(name)}
+    for name, tensor in ((name, tensor) for name, tensor in weights.items() if name not in others):
+        named = _SPARSE.sub("", name)
+        if kernel := _KERNEL.fullmatch(named):
+            dense[f"{kernel[1]}.weight"] = _dense_kernel(tensor)
+        else:
+            dense[named] = _flat(tensor) if named.endswith(".bias") or ".grn." in named else tensor
+    return {**others, **_OFFICIAL.to_timm(dense)}
+
+
+def _sparse_names_back(weights: Weights) -> Weights:
+    def sparse(name: str) -> str:
+        name = re.sub(r"(dwconv|downsample_layers\.[123]\.1)\.weight$", r"\1.kernel", name)
+        name = re.sub(r"(pwconv[12])\.", r"\1.linear.", name)
+        return re.sub(r"(stages\.\d\.\d+\.norm|downsample_layers\.[123]\.0)\.", r"\1.ln.", name)
+
+    return {sparse(name): tensor for name, tensor in _OFFICIAL.names_back(weights).items()}
+
+
+def _dense_kernel(kernel: Tensor) -> Tensor:
+    """Return [k * k, in, out] as [out, in, k, k], and [k * k, C] of a depthwise convolution as [C, 1, k, k]."""
+    side = math.isqrt(len(kernel)) if kernel.ndim in (2, 3) else 0
+    if not side or side**2 != len(kernel):
+        return kernel
+    columns_first = kernel.reshape(side, side, -1 if kernel.ndim == 3 else 1, kernel.shape[-1])
+    return columns_first.permute(3, 2, 1, 0).contiguous()
+
+
+def _is_sparse(shapes: Shapes) -> bool:
+    return anywhere(shapes, r"stages\.\d+\.\d+\.dwconv\.kernel") and anywhere(shapes, r".+\.pwconv1\.linear\..+")
 
 
 def _is_timm(shapes: Shapes) -> bool:
@@ -157,6 +204,14 @@ CONVNEXT_LAYOUTS: tuple[Layout, ...] = (
         "convnext",
         "ConvNeXt, ConvNeXtV2, FCMAE and DINOv3's ConvNeXt (facebookresearch), SparK's",
         _is_official,
+    ),
+    Layout(
+        "sparse-convnext",
+        "convnext",
+        "FCMAE's own pretraining files (facebookresearch/ConvNeXt-V2), of sparse convolutions",
+        _is_sparse,
+        _sparse_to_timm,
+        names_back=_sparse_names_back,
     ),
     _TORCHVISION.layout("torchvision-convnext", "convnext", "ConvNeXt of torchvision", _is_torchvision),
     _MMPRETRAIN.layout("mmpretrain-convnext", "convnext", "ConvNeXt and ConvNeXtV2 of mmpretrain", _is_mmpretrain),

@@ -1,7 +1,8 @@
-"""Hiera and SAM's image encoder: transformers whose blocks see windows.
+"""Hiera and the image encoders of SAM and SAM 2: transformers whose blocks see windows.
 
 Sources: facebookresearch/hiera `hiera/hiera.py`, `hiera_mae.py`; facebookresearch/segment-anything
-`modeling/image_encoder.py`; transformers `models/hiera`, `models/sam`.
+`modeling/image_encoder.py`; facebookresearch/sam2 `modeling/backbones/hieradet.py`; transformers `models/hiera`,
+`models/sam`, `models/sam2`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ HF_SAM = Names(
         ("neck.layer_norm2", "neck.3"),
     ),
 )
+SAM2 = Names(((_BLOCK + "mlp.layers.0", _BLOCK + "mlp.fc1"), (_BLOCK + "mlp.layers.1", _BLOCK + "mlp.fc2")))
+HF_SAM2 = Names(
+    (
+        ("patch_embed.projection", "patch_embed.proj"),
+        (_BLOCK + "layer_norm1", _BLOCK + "norm1"),
+        (_BLOCK + "layer_norm2", _BLOCK + "norm2"),
+        (_BLOCK + "mlp.proj_in", _BLOCK + "mlp.fc1"),
+        (_BLOCK + "mlp.proj_out", _BLOCK + "mlp.fc2"),
+        *((_BLOCK + part, _BLOCK + part) for part in ("attn.qkv", "attn.proj", "proj")),
+    ),
+)
 
 
 def _depths(names: Weights) -> list[int]:
@@ -83,7 +95,21 @@ def _huggingface_names_back(weights: Weights) -> Weights:
 
 def is_hiera(shapes: Shapes) -> bool:
     """Return whether tensors are Hiera's, whose blocks at the beginning of a stage project their residual."""
-    return anywhere(shapes, r"blocks\.\d+\.attn\.qkv\..+") and anywhere(shapes, r"blocks\.\d+\.proj\..+")
+    blocks = anywhere(shapes, r"blocks\.\d+\.attn\.qkv\..+") and anywhere(shapes, r"blocks\.\d+\.proj\..+")
+    return blocks and not _is_sam2(shapes) and not _is_hf_sam2(shapes)
+
+
+def _is_sam2(shapes: Shapes) -> bool:
+    """Return whether tensors are those of SAM 2's encoder, as its authors or timm name them: two tables of positions,
+    of which one is repeated over the windows."""
+    own = "pos_embed_window" in shapes or anywhere(shapes, r"blocks\.\d+\.mlp\.layers\.[01]\..+")
+    return own and anywhere(shapes, r"blocks\.\d+\.norm[12]\..+")
+
+
+def _is_hf_sam2(shapes: Shapes) -> bool:
+    return anywhere(shapes, r"blocks\.\d+\.mlp\.proj_(in|out)\..+") and anywhere(
+        shapes, r"blocks\.\d+\.layer_norm1\..+"
+    )
 
 
 def _is_hf_hiera(shapes: Shapes) -> bool:
@@ -109,6 +135,8 @@ WINDOWED_LAYOUTS: tuple[Layout, ...] = (
         _huggingface_to_timm,
         names_back=_huggingface_names_back,
     ),
+    SAM2.layout("sam2", "sam2", "the image encoder of SAM 2 (facebookresearch/sam2), and of timm", _is_sam2),
+    HF_SAM2.layout("huggingface-sam2", "sam2", "the image encoder of SAM 2 of Hugging Face transformers", _is_hf_sam2),
     SAM.layout("sam", "sam", "the image encoder of SAM (facebookresearch/segment-anything), and of timm", is_sam),
     HF_SAM.layout("huggingface-sam", "sam", "the image encoder of SAM of Hugging Face transformers", _is_hf_sam),
 )

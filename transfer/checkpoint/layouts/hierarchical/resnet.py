@@ -2,13 +2,15 @@
 
 MoCo v1 and v2, SimCLR, SwAV, BYOL, Barlow Twins, VICReg, DINO, SparK, mmpretrain and timm (ResNeXt, wide ResNets and
 ResNet-C, -D, -S and -T among them) all save torchvision's names, behind wrappers of their own. Sources: torchvision
-`models/resnet.py`, timm `models/resnet.py`, transformers `models/resnet`.
+`models/resnet.py`, timm `models/resnet.py`, transformers `models/resnet`, detectron2 `modeling/backbone/resnet.py`,
+`layers/batch_norm.py`, `MODEL_ZOO.md` and `tools/convert-torchvision-to-d2.py`.
 """
 
 from __future__ import annotations
 
 import torch
 
+from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere, without
 
@@ -42,6 +44,28 @@ _HUGGINGFACE = Names(
     ),
     beside=("classifier.",),
 )
+_D2_STAGES = tuple((f"res{n + 1}.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
+_DETECTRON2 = Names(
+    (
+        ("stem.conv1", "conv1"),
+        ("stem.conv1.norm", "bn1"),
+        *(
+            pair
+            for theirs, ours in _D2_STAGES
+            for pair in (
+                *((f"{theirs}conv{n}", f"{ours}conv{n}") for n in (1, 2, 3)),
+                *((f"{theirs}conv{n}.norm", f"{ours}bn{n}") for n in (1, 2, 3)),
+                (f"{theirs}shortcut", f"{ours}downsample.0"),
+                (f"{theirs}shortcut.norm", f"{ours}downsample.1"),
+            )
+        ),
+    ),
+    beside=("stem.fc.", "linear."),
+)
+RGB = (
+    "images are taken to be RGB and strides to be in 3x3 convolutions, as in detectron2's ResNets from torchvision's: "
+    "no tensor shows either, and detectron2 trains others, too, with INPUT.FORMAT and RESNETS.STRIDE_IN_1X1"
+)
 
 
 def _is_resnet(shapes: Shapes) -> bool:
@@ -63,10 +87,33 @@ def _is_huggingface(shapes: Shapes) -> bool:
     return anywhere(shapes, r"encoder\.stages\.\d+\.layers\.\d+\.layer\.\d+\.convolution\.weight")
 
 
+def _is_detectron2(shapes: Shapes) -> bool:
+    return anywhere(shapes, r"res[2-5]\.\d+\.conv[123]\.weight") and anywhere(shapes, r"res[2-5]\.\d+\..+\.norm\..+")
+
+
+def _detectron2_to_timm(weights: Weights) -> Weights:
+    """Rename them. Raises UserError for those of caffe, which show in batch norms without statistics of their own."""
+    means = [tensor for name, tensor in weights.items() if name.endswith("norm.running_mean")]
+    if not means or not any(each.is_meta or each.any() for each in means):
+        found = "group norms" if not means else "batch norms whose running means are all 0"
+        rule = (
+            "batch norms with their statistics, as in detectron2's ResNets from torchvision's; MSRA's (R-50.pkl) have "
+            "them merged, take BGR images of 0 to 255 and stride in their first 1x1 convolution, which timm has not"
+        )
+        remedy = "take torchvision's weights: timm:resnet50.tv_in1k; or --encoder python:MODULE:FACTORY with detectron2"
+        raise UserError.about("a ResNet of detectron2", found, rule, remedy)
+    return _with_counters(_DETECTRON2.to_timm(weights))
+
+
+def is_caffe2(shapes: Shapes) -> bool:
+    """Return whether tensors are a ResNet's as Caffe2 names them, which is how MSRA's lie in detectron2's model zoo."""
+    return anywhere(shapes, r"(.*\.)?res[2-5]_\d+_branch2[abc]_(w|bn_.+)")
+
+
 def _with_counters(weights: Weights) -> Weights:
     """Add what files of torch before 0.4.1 lack: the step counter of each batch norm, which nothing computes with."""
-    norms = [name.removesuffix("running_var") for name in weights if name.endswith(".running_var")]
-    missing = [f"{norm}num_batches_tracked" for norm in norms if f"{norm}num_batches_tracked" not in weights]
+    norms = {name.rpartition(".")[0] for name in weights if name.endswith((".running_mean", ".running_var"))}
+    missing = [f"{norm}.num_batches_tracked" for norm in norms if f"{norm}.num_batches_tracked" not in weights]
     return weights | {name: next(iter(weights.values())).new_zeros((), dtype=_COUNTER) for name in missing}
 
 
@@ -94,6 +141,14 @@ RESNET_LAYOUTS: tuple[Layout, ...] = (
         _is_numbered,
         _numbered_to_timm,
         names_back=_NUMBERED.names_back,
+    ),
+    Layout(
+        "detectron2-resnet",
+        "resnet",
+        "ResNet of detectron2, trained there from torchvision's",
+        _is_detectron2,
+        _detectron2_to_timm,
+        names_back=_DETECTRON2.names_back,
     ),
     _HUGGINGFACE.layout("huggingface-resnet", "resnet", "ResNet of Hugging Face transformers", _is_huggingface),
 )
