@@ -236,7 +236,7 @@ def _say_signatures(signatures: Mapping[Path, Signature]) -> None:
 
 def sign(arguments: argparse.Namespace) -> int:
     """Sign every finished run. Raises WorkFailed where there is none."""
-    from reports.records.find import find_runs
+    from benchmarks.runs.find import find_runs
     from reports.records.signatures import sign as sign_run
 
     folders = {run.folder for run in find_runs(arguments.runs).runs if run.record.status == "completed"}

@@ -9,6 +9,7 @@ from typing import Literal
 
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.runs.find import FoundRun, LeftOut, find_runs
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
@@ -19,7 +20,6 @@ from reports.leaderboard.names import names_of
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
 from reports.records.collect import Collected, collect
-from reports.records.find import FoundRun, LeftOut, find_runs
 from reports.records.pretrainings import (
     of_pretrainings,
     origins,

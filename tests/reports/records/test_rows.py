@@ -14,10 +14,10 @@ import pytest
 import mimbench
 from benchmarks.errors import UserError
 from benchmarks.history import TrainingStage
+from benchmarks.runs.find import find_runs
 from benchmarks.runs.folder import announce
 from benchmarks.runs.record import RunRecord
 from reports.leaderboard.board import Request, make
-from reports.records.find import find_runs
 from reports.records.pretrainings import parents_nearby
 from reports.records.rows import Draw, Row, TransferRun, spread
 from reports.tables.csv_json_parquet import typed_rows
