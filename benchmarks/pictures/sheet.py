@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL_IN = 1.15
+GAP_IN = 0.06
+LABEL_IN = 0.35
+"""The width of the rows' names."""
+WIDEST = 4
+"""How many times as wide as high a picture is drawn at most."""
 LINE_IN = 0.12
 """The height of a line of words below a picture."""
 
@@ -46,16 +51,28 @@ def draw_sheet(rows: Sequence[SheetRow], titles: Sequence[str]) -> bytes:
     from matplotlib.figure import Figure
 
     lines = max((panel.words.count("\n") + 1 for row in rows for panel in row.panels if panel.words), default=0)
-    cell = CELL_IN + LINE_IN * lines
-    figure = Figure(figsize=(CELL_IN * len(titles) + 0.4, cell * len(rows) + 0.5), dpi=150, layout="constrained")
-    grid = figure.subplots(len(rows), len(titles), squeeze=False)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(printable(title, kept="\n"), fontsize=7, parse_math=False)
-    for places, row in zip(grid, rows, strict=True):
-        places[0].set_ylabel(printable(row.name, kept="\n"), fontsize=6, parse_math=False)
-        for axes, panel in zip(places, row.panels, strict=True):
+    heights = CELL_IN + LINE_IN * lines
+    widths = [max(_width_in(row.panels[column]) for row in rows) for column in range(len(titles))]
+    above = 0.1 + LINE_IN * max(title.count("\n") + 1 for title in titles)
+    width, height = LABEL_IN + sum(widths), above + heights * len(rows)
+    figure = Figure(figsize=(width, height), dpi=150)
+    for line, row in enumerate(rows):
+        bottom = height - above - line * heights - CELL_IN + GAP_IN
+        for column, panel in enumerate(row.panels):
+            left, wide = LABEL_IN + sum(widths[:column]), widths[column] - GAP_IN
+            axes = figure.add_axes((left / width, bottom / height, wide / width, (CELL_IN - GAP_IN) / height))
             _draw(axes, panel)
+            if line == 0:
+                axes.set_title(printable(titles[column], kept="\n"), fontsize=7, pad=3, parse_math=False)
+            if column == 0:
+                axes.set_ylabel(printable(row.name, kept="\n"), fontsize=6, labelpad=2, parse_math=False)
     return png_of(figure)
+
+
+def _width_in(panel: Panel) -> float:
+    """Return how wide a column has to be for a panel: a wide picture is as high as a square one, up to a limit."""
+    shape = (1, 1) if panel.pixels is None else panel.pixels.shape
+    return CELL_IN * min(max(shape[1] / shape[0], 1), WIDEST)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -67,7 +84,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     largest = 255 if panel.pixels.dtype == np.uint8 else 1
     axes.imshow(panel.pixels.squeeze(), cmap="gray", vmin=0, vmax=largest, interpolation="nearest")
     if panel.words:
-        axes.set_xlabel(printable(panel.words, kept="\n"), **words)
+        axes.set_xlabel(printable(panel.words, kept="\n"), labelpad=2, **words)
 
 
 def png_of(figure: Figure) -> bytes:

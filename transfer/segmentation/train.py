@@ -75,6 +75,10 @@ class Segmentation(TransferProblem[SceneBatch, Confusion]):
         walk = self.walk(scenes, EvaluationLines("tested", len(scenes), "images"))
         return segmented(self.model, scenes, walk, predictions, fill=self.divided)
 
+    def save_predictions(self, folder: Path) -> None:
+        """Segment the test images and write each prediction to a folder as NAME.png."""
+        self.measure(predictions=folder)
+
     def scores(self, found: Confusion) -> dict[str, float]:
         return found.metrics()
 
