@@ -71,8 +71,8 @@ def draw_sheet(rows: Sequence[SheetRow], titles: Sequence[str]) -> bytes:
 
 def _width_in(panel: Panel) -> float:
     """Return how wide a column has to be for a panel: a wide picture is as high as a square one, up to a limit."""
-    shape = (1, 1) if panel.pixels is None else panel.pixels.shape
-    return CELL_IN * min(max(shape[1] / shape[0], 1), WIDEST)
+    height, width = (1, 1) if panel.pixels is None else panel.pixels.shape[:2]
+    return CELL_IN * min(max(int(width) / int(height), 1.0), WIDEST)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:

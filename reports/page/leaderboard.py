@@ -37,8 +37,11 @@ class TaskPart:
     bodies: Sequence[tuple[str, Sequence[PageLine]]]
 
 
-def to_html(board: Leaderboard) -> str:
-    """Return the page. Every name in it is escaped; the only markup let through is our own charts."""
+def to_html(board: Leaderboard, home: str | None = None) -> str:
+    """Return the page. Every name in it is escaped; the only markup let through is our own charts.
+
+    `home` is the page of a site that it leads back to.
+    """
     from reports.charts.leaderboard import draw
 
     charts = draw(board)
@@ -54,7 +57,8 @@ def to_html(board: Leaderboard) -> str:
         title=title_of(board),
         overview=overview_of(board),
         findings=findings_of(board),
-        anchors={id(one.line): one.anchor for one in shown},
+        links={id(one.line): f"#{one.anchor}" for one in shown},
+        home=home,
         parts=parts,
         study_charts=charts.study,
         absent_charts=charts.absent,
@@ -65,6 +69,11 @@ def _part(table: Table, charts: Sequence[Chart], number: int) -> TaskPart:
     bodies = []
     for place, body in enumerate(table.bodies):
         cells = zip(body.lines, body.texts.to_dict("records"), strict=True)
-        lines = [PageLine(line, texts, f"from-{number}-{place}-{row}") for row, (line, texts) in enumerate(cells)]
+        lines = [PageLine(line, texts, anchor(number, place, row)) for row, (line, texts) in enumerate(cells)]
         bodies.append((body.heading, lines))
     return TaskPart(table, charts, bodies)
+
+
+def anchor(section: int, group: int, row: int) -> str:
+    """Return the anchor of the details of a row, by its place on the page."""
+    return f"from-{section}-{group}-{row}"

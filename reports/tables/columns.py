@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks.history import in_words
 from benchmarks.runs.record import RunRecord
@@ -18,7 +19,7 @@ from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
 from reports.tables.column import Column, Field, rare_column, row_column
-from reports.tables.score_columns import delta_column, holm_column, metric_columns, published_column
+from reports.tables.score_columns import delta_column, has_few_classes, holm_column, metric_columns, published_column
 
 
 def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -> list[Column]:
@@ -36,6 +37,8 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     deltas += [holm_column(primary, baseline)] if baseline is not None and holm else []
     settings = [*SETTINGS, *(BUDGET if section.budgeted else ()), *COSTS]
     settings += [PRETRAINING_COST] if section.costs else []
+    if has_few_classes(section):
+        scores = [replace(one, block="provenance") if one.title.startswith("top5 ") else one for one in scores]
     columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
     return [column for column in columns if not column.rare or any(map(any, map(column.parts, section.entries)))]
 
@@ -80,7 +83,7 @@ def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, opti
 BUDGET = [
     _of_budget("Pretraining data", Field("pretraining_data"), cells.pretraining_data),
     _of_budget("Images seen in all", Field("images_seen", int), lambda budget: fixed(budget.images_seen, 0)),
-    _of_budget("GPU hours in all", Field("gpu_hours_in_all", float), lambda b: fixed(b.gpu_hours, 2), optional=True),
+    _of_budget("GPU hours in all", Field("gpu_hours_in_all", float), lambda b: cells.hours(b.gpu_hours), optional=True),
     _of_budget("Epochs x images", Field("history"), lambda budget: in_words(budget.stages)),
 ]
 """Only where a record states what its encoder was trained on."""
@@ -139,7 +142,7 @@ COSTS = [
     row_column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
-        lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
+        lambda row: cells.hours(cells.mean_of(map(cells.gpu_hours, row.records))),
         optional=True,
     ),
     row_column(

@@ -60,6 +60,7 @@ class Encoder:
     """A row: one encoder, by the order of the headings; None where it was not measured."""
 
     name: str
+    label: str
     glances: tuple[Glance | None, ...]
     mean_rank: float | None
     """Over all tasks, among the encoders that may be compared on all of them; None for the others."""
@@ -102,6 +103,8 @@ class Overview:
 
 
 PRICE = "Training, before + tasks"
+SHORTEST_HOURS = 0.5
+"""Less is given in seconds."""
 Key = tuple[str, str, str]
 """What one encoder has in common on all tasks: label, architecture, and weights; random weights are all alike."""
 
@@ -122,7 +125,7 @@ def overview_of(board: Leaderboard) -> Overview:
     kept = _kept(order, found)
     places = range(len(headings))
     encoders = (
-        Encoder(names[key], tuple(map(found[key].get, places)), ranks.get(key), _price(found[key].values()))
+        Encoder(names[key], key[0], tuple(map(found[key].get, places)), ranks.get(key), _price(found[key].values()))
         for key in kept
     )
     return Overview(tuple(headings), tuple(encoders), len(order) - len(kept))
@@ -210,14 +213,16 @@ def _kept(order: Sequence[Key], found: Mapping[Key, Mapping[int, Glance]]) -> li
 def _price(glances: Collection[Glance]) -> str:
     """Return the time of all trainings that led to an encoder, and of those on its tasks, over all seeds.
 
-    GPU hours where all ran on GPUs; else seconds at work. What is not known is a question mark.
+    GPU hours where all ran on GPUs and it is not over in minutes; else seconds at work. What is not known is a question
+    mark.
     """
     budgets = [glance.entry.budget for glance in glances if glance.entry.budget is not None]
     before = max((one.before for one in budgets), key=len, default=())
     unknown = not before and any(glance.entry.row.encoder.init_stage != "random" for glance in glances)
     runs = [run.record for glance in glances for run in glance.entry.row.runs]
     own = [own_stage(record) for record in runs]
-    on_gpus = all(stage.gpus for stage in (*before, *own))
+    stages = (*before, *own)
+    on_gpus = all(stage.gpus for stage in stages) and sum(stage.gpu_hours or 0 for stage in stages) > SHORTEST_HOURS
     first = "?" if unknown else _time(before, on_gpus=on_gpus)
     return f"{first} + {_time(own, on_gpus=on_gpus)} {'GPU h' if on_gpus else 's'}"
 

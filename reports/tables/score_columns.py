@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.catalogue.tasks import Metric
+from benchmarks.runs.folder import RunFolder
+from reports.leaderboard.board import Section
 from reports.leaderboard.lines import Measured
 from reports.tables import cells
 from reports.tables.cells import Parts
@@ -79,3 +81,19 @@ def delta_column(metric: Metric, baseline: str) -> Column:
         published=lambda result: ("", "", "", "", result.comparison.note, ""),
         leading=True,
     )
+
+
+FEW_CLASSES = 6
+"""With so few classes a score among the best five says nothing; tables have no room for it."""
+
+
+def has_few_classes(section: Section) -> bool:
+    """Tell whether a task has few classes: as the catalogue says, or as one run's file of classes has."""
+    classes = section.task.num_classes
+    if classes is None and section.entries:
+        try:
+            lines = RunFolder(section.entries[0].row.first.folder).per_class.read_bytes().splitlines()
+        except OSError:
+            return False
+        classes = len(lines) - 1
+    return classes is not None and 0 < classes <= FEW_CLASSES

@@ -16,7 +16,7 @@ from reports.tables.column import Column
 from reports.tables.findings import findings_of
 from reports.tables.overview import overview_of
 from reports.tables.table import Table, tables_of
-from reports.text import count, isolated, markdown, one_line
+from reports.text import WIDTH, count, filled, isolated, markdown, one_line
 
 TITLE = "Leaderboard"
 GAP = 3
@@ -25,36 +25,26 @@ WIDEST_CELL = 44
 """Longer texts go on in the next line of their cell."""
 WIDEST_NAME = 64
 """The same, of the first column."""
-WIDTH = 120
-"""No table is wider: what does not fit stands below, with the first column again."""
 
 
 def to_text(board: Leaderboard) -> str:
     """Return the report for a terminal or a log. No name is cut off."""
     sentences = words(board)
-    lines = [TITLE, *_filled(one_line(sentences.summary)), "", *_overview_text(board)]
+    lines = [TITLE, *filled(one_line(sentences.summary)), "", *_overview_text(board)]
     for table in tables_of(board):
         lines += _section_text(table)
     for note in sentences.notes:
-        lines += _filled(f"* {one_line(note)}", "  ")
-    lines += ["", *_filled(sentences.account)]
+        lines += filled(f"* {one_line(note)}", "  ")
+    lines += ["", *filled(sentences.account)]
     lines += [f"  left out: {isolated(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _filled(text: str, indent: str = "") -> list[str]:
-    """Break a sentence into lines of at most WIDTH; a longer word, such as a path, keeps to one line."""
-    lines = textwrap.wrap(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
-    return [isolated(line) for line in lines] or [""]
 
 
 def _overview_text(board: Leaderboard) -> list[str]:
     overview = overview_of(board)
     if not overview.encoders:
         return []
-    lines = [line for sentence in findings_of(board) for line in _filled(f"* {one_line(sentence)}", "  ")]
+    lines = [line for sentence in findings_of(board) for line in filled(f"* {one_line(sentence)}", "  ")]
     texts = pd.DataFrame(overview.rows, columns=overview.titles, dtype=object).map(one_line)
     lines += ["", *_Aligned(texts, [False] * len(overview.titles)).lines(texts)]
     return [*lines, *([f"and {count(overview.more, 'more encoder')} in the tables"] if overview.more else []), ""]
@@ -67,15 +57,15 @@ def _section_text(table: Table) -> list[str]:
     settings = [scores[0], *table.in_blocks("settings")]
     halves = [_of_columns(columns, table.texts) for columns in (scores, settings)]
     for body in table.bodies:
-        lines += _filled(one_line(body.heading))
+        lines += filled(one_line(body.heading))
         for half in halves:
             lines += ["", *half.lines(body.texts)]
         lines.append("")
     for result in section.published:
-        lines += _filled(one_line(f"  {result.name}, reported: {result.source}"), "    ")
+        lines += filled(one_line(f"  {result.name}, reported: {result.source}"), "    ")
     lines += [""] if section.published else []
     for verdict in section.verdicts:
-        lines += _filled(f"Early verdict: {one_line(verdict.words)}", "  ")
+        lines += filled(f"Early verdict: {one_line(verdict.words)}", "  ")
     return [*lines, ""] if section.verdicts else lines
 
 

@@ -9,10 +9,13 @@ import pytest
 
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.page.leaderboard import to_html
+from reports.tables import cells
 from reports.tables.csv_json_parquet import to_json
 from reports.tables.findings import findings_of, title_of
 from reports.tables.overview import overview_of
-from reports.tables.text_markdown import WIDTH, to_markdown, to_text
+from reports.tables.table import tables_of
+from reports.tables.text_markdown import to_markdown, to_text
+from reports.text import WIDTH
 from tests.reports import factory
 
 SCORES = {
@@ -122,3 +125,20 @@ def test_a_long_overview_keeps_the_baseline(tmp_path: Path) -> None:
     assert len(overview.encoders) == 31
     assert overview.encoders[-1].name == "scratch"
     assert overview.more == 10
+
+
+@pytest.mark.parametrize(("classes", "has_top5"), [(4, False), (6, False), (7, True), (None, True)])
+def test_among_few_classes_no_score_is_of_the_best_five(tmp_path: Path, classes: int | None, has_top5: bool) -> None:
+    run = factory.write(tmp_path, factory.transfer("simmim", task=factory.TaskUse(name="imagefolder", version=1)))
+    if classes is not None:
+        (run / "per_class.csv").write_text("class,images,top1\n" + "a,1,1.0\n" * classes)
+    (table,) = tables_of(board_of(tmp_path, None))
+    assert any(column.title.startswith("top5") for column in table.in_blocks("scores")) == has_top5
+    assert "top5_last_mean" in table.parts
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(None, ""), (0.0, "0.00"), (0.1, "0.10"), (12.345, "12.35"), (0.0123, "0.012")]
+)
+def test_tiny_costs_do_not_become_nothing(hours: float | None, text: str) -> None:
+    assert cells.hours(hours) == text
