@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
-import numpy as np
-from PIL import Image
-
 from benchmarks.errors import printable
-from benchmarks.pictures.sheet import Pixels
+from benchmarks.pictures.small import picture_url, png_url
 
-JPEG_QUALITY = 88
 SHELL = """<!doctype html>
 <html lang="en">
 <head>
@@ -52,22 +45,3 @@ def filled(content: str, title: str, **values: object) -> bytes:
     environment.filters |= {"printable": printable, "png_url": png_url, "picture_url": picture_url}
     page: str = environment.get_template("content").render(title=title, **values)
     return page.encode()
-
-
-def png_url(png: bytes) -> str:
-    """Return a PNG file as the address of a picture inside a page."""
-    return _url("png", png)
-
-
-def picture_url(pixels: Pixels) -> str:
-    """Return a picture [H, W, 3] uint8 as an address inside a page: as a PNG, or as a JPEG where that is shorter."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    files = {kind: io.BytesIO() for kind in ("png", "jpeg")}
-    image.save(files["png"], "PNG", optimize=True)
-    image.save(files["jpeg"], "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    kind, shortest = min(((kind, file.getvalue()) for kind, file in files.items()), key=lambda each: len(each[1]))
-    return _url(kind, shortest)
-
-
-def _url(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

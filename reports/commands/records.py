@@ -52,7 +52,8 @@ def verify(arguments: argparse.Namespace) -> int:
     _say_signatures(signatures)
     for finding in findings:
         word = "agrees" if finding.agrees else "not compared" if finding.compared == "nothing" else "differs"
-        say(f"{word}: {finding.path}")
+        lost = ", but for its pictures: the test images are no longer at hand" if finding.without_pictures else ""
+        say(f"{word}: {finding.path}{lost}")
         for line in finding.differences:
             say(f"    {line}")
     if any(finding.compared != "all" for finding in findings):

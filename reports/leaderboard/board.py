@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from benchmarks.catalogue.tasks import TASKS, Task
@@ -47,6 +47,12 @@ class Request:
     """How pages and text are laid out; reports that do not name it have no overview, and text of any width."""
     holm: bool = False
     """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
+    pictures: bool = False
+    """Whether the page shows test images with the classes that were predicted, where the images are at hand."""
+
+    def recorded(self) -> dict[str, object]:
+        """Return the fields as files record them; without `pictures` they are those of leaderboards before it."""
+        return {name: value for name, value in asdict(self).items() if name != "pictures" or value}
 
 
 @dataclass(frozen=True)

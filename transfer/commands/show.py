@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.tasks import find_task
-from benchmarks.errors import UserError, printable_lines
+from benchmarks.errors import UserError, WorkFailed, printable_lines
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.find import find_runs
 
@@ -61,17 +61,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _sheets(groups: Sequence[SameData], wish: Wish) -> tuple[list[Sheet], list[str]]:
-    """Return the sheets, and why others cannot be made. Raises UserError where none can."""
+    """Return the sheets, and why others cannot be made. Raises the first of these errors where none can."""
     from transfer.show.gather import sheet_of
 
-    sheets, refused = [], []
+    sheets, refused, first = [], [], None
     for group in groups:
         try:
             sheets.append(sheet_of(group, wish))
-        except UserError as error:
+        except (UserError, WorkFailed) as error:
+            first = first or error
             refused.append(f"{group.task.name}: {error}")
-    if not sheets:
-        raise UserError("\n".join(refused))
+    if first is not None and not sheets:
+        raise first
     for text in refused:
         print(f"not shown: {printable_lines(text)}", file=sys.stderr)
     return sheets, refused

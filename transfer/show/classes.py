@@ -15,8 +15,9 @@ from torch import Tensor
 from benchmarks.engine.samples.images import read_image
 from benchmarks.engine.samples.unreadable import UNREADABLE, UnusableError
 from benchmarks.errors import UserError
+from benchmarks.pictures.small import fit
 from transfer.images.labelled import ClassificationSets
-from transfer.show.shown import Bytes, Cell, Confusion, Example, Seen, ShownRun, fit
+from transfer.show.shown import Bytes, Cell, Confusion, Example, Seen, ShownRun
 from transfer.video.data.recipe import Decoder
 from transfer.video.data.videos import VideoSets
 

@@ -45,8 +45,16 @@ class SameData:
     """Finished runs of one task on the same data."""
 
     task: Task
-    runs: tuple[ShownRun, ...]
+    runs: tuple[FoundRun, ...]
     notes: tuple[str, ...]
+
+    def shown(self) -> tuple[ShownRun, ...]:
+        """Return the runs under the names that they have on the sheet. Raises UserError where a library is missing."""
+        adapter = adapter_for(self.task)
+        named = zip(_names([each.record for each in self.runs]), self.runs, strict=True)
+        return tuple(
+            ShownRun(name, FinishedRun(RunFolder(each.folder), each.record, self.task, adapter)) for name, each in named
+        )
 
 
 def grouped(found: Iterable[FoundRun], task: str | None) -> list[SameData]:
@@ -73,11 +81,7 @@ def _same_data(task: Task, found: Sequence[FoundRun]) -> SameData:
         notes.append(f"Of {len(found)} runs those with each encoder's lowest seed are shown.")
     if len(kept) > MOST_RUNS:
         notes.append(f"{len(kept) - MOST_RUNS} more runs are left out: a sheet has {MOST_RUNS} at most.")
-    kept = kept[:MOST_RUNS]
-    adapter = adapter_for(task)
-    named = zip(_names([each.record for each in kept]), kept, strict=True)
-    runs = [ShownRun(name, FinishedRun(RunFolder(each.folder), each.record, task, adapter)) for name, each in named]
-    return SameData(task, tuple(runs), tuple(notes))
+    return SameData(task, tuple(kept[:MOST_RUNS]), tuple(notes))
 
 
 def _label(record: RunRecord) -> str:
@@ -108,21 +112,21 @@ def sheet_of(group: SameData, wish: Wish) -> Sheet:
     if wish.disagree and len(group.runs) < 2:
         remedy = "name runs of several encoders, or leave --disagree out"
         raise UserError.about("--disagree", f"{len(group.runs)} run of {group.task.name}", "two runs or more", remedy)
-    overrides = _placed(group, wish)
-    run = group.runs[0].run
+    overrides, runs = _placed(group, wish), group.shown()
+    run = runs[0].run
     config = run.config(overrides)
     data = run.data(config)
     with ExitStack() as held:
-        seen = _seen(held, group, data, config, overrides, wish)
+        seen = _seen(held, runs, data, config, overrides, wish)
         if not seen.names:
             rule = f"at least one test {seen.noun} that every run has predicted"
             raise UserError.about(f"predictions of {group.task.name}", "(none)", rule, "show fewer runs at a time")
-        positions = seen.choose(wish.images, wish.seed, disagree=wish.disagree, runs=len(group.runs))
+        positions = seen.choose(wish.images, wish.seed, disagree=wish.disagree, runs=len(runs))
         examples = tuple(seen.example(position) for position in positions)
     how = "on which the runs differ most" if wish.disagree else f"drawn with seed {wish.seed}"
     scored = (f"Objects of a score of {wish.least_score:g} or more.",) if group.task.kind == "detection" else ()
     notes = (f"{len(examples)} of {len(data.test)} test {seen.noun}s, {how}.", *scored, *group.notes)
-    names = tuple(each.name for each in group.runs)
+    names = tuple(each.name for each in runs)
     return Sheet(group.task.name, seen.noun, names, examples, tuple(seen.legend), tuple(seen.confusions), notes)
 
 
@@ -131,18 +135,21 @@ def _placed(group: SameData, wish: Wish) -> tuple[str, ...]:
     return () if root is None else (f"data.root={json.dumps(root)}",)
 
 
-def _seen(held: ExitStack, group: SameData, data: Any, config: Any, overrides: Sequence[str], wish: Wish) -> Seen:
-    if group.task.kind in ("classification", "video"):
-        return SeenClasses(data, group.runs, getattr(config.data, "decoder", "auto"))
+def _seen(
+    held: ExitStack, runs: Sequence[ShownRun], data: Any, config: Any, overrides: Sequence[str], wish: Wish
+) -> Seen:
+    kind = runs[0].run.task.kind
+    if kind in ("classification", "video"):
+        return SeenClasses(data, runs, getattr(config.data, "decoder", "auto"))
     from transfer.show.maps import SeenMaps, scene_names
     from transfer.show.objects import SeenObjects, picture_names
 
-    maps = group.task.kind == "segmentation"
+    maps = kind == "segmentation"
     everything = (scene_names if maps else picture_names)(data)
     candidates = drawn(everything, wish.seed)[: max(CANDIDATES, wish.images) if wish.disagree else wish.images]
     wanted = [data.test[everything[name]] for name in candidates]
     folders: list[Path] = []
-    for each in group.runs:
+    for each in runs:
         own = each.run.record.recipe.resolved
         on = [f"{part}.device={wish.device}" for part in ("training", "inference") if part in own]
         folders.append(held.enter_context(predictions_of(each, data, wanted, [*overrides, *on])))

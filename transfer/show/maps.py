@@ -17,10 +17,11 @@ from benchmarks.engine.samples.unreadable import UNREADABLE, UnusableError
 from benchmarks.errors import UserError
 from benchmarks.files.pictures import open_picture
 from benchmarks.files.regular import regular
+from benchmarks.pictures.small import fit
 from transfer.segmentation.data import Scenes
 from transfer.segmentation.samples import read_scene
 from transfer.show.colours import as_hex, colour_of
-from transfer.show.shown import Bytes, Cell, Example, Seen, Swatch, fit
+from transfer.show.shown import Bytes, Cell, Example, Seen, Swatch
 
 Labels = NDArray[Any]
 OPACITY = 0.6

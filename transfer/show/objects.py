@@ -23,10 +23,11 @@ from benchmarks.files.json_files import parse_json, read_json_bytes
 from benchmarks.files.pictures import open_picture
 from benchmarks.files.pixels import upright_pixels
 from benchmarks.files.regular import regular
+from benchmarks.pictures.small import fit
 from transfer.detection.data.coco import CocoSets, Picture
 from transfer.detection.data.outlines import drawn as drawn_outline
 from transfer.show.colours import Colour, as_hex, colour_of
-from transfer.show.shown import Bytes, Cell, Example, Seen, Swatch, fit
+from transfer.show.shown import Bytes, Cell, Example, Seen, Swatch
 
 SAME_IOU = 0.5
 """The IoU of two boxes of one class above which they are of the same object."""
@@ -49,8 +50,10 @@ class Objects:
 
 
 def picture_names(data: CocoSets) -> dict[str, int]:
-    """Return the positions of the test images by their files' paths below the root."""
-    return {picture.path.relative_to(data.root).as_posix(): at for at, picture in enumerate(data.test)}
+    """Return the positions of the test images by their files' paths below the root, or whole paths elsewhere."""
+    paths = [picture.path for picture in data.test]
+    named = (path.relative_to(data.root) if path.is_relative_to(data.root) else path for path in paths)
+    return {path.as_posix(): position for position, path in enumerate(named)}
 
 
 class SeenObjects(Seen):

@@ -10,15 +10,10 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from transfer.evaluate.rebuild import FinishedRun
 
 Bytes = NDArray[np.uint8]
-LONGEST_PX = 256
-"""The longer side of a picture of scenes or objects as it is shown."""
-SMALLEST_PX = 128
-"""Smaller pictures are enlarged by a whole number, to at least this."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +111,3 @@ class Seen(ABC):
 def drawn(names: Iterable[str], seed: int) -> list[str]:
     """Return names in an order that depends on them and the seed alone."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode(errors="replace")).digest())
-
-
-def fit(image: Image.Image, longest_px: int = LONGEST_PX, *, exact: bool = False) -> Image.Image:
-    """Return a picture at the size at which it is shown; `exact` keeps its values, as those of a map of classes."""
-    width, height = image.size
-    if max(width, height) > longest_px:
-        scale = longest_px / max(width, height)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return image.resize(size, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
-    times = -(-min(SMALLEST_PX, longest_px) // max(width, height))
-    return image.resize((width * times, height * times), Image.Resampling.NEAREST)

@@ -1,10 +1,7 @@
-"""One finished run of each kind of task on a few digits, shared by all tests, and copies of them under other names."""
+"""One finished run of each kind of task on a few digits, shared by all tests."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +12,8 @@ from tests.support import small
 from tests.support.runs import only_run
 from tests.support.small import RANDOM
 from tests.transfer.kinds import DETECTION, SEGMENTATION, VIDEO, Kind
+from tests.transfer.show.twin import Finished
 
-Finished = Callable[[Kind], Path]
 SAVED = {DETECTION.name: ["testing.save_predictions=true"], SEGMENTATION.name: ["testing.save_predictions=true"]}
 
 
@@ -41,13 +38,3 @@ def finished(made_once: MadeOnce, request: pytest.FixtureRequest) -> Finished:
         return only_run(made_once(f"shown_{kind.name}", fill) / "runs")
 
     return run_of
-
-
-def twin(run: Path, folder: Path, label: str = "other") -> Path:
-    """Copy a finished run to `folder` as that of another encoder; return the copy."""
-    shutil.copytree(run, folder)
-    record = json.loads((folder / "record.json").read_text())
-    record["run_id"] += folder.name
-    record["encoder"] |= {"label": label, "sha256": "0" * 64}
-    (folder / "record.json").write_text(json.dumps(record))
-    return folder

@@ -19,8 +19,8 @@ from benchmarks.runs import fingerprint
 from tests.reports.browser import opened, started
 from tests.support.runs import record_of
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, SEGMENTATION, VIDEO, Kind, rows_of
-from tests.transfer.show.conftest import Finished, twin
 from tests.transfer.show.reading import rows_of_page
+from tests.transfer.show.twin import Finished, twin
 
 HOSTILE = "<script>alert(1)</script> $\\frac$ \u202eevil"
 
@@ -127,8 +127,8 @@ def test_maps_saved_and_predicted_again_are_the_same_and_add_up_to_the_score(
         labelled, right = labelled + counted.sum(), right + (mask == predicted)[counted].sum()
         pictures = [pixels_of(cell.pictures[0]) for cell in (truth, found, whole)]
         large, wrong = (np.kron(each, np.ones((2, 2), bool)) for each in (counted, counted & (mask != predicted)))
-        assert np.abs(pictures[0] - pictures[2])[large].max() < 30, "the same classes have the same colours"
-        assert np.abs(pictures[0] - pictures[1])[wrong].max(axis=-1).min() > 30, "and others have others"
+        assert np.abs(pictures[0] - pictures[2])[large].mean() < 6, "the same classes have the same colours"
+        assert np.abs(pictures[0] - pictures[1])[wrong].mean() > 20, "and others have others"
     assert record_of(run).metrics["aAcc"].last == pytest.approx(100 * right / labelled)
     _assert_predicted_again(run, tmp_path)
 
