@@ -11,7 +11,7 @@ from benchmarks.files.atomic import write_atomically
 from benchmarks.files.json_files import read_json
 from reports.formats import rendered
 from reports.leaderboard.board import Leaderboard
-from reports.page.site import HOME, PAGE_NAME, Change, changes, feed, pages_of
+from reports.page.site import HOME, PAGE_NAME, News, changes, feed, pages_of
 from reports.tables.findings import title_of
 
 DATA = ("leaderboard.csv", "leaderboard.json")
@@ -56,7 +56,7 @@ def _pages_before(out: Path) -> set[str]:
     return set()
 
 
-def _changes(out: Path, rows: list[dict[str, object]]) -> list[Change]:
+def _changes(out: Path, rows: list[dict[str, object]]) -> list[News]:
     try:
         before = [dict(row) for row in read_json(out / "leaderboard.json")["rows"]]
     except (OSError, ValueError, LookupError, TypeError):

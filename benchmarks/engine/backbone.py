@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import timm
@@ -10,6 +11,7 @@ from torch import nn
 
 from benchmarks.encoders import Architecture, unknown_architecture
 from benchmarks.engine.own_code import build_own, is_own
+from benchmarks.engine.without_values import WithoutValues
 from benchmarks.errors import UserError
 from benchmarks.families.sizes import REFUSALS
 from benchmarks.families.table import family_named, family_of
@@ -62,12 +64,14 @@ def build_backbone(
 
 def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
     """Create a timm model; one whose class has no stochastic depth does without the rate."""
-    try:
-        model: nn.Module = timm.create_model(name, **arguments)
-    except TypeError as error:
-        if "drop_path_rate" not in str(error):
-            raise
-        model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
+    hollow = torch.get_default_device().type == "meta"
+    with WithoutValues() if hollow else contextlib.nullcontext():
+        try:
+            model: nn.Module = timm.create_model(name, **arguments)
+        except TypeError as error:
+            if "drop_path_rate" not in str(error):
+                raise
+            model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
     return model
 
 

@@ -22,7 +22,7 @@ MOST_ENTRIES = 100
 
 
 @dataclass(frozen=True)
-class Change:
+class News:
     """What a publication added to the one before: a row, or a row's other score."""
 
     row: str
@@ -95,18 +95,18 @@ def _index(board: Leaderboard, data: Sequence[str], tasks: Mapping[str, str], en
     )
 
 
-def changes(before: Sequence[Mapping[str, object]], after: Sequence[Mapping[str, object]], when: str) -> list[Change]:
+def changes(before: Sequence[Mapping[str, object]], after: Sequence[Mapping[str, object]], when: str) -> list[News]:
     """Return what rows, as the JSON file has them, were added or got another score since the publication before."""
     known = {_name(row): _score(row) for row in before}
     found = []
     for row in after:
         name, score = _name(row), _score(row)
         if name not in known:
-            found.append(Change(name, f"new: {score}", when))
+            found.append(News(name, f"new: {score}", when))
         elif known[name] != score:
-            found.append(Change(name, f"was {known[name]}, is {score}", when))
+            found.append(News(name, f"was {known[name]}, is {score}", when))
     gone = known.keys() - {_name(row) for row in after}
-    return [*found, *(Change(name, "no longer there", when) for name in sorted(gone))]
+    return [*found, *(News(name, "no longer there", when) for name in sorted(gone))]
 
 
 def _name(row: Mapping[str, object]) -> str:
@@ -120,7 +120,7 @@ def _score(row: Mapping[str, object]) -> str:
     return ", ".join(f"{name.removesuffix('_last_mean')} {value}" for name, value in means.items())
 
 
-def feed(title: str, found: Sequence[Change], earlier: bytes | None) -> bytes:
+def feed(title: str, found: Sequence[News], earlier: bytes | None) -> bytes:
     """Return an Atom feed of changes, the latest first, those of an earlier feed of ours after them.
 
     An earlier feed that cannot be read counts as none.
@@ -140,7 +140,7 @@ def feed(title: str, found: Sequence[Change], earlier: bytes | None) -> bytes:
 EPOCH = datetime(1970, 1, 1).isoformat() + "Z"
 
 
-def _entry(change: Change) -> ElementTree.Element:
+def _entry(change: News) -> ElementTree.Element:
     entry = ElementTree.Element(f"{{{ATOM}}}entry")
     texts = {"title": f"{change.row}: {change.words}", "id": change.id, "updated": change.when}
     for name, text in texts.items():

@@ -15,7 +15,7 @@ from reports.formats import rendered
 from reports.leaderboard.board import Request, build
 from reports.tables.comparison_text import to_text
 from tests.reports import factory
-from tests.reports.compare.test_compare import THREE, row
+from tests.reports.factory import THREE, row
 
 PRETRAINED = ["self-supervised", "supervised", "fine-tuned"]
 

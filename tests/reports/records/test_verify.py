@@ -12,12 +12,22 @@ import mimbench
 from tests.reports import factory
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with runs/ and the report/ made from them, by paths below it."""
+    folder = tmp_path_factory.mktemp("untouched")
+    factory.study(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert mimbench.main(["report", "leaderboard", "runs", "--baseline", "supervised", "--out", "report"]) == 0
+    return folder
+
+
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
-    """Return a folder with runs/ and the report/ made from them."""
-    runs = factory.study(tmp_path)
-    arguments = ["report", "leaderboard", str(runs), "--baseline", "supervised", "--out", str(tmp_path / "report")]
-    assert mimbench.main(arguments) == 0
+def study(untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory, with a copy of runs/ and report/ that a test may touch."""
+    shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
