@@ -47,6 +47,7 @@ VERBS = {
         "pretrain.show.masking_cli",
         "how far the masks of every strategy hide pixels, as a table and a figure",
     ),
+    "data": ("benchmarks.data.cli", "look through a data set once, for all runs on it"),
     "bench": ("pretrain.bench.cli", "how fast pretraining is here, side by side with other programs"),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "evaluate": ("transfer.commands.evaluate", "score a trained model on further test sets, without training"),
@@ -56,7 +57,7 @@ VERBS = {
     "report": ("reports.cli", "leaderboards and comparisons from run records"),
     "list": (
         "benchmarks.catalogue.listing",
-        "tasks, recipes, encoders, checkpoint formats, pipelines, published references",
+        "tasks, recipes, protocols, encoders, checkpoint formats, pipelines, published references",
     ),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that fixes it"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,6 +138,8 @@ class Normalisation:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    stated_by: str = field(default="", compare=False)
+    """What states it, in words; empty where nothing needs to know."""
 
     def for_channels(self, channels: int) -> Normalisation:
         """Return the normalisation of the same images with another number of channels.
@@ -149,14 +151,14 @@ class Normalisation:
             return self
         weights = LUMA if len(self.mean) == len(LUMA) else (1 / len(self.mean),) * len(self.mean)
         mean, std = (sum(w * v for w, v in zip(weights, values, strict=True)) for values in (self.mean, self.std))
-        return Normalisation((mean,) * channels, (std,) * channels)
+        return Normalisation((mean,) * channels, (std,) * channels, self.stated_by)
 
 
 def assumed_normalisation(channels: int) -> Normalisation:
     """Return the normalisation where none is stated: ImageNet's for three channels, else 0.5."""
     if channels == len(IMAGENET_MEAN):
-        return Normalisation(IMAGENET_MEAN, IMAGENET_STD)
-    return Normalisation((0.5,) * channels, (0.5,) * channels)
+        return Normalisation(IMAGENET_MEAN, IMAGENET_STD, "assumed: ImageNet's, as nothing states another")
+    return Normalisation((0.5,) * channels, (0.5,) * channels, "assumed: 0.5, as nothing states another")
 
 
 def write_encoder(folder: Path, weights: dict[str, Tensor], **fields: Any) -> EncoderManifest:

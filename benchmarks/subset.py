@@ -7,16 +7,52 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, model_validator
 
 from benchmarks.config import Config, placement
 from benchmarks.errors import UserError
-from benchmarks.files.named_files import text_of
+from benchmarks.files.named_files import find_file, sha256_of, text_of
 from benchmarks.training.numbers import Count
 
 FIELD = "data.subset"
+
+
+class OfficialList(NamedTuple):
+    """A list that papers share, as its authors publish it."""
+
+    file: str
+    sha256: str
+    address: str
+
+
+_SIMCLR = "https://github.com/google-research/simclr/tree/master/imagenet_subsets"
+OFFICIAL = {
+    "simclr_1percent": OfficialList(
+        "1percent.txt", "71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17", _SIMCLR
+    ),
+    "simclr_10percent": OfficialList(
+        "10percent.txt", "6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091", _SIMCLR
+    ),
+}
+"""Of ImageNet-1K, by name: 12,811 and 128,116 images (Chen et al. 2020, arXiv 2002.05709)."""
+
+
+def find_list(root: Path, given: str | None, where: str = FIELD) -> Path | None:
+    """Return the file of a list that is given by name or by path, below the data's root or elsewhere; None for None.
+
+    Raises UserError where there is no such file, or where it is another than the one that goes by the name.
+    """
+    if given not in OFFICIAL:
+        return find_file(root, f"{where}.list", given)
+    official = OFFICIAL[given]
+    found = next((path for path in (root / official.file, Path(official.file)) if path.is_file()), None)
+    if found is None or sha256_of(found) != official.sha256:
+        value = f"{given} ({'not there' if found is None else found})"
+        rule = f"{official.file} below {root}, with the sha256 {official.sha256[:12]}..."
+        raise UserError.about(f"{where}.list", value, rule, f"download it from {official.address}")
+    return found
 
 
 class Subset(Config):
@@ -27,7 +63,8 @@ class Subset(Config):
     per_class: Count | None = None
     """The number of images of each class."""
     list: str | None = placement(None)
-    """A file with one image name per line. The record has its sha256, the data's fingerprint the chosen images."""
+    """A file with one image name per line, or simclr_1percent or simclr_10percent: SimCLR's, below the data's root. The
+    record has its sha256, the data's fingerprint the chosen images."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The seed that draws the images; the run's own seed has no influence on them."""
 

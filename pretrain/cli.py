@@ -14,7 +14,7 @@ from benchmarks.runs.command import RECIPE_HELP, Work, add_run_arguments, add_we
 from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
 from pretrain.recipe import PretrainRecipe
-from pretrain.run.image_files import find_files
+from pretrain.run.image_files import find_images
 
 EPILOG = """example:
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet training.epochs=800
@@ -42,13 +42,13 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
         return 0
     _check_pause(args.until, recipe.config)
     root = require_root(recipe.config.data.root)
-    files = find_files(recipe.config, root)
+    found = find_images(recipe.config, root)
     initial = _initial(args, find_initial)
     digest, target = recipe.config.identity_digest(), recipe.config.target.content_digest()
     sha256 = None if initial is None else initial.use.sha256
-    images = str(files.fingerprint)
+    images = str(found.fingerprint)
     identity = pretraining_id(recipe.name, digest, images, args.seed, target, sha256, with_head=args.with_head)
-    work = claim("pretrain", argv, args, recipe, root, files.fingerprint, identity)
+    work = claim("pretrain", argv, args, recipe, root, found.fingerprint, identity)
     if work is None:
         return 0
     work = _as_begun(work)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     from pretrain.run.train import pretrain
 
     try:
-        record = pretrain(work, files, None if initial is None else Start(initial, args.with_head), args.until)
+        record = pretrain(work, found, None if initial is None else Start(initial, args.with_head), args.until)
     except Paused as paused:
         print(f"{paused}; the same command without --until goes on")
         return 0

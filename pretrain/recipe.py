@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from benchmarks.config import Config, later, placement
+from benchmarks.data.forms.unlabelled import Form
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
 from benchmarks.subset import Subset
 from benchmarks.training.numbers import Count, Positive, Share, ShareSpan, Span
@@ -22,9 +23,18 @@ class PretrainData(Config):
     root: str | None = placement(None)
     """Folder of the data set."""
     split: str = "train"
-    """Folder below the root; every image below it is used, whatever its sub-folder."""
+    """Folder below the root, of which every image is used, whatever its sub-folder; or shards or tables:
+    `train-{000000..000146}.tar`, `train-*.parquet`."""
+    format: Form = placement("auto")
+    """folders: image files. webdataset: tar shards. huggingface: a saved `datasets` folder, or parquet files. auto:
+    files where there are any, else the form that is found."""
+    image_column: str | None = placement(None)
+    """huggingface: the column of images; null takes the only one there is."""
+    index_folder: str | None = placement(None)
+    """webdataset: where the indices of shards are kept; null is mimbench/shards in the cache."""
     subset: Subset | None = later(None)
-    """Train on a part of the images, a class being what a folder directly below the split holds; null trains on all."""
+    """Train on a part of the images, a class being what a folder directly below the split holds, or all that shards or
+    tables hold; null trains on all."""
     crop_scale: ShareSpan = (0.67, 1.0)
     """Share of the image's area that a random crop covers."""
     crop_ratio: Span = (3 / 4, 4 / 3)
@@ -39,7 +49,7 @@ class Validation(Config):
     """Images that are held out: the loss on them is measured while training."""
 
     split: str | None = None
-    """Folder below data.root. Give this or `share`."""
+    """Folder, shards or tables below data.root. Give this or `share`."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of data.split's images that are held out and not trained on; the same ones for every seed."""
     every_epochs: Count = 1

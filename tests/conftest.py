@@ -26,6 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_features(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no test read features that another session left behind."""
+    os.environ["MIMBENCH_FEATURES"] = str(tmp_path_factory.mktemp("features"))
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Return a function of a name and of what fills a folder: the first of xdist's workers to call it does so for all.

@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Config, Family
+from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
-from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.sources.source import Source, Whole
 

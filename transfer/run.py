@@ -23,19 +23,19 @@ from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.run import Outcome, TrainedProblem, train
 from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples
 from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.command import first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.proof.loading import require_loaded
-from transfer.encoder.sizes import EncoderSizes, given_by
+from transfer.encoder.sizes import EncoderSizes, given_by, normalisation_of, own_protocol
 from transfer.export import export_finetuned
 from transfer.scores import metric_values
-from transfer.sources.source import Whole
+from transfer.sources.source import Whole, use_of
 
 S = TypeVar("S", bound=AnyBatch)
 F = TypeVar("F")
@@ -186,6 +186,8 @@ def open_transfer(
         load_report=report,
         image_size_px=recipe.image_size_px,
         flops_per_image=flops_per_image,
+        normalisation=None if isinstance(source, Whole) else use_of(normalisation_of(source, recipe)),
+        test_images=None if (own := own_protocol(source, recipe)) is None else own.in_words(recipe.image_size_px),
         training_images=len(transfer.data.train),
         parents=source.parents,
     )

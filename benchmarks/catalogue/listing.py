@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.catalogue.protocols import Protocol, load_protocols
 from benchmarks.catalogue.published import Reference, load_references, metrics_of
 from benchmarks.catalogue.tasks import TASKS, find_task
-from benchmarks.config import RECIPES
+from benchmarks.config import RECIPES, recipe_names
 from benchmarks.encoders import find_architecture
 from benchmarks.errors import UserError, require_word
 from benchmarks.tables import aligned
@@ -16,6 +17,7 @@ from benchmarks.tables import aligned
 KINDS = {
     "tasks": "what is measured: mimbench transfer TASK --encoder REF",
     "recipes": "how it is trained: mimbench pretrain RECIPE, mimbench transfer TASK --recipe RECIPE",
+    "protocols": "how encoders are measured: paper, code, what ours equals there by which test, what differs",
     "encoders": "architectures with a name of their own; any timm model name works too: --encoder random:NAME",
     "formats": "checkpoints that can be read, and written with mimbench checkpoint convert",
     "pipelines": "the demo, and the paper's studies and ablations: mimbench pipeline plan NAME",
@@ -78,6 +80,24 @@ def _recipes(_: argparse.Namespace) -> str:
     return aligned(rows)
 
 
+def _protocols(_: argparse.Namespace) -> str:
+    return "\n\n".join(_protocol_lines(protocol) for protocol in load_protocols())
+
+
+def _protocol_lines(protocol: Protocol) -> str:
+    recipes = [name for name in recipe_names("transfer") if protocol.has(name)]
+    lines = {
+        "family": protocol.family,
+        "paper": protocol.paper,
+        "code": protocol.code,
+        "equals": protocol.equals,
+        "test": protocol.test,
+        "differs": "; ".join(protocol.differs) or "nothing that is known",
+        "recipes": ", ".join(recipes),
+    }
+    return "\n".join([protocol.name, *(f"  {name:8} {text}" for name, text in lines.items())])
+
+
 def _encoders(_: argparse.Namespace) -> str:
     rows = [("encoder", "timm model", "what it is")]
     for path in sorted((RECIPES / "encoders").glob("*.yaml")):
@@ -122,6 +142,7 @@ def describe(recipe: Path) -> str:
 LISTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "tasks": _tasks,
     "recipes": _recipes,
+    "protocols": _protocols,
     "encoders": _encoders,
     "references": _references,
 }

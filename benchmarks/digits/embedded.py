@@ -8,15 +8,16 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.data.fingerprint import Fingerprint, fingerprint
+from benchmarks.data.found import files_below
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import temporary_name, write_atomically
 from benchmarks.files.locks import locked
-from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 
 
 def images_below(root: Path) -> Fingerprint:
     """Return the fingerprint of all images below `root`."""
-    return fingerprint(root, find_images(root))
+    return fingerprint(root, files_below(root))
 
 
 def write_once(

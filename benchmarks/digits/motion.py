@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.data.fingerprint import Fingerprint, fingerprint
+from benchmarks.data.found import VIDEOS, files_below
 from benchmarks.digits.canvas import Tone, ink_of, pixels_of, texture
 from benchmarks.digits.embedded import write_once
 from benchmarks.digits.folders import labelled_scans
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.runs.fingerprint import Fingerprint, find_videos, fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +73,7 @@ def write_digit_motion(root: Path) -> str:
 
 
 def _fingerprint(root: Path) -> Fingerprint:
-    return fingerprint(root, find_videos(root), noun="video")
+    return fingerprint(root, files_below(root, VIDEOS), noun="video")
 
 
 def _write(root: Path) -> None:

@@ -15,8 +15,8 @@ from benchmarks.engine.device import Compute, autocast
 from benchmarks.engine.processes.exchange import gathered, share_buffers
 from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples, evaluation_loader
 from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.engine.watch.progress import EvaluationLines, ProgressReport
 from benchmarks.errors import WorkFailed
+from benchmarks.progress import EvaluationLines, ProgressReport
 
 B = TypeVar("B", bound=AnyBatch)
 R = TypeVar("R")
@@ -51,6 +51,8 @@ class Walk(Generic[B]):
     """If given, every rank takes one sample at a time, rather than the recipe's batches; these lines show progress."""
     bar: str | None = None
     """The title of a progress bar for this walk, if it has one."""
+    all_may_fail: bool = False
+    """Whether the walk goes over a part of the samples, of which it may be that none can be read."""
 
     def _batches(self) -> Iterator[tuple[B, bool]]:
         """Yield this rank's batches on the device, and whether they count: all but a blank one.
@@ -88,7 +90,7 @@ class Walk(Generic[B]):
 
     def _note(self, failed: list[str]) -> None:
         self.unreadable.note(failed)
-        if len(failed) == len(self.samples):
+        if len(failed) == len(self.samples) and not self.all_may_fail:
             raise WorkFailed("nothing of the test set could be read:\n    " + "\n    ".join(failed[:SHOWN]))
 
     def each(self, step: Callable[[B], R]) -> Iterator[R]:

@@ -22,12 +22,12 @@ from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, st
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.engine.track.log import TrainingLog
-from benchmarks.engine.watch.progress import ProgressReport
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
 from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
 from benchmarks.errors import Paused, Stopped, UserError, WorkFailed
+from benchmarks.progress import ProgressReport
 from benchmarks.runs.folder import Run
 from benchmarks.training.training import Training
 

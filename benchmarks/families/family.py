@@ -40,6 +40,8 @@ class Family(ModelSizes):
     """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
     mean_is_own: ClassVar[bool] = False
     """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
+    norm_after_mean: ClassVar[Mapping[str, bool | str]] = {}
+    """timm's arguments with which a model's head takes the patches' mean through a norm; empty where there are none."""
     after_maps: ClassVar[tuple[str, ...]] = ()
     """The beginnings of the names of all parameters that no map depends on; empty where they are to be found out."""
     dense_arguments: ClassVar[Mapping[str, bool]] = {}
@@ -236,6 +238,11 @@ class Family(ModelSizes):
     def has_class_token(self) -> bool:
         """Whether the first token is a class token."""
         return getattr(self.model, "cls_token", None) is not None
+
+    @property
+    def takes_class_token(self) -> bool:
+        """Whether the model's own head takes the class token, where there is one, and not the mean of the patches."""
+        return str(getattr(self.model, "global_pool", "token")) not in ("avg", "avgmax", "max")
 
     @property
     def norm_after_pooling(self) -> nn.Module | None:

@@ -45,7 +45,7 @@ def upright_pixels(image: Image.Image, mode: str) -> Image.Image:
     if turned.mode in WIDE_MODES:
         turned = Image.fromarray(_eight_bits(turned, image.format))
     turned.info.pop("transparency", None)  # Pillow would warn that it is dropped
-    return turned.convert(mode)
+    return turned if turned.mode == mode else turned.convert(mode)  # Pillow would copy it
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, Literal
 
 from benchmarks.config import C_co, Recipe
+from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import damage_of, misfit
 from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe
-from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.folder import RunFolder, announce, completed
 from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
 

@@ -51,6 +51,8 @@ class RunFolder:
         self.grid = path / "grid.csv"
         """A probe's grid: every member's held-out score, and which was chosen."""
         self.neighbours = path / "neighbours.csv"
+        self.shots = path / "shots.csv"
+        """A few-shot protocol's scores: one line for every draw of every number of images."""
 
     def encoder_after(self, epochs: int) -> Path:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""

@@ -37,7 +37,9 @@ def pretraining_id(
 
 def transfer_id(recipe: str, digest: str, data: str, seed: int, task: TaskUse, encoder: EncoderUse) -> str:
     """Return the id of a transfer; the arguments are as in `pretraining_id`."""
-    code = {} if encoder.code is None else {"code": encoder.code.source_sha256}
+    more = {} if encoder.code is None else {"code": encoder.code.source_sha256}
+    if encoder.images is not None:
+        more["images"] = digest_of({"mean": encoder.images.mean, "std": encoder.images.std})
     return run_id(
         f"{task.name}-{recipe}",
         recipe=digest,
@@ -47,7 +49,7 @@ def transfer_id(recipe: str, digest: str, data: str, seed: int, task: TaskUse, e
         version=task.version,
         encoder=encoder.sha256 or encoder.reference,
         architecture=encoder.architecture.identity_digest(),
-        **code,
+        **more,
     )
 
 

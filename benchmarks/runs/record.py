@@ -10,10 +10,11 @@ import pydantic_core
 from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.config import Amount, Config, Count
+from benchmarks.data.content_sample import ContentSample
 from benchmarks.encoders import Architecture, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
-from benchmarks.runs.content_sample import ContentSample
 from benchmarks.runs.migrations import MIGRATIONS
+from benchmarks.runs.probes import Choice, Draws, FeatureUse
 
 Status = Literal["started", "completed", "failed", "preempted"]
 
@@ -93,6 +94,15 @@ class CodeUse(Config):
     """The sha256 (hex) of the source files of the factory and of the model's class."""
 
 
+class NormalisationUse(Config):
+    """How images are normalised, on a scale from 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    stated_by: str
+    """What states it: a file beside the weights, an export, the recipe, ..."""
+
+
 class EncoderUse(Config):
     """The encoder a transfer started from."""
 
@@ -111,6 +121,8 @@ class EncoderUse(Config):
     """Every training that led to it; None in records of earlier versions."""
     code: CodeUse | None = None
     """None for an encoder that timm or this program builds."""
+    images: NormalisationUse | None = None
+    """Its own normalisation, where others wrote its file and that alone does not show it; part of a run's id."""
 
     @property
     def pretraining_data(self) -> tuple[TrainingData, ...] | None:
@@ -164,19 +176,6 @@ class MetricValue(Config):
     best_epoch: Count | None = None
 
 
-class Choice(Config):
-    """The classifier of a probe's grid whose score is the run's; it was chosen on held-out training images."""
-
-    member: str
-    """Its layers, pooling and learning rate, in words."""
-    members: Count
-    """The number of classifiers that it was chosen from."""
-    held_out_images: Count
-    held_out_top1: float
-    held_out_loss: float
-    why: str
-
-
 class AddedTestSet(Config):
     """A test set on which a run was scored after it had been completed, by the weights of its last checkpoint."""
 
@@ -220,8 +219,17 @@ class RunRecord(Config):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     choice: Choice | None = None
     """None where the run trained one classifier, or several of which none was chosen."""
+    normalisation: NormalisationUse | None = None
+    """How its images were normalised; None where a model of others was scored with its head, whose recipe says it, and
+    in records of earlier versions."""
+    test_images: str | None = None
+    """How test images were resized and cropped, and what states it, where the recipe leaves that to the encoder."""
     feature: str | None = None
     """What was taken of a frozen encoder, in words, as "output: class token"; None where the encoder was trained."""
+    draws: Draws | None = None
+    """None where the training images were not drawn several times."""
+    features: FeatureUse | None = None
+    """None where images were run through the encoder as often as they were seen: it was trained, or they changed."""
     added_test_sets: tuple[AddedTestSet, ...] = ()
     exported_sha256: str | None = None
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""

@@ -17,20 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.config import Recipe
+from benchmarks.data.fingerprint import Fingerprint
+from benchmarks.data.found import files_below
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.device import autocast
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.samples.images import Batch
 from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
-from benchmarks.files.image_source import ImageFiles
-from benchmarks.runs.fingerprint import IMAGE_SUFFIXES, Fingerprint, find_images
 from benchmarks.runs.folder import Run, RunFolder
 from benchmarks.runs.record import RunRecord
 from benchmarks.training.training import require_full_batch
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
-from pretrain.run.image_files import Files
+from pretrain.run.image_files import Images
 from pretrain.run.train import MaskedImageModelling
 
 STEPS = 10**6
@@ -52,9 +53,10 @@ class Task:
     def __init__(self, recipe: Recipe[PretrainRecipe], path: Path | None) -> None:
         """`path` is the checkout of a program that has one."""
         self.named, self.recipe, self.path = recipe, recipe.config, path
-        files = Files(Path(), [Path()] * recipe.config.training.batch_size, [], Fingerprint(0, "content", ""))
+        none = ImageFiles(Path(), [Path()] * recipe.config.training.batch_size)
+        images = Images(Path(), none, None, Fingerprint(0, "content", ""))
         torch.manual_seed(0)
-        self.problem = MaskedImageModelling(recipe, 0, files)
+        self.problem = MaskedImageModelling(recipe, 0, images)
         self.device = self.problem.device
         size, count = self.recipe.image_size_px, self.recipe.training.batch_size
         self.images = torch.randn(count, self.recipe.encoder.in_chans, size, size).to(self.device)
@@ -159,7 +161,8 @@ def own_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
 
     def round_() -> object:
         epoch = next(epochs)
-        return samples.collate([samples[SampleKey(position, epoch)] for position in range(len(paths))])
+        batch = samples.collate([samples[SampleKey(position, epoch)] for position in range(len(paths))])
+        return batch.to(torch.device("cpu"))
 
     return Program(round_)
 
@@ -184,7 +187,7 @@ def torchvision_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> P
 def _images(recipe: Recipe[PretrainRecipe], folder: Path | None) -> list[Path]:
     """Return a batch of image files of a folder. Raises UserError where it has too few."""
     count = recipe.config.training.batch_size
-    found = list(itertools.islice(find_images(folder or Path(), IMAGE_SUFFIXES), count))
+    found = list(files_below(folder or Path())[:count])
     require_full_batch(len(found), count)
     return found
 

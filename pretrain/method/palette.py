@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -111,7 +112,7 @@ def to_json(palette: Palette) -> bytes:
     return f'{{"colours": [\n  {colours}\n ]{rest}}}\n'.encode()
 
 
-def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArray[np.float32]:
+def draw_pixels(files: Sequence[Path], mode: str, side_px: int, seed: int) -> NDArray[np.float32]:
     """Return pixels [N, C] of 0 to 1 from all images that can be read; the others are named on stderr.
 
     An image is shrunk to side_px x side_px, so that its pixels are means, as a coarser target's are; 256 are drawn
@@ -121,10 +122,10 @@ def draw_pixels(files: list[Path], mode: str, side_px: int, seed: int) -> NDArra
     from PIL import Image
 
     from benchmarks.engine.samples.unreadable import UNREADABLE
-    from benchmarks.engine.watch.progress import ProgressReport
     from benchmarks.files.pictures import open_picture
     from benchmarks.files.pixels import upright_pixels
     from benchmarks.files.regular import regular
+    from benchmarks.progress import ProgressReport
 
     chance, drawn = np.random.default_rng(seed), []
     with ProgressReport("palette", len(files), "image") as report:
@@ -157,6 +158,6 @@ def fit_colours(pixels: NDArray[np.float32], colours: int, seed: int) -> tuple[t
     return tuple(sorted((tuple(map(float, mean.clip(0, 1))) for mean in means), key=sum))
 
 
-def choose(files: list[Path], images: int, seed: int) -> list[Path]:
+def choose(files: Sequence[Path], images: int, seed: int) -> Sequence[Path]:
     """Return at most `images` of the files, drawn without replacement, in their old order."""
     return files if len(files) <= images else sorted(random.Random(seed).sample(files, images))

@@ -2,20 +2,80 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 from torchvision.transforms import v2
 
-from benchmarks.engine.samples.images import ImageSamples
-from benchmarks.files.image_source import ImageSource
+from benchmarks.data.image_source import ImageSource
+from benchmarks.engine.samples.images import MODES, Batch, ImageSamples, NormaliseBytes, Sample, collate
+from benchmarks.engine.samples.loaders import SampleKey
 from pretrain.recipe import PretrainData, PretrainRecipe
+
+TRIES = 10
+"""How often a crop is drawn before the middle of the image is taken; torchvision's number."""
 
 
 def training_samples(recipe: PretrainRecipe, source: ImageSource, seed: int) -> ImageSamples:
-    """Return the training images as samples [C, image_size_px, image_size_px]."""
-    data = recipe.data
+    """Return the training images as samples, which `Batch.to` makes [C, image_size_px, image_size_px] float."""
+    data, channels = recipe.data, recipe.encoder.in_chans
+    if channels in MODES:
+        return CroppedPictures(data, recipe.image_size_px, channels, source, seed)
     transform = _transform(data, recipe.image_size_px)
-    channels = recipe.encoder.in_chans
     return ImageSamples(source, None, transform, channels=channels, seed=seed, patience=data.max_unreadable)
+
+
+class CroppedPictures(ImageSamples):
+    """Random crops of pictures as bytes [S, S, C], which are normalised as a batch, on the device.
+
+    They are those of torchvision's RandomResizedCrop and RandomHorizontalFlip under the same seed, to the bit, without
+    what these do beside: dispatching by type, and floats in the worker.
+    """
+
+    def __init__(self, data: PretrainData, size_px: int, channels: int, source: ImageSource, seed: int) -> None:
+        super().__init__(source, None, self._crop, channels=channels, seed=seed, patience=data.max_unreadable)
+        self._data, self._size_px = data, size_px
+        self._random = torch.Generator()
+
+    def __getitem__(self, key: SampleKey) -> tuple[int, Sample]:
+        failed: list[str] = []
+        found = self.usable(key.position, failed)
+        self._random.manual_seed(self.seed_of(key))  # a source of its own: no other has to be put back
+        return self.sample(key.position, found, failed)
+
+    def collate(self, samples: list[tuple[int, Sample]]) -> Batch:
+        """Stack samples to a batch of bytes."""
+        return collate(samples)._replace(normalise=NormaliseBytes(self._data.mean, self._data.std))
+
+    def _crop(self, image: Image.Image) -> Tensor:
+        box = draw_box(image.height, image.width, self._data, self._random)
+        flip = torch.rand(1, generator=self._random).item() < self._data.horizontal_flip
+        pixels = np.asarray(image.crop(box).resize((self._size_px, self._size_px), Image.Resampling.BILINEAR))
+        pixels = pixels[:, ::-1].copy() if flip else pixels.copy()
+        return torch.from_numpy(pixels.reshape(self._size_px, self._size_px, -1))
+
+
+def draw_box(height: int, width: int, data: PretrainData, random: torch.Generator) -> tuple[int, int, int, int]:
+    """Draw a crop as torchvision's RandomResizedCrop does; return its left, upper, right and lower edge in pixels."""
+    low, high = torch.log(torch.tensor(data.crop_ratio)).tolist()
+    for _ in range(TRIES):
+        target = height * width * torch.empty(1).uniform_(*data.crop_scale, generator=random).item()
+        aspect = torch.exp(torch.empty(1).uniform_(low, high, generator=random)).item()
+        w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(0, height - h + 1, (1,), generator=random).item())
+            left = int(torch.randint(0, width - w + 1, (1,), generator=random).item())
+            return left, top, left + w, top + h
+    w, h = width, height
+    if width / height < min(data.crop_ratio):
+        h = round(width / min(data.crop_ratio))
+    elif width / height > max(data.crop_ratio):
+        w = round(height * max(data.crop_ratio))
+    top, left = (height - h) // 2, (width - w) // 2
+    return left, top, left + w, top + h
 
 
 def _transform(data: PretrainData, size_px: int) -> v2.Compose:

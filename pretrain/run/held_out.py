@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from benchmarks.data.image_source import ImageSource
 from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.samples.images import ImageSamples, Sample
 from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.seeding import generator
-from benchmarks.files.image_source import ImageSource
 from pretrain.method.simmim import Method
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import centred

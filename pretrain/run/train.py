@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks import ranks
 from benchmarks.config import Recipe
+from benchmarks.data.image_source import ImageSource
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.device import choose_device, device_name
 from benchmarks.engine.evaluation import Walk
@@ -25,7 +26,6 @@ from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
-from benchmarks.files.image_source import ImageFiles
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
@@ -37,7 +37,7 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
 from pretrain.run.export import export_encoder
 from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
-from pretrain.run.image_files import Files
+from pretrain.run.image_files import Images
 from pretrain.run.start import Start
 
 AVG_DIST = "avg_dist_px"
@@ -56,12 +56,12 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         self,
         recipe: Recipe[PretrainRecipe],
         seed: int,
-        files: Files,
+        images: Images,
         start: Start | None = None,
         until: float | None = None,
     ) -> None:
         """`until`: the share of the training at which it pauses, after its next evaluation; None: at no share."""
-        self.named_recipe, self.recipe, self.seed, self.files = recipe, recipe.config, seed, files
+        self.named_recipe, self.recipe, self.seed, self.images = recipe, recipe.config, seed, images
         self.training = self.recipe.training
         self.device = choose_device(self.training)
         seed_all(derive(seed, "weights"))
@@ -72,7 +72,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
             self.load_report = start.load(self.model, self.recipe)
         self.flops_per_image = self._flops()
         self.unreadable = Unreadable(self.recipe.data.max_unreadable)
-        self.held_out = self._held_out() if files.held_out else None
+        self.held_out = self._held_out(images.held_out) if images.held_out is not None else None
         self.exports: dict[int, Callable[[], object]] = {}
         """By step, the export to write after it."""
 
@@ -107,13 +107,12 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         is_token = parameter is self.model.encoder.mask_token
         return self.model.encoder.mask_token_decays if is_token else decays(name, parameter)
 
-    def _held_out(self) -> Walk[MaskedBatch]:
-        source = ImageFiles(self.files.root, self.files.held_out)
+    def _held_out(self, source: ImageSource) -> Walk[MaskedBatch]:
         samples = MaskedSamples(self.recipe, source, self.model.encoder.patch_size_px)
         return Walk(self.model, samples, self.device, self.training, self.unreadable)
 
     def training_samples(self) -> ImageSamples:
-        return training_samples(self.recipe, ImageFiles(self.files.root, self.files.training), self.seed)
+        return training_samples(self.recipe, self.images.training, self.seed)
 
     def evaluation_interval(self, steps_per_epoch: int) -> int | None:
         validation = self.recipe.validation
@@ -163,15 +162,15 @@ class MaskedImageModelling(TrainedProblem[Batch]):
 
 
 def pretrain(
-    work: Work[PretrainRecipe], files: Files, start: Start | None = None, until: float | None = None
+    work: Work[PretrainRecipe], images: Images, start: Start | None = None, until: float | None = None
 ) -> RunRecord:
-    """Pretrain on `files` to the end of the recipe, from the last checkpoint of the run if there is one.
+    """Pretrain on `images` to the end of the recipe, from the last checkpoint of the run if there is one.
 
     A run without a checkpoint begins at `start`, or at random weights. Raises Paused at the share `until`.
     """
     _check_channels(work.config)
-    build = partial(MaskedImageModelling, work.recipe, work.seed, files, start, until)
-    return train(work.config.training, len(files.training), build, partial(_opened, work))
+    build = partial(MaskedImageModelling, work.recipe, work.seed, images, start, until)
+    return train(work.config.training, len(images.training), build, partial(_opened, work))
 
 
 @contextlib.contextmanager
@@ -184,7 +183,7 @@ def _opened(work: Work[PretrainRecipe], problem: MaskedImageModelling) -> Iterat
         image_size_px=work.config.image_size_px,
         flops_per_image=problem.flops_per_image,
         fast_ways=problem.fast_ways,
-        training_images=len(problem.files.training),
+        training_images=len(problem.images.training),
         encoder=None if start is None else start.encoder.use,
         load_report=report,
         parents=() if start is None else start.encoder.parents,

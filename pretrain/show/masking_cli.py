@@ -65,7 +65,7 @@ def _check(image_size_px: int, masks: int) -> None:
 
 
 def _curves(image_size_px: int, masks: int, seed: int) -> Curves:
-    from benchmarks.engine.watch.progress import ProgressReport
+    from benchmarks.progress import ProgressReport
     from pretrain.method.avg_dist import STRATEGIES, curve
 
     found: Curves = {}

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.data.fingerprint import fingerprint
+from benchmarks.data.found import files_below
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.runs.fingerprint import find_images, fingerprint
 
 EPILOG = """example:
   mimbench palette /data/imagenet/train --out palette.json
@@ -23,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     for name, value, least in (("--colours", args.colours, 2), ("--images", args.images, 1), ("--side", args.side, 1)):
         if value < least:
             raise UserError.about(name, value, f"{least} or more", "leave it out for the default")
-    found = find_images(args.folder)
+    found = files_below(args.folder)
     from benchmarks.engine.samples.images import MODES
     from pretrain.method.palette import Palette, choose, draw_pixels, fit_colours, to_json
 

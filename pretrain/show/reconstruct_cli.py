@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.data.found import files_below
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.runs.fingerprint import find_images
 
 if TYPE_CHECKING:
     from pretrain.run.pretrained import Pretrained
@@ -29,8 +29,8 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_intermixed_args(argv)
     files = list(_files(args.images, args.limit))
     from benchmarks.engine.device import choose_device
-    from benchmarks.engine.watch.progress import ProgressReport
     from benchmarks.inference import Inference
+    from benchmarks.progress import ProgressReport
     from pretrain.run.pretrained import open_pretrained
     from pretrain.show.pictures import draw, page
     from pretrain.show.reconstruct import load, rows_of
@@ -62,7 +62,7 @@ def _files(given: Sequence[Path], limit: int) -> Iterator[Path]:
         raise UserError.about("--limit", limit, "1 or more", "leave it out for the default")
     for path in given:
         if path.is_dir():
-            yield from find_images(path)[:limit]
+            yield from files_below(path)[:limit]
         elif path.is_file():
             yield path
         else:

@@ -17,6 +17,11 @@ MEASURED_BY = {"protocol", "data", "interpolation", "inference", "testing", "ima
 """Parts of a recipe that say on what, and how, a model is measured; the others say how it is built and trained."""
 
 
+BEIT = {"beit", "huggingface-beit"}
+"""The layouts of BEiT's own files, which records name as the method."""
+OF_BEFORE = "by a version that took ImageNet's normalisation for BEiT where no file states one"
+
+
 class Against(NamedTuple):
     """The baseline that a row is compared with, and a mark of what is not alike in the two."""
 
@@ -69,10 +74,26 @@ def unfair_because(row: Row, baseline: Row) -> Iterator[str]:
         yield f"other task version: {ours.task_version}, baseline {theirs.task_version}"
     if ours.recipe_digest != theirs.recipe_digest:
         yield f"other recipe: {_recipe_difference(row, baseline)}"
+    yield from _other_reading(row, baseline)
     if ours.image_size_px != theirs.image_size_px:
         yield f"other image size: {ours.image_size_px} px, baseline {theirs.image_size_px} px"
     if ours.fingerprint != theirs.fingerprint:
         yield f"other data: fingerprint {ours.fingerprint}, baseline {theirs.fingerprint}"
+
+
+def _other_reading(row: Row, baseline: Row) -> Iterator[str]:
+    """Yield what makes two rows unlike in how images are normalised, or how the same encoder was built."""
+    for each in (row, baseline):
+        if each.encoder.method in BEIT and each.first.record.normalisation is None and not each.trained_elsewhere:
+            yield f"{each.encoder.label} {OF_BEFORE}"
+    if row.encoder.sha256 is None or row.encoder.sha256 != baseline.encoder.sha256:
+        return
+    if row.architecture != baseline.architecture:
+        yield "other head of the same encoder: the versions that made them read its architecture in two ways"
+    ours, theirs = (each.encoder.images for each in (row, baseline))
+    if (ours and (ours.mean, ours.std)) != (theirs and (theirs.mean, theirs.std)):
+        one, other = (each.stated_by if each else "ImageNet's or its layout's" for each in (ours, theirs))
+        yield f"other normalisation of the same encoder's images: {one}, baseline {other}"
 
 
 def own_recipes(row: Row, baseline: Row) -> str | None:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.data.content_sample import share_seen
 from benchmarks.history import TrainingStage, pretraining_data
-from benchmarks.runs.content_sample import share_seen
 from benchmarks.runs.find import FoundRun
 from benchmarks.runs.stages import history_before, own_stage
 from reports.records.rows import Row

@@ -36,7 +36,8 @@ def _contradictions(folder: Path, record: RunRecord) -> Iterator[str]:
     again = recomputed(folder)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
-            table = run.predictions if name == "top1" else run.classes
+            drawn = run.predictions if record.draws is None else run.shots
+            table = drawn if name == "top1" else run.classes
             yield f"{name} is {record.metrics[name].last} in the record, {value} by {table.name}"
     yield from _unproved(record, {*log.values, *again})
 

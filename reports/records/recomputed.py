@@ -21,12 +21,16 @@ MEANS = {
 
 
 def recomputed(folder: Path) -> dict[str, float]:
-    """Return the metrics that can be computed again from predictions.csv and classes.csv, in percent.
+    """Return the metrics that can be computed again from predictions.csv, classes.csv and shots.csv, in percent.
 
     Files that are not there, or cannot be read as such tables, give none.
     """
     run = RunFolder(folder)
-    return {**_of_predictions(_rows(run.predictions)), **_of_classes(_rows(run.classes))}
+    return {
+        **_of_predictions(_rows(run.predictions)),
+        **_of_shots(_rows(run.shots)),
+        **_of_classes(_rows(run.classes)),
+    }
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -42,6 +46,15 @@ def _of_predictions(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     if not rows or not {"label", "predicted"} <= rows[0].keys():
         return {}
     return {"top1": 100 * sum(row["label"] == row["predicted"] for row in rows) / len(rows)}
+
+
+def _of_shots(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Return the mean top-1 of the draws that make the run's score."""
+    own = [row for row in rows if row.get("note")]
+    try:
+        return {"top1": math.fsum(float(row["top1"]) for row in own) / len(own)} if own else {}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def _of_classes(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:

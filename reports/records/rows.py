@@ -57,7 +57,9 @@ class TransferRun:
     @property
     def row_key(self) -> tuple[str, ...]:
         """What runs of one encoder have in common: all but the seed."""
-        return self._key(self.encoder.sha256 or self.encoder.reference)
+        encoder = self.encoder
+        images = "" if encoder.images is None else digest_of([encoder.images.mean, encoder.images.std])
+        return self._key((encoder.sha256 or encoder.reference) + images)
 
     @property
     def key_over_pretrainings(self) -> tuple[str, ...] | None:

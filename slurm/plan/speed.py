@@ -138,7 +138,7 @@ def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None
 
     None where the data is no folder of images, or a subset that is no fraction: then only a run can measure it.
     """
-    from benchmarks.runs.fingerprint import find_images
+    from benchmarks.data.found import files_below
 
     for run in runs:
         epochs, batch_size = (run.trained_with(name) for name in ("epochs", "batch_size"))
@@ -151,7 +151,7 @@ def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None
     share = 1.0 if training.subset is None else training.subset.get("fraction")
     if isinstance(split, str) and share is not None:
         with contextlib.suppress(UserError):
-            return round(share * len(find_images(Path(data.root) / split)))
+            return round(share * len(files_below(Path(data.root) / split)))
     return None
 
 

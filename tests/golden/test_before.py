@@ -57,6 +57,8 @@ FINISHED = (
     "digit_boxes-digit_boxes_finetune-2eb21e9c29d6",
     "digit_motion-digit_motion_finetune-29633939c53d",
 )
+CHANGED_SINCE = {"digits-digits_attentive-7a9296869fe3": ["pooler=timm"]}
+"""What named recipes said at that time where they say something else now: the probe's pooler is V-JEPA's since."""
 IN_PIPELINE = "digits-digits_finetune-2cc8a4233570"
 """The run of the stage `digits.early.seed0`, which was stopped."""
 UNFINISHED = (
@@ -106,7 +108,7 @@ def command_of(run: Path) -> list[str]:
     runs' are, with their checkpoints.
     """
     record = record_of(run)
-    arguments: list[str] = record["command"][1:]
+    arguments: list[str] = [*record["command"][1:], *CHANGED_SINCE.get(run.name, ())]
     if "--announce" in arguments:
         at = arguments.index("--announce")
         arguments = arguments[:at] + arguments[at + 2 :]

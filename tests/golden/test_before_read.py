@@ -79,7 +79,8 @@ def test_a_comparison_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> N
 def test_an_exported_encoder_is_inspected(capsys: pytest.CaptureFixture[str]) -> None:
     assert mimbench.main(["checkpoint", "inspect", f"runs/{PRETRAINED}/encoder"]) == 0
     said = capsys.readouterr().out
-    newer = ("imagemasks ", "inaturalist2018 ")  # a task, and the default recipe of a task
+    # A task, the default recipe of a task, and what states the normalisation.
+    newer = ("imagemasks ", "inaturalist2018 ", "normalisation is ")
     # It called dense tasks "nothing", whose transfers load an encoder, and left out what inflation resizes for videos.
     corrected = ("ade20k ", "coco ", "coco_format ", "digit_motion ", "kinetics400 ", "videofolder ")
     assert all(" 100.0 %  " in line for line in said.splitlines() if line.startswith(corrected))

@@ -17,6 +17,9 @@ FROM_SWIN = {
     **{f"imagenet1k_swinv2_{size}_256_supervised": f"swinv2_{size}" for size in ("tiny", "small", "base")},
     **{f"imagenet1k_swin_{size}_224_from_22k": f"swin_{size}_22k" for size in ("tiny", "small", "base", "large")},
     **{f"imagenet1k_swinv2_{size}_256_from_22k": f"swinv2_{size}_22k" for size in ("base", "large")},
+    **{f"imagenet1k_swin_{size}_384_from_22k": f"swin_{size}_384_22k" for size in ("base", "large")},
+    **{f"imagenet1k_swinv2_{size}_384_from_22k": f"swinv2_{size}_384_22k" for size in ("base", "large")},
+    "imagenet1k_swin_base_384_from_224": "swin_base_384",
     "imagenet1k_swinv2_base_224_after_800ep": "swinv2_base_simmim_finetune",
     "simmim_swinv2_base_192_800ep": "swinv2_base_simmim_pretrain",
 }
@@ -67,7 +70,10 @@ def of_config(values: Values, *, pretrain: bool) -> dict[str, Any]:
         if patch := values.get("MODEL.SIMMIM.NORM_TARGET.PATCH_SIZE"):
             found["target.local_norm_px"] = int(patch)
         return found
+    cropped = values.get("TEST.CROP", "True") == "True"
     return found | {
+        "data.test_resize": "shorter-side" if cropped else "square",
+        "data.test_crop": 224 / 256 if cropped else 1.0,
         "window_size": int(window) if window else None,
         "layer_decay": float(values["TRAIN.LAYER_DECAY"]),
         "interpolation": values["DATA.INTERPOLATION"],

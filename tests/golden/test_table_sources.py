@@ -100,6 +100,72 @@ def test_maes_recipe_from_scratch(size: str, sizes: str) -> None:
     assert_has(f"imagenet1k_vit_{size}_224_mae_supervised", expected)
 
 
+def of_finetuning(value: Values, batch: int) -> dict[str, Any]:
+    """Return what the options of MAE's and of BEiT's fine-tuning say, which have the same names for most.
+
+    Their warm-up begins at 0 and their cosine after it; their last rate is not scaled with the batch.
+    """
+    return {
+        "image_size_px": int(value["input_size"]),
+        "drop_path_rate": float(value["drop_path"]),
+        "layer_decay": float(value["layer_decay"]),
+        "norm_after_pooling": True,
+        "augmentation.auto_augment": value["aa"],
+        "augmentation.erase_probability": float(value["reprob"]),
+        "augmentation.erase_mode": value["remode"],
+        "augmentation.mixup": float(value["mixup"]),
+        "augmentation.cutmix": float(value["cutmix"]),
+        "augmentation.mix_switch_probability": float(value["mixup_switch_prob"]),
+        "augmentation.label_smoothing": float(value["smoothing"]),
+        "training.epochs": int(value["epochs"]),
+        "training.batch_size": batch,
+        "training.weight_decay": float(value["weight_decay"]),
+        "training.clip_grad_norm": number(value["clip_grad"]),
+        "training.optimizer.kind": value["opt"],
+        "training.optimizer.betas": [0.9, 0.999],
+        "training.optimizer.eps": 1e-8,
+        "training.schedule.kind": "cosine",
+        "training.schedule.warmup_epochs": float(value["warmup_epochs"]),
+        "training.schedule.warmup_lr": 0.0,
+        "training.schedule.after_warmup": True,
+    }
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_maes_own_fine_tuning(size: str) -> None:
+    value = SOURCES["mae_finetune"] | SOURCES[f"mae_finetune_{size}"]
+    batch, per = int(value["batch_size"]) * int(value["nodes"]) * int(value["GPUs a node"]), int(value["images of blr"])
+    assert value["global_pool"] == "True"
+    expected = of_finetuning(value, batch) | {
+        "augmentation.color_jitter": 0.0,
+        "head_init_std": float(value["std of the head"]),
+        "training.schedule.base_lr": float(value["blr"]),
+        "training.schedule.min_lr": pytest.approx(float(value["min_lr"]) * per / batch),
+        "training.schedule.per_images": per,
+    }
+    assert value["color_jitter"] == "None"
+    assert_has(f"imagenet1k_vit_{size}_224_mae", expected)
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_beits_own_fine_tuning(size: str) -> None:
+    """The classifier's weights are drawn, and then multiplied by init_scale."""
+    value = SOURCES["beit_finetune"] | SOURCES[f"beit_finetune_{size}"]
+    batch = int(value["batch_size"]) * int(value["update_freq"]) * int(value["nproc_per_node"])
+    assert value["use_mean_pooling"] == "True"
+    expected = of_finetuning(value, batch) | {
+        "interpolation": value["train_interpolation"],
+        "data.test_crop": float(value["crop_pct below 384"]),
+        "augmentation.color_jitter": float(value["color_jitter"]),
+        "bias_per_block": value["rel_pos_bias"] == "True",
+        "head_init_std": pytest.approx(float(value["init_scale"]) * float(value["std of the head"])),
+        "training.schedule.base_lr": float(value["lr"]),
+        "training.schedule.min_lr": float(value["min_lr"]),
+        "training.schedule.per_images": batch,
+    }
+    assert_has(f"imagenet1k_vit_{size}_224_beit", expected)
+
+
 def test_swinv2_gs_recipe() -> None:
     value = SOURCES["swinv2_g"]
     expected = {

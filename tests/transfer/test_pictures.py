@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.samples.images import ImageSamples
 from benchmarks.engine.samples.unreadable import UnusableError
-from benchmarks.files.image_source import ImageFiles
 from pretrain.method.palette import draw_pixels
 from tests.support.libraries import library
 from transfer.segmentation.data import Pair

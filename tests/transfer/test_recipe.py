@@ -10,6 +10,7 @@ import pytest
 from benchmarks.config import RECIPES, Config, Family, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
+from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.detection.adapter import DetectionAdapter
 from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe
@@ -18,7 +19,14 @@ from transfer.segmentation.recipe import EvaluateSegmentationRecipe, Segmentatio
 from transfer.video.recipe import VideoRecipe
 
 FAMILY = ClassificationAdapter.recipe
-BY_WORD = {"linear": LinearRecipe, "attentive": AttentiveRecipe, "knn": KnnRecipe, "evaluate": EvaluateRecipe}
+BY_WORD = {
+    "logistic": LogisticRecipe,
+    "few": FewShotRecipe,
+    "linear": LinearRecipe,
+    "attentive": AttentiveRecipe,
+    "knn": KnnRecipe,
+    "evaluate": EvaluateRecipe,
+}
 SEGMENTATION = (SegmentationAdapter.recipe, SegmentationRecipe, EvaluateSegmentationRecipe)
 DETECTION = (DetectionAdapter.recipe, DetectionRecipe, EvaluateDetectionRecipe)
 BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], type[Config] | None]] = {

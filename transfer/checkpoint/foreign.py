@@ -14,10 +14,11 @@ from safetensors.torch import save
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import Described, describe
-from transfer.checkpoint.architecture.huggingface_config import read_config, read_normalisation
+from transfer.checkpoint.architecture.huggingface_config import read_config
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
-from transfer.checkpoint.architecture.published import known_of_openai, usual_normalisation
+from transfer.checkpoint.architecture.normalisation import published, stated_beside
+from transfer.checkpoint.architecture.published import known_of_openai
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_names, settle_unclear, shapes_of
 from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_epochs, infer_stage
@@ -42,7 +43,7 @@ class ForeignEncoder:
     """None where nothing in the file or beside it shows it."""
     epochs: int | None
     normalisation: Normalisation | None
-    """None where nothing beside the file states it."""
+    """None where nothing beside the file states it, and published encoders of its layout do not agree in it."""
     names: FileNames
 
 
@@ -86,11 +87,18 @@ def recognise(
         inferred,
         (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         described.epochs if described and described.epochs is not None else infer_epochs(found.facts),
-        (described and described.normalisation)
-        or read_normalisation(file.path)
-        or usual_normalisation(layout, inferred.architecture.in_chans),
+        _normalisation(file, found, layout, inferred, described),
         names,
     )
+
+
+def _normalisation(
+    file: CheckpointFile, found: FoundWeights, layout: Layout, inferred: Inferred, described: Described | None
+) -> Normalisation | None:
+    channels = inferred.architecture.in_chans
+    if described is not None and described.normalisation is not None:
+        return described.normalisation
+    return stated_beside(file.path, channels) or published(layout, {**found.beside, **found.tensors}, channels)
 
 
 def _find(

@@ -11,6 +11,7 @@ from benchmarks.config import Family
 from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.checkpoint.content.selection import Selection
+from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import (
     AttentiveRecipe,
     ClassificationRecipe,
@@ -28,6 +29,8 @@ PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
     "linear": (LinearRecipe, "transfer.classification.linear:LinearProbing"),
     "attentive": (AttentiveRecipe, "transfer.classification.attentive:AttentiveProbing"),
     "knn": (KnnRecipe, "transfer.classification.knn:nearest_neighbours"),
+    "logistic": (LogisticRecipe, "transfer.classification.frozen.regression:logistic_regression"),
+    "few-shot": (FewShotRecipe, "transfer.classification.frozen.few_shot:few_shot"),
     "evaluate": (EvaluateRecipe, "transfer.classification.headed:evaluate_classifier"),
 }
 """For each protocol its recipe and its problem for the training loop, or a function where nothing is trained."""

@@ -15,7 +15,7 @@ from benchmarks.engine.samples.images import ImageSamples, Transform
 from transfer.classification.recipe import Augmentation, ClassificationRecipe, TrainedRecipe
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.images.labelled import LabelledImages
-from transfer.sources.preprocessing import Preprocessing
+from transfer.sources.preprocessing import Preprocessing, TestProtocol
 
 
 def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
@@ -38,10 +38,27 @@ def training_transform(recipe: TrainedRecipe, mean: Sequence[float], std: Sequen
     return transform
 
 
-def test_transform(recipe: ClassificationRecipe, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """Return the test transform: resize of the shorter side (219 for 192, as in SimMIM), centre crop, normalisation."""
-    shorter = int(recipe.image_size_px / recipe.data.test_crop)
-    how = Preprocessing(resize_px=shorter, interpolation=recipe.interpolation, mean=tuple(mean), std=tuple(std))
+def test_transform(
+    recipe: ClassificationRecipe,
+    mean: Sequence[float],
+    std: Sequence[float],
+    own: TestProtocol | None = None,  # noqa: PT028 (no test of pytest's)
+) -> Transform:
+    """Return the test transform: resize (to 219 for 192, as in SimMIM), centre crop, normalisation.
+
+    `own`: the encoder's, where the recipe leaves resize and crop to it.
+    """
+    data = recipe.data
+    if own is not None:
+        how = own.at(recipe.image_size_px).model_copy(update={"mean": tuple(mean), "std": tuple(std)})
+        return preprocessed(how, recipe.image_size_px)
+    how = Preprocessing(
+        resize_px=int(recipe.image_size_px / data.test_crop),
+        resize=data.test_resize,
+        interpolation=data.test_interpolation or recipe.interpolation,
+        mean=tuple(mean),
+        std=tuple(std),
+    )
     return preprocessed(how, recipe.image_size_px)
 
 
@@ -75,7 +92,7 @@ class WithoutBorder:
 
 def test_samples(images: LabelledImages, recipe: ClassificationRecipe, plan: EncoderPlan) -> ImageSamples:
     """Return test images as the plan's encoder takes them; one that cannot be read is left out, and named."""
-    made = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std)
+    made = test_transform(recipe, plan.normalisation.mean, plan.normalisation.std, plan.protocol)
     transform = WithoutBorder(images.border_px, made)
     return ImageSamples(images.source, images.labels, transform, channels=plan.architecture.in_chans, replace=False)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.samples.images import Batch, ImageSamples
+from benchmarks.engine.samples.loaders import EvaluationSamples, Samples
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
@@ -60,7 +61,7 @@ class ImageClassifying(Classifying[Batch], Generic[R]):
         image = torch.zeros(1, channels, side, side, device=self.device)
         return forward_flops(self.model, lambda: self.evaluated(image))
 
-    def training_samples(self) -> ImageSamples:
+    def training_samples(self) -> Samples[Batch]:
         train, plan = self.data.train, self.plan
         transform = training_transform(self.recipe, plan.normalisation.mean, plan.normalisation.std)
         channels, patience = plan.architecture.in_chans, self.recipe.data.max_unreadable
@@ -73,7 +74,11 @@ class ImageClassifying(Classifying[Batch], Generic[R]):
         return sum(losses[1:], start=losses[0])
 
     def measure(self, test: LabelledImages | None = None) -> Evaluation:
-        return self.predicted(test_samples(self.data.test if test is None else test, self.recipe, self.plan))
+        return self.predicted(self.evaluation_samples(self.data.test if test is None else test))
+
+    def evaluation_samples(self, images: LabelledImages) -> EvaluationSamples[Batch]:
+        """Return the samples of images that a model is measured on."""
+        return test_samples(images, self.recipe, self.plan)
 
     def score_test_set(self, name: str) -> dict[str, float]:
         test_set = self.data.test_sets[name]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from timm.utils import ModelEmaV3
 from torch import nn
 
 from benchmarks.engine.optim import parameter_groups
+from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from transfer.adapter import Transfer
 from transfer.classification.classifier import ImageClassifying
@@ -30,10 +31,21 @@ class Finetuning(ImageClassifying[FinetuneRecipe]):
             num_classes=self.classes,
             drop_path_rate=recipe.drop_path_rate,
             bias_per_block=recipe.bias_per_block,
+            norm_after_pooling=recipe.norm_after_pooling,
         )
+        if recipe.head_init_std is not None:
+            nn.init.trunc_normal_(self._classifier().weight, std=recipe.head_init_std)
         require_training(self.model, recipe)
         self.model.to(self.device)
         self._average = ModelEmaV3(self.model, recipe.ema_decay) if recipe.ema_decay is not None else None
+
+    def _classifier(self) -> nn.Linear:
+        """Return the last layer. Raises UserError for a head of another form."""
+        found = cast(Any, self.model).get_classifier()
+        if not isinstance(found, nn.Linear):
+            rule = f"null for {type(self.model).__name__}, whose head is no linear layer"
+            raise UserError.about("head_init_std", self.recipe.head_init_std, rule, "set head_init_std=null")
+        return found
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
         return family_of(model).blocks()

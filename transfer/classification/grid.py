@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.errors import WorkFailed
 from benchmarks.families.table import family_of
-from benchmarks.runs.record import Choice
+from benchmarks.runs.probes import Choice
 from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import Feature, blocks_of, chosen_layers, last_blocks, layers_in_words
 

@@ -20,14 +20,15 @@ from benchmarks.engine.loop import Loop
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.engine.run import Outcome
 from benchmarks.engine.samples.images import Batch
+from benchmarks.engine.samples.loaders import EvaluationSamples, Samples
 from benchmarks.errors import UserError
 from benchmarks.runs.folder import Run, RunFolder
 from transfer.adapter import Transfer
-from transfer.classification.augment import test_samples
 from transfer.classification.classifier import ImageClassifying
+from transfer.classification.frozen.extraction import FeatureStore
 from transfer.classification.grid import COLUMNS, HeldOut, Member, bounded, members_of
 from transfer.classification.recipe import LinearRecipe
-from transfer.encoder.features import OUTPUT, FrozenEncoder, blocks_of, chosen_layers
+from transfer.encoder.features import OUTPUT, FrozenEncoder, Summary, blocks_of, chosen_layers, every_layer
 from transfer.encoder.model import build_model
 from transfer.images.labelled import LabelledImages
 from transfer.predictions.evaluation import RANKED, Evaluation, Predictions
@@ -48,31 +49,42 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         self.members = members_of(recipe, backbone)
         layers = tuple(sorted({layer for member in self.members for layer in member.feature.layers}))
-        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
-        self.model = LinearProbe(frozen, self.members, recipe, self.classes).to(self.device)
+        kept = every_layer(backbone) if recipe.keeps_features else layers
+        frozen = FrozenEncoder(backbone, kept, recipe.image_size_px, self.plan.architecture.in_chans)
+        self.model = LinearProbe(frozen, self.members, recipe, self.classes)
+        self._store = self._feature_store(transfer) if recipe.keeps_features else None
+        self.model.to(self.device)
+        self._layers = layers
+        self._measured_on: dict[int, EvaluationSamples[Batch]] = {}
         (scored,) = chosen_layers((recipe.score_layer,), backbone) if recipe.score_layer else layers[-1:]
         self._scored = layers.index(scored) if recipe.grid is None else 0
         self.feature = frozen.in_words(self.members[self._scored].feature)
         self._held_out: HeldOut | None = None
         """The latest choice from the grid."""
 
+    def _feature_store(self, transfer: Transfer) -> FeatureStore:
+        """Return what gives images' features once, of a recipe by which no image is seen in two ways."""
+        encoder, training = self.model.encoder, self.recipe.training
+        return FeatureStore(transfer, self.plan, encoder, self.device, training, self.unreadable, self.model)
+
+    def training_samples(self) -> Samples[Batch]:
+        if self._store is None:
+            return super().training_samples()
+        return self._store.samples(self.data.train, self.model.joined, "training images", replace=True)
+
+    def evaluation_samples(self, images: LabelledImages) -> EvaluationSamples[Batch]:
+        if self._store is None:
+            return super().evaluation_samples(images)
+        if id(images) not in self._measured_on:  # of the data, which live as long as the problem
+            title = "held-out images" if images is self.data.held_out else "test images"
+            self._measured_on[id(images)] = self._store.samples(images, self.model.joined, title)
+        return self._measured_on[id(images)]
+
     def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
         return blocks_of(self.model.encoder.backbone)
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return the parameter groups; those of a grid have the learning rates of their members."""
-        training = self.recipe.training
-        if self.recipe.grid is None:
-            return parameter_groups(self.model, training.weight_decay)
-        by_rate: dict[float | None, list[nn.Module]] = defaultdict(list)
-        for member, head in zip(self.members, self.model.heads, strict=True):
-            by_rate[member.learning_rate].append(head)
-        groups = []
-        for rate, heads in by_rate.items():
-            schedule = training.schedule.model_copy(update={training.schedule.rate: rate})
-            peak = schedule.peak_lr(training.batch_size)
-            groups += [{**group, "lr": peak} for group in parameter_groups(nn.ModuleList(heads), training.weight_decay)]
-        return groups
+        return self.model.groups(self.recipe)
 
     @property
     def state(self) -> nn.Module:
@@ -92,7 +104,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         return super().measure(test)
 
     def _choose(self) -> HeldOut:
-        samples = test_samples(self.data.held_out, self.recipe, self.plan)
+        samples = self.evaluation_samples(self.data.held_out)
 
         def columns_of(batch: Batch) -> tuple[Tensor, Tensor]:
             every = self.model(batch.images)
@@ -116,6 +128,8 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         outcome = super().finish(loop, run)
         if self._held_out is not None:
             run.update(choice=self._held_out.as_record())
+        if self._store is not None:
+            run.update(features=self._store.use)
         return outcome
 
     def predict(self, batch: Batch) -> Predictions:
@@ -137,7 +151,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         top1 = (100 * hits[:, :, 0].double().mean(dim=0)).tolist()
         top5 = (100 * hits.any(dim=2).double().mean(dim=0)).tolist()
         rows = []
-        for index, layer in enumerate(self.model.encoder.layers):
+        for index, layer in enumerate(self._layers):
             marks = ["score of the run"] * (index == self._scored)
             marks += ["best, chosen on the test set"] * (len(top1) > 1 and top1[index] == max(top1))
             name = "output" if layer == OUTPUT else layer
@@ -151,7 +165,10 @@ class LinearProbe(nn.Module):
     def __init__(self, encoder: FrozenEncoder, members: Sequence[Member], recipe: LinearRecipe, classes: int) -> None:
         super().__init__()
         self.encoder, self._members = encoder, members
-        self._features = list(dict.fromkeys(member.feature for member in members))
+        self.features = list(dict.fromkeys(member.feature for member in members))
+        self.joined = [each for feature in self.features for each in encoder.summaries(feature)]
+        """What a row of features has in the place of an image."""
+        self._widths = [encoder.width(feature) for feature in self.features]
         self.heads = nn.ModuleList()
         start = torch.get_rng_state()
         for member in members:
@@ -159,11 +176,33 @@ class LinearProbe(nn.Module):
                 torch.set_rng_state(start)  # so that every member begins as it would alone
             self.heads.append(_head(encoder.width(member.feature), classes, recipe))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the logits [B, classes] of every classifier."""
-        found = self.encoder.vectors(images, self._features)
+    def groups(self, recipe: LinearRecipe) -> list[dict[str, Any]]:
+        """Return the parameter groups; those of a grid have the learning rates of their members."""
+        training = recipe.training
+        if recipe.grid is None:
+            return parameter_groups(self, training.weight_decay)
+        by_rate: dict[float | None, list[nn.Module]] = defaultdict(list)
+        for member, head in zip(self._members, self.heads, strict=True):
+            by_rate[member.learning_rate].append(head)
+        groups = []
+        for rate, heads in by_rate.items():
+            schedule = training.schedule.model_copy(update={training.schedule.rate: rate})
+            peak = schedule.peak_lr(training.batch_size)
+            groups += [{**group, "lr": peak} for group in parameter_groups(nn.ModuleList(heads), training.weight_decay)]
+        return groups
+
+    def forward(self, images: Tensor, summaries: Sequence[Summary] | None = None) -> list[Tensor]:
+        """Return the logits [B, classes] of every classifier, for images [B, C, H, W] or their joined features [B, D].
+
+        With `summaries`, return these of the images instead.
+        """
+        if summaries is not None:
+            return self.encoder.summarised(images, summaries)
+        given = images.ndim == 2
+        found = torch.split(images, self._widths, dim=1) if given else self.encoder.vectors(images, self.features)
         with torch.autocast(images.device.type, enabled=False):  # the classifiers are cheap: fp32, whatever the recipe
-            features = {feature: vector.float() for feature, vector in zip(self._features, found, strict=True)}
+            vectors = (vector.float().contiguous() for vector in found)  # a part of a row would be added up otherwise
+            features = dict(zip(self.features, vectors, strict=True))
             return [head(features[each.feature]) for head, each in zip(self.heads, self._members, strict=True)]
 
 

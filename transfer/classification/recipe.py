@@ -39,12 +39,28 @@ class Augmentation(Config):
     def mixes(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether an image may be seen in several ways: cropped, mirrored, recoloured, erased in part or mixed."""
+        cropped = self.crop_scale != (1.0, 1.0) or self.crop_ratio != (1.0, 1.0)
+        drawn = (self.horizontal_flip, self.color_jitter, self.auto_augment, self.erase_probability)
+        return cropped or self.mixes or any(drawn)
+
+
+class KeptFeatures(Config):
+    """Where features of frozen encoders are kept, which runs of all protocols, seeds and draws share."""
+
+    folder: str | None = None
+    """null is what MIMBENCH_FEATURES names, or ~/.cache/mimbench/features. Delete any of it at any time."""
+    limit_gb: Positive = 50.0
+    """What was not used for longest is removed beyond so many GB; a run keeps all that it needs itself."""
+
 
 class ClassificationRecipe(EncoderSizes):
     """The fields that all protocols of classification share."""
 
     protocol: str
-    """finetune, linear, attentive, knn or evaluate; it decides which other fields there are."""
+    """finetune, linear, attentive, knn, logistic, few-shot or evaluate; it decides which other fields there are."""
     data: ClassificationData
     interpolation: Literal["bicubic", "bilinear"] = later("bicubic")
     """How images are resized, in training and in tests."""
@@ -62,6 +78,12 @@ class TrainedRecipe(ClassificationRecipe):
     """Epochs from one evaluation to the next; the last epoch is always evaluated."""
     augmentation: Augmentation = Augmentation()
     training: Training
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether training and test images are seen in one way alone, the whole of each: no feature changes."""
+        whole = self.data.test_crop == 1.0 and self.data.test_resize == "shorter-side"
+        return whole and self.data.test_images == "recipe" and not self.augmentation.changes_images
 
     @model_validator(mode="after")
     def _mixing_needs_pairs(self) -> TrainedRecipe:
@@ -82,8 +104,18 @@ class FinetuneRecipe(TrainedRecipe):
     """Give every block of a BEiT or SimMIM ViT its own copy of the position table that all blocks share."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluate and export a moving average of the weights, updated after every step; null evaluates the weights."""
+    norm_after_pooling: bool = later(False)
+    """The head takes the mean of the patches through a new norm, in place of that after the encoder's last block."""
+    head_init_std: Positive | None = later(None)
+    """Standard deviation of the classifier's initial weights, of a truncated normal distribution; null: timm's."""
     decay_everything: bool = later(False)
     """Weight decay also of the parameters that `training.weight_decay` spares: vectors, biases and all others."""
+
+    @model_validator(mode="after")
+    def _own_test_images(self) -> FinetuneRecipe:
+        if self.data.test_images == "own":
+            raise ValueError("data.test_images=own is for frozen encoders: fine-tuning has test images of its own")
+        return self
 
     @model_validator(mode="after")
     def _everything_in_one_group(self) -> FinetuneRecipe:
@@ -139,7 +171,7 @@ class LinearRecipe(TrainedRecipe):
     """Give every block's output a classifier."""
     score_layer: Count | None = None
     """The layer whose score is the run's; null takes the deepest."""
-    pooling: Pooling = "class-token"
+    pooling: Pooling = "own"
     batch_norm: bool = True
     """BatchNorm without scale and shift before the classifier."""
     init_std: Positive = 0.01
@@ -147,6 +179,8 @@ class LinearRecipe(TrainedRecipe):
     grid: Grid | None = later(None)
     """Train a classifier for every combination of learning rates, blocks and pooling at once, and choose among them;
     null trains the classifiers of `layers` alone."""
+    features: KeptFeatures = placement(KeptFeatures())
+    """Used where every image is seen in one way alone, and whole: then its features are computed once."""
 
     @property
     def held_out(self) -> Subset | None:
@@ -182,10 +216,24 @@ class AttentiveRecipe(TrainedRecipe):
     starts_from: tuple[InitStage, ...] | None = placement(None)
     layer: Count | None = None
     """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
-    heads: Count = 12
-    """Number of the attention's heads, which must divide the width of the tokens."""
+    heads: Count | None = None
+    """Number of the attention's heads, which must divide the width of the tokens; null takes as many as the encoder's
+    own block has whose tokens are pooled."""
+    pooler: Literal["v-jepa", "timm"] = later("timm")
+    """v-jepa: what the query attended to is added to the query, as in V-JEPA's own code. timm: it is projected, and the
+    query is left out, as before this field was there."""
+    depth: Annotated[int, Field(ge=1, le=64)] = later(1)
+    """Blocks of the pooler: the query's and, before it, blocks of self-attention among the tokens, as in V-JEPA 2."""
     mlp_ratio: Positive = 4.0
     init_std: Positive = 0.02
+    features: KeptFeatures = placement(KeptFeatures())
+    """Used as in a linear probe, where the patches of all images take up to 1 GiB."""
+
+    @model_validator(mode="after")
+    def _depth_of_the_pooler(self) -> AttentiveRecipe:
+        if self.depth > 1 and self.pooler != "v-jepa":
+            raise ValueError("depth above 1 needs pooler=v-jepa")
+        return self
 
 
 class KnnRecipe(ClassificationRecipe):
@@ -199,8 +247,11 @@ class KnnRecipe(ClassificationRecipe):
     """Further numbers of neighbours, whose scores are written to neighbours.csv."""
     temperature: Positive = 0.07
     """A neighbour's vote weighs exp(cosine similarity / temperature)."""
-    pooling: Pooling = "class-token"
+    pooling: Pooling = "own"
+    other_pooling: tuple[Pooling, ...] = later(())
+    """Further features of the output, whose scores are written to neighbours.csv."""
     inference: Inference = Inference()
+    features: KeptFeatures = placement(KeptFeatures())
 
 
 class EvaluateRecipe(ClassificationRecipe):

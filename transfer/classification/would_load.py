@@ -6,6 +6,7 @@ from torch import nn
 
 from benchmarks.runs.record import LoadReport
 from transfer.classification.attentive import AttentiveProbe
+from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
 from transfer.classification.grid import members_of
 from transfer.classification.recipe import (
     AttentiveRecipe,
@@ -30,6 +31,7 @@ def would_load(recipe: ClassificationRecipe, source: Source) -> LoadReport:
                 num_classes=1,
                 drop_path_rate=recipe.drop_path_rate,
                 bias_per_block=recipe.bias_per_block,
+                norm_after_pooling=recipe.norm_after_pooling,
             )
         )
         require_training(loaded.model, recipe)
@@ -53,5 +55,5 @@ def _frozen(recipe: ClassificationRecipe, loaded: Loaded) -> None:
         frozen = FrozenEncoder(backbone, every, side, channels)
         for feature in features:
             frozen.width(feature)
-    elif isinstance(recipe, KnnRecipe):
+    elif isinstance(recipe, KnnRecipe | LogisticRecipe | FewShotRecipe):
         FrozenEncoder(backbone, (OUTPUT,), side, channels).width(Feature((OUTPUT,), recipe.pooling))

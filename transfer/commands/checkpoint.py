@@ -137,6 +137,7 @@ def describe(found: dict[str, Any]) -> str:
         ("stage", found["stage"] or "unknown: nothing in the file shows it"),
         ("epochs", found["epochs"] if found["epochs"] is not None else "unknown"),
         ("normalisation", _normalisation(found["mean"], found["std"])),
+        *([("normalisation is", stated)] if (stated := found["normalisation_stated_by"]) else []),
         ("tensors", f"{found['tensors']} ({found['parameters'] / 1e6:.1f} M parameters)"),
         ("sha256", found["sha256"]),
         *([("parity", found["parity"])] if found["parity"] else []),
@@ -162,7 +163,7 @@ def _window(window: int | Sequence[int] | None) -> str:
 
 def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:
     if mean is None or std is None:
-        return "unknown"
+        return "unknown; a transfer takes ImageNet's (0.5 for other than three channels)"
     first, second = (", ".join(f"{value:.3f}" for value in values) for values in (mean, std))
     return f"mean {first}; std {second}"
 

@@ -45,6 +45,7 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "mean": encoder.normalisation and list(encoder.normalisation.mean),
         "std": encoder.normalisation and list(encoder.normalisation.std),
+        "normalisation_stated_by": encoder.normalisation and encoder.normalisation.stated_by,
         "implausible": list(implausible(tensors)),
         "parity": parity.in_words() if (parity := _kept(encoder)) else None,
         "remarks": list(encoder.remarks),

@@ -19,8 +19,9 @@ from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_
 from transfer.adapter import Adapter, adapter_for
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.claimed import claim_transfer, scores_of
-from transfer.encoder.sizes import given_by
+from transfer.encoder.sizes import given_by, normalisation_of, own_protocol
 from transfer.sources.references import ARCHITECTURE_HELP, random_architecture, resolve
+from transfer.sources.source import Source
 
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
@@ -53,18 +54,9 @@ def main(argv: Sequence[str]) -> int:
     if args.print:
         if random is not None:
             _warn_of_misfit(task, recipe, args.encoder, "random", random)
-        print(recipe.to_yaml(), end="")
+        print(recipe.to_yaml() + (_images_in_words(_source(args), recipe) if args.encoder else ""), end="")
         return 0
-    source = resolve(
-        args.encoder,
-        args.label,
-        args.stage,
-        args.architecture,
-        args.epoch,
-        args.pretrained_on,
-        selection=Selection(args.weights, args.prefix),
-        implausible_allowed=args.allow_implausible_weights,
-    )
+    source = _source(args)
     transfer = claim_transfer("transfer", argv, args, task, adapter, recipe, source)
     if transfer is None:
         return 0
@@ -74,6 +66,28 @@ def main(argv: Sequence[str]) -> int:
     record = adapter.run(transfer)
     print(f"done: {transfer.work.folder.path}: {scores_of(record)} ({record.seconds:.0f} s)")
     return 0
+
+
+def _source(args: argparse.Namespace) -> Source:
+    """Return the encoder that the arguments name. Raises what `resolve` raises."""
+    return resolve(
+        args.encoder,
+        args.label,
+        args.stage,
+        args.architecture,
+        args.epoch,
+        args.pretrained_on,
+        selection=Selection(args.weights, args.prefix),
+        implausible_allowed=args.allow_implausible_weights,
+    )
+
+
+def _images_in_words(source: Source, recipe: Recipe[Any]) -> str:
+    """Return a comment of YAML: how the recipe's images would be normalised for this encoder, and what says so."""
+    found = normalisation_of(source, recipe.config)
+    own = own_protocol(source, recipe.config)
+    made = "" if own is None else f"# test images are {own.in_words(recipe.config.image_size_px)}\n"
+    return f"# images are normalised by mean {list(found.mean)}, std {list(found.std)} ({found.stated_by})\n{made}"
 
 
 def _warn_of_misfit(

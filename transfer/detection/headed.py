@@ -14,8 +14,8 @@ from torch import Tensor
 
 from benchmarks.encoders import Normalisation
 from benchmarks.engine.evaluation import Walk
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.errors import UserError
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.detection.average_precision import Kind

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, Tag, model_validator
 
-from benchmarks.config import Config, kind_or, placement
+from benchmarks.config import Config, kind_or, later, placement
 from benchmarks.encoders import InitStage
 from benchmarks.inference import Undivided
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share
@@ -100,6 +100,9 @@ class DetectionRecipe(EncoderSizes):
     """Each of the encoder's layers learns at the next deeper one's rate times this; all others at the full rate."""
     fpn_channels: Count = 256
     """Number of channels of every map that the heads see, and of their convolutions."""
+    pad_to_square: bool = later(False)
+    """Pad all images at the bottom and the right to squares of image_size_px, as ViTDet does, so that a plain
+    transformer's positions are never squeezed; false pads to multiples of 32 px, and positions follow the image."""
     rpn_convs: Literal[1, 2] = 1
     """Number of 3x3 convolutions of the region proposal network."""
     box_head: Literal["2fc", "4conv1fc"] = "2fc"
@@ -134,6 +137,20 @@ class DetectionRecipe(EncoderSizes):
         if isinstance(augmentation, LargeScaleJitter) and augmentation.size_px != self.image_size_px:
             rule = f"image_size_px ({self.image_size_px}) must be augmentation.size_px ({augmentation.size_px})"
             raise ValueError(f"{rule}: the encoder is built for the images it is trained on")
+        return self
+
+    @property
+    def longest_px(self) -> int:
+        """The longest side of any image, in training and in tests."""
+        augmentation = self.augmentation
+        trained_px = augmentation.size_px if isinstance(augmentation, LargeScaleJitter) else augmentation.longer_px
+        return max(trained_px, self.testing.longer_px)
+
+    @model_validator(mode="after")
+    def _squares_hold_the_images(self) -> DetectionRecipe:
+        if self.pad_to_square and (self.longest_px > self.image_size_px or self.image_size_px % LEVEL_STRIDES_PX[3]):
+            rule = f"pad_to_square needs image_size_px ({self.image_size_px}) to be a multiple of {LEVEL_STRIDES_PX[3]}"
+            raise ValueError(f"{rule}, and no less than any image ({self.longest_px} px)")
         return self
 
 

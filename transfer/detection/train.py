@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.families.table import family_of
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind

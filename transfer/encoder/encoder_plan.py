@@ -12,7 +12,8 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.samples.images import MODES
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_named, family_of
-from transfer.encoder.sizes import EncoderSizes
+from transfer.encoder.sizes import EncoderSizes, normalisation_of, own_protocol
+from transfer.sources.preprocessing import TestProtocol
 from transfer.sources.source import Source
 
 
@@ -46,6 +47,8 @@ class EncoderPlan:
 
     architecture: Architecture
     normalisation: Normalisation
+    protocol: TestProtocol | None = None
+    """How test images are resized and cropped, where the recipe leaves that to the encoder."""
 
 
 def plan_encoder(source: Source, sizes: EncoderSizes) -> EncoderPlan:
@@ -61,4 +64,4 @@ def plan_encoder(source: Source, sizes: EncoderSizes) -> EncoderPlan:
     if architecture.in_chans not in MODES:
         rule = f"one of {sorted(MODES)} (image files are read as grey or RGB)"
         raise UserError.about("in_chans", architecture.in_chans, rule, "add in_chans=1 or in_chans=3")
-    return EncoderPlan(architecture, source.normalisation.for_channels(architecture.in_chans))
+    return EncoderPlan(architecture, normalisation_of(source, sizes), own_protocol(source, sizes))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,23 @@ class Feature:
         return self.layers == (OUTPUT,)
 
 
+@dataclass(frozen=True, order=True)
+class Summary:
+    """One vector of a layer, of which features are put together; every feature is some of them, joined in order."""
+
+    layer: int
+    kind: Literal["own", "token", "mean", "patches"]
+    """What the encoder's own head takes, the class token, the mean of the patches, or all patches one after another."""
+    normed: bool = False
+    """Whether a block's tokens have passed the encoder's last norm, as those of joined blocks do."""
+
+    @property
+    def name(self) -> str:
+        """A name of it that files may have: `output.mean`, `block7.token.normed`."""
+        where = "output" if self.layer == OUTPUT else f"block{self.layer}"
+        return f"{where}.{self.kind}{'.normed' if self.normed else ''}"
+
+
 class FrozenEncoder(nn.Module):
     """A timm model without a head that never changes: it has no gradients and stays in evaluation mode.
 
@@ -49,8 +66,11 @@ class FrozenEncoder(nn.Module):
         self.backbone: Any = backbone.requires_grad_(False)
         self.layers = layers
         self._found: dict[int, Tensor] = {}
+        self._kept: Container[int] = layers
+        """The blocks whose outputs are kept in the pass that is being made."""
         self._family = family_of(backbone)
         self._prefix, self._has_class_token = self._family.prefix_tokens, self._family.has_class_token
+        self._token_is_own = self._has_class_token and self._family.takes_class_token
         for number, block in enumerate(blocks_of(backbone) if layers != (OUTPUT,) else (), start=1):
             if number in layers:
                 block.register_forward_hook(self._keep(number))
@@ -59,7 +79,8 @@ class FrozenEncoder(nn.Module):
 
     def _keep(self, number: int) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            self._found[number] = output
+            if number in self._kept:
+                self._found[number] = output
 
         return hook
 
@@ -67,15 +88,21 @@ class FrozenEncoder(nn.Module):
         """Stay in evaluation mode."""
         return super().train(False)
 
-    @cached_property
+    @property
     def widths(self) -> list[int]:
         """The width of the tokens of each layer. Raises UserError where an output is no tokens."""
-        return [int(tokens.shape[2]) for tokens in self.tokens(self._image)]
+        return [width for _, width in self._sizes]
+
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int]]:
+        """The number and the width of the tokens of each layer."""
+        return [(int(tokens.shape[1]), int(tokens.shape[2])) for tokens in self.tokens(self._image)]
 
     @torch.no_grad()
-    def outputs(self, images: Tensor) -> dict[int, Any]:
-        """Return what every layer gives, as it gives it; the encoder's own output is always among it."""
+    def outputs(self, images: Tensor, layers: Container[int] | None = None) -> dict[int, Any]:
+        """Return what every layer gives, or each of `layers`, as it gives it; its own output is always among it."""
         self._found.clear()
+        self._kept = self.layers if layers is None else layers
         self._found[OUTPUT] = self.backbone.forward_features(images)  # the hooks add the blocks
         found = dict(self._found)
         self._found.clear()
@@ -91,8 +118,8 @@ class FrozenEncoder(nn.Module):
         """Return the tokens [B, N, D] of every layer without class and register tokens."""
         return [tokens[:, self._prefix :] for tokens in self.tokens(images)]
 
-    def forward(self, images: Tensor, pooling: Pooling) -> list[Tensor]:
-        return self.pooled(images, pooling)
+    def forward(self, images: Tensor, summaries: Sequence[Summary]) -> list[Tensor]:
+        return self.summarised(images, summaries)
 
     @torch.no_grad()
     def pooled(self, images: Tensor, pooling: Pooling) -> list[Tensor]:
@@ -102,8 +129,46 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def vectors(self, images: Tensor, features: Sequence[Feature]) -> list[Tensor]:
         """Return the vectors [B, `width`] of features, all from one forward pass; their layers are among `layers`."""
-        found = self.outputs(images)
-        return [torch.cat(list(self._parts(found, feature)), dim=1) for feature in features]
+        wanted = dict.fromkeys(each for feature in features for each in self.summaries(feature))
+        found = dict(zip(wanted, self.summarised(images, list(wanted)), strict=True))
+        return [torch.cat([found[each] for each in self.summaries(feature)], dim=1) for feature in features]
+
+    @torch.no_grad()
+    def summarised(self, images: Tensor, summaries: Sequence[Summary]) -> list[Tensor]:
+        """Return the vectors [B, D] of summaries, all from one forward pass; their layers are among `layers`."""
+        layers = {each.layer for each in summaries if each.kind != "own"}
+        found = self.outputs(images, layers)
+        tokens = {layer: self._family.tokens(found[layer]) for layer in layers}
+        return [
+            self._family.own_feature(found[OUTPUT]) if each.kind == "own" else self._summary(tokens[each.layer], each)
+            for each in summaries
+        ]
+
+    def summaries(self, feature: Feature) -> list[Summary]:
+        """Return what a feature is put together of."""
+        if self._is_own(feature):
+            return [Summary(OUTPUT, "own")]
+        joined, found = len(feature.layers) > 1, []
+        for layer in feature.layers:
+            if self._with_token(feature.pooling):
+                found.append(Summary(layer, "token", joined and layer != OUTPUT))
+            last = layer == feature.layers[-1] or not self._with_token(feature.pooling)
+            if self._with_mean(feature.pooling) and last:
+                found.append(Summary(layer, "mean", joined and layer != OUTPUT))
+        return found
+
+    def every_summary(self) -> list[Summary]:
+        """Return all summaries of `layers` that a feature may be put together of."""
+        poolings: tuple[Pooling, ...] = get_args(Pooling)
+        single = [Feature((layer,), pooling) for layer in self.layers for pooling in poolings]
+        blocks = tuple(layer for layer in self.layers if layer != OUTPUT)
+        joined = [Feature((layer, OUTPUT), pooling) for layer in blocks for pooling in poolings]
+        return sorted({each for feature in (*single, *joined) for each in self.summaries(feature)})
+
+    def every_patch(self) -> list[Summary]:
+        """Return the patches of all `layers` as summaries; there are none of an encoder whose tokens are not known."""
+        known = self._family.can(TOKENS)
+        return [Summary(layer, "patches") for layer in self.layers] if known else []
 
     def _is_own(self, feature: Feature) -> bool:
         """Tell whether a feature is what the encoder's own head takes."""
@@ -125,25 +190,22 @@ class FrozenEncoder(nn.Module):
         )
         return f"{where}: {' and '.join(parts)}"
 
-    def _parts(self, found: Mapping[int, Any], feature: Feature) -> Iterator[Tensor]:
-        if self._is_own(feature):
-            yield self._family.own_feature(found[OUTPUT])
-            return
-        tokens = {layer: self._family.tokens(found[layer]) for layer in feature.layers}
-        yield from self._pooled_tokens(tokens, feature)
+    def summary_width(self, summary: Summary) -> int:
+        """Return the width of a summary's vector."""
+        if summary.kind == "own":
+            return self._own_width
+        tokens, width = self._sizes[self.layers.index(summary.layer)]
+        return (tokens - self._prefix) * width if summary.kind == "patches" else width
 
-    def _pooled_tokens(self, tokens: Mapping[int, Tensor], feature: Feature) -> Iterator[Tensor]:
+    def _summary(self, tokens: Tensor, summary: Summary) -> Tensor:
+        """Return the class token [B, D], the mean patch, or all patches [B, N * D] of a layer's tokens."""
+        if summary.kind == "patches":
+            return tokens[:, self._prefix :].flatten(1)
+        found = self._as_output(tokens) if summary.normed else tokens
         after = self._family.norm_after_pooling
-        joined = len(feature.layers) > 1
-        for layer in feature.layers:
-            found = self._as_output(tokens[layer]) if joined and layer != OUTPUT else tokens[layer]
-            norm = after if (joined or layer == OUTPUT) and _has_width(after, found) else nn.Identity()
-            if self._with_token(feature.pooling):
-                yield norm(found[:, 0])
-            if self._with_mean(feature.pooling) and (
-                layer == feature.layers[-1] or not self._with_token(feature.pooling)
-            ):
-                yield norm(found[:, self._prefix :].mean(dim=1))
+        with_norm = (summary.normed or summary.layer == OUTPUT) and _has_width(after, found)
+        pooled = found[:, 0] if summary.kind == "token" else found[:, self._prefix :].mean(dim=1)
+        return after(pooled) if with_norm and after is not None else pooled
 
     def _as_output(self, tokens: Tensor) -> Tensor:
         """Return a block's tokens after the norm that the encoder's own output has passed before pooling."""
@@ -166,10 +228,11 @@ class FrozenEncoder(nn.Module):
         return int(self._family.own_feature(self.outputs(self._image)[OUTPUT]).shape[1])
 
     def _with_token(self, pooling: Pooling) -> bool:
-        return self._has_class_token and pooling != "mean"  # of a block inside, `own` is the class token or the mean
+        """Tell whether the class token is taken; of a block inside, `own` is what the head would take of the output."""
+        return self._token_is_own if pooling == "own" else self._has_class_token and pooling != "mean"
 
     def _with_mean(self, pooling: Pooling) -> bool:
-        return not self._has_class_token or pooling not in ("class-token", "own")
+        return not self._token_is_own if pooling == "own" else not self._has_class_token or pooling != "class-token"
 
 
 def layers_in_words(feature: Feature) -> str:
@@ -204,6 +267,12 @@ def chosen_layers(layers: tuple[int, ...] | None, backbone: nn.Module) -> tuple[
     if max(layers) > count:
         raise UserError.about("layer", max(layers), f"at most {count}, the encoder's blocks", "choose another layer")
     return tuple(sorted(set(layers)))
+
+
+def every_layer(backbone: nn.Module) -> tuple[int, ...]:
+    """Return the numbers of all layers that features may be taken from: the OUTPUT, and the blocks that are known."""
+    family = family_of(backbone)
+    return (OUTPUT, *range(1, len(family.blocks()) + 1)) if family.can(TOKENS) else (OUTPUT,)
 
 
 def last_blocks(count: int, backbone: nn.Module) -> tuple[int, ...]:

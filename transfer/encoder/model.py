@@ -18,6 +18,7 @@ from benchmarks.runs.record import LoadReport
 from transfer.encoder.dense import Encoder, build_encoder
 from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.head_maps import HeadMaps
+from transfer.encoder.new_norm import with_new_norm
 from transfer.encoder.proof.loading import load_source, random_report
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.sources.source import Source
@@ -41,13 +42,16 @@ def build_model(
     num_classes: int = 0,
     drop_path_rate: float = 0.0,
     bias_per_block: bool = False,
+    norm_after_pooling: bool = False,
     whole_windows: bool = True,
 ) -> Loaded:
     """Return the encoder, with a fresh head if `num_classes` is not 0, and the proof of what was loaded into it.
 
-    With `bias_per_block` each block gets position biases of its own, where a family can share them. `whole_windows` is
-    `build_backbone`'s: False where timm's own forward will not be run.
+    With `bias_per_block` each block gets position biases of its own, where a family can share them, and with
+    `norm_after_pooling` the head a norm of its own (`with_new_norm`). `whole_windows` is `build_backbone`'s: False
+    where timm's own forward will not be run.
     """
+    source = with_new_norm(source) if norm_after_pooling else source
     plan = plan_encoder(source, recipe)
     if bias_per_block:
         family = family_named(plan.architecture.name)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Recipe, apply_overrides, schema_for, validate
-from benchmarks.encoders import MANIFEST, TrainedStage
+from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.folder import RunFolder
@@ -190,4 +190,6 @@ def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Sour
     if found.use.sha256 != use.sha256:
         rule = f"the encoder that the run started from (sha256 {use.sha256})"
         raise UserError.about("--encoder", f"{found.use.reference}: sha256 {found.use.sha256}", rule, "find that one")
+    if (images := record.normalisation) is not None:  # whatever lies beside its file now
+        return dataclasses.replace(found, normalisation=Normalisation(images.mean, images.std, images.stated_by))
     return found

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.files.image_source import ImageSource
-from benchmarks.runs.fingerprint import Fingerprint
+from benchmarks.data.fingerprint import Fingerprint
+from benchmarks.data.image_source import ImageSource
 
 
 @dataclass(frozen=True)

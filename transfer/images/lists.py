@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from benchmarks.data.files import IndexedFiles
+from benchmarks.data.found import files_below
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.errors import UserError
-from benchmarks.files.image_source import ImageFiles
 from benchmarks.files.json_files import parse_json
 from benchmarks.files.named_files import text_of
-from benchmarks.runs.fingerprint import find_images
 from transfer.images.labelled import Found
 
 ILSVRC_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
@@ -40,11 +42,12 @@ def read_listed(root: Path, folder: Path, file: Path) -> Found:
     name an image.
     """
     entries = read_entries(file)
-    images = find_images(folder)
+    images = files_below(folder)
+    files, ilsvrc = images, False
     if entries[0].name is None:
-        files, ilsvrc = _in_turn(images, entries, file)
+        ilsvrc = _in_turn(images, entries, file)
     else:
-        files, ilsvrc = _named(root, folder, images, entries, file), False
+        files = images.select(_named(root, folder, images, entries, file))
     return with_labels(ImageFiles(root, files), [entry.label for entry in entries], str(file), ilsvrc=ilsvrc)
 
 
@@ -125,19 +128,22 @@ def _coco(text: str, file: Path) -> list[Entry]:
     return [Entry(number, name, label) for number, (name, label) in enumerate(pairs, start=1)]
 
 
-def _in_turn(images: list[Path], entries: Sequence[Entry], file: Path) -> tuple[list[Path], bool]:
-    """Return the images, of which the k-th by name gets line k, and whether ILSVRC's own numbers confirm that."""
+def _in_turn(images: Sequence[Path], entries: Sequence[Entry], file: Path) -> bool:
+    """Tell whether ILSVRC's own numbers confirm that the k-th image by name gets line k.
+
+    Raises UserError where they contradict it, or there are more or fewer images than lines.
+    """
     if len(images) != len(entries):
         rule = f"one label for each of the {len(images)} images"
         raise UserError.about("list of labels", f"{file}: {len(entries)} lines", rule, "complete images or list")
     numbers = [image_number(path.name) for path in images]
     if all(number is None for number in numbers):
-        return images, False
+        return False
     for expected, (number, path) in enumerate(zip(numbers, images, strict=True), start=1):
         if number != expected:
             rule = f"image number {expected} here, so that line {expected} of {file.name} is its label"
             raise UserError.about("data folder", str(path), rule, "complete the images")
-    return images, True
+    return True
 
 
 def image_number(name: str) -> int | None:
@@ -146,23 +152,26 @@ def image_number(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _named(root: Path, folder: Path, images: list[Path], entries: Sequence[Entry], file: Path) -> list[Path]:
-    """Return the listed images in the list's order, found by names below `folder` or `root`, with or without suffix."""
-    within = {path.relative_to(folder).as_posix(): path for path in images}
-    bare = {str(PurePosixPath(name).with_suffix("")): path for name, path in within.items()}
+def _named(root: Path, folder: Path, images: IndexedFiles, entries: Sequence[Entry], file: Path) -> list[int]:
+    """Return where the listed images are among `images`, in the list's order.
+
+    They are found by names below `folder` or `root`, with or without suffix.
+    """
+    within = {os.fsdecode(name): position for position, name in enumerate(images.names(folder))}
+    bare = {str(PurePosixPath(name).with_suffix("")): position for name, position in within.items()}
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    found: list[Path] = []
+    found: list[int] = []
     for entry in entries:
         assert entry.name is not None
         name = entry.name.replace("\\", "/").removeprefix("./")
-        path = within.get(name) or within.get(name.removeprefix(prefix)) or bare.get(name)
-        if path is None:
+        position = within.get(name, within.get(name.removeprefix(prefix), bare.get(name)))
+        if position is None:
             rule = f"an image below {folder}"
             remedy = "name images by their path below the split's folder, and complete the images"
             raise UserError.about("list of labels", f"{file}:{entry.line}: {entry.name}", rule, remedy)
-        found.append(path)
+        found.append(position)
     if len(set(found)) < len(found):
-        path = next(path for path, count in Counter(found).items() if count > 1)
+        path = images[next(position for position, count in Counter(found).items() if count > 1)]
         raise UserError.about(
             "list of labels", f"{file}: twice: {path}", "one label per image", "remove the repetition"
         )

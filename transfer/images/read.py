@@ -7,18 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.data.files import joined, with_further
+from benchmarks.data.fingerprint import fingerprint
+from benchmarks.data.forms.shards import default_index_folder
 from benchmarks.files.named_files import find_file, sha256_of
 from benchmarks.runs.command import require_root
-from benchmarks.runs.fingerprint import fingerprint
-from benchmarks.subset import Subset
+from benchmarks.subset import Subset, find_list
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
-from transfer.images.forms import Place, read_place
+from transfer.images.forms import LabelledPlace, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet
 from transfer.images.overlap import class_map_files, map_parts, with_class_map
 from transfer.images.published import require_published_classes
 from transfer.images.real import with_accepted
 from transfer.images.recipe import ClassificationData, Storage, TestImages
-from transfer.images.shards import default_index_folder
 from transfer.images.subset import choose, hold_out
 
 HELD_OUT = "grid.held_out"
@@ -43,23 +44,22 @@ def read_classification_data(
 
     parts: dict[str, str] = {}
     if data.subset is not None:
-        file = find_file(root, "data.subset.list", data.subset.list)
+        file = find_list(root, data.subset.list)
         train = choose(train, data.subset, file)
         require_every_class(train, "data.subset")
         if file is not None:
             parts["subset list"] = sha256_of(file)
     kept_back = None
     if held_out is not None:
-        file = find_file(root, f"{HELD_OUT}.list", held_out.list)
+        file = find_list(root, held_out.list, HELD_OUT)
         train, kept_back = hold_out(train, held_out, file, HELD_OUT)
         parts["held-out images"] = kept_back.sha256()
     parts |= _labels_part("train labels", in_train, train) | _labels_part("test labels", in_test, test)
     further = {name: _further(name, images, data, listed, test) for name, images in data.test_sets.items()}
     parts |= _parts_of(further)
-    files, images = [*train.source.files, *test.source.files], len(train) + len(test)
+    files, images = joined(train.source.files, test.source.files), len(train) + len(test)
     if kept_back is not None:
-        files += sorted(set(kept_back.source.files) - set(files))  # shards hold images of both parts
-        images += len(kept_back)
+        files, images = with_further(files, kept_back.source.files), images + len(kept_back)
     found = fingerprint(root, files, images=images, parts=parts, sampled=_one_image_each(test))
     test_sets = {name: read.test_set for name, read in further.items()}
     return ClassificationSets(root, train, test, test_sets, found, kept_back)
@@ -132,7 +132,7 @@ def _parts_of(further: Mapping[str, _Further]) -> dict[str, str]:
 
 def _found(data: ClassificationData, root: Path, storage: Storage, split: str, labels: str | None) -> Found:
     index_folder = Path(data.index_folder) if data.index_folder is not None else default_index_folder()
-    return read_place(Place(root, split, storage, find_file(root, "data labels", labels), index_folder))
+    return read_place(LabelledPlace(root, split, storage, find_file(root, "data labels", labels), index_folder))
 
 
 def _class_list(storage: Storage, root: Path) -> ClassList | None:

@@ -106,6 +106,14 @@ class ClassificationData(Storage):
     """Further test sets, scored with the same weights."""
     test_crop: Annotated[float, Field(gt=0, le=1)] = 224 / 256
     """Test images are resized to int(image_size_px / test_crop) on their shorter side, then cropped in the centre."""
+    test_resize: Literal["shorter-side", "square"] = later("shorter-side")
+    """square: test images are resized to that size on both sides, whatever their shape; with test_crop=1.0 nothing is
+    cropped, as in Swin's tests at 384 px."""
+    test_interpolation: Literal["bicubic", "bilinear"] | None = later(None)
+    """How test images are resized; null: as the recipe's `interpolation` says for all images."""
+    test_images: Literal["recipe", "own"] = later("recipe")
+    """own: a probe's test images, and all images of nearest neighbours, are resized and cropped as the encoder's own
+    file states, whatever the three fields above say; an encoder that states nothing is refused."""
     max_unreadable: int = Field(default=10, ge=0)
     """How many unreadable images are skipped and named; one more stops the run."""
 

@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from benchmarks.engine.problem import B
 from benchmarks.engine.samples.loaders import EvaluationSamples
-from benchmarks.engine.watch.progress import EvaluationLines
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.predictions.evaluation import Evaluation, L, Predictions, evaluate
 from transfer.predictions.results import scores_of, write_results

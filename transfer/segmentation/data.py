@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.data.fingerprint import Fingerprint, fingerprint
+from benchmarks.data.found import files_below
 from benchmarks.engine.samples.unreadable import UNREADABLE
 from benchmarks.errors import UserError
 from benchmarks.files.pictures import open_picture
 from benchmarks.files.pixels import upright_size
 from benchmarks.files.regular import regular
-from benchmarks.runs.fingerprint import Fingerprint, find_images, fingerprint
 from transfer.segmentation.masks import MaskValues
 
 MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
@@ -79,7 +80,7 @@ def read_split(root: Path, split: str) -> list[Pair]:
 
 def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in find_images(folder):
+    for path in files_below(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             rule = f"one file of a name ({found[name].name} is there too)"

@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.encoders import Normalisation
 from benchmarks.engine.evaluation import Walk
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.encoder.proof.loading import load_exactly

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.families.table import family_of
 from benchmarks.files.atomic import write_atomically
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.encoder.layer_decay import groups_around

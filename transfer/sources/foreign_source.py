@@ -6,12 +6,15 @@ from pathlib import Path
 
 from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.runs.record import EncoderUse
+from transfer.checkpoint.architecture.beside import read_object
+from transfer.checkpoint.architecture.normalisation import shown_alone
 from transfer.checkpoint.architecture.stated import Stated
 from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.foreign import read_foreign, weights_sha256
 from transfer.sources.hub_tags import stages_of_hub_name
 from transfer.sources.kept_parity import read_parity
-from transfer.sources.source import Source, known_stage, stated_history
+from transfer.sources.preprocessing import TestProtocol, of_huggingface, of_timm
+from transfer.sources.source import Source, known_stage, stated_history, use_of
 
 
 def foreign_source(
@@ -25,15 +28,16 @@ def foreign_source(
 ) -> Source:
     """Read a checkpoint of any known layout and return it as the source of a transfer.
 
-    Where no file beside it states its normalisation, ImageNet's is taken (0.5 for other than three channels). Raises
-    UserError when the file cannot be read, is not the architecture that is `stated`, or shows no stage of training
-    while `stage` is None.
+    Where no file beside it states its normalisation, and published encoders of its layout do not agree in it,
+    ImageNet's is taken (0.5 for other than three channels). Raises UserError when the file cannot be read, is not the
+    architecture that is `stated`, or shows no stage of training while `stage` is None.
     """
     encoder = read_foreign(path, stated, selection)
     architecture = encoder.inferred.architecture
     found_stage, method = known_stage(stage or encoder.stage, reference), encoder.layout.name
     named = stages_of_hub_name(reference) if pretrained_on is None else None
     sha256 = weights_sha256(encoder.weights)
+    normalisation = encoder.normalisation or assumed_normalisation(architecture.in_chans)
     use = EncoderUse(
         label=label or path.stem,
         reference=reference,
@@ -43,14 +47,31 @@ def foreign_source(
         architecture=architecture,
         sha256=sha256,
         history=named or stated_history(method, pretrained_on, found_stage, encoder.epochs),
+        images=None if normalisation == shown_alone(encoder.layout, architecture.in_chans) else use_of(normalisation),
     )
     return Source(
         use,
         encoder.layout.name,
-        encoder.normalisation or assumed_normalisation(architecture.in_chans),
+        normalisation,
         lambda: encoder.weights,
         remarks=(*encoder.found.remarks, *encoder.inferred.remarks),
         assumed=encoder.inferred.assumed,
         names=encoder.names,
         parity=read_parity(encoder.file.path, sha256, architecture),
+        test_protocol=lambda: stated_protocol(encoder.file.path),
     )
+
+
+def stated_protocol(checkpoint: Path) -> TestProtocol | None:
+    """Return the protocol of timm's config.json or of Hugging Face's preprocessor_config.json; None without either.
+
+    Raises UserError for one that is unlike those of `TestProtocol`.
+    """
+    path = checkpoint.with_name("config.json")
+    config = read_object(path)
+    if "architecture" in config and "model_type" not in config:
+        inner = config.get("pretrained_cfg") or config
+        return of_timm(inner, str(path)) if isinstance(inner, dict) else None
+    path = checkpoint.with_name("preprocessor_config.json")
+    config = read_object(path)
+    return of_huggingface(config, str(path)) if config else None

@@ -22,16 +22,19 @@ from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import recognise, weights_sha256
+from transfer.sources.foreign_source import stated_protocol
 from transfer.sources.head_classes import HeadClasses, known_classes, stated_classes
 from transfer.sources.hub import tensors_of, timm_model
 from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
-from transfer.sources.preprocessing import TestProtocol, assumed, of_huggingface, of_timm, of_torchvision
+from transfer.sources.preprocessing import TestProtocol, assumed, of_timm, of_torchvision
 from transfer.sources.references import locate, scheme_of
 from transfer.sources.source import Whole, known_stage, refuse_selection, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
 _BEGINNINGS = ("head.", "fc.", "classifier.", "heads.")
+_SIDES = {"shorter-side": "on the shorter side", "square": "on both sides"}
+_OF_SWINS_AUTHORS = ("microsoft-swin", "microsoft-swinv2")
 _LAST_NORM = "head.norm."
 """ConvNeXt's and Hiera's, which belongs to the encoder."""
 _DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask", "num_batches_tracked")
@@ -88,7 +91,7 @@ def _of_file(
     head = _find_head({**found.beside, **found.tensors}, reference)
     model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture, selection)
     remarks = (*found.remarks, *model.remarks)
-    stated = of_torchvision(file.sha256) or model.protocol or _beside(file)
+    stated = of_torchvision(file.sha256) or model.protocol or stated_protocol(file.path)
     protocol = stated or _assumed(model)
     use = EncoderUse(
         label=label or path.stem,
@@ -114,13 +117,15 @@ def _of_file(
 
 def _assumed(model: _Model) -> TestProtocol:
     normalisation = model.normalisation or assumed_normalisation(model.architecture.in_chans)
-    return assumed(model.image_size_px or 224, normalisation.mean, normalisation.std)
+    size = model.image_size_px or 224
+    squared = model.layout in _OF_SWINS_AUTHORS and size == 384
+    return assumed(size, normalisation.mean, normalisation.std, squared=squared)
 
 
 def _assumed_in_words(reference: str, protocol: TestProtocol) -> str:
     made = protocol.preprocessing
     return (
-        f"nothing states how test images are made for {reference}: {made.resize_px} px on the shorter side, "
+        f"nothing states how test images are made for {reference}: {made.resize_px} px {_SIDES[made.resize]}, "
         f"{made.interpolation}, a crop of {protocol.image_size_px} px is assumed, as for SimMIM and Swin; "
         "preprocessing.resize_px=... and the like set others"
     )
@@ -253,9 +258,3 @@ def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, sele
 
 def _is_head(name: str) -> bool:
     return name.startswith(_BEGINNINGS) and not name.startswith(_LAST_NORM)
-
-
-def _beside(file: CheckpointFile) -> TestProtocol | None:
-    path = file.path.with_name("preprocessor_config.json")
-    config = read_object(path)
-    return of_huggingface(config, str(path)) if config else None

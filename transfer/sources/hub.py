@@ -15,10 +15,14 @@ from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.foreign import weights_sha256
 from transfer.sources.hub_tags import stage_of_tag, stages_of_tag
+from transfer.sources.preprocessing import of_timm
 from transfer.sources.source import Source, known_stage, stated_history
 
 # config.json says what tensors cannot: a ViT's heads, SwinV2's windows, the norms' eps.
-WEIGHT_FILES = ("*.safetensors", "*.index.json", "pytorch_model*.bin", "config.json", "preprocessor_config.json")
+WEIGHT_FILES = (
+    *("*.safetensors", "*.index.json", "pytorch_model*.bin"),
+    *("config.json", "preprocessor_config.json", "processor_config.json", "open_clip_config.json"),
+)
 
 
 def timm_source(
@@ -44,7 +48,14 @@ def timm_source(
         sha256=weights_sha256(weights),
         history=by_tag or stated_history(config.tag or "timm", pretrained_on, init_stage, None),
     )
-    return Source(use, "timm", Normalisation(tuple(config.mean), tuple(config.std)), lambda: weights)
+    stated_by = "timm's configuration"
+    return Source(
+        use,
+        "timm",
+        Normalisation(tuple(config.mean), tuple(config.std), stated_by),
+        lambda: weights,
+        test_protocol=lambda: of_timm(config.to_dict(), stated_by),
+    )
 
 
 def download(name: str) -> Path:

@@ -121,7 +121,7 @@ def _own(folder: Path) -> OpenedEncoder:
         weights=weights,
         stage=manifest.init_stage,
         epochs=manifest.epochs,
-        normalisation=Normalisation(manifest.mean, manifest.std),
+        normalisation=Normalisation(manifest.mean, manifest.std, "its export"),
         facts={"manifest": manifest.model_dump(mode="json")},
     )
 

@@ -33,6 +33,7 @@ def own_source(reference: str, label: str | None, stage: InitStage | None, pretr
         history=stated_history(METHOD, pretrained_on, found_stage, None),
         code=code_use(reference, model),
     )
-    normalisation = Normalisation(tuple(map(float, model.own.mean)), tuple(map(float, model.own.std)))
+    mean, std = (tuple(map(float, values)) for values in (model.own.mean, model.own.std))
+    normalisation = Normalisation(mean, std, "its own code")
     remarks = (f"{reference}: the code in {source_file(reference)} runs in this process",)
     return Source(use, METHOD, normalisation, lambda: weights, remarks=remarks)

@@ -46,6 +46,18 @@ class TestProtocol:
     published: Mapping[str, float]
     """The published scores in percent, by the metric's name, where the same place states them."""
 
+    def in_words(self, image_size_px: int) -> str:
+        """Return how images become `image_size_px` wide, and what states it: `resized to 256 px on ..."""
+        how = self.at(image_size_px)
+        sides = "on the shorter side" if how.resize == "shorter-side" else "on both sides"
+        resized = f"resized to {how.resize_px} px {sides} ({how.interpolation})"
+        return f"{resized}, cropped to {image_size_px} px: {self.stated_by}"
+
+    def at(self, image_size_px: int) -> Preprocessing:
+        """Return the preprocessing for images of another size, with the same share of each side cropped away."""
+        resize_px = round(self.preprocessing.resize_px * image_size_px / self.image_size_px)
+        return self.preprocessing.model_copy(update={"resize_px": resize_px})
+
 
 def of_timm(config: Mapping[str, Any], stated_by: str) -> TestProtocol:
     """Return the protocol in timm's pretrained configuration. Source: timm `data/config.py`, `transforms_factory.py`.
@@ -139,10 +151,18 @@ def _of_weights(weights: Any) -> TestProtocol | None:
     )
 
 
-def assumed(image_size_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> TestProtocol:
-    """Return SimMIM's and Swin's protocol, for a file that says nothing of its own."""
-    resize_px = int(image_size_px / _SIMMIM_CROP)
-    return TestProtocol(image_size_px, Preprocessing(resize_px=resize_px, mean=mean, std=std), "", {})
+def assumed(
+    image_size_px: int, mean: tuple[float, ...], std: tuple[float, ...], *, squared: bool = False
+) -> TestProtocol:
+    """Return SimMIM's and Swin's protocol, for a file that says nothing of its own.
+
+    With `squared` it is Swin's at 384 px: images become squares, and nothing is cropped (TEST.CROP: False).
+    """
+    if squared:
+        how = Preprocessing(resize_px=image_size_px, resize="square", mean=mean, std=std)
+    else:
+        how = Preprocessing(resize_px=int(image_size_px / _SIMMIM_CROP), mean=mean, std=std)
+    return TestProtocol(image_size_px, how, "", {})
 
 
 def _square(size: Any) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from benchmarks.encoders import (
     MANIFEST,
     Architecture,
+    EncoderManifest,
     InitStage,
     Normalisation,
     assumed_normalisation,
@@ -211,14 +212,27 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
         method=manifest.method,
         init_stage=manifest.init_stage,
         epochs=manifest.epochs,
-        architecture=manifest.architecture,
+        architecture=_summing_patches(manifest),
         sha256=manifest.sha256,
         history=manifest.history
         if manifest.history is not None
         else history_from_parents(manifest.parents, manifest.method, manifest.epochs),
     )
     read = lambda: read_encoder(folder)[1]  # noqa: E731
-    return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std), read, manifest.parents)
+    return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std, "its export"), read, manifest.parents)
+
+
+def _summing_patches(manifest: EncoderManifest) -> Architecture:
+    """Return an export's architecture, whose head takes the mean of the patches where SimMIM pretrained a ViT.
+
+    timm's BEiT has a norm over all tokens, as SimMIM's pretraining needs it, where it is built for its class token. No
+    loss has trained that; SimMIM's own fine-tuning takes the mean (microsoft/SimMIM `vision_transformer.py`).
+    """
+    architecture = manifest.architecture
+    of_simmim = manifest.method.endswith("simmim") and architecture.name.startswith("beit")
+    if not of_simmim or architecture.arguments.get("global_pool") != "token":
+        return architecture
+    return architecture.with_arguments(global_pool="avg", use_fc_norm=False)
 
 
 def _random(reference: str, name: str, label: str | None) -> Source:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
 from benchmarks.history import Labels, TrainingData, TrainingStage, find_data_set
-from benchmarks.runs.record import EncoderUse, Parity
+from benchmarks.runs.record import EncoderUse, NormalisationUse, Parity
 from transfer.checkpoint.content.selection import Selection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transfer.checkpoint.layouts.names import FileNames
+    from transfer.sources.preprocessing import TestProtocol
 
 
 LONGEST_NAME = 100
@@ -38,6 +39,8 @@ class Source:
     """What a foreign checkpoint calls its tensors."""
     parity: Parity | None = None
     """How its features compare with another reading of the same encoder, where that was measured."""
+    test_protocol: Callable[[], TestProtocol | None] = lambda: None
+    """Returns how its own test images are made, where something beside its weights states it."""
     implausible_allowed: bool = False
     """Whether a person lets weights be used that no training leaves behind."""
 
@@ -54,6 +57,11 @@ class Source:
 @dataclass(frozen=True)
 class Whole(Source):
     """A trained model with its head; `read` returns the tensors of all of it."""
+
+
+def use_of(normalisation: Normalisation) -> NormalisationUse:
+    """Return a normalisation as a record has it."""
+    return NormalisationUse(mean=normalisation.mean, std=normalisation.std, stated_by=normalisation.stated_by)
 
 
 def stated_history(method: str, data: str | None, stage: InitStage, epochs: int | None) -> tuple[TrainingStage, ...]:

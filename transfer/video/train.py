@@ -14,8 +14,8 @@ from torch.nn import functional
 from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.loop import Loop
-from benchmarks.engine.watch.progress import EvaluationLines
 from benchmarks.errors import UserError
+from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from transfer.adapter import Transfer
 from transfer.predictions.classifying import Classifying

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -12,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from benchmarks.data.image_source import ImageSource
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
-from benchmarks.files.image_source import ImageSource
 from benchmarks.files.pictures import open_picture, require_pixels
 from benchmarks.files.pixels import upright_pixels
 
@@ -31,18 +33,43 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class NormaliseBytes:
+    """Makes images [B, C, H, W] float of bytes [B, H, W, C]: (value / 255 - mean) / std, as torchvision computes it."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        mean, std = _on_device(self.mean, images.device), _on_device(self.std, images.device)
+        values = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        return values.mul_(1 / 255).sub_(mean).div_(std)
+
+
+@functools.lru_cache(maxsize=8)
+def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers as [C, 1, 1] on a device, copied there once: a copy for each batch would wait for the device."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)
+
+
 class Batch(NamedTuple):
-    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files, positions [B] int64 of the samples."""
+    """Images [B, C, H, W] float, labels [B] int64, names of unreadable files, positions [B] int64 of the samples.
+
+    With `normalise`, images are bytes [B, H, W, C] as loaded, and what it makes of them after `to`.
+    """
 
     images: Tensor
     labels: Tensor
     unreadable: list[str]
     positions: Tensor
+    normalise: NormaliseBytes | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch with images and labels on the device."""
+        """Return the batch with images and labels on the device, and normalise them there."""
         images, labels = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels))
-        return self._replace(images=images, labels=labels)
+        if self.normalise is not None and len(images):
+            images = self.normalise(images)
+        return self._replace(images=images, labels=labels, normalise=None)
 
 
 def collate(samples: list[tuple[int, Sample]]) -> Batch:

@@ -55,6 +55,10 @@ class Unreadable:
         self.limit = limit
         self.names = list(names or [])
 
+    def of(self, where: str) -> list[str]:
+        """Return what was noted of the file at `where`."""
+        return [text for text in self.names if text.startswith(f"{where}: ")]
+
     def note(self, found: list[str]) -> None:
         """Warn about files not met before. Raises WorkFailed when there are more than the limit."""
         for text in found:

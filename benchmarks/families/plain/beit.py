@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from timm.models import beit
@@ -25,6 +26,7 @@ class Beit(ViT):
     name = "BEiT"
     kind = beit.Beit
     registered_in = ("beit",)
+    norm_after_mean: ClassVar[dict[str, bool | str]] = {"global_pool": "avg", "use_fc_norm": True}
     mask_token_decays = True
 
     @classmethod

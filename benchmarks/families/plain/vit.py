@@ -25,6 +25,7 @@ class ViT(Family):
     registered_in: ClassVar[tuple[str, ...]] = ("vision_transformer", "deit", "vision_transformer_hybrid")
     sizes_known = True
     mean_is_own = True
+    norm_after_mean: ClassVar[dict[str, bool | str]] = {"global_pool": "avg", "fc_norm": True}
     after_maps = ("norm.", "fc_norm.", "attn_pool.")
 
     def can(self, capability: Capability) -> bool:

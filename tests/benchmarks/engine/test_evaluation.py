@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.evaluation import Walk
 from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
-from benchmarks.engine.watch.progress import LINE_EVERY_SAMPLES, EvaluationLines
 from benchmarks.errors import WorkFailed
-from benchmarks.files.image_source import ImageFiles
 from benchmarks.inference import Inference
+from benchmarks.progress import LINE_EVERY_SAMPLES, EvaluationLines
 
 TENSOR = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 RUNNING = Inference(batch_size=10, workers=0, device="cpu", precision="fp32")

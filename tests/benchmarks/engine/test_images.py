@@ -18,6 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import v2
 
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.samples.images import Batch, ImageSamples, Sample
 from benchmarks.engine.samples.loaders import (
     SampleKey,
@@ -28,7 +29,6 @@ from benchmarks.engine.samples.loaders import (
 )
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files.image_source import ImageFiles
 from benchmarks.training.schedules import Cosine
 from benchmarks.training.training import Training
 from tests.support.huge_pictures import huge_pictures, put_huge

@@ -57,6 +57,8 @@ NEWER = {"starts_from", "data.ignore_value", "grid.held_out.list", "inference.sh
 NEWER |= {"training.track", "training.track_online", "training.fast_step", "save_predictions"}
 """Placement fields that no record of version 3 has."""
 LATER = {"training.repeats", "interpolation", "decay_everything", "data.subset", "grid"}
+LATER |= {"normalisation", "norm_after_pooling", "head_init_std", "pooler", "depth", "pad_to_square"}
+LATER |= {"data.test_images", "data.test_interpolation", "data.test_resize"}
 """Fields that came after runs were made; with the value that stands for what was done before they are left out too."""
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from benchmarks.config import load_recipe
+from benchmarks.data.fingerprint import Fingerprint
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.flops import forward_flops
 from benchmarks.errors import UserError
-from benchmarks.runs.fingerprint import Fingerprint
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
-from pretrain.run.image_files import Files
+from pretrain.run.image_files import Images
 from pretrain.run.train import MaskedImageModelling
 
 CPU = torch.device("cpu")
@@ -145,7 +146,7 @@ def test_parts_that_do_not_fit_are_named(recipe: str, overrides: list[str], word
 def problem_of(encoder: str, image_size_px: int) -> MaskedImageModelling:
     overrides = [f"encoder={encoder}", f"image_size_px={image_size_px}", "training.device=cpu"]
     recipe = load_recipe(PretrainRecipe, "pretrain", "simmim_swin_base_192_100ep", overrides)
-    return MaskedImageModelling(recipe, 0, Files(Path(), [], [], Fingerprint(0, "content", "")))
+    return MaskedImageModelling(recipe, 0, Images(Path(), ImageFiles(Path(), []), None, Fingerprint(0, "content", "")))
 
 
 @pytest.mark.parametrize(("encoder", "size"), [("simmim_vit_base", 224), ("swin_tiny_window6", 192)])

@@ -12,12 +12,12 @@ from PIL import Image
 
 import mimbench
 from benchmarks.config import load_recipe
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
 from benchmarks.engine.samples.loaders import SampleKey
-from benchmarks.files.image_source import ImageFiles
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.held_out import MaskedSamples
-from pretrain.run.image_files import find_files
+from pretrain.run.image_files import find_images
 from pretrain.run.pretrained import open_pretrained
 from tests.support.runs import only_run, record_of
 
@@ -75,17 +75,18 @@ def test_a_share_is_held_out_of_training_and_is_the_same_for_every_seed(
     pretrain_command: list[str], small_digits: Path, tmp_path: Path
 ) -> None:
     recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["validation={share: 0.25}"]).config
-    files = find_files(recipe, small_digits)
-    assert (len(files.training), len(files.held_out)) == (36, 12)
+    found = find_images(recipe, small_digits)
+    assert (len(found.training), len(found.held_out or [])) == (36, 12)
     everything = set((small_digits / "unlabelled").iterdir())
-    assert set(files.training) | set(files.held_out) == everything
-    assert set(files.training).isdisjoint(files.held_out)
+    assert found.held_out is not None
+    assert set(found.training.files) | set(found.held_out.files) == everything
+    assert set(found.training.files).isdisjoint(found.held_out.files)
     for seed in ("0", "1"):
         command = [*pretrain_command, "validation={share: 0.25}", "training.batch_size=12", "--seed", seed]
         assert mimbench.main([*command, "--runs", str(tmp_path / seed)]) == 0
         record = record_of(only_run(tmp_path / seed))
         assert (record.steps, record.data.images) == (9, 36)
-        assert record.data.fingerprint == str(files.fingerprint)
+        assert record.data.fingerprint == str(found.fingerprint)
 
 
 def test_held_out_images_change_no_bit_of_the_training(pretrain_command: list[str], tmp_path: Path) -> None:

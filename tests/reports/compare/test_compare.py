@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, RecipeUse, parse_record
+from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, NormalisationUse, RecipeUse, parse_record
 from reports.compare.like_for_like import compare, recipe_changes
 from reports.compare.score_difference import Comparison, difference
 from reports.compare.student import holm, paired_t, welch_t
@@ -193,6 +193,23 @@ def test_all_reasons_are_given() -> None:
     other = row("simmim", THREE, image_size_px=224, task=factory.TaskUse(name="digits", version=3))
     note = compare(other, [row("supervised", THREE)], "top1").note
     assert note == "other task version: 3, baseline 1; other image size: 224 px, baseline 64 px"
+
+
+def test_a_beit_of_an_earlier_version_is_not_compared_and_says_why() -> None:
+    """It was normalised as ImageNet's images are, and its record does not say how; one of today says it."""
+    half = NormalisationUse(mean=(0.5,) * 3, std=(0.5,) * 3, stated_by="preprocessor_config.json")
+    earlier = {"encoder": factory.encoder("beit", method="huggingface-beit")}
+    today = {"encoder": factory.encoder("beit", method="huggingface-beit", images=half), "normalisation": half}
+    baseline = [row("supervised", THREE)]
+    version = "beit by a version that took ImageNet's normalisation for BEiT where no file states one"
+    assert compare(row("beit", THREE, **earlier), baseline, "top1").note == version
+    assert compare(row("beit", THREE, **today), baseline, "top1").delta is not None
+    note = compare(row("beit", THREE, **today), [row("beit", THREE, **earlier)], "top1").note
+    other = "other normalisation of the same encoder's images"
+    assert note == f"{version}; {other}: preprocessor_config.json, baseline ImageNet's or its layout's"
+    runs = [row("beit", THREE, **fields).first for fields in (earlier, today)]
+    assert len({run.row_key for run in runs}) == 2
+    assert runs[0].record.run_id != runs[1].record.run_id
 
 
 def test_where_a_run_happened_explains_no_difference_of_recipes() -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from benchmarks.runs.record import Choice
+from benchmarks.runs.probes import Choice
 from reports.leaderboard.board import Request, make
 from reports.tables.csv_json_parquet import to_csv
 from reports.tables.text_markdown import to_text

@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 from benchmarks import ranks
 from benchmarks.config import Recipe
+from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import MANIFEST, WEIGHTS, EncoderManifest, find_architecture
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import Paused, Stopped, WorkFailed
 from benchmarks.runs.command import Work, claim, first_record
-from benchmarks.runs.fingerprint import Fingerprint
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import MetricValue
 

@@ -5,24 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import mimbench
-from benchmarks.config import load_recipe
 from tests.support.runs import assert_same_training, last_checkpoint, only_run, record_of
-from transfer.classification.augment import test_transform as evaluation_transform
-from transfer.classification.recipe import LinearRecipe
-from transfer.encoder.features import OUTPUT, FrozenEncoder
-from transfer.encoder.model import build_model
-from transfer.images.read import read_classification_data
-from transfer.sources.references import resolve
+from tests.transfer.classification.features import ENCODER, frozen_features
 
-ENCODER = "random:digits_swin"
 SHORT = ["training.epochs=4", "training.batch_size=20", "training.schedule.warmup_epochs=1"]
 SHORT += ["training.checkpoint_every_steps=3", "training.log_every_steps=2", "evaluate_every_epochs=2"]
 
@@ -31,17 +21,6 @@ def probe(recipe: str, root: Path, runs: Path, *more: str) -> Path:
     command = ["transfer", "digits", "--recipe", recipe, f"data.root={root}", "--encoder", ENCODER]
     assert mimbench.main([*command, "--runs", str(runs), *more]) == 0
     return only_run(runs)
-
-
-def frozen_features(root: Path, split: str) -> tuple[np.ndarray, list[int]]:
-    recipe = load_recipe(LinearRecipe, "transfer", "digits_linear").config
-    source = resolve(ENCODER)
-    encoder = FrozenEncoder(build_model(recipe, source, 0).model, (OUTPUT,), 32, 3)
-    transform = evaluation_transform(recipe, source.normalisation.mean, source.normalisation.std)
-    sets = read_classification_data(recipe.data.model_copy(update={"root": str(root)}), 10)
-    found = {"train": sets.train, "test": sets.test}[split]
-    images = torch.stack([transform(Image.open(path).convert("RGB")) for path in found.source.files])
-    return encoder.pooled(images, "mean")[0].numpy(), list(found.labels)
 
 
 def test_the_linear_probe_reaches_logistic_regression(digits: Path, tmp_path: Path) -> None:
@@ -99,9 +78,13 @@ def test_a_probe_learns(digits: Path, tmp_path: Path) -> None:
     [
         (
             "protocol=liner",
-            ["protocol = liner", "one of finetune, linear, attentive, knn, evaluate", "Did you mean linear?"],
+            [
+                "protocol = liner",
+                "one of finetune, linear, attentive, knn, logistic, few-shot, evaluate",
+                "Did you mean linear?",
+            ],
         ),
-        ("protocol=3", ["protocol = 3", "one of finetune, linear, attentive, knn, evaluate"]),
+        ("protocol=3", ["protocol = 3", "one of finetune, linear, attentive, knn, logistic, few-shot, evaluate"]),
         ("layer_decay=0.5", ["layer_decay = 0.5", "no such field here", "Known: all_layers, augmentation"]),
         ("score_layer=3", ["score_layer (3) must be one of layers"]),
         ("layers=[]", ["layers must name a layer"]),

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score
 
 import mimbench
 from benchmarks.catalogue.tasks import TASKS
-from benchmarks.files.image_source import ImageFiles
+from benchmarks.data.image_source import ImageFiles
 from tests.support.runs import only_run, record_of
 from transfer.images.labelled import LabelledImages, TestSet
 from transfer.predictions.evaluation import Evaluation

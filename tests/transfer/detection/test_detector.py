@@ -133,6 +133,28 @@ def test_images_are_padded_below_and_to_the_right_with_the_mean_colour() -> None
     assert images.tensor[1, 0, :20, :10].all()
 
 
+def test_images_are_padded_to_squares_where_the_recipe_says_so() -> None:
+    images = Images.padded([torch.ones(3, 33, 64), torch.ones(3, 20, 10)], 96)
+    assert images.tensor.shape == (2, 3, 96, 96)
+    assert images.sizes == [(33, 64), (20, 10)]
+    assert images.tensor.sum() == 3 * (33 * 64 + 20 * 10)
+    model, given = detector(recipe(), VIT), batch([(96, 70)], [2])
+    seen: list[torch.Size] = []
+    model.maps.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    for model.square_px in (None, 128):
+        with torch.inference_mode():
+            model.eval().predict(given)
+        model.train().loss(given)
+    assert [tuple(shape[2:]) for shape in seen] == [(96, 96)] * 2 + [(128, 128)] * 2
+
+
+@pytest.mark.parametrize("override", ["testing.longer_px=4000", "image_size_px=100"])
+def test_squares_must_hold_every_image(override: str) -> None:
+    small = ["augmentation={kind: lsj, size_px: 100}"] if override.startswith("image") else []
+    with pytest.raises(UserError, match="pad_to_square needs image_size_px"):
+        recipe("pad_to_square=true", override, *small)
+
+
 def test_detections_are_given_in_the_files_own_pixels() -> None:
     found = Found(
         boxes=torch.tensor([[10.0, 5.0, 30.0, 25.0], [50.0, 0.0, 50.0, 9.0]]),

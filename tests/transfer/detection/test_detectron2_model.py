@@ -6,6 +6,7 @@ They run where detectron2's sources are: `make test DETECTRON2=FOLDER`; elsewher
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ require_detectron2()
 
 from detectron2.layers.mask_ops import paste_masks_in_image  # noqa: E402
 from detectron2.modeling.backbone.swin import SwinTransformer  # noqa: E402
+from detectron2.modeling.backbone.vit import ViT  # noqa: E402
 from detectron2.modeling.postprocessing import detector_postprocess  # noqa: E402
-from detectron2.structures import BitMasks, Boxes, Instances  # noqa: E402
+from detectron2.structures import BitMasks, Boxes, ImageList, Instances  # noqa: E402
 from pycocotools import mask as coco_masks  # noqa: E402
 
 DETECTRON2 = "engine=detectron2"
@@ -92,6 +94,30 @@ def test_both_engines_heads_see_the_same(architecture: Any, size: tuple[int, int
                 copy(getattr(other.neck, f"fpn_{name}{level + 2}").norm, norm)
                 getattr(other.neck, f"fpn_{name}{level + 2}").weight.copy_(convolution.weight)
     assert furthest(one.levels(given), other.levels(given)) < 1e-5
+
+
+@torch.inference_mode()
+def test_squares_give_a_vit_the_positions_that_vitdet_gives_it() -> None:
+    """ViTDet pads to the training square, for which the 14 x 14 positions of pretraining are resized once.
+
+    Its ViT has no class token in its blocks, so neither has ours here.
+    """
+    arguments = {**VIT.arguments, "class_token": False, "global_pool": "avg", "fc_norm": False}
+    ours: Any = detector(recipe(DETECTRON2), VIT.model_copy(update={"arguments": arguments}))
+    sizes = {"img_size": 320, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    layer_norm = partial(nn.LayerNorm, eps=1e-6)
+    theirs: Any = ViT(**sizes, pretrain_img_size=224, pretrain_use_cls_token=False, norm_layer=layer_norm).eval()
+    weights = ours.maps.encoder.backbone.state_dict()
+    theirs.load_state_dict({name: weights[name] for name in theirs.state_dict()})
+    given = [torch.randn(3, 200, 310), torch.randn(3, 320, 150)]
+    expected = ImageList.from_tensors(given, padding_constraints={"square_size": 320}).tensor
+    found = Images.padded(given, 320).tensor
+    assert found.equal(expected)
+    assert furthest(ours.maps.encoder.features(found), list(theirs(expected).values())) < 1e-5
+
+    alone, squared = Images.padded(given[:1]).tensor, Images.padded(given[:1], 320).tensor
+    squeezed, right = (ours.maps.encoder.features(each)[0][:, :, :13, :20] for each in (alone, squared))
+    assert float((squeezed - right).norm() / right.norm()) > 0.05, "positions squeezed to 224 x 320 px are other ones"
 
 
 def test_both_engines_put_anchors_at_the_same_places() -> None:

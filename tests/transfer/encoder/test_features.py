@@ -166,3 +166,27 @@ def test_an_attention_pool_is_no_mean() -> None:
     torch.testing.assert_close(mean, backbone.forward_features(images).mean(dim=1))
     assert encoder.in_words(Feature((OUTPUT,), "mean")) == "output: mean of patches"
     assert not torch.allclose(mean, encoder.pooled(images, "own")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "own"),
+    [
+        ("vit_tiny_patch16_224", VIT, "class-token"),  # MAE's and DINO's form
+        ("vit_tiny_patch16_224", {**VIT, "global_pool": "avg"}, "mean"),  # fine-tuned by MAE's authors
+        (
+            "beit_base_patch16_224",
+            {**VIT, "use_fc_norm": False},
+            "mean",
+        ),  # as BEiT and SimMIM pretrain: a norm of tokens
+        ("swin_tiny_patch4_window7_224", SWIN, "mean"),
+    ],
+)
+def test_own_inside_an_encoder_is_what_its_head_would_take(name: str, arguments: dict[str, Any], own: Pooling) -> None:
+    """No loss of BEiT, SimMIM or data2vec has trained a class token: their own heads take the mean of the patches."""
+    backbone = model(name, **arguments)
+    images = torch.randn(2, 3, 64, 64)
+    encoder = FrozenEncoder(backbone, (2,), 64, 3)
+    torch.testing.assert_close(encoder.pooled(images, "own"), encoder.pooled(images, own), rtol=0, atol=0)
+    assert encoder.in_words(Feature((2,), "own")) == encoder.in_words(Feature((2,), own))
+    output = FrozenEncoder(backbone, (OUTPUT,), 64, 3)
+    torch.testing.assert_close(output.pooled(images, "own")[0], backbone(images))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.data.forms.tables import TableImages, read_saved
 from benchmarks.errors import UserError
 from tests.support.libraries import library
 from tests.support.special_files import never_waiting
 from tests.transfer.images.forms import as_huggingface, scans
-from transfer.images.huggingface import TableImages, read_saved
 from transfer.images.read import read_classification_data
 
 datasets = library("datasets", "datasets")

@@ -9,14 +9,17 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.data.forms.place import expand
+from benchmarks.data.forms.shards import read_shards
 from benchmarks.errors import UserError
+from benchmarks.files.arrays import read_arrays, write_arrays
 from tests.support.special_files import never_waiting, put, special_files
 from tests.transfer.images.forms import add_member, as_shards
 from transfer.images.read import read_classification_data
 from transfer.images.recipe import ClassificationData
-from transfer.images.shards import expand, read_shards
 
 
 @pytest.fixture
@@ -176,21 +179,22 @@ def test_a_damaged_index_and_a_folder_without_rights_do_no_harm(shards: Classifi
 @pytest.mark.parametrize(
     "row",
     [
-        ["cat", "jpg", 10**12, 5, 0],
-        ["cat", "jpg", -1, 5, 0],
-        ["cat", "jpg", 512, 10**12, 0],
-        ["cat", "jpg", 512, 3, 10**30],
-        ["cat", "jpg", 512, 3, -1],
-        ["cat", "jpg", "512", 3, 0],
-        [[], {}, None, 3, 0],
-        ["cat"],
+        {"offsets": [10**12]},
+        {"offsets": [-1]},
+        {"sizes": [10**12]},
+        {"sizes": [-3]},
+        {"labels": [-1]},
+        {"labels": [1, 2]},
+        {"name_lengths": [8]},
+        {"name_lengths": [-7]},
     ],
 )
-def test_an_index_that_leads_elsewhere_is_made_again(tmp_path: Path, row: list[object]) -> None:
+def test_an_index_that_leads_elsewhere_is_made_again(tmp_path: Path, row: dict[str, list[int]]) -> None:
     path = one_shard(tmp_path, ("dog.jpg", b"dog"), ("dog.cls", b"4"))
     assert read_one(path) == [("one.tar/dog.jpg", 4)]
     (index,) = (tmp_path / "indices").iterdir()
-    index.write_text(json.dumps([row]))
+    arrays = {name: np.array(row.get(name, found)) for name, found in read_arrays(index).arrays.items()}
+    write_arrays(index, {}, arrays)
     assert read_one(path) == [("one.tar/dog.jpg", 4)]
 
 

@@ -48,6 +48,16 @@ def test_a_larger_draw_holds_the_smaller_one_and_another_seed_draws_others(folde
     assert set(chosen(read(folders, per_class=2, seed=1))) != two
 
 
+@pytest.mark.parametrize("text", [None, "n01440764_10026.JPEG\n"])
+def test_an_official_list_is_that_of_its_authors(folders: ClassificationData, text: str | None) -> None:
+    if text is not None:
+        Path(str(folders.root), "1percent.txt").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read(folders, list="simclr_1percent")
+    assert "1percent.txt below" in str(caught.value)
+    assert "github.com/google-research/simclr" in str(caught.value)
+
+
 @pytest.mark.parametrize(("fraction", "per_class"), [(0.25, 1), (0.5, 2), (0.375, 2), (0.6, 2), (0.9, 4)])
 def test_a_fraction_is_of_each_class_and_rounds_half_up(
     folders: ClassificationData, fraction: float, per_class: int

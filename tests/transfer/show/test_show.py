@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import mimbench
-from benchmarks.runs import fingerprint
+from benchmarks.data import fingerprint
 from tests.reports.browser import opened, started
 from tests.support.runs import record_of
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, SEGMENTATION, VIDEO, Kind, rows_of

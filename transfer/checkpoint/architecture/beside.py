@@ -17,10 +17,8 @@ from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from benchmarks.files.json_files import read_json
 from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.normalisation import checked
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
-
-LARGEST_MEAN = 1e6
-"""Of a channel, and of its standard deviation, on whatever scale the file has them."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,7 @@ def _normalisation(source: str, description: Mapping[str, Any], inferred: Inferr
     mean, std = description.get("mean"), description.get("std")
     if mean is None or std is None:
         return None
-    channels = inferred.architecture.in_chans
-    for name, values, least in (("mean", mean, 0.0), ("std", std, 1e-6)):
-        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-        sound = numbers and all(least <= value <= LARGEST_MEAN for value in values)
-        if not sound or len(values) != channels:
-            rule = f"{channels} numbers, one for each channel, {'above' if least else 'not below'} 0"
-            raise UserError.about(f"{name} in {source}", values, rule, "mend the file, or move it away")
-    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
+    return checked(source, mean, std, inferred.architecture.in_chans)
 
 
 def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -> Inferred:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.layouts.layout import Family
@@ -21,19 +20,6 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
     """Return Hugging Face's config.json beside a checkpoint file; empty where there is none, or another one."""
     data = read_object(checkpoint.parent / "config.json")
     return data if "model_type" in data else {}
-
-
-def read_normalisation(checkpoint: Path) -> Normalisation | None:
-    """Return the normalisation of the preprocessor_config.json beside a checkpoint; None without a sound one."""
-    config = read_object(checkpoint.parent / "preprocessor_config.json")
-    mean, std = config.get("image_mean"), config.get("image_std")
-    if not (_are_numbers(mean) and _are_numbers(std)) or len(mean) != len(std) or min(std) <= 0:  # type: ignore[arg-type]
-        return None
-    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]
-
-
-def _are_numbers(values: object) -> bool:
-    return isinstance(values, list) and bool(values) and all(type(value) in (int, float) for value in values)
 
 
 def image_tower(config: Mapping[str, Any]) -> Mapping[str, Any]:

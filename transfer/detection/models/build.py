@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from benchmarks.runs.record import LoadReport
-from transfer.detection.data.recipe import LargeScaleJitter
 from transfer.detection.models.detector import Detector
 from transfer.detection.models.norms import on_device
 from transfer.detection.recipe import DetectionRecipe
@@ -43,15 +42,13 @@ def build_detector(
     """Return the encoder with fresh heads on the device, with a mask head where `masks` is True."""
     loaded = encoder_of(recipe, source, seed)
     detector = engine_of(recipe)(_for_device(recipe, device), loaded.maps, num_classes, masks)
+    detector.square_px = recipe.image_size_px if recipe.pad_to_square else None
     return Built(detector.to(device), loaded.plan, loaded.report)
 
 
 def encoder_of(recipe: DetectionRecipe, source: Source, seed: int) -> LoadedMaps:
     """Return the maps that the heads take. Raises UserError for an encoder that does not give them."""
-    augmentation = recipe.augmentation
-    trained_px = augmentation.size_px if isinstance(augmentation, LargeScaleJitter) else augmentation.longer_px
-    longest_px = max(trained_px, recipe.testing.longer_px)
-    return build_head_maps(recipe, source, seed, longest_px=longest_px, channels=recipe.fpn_channels)
+    return build_head_maps(recipe, source, seed, longest_px=recipe.longest_px, channels=recipe.fpn_channels)
 
 
 def engine_of(recipe: DetectionRecipe) -> type[Detector]:

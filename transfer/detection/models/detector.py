@@ -23,15 +23,17 @@ class Images:
     """Images of one batch, padded with zeros (the mean colour) at the bottom and the right to one size."""
 
     tensor: Tensor
-    """[B, 3, H, W], H and W multiples of PAD_TO_PX."""
+    """[B, 3, H, W], H and W multiples of PAD_TO_PX, or both the side of a square."""
     sizes: list[Size]
     """The sizes of the images themselves."""
 
     @classmethod
-    def padded(cls, images: list[Tensor]) -> Images:
-        """Put normalised images [3, h, w] of any sizes into one tensor."""
+    def padded(cls, images: list[Tensor], square_px: int | None = None) -> Images:
+        """Put normalised images [3, h, w] of any sizes into one tensor, of squares where `square_px` is given."""
         sizes: list[Size] = [(image.shape[1], image.shape[2]) for image in images]
         height, width = (-(-max(sides) // PAD_TO_PX) * PAD_TO_PX for sides in zip(*sizes, strict=True))
+        if square_px is not None:
+            height = width = square_px
         tensor = images[0].new_zeros(len(images), 3, height, width)
         for row, image in zip(tensor, images, strict=True):
             row[:, : image.shape[1], : image.shape[2]] = image
@@ -56,6 +58,8 @@ class Detector(nn.Module, ABC):
     """An encoder's maps with the heads of one engine."""
 
     maps: HeadMaps
+    square_px: int | None = None
+    """The side of the squares that images are padded to; None: they are padded to multiples of PAD_TO_PX."""
 
     @abstractmethod
     def levels(self, images: Tensor) -> list[Tensor]:
@@ -80,12 +84,12 @@ class Detector(nn.Module, ABC):
 
     def loss(self, batch: PictureBatch) -> Tensor:
         """Return the sum of all losses of a batch."""
-        found = self.losses(Images.padded(batch.images), batch.targets)
+        found = self.losses(Images.padded(batch.images, self.square_px), batch.targets)
         return torch.stack([loss.float() for loss in found.values()]).sum()
 
     def predict(self, batch: PictureBatch) -> list[Detections]:
         """Return the objects found on the images of a batch, in pixels of the image files."""
-        images = Images.padded(batch.images)
+        images = Images.padded(batch.images, self.square_px)
         found = self.find(images)
         return [
             at_own_size(each, size, target)

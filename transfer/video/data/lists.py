@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.data.files import IndexedFiles, packed
+from benchmarks.data.found import VIDEOS, files_below
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.errors import UserError
-from benchmarks.files.image_source import ImageFiles
 from benchmarks.files.named_files import text_of
-from benchmarks.runs.fingerprint import find_videos
 from transfer.images.labelled import Found
 from transfer.images.lists import Entry, read_entries, with_labels
 
@@ -45,14 +46,16 @@ def read_video_list(root: Path, folder: Path, file: Path) -> Listed:
     if twice := [str(path) for path, count in Counter(paths).items() if count > 1]:
         value = f"{file}: twice: {', '.join(twice[:5])}"
         raise UserError.about("list of labels", value, "one label per video", "remove the repetition")
-    found = with_labels(
-        ImageFiles(base_of(root, paths), paths), [entry.label for entry, _ in there], str(file), noun="video"
-    )
+    base = base_of(root, paths)
+    source = ImageFiles(base, packed(base, paths))
+    found = with_labels(source, [entry.label for entry, _ in there], str(file), noun="video")
     return Listed(found, [str(entry.name) for entry, path in zip(entries, places, strict=True) if path is None])
 
 
 def base_of(root: Path, files: Sequence[Path]) -> Path:
     """Return the folder below which all files lie: the root, or else the deepest folder that they have in common."""
+    if isinstance(files, IndexedFiles) and files.lie_below(root):
+        return root
     return root if all(file.is_relative_to(root) for file in files) else Path(os.path.commonpath(files))
 
 
@@ -90,7 +93,7 @@ def _places(root: Path, folder: Path, names: Sequence[str]) -> list[Path | None]
 
     It is found by its name below `folder`, with or without suffix or class folder, or else as a path below `root`.
     """
-    videos = find_videos(folder) if folder.is_dir() else []
+    videos = files_below(folder, VIDEOS) if folder.is_dir() else []
     stems = Counter(path.stem for path in videos)
     known = {path.stem: path for path in videos if stems[path.stem] == 1}
     known |= {path.relative_to(folder).with_suffix("").as_posix(): path for path in videos}

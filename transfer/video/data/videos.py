@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
+from benchmarks.data.files import joined
+from benchmarks.data.fingerprint import Fingerprint, fingerprint
+from benchmarks.data.found import VIDEOS
 from benchmarks.errors import UserError
 from benchmarks.files.named_files import find_file
 from benchmarks.runs.command import require_root
-from benchmarks.runs.fingerprint import Fingerprint, find_videos, fingerprint
 from transfer.images.classes import in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.folders import read_folders
 from transfer.images.labelled import Found, LabelledImages
@@ -28,19 +32,39 @@ class LabelledVideo:
 
 
 @dataclass(frozen=True)
+class LabelledVideos(Sequence[LabelledVideo]):
+    """Videos with their labels, made one by one when they are asked for."""
+
+    files: Sequence[Path]
+    labels: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, at: int) -> LabelledVideo: ...
+    @overload
+    def __getitem__(self, at: slice) -> LabelledVideos: ...
+    def __getitem__(self, at: int | slice) -> LabelledVideo | LabelledVideos:
+        if isinstance(at, slice):
+            return LabelledVideos(self.files[at], self.labels[at])
+        return LabelledVideo(self.files[at], self.labels[at])
+
+
+@dataclass(frozen=True)
 class VideoSets:
     """Training and test videos with the same classes."""
 
     root: Path
-    train: list[LabelledVideo]
-    test: list[LabelledVideo]
+    train: Sequence[LabelledVideo]
+    test: Sequence[LabelledVideo]
     classes: tuple[str, ...]
     fingerprint: Fingerprint
     missing: tuple[str, ...]
     """The listed videos that are not on disk, as `name: not there ...`, for the record."""
 
     @property
-    def train_labels(self) -> list[int]:
+    def train_labels(self) -> Sequence[int]:
         return [video.label for video in self.train]
 
     @property
@@ -69,7 +93,7 @@ def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
     train = training_classes(in_train, listed, data.first_label, num_classes)
     test = in_classes(in_test, train.classes, listed, data.first_label)
     require_every_class(test, in_test.labelled_by, "video")
-    files = [*train.source.files, *test.source.files]
+    files = joined(train.source.files, test.source.files)
     splits = {"train labels": (in_train, train), "test labels": (in_test, test)}
     parts = {name: images.sha256() for name, (found, images) in splits.items() if not found.labels_in_names}
     mark = fingerprint(base_of(root, files), files, parts=parts, noun="video")
@@ -80,7 +104,7 @@ def _found(root: Path, split: str, field: str, given: str | None, missing: list[
     """Read one split; listed videos that are not on disk are added to `missing`."""
     file = find_file(root, field, given)
     if file is None:
-        return read_folders(root, root / split, find_videos, "video", LISTS)
+        return read_folders(root, root / split, VIDEOS, LISTS)
     listed = read_video_list(root, root / split, file)
     missing += [f"{name}: not there (listed in {file.name})" for name in listed.missing]
     return listed.found
@@ -95,5 +119,5 @@ def _refuse_missing(missing: list[str], limit: int) -> None:
         raise UserError.about("data", f"{len(missing)} missing videos: {shown}", rule, remedy)
 
 
-def _videos(images: LabelledImages) -> list[LabelledVideo]:
-    return [LabelledVideo(path, label) for path, label in zip(images.source.files, images.labels, strict=True)]
+def _videos(images: LabelledImages) -> Sequence[LabelledVideo]:
+    return LabelledVideos(images.source.files, images.labels)

@@ -8,149 +8,182 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import tarfile
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pydantic import TypeAdapter
+import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.engine.watch.progress import ProgressReport
+from benchmarks.data.index import cache_folder
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.files.json_files import parse_json, read_json_bytes
+from benchmarks.files.arrays import read_arrays, write_arrays
+from benchmarks.files.atomic import make_folder
+from benchmarks.files.json_files import parse_json
 from benchmarks.files.regular import regular, regular_stat
-from transfer.images.labelled import Found
+from benchmarks.progress import ProgressReport
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 LONGEST_LABEL = 2**20
 """Bytes that are read of a member with a label."""
 LARGEST_LABEL = 2**31 - 1
 IMAGES = {"jpg", "jpeg", "png", "webp"}
+COLUMNS = ("name_lengths", "offsets", "sizes", "labels")
 
 
 class ImageMember(NamedTuple):
-    """One image of a shard: its key and suffix, where its bytes lie, and its label."""
+    """One image of a shard: its key and suffix, where its bytes lie, and its label; None where none was asked for."""
 
     key: str
     suffix: str
     offset: int
     size_bytes: int
-    label: int
-
-
-INDEX = TypeAdapter(list[ImageMember])
+    label: int | None
 
 
 @dataclass(frozen=True)
 class ShardedImages:
     """Images inside tar shards; one is named `SHARD/KEY.SUFFIX`, by the shard's path below `root`.
 
-    They are kept as columns instead of objects, so that loader processes share the memory of a million images.
+    They are kept as arrays instead of objects, so that loader processes share the memory of a million images.
     """
 
     root: Path
     shards: Sequence[Path]
-    shard_of: Sequence[int]
+    shard_of: NDArray[Any]
     """For each image, the position of its shard."""
-    names: Sequence[str]
-    offsets: Sequence[int]
-    sizes_bytes: Sequence[int]
+    names: NDArray[np.uint8]
+    """The names of all images that lie in the shards, one behind the other."""
+    spans: NDArray[Any]
+    """For each image [2], where its name begins in `names`, and where it ends."""
+    offsets: NDArray[Any]
+    sizes_bytes: NDArray[Any]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.offsets)
 
     @property
     def files(self) -> Sequence[Path]:
         return self.shards
 
     def name(self, position: int) -> str:
-        return f"{self.shards[self.shard_of[position]].relative_to(self.root).as_posix()}/{self.names[position]}"
+        return f"{self._shard(position).relative_to(self.root).as_posix()}/{self._key(position)}"
 
     def where(self, position: int) -> str:
-        return f"{self.shards[self.shard_of[position]]}/{self.names[position]}"
+        return f"{self._shard(position)}/{self._key(position)}"
+
+    def _shard(self, position: int) -> Path:
+        return self.shards[int(self.shard_of[position])]
+
+    def _key(self, position: int) -> str:
+        first, end = self.spans[position]
+        return os.fsdecode(self.names[first:end].tobytes())
 
     def open(self, position: int) -> BinaryIO:
         # Opened anew each time, as an image file would be: a handle kept for each shard would exceed a process's limit.
-        with open(regular(self.shards[self.shard_of[position]]), "rb") as shard:
-            shard.seek(self.offsets[position])
-            return io.BytesIO(shard.read(self.sizes_bytes[position]))
+        with open(regular(self._shard(position)), "rb") as shard:
+            shard.seek(int(self.offsets[position]))
+            return io.BytesIO(shard.read(int(self.sizes_bytes[position])))
 
-    def select(self, positions: Sequence[int]) -> ShardedImages:
-        return ShardedImages(
-            self.root,
-            self.shards,
-            array("q", [self.shard_of[position] for position in positions]),
-            [self.names[position] for position in positions],
-            array("q", [self.offsets[position] for position in positions]),
-            array("q", [self.sizes_bytes[position] for position in positions]),
+    def select(self, positions: Sequence[int] | NDArray[Any]) -> ShardedImages:
+        at = np.asarray(positions, dtype=np.int64)
+        return replace(
+            self,
+            shard_of=self.shard_of[at],
+            spans=self.spans[at],
+            offsets=self.offsets[at],
+            sizes_bytes=self.sizes_bytes[at],
         )
 
 
-def read_shards(root: Path, shards: Sequence[Path], label_field: str, index_folder: Path) -> Found:
+class Sharded(NamedTuple):
+    """Images in shards with their labels; these are empty where none were asked for."""
+
+    source: ShardedImages
+    labels: Sequence[int]
+
+
+def read_shards(root: Path, shards: Sequence[Path], label_field: str | None, index_folder: Path) -> Sharded:
     """Index the shards, or take their indices from `index_folder`.
 
-    Raises UserError for a shard that is missing, cut off or compressed, and for an image without a label.
+    `label_field` is where labels are in a sample's .json, if it has no .cls; None: no labels are read. Raises UserError
+    for a shard that is missing, cut off or compressed, and for an image without a label that should have one.
     """
-    shard_of, names, offsets, sizes_bytes, labels = array("q"), [], array("q"), array("q"), array("q")
+    parts: list[dict[str, NDArray[Any]]] = []
     with ProgressReport(f"indexing {shards[0].parent}", len(shards), "shard") as progress:
         for position, shard in enumerate(shards):
-            for member in _indexed(shard, label_field, index_folder):
-                shard_of.append(position)
-                names.append(f"{member.key}.{member.suffix}")
-                offsets.append(member.offset)
-                sizes_bytes.append(member.size_bytes)
-                labels.append(member.label)
+            parts.append(_indexed(shard, label_field, index_folder))
             progress.show(position + 1)
-    if not names:
+    counts = [len(part["offsets"]) for part in parts]
+    if not sum(counts):
         rule = f"shards with images ({', '.join(sorted(IMAGES))})"
-        raise UserError.about("shards", f"{shards[0]}, ...", rule, "set data.train_split and data.test_split to them")
-    return Found(ShardedImages(root, shards, shard_of, names, offsets, sizes_bytes), labels, None, "the shards' labels")
+        raise UserError.about("shards", f"{shards[0]}, ...", rule, "set the split to shards with images")
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in (*COLUMNS, "names")}
+    ends = np.cumsum(columns["name_lengths"], dtype=np.int64)
+    spans = np.stack([ends - columns["name_lengths"], ends], axis=1)
+    shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
+    source = ShardedImages(root, shards, shard_of, columns["names"], spans, columns["offsets"], columns["sizes"])
+    return Sharded(source, [] if label_field is None else columns["labels"].tolist())
 
 
 def default_index_folder() -> Path:
-    """Return `mimbench/shards` in XDG_CACHE_HOME, or in `~/.cache` where that is not set."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "mimbench" / "shards"
+    """Return where indices of shards are kept if nothing else is said."""
+    return cache_folder("shards")
 
 
-def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[ImageMember]:
+def _indexed(shard: Path, label_field: str | None, index_folder: Path) -> dict[str, NDArray[Any]]:
     """Return a shard's index, from the folder of indices where it holds one for a file of this path, size and time."""
     try:
         state = regular_stat(shard)
     except OSError as error:
         rule, remedy = "a tar file that exists", "complete the shards, or change the pattern"
         raise UserError.about("shard", f"{shard}" if error.errno else f"{shard} ({error})", rule, remedy) from None
-    known = f"{INDEX_VERSION}\0{shard.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{label_field}"
-    index = index_folder / f"{hashlib.sha256(known.encode(errors='surrogateescape')).hexdigest()}.json"
+    labelled = "" if label_field is None else f"\0{label_field}"
+    known = f"{INDEX_VERSION}\0{shard.resolve()}\0{state.st_size}\0{state.st_mtime_ns}{labelled}"
+    index = index_folder / f"{hashlib.sha256(known.encode(errors='surrogateescape')).hexdigest()}.index"
     try:
         return _known(index, state.st_size)
-    except (OSError, ValueError):
-        members = list(_members(shard, label_field))
+    except (OSError, ValueError, KeyError):
+        found = _columns(list(_members(shard, label_field)))
     try:
         make_folder(index_folder)
-        write_atomically(index, json.dumps(members).encode())
+        write_arrays(index, {"version": INDEX_VERSION}, found)
     except (UserError, WorkFailed):
         pass  # no room or no right: the shard is indexed again next time
-    return members
+    return found
 
 
-def _known(index: Path, shard_bytes: int) -> list[ImageMember]:
+def _columns(members: Sequence[ImageMember]) -> dict[str, NDArray[Any]]:
+    names = [os.fsencode(f"{member.key}.{member.suffix}") for member in members]
+    return {
+        "names": np.frombuffer(b"".join(names), np.uint8),
+        "name_lengths": np.array([len(name) for name in names], dtype=np.int32),
+        "offsets": np.array([member.offset for member in members], dtype=np.int64),
+        "sizes": np.array([member.size_bytes for member in members], dtype=np.int64),
+        "labels": np.array([member.label or 0 for member in members], dtype=np.int32),
+    }
+
+
+def _known(index: Path, shard_bytes: int) -> dict[str, NDArray[Any]]:
     """Return what an index holds. Raises ValueError for what is none, or leads out of a shard of this size."""
-    members = INDEX.validate_json(read_json_bytes(index), strict=True)
-    if any(not 0 <= each.offset <= each.offset + each.size_bytes <= shard_bytes for each in members):
+    found = read_arrays(index).arrays
+    lengths, offsets, sizes, labels = (found[name] for name in COLUMNS)
+    if len({len(lengths), len(offsets), len(sizes), len(labels)}) > 1 or lengths.sum() != len(found["names"]):
+        raise ValueError("columns of different lengths")
+    if min(lengths.min(initial=0), offsets.min(initial=0), sizes.min(initial=0)) < 0:
+        raise ValueError("a length below zero")
+    if len(offsets) and int(offsets.max()) + int(sizes.max()) > shard_bytes and (offsets > shard_bytes - sizes).any():
         raise ValueError("an image outside its shard")
-    if any(not 0 <= each.label <= LARGEST_LABEL for each in members):
+    if labels.min(initial=0) < 0:
         raise ValueError("a label that is none")
-    return members
+    return found
 
 
-def _members(shard: Path, label_field: str) -> Iterator[ImageMember]:
+def _members(shard: Path, label_field: str | None) -> Iterator[ImageMember]:
     """Yield the images of one shard, of which only the headers and labels are read."""
     try:
         with tarfile.open(shard, "r:") as tar:
@@ -164,7 +197,7 @@ def _members(shard: Path, label_field: str) -> Iterator[ImageMember]:
 
 
 def _samples(
-    shard: Path, tar: tarfile.TarFile, headers: Sequence[tarfile.TarInfo], label_field: str
+    shard: Path, tar: tarfile.TarFile, headers: Sequence[tarfile.TarInfo], label_field: str | None
 ) -> Iterator[ImageMember]:
     """Yield the images of samples, which WebDataset defines as members that follow each other and share a key."""
     key, seen = "", set[str]()
@@ -197,7 +230,7 @@ def _split(name: str) -> _Split | None:
 
 
 def _sample(
-    shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], label_field: str
+    shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], label_field: str | None
 ) -> Iterator[ImageMember]:
     images = [suffix for suffix in parts if suffix in IMAGES]
     if not images:
@@ -207,7 +240,8 @@ def _sample(
         raise UserError.about("shard", f"{shard}: {key}: {', '.join(images)}", rule, "write the shard again")
     suffix = images[0]
     image = parts[suffix]
-    yield ImageMember(key, suffix, image.offset_data, image.size, _label(shard, tar, key, parts, label_field))
+    label = None if label_field is None else _label(shard, tar, key, parts, label_field)
+    yield ImageMember(key, suffix, image.offset_data, image.size, label)
 
 
 def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], field: str) -> int:
@@ -237,16 +271,3 @@ def _require_end(shard: Path, tar: tarfile.TarFile) -> None:
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.tell() == tar.offset:
             raise tarfile.ReadError("the end mark is missing: it was cut off")
-
-
-def expand(pattern: str) -> list[str]:
-    """Return the names that a shard pattern stands for: `{000..146}` counts, `{a,b}` lists; the rest is left alone."""
-    match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
-    if match is None:
-        return [pattern]
-    if match[3] is not None:
-        choices = match[3].split(",")
-    else:
-        width = len(match[1]) if match[1].startswith("0") or len(match[1]) == len(match[2]) else 0
-        choices = [f"{number:0{width}d}" for number in range(int(match[1]), int(match[2]) + 1)]
-    return [name for each in choices for name in expand(pattern[: match.start()] + each + pattern[match.end() :])]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from benchmarks.errors import UserError, printable
 from benchmarks.files.json_files import read_json
 from benchmarks.files.regular import regular
-from transfer.images.labelled import Found
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LABEL = "label"
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -27,19 +29,19 @@ class TableImages:
     place: Path
     dataset: Any
     column: str
-    rows: Sequence[int]
+    rows: range | NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def name(self, position: int) -> str:
-        return f"{self.place.relative_to(self.root).as_posix()}/{self.rows[position]}"
+        return f"{self.place.relative_to(self.root).as_posix()}/{int(self.rows[position])}"
 
     def where(self, position: int) -> str:
-        return f"{self.place}, row {self.rows[position]}"
+        return f"{self.place}, row {int(self.rows[position])}"
 
     def open(self, position: int) -> BinaryIO:
-        cell = self.dataset[self.rows[position]][self.column]
+        cell = self.dataset[int(self.rows[position])][self.column]
         found = cell if isinstance(cell, dict) else {"bytes": cell}
         if found.get("bytes") is not None:
             return io.BytesIO(found["bytes"])
@@ -57,12 +59,27 @@ class TableImages:
             raise OSError(f"the row names a file outside the data's folder: {printable(given)}")
         return path
 
-    def select(self, positions: Sequence[int]) -> TableImages:
-        rows = [self.rows[position] for position in positions]
-        return TableImages(self.root, self.files, self.place, self.dataset, self.column, rows)
+    def select(self, positions: Sequence[int] | NDArray[Any]) -> TableImages:
+        import numpy as np
+
+        return replace(self, rows=np.asarray(self.rows)[np.asarray(positions, dtype=np.int64)])
 
 
-def read_saved(root: Path, folder: Path, image_column: str | None, label_column: str | None) -> Found:
+@dataclass(frozen=True)
+class Table:
+    """Images of a table with their labels; these are empty where none were asked for."""
+
+    source: TableImages
+    labels: Sequence[int]
+    names: tuple[str, ...] | None
+    """What the labels mean; None where the table does not say it."""
+    labelled_by: str
+    """The column of the labels, for messages."""
+
+
+def read_saved(
+    root: Path, folder: Path, image_column: str | None, label_column: str | None, *, labelled: bool = True
+) -> Table:
     """Read a folder that `Dataset.save_to_disk` wrote. Raises UserError for any other, or one without such columns."""
     datasets = _library()
     try:
@@ -73,7 +90,7 @@ def read_saved(root: Path, folder: Path, image_column: str | None, label_column:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         rule = "a folder that Dataset.save_to_disk wrote"
         raise UserError.about("data folder", f"{folder} ({printable(str(error))})", rule, "save it again") from None
-    return _columns(root, sorted(folder.glob("*.arrow")), folder, dataset, image_column, label_column)
+    return _columns(root, sorted(folder.glob("*.arrow")), folder, dataset, image_column, label_column, labelled)
 
 
 def _require_own_files(folder: Path) -> None:
@@ -92,8 +109,14 @@ def _require_own_files(folder: Path) -> None:
 
 
 def read_parquet(
-    root: Path, place: Path, files: Sequence[Path], image_column: str | None, label_column: str | None
-) -> Found:
+    root: Path,
+    place: Path,
+    files: Sequence[Path],
+    image_column: str | None,
+    label_column: str | None,
+    *,
+    labelled: bool = True,
+) -> Table:
     """Read parquet files. `datasets` keeps a copy as Arrow in its cache, as single rows of parquet cannot be read."""
     datasets = _library()
     try:
@@ -101,7 +124,7 @@ def read_parquet(
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         rule = "parquet files with the same columns"
         raise UserError.about("data files", f"{place} ({error})", rule, "complete the files") from None
-    return _columns(root, list(files), place, dataset, image_column, label_column)
+    return _columns(root, list(files), place, dataset, image_column, label_column, labelled)
 
 
 def _library() -> Any:
@@ -114,12 +137,24 @@ def _library() -> Any:
 
 
 def _columns(
-    root: Path, files: Sequence[Path], place: Path, dataset: Any, image_column: str | None, label_column: str | None
-) -> Found:
+    root: Path,
+    files: Sequence[Path],
+    place: Path,
+    dataset: Any,
+    image_column: str | None,
+    label_column: str | None,
+    labelled: bool,
+) -> Table:
     import datasets
 
     features = dataset.features
     image = _choose("image_column", image_column, place, features, [n for n, f in features.items() if _holds_images(f)])
+    plain = dataset.with_format(None).select_columns([image])
+    if isinstance(features[image], datasets.Image):
+        plain = plain.cast_column(image, datasets.Image(decode=False))
+    source = TableImages(root, files, place, plain, image, range(len(plain)))
+    if not labelled:
+        return Table(source, [], None, "")
     classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     label = _choose("label_column", label_column, place, features, classes or [n for n in features if n == LABEL])
     labels = dataset.with_format(None)[label][:]  # one read of the column; iterating reads row by row
@@ -127,12 +162,8 @@ def _columns(
     if at is not None:  # the hub's test splits have -1 everywhere
         rule = "a class number, from 0"
         raise UserError.about("label", f"{labels[at]!r} in {place}, row {at}", rule, "another split or label_column")
-    plain = dataset.with_format(None).select_columns([image])
-    if isinstance(features[image], datasets.Image):
-        plain = plain.cast_column(image, datasets.Image(decode=False))
     names = features[label].names if label in classes else None
-    source = TableImages(root, files, place, plain, image, range(len(labels)))
-    return Found(source, labels, tuple(names) if names else None, f"column {label} of {place}")
+    return Table(source, labels, tuple(names) if names else None, f"column {label} of {place}")
 
 
 def _holds_images(feature: Any) -> bool:

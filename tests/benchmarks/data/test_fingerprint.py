@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.runs.fingerprint
+import benchmarks.data.fingerprint
+from benchmarks.data.fingerprint import fingerprint
+from benchmarks.data.found import files_below
 from benchmarks.errors import UserError
-from benchmarks.runs.fingerprint import find_images, fingerprint
 from tests.support.special_files import never_waiting, put, special_files
 
 
@@ -27,11 +28,11 @@ def images(tmp_path: Path) -> Path:
 
 
 def print_of(root: Path) -> str:
-    return fingerprint(root, find_images(root)).sha256
+    return fingerprint(root, files_below(root)).sha256
 
 
 def test_images_are_found_by_suffix_in_a_fixed_order(images: Path) -> None:
-    assert [str(path.relative_to(images)) for path in find_images(images)] == ["a.JPEG", "cat/b.png"]
+    assert [str(path.relative_to(images)) for path in files_below(images)] == ["a.JPEG", "cat/b.png"]
 
 
 def test_hash_is_over_names_and_the_sha256_of_contents(images: Path) -> None:
@@ -39,7 +40,7 @@ def test_hash_is_over_names_and_the_sha256_of_contents(images: Path) -> None:
         b"a.JPEG\0" + hashlib.sha256(b"first").hexdigest().encode() + b"\n",
         b"cat/b.png\0" + hashlib.sha256(b"second").hexdigest().encode() + b"\n",
     ]
-    found = fingerprint(images, find_images(images))
+    found = fingerprint(images, files_below(images))
     assert found.sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
     assert str(found) == f"2 images, content {found.sha256[:16]}"
 
@@ -65,8 +66,8 @@ def test_changed_copy_has_another_fingerprint(images: Path, change: str) -> None
 
 
 def test_large_sets_are_distinguished_by_sizes(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks.runs.fingerprint, "CONTENT_LIMIT_BYTES", 10)  # the two files hold 11 bytes
-    found = fingerprint(images, find_images(images))
+    monkeypatch.setattr(benchmarks.data.fingerprint, "CONTENT_LIMIT_BYTES", 10)  # the two files hold 11 bytes
+    found = fingerprint(images, files_below(images))
     assert found.method == "sizes"
     assert found.sha256 == hashlib.sha256(b"a.JPEG\x005\ncat/b.png\x006\n").hexdigest()
 
@@ -74,13 +75,13 @@ def test_large_sets_are_distinguished_by_sizes(images: Path, monkeypatch: pytest
 def test_dangling_link_counts_as_an_image_that_cannot_be_read(images: Path) -> None:
     before = print_of(images)
     (images / "link.png").symlink_to("nowhere.png")
-    assert [path.name for path in find_images(images)] == ["a.JPEG", "b.png", "link.png"]
+    assert [path.name for path in files_below(images)] == ["a.JPEG", "b.png", "link.png"]
     assert print_of(images) != before
 
 
 def test_name_that_is_not_utf8_is_hashed(images: Path) -> None:
     Path(os.fsdecode(os.fsencode(images) + b"/\xe9t\xe9.png")).write_bytes(b"summer")
-    assert fingerprint(images, find_images(images)).images == 3
+    assert fingerprint(images, files_below(images)).images == 3
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["missing", "empty"])
@@ -89,7 +90,7 @@ def test_folder_without_images_gets_the_remedy(tmp_path: Path, made: bool) -> No
     if made:
         folder.mkdir()
     with pytest.raises(UserError) as caught:
-        find_images(folder)
+        files_below(folder)
     field, rule, remedy = str(caught.value).splitlines()
     assert field == f"data folder = {folder}"
     assert rule == ("  rule:   a folder that exists" if not made else rule)
@@ -99,12 +100,12 @@ def test_folder_without_images_gets_the_remedy(tmp_path: Path, made: bool) -> No
 
 def test_a_link_back_to_its_own_folder_counts_no_image_twice(images: Path) -> None:
     (images / "cat" / "again").symlink_to(images, target_is_directory=True)
-    assert len(find_images(images)) == 2
+    assert len(files_below(images)) == 2
 
 
 def test_a_linked_folder_is_followed(images: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(images, target_is_directory=True)
-    assert len(find_images(tmp_path / "linked")) == 2
+    assert len(files_below(tmp_path / "linked")) == 2
 
 
 @special_files

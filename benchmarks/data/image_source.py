@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from benchmarks.data.files import IndexedFiles
 from benchmarks.files.regular import regular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class ImageSource(Protocol):
@@ -32,7 +36,7 @@ class ImageSource(Protocol):
         """Open the encoded image, seekable; the caller closes it. Raises OSError where it cannot be read."""
         ...
 
-    def select(self, positions: Sequence[int]) -> ImageSource:
+    def select(self, positions: Sequence[int] | NDArray[Any]) -> ImageSource:
         """Return the images at these positions, in this order."""
         ...
 
@@ -48,6 +52,8 @@ class ImageFiles:
         return len(self.files)
 
     def name(self, position: int) -> str:
+        if isinstance(self.files, IndexedFiles):
+            return self.files.name(position, self.root)
         return self.files[position].relative_to(self.root).as_posix()
 
     def where(self, position: int) -> str:
@@ -56,5 +62,7 @@ class ImageFiles:
     def open(self, position: int) -> BinaryIO:
         return open(regular(self.files[position]), "rb")
 
-    def select(self, positions: Sequence[int]) -> ImageFiles:
-        return ImageFiles(self.root, [self.files[position] for position in positions])
+    def select(self, positions: Sequence[int] | NDArray[Any]) -> ImageFiles:
+        files = self.files
+        chosen = files.select(positions) if isinstance(files, IndexedFiles) else [files[at] for at in positions]
+        return ImageFiles(self.root, chosen)

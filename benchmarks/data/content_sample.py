@@ -7,13 +7,15 @@ shorter sample a file that two data sets share is in both samples, whatever it i
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.config import Config, Count
 from benchmarks.files.regular import regular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FILES_SAMPLED = 512
 """Files of further sizes are sampled until there are so many."""
@@ -44,22 +46,24 @@ class Seen(NamedTuple):
         return f"{self.found} of {self.sampled} sampled"
 
 
-def draw(files: Sequence[tuple[Path, int | None]]) -> ContentSample | None:
+def draw(files: Sequence[Path], sizes: Sequence[int | None] | NDArray[Any]) -> ContentSample | None:
     """Return a sample of files given with their sizes in bytes; None where they are too many of one size.
 
-    A file without a size, and one that cannot be read, is in no sample.
+    A file without a size (None, or below 0), and one that cannot be read, is in no sample.
     """
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for file, size in files:
-        if size is not None:
-            by_size[size].append(file)
+    import numpy as np
+
+    bytes_of = sizes if isinstance(sizes, np.ndarray) else np.array([-1 if each is None else each for each in sizes])
+    order = np.argsort(bytes_of, kind="stable")
+    known, starts, counts = np.unique(bytes_of[order], return_index=True, return_counts=True)
     digests: list[str] = []
     until = END
-    for key, size in sorted((hashlib.sha256(str(size).encode()).hexdigest()[:8], size) for size in by_size):
-        alike = by_size[size]
-        if len(digests) >= FILES_SAMPLED or len(alike) > MOST_SAMPLED:
+    keys = ((hashlib.sha256(str(size).encode()).hexdigest()[:8], size, at) for at, size in enumerate(known.tolist()))
+    for key, _, at in sorted(each for each in keys if each[1] >= 0):
+        if len(digests) >= FILES_SAMPLED or counts[at] > MOST_SAMPLED:
             until = key
             break
+        alike = [files[position] for position in order[starts[at] : starts[at] + counts[at]].tolist()]
         digests += [f"{key}{sha256[:12]}" for file in alike if (sha256 := _sha256(file)) is not None]
     return ContentSample(digests=tuple(sorted(digests)), until=until, of=len(files)) if digests else None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runs import content_sample
-from benchmarks.runs.content_sample import ContentSample, draw, share_seen
+from benchmarks.data import content_sample
+from benchmarks.data.content_sample import ContentSample, draw, share_seen
 
 SMALL, LARGE = 40, 400
 
@@ -17,7 +17,8 @@ def write(folder: Path, contents: list[bytes]) -> ContentSample | None:
     folder.mkdir()
     for number, content in enumerate(contents):
         (folder / f"{folder.name}_{number}").write_bytes(content)
-    return draw([(file, file.stat().st_size) for file in sorted(folder.iterdir())])
+    files = sorted(folder.iterdir())
+    return draw(files, [file.stat().st_size for file in files])
 
 
 def contents(seed: int, number: int) -> list[bytes]:
@@ -52,8 +53,8 @@ def test_the_share_in_a_large_data_set_is_estimated_from_parts_of_both(
 
 
 def test_what_cannot_be_sampled_is_no_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert draw([]) is None
-    assert draw([(tmp_path / "gone", 10), (tmp_path / "unknown", None)]) is None
+    assert draw([], []) is None
+    assert draw([tmp_path / "gone", tmp_path / "unknown"], [10, None]) is None
     monkeypatch.setattr(content_sample, "MOST_SAMPLED", 4)
     arrays = [bytes([number]) * 100 for number in range(5)]
     assert write(tmp_path / "arrays", arrays) is None, "too many of one size"

@@ -16,13 +16,15 @@ LINE_EVERY_SAMPLES = 250
 
 
 class ProgressReport:
-    """Shows `done` of `total` with a short text, on the main rank. Use as a context manager."""
+    """Shows `done` of `total` (None: nobody knows it) with a short text. Use as a context manager."""
 
-    def __init__(self, title: str, total: int, unit: str = "step") -> None:
+    def __init__(self, title: str, total: int | None, unit: str = "step", *, by_any_rank: bool = False) -> None:
+        """`by_any_rank`: it is shown whichever rank does the work, which else is the main one."""
         self.title, self.total, self.unit = title, total, unit
-        self._bar = _bar() if sys.stderr.isatty() and ranks.is_main() else None
+        self._shown = by_any_rank or ranks.is_main()
+        self._bar = _bar() if sys.stderr.isatty() and self._shown else None
         self._task = self._bar.add_task(title, total=total, text="") if self._bar else None
-        self._last_line = 0.0
+        self._last_line = 0.0 if total is not None else time.monotonic()
 
     def __enter__(self) -> ProgressReport:
         if self._bar:
@@ -41,11 +43,10 @@ class ProgressReport:
             self._bar.update(self._task, completed=done, text=text)
             return
         now = time.monotonic()
-        if not ranks.is_main():
-            return
-        if now - self._last_line >= LINE_EVERY_SECONDS or done == self.total:
+        if self._shown and (now - self._last_line >= LINE_EVERY_SECONDS or done == self.total):
             self._last_line = now
-            print(f"{self.title}: {self.unit} {done}/{self.total}  {text}", file=sys.stderr, flush=True)
+            of = "" if self.total is None else f"/{self.total}"
+            print(f"{self.title}: {self.unit} {done}{of}  {text}".rstrip(), file=sys.stderr, flush=True)
 
 
 class EvaluationLines:

@@ -1,0 +1,1 @@
+"""Data sets: their files found and indexed, and known again by a fingerprint."""

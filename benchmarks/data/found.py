@@ -1,0 +1,100 @@
+"""Finding images and videos below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmarks.data.files import IndexedFiles
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
+ARRAY_SUFFIXES = {".npy"}
+"""Suffixes of images that no image format holds: arrays [H, W, C] with any number of channels."""
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".3gp", ".wmv", ".ts"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What files are looked for."""
+
+    noun: str
+    suffixes: Collection[str]
+
+
+IMAGES = Kind("image", frozenset(IMAGE_SUFFIXES))
+ARRAYS = Kind("image", frozenset(ARRAY_SUFFIXES))
+VIDEOS = Kind("video", frozenset(VIDEO_SUFFIXES))
+
+
+def files_below(folder: Path, kind: Kind = IMAGES) -> IndexedFiles:
+    """Return all files of a kind below `folder`, in path order, by the folder's index.
+
+    A link to a folder that was met before is not followed. Raises UserError when there is no folder, or no such file.
+    """
+    from benchmarks.data.files import IndexedFiles, Part
+    from benchmarks.data.index import index_of
+
+    require_folder(folder, kind)
+    index = index_of(folder, kind.suffixes)
+    if not len(index):
+        raise none_found(folder, kind)
+    return IndexedFiles(Part(index, str(folder), index.once))
+
+
+def holds_any(folder: Path, kind: Kind) -> bool:
+    """Tell whether there is a file of a kind below a folder."""
+    from benchmarks.data.index import index_of
+
+    return folder.is_dir() and len(index_of(folder, kind.suffixes)) > 0
+
+
+class ByFolder(NamedTuple):
+    """The files of the folders directly below a folder, in path order, and how many each of these folders has."""
+
+    files: IndexedFiles
+    counts: dict[str, int]
+
+
+def files_by_folder(folder: Path, kind: Kind = IMAGES) -> ByFolder:
+    """Return the files of each folder directly below `folder`; such a folder may have none.
+
+    A link to a folder that was met before below the same of these folders is not followed. Raises UserError when there
+    is no folder.
+    """
+    import numpy as np
+
+    from benchmarks.data.files import IndexedFiles, Part
+    from benchmarks.data.index import index_of
+
+    require_folder(folder, kind)
+    index = index_of(folder, kind.suffixes)
+    counts = {os.fsdecode(name): 0 for name in index.folders if name and b"/" not in name}
+    spans = []
+    for place, first, end in zip(index.run_folders, index.run_starts, index.run_ends, strict=True):
+        if inner := index.folders[place]:
+            counts[os.fsdecode(inner.partition(b"/")[0])] += end - first
+            spans.append(np.arange(first, end, dtype=np.uint32))
+    positions = None if len(spans) == len(index.run_starts) else np.concatenate(spans or [np.empty(0, np.uint32)])
+    return ByFolder(IndexedFiles(Part(index, str(folder), positions)), counts)
+
+
+def require_folder(folder: Path, kind: Kind) -> None:
+    """Raise UserError where there is no such folder."""
+    if not folder.is_dir():
+        raise UserError.about("data folder", str(folder), "a folder that exists", _remedy(kind))
+
+
+def none_found(folder: Path, kind: Kind) -> UserError:
+    """Return the error for a folder without files of a kind."""
+    rule = f"at least one {kind.noun} ({', '.join(sorted(kind.suffixes))})"
+    return UserError.about("data folder", str(folder), rule, _remedy(kind))
+
+
+def _remedy(kind: Kind) -> str:
+    return f"set data.root=FOLDER to where the {kind.noun}s are"

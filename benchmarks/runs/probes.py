@@ -1,0 +1,43 @@
+"""What the record of a probe says beside its scores: what was chosen, drawn, and computed once."""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.config import Config, Count
+
+
+class Choice(Config):
+    """The classifier of a probe's grid whose score is the run's; it was chosen on held-out training images."""
+
+    member: str
+    """Its layers, pooling and learning rate, in words."""
+    members: Count
+    """The number of classifiers that it was chosen from."""
+    held_out_images: Count
+    held_out_top1: float
+    held_out_loss: float
+    why: str
+
+
+class Draws(Config):
+    """The scores of a protocol that draws few training images several times."""
+
+    per_class: Count
+    """How many images of each class are drawn."""
+    top1: tuple[float, ...]
+    """Of every draw, in percent; the run's score is their mean."""
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over draws; None of a single one."""
+        return statistics.stdev(self.top1) if len(self.top1) > 1 else None
+
+
+class FeatureUse(Config):
+    """How a run came by the features of its images, which a frozen encoder gives once for all protocols and seeds."""
+
+    computed: Count = 0
+    """Images that were run through the encoder."""
+    reused: Count = 0
+    """Images whose features an earlier run, or this run's earlier attempt, had left."""

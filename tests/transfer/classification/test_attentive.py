@@ -1,0 +1,137 @@
+"""The attentive probe's pooler against V-JEPA's and V-JEPA 2's own code.
+
+`fixtures/attentive_jepa.safetensors` and `attentive_vjepa2.safetensors` hold what `AttentiveClassifier` of
+facebookresearch/jepa at 51c59d5 (depth 1) and of facebookresearch/vjepa2 at c2963a4 (depth 4) computed, of width 16
+with 2 heads and 5 classes: its weights, all drawn anew; tokens [3, 7, 16]; their logits; the gradient of the query for
+the cross-entropy of labels 0, 3, 1; and the standard deviations of the initial weights at width 256 with 8 heads.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import mimbench
+from benchmarks.config import load_recipe
+from benchmarks.encoders import Architecture
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.optim import decays
+from tests.support.runs import record_of
+from transfer.classification.attentive import AttentiveProbe, QueryPooler
+from transfer.classification.recipe import AttentiveRecipe
+from transfer.encoder.features import OUTPUT, FrozenEncoder
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SHORT = ["training.epochs=1", "training.schedule.warmup_epochs=0", "training.batch_size=20"]
+OFFICIAL = {1: "attentive_jepa", 4: "attentive_vjepa2"}
+"""The fixture by the depth of the pooler."""
+NAMES = (
+    ("pooler.query_tokens", "0.query"),
+    ("pooler.cross_attention_block.xattn.", "0."),
+    ("pooler.cross_attention_block.", "0."),
+    ("pooler.blocks.", "0.blocks."),
+    ("linear.", "1."),
+)
+
+
+def official(depth: int) -> dict[str, Tensor]:
+    return load_file(FIXTURES / f"{OFFICIAL[depth]}.safetensors")
+
+
+def part(found: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return one part of a fixture under our names, without `xattn.proj`, which V-JEPA's forward pass does not use."""
+    renamed = {}
+    for key, tensor in found.items():
+        if not key.startswith(f"{name}/") or "xattn.proj" in key:
+            continue
+        theirs = key.removeprefix(f"{name}/")
+        beginning, ours = next(pair for pair in NAMES if theirs.startswith(pair[0]))
+        renamed[ours + theirs.removeprefix(beginning)] = tensor
+    return renamed
+
+
+def head(depth: int, width: int, heads: int) -> nn.Sequential:
+    recipe = load_recipe(AttentiveRecipe, "transfer", "imagenet1k_attentive_vjepa", [f"depth={depth}"]).config
+    return nn.Sequential(QueryPooler(width, heads, recipe), nn.Linear(width, 5))
+
+
+@pytest.mark.parametrize("depth", OFFICIAL)
+def test_logits_and_gradients_are_those_of_the_official_code(depth: int) -> None:
+    found, ours = official(depth), head(depth, 16, 2)
+    ours.load_state_dict(part(found, "weights"))
+    logits = ours(found["tokens"])
+    torch.testing.assert_close(logits, found["logits"], rtol=0, atol=2e-6)
+    cross_entropy(logits, torch.tensor([0, 3, 1])).backward()
+    torch.testing.assert_close(ours[0].query.grad, found["query_gradient"], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("depth", OFFICIAL)
+def test_initial_weights_are_as_wide_as_the_official_codes(depth: int) -> None:
+    torch.manual_seed(1)
+    ours = dict(head(depth, 256, 8).named_parameters())
+    for name, expected in part(official(depth), "initial_std").items():
+        rel = 4 / math.sqrt(ours[name].numel())
+        assert ours[name].std(unbiased=False).item() == pytest.approx(expected.item(), rel=rel, abs=1e-12), name
+
+
+def test_the_query_and_all_matrices_decay_as_in_the_official_code() -> None:
+    """V-JEPA's `init_opt` spares what has `bias` in its name or one axis."""
+    for name, parameter in head(4, 16, 2).named_parameters():
+        assert decays(name, parameter) == ("bias" not in name and parameter.ndim != 1), name
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "layer", "heads"),
+    [
+        ("vit_large_patch16_224", {"depth": 1}, OUTPUT, 16),
+        ("swin_base_patch4_window7_224", {"depths": [1, 1, 1, 1]}, OUTPUT, 32),
+        ("swin_base_patch4_window7_224", {"depths": [1, 1, 1, 1]}, 3, 16),
+        ("beit_base_patch16_224", {"depth": 1}, OUTPUT, 12),
+    ],
+)
+def test_heads_are_the_encoders_own(name: str, arguments: dict[str, object], layer: int, heads: int) -> None:
+    """The numbers of heads are those of the papers: ViT-L 16, BEiT-B 12; Swin-B 4, 8, 16, 32 in its stages."""
+    recipe = load_recipe(AttentiveRecipe, "transfer", "imagenet1k_attentive_vjepa").config
+    with torch.device("meta"):
+        backbone = build_backbone(Architecture(name=name, arguments=arguments), 224)
+        probe = AttentiveProbe(FrozenEncoder(backbone, (layer,), 224, 3), recipe, 10)
+        assert probe(torch.zeros(2, 3, 224, 224)).shape == (2, 10)
+    assert probe.head[0].heads == heads
+
+
+def test_an_encoder_without_attention_needs_a_number_of_heads(
+    small_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["transfer", "digits", "--recipe", "digits_attentive", f"data.root={small_digits}"]
+    command += ["--encoder", "random:convnext_atto", "--runs", str(tmp_path), "layer=null", *SHORT]
+    assert mimbench.main(command) == mimbench.WRONG
+    said = capsys.readouterr().err
+    assert "heads = null" in said
+    assert "blocks (ConvNeXtBlock) have no attention" in said
+
+
+def test_a_run_of_before_the_pooler_was_a_field_keeps_its_id(small_digits: Path, tmp_path: Path) -> None:
+    """`digits-digits_attentive-...` of these fields was made with timm's pooling, and is still the same work."""
+    command = ["transfer", "digits", "--recipe", "digits_attentive", f"data.root={small_digits}", *SHORT]
+    command += ["--encoder", "random:digits_swin", "--runs", str(tmp_path)]
+    digests = set()
+    for more in (["pooler=timm", "heads=4"], ["pooler=v-jepa", "heads=4"]):
+        before = set(tmp_path.glob("*"))
+        assert mimbench.main([*command, *more]) == 0
+        (folder,) = set(tmp_path.glob("*")) - before
+        record = record_of(folder)
+        digests.add(record.recipe.digest)
+        assert ("pooler" in (record.recipe.beside_digest or ())) == (more[0] == "pooler=timm")
+    assert len(digests) == 2
+
+
+def test_depth_needs_v_jepas_pooler(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["transfer", "digits", "--recipe", "digits_attentive", "--print", "pooler=timm", "depth=4"]
+    assert mimbench.main(command) == mimbench.WRONG
+    assert "depth above 1 needs pooler=v-jepa" in capsys.readouterr().err

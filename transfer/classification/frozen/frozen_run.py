@@ -1,0 +1,72 @@
+"""What the protocols share that train nothing through an encoder: its features of all images, and a run's record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from benchmarks.engine.device import choose_device
+from benchmarks.engine.flops import forward_flops
+from benchmarks.engine.processes.exchange import joined
+from benchmarks.engine.processes.parallel import divide
+from benchmarks.engine.samples.unreadable import Unreadable
+from benchmarks.engine.watch.stop import StopRequest
+from benchmarks.runs.folder import Run
+from transfer.adapter import Transfer
+from transfer.classification.frozen.extraction import FeatureStore, Stored
+from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, blocks_of, every_layer
+from transfer.encoder.model import build_model
+from transfer.encoder.sizes import Pooling
+from transfer.run import open_transfer
+
+
+class FrozenRun:
+    """A run that needs nothing of its images but their features by one frozen encoder."""
+
+    def __init__(self, transfer: Transfer, encoder: FrozenEncoder, store: FeatureStore, run: Run) -> None:
+        self.transfer, self.recipe, self.data = transfer, transfer.work.config, transfer.data
+        self.encoder, self.store, self.run = encoder, store, run
+        self.device, self.unreadable = store.device, store.unreadable
+
+    def tests(self, features: Sequence[Feature]) -> list[Stored]:
+        """Return the features of the test images, then those of the further test sets."""
+        further = [(f"test set {name}", one.images) for name, one in self.data.test_sets.items()]
+        named = [("test images", self.data.test), *further]
+        return [self.store.of(images, features, title) for title, images in named]
+
+    def vectors(self, stored: Stored, pooling: Pooling) -> torch.Tensor:
+        """Return the features [N, D] of the images that could be read, on the device."""
+        return stored.vectors(self.encoder.summaries(Feature((OUTPUT,), pooling))).to(self.device)
+
+    def complete(self, pooling: Pooling, **fields: Any) -> None:
+        """Complete the record with the feature, how features were come by, and `fields`."""
+        unreadable = tuple(self.unreadable.names)
+        self.run.complete(
+            feature=self.encoder.in_words(Feature((OUTPUT,), pooling)),
+            features=self.store.use,
+            data=self.run.record.data.model_copy(update={"unreadable": unreadable}),
+            **fields,
+        )
+
+
+@contextlib.contextmanager
+def opened(transfer: Transfer) -> Iterator[FrozenRun]:
+    """Open the run of a recipe with `pooling`, `inference` and `features`; its encoder is built and proven."""
+    recipe = transfer.work.config
+    with joined():
+        device = choose_device(recipe.inference)
+        backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
+        side, channels = recipe.image_size_px, plan.architecture.in_chans
+        encoder = FrozenEncoder(backbone.to(device), every_layer(backbone), side, channels)
+        for pooling in (recipe.pooling, *getattr(recipe, "other_pooling", ())):
+            encoder.width(Feature((OUTPUT,), pooling))  # refuses what it cannot pool, before anything is read
+        image, feature = torch.zeros(1, channels, side, side, device=device), Feature((OUTPUT,), recipe.pooling)
+        flops = forward_flops(encoder, lambda: encoder.vectors(image, [feature]))
+        store = FeatureStore(transfer, plan, encoder, device, recipe.inference, Unreadable(recipe.data.max_unreadable))
+        if recipe.inference.sharded:
+            divide(encoder, blocks_of(backbone), device)
+        with open_transfer(transfer, device, report, flops) as run, StopRequest():
+            yield FrozenRun(transfer, encoder, store, run)
