@@ -51,6 +51,7 @@ VERBS = {
     "bench": ("pretrain.bench.cli", "how fast pretraining is here, side by side with other programs"),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "evaluate": ("transfer.commands.evaluate", "score a trained model on further test sets, without training"),
+    "show": ("transfer.commands.show", "draw what encoders predict for the same test images, beside the truth"),
     "pipeline": ("slurm.cli", "plan, submit, status, logs, cancel, resume: a graph of stages, on a laptop or on Slurm"),
     "checkpoint": ("transfer.commands.checkpoint", "look into any checkpoint; carry encoders into other tools"),
     "report": ("reports.cli", "leaderboards and comparisons from run records"),

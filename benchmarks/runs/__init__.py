@@ -1,1 +1,1 @@
-"""What a run is on disk: id, folder, record, data fingerprint, environment; what every verb that makes one shares."""
+"""What a run is on disk: id, folder, record, fingerprint, environment; how runs are found; what run verbs share."""

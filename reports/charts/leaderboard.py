@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.catalogue.tasks import Metric
+from benchmarks.runs.find import FoundRun
 from reports.charts.curves import Curve, loss_curve, score_curve
 from reports.charts.figures import (
     MOST_GROUPS,
@@ -25,7 +26,6 @@ from reports.charts.svg import INK, PAPER, STYLE, Chart, inline
 from reports.compare.score_difference import BASELINE
 from reports.leaderboard.board import Group, Leaderboard, Section
 from reports.leaderboard.lines import Measured
-from reports.records.find import FoundRun
 from reports.text import count, one_line
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.errors import WorkFailed
+from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.atomic import write_atomically
 from reports.commands.common import RAW, RUNS_HELP, Verbs, prepare, say
 from reports.text import one_line
@@ -25,6 +25,8 @@ def add_compare(verbs: Verbs) -> None:
         verb.add_argument(name, metavar=name.upper(), help=f"{RUNS_HELP}; with --in, the label of an encoder")
     verb.add_argument("--in", dest="within", nargs="+", default=(), metavar="RUNS", help="runs of both encoders")
     verb.add_argument("--out", type=Path, metavar="DIR", help="also write comparison.txt, .json and .html there")
+    seen = "show in comparison.html the test images that only one side gets right, where the images are at hand"
+    verb.add_argument("--pictures", action="store_true", help=seen)
     verb.set_defaults(run=compare)
 
 
@@ -41,11 +43,14 @@ def compare(arguments: argparse.Namespace) -> int:
     from reports.page.comparison import to_html
     from reports.tables.comparison_text import to_json, to_text
 
+    if arguments.pictures and arguments.out is None:
+        raise UserError.about("--pictures", "(given)", "with --out, where the page goes", "add --out DIR")
     both = side_by_side(arguments.a, arguments.b, arguments.within)
     say(to_text(both))
     if arguments.out is not None:
         prepare(arguments.out)
-        for suffix, content in {"txt": to_text(both), "json": to_json(both), "html": to_html(both)}.items():
+        page = to_html(both, pictures=arguments.pictures)
+        for suffix, content in {"txt": to_text(both), "json": to_json(both), "html": page}.items():
             write_atomically(arguments.out / f"comparison.{suffix}", content.encode())
             say(f"written: {arguments.out / f'comparison.{suffix}'}")
     if not both.pairings:

@@ -45,6 +45,8 @@ def _add_request(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
     corrected = "also the p of every difference, corrected by Holm for their number in a task's table"
     verb.add_argument("--holm", action="store_true", help=corrected)
+    seen = "also test images with the classes that were predicted, where the images are at hand (HTML)"
+    verb.add_argument("--pictures", action="store_true", help=seen)
 
 
 def add_publish(verbs: Verbs) -> None:
@@ -100,7 +102,9 @@ def _board(arguments: argparse.Namespace) -> Leaderboard:
         find_task(arguments.task)
     if arguments.holm and arguments.baseline is None:
         raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
-    asked = {name: getattr(arguments, name) for name in ("baseline", "task", "references", "unverified", "holm")}
+    asked = {
+        name: getattr(arguments, name) for name in ("baseline", "task", "references", "unverified", "holm", "pictures")
+    }
     return make(Request(tuple(arguments.runs), **asked))
 
 

@@ -52,7 +52,8 @@ def verify(arguments: argparse.Namespace) -> int:
     _say_signatures(signatures)
     for finding in findings:
         word = "agrees" if finding.agrees else "not compared" if finding.compared == "nothing" else "differs"
-        say(f"{word}: {finding.path}")
+        lost = ", but for its pictures: the test images are no longer at hand" if finding.without_pictures else ""
+        say(f"{word}: {finding.path}{lost}")
         for line in finding.differences:
             say(f"    {line}")
     if any(finding.compared != "all" for finding in findings):
@@ -81,7 +82,7 @@ def _say_signatures(signatures: Mapping[Path, Signature]) -> None:
 
 def sign(arguments: argparse.Namespace) -> int:
     """Sign every finished run. Raises WorkFailed where there is none."""
-    from reports.records.find import find_runs
+    from benchmarks.runs.find import find_runs
     from reports.records.signatures import sign as sign_run
 
     folders = {run.folder for run in find_runs(arguments.runs).runs if run.record.status == "completed"}

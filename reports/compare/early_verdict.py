@@ -15,10 +15,10 @@ from typing import NamedTuple
 from benchmarks.catalogue.published import Reference, load_references
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import digest_of
+from benchmarks.runs.find import FoundRun
 from benchmarks.runs.record import RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, differing, loss_scale
 from reports.compare.rank_correlation import PAIRS_NEEDED, Correlation, spearman
-from reports.records.find import FoundRun
 from reports.records.pretrainings import pretraining_of
 from reports.records.rows import EVALUATED, FINETUNED, Row
 

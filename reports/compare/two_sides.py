@@ -10,13 +10,13 @@ from typing import Any
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.history import in_words
+from benchmarks.runs.find import FoundRun, find_runs
 from benchmarks.runs.record import RecipeUse
 from reports.compare.by_class import ByClass, by_class
 from reports.compare.by_image import Disagreement, by_image
 from reports.compare.like_for_like import Change, changes, own_recipes, recipe_changes, unfair_because
 from reports.compare.score_difference import Comparison, difference
 from reports.records.collect import Collected, collect
-from reports.records.find import FoundRun, find_runs
 from reports.records.pretrainings import of_pretrainings, origins, parents_nearby, pretraining_of
 from reports.records.rows import Row
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from benchmarks.catalogue.suite_tasks import SUITE_TASKS
 from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.runs.find import FoundRun, LeftOut, find_runs
 from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
 from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
@@ -22,7 +23,6 @@ from reports.leaderboard.suites import Incomplete, suite_rows
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
 from reports.records.collect import Collected, collect
-from reports.records.find import FoundRun, LeftOut, find_runs
 from reports.records.pretrainings import (
     of_pretrainings,
     origins,
@@ -50,6 +50,12 @@ class Request:
     """How pages and text are laid out; reports that do not name it have no overview, and text of any width."""
     holm: bool = False
     """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
+    pictures: bool = False
+    """Whether the page shows test images with the classes that were predicted, where the images are at hand."""
+
+    def recorded(self) -> dict[str, object]:
+        """Return the fields as files record them; without `pictures` they are those of leaderboards before it."""
+        return {name: value for name, value in asdict(self).items() if name != "pictures" or value}
 
 
 @dataclass(frozen=True)

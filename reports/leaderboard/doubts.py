@@ -12,10 +12,10 @@ from pathlib import Path
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
+from benchmarks.runs.find import FoundRun
 from benchmarks.runs.folder import RunFolder, run_folder_of
 from benchmarks.runs.record import RunRecord
 from reports.leaderboard.lines import Measured
-from reports.records.find import FoundRun
 from reports.records.rows import Row
 from reports.text import count
 

@@ -10,6 +10,7 @@ from reports.compare.by_class import ByClass
 from reports.compare.score_difference import Comparison
 from reports.compare.two_sides import Pairing, SideBySide
 from reports.leaderboard.lines import Measured
+from reports.page.gallery import Gallery, galleries_of
 from reports.page.template import filled
 from reports.records.rows import Row
 from reports.tables.column import NONE
@@ -55,16 +56,20 @@ class PairingPart:
     classes: ClassTable | None
     images: list[tuple[str, ...]] | None
     origins: list[tuple[str, Origin]]
+    galleries: list[Gallery]
 
 
-def to_html(both: SideBySide) -> str:
-    """Return the page. Every name in it is escaped; the only markup let through is our own charts."""
+def to_html(both: SideBySide, *, pictures: bool = False) -> str:
+    """Return the page. Every name in it is escaped; the only markup let through is our own charts.
+
+    With `pictures`, images that only one side gets right are shown, where they are at hand.
+    """
     sides = list(zip("AB", both.sides, strict=True))
     return filled(
         "comparison.html.j2",
         both=both,
         accounts=[(side, collected.account) for side, collected in sides],
-        parts=[_part(pairing, number) for number, pairing in enumerate(both.pairings)],
+        parts=[_part(pairing, number, pictures) for number, pairing in enumerate(both.pairings)],
         notes=NOTES,
         left_out=[
             (side, one_line(left.where), one_line(left.reason))
@@ -74,7 +79,7 @@ def to_html(both: SideBySide) -> str:
     )
 
 
-def _part(pairing: Pairing, number: int) -> PairingPart:
+def _part(pairing: Pairing, number: int, pictures: bool) -> PairingPart:
     found = pairing.classes
     return PairingPart(
         pairing,
@@ -93,6 +98,7 @@ def _part(pairing: Pairing, number: int) -> PairingPart:
         None if isinstance(found, str) else _classes(found),
         None if isinstance(pairing.images, str) else [disagreement_cells(one) for one in pairing.images],
         [("A", _origin(pairing.ours)), ("B", _origin(pairing.theirs))],
+        galleries_of(pairing) if pictures else [],
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from reports.charts.svg import Chart
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.lines import Line
 from reports.leaderboard.notes import words
+from reports.page.gallery import Gallery, gallery_of
 from reports.page.template import filled
 from reports.tables.findings import findings_of, title_of
 from reports.tables.overview import overview_of
@@ -35,6 +36,7 @@ class TaskPart:
     table: Table
     charts: Sequence[Chart]
     bodies: Sequence[tuple[str, Sequence[PageLine]]]
+    gallery: Gallery | None
 
 
 def to_html(board: Leaderboard, home: str | None = None) -> str:
@@ -46,14 +48,14 @@ def to_html(board: Leaderboard, home: str | None = None) -> str:
 
     charts = draw(board)
     pairs = zip(tables_of(board), charts.sections, strict=True)
-    parts = [_part(table, own, number) for number, (table, own) in enumerate(pairs)]
+    parts = [_part(table, own, number, board.request.pictures) for number, (table, own) in enumerate(pairs)]
     shown = [line for part in parts for _, lines in part.bodies for line in lines]
     return filled(
         "leaderboard.html.j2",
         board=board,
         sentences=words(board),
         request_name=REQUEST,
-        request=json.dumps(asdict(board.request), ensure_ascii=False),
+        request=json.dumps(board.request.recorded(), ensure_ascii=False),
         title=title_of(board),
         overview=overview_of(board),
         findings=findings_of(board),
@@ -65,13 +67,13 @@ def to_html(board: Leaderboard, home: str | None = None) -> str:
     )
 
 
-def _part(table: Table, charts: Sequence[Chart], number: int) -> TaskPart:
+def _part(table: Table, charts: Sequence[Chart], number: int, pictures: bool) -> TaskPart:
     bodies = []
     for place, body in enumerate(table.bodies):
         cells = zip(body.lines, body.texts.to_dict("records"), strict=True)
         lines = [PageLine(line, texts, anchor(number, place, row)) for row, (line, texts) in enumerate(cells)]
         bodies.append((body.heading, lines))
-    return TaskPart(table, charts, bodies)
+    return TaskPart(table, charts, bodies, gallery_of(table.section) if pictures else None)
 
 
 def anchor(section: int, group: int, row: int) -> str:

@@ -1,1 +1,1 @@
-"""Find run records, judge whether they can be reported, and gather them into rows over seeds."""
+"""Judge whether run records can be reported, and gather them into rows over seeds."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from benchmarks.data.content_sample import share_seen
 from benchmarks.history import TrainingStage, pretraining_data
+from benchmarks.runs.find import FoundRun
 from benchmarks.runs.stages import history_before, own_stage
-from reports.records.find import FoundRun
 from reports.records.rows import Row
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.catalogue.tasks import TASKS
+from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
-from reports.records.find import Findings, FoundRun, LeftOut
 from reports.records.integrity import altered
 from reports.records.rows import Row, TransferRun
 from reports.text import count, tally

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.errors import UserError
+from benchmarks.runs.find import FoundRun
 from benchmarks.runs.folder import read_record
 from benchmarks.runs.record import RunRecord
 from reports.records.collect import Collected
-from reports.records.find import FoundRun
 from reports.records.rows import Row
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict
 from importlib import metadata
 
 import pandas as pd
@@ -35,7 +34,7 @@ def to_json(board: Leaderboard) -> str:
     document = {
         "schema_version": SCHEMA_VERSION,
         "made_by": f"mimbench {metadata.version('mimbench')}",
-        "request": asdict(board.request),
+        "request": board.request.recorded(),
         "summary": one_line(sentences.summary),
         "findings": [one_line(finding) for finding in findings_of(board)],
         "overview": _overview(board),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoders import find_architecture
+from benchmarks.runs.find import find_runs
 from benchmarks.runs.folder import announce
 from benchmarks.runs.identity import recorded_transfer_id
 from benchmarks.runs.record import (
@@ -25,7 +26,6 @@ from benchmarks.runs.record import (
     parse_record,
 )
 from reports.records.collect import Collected, collect
-from reports.records.find import find_runs
 from reports.records.rows import Row, TransferRun
 
 THREE = {0: 93.5, 1: 94.0, 2: 92.75}

@@ -102,7 +102,7 @@ def _evaluate_run(
     if not wanted and record.added_test_sets and args.overrides:
         print(f"already done: {folder} has these test sets on record")
         return 0
-    transfer = run.transfer(own, args.encoder, command)
+    transfer = run.transfer(own, args.encoder, command, run.data(own))
     require_classes(run, transfer.data, wanted)
     add_test_sets(transfer, record, problem, wanted, args.tolerance)
     print(f"done: {folder}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import ranks
 from benchmarks.engine.processes.exchange import gathered
@@ -45,7 +46,12 @@ def _scores(detections: Sequence[Detections], data: CocoSets, kinds: Sequence[Ki
 def write_scored(folder: RunFolder, final: Scored, data: CocoSets, kinds: Sequence[Kind]) -> None:
     """Write the table and, for each of `kinds`, the detections in COCO's format of results."""
     write_atomically(folder.classes, final.table.encode())
+    write_found(folder.predicted, final, data, kinds)
+
+
+def write_found(folder: Path, final: Scored, data: CocoSets, kinds: Sequence[Kind]) -> None:
+    """Write the detections, for each of `kinds`, in COCO's format of results to a folder."""
     for kind in kinds:
         rows = coco_results(final.detections, data.categories, kind)
-        make_folder(folder.predicted)
-        write_atomically(folder.predicted / f"{kind}.json", json.dumps(rows).encode())
+        make_folder(folder)
+        write_atomically(folder / f"{kind}.json", json.dumps(rows).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from transfer.detection.average_precision import Kind
 from transfer.detection.data.samples import EvaluationPictures, PictureBatch, TrainingPictures
 from transfer.detection.models.build import build_detector
 from transfer.detection.recipe import DetectionRecipe, FrozenDetectionRecipe, TrainedDetectionRecipe
-from transfer.detection.scored import Scored, scored, write_scored
+from transfer.detection.scored import Scored, scored, write_found, write_scored
 from transfer.encoder.layer_decay import groups_around
 from transfer.run import TransferProblem
 
@@ -63,6 +64,10 @@ class DetectorTraining(TransferProblem[PictureBatch, Scored], Generic[R]):
     def write_results(self, folder: RunFolder) -> None:
         """Write the last evaluation's table and, where the recipe asks for them, its detections in COCO's format."""
         write_scored(folder, self.final(), self.data, self.kinds if self.recipe.testing.save_predictions else ())
+
+    def save_predictions(self, folder: Path) -> None:
+        """Search the test images and write what is found to a folder, in COCO's format."""
+        write_found(folder, self.measure(), self.data, self.kinds)
 
 
 class Detection(DetectorTraining[DetectionRecipe]):

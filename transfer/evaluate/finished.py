@@ -58,7 +58,7 @@ def add_test_sets(
         held.enter_context(StopRequest())
         problem = problem_type(transfer)
         problem.place()
-        _restore(problem, checkpoint)
+        restore(problem, checkpoint)
         reproduced = _reproduced(problem, record, tolerance)
         for test_set in wanted:
             _add(problem, test_set, reproduced, run)
@@ -75,7 +75,8 @@ def last_checkpoint(folder: RunFolder, record: RunRecord) -> Checkpoint:
     return checkpoint
 
 
-def _restore(problem: TransferProblem[Any, Any], checkpoint: Checkpoint) -> None:
+def restore(problem: TransferProblem[Any, Any], checkpoint: Checkpoint) -> None:
+    """Give the problem's model the weights of a checkpoint. Raises WorkFailed where they are another model's."""
     try:
         restore_model(checkpoint, problem.state)
     except RuntimeError as error:

@@ -37,18 +37,22 @@ class FinishedRun:
         data = apply_overrides(self.record.recipe.resolved, overrides)
         return validate(schema_for(self.adapter.recipe, data), data, f"recipe of {self.folder.path}", overrides)
 
-    def transfer(self, config: Any, reference: str | None, command: tuple[str, ...]) -> Transfer:
-        """Return the transfer that was completed, on its own data.
-
-        `reference` is where the encoder lies now, if not where the record says. Raises UserError where the data or the
-        encoder are other ones.
-        """
-        record = self.record
+    def data(self, config: Any) -> Data:
+        """Return the data that the run was completed on. Raises UserError where they are other ones."""
         data = self.adapter.find_data(self.task, config)
-        if str(data.fingerprint) != record.data.fingerprint:
-            rule = f"the data that the run was completed on ({record.data.fingerprint})"
+        if str(data.fingerprint) != self.record.data.fingerprint:
+            rule = f"the data that the run was completed on ({self.record.data.fingerprint})"
             remedy = "data.root=FOLDER says where an unchanged copy lies; its score there proves the model"
             raise UserError.about(f"data in {data.root}", str(data.fingerprint), rule, remedy)
+        return data
+
+    def transfer(self, config: Any, reference: str | None, command: tuple[str, ...], data: Data) -> Transfer:
+        """Return the transfer that was completed, on its own `data`.
+
+        `reference` is where the encoder lies now, if not where the record says. Raises UserError where the encoder is
+        another one.
+        """
+        record = self.record
         recipe = Recipe(record.recipe.name, config, record.recipe.overrides)
         work = Work(recipe, record.seed, data.root, data.fingerprint, self.folder, command)
         return Transfer(self.task, _source(self.folder, record, reference), work, data)

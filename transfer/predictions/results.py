@@ -86,10 +86,12 @@ def write_results(
 ) -> None:
     """Write the CSV files of a run."""
     rows = torch.stack([found.positions, found.labels, found.predicted], dim=1).tolist()
+    confidences = found.logits.softmax(dim=1).amax(dim=1).tolist()
     named = (
-        (data.test_name(position), data.classes[label], data.classes[predicted]) for position, label, predicted in rows
+        (data.test_name(position), data.classes[label], data.classes[predicted], f"{confidence:.3f}")
+        for (position, label, predicted), confidence in zip(rows, confidences, strict=True)
     )
-    write_csv(folder.predictions, ("path", "label", "predicted"), named)
+    write_csv(folder.predictions, ("path", "label", "predicted", "confidence"), named)
     classes = (
         (data.classes[each.label], each.train_images, each.test_images, f"{each.top1:.4f}")
         for each in _classes(found, data)

@@ -73,6 +73,10 @@ class TrainedSegmenter(TransferProblem[SceneBatch, Confusion], Generic[R]):
         walk = self.walk(scenes, EvaluationLines("tested", len(scenes), "images"))
         return segmented(self.model, scenes, walk, predictions, fill=self.divided)
 
+    def save_predictions(self, folder: Path) -> None:
+        """Segment the test images and write each prediction to a folder as NAME.png."""
+        self.measure(predictions=folder)
+
     def scores(self, found: Confusion) -> dict[str, float]:
         return found.metrics()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
+from benchmarks.runs.find import find_runs
 from benchmarks.runs.folder import announce
-from reports.records.find import find_runs
 from reports.records.pretrainings import parents_nearby
 from tests.reports import factory
 from tests.reports.factory import collected, reasons

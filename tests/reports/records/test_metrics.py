@@ -6,11 +6,11 @@ import csv
 import io
 from pathlib import Path
 
+from benchmarks.runs.find import find_runs
 from benchmarks.runs.record import MetricValue, TaskUse
 from reports.leaderboard.board import Leaderboard, Request, build
 from reports.page.leaderboard import to_html
 from reports.records.collect import collect
-from reports.records.find import find_runs
 from reports.tables.column import NONE
 from reports.tables.csv_json_parquet import to_csv
 from reports.tables.table import tables_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mimbench
-from reports.records.find import find_runs
+from benchmarks.runs.find import find_runs
 from reports.records.integrity import altered
 from tests.support import small
 from tests.support.runs import only_run, record_of, trained
