@@ -7,8 +7,9 @@ from pathlib import Path
 from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.stated import Stated
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.checkpoint.foreign import read_foreign
 from transfer.sources.hub_tags import stages_of_hub_name
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.source import Source, known_stage, stated_history
