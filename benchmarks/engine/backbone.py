@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from benchmarks.encoders import Architecture, unknown_architecture
 from benchmarks.engine.own_code import build_own, is_own
 from benchmarks.errors import UserError
-from benchmarks.families.sizes import REFUSALS
+from benchmarks.families.sizes import REFUSALS, refusal
 from benchmarks.families.table import family_named, family_of
 from benchmarks.families.timm_model import built_for
 
@@ -42,36 +46,66 @@ def build_backbone(
     try:
         model = _create(built.name, arguments)
     except REFUSALS as error:
-        if image_size_px is not None and not family_named(architecture.name).sizes_known:
-            _explain_size(architecture, image_size_px, str(error))
-        shown = f"{architecture.name} {built.arguments}"
-        rule = f"arguments that timm accepts ({error})"
-        raise UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px") from None
-    built_for(model, built.arguments.get("img_size"))
+        raise _refused(architecture, built, image_size_px, str(error)) from None
     family = family_of(model)
     if whole_windows:
         family.check_image_size()
     if whole_windows and image_size_px is not None and not family.sizes_known:
-        refusal = family.refused_size(image_size_px)
-        if refusal is not None:
-            _explain_size(architecture, image_size_px, refusal)
+        refused = family.refused_size(image_size_px)
+        if refused is not None:
+            _explain_size(architecture, image_size_px, refused)
     if architecture.norm_eps is not None:
         _set_norm_eps(model, architecture.norm_eps)
     return model
 
 
+def _refused(architecture: Architecture, built: Architecture, image_size_px: int | None, error: str) -> UserError:
+    """Return the error for what timm refuses to build; raise the one with the nearest size, where there is one."""
+    if image_size_px is not None and not family_named(architecture.name).sizes_known:
+        _explain_size(architecture, image_size_px, error)
+    fixed = re.search(r"multiple values for keyword argument '(\w+)'", error)
+    why = f"{architecture.name} has its own {fixed[1]}, which cannot be changed" if fixed else error
+    shown, rule = f"{architecture.name} {built.arguments}", f"arguments that timm accepts ({why})"
+    return UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px")
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Leaves out the operations that give tensors initial values, where these are on the meta device and have none.
+
+    There they take several times as long as all else that builds a model.
+    """
+
+    _DRAWING = frozenset(
+        getattr(Tensor, f"{name}_")
+        for name in ("uniform", "normal", "erfinv", "mul", "add", "sub", "div", "clamp", "fill", "zero")
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if func in self._DRAWING or getattr(func, "__module__", None) == nn.init.__name__:
+            filled = args[0] if args else named.get("tensor")
+            if isinstance(filled, Tensor) and filled.is_meta:
+                return filled
+        return func(*args, **named)
+
+
 def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Create a timm model; one whose class has no stochastic depth does without the rate."""
-    try:
-        model: nn.Module = timm.create_model(name, **arguments)
-    except TypeError as error:
-        if "drop_path_rate" not in str(error):
-            raise
-        model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
-    return model
+    """Create a timm model, which notes how; one whose class has no stochastic depth does without the rate."""
+    on_meta = torch.get_default_device().type == "meta"
+    with _NoInitialValues() if on_meta else contextlib.nullcontext():
+        try:
+            model: Any = timm.create_model(name, **arguments)
+        except TypeError as error:
+            if "drop_path_rate" not in str(error):
+                raise
+            model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
+    as_built = json.dumps([name, {**arguments, "drop_path_rate": None}], sort_keys=True, default=str)
+    built_for(model, arguments.get("img_size"), as_built)
+    found: nn.Module = model
+    return found
 
 
-def _explain_size(architecture: Architecture, side_px: int, refusal: str) -> None:
+def _explain_size(architecture: Architecture, side_px: int, refused: str) -> None:
     """Raise UserError with the nearest size that the architecture takes; return where it takes none."""
     about: Any = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
     usual = int(about.input_size[-1])
@@ -79,7 +113,7 @@ def _explain_size(architecture: Architecture, side_px: int, refusal: str) -> Non
     near = sorted((each for each in around if each > 0 and each != side_px), key=lambda each: abs(each - side_px))
     able = next((each for each in near if _runs_at(architecture, each)), None)
     if able is not None:
-        rule = f"a size that {architecture.name} takes ({refusal})"
+        rule = f"a size that {architecture.name} takes ({refused})"
         raise UserError.about("image_size_px", side_px, rule, f"image_size_px={able} is the nearest that it takes")
 
 
@@ -90,8 +124,7 @@ def _runs_at(architecture: Architecture, side_px: int) -> bool:
             model = _create(architecture.name, {"num_classes": 0, **sized(architecture, side_px).arguments})
     except REFUSALS:
         return False
-    built_for(model, side_px)
-    return family_of(model).refused_size(side_px) is None
+    return refusal(model.eval(), family_of(model).in_chans, side_px) is None
 
 
 def sized(architecture: Architecture, image_size_px: int) -> Architecture:
