@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections import Counter
 
+WIDTH = 120
+"""How wide text is: what does not fit in a table stands below, and sentences go on in the next line."""
 JOINERS = "\u200c\u200d"
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 (the wide forms count too)
@@ -50,3 +53,9 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def tally(reasons: Counter[str]) -> str:
     """Return `2 damaged, 1 failed`-like counts, in the order of the words."""
     return ", ".join(f"{number} {kind}" for kind, number in sorted(reasons.items()))
+
+
+def filled(text: str, indent: str = "") -> list[str]:
+    """Break a sentence into lines of at most WIDTH; a longer word, such as a path, keeps to one line."""
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [isolated(line) for line in lines] or [""]

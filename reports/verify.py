@@ -7,7 +7,7 @@ import difflib
 import html
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -57,12 +57,13 @@ def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -
     Raises UserError where there is no leaderboard, or none that records what it was made from.
     """
     paths = _files(place)
-    request, earlier = _request(place, paths)
+    request, stated = _request(place, paths)
     board = make(replace(request, runs=tuple(runs)) if runs else request)
     moved = dict(zip(runs, request.runs, strict=False)) if len(runs) == len(request.runs) else {}
     asked = replace(board, request=request)
-    if earlier:
-        found = [_as_of_then(path, asked, moved) for path in paths]
+    if not {"intervals", "layout"} <= set(stated):
+        ignored = NOTHING if "intervals" in stated else BY_BOOTSTRAP
+        found = [_as_of_then(path, asked, moved, ignored) for path in paths]
     else:
         found = [Finding(path, tuple(_differences(path, asked, moved))) for path in paths]
     folders = dict.fromkeys(run.folder for run in (*transfers_of(board.collected), *board.pretrainings))
@@ -80,8 +81,8 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _request(place: Path, paths: Sequence[Path]) -> tuple[Request, bool]:
-    """Return what was asked for, which the page and the JSON file record, and whether by an earlier version."""
+def _request(place: Path, paths: Sequence[Path]) -> tuple[Request, Collection[str]]:
+    """Return what was asked for, which the page and the JSON file record, and the fields in which it is recorded."""
     folder = place if place.is_dir() else place.parent
     for path in [*paths, folder / f"{STEM}.json", folder / f"{STEM}.html"]:
         if (found := _recorded_request(path)) is not None:
@@ -90,7 +91,7 @@ def _request(place: Path, paths: Sequence[Path]) -> tuple[Request, bool]:
     raise UserError.about(f"what {place} was made from", "(unknown)", rule, "verify the whole folder")
 
 
-def _recorded_request(path: Path) -> tuple[Request, bool] | None:
+def _recorded_request(path: Path) -> tuple[Request, Collection[str]] | None:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
@@ -98,7 +99,7 @@ def _recorded_request(path: Path) -> tuple[Request, bool] | None:
         else:
             (content,) = re.findall(rf'<meta name="{REQUEST}" content="([^"]*)">', text)
             fields = parse_json(html.unescape(content))
-        return REQUESTED.validate_python(fields), "intervals" not in fields
+        return REQUESTED.validate_python(fields), fields.keys()
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -131,8 +132,8 @@ def _changed(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
         yield f"and {len(changed) - MOST_DIFFERENCES} more lines"
 
 
-def _as_of_then(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> Finding:
-    """Compare a file of a version with bootstrap intervals: its rows alone, by the fields that did not change."""
+def _as_of_then(path: Path, board: Leaderboard, moved: Mapping[str, str], ignored: re.Pattern[str]) -> Finding:
+    """Compare a file of an earlier version: its rows alone, in any order, without the fields that are `ignored`."""
     if path.suffix not in ROWS:
         return Finding(path, (), "nothing")
     read = ROWS[path.suffix]
@@ -141,9 +142,12 @@ def _as_of_then(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> Fin
     except (ValueError, LookupError, TypeError):
         return Finding(path, ("its rows cannot be read",), "rows")
     made = read(_expected(path, board, moved).decode())
-    fields = {name for row in found for name in row if not CHANGED.search(name)}
-    lines = [[f"{name}: {row.get(name)}" for row in rows for name in sorted(fields)] for rows in (found, made)]
-    return Finding(path, tuple(_changed(*lines)), "rows")
+    fields = sorted({name for row in found for name in row if not ignored.search(name)})
+    sides = [
+        sorted(([f"{name}: {row.get(name)}" for name in fields] for row in rows), key=str) for rows in (found, made)
+    ]
+    before, after = ([line for row in side for line in row] for side in sides)
+    return Finding(path, tuple(_changed(before, after)), "rows")
 
 
 def _of_csv(text: str) -> list[dict[str, Any]]:
@@ -155,5 +159,6 @@ def _of_json(text: str) -> list[dict[str, Any]]:
 
 
 ROWS = {".csv": _of_csv, ".json": _of_json}
-CHANGED = re.compile("_delta_low$|_delta_high$|^delta_note$")
+BY_BOOTSTRAP = re.compile("_delta_low$|_delta_high$|^delta_note$")
 """Fields of a row that say otherwise since intervals are Student's t."""
+NOTHING = re.compile("(?!)")

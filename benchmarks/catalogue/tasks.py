@@ -75,6 +75,11 @@ class Task(Config):
             module = importlib.import_module(self.written_by.partition(":")[0])
             provide(root, module.MARK, module.VERSION, writer)
 
+    @property
+    def primary(self) -> Metric:
+        """The metric that rows are ranked by."""
+        return self.metric(self.primary_metric)
+
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from benchmarks.encoders import Architecture, unknown_architecture
 from benchmarks.engine.own_code import build_own, is_own
+from benchmarks.engine.without_values import WithoutValues
 from benchmarks.errors import UserError
 from benchmarks.families.sizes import REFUSALS, refusal
 from benchmarks.families.table import family_named, family_of
@@ -69,30 +69,10 @@ def _refused(architecture: Architecture, built: Architecture, image_size_px: int
     return UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px")
 
 
-class _NoInitialValues(TorchFunctionMode):
-    """Leaves out the operations that give tensors initial values, where these are on the meta device and have none.
-
-    There they take several times as long as all else that builds a model.
-    """
-
-    _DRAWING = frozenset(
-        getattr(Tensor, f"{name}_")
-        for name in ("uniform", "normal", "erfinv", "mul", "add", "sub", "div", "clamp", "fill", "zero")
-    )
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        named = kwargs or {}
-        if func in self._DRAWING or getattr(func, "__module__", None) == nn.init.__name__:
-            filled = args[0] if args else named.get("tensor")
-            if isinstance(filled, Tensor) and filled.is_meta:
-                return filled
-        return func(*args, **named)
-
-
 def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
     """Create a timm model, which notes how; one whose class has no stochastic depth does without the rate."""
-    on_meta = torch.get_default_device().type == "meta"
-    with _NoInitialValues() if on_meta else contextlib.nullcontext():
+    hollow = torch.get_default_device().type == "meta"
+    with WithoutValues() if hollow else contextlib.nullcontext():
         try:
             model: Any = timm.create_model(name, **arguments)
         except TypeError as error:

@@ -30,6 +30,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = path / RECORD
+        self.lock = path / ".lock"
         self.recipe = path / "recipe.yaml"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
@@ -54,6 +55,11 @@ class RunFolder:
     def encoder_after(self, epochs: int) -> Path:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
         return self.encoders / f"epoch_{epochs}"
+
+    def read_by_reports(self) -> list[Path]:
+        """Return the files from which reports are made, of those that are there."""
+        named = (self.record, self.recipe, self.metrics)
+        return sorted([*filter(Path.exists, named), *self.path.glob("*.csv")])
 
     def earlier(self) -> RunRecord | None:
         """Return the record that an earlier attempt left; None where there is none, or a damaged one."""
@@ -204,7 +210,7 @@ def note_pruned(folder: Path, why: str) -> None:
 
     A run that is completed, or that another process is at work on, keeps its record: it is not ended by this.
     """
-    with contextlib.suppress(Locked), locked(folder / ".lock"):
+    with contextlib.suppress(Locked), locked(RunFolder(folder).lock):
         record = read_record(folder)
         if record is not None and record.status != "completed":
             ended = record.model_copy(update={"status": "preempted", "error": why, "pruned": why})
@@ -236,7 +242,7 @@ def _continued(folder: RunFolder, record: RunRecord) -> RunRecord:
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     try:
-        with locked(folder / ".lock"):
+        with locked(RunFolder(folder).lock):
             yield
     except Locked:
         rule = "worked on by one process at a time"

@@ -95,6 +95,9 @@ def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
         if (name == "simmim") != bool(path):
             rule = "simmim=FOLDER, a checkout of microsoft/SimMIM; the others without a folder"
             raise UserError.about("--peer", text, rule, "for example --peer simmim=../SimMIM")
+        if path and not (Path(path) / "models" / "simmim.py").is_file():
+            rule = "simmim=FOLDER, a checkout of microsoft/SimMIM (models/simmim.py)"
+            raise UserError.about("--peer", text, rule, "git clone it, and name its folder")
         found.append((name, Path(path).resolve() if path else None))
     return found
 

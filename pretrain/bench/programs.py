@@ -102,9 +102,9 @@ def stock(task: Task) -> Program:
 
 def hugging_face(task: Task) -> Program:
     """Return the steps of transformers' `SwinForMaskedImageModeling` in a plain loop."""
+    sizes = _swin("huggingface", task)
     from transformers import SwinConfig, SwinForMaskedImageModeling
 
-    sizes = _swin("huggingface", task)
     config = SwinConfig(
         image_size=task.recipe.image_size_px,
         **{name: sizes[name] for name in ("patch_size", "embed_dim", "depths", "num_heads", "window_size")},
@@ -118,9 +118,6 @@ def hugging_face(task: Task) -> Program:
 
 def simmim(task: Task) -> Program:
     """Return the steps of a checkout of microsoft/SimMIM, with its model, parameter groups and sequence of calls."""
-    if task.path is None or not (task.path / "models" / "simmim.py").is_file():
-        rule = "simmim=FOLDER, a checkout of microsoft/SimMIM (models/simmim.py)"
-        raise UserError.about("--peer", f"simmim={task.path or ''}", rule, "git clone it, and name its folder")
     sizes = _swin("simmim", task)
     sys.path.insert(0, str(task.path))
     warnings.simplefilter("ignore")

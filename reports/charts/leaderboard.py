@@ -84,7 +84,7 @@ def _labels(sections: Sequence[Section]) -> dict[str, str]:
 
 
 def _section_charts(section: Section, number: int, styles: Mapping[str, Look]) -> list[Chart]:
-    metric = section.task.metric(section.task.primary_metric)
+    metric = section.task.primary
     charts = []
     for place, group in enumerate(section.groups[:MOST_GROUPS]):
         name = f"chart-{number}-{place}"

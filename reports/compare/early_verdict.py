@@ -58,7 +58,7 @@ class Verdict:
 
     @cached_property
     def correlation(self) -> Correlation | None:
-        return spearman([pair.signal for pair in self.pairs], [pair.score for pair in self.pairs])
+        return _spearman(self.pairs)
 
     @property
     def words(self) -> str:
@@ -158,3 +158,48 @@ def published() -> Iterator[Verdict]:
         yield Verdict(
             Signal("masked_loss", "masked_loss"), "top1 (%)", f"{backbone}, published by {source}", tuple(pairs)
         )
+
+
+class Conclusion(NamedTuple):
+    """What choosing by the lowest held-out loss would have cost on the published runs."""
+
+    runs: int
+    correlation: Correlation | None
+    """Over the runs of all sizes."""
+    largest_regret: float
+    """The most accuracy that the run of the lowest loss lacks to the best run of its size, in points."""
+    turned: tuple[tuple[str, int], ...]
+    """Groups of one size and data set in which a lower loss goes with lower accuracy, and their numbers of runs."""
+
+    @property
+    def words(self) -> str:
+        found = self.correlation
+        rank = "" if found is None else f"; over all {self.runs} runs Spearman {found.rho:+.2f}"
+        turned = ", ".join(f"{name}, n = {count}" for name, count in self.turned)
+        but = f" Among runs on the same data the sign can turn ({turned})." if turned else ""
+        cost = f"costs at most {self.largest_regret:.2f} points of accuracy within a size"
+        return f"Choosing the lowest held-out loss {cost}{rank}.{but}"
+
+
+def conclusion() -> Conclusion:
+    """Return what the published runs say of choosing by the held-out loss."""
+    sizes = list(published())
+    pairs = [pair for one in sizes for pair in one.pairs]
+    regrets = [max(p.score for p in one.pairs) - min(one.pairs, key=lambda p: p.signal).score for one in sizes]
+    groups: dict[str, list[SignalAndScore]] = defaultdict(list)
+    for one in sizes:
+        for pair in one.pairs:
+            groups[f"{one.among.partition(',')[0]} {pair.name.partition(',')[0]}"].append(pair)
+    turned = [(name, len(group)) for name, group in groups.items() if len(group) > 2 and _rises(group)]
+    return Conclusion(len(pairs), _spearman(pairs), max(regrets), tuple(turned))
+
+
+def _rises(pairs: Sequence[SignalAndScore]) -> bool:
+    """Tell whether by rank the score rises with the signal."""
+    from scipy.stats import spearmanr
+
+    return bool(spearmanr([pair.signal for pair in pairs], [pair.score for pair in pairs]).statistic > 0)
+
+
+def _spearman(pairs: Sequence[SignalAndScore]) -> Correlation | None:
+    return spearman([pair.signal for pair in pairs], [pair.score for pair in pairs])

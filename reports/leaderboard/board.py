@@ -43,6 +43,8 @@ class Request:
     unverified: bool = False
     intervals: Literal["student_t"] = "student_t"
     """The method of the intervals; reports that do not name it have percentile bootstraps."""
+    layout: Literal[2] = 2
+    """How pages and text are laid out; reports that do not name it have no overview, and text of any width."""
     holm: bool = False
     """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
 
@@ -165,8 +167,13 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     absent = Comparison(note=_absent(collected, request.baseline))
     baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
     around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
-    sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items()))
+    sections = tuple(_section(TASKS[name], rows, around) for name, rows in sorted(by_task.items(), key=_place))
     return Leaderboard(request, collected, sections, pretrainings)
+
+
+def _place(item: tuple[str, list[Row]]) -> int:
+    """Return where a task stands in the catalogue, whose order the tables have."""
+    return list(TASKS).index(item[0])
 
 
 def _check_baseline(collected: Collected, baseline: str) -> None:
@@ -241,7 +248,7 @@ def _group(
     setting: str,
 ) -> Group:
     names, known = names_of(rows), around.known
-    direction = 1 if not task.metric(task.primary_metric).higher_is_better else -1
+    direction = 1 if not task.primary.higher_is_better else -1
     ordered = sorted(rows, key=lambda row: (direction * _score(row, task), row.encoder.label))
     reference = next((found for row in baselines if (found := pretraining_of(row, known))), None)
     entries, doubts = [], marks_of(rows, baselines, around.ancestors)

@@ -10,12 +10,12 @@ from reports.compare.by_class import ByClass
 from reports.compare.score_difference import Comparison
 from reports.compare.two_sides import Pairing, SideBySide
 from reports.leaderboard.lines import Measured
-from reports.leaderboard.notes import METHODS
 from reports.page.template import filled
 from reports.records.rows import Row
 from reports.tables.column import NONE
 from reports.tables.columns import PROVENANCE
 from reports.tables.comparison_text import (
+    NOTES,
     by_class_words,
     class_cells,
     diffs,
@@ -24,17 +24,6 @@ from reports.tables.comparison_text import (
     shown_value,
 )
 from reports.text import one_line
-
-NOTES = (
-    "The score is the last epoch's, as mean ± sample standard deviation over n seeds. p is that of the t-test behind "
-    "the interval, two-sided.",
-    *METHODS.values(),
-    "McNemar's exact test asks, for one seed, whether the images that only one of the two gets right could be so "
-    "divided by chance. It knows nothing of how another training would have come out.",
-    "The classes with the largest differences are the ones that chance favoured most: look at the span over seeds.",
-    "Folders, workers and devices are no difference between recipes. Where A and B are not comparable, every "
-    "difference of scores is withheld.",
-)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def filled(template: str, **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key}
+    environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key, "id": id}
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         nothing=NONE,

@@ -14,11 +14,8 @@ from pydantic import ValidationError
 
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
-from benchmarks.runs.folder import RECORD, announced_label, follow, read_record
+from benchmarks.runs.folder import RECORD, RunFolder, announced_label, follow, read_record
 from benchmarks.runs.record import NewerSchema, RunRecord
-
-REMNANTS = (".lock", "metrics.jsonl")
-"""What a run writes beside its record: a folder with these and no record is a run that lost it."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +79,17 @@ def _expand(argument: str) -> list[Path]:
     return paths
 
 
+def _is_run(path: Path) -> bool:
+    """Tell whether a run lies here, also one that lost its record: it has what a run writes beside it."""
+    run = RunFolder(path)
+    return run.record.exists() or run.lock.exists() or run.metrics.exists()
+
+
 def _candidates(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
     """Yield run folders below `path`. A .json file that is no announcement is a mistake only when it was `given`."""
     if path.is_file():
         yield from _announced(path, given=given)
-    elif (path / RECORD).exists() or any((path / name).exists() for name in REMNANTS):
+    elif _is_run(path):
         yield Candidate(path)
     elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
         try:

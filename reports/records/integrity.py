@@ -30,13 +30,14 @@ def _contradictions(folder: Path, record: RunRecord) -> Iterator[str]:
     yield from _of_identity(record)
     yield from _of_encoder(record)
     yield from _of_scores(record)
-    log = last_lines(RunFolder(folder).metrics, set(record.metrics))
+    run = RunFolder(folder)
+    log = last_lines(run.metrics, set(record.metrics))
     yield from _of_log(record, log)
     again = recomputed(folder)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
-            table = "predictions.csv" if name == "top1" else "classes.csv"
-            yield f"{name} is {record.metrics[name].last} in the record, {value} by {table}"
+            table = run.predictions if name == "top1" else run.classes
+            yield f"{name} is {record.metrics[name].last} in the record, {value} by {table.name}"
     yield from _unproved(record, {*log.values, *again})
 
 

@@ -14,13 +14,11 @@ from typing import Literal
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
 from benchmarks.files.json_files import read_json
-from benchmarks.runs.folder import RECORD
+from benchmarks.runs.folder import RECORD, RunFolder
 
 SIGNED, SIGNATURE = "signed.json", "signed.json.sig"
 NAMESPACE = "run@mimbench"
 """What the signature is for, so that it cannot be taken from another document."""
-PATTERNS = ("record.json", "recipe.yaml", "metrics.jsonl", "*.csv")
-"""The files of a run that are signed: what reports read."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def signature_of(folder: Path, signers: Path | None) -> Signature:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    paths = sorted({path for pattern in PATTERNS for path in folder.glob(pattern)})
+    paths = RunFolder(folder).read_by_reports()
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

@@ -80,8 +80,18 @@ def parameters_millions(row: Row) -> str:
 
 def mean(values: Iterable[float | None], decimals: int) -> str:
     """Format the mean of what is known."""
+    return fixed(mean_of(values), decimals)
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is known; None where nothing is."""
     known = [value for value in values if value is not None]
-    return fixed(statistics.fmean(known), decimals) if known else ""
+    return statistics.fmean(known) if known else None
+
+
+def hours(value: float | None) -> str:
+    """Format hours with two decimals, and fewer than 0.1 with two digits that say something."""
+    return fixed(value, 2) if value is None or not 0 < value < 0.1 else f"{float(f'{value:.1e}'):.8f}".rstrip("0")
 
 
 def gpu_hours(record: RunRecord) -> float | None:

@@ -46,6 +46,8 @@ class Column:
     """Whether text and pages leave it out of a table where no line has it."""
     rare: bool = False
     """Whether every format leaves it out of a table where no measured line has it."""
+    leading: bool = False
+    """Whether a page shows it before a person chooses columns: the answer, and what it cost."""
 
     def cell(self, line: Line) -> tuple[Parts, str]:
         """Return a line's parts, each on one line, and the text that people read, which is never empty."""
@@ -65,6 +67,7 @@ def row_column(
     *,
     block: Block = "settings",
     optional: bool = False,
+    leading: bool = False,
 ) -> Column:
     """Return a column of one field; `published` takes it from a published result, None where that does not have it."""
 
@@ -76,9 +79,11 @@ def row_column(
         return ("" if found is None else str(found),)
 
     number = field.type is not str
-    return Column(title, (field,), of_row, block, published=of_published, numeric=number, optional=optional)
+    return Column(
+        title, (field,), of_row, block, published=of_published, numeric=number, optional=optional, leading=leading
+    )
 
 
 def rare_column(title: str, field: str, value: Callable[[Measured], str]) -> Column:
     """Return a column of text that a table has only where one of its measured lines has something in it."""
-    return Column(title, (Field(field),), lambda entry: (value(entry),), "settings", rare=True)
+    return Column(title, (Field(field),), lambda entry: (value(entry),), "settings", rare=True, leading=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks.history import in_words
 from benchmarks.runs.record import RunRecord
@@ -18,7 +19,7 @@ from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
 from reports.tables.column import Column, Field, rare_column, row_column
-from reports.tables.score_columns import delta_column, holm_column, metric_columns, published_column
+from reports.tables.score_columns import delta_column, has_few_classes, holm_column, metric_columns, published_column
 
 
 def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -> list[Column]:
@@ -28,7 +29,7 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     something in them. Budgets are there where a record states one, and pretrainings' steps where several were timed.
     """
     task, measured = section.task, section.measured
-    primary = task.metric(task.primary_metric)
+    primary = task.primary
     others = [metric for metric in task.metrics if metric.name != primary.name]
     shown = [primary, *(metric for metric in others if metric.name in measured or not metric.optional)]
     scores = [column for metric in shown for column in metric_columns(metric, leading=metric is primary)]
@@ -36,6 +37,8 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     deltas += [holm_column(primary, baseline)] if baseline is not None and holm else []
     settings = [*SETTINGS, *(BUDGET if section.budgeted else ()), *COSTS]
     settings += [PRETRAINING_COST] if section.costs else []
+    if has_few_classes(section):
+        scores = [replace(one, block="provenance") if one.title.startswith("top5 ") else one for one in scores]
     columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
     return [column for column in columns if not column.rare or any(map(any, map(column.parts, section.entries)))]
 
@@ -54,7 +57,12 @@ TASK = Column(
 )
 
 ENCODER = Column(
-    "Encoder", (Field("encoder"),), lambda entry: (entry.name,), "scores", published=lambda result: (result.name,)
+    "Encoder",
+    (Field("encoder"),),
+    lambda entry: (entry.name,),
+    "scores",
+    published=lambda result: (result.name,),
+    leading=True,
 )
 
 
@@ -68,13 +76,14 @@ def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, opti
     def parts(entry: Measured) -> Parts:
         return (value(entry.budget) if entry.budget else "",)
 
-    return Column(title, (field,), parts, "settings", numeric=field.type is not str, optional=optional)
+    number = field.type is not str
+    return Column(title, (field,), parts, "settings", numeric=number, optional=optional, leading=number)
 
 
 BUDGET = [
     _of_budget("Pretraining data", Field("pretraining_data"), cells.pretraining_data),
     _of_budget("Images seen in all", Field("images_seen", int), lambda budget: fixed(budget.images_seen, 0)),
-    _of_budget("GPU hours in all", Field("gpu_hours_in_all", float), lambda b: fixed(b.gpu_hours, 2), optional=True),
+    _of_budget("GPU hours in all", Field("gpu_hours_in_all", float), lambda b: cells.hours(b.gpu_hours), optional=True),
     _of_budget("Epochs x images", Field("history"), lambda budget: in_words(budget.stages)),
 ]
 """Only where a record states what its encoder was trained on."""
@@ -93,6 +102,7 @@ SETTINGS = [
         "settings",
         _join_start,
         published=lambda result: (result.first.method, result.first.init_stage or ""),
+        leading=True,
     ),
     row_column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
     rare_column("Parity", "load_parity", lambda entry: cells.parity(entry.row)),
@@ -132,13 +142,14 @@ COSTS = [
     row_column(
         "GPU hours per run",
         Field("gpu_hours_per_run", float),
-        lambda row: cells.mean(map(cells.gpu_hours, row.records), 2),
+        lambda row: cells.hours(cells.mean_of(map(cells.gpu_hours, row.records))),
         optional=True,
     ),
     row_column(
         "Time per run (s)",
         Field("seconds_per_run", float),
         lambda row: cells.mean((record.seconds for record in row.records), 1),
+        leading=True,
     ),
     row_column(
         "Images/s",

@@ -11,11 +11,24 @@ from reports.compare.by_class import ByClass, ClassGain, extremes
 from reports.compare.by_image import Disagreement
 from reports.compare.like_for_like import Change
 from reports.compare.two_sides import Pairing, Score, SideBySide
+from reports.leaderboard.notes import METHODS
 from reports.tables.cells import delta_parts, fixed, join_delta, join_spread, p_value, spread_parts
-from reports.text import one_line
+from reports.text import filled, one_line
 
 MOST_CLASSES = 10
 """How many gains, and how many losses, the text shows at most; the JSON has every class."""
+
+
+NOTES = (
+    "The score is the last epoch's, as mean ± sample standard deviation over n seeds. p is that of the t-test behind "
+    "the interval, two-sided.",
+    *METHODS.values(),
+    "McNemar's exact test asks, for one seed, whether the images that only one of the two gets right could be so "
+    "divided by chance. It knows nothing of how another training would have come out.",
+    "The classes with the largest differences are the ones that chance favoured most: look at the span over seeds.",
+    "Folders, workers and devices are no difference between recipes. Where A and B are not comparable, every "
+    "difference of scores is withheld.",
+)
 
 
 def to_text(both: SideBySide) -> str:
@@ -24,6 +37,7 @@ def to_text(both: SideBySide) -> str:
     for pairing in both.pairings:
         lines += [*_pairing(pairing), ""]
     lines += [one_line(words) for words in both.alone]
+    lines += [line for note in NOTES for line in filled(f"* {note}", "  ")]
     for side, collected in zip("AB", both.sides, strict=True):
         lines.append(f"{side}: {collected.account}")
         lines += [f"  left out: {one_line(f'{left.where}: {left.reason}')}" for left in collected.left_out]
@@ -128,6 +142,7 @@ def to_json(both: SideBySide) -> str:
         "schema_version": 1,
         "pairings": [_document(pairing) for pairing in both.pairings],
         "alone": list(both.alone),
+        "notes": list(NOTES),
         "accounts": {side: collected.account for side, collected in zip("AB", both.sides, strict=True)},
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -15,6 +15,8 @@ from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
 from reports.tables.cells import fixed
 from reports.tables.column import Field, Value
+from reports.tables.findings import findings_of
+from reports.tables.overview import overview_of
 from reports.tables.table import tables_of
 from reports.text import one_line, spreadsheet
 
@@ -35,6 +37,8 @@ def to_json(board: Leaderboard) -> str:
         "made_by": f"mimbench {metadata.version('mimbench')}",
         "request": asdict(board.request),
         "summary": one_line(sentences.summary),
+        "findings": [one_line(finding) for finding in findings_of(board)],
+        "overview": _overview(board),
         "account": sentences.account,
         "notes": [one_line(note) for note in sentences.notes],
         "rows": typed_rows(board),
@@ -42,6 +46,30 @@ def to_json(board: Leaderboard) -> str:
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _overview(board: Leaderboard) -> list[dict[str, object]]:
+    """Return an entry for each encoder of the overview: its standing, score and difference on every task."""
+    overview = overview_of(board)
+    return [
+        {
+            "encoder": one_line(each.name),
+            "mean_rank": None if each.mean_rank is None else float(each.rank),
+            "training": each.price,
+            "tasks": [
+                {
+                    "task": heading.section.task.name,
+                    "protocol": one_line(heading.protocol),
+                    "score": float(glance.score),
+                    "difference": float(glance.difference) if glance.difference else None,
+                    "standing": glance.standing,
+                }
+                for heading, glance in zip(overview.headings, each.glances, strict=True)
+                if glance is not None
+            ],
+        }
+        for each in overview.encoders
+    ]
 
 
 def to_parquet(board: Leaderboard) -> bytes:

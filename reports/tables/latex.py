@@ -12,8 +12,10 @@ from rich.cells import cell_len
 
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
-from reports.tables.column import NONE, Column
-from reports.tables.table import Table, tables_of
+from reports.tables.column import NONE
+from reports.tables.findings import findings_of, title_of
+from reports.tables.overview import overview_of
+from reports.tables.table import tables_of
 from reports.text import one_line
 
 HEAD = r"""% Made by mimbench. The tables hold the digits of every other format. They need:
@@ -82,39 +84,63 @@ def _pieces(word: str) -> list[str]:
 def to_latex(board: Leaderboard) -> str:
     """Return two tables per task, scores and settings, with the reported rows below a rule of their own."""
     sentences = words(board)
-    lines = [f"% {one_line(sentences.account)}"]
+    lines = [f"% {one_line(sentences.account)}", *(f"% {one_line(finding)}" for finding in findings_of(board))]
+    lines += _overview(board)
     for table in tables_of(board):
         scores = table.in_blocks("scores")
-        settings = [scores[0], *table.in_blocks("settings")]
-        lines += _tables(table, scores, "scores") + _tables(table, settings, "settings")
+        for what, columns in {"scores": scores, "settings": [scores[0], *table.in_blocks("settings")]}.items():
+            titles = [column.title for column in columns]
+            bodies = [(body.heading, body.texts[titles]) for body in table.bodies]
+            sheet = _Sheet(table.texts[titles], [column.numeric for column in columns], bodies)
+            task = table.section.task
+            lines += _tables(sheet, f"{task.name}, {what}", task.dataset, f"{task.name}-{what}")
     lines += [f"% {one_line(note)}" for note in sentences.notes]
     body = "\n".join(lines) + "\n"
     beyond = any(char > "\u024f" and char.isalpha() for char in body)
     return HEAD + (f"{BEYOND_LATIN}\n" if beyond else "") + body
 
 
-def _tables(table: Table, columns: Sequence[Column], what: str) -> list[str]:
+class _Sheet(NamedTuple):
+    """The cells of a table, by column: all of them, which are numbers, and those below each heading."""
+
+    texts: pd.DataFrame
+    numeric: Sequence[bool]
+    bodies: Sequence[tuple[str, pd.DataFrame]]
+    """A heading is empty where there is none."""
+
+
+def _overview(board: Leaderboard) -> list[str]:
+    overview = overview_of(board)
+    if not overview.encoders:
+        return []
+    texts = pd.DataFrame(overview.rows, columns=overview.titles, dtype=object)
+    sheet = _Sheet(texts, [False] * len(overview.titles), [("", texts)])
+    return _tables(sheet, "overview", title_of(board), "overview")
+
+
+def _tables(sheet: _Sheet, name: str, words: str, label: str) -> list[str]:
     """Return a table, or several with the first column in common where one would be too wide for the paper."""
-    task = table.section.task
-    parts = _parted([_Width.of(column, table.texts[column.title]) for column in columns])
+    columns = zip(sheet.texts.columns, sheet.numeric, strict=True)
+    parts = _parted([_Width.of(title, numeric, sheet.texts[title]) for title, numeric in columns])
     lines = []
     for number, widths in enumerate(parts, start=1):
-        numbered = f"{what} ({number} of {len(parts)})" if len(parts) > 1 else what
-        label = f"tab:{task.name}-{what}" + (f"-{number}" if number > 1 else "")
-        lines += _one_table(table, widths, f"{task.name}, {numbered}: {task.dataset}", label)
+        numbered = f"{name} ({number} of {len(parts)})" if len(parts) > 1 else name
+        lines += _one_table(
+            sheet, widths, f"{numbered}: {words}", f"tab:{label}" + (f"-{number}" if number > 1 else "")
+        )
     return lines
 
 
-def _one_table(table: Table, widths: Sequence[_Width], words: str, label: str) -> list[str]:
-    titles = [one.column.title for one in widths]
+def _one_table(sheet: _Sheet, widths: Sequence[_Width], words: str, label: str) -> list[str]:
+    titles = [one.title for one in widths]
     caption = rf"\caption{{{latex(words)}}}\label{{{label}}}"
     head = [r"\toprule", _row(titles)]
     body = []
-    for part in table.bodies:
-        heading = rf"\emph{{{breakable(part.heading)}}}"
-        body += [r"\midrule", rf"\multicolumn{{{len(titles)}}}{{{ACROSS}}}{{{heading}}} \\"]
-        body += map(_row, part.texts[titles].itertuples(index=False, name=None))
-    if _height(table, widths) > MOST_LINES:
+    for heading, texts in sheet.bodies:
+        across = rf"\multicolumn{{{len(titles)}}}{{{ACROSS}}}{{\emph{{{breakable(heading)}}}}} \\"
+        body += [r"\midrule", across] if heading else [r"\midrule"]
+        body += map(_row, texts[titles].itertuples(index=False, name=None))
+    if _height(sheet, widths) > MOST_LINES:
         opening = [rf"\begingroup{SMALL}", rf"\begin{{longtable}}{{{_alignment(widths)}}}"]
         closing = [r"\bottomrule", r"\end{longtable}", r"\endgroup", ""]
         return [*opening, rf"{caption}\\", *head, r"\endfirsthead", *head, r"\endhead", *body, *closing]
@@ -125,14 +151,15 @@ def _one_table(table: Table, widths: Sequence[_Width], words: str, label: str) -
 class _Width(NamedTuple):
     """How many characters a column needs at least, and how many it needs to break no cell (up to a limit)."""
 
-    column: Column
+    title: str
+    numeric: bool
     needed: float
     wanted: float
 
     @classmethod
-    def of(cls, column: Column, texts: pd.Series[str]) -> _Width:
-        needed = max(_room(piece) for text in (column.title, *texts) for piece in _unbroken(text))
-        return cls(column, needed, max(needed, min(LINE / 3, *map(_room, texts))))
+    def of(cls, title: str, numeric: bool, texts: pd.Series[str]) -> _Width:
+        needed = max(_room(piece) for text in (title, *texts) for piece in _unbroken(text))
+        return cls(title, numeric, needed, max(needed, min(LINE / 3, *map(_room, texts))))
 
 
 def _parted(widths: Sequence[_Width]) -> list[list[_Width]]:
@@ -155,17 +182,17 @@ def _sizes(widths: Sequence[_Width]) -> list[float]:
     return [one.needed + spare * (one.wanted - one.needed) for one in widths]
 
 
-def _height(table: Table, widths: Sequence[_Width]) -> int:
+def _height(sheet: _Sheet, widths: Sequence[_Width]) -> int:
     """Return about how many lines of text the table takes."""
-    cells = table.texts[[one.column.title for one in widths]].map(_room) / _sizes(widths)
-    return int(cells.map(math.ceil).max(axis=1).sum()) + sum(math.ceil(len(one.heading) / LINE) for one in table.bodies)
+    cells = sheet.texts[[one.title for one in widths]].map(_room) / _sizes(widths)
+    return int(cells.map(math.ceil).max(axis=1).sum()) + sum(math.ceil(len(one) / LINE) for one, _ in sheet.bodies)
 
 
 def _alignment(widths: Sequence[_Width]) -> str:
     """Return the columns as shares of the text's width."""
     sizes = _sizes(widths)
     room = rf"\dimexpr\linewidth-{2 * len(widths) - 2}\tabcolsep\relax"
-    sides = [r"\raggedleft" if one.column.numeric else r"\raggedright" for one in widths]
+    sides = [r"\raggedleft" if one.numeric else r"\raggedright" for one in widths]
     shares = [f"{size / sum(sizes):.4f}{room}" for size in sizes]
     columns = (rf">{{{side}\arraybackslash}}p{{{share}}}" for side, share in zip(sides, shares, strict=True))
     return f"@{{}}{''.join(columns)}@{{}}"

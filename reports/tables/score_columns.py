@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.catalogue.tasks import Metric
+from benchmarks.runs.folder import RunFolder
+from reports.leaderboard.board import Section
 from reports.leaderboard.lines import Measured
 from reports.tables import cells
 from reports.tables.cells import Parts
@@ -24,6 +26,7 @@ def metric_columns(metric: Metric, *, leading: bool) -> list[Column]:
             cells.join_spread,
             published=lambda result: (result.value(name), "", ""),
             numeric=True,
+            leading=leading,
         ),
         Column(
             f"{name} best epoch ({unit})",
@@ -45,7 +48,7 @@ def published_column(metric: Metric) -> Column:
 
     fields = (Field(f"{metric.name}_published"), Field("published_source"))
     title = f"{metric.name} published ({metric.unit})"
-    return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True)
+    return Column(title, fields, parts, "scores", lambda value, _: value, numeric=True, rare=True, leading=True)
 
 
 def holm_column(metric: Metric, baseline: str) -> Column:
@@ -55,7 +58,7 @@ def holm_column(metric: Metric, baseline: str) -> Column:
         return (cells.p_value(entry.p_holm),)
 
     title = f"p of Δ {metric.name} to {baseline}, by Holm"
-    return Column(title, (Field(f"{metric.name}_delta_p_holm"),), parts, "scores", numeric=True)
+    return Column(title, (Field(f"{metric.name}_delta_p_holm"),), parts, "scores", numeric=True, leading=True)
 
 
 def delta_column(metric: Metric, baseline: str) -> Column:
@@ -76,4 +79,21 @@ def delta_column(metric: Metric, baseline: str) -> Column:
         "scores",
         lambda *parts: cells.join_delta(*parts[:5]),  # the baseline stands in the title
         published=lambda result: ("", "", "", "", result.comparison.note, ""),
+        leading=True,
     )
+
+
+FEW_CLASSES = 6
+"""With so few classes a score among the best five says nothing; tables have no room for it."""
+
+
+def has_few_classes(section: Section) -> bool:
+    """Tell whether a task has few classes: as the catalogue says, or as one run's file of classes has."""
+    classes = section.task.num_classes
+    if classes is None and section.entries:
+        try:
+            lines = RunFolder(section.entries[0].row.first.folder).per_class.read_bytes().splitlines()
+        except OSError:
+            return False
+        classes = len(lines) - 1
+    return classes is not None and 0 < classes <= FEW_CLASSES

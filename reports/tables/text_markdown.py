@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 import pandas as pd
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
 from benchmarks.tables import aligned
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
 from reports.tables.column import Column
+from reports.tables.findings import findings_of
+from reports.tables.overview import overview_of
 from reports.tables.table import Table, tables_of
-from reports.text import isolated, markdown, one_line
+from reports.text import WIDTH, count, filled, isolated, markdown, one_line
 
 TITLE = "Leaderboard"
 GAP = 3
 NARROWEST = 9
+WIDEST_CELL = 44
+"""Longer texts go on in the next line of their cell."""
+WIDEST_NAME = 64
+"""The same, of the first column."""
 
 
 def to_text(board: Leaderboard) -> str:
     """Return the report for a terminal or a log. No name is cut off."""
     sentences = words(board)
-    lines = [TITLE, one_line(sentences.summary), ""]
+    lines = [TITLE, *filled(one_line(sentences.summary)), "", *_overview_text(board)]
     for table in tables_of(board):
         lines += _section_text(table)
-    lines += [f"* {isolated(one_line(note))}" for note in sentences.notes]
-    lines += ["", sentences.account]
+    for note in sentences.notes:
+        lines += filled(f"* {one_line(note)}", "  ")
+    lines += ["", *filled(sentences.account)]
     lines += [f"  left out: {isolated(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview_text(board: Leaderboard) -> list[str]:
+    overview = overview_of(board)
+    if not overview.encoders:
+        return []
+    lines = [line for sentence in findings_of(board) for line in filled(f"* {one_line(sentence)}", "  ")]
+    texts = pd.DataFrame(overview.rows, columns=overview.titles, dtype=object).map(one_line)
+    lines += ["", *_Aligned(texts, [False] * len(overview.titles)).lines(texts)]
+    return [*lines, *([f"and {count(overview.more, 'more encoder')} in the tables"] if overview.more else []), ""]
 
 
 def _section_text(table: Table) -> list[str]:
@@ -38,35 +55,74 @@ def _section_text(table: Table) -> list[str]:
     lines = [f"{section.task.name}: {section.task.dataset}", ""]
     scores = table.in_blocks("scores")
     settings = [scores[0], *table.in_blocks("settings")]
-    halves = [_Aligned(columns, table.texts) for columns in (scores, settings)]
+    halves = [_of_columns(columns, table.texts) for columns in (scores, settings)]
     for body in table.bodies:
-        lines.append(isolated(one_line(body.heading)))
+        lines += filled(one_line(body.heading))
         for half in halves:
             lines += ["", *half.lines(body.texts)]
         lines.append("")
     for result in section.published:
-        lines.append(isolated(one_line(f"  {result.name}, reported: {result.source}")))
+        lines += filled(one_line(f"  {result.name}, reported: {result.source}"), "    ")
     lines += [""] if section.published else []
-    lines += [f"Early verdict: {isolated(one_line(verdict.words))}" for verdict in section.verdicts]
+    for verdict in section.verdicts:
+        lines += filled(f"Early verdict: {one_line(verdict.words)}", "  ")
     return [*lines, ""] if section.verdicts else lines
 
 
-class _Aligned:
-    """Columns as wide as all lines of a table need, so that its groups stand below one another."""
+def _of_columns(columns: Sequence[Column], texts: pd.DataFrame) -> _Aligned:
+    return _Aligned(texts[[column.title for column in columns]], [column.numeric for column in columns])
 
-    def __init__(self, columns: Sequence[Column], texts: pd.DataFrame) -> None:
-        self.titles = [column.title for column in columns]
-        self.right = [column.numeric for column in columns]
-        room = [texts[title].map(cell_len).max() for title in self.titles]
-        wrapped = [_wrapped(title, size) for title, size in zip(self.titles, room, strict=True)]
-        self.header = list(zip_longest(*wrapped, fillvalue=""))
-        self.widths = [max(size, *map(cell_len, title)) for size, title in zip(room, wrapped, strict=True)]
+
+class _Aligned:
+    """Columns as wide as all lines of a table need, so that its groups stand below one another.
+
+    Columns that do not fit beside one another stand in further parts, each with the first column.
+    """
+
+    def __init__(self, texts: pd.DataFrame, right: Sequence[bool]) -> None:
+        """`texts` are all lines of the table; columns whose `right` is true stand flush right."""
+        titles = list(texts.columns)
+        most = [WIDEST_NAME, *(WIDEST_CELL for _ in titles[1:])]
+        room = [
+            min(size, max(map(cell_len, texts[title]), default=0)) for size, title in zip(most, titles, strict=True)
+        ]
+        self.headers = dict(zip(titles, map(_wrapped, titles, room), strict=True))
+        self.widths = {
+            title: max(size, *map(cell_len, self.headers[title])) for title, size in zip(titles, room, strict=True)
+        }
+        self.right = dict(zip(titles, right, strict=True))
+        self.parts = [titles[:1]]
+        for title in titles[1:]:
+            if self._width([*self.parts[-1], title]) > WIDTH and len(self.parts[-1]) > 1:
+                self.parts.append(titles[:1])
+            self.parts[-1].append(title)
+
+    def _width(self, titles: Sequence[str]) -> int:
+        return sum(self.widths[title] for title in titles) + GAP * (len(titles) - 1)
 
     def lines(self, texts: pd.DataFrame) -> list[str]:
-        """Return header, rule and a line for each row of `texts`."""
-        rule = ["-" * size for size in self.widths]
-        body = texts[self.titles].map(isolated).itertuples(index=False, name=None)
-        return aligned([*self.header, rule, *body], gap=GAP, right=self.right, widths=self.widths).splitlines()
+        """Return, for each part, header, rule and the lines of each row of `texts`."""
+        found: list[str] = []
+        for titles in self.parts:
+            rows = texts[titles].itertuples(index=False, name=None)
+            body = [line for row in rows for line in self._of_row(titles, row)]
+            header = zip_longest(*(self.headers[title] for title in titles), fillvalue="")
+            sizes, right = [self.widths[title] for title in titles], [self.right[title] for title in titles]
+            whole = [*header, ["-" * size for size in sizes], *body]
+            found += [""] * bool(found) + aligned(whole, gap=GAP, right=right, widths=sizes).splitlines()
+        return found
+
+    def _of_row(self, titles: Sequence[str], row: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        cells = [_broken(text, self.widths[title]) for title, text in zip(titles, row, strict=True)]
+        yield from (tuple(map(isolated, line)) for line in zip_longest(*cells, fillvalue=""))
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Break a cell's text into lines of at most `width`, between words where that is possible."""
+    if cell_len(text) <= width:
+        return [text]
+    words = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return [piece for line in words for piece in chop_cells(line, width)]
 
 
 def _wrapped(title: str, size: int) -> list[str]:
@@ -77,7 +133,7 @@ def _wrapped(title: str, size: int) -> list[str]:
 def to_markdown(board: Leaderboard) -> str:
     """Return the report as GitHub-flavoured Markdown."""
     sentences = words(board)
-    lines = [f"# {TITLE}", "", markdown(one_line(sentences.summary)), ""]
+    lines = [f"# {TITLE}", "", markdown(one_line(sentences.summary)), "", *_overview_markdown(board)]
     for table in tables_of(board):
         section = table.section
         lines += [f"## {markdown(section.task.name)}", "", markdown(section.task.dataset), ""]
@@ -94,8 +150,23 @@ def to_markdown(board: Leaderboard) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _overview_markdown(board: Leaderboard) -> list[str]:
+    overview = overview_of(board)
+    if not overview.encoders:
+        return []
+    lines = [f"- {markdown(one_line(sentence))}" for sentence in findings_of(board)]
+    rows = [[one_line(cell) for cell in row] for row in overview.rows]
+    lines += ["", *_pipes(overview.titles, [False] * len(overview.titles), rows), ""]
+    return [*lines, *([f"and {count(overview.more, 'more encoder')} in the tables", ""] if overview.more else [])]
+
+
 def _pipe_table(columns: Sequence[Column], texts: pd.DataFrame) -> list[str]:
-    header = [markdown(one_line(column.title)) for column in columns]
-    marks = ["---:" if column.numeric else "---" for column in columns]
-    body = texts[[column.title for column in columns]].map(markdown).itertuples(index=False, name=None)
-    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *body)]
+    titles = [column.title for column in columns]
+    rows = texts[titles].itertuples(index=False, name=None)
+    return _pipes(titles, [column.numeric for column in columns], rows)
+
+
+def _pipes(titles: Sequence[str], right: Sequence[bool], rows: Iterable[Sequence[str]]) -> list[str]:
+    header = [markdown(one_line(title)) for title in titles]
+    marks = ["---:" if flush else "---" for flush in right]
+    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *(map(markdown, row) for row in rows))]

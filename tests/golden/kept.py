@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 KEPT = Path(__file__).parent / "before"
 WORK = "@WORK@"
@@ -29,6 +30,10 @@ way."""
 COMPUTED = ("*.csv", "encoder/*.safetensors", "encoders/*/*.safetensors", "checkpoints/*/*.safetensors")
 ASKED = KEPT / "asked"
 """What a person wrote."""
+PRETRAINED = "pretrain-digits_simmim-3b854210dfc7"
+OLDER = {1: "digits-digits_finetune-f699e0ba2cea", 2: "digits-digits_finetune-f324559d1459"}
+"""By schema version of the record."""
+PIPELINE = "before-5c9d954f"
 
 ALL = """
 import contextlib, io, json, sys, traceback
@@ -112,3 +117,17 @@ def processor() -> str:
     lines = told.read_text().splitlines() if told.is_file() else []
     same = sorted({line for line in lines if line.startswith(("model name", "flags"))})
     return hashlib.sha256("\n".join([platform.machine(), *same]).encode()).hexdigest()
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "record.json").read_text())
+    return found
+
+
+def known_then(found: Any, kept: Any) -> Any:
+    """Return what is found of the fields that were known at that time, those of nested objects included."""
+    if isinstance(kept, dict):
+        return {key: known_then(found[key], value) for key, value in kept.items()}
+    if isinstance(kept, list) and len(found) == len(kept):
+        return [known_then(*both) for both in zip(found, kept, strict=True)]
+    return found

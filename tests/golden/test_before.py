@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,24 @@ from typing import Any
 import pytest
 
 import mimbench
-from tests.golden.kept import ENVIRONMENT, KEPT, Answer, carry_out, computed, lay, processor
+from tests.golden.kept import (
+    KEPT,
+    OLDER,
+    PIPELINE,
+    PRETRAINED,
+    Answer,
+    carry_out,
+    computed,
+    known_then,
+    lay,
+    processor,
+    record_of,
+)
 from tests.support.command import ROOT
 from tests.support.command import mimbench as command
 from tests.support.libraries import library
 from tests.support.runs import TIMINGS
 
-PRETRAINED = "pretrain-digits_simmim-3b854210dfc7"
 KNN = "digits-digits_knn-867b356e0cdd"
 FINISHED = (
     PRETRAINED,
@@ -56,9 +66,6 @@ UNFINISHED = (
     "digit_boxes-digit_boxes_finetune-860075824c92",
     "digit_motion-digit_motion_finetune-1b603b6c3172",
 )
-OLDER = {1: "digits-digits_finetune-f699e0ba2cea", 2: "digits-digits_finetune-f324559d1459"}
-"""By schema version of the record."""
-PIPELINE = "before-5c9d954f"
 LIBRARIES = {
     "digit_scenes": ("mmseg", "onedl-mmsegmentation"),
     "digit_boxes": ("pycocotools", "pycocotools"),
@@ -86,34 +93,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(folder, carry_out(commands, folder, ROOT))
 
 
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh folder with all that is kept, as working directory."""
-    lay(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    return tmp_path
-
-
-def record_of(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "record.json").read_text())
-    return found
-
-
 def loaded(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record's load report; that version told tensors in the order in which the file was read, any order."""
     report = record["load_report"] or {}
     return {name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in report.items()}
-
-
-def known_then(found: Any, kept: Any) -> Any:
-    """Return what is found of the fields that were known at that time, those of nested objects included."""
-    if isinstance(kept, dict):
-        return {key: known_then(found[key], value) for key, value in kept.items()}
-    if isinstance(kept, list) and len(found) == len(kept):
-        return [known_then(*both) for both in zip(found, kept, strict=True)]
-    return found
 
 
 def command_of(run: Path) -> list[str]:
@@ -214,82 +197,11 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(desk: Desk, run: str) -> None
     assert_same_numbers(desk.folder / "runs" / run, KEPT / "continued" / run, before["steps"])
 
 
-def test_a_leaderboard_says_what_it_said(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    formats = ["txt", "csv", "json"]
-    asked = ["runs", "older", "--baseline", "scratch", "--out", "report", "--formats", ",".join(formats)]
-    assert mimbench.main(["report", "leaderboard", *asked]) == 0
-    text, table, document = ((work / f"report/leaderboard.{name}").read_text() for name in formats)
-    assert unspaced(text) == unspaced(printed("leaderboard.txt"))
-    assert capsys.readouterr().out.startswith(text)
-    then = list(csv.DictReader(printed("leaderboard.csv").splitlines()))
-    assert known_then(list(csv.DictReader(table.splitlines())), then) == then
-    told = json.loads(printed("leaderboard.json"))
-    assert known_then(json.loads(document), told) == told
-
-
-def unspaced(text: str) -> list[list[str]]:
-    """Return the words of each line: columns may be wider or narrower.
-
-    Rules below headers are left out, and tables of settings, which have a mark now of runs by different commits: their
-    cells are those of the CSV file.
-    """
-    lines = [words for line in text.splitlines() if (words := line.split()) and not words[0].startswith("---")]
-    settings = {"Start", "(%)", "swin_tiny_patch4_window7_224"}
-    return [words for words in lines if not settings & set(words) or "epoch" in words]
-
-
-def test_a_leaderboard_of_that_time_is_verified(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(KEPT / "printed", work / "report")
-    assert mimbench.main(["report", "verify", "report"]) == 0
-    said = capsys.readouterr().out
-    assert (said.count("agrees: "), said.count("not compared: ")) == (2, 1)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("schema", "name"), OLDER.items())
 def test_work_with_a_record_of_an_older_schema_is_not_done_again(desk: Desk, schema: int, name: str) -> None:
     assert record_of(KEPT / "older" / name)["schema_version"] == schema
     assert desk.answers[name].out.startswith(f"already done: older/{name} (")
-
-
-@pytest.mark.parametrize("name", OLDER.values())
-def test_a_record_of_an_older_schema_is_reported(work: Path, name: str) -> None:
-    run = work / "older" / name
-    assert mimbench.main(["report", "leaderboard", str(run), "--out", "report", "--formats", "csv"]) == 0
-    (row,) = csv.DictReader((work / "report/leaderboard.csv").read_text().splitlines())
-    told = record_of(run)
-    assert row["run_ids"] == f"{told['run_id']} (seed {told['seed']})"
-    assert row["top1_last_mean"] == f"{told['metrics']['top1']['last']:.2f}"
-    assert row["processes"] == "1"
-
-
-@pytest.mark.usefixtures("work")
-def test_a_comparison_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert mimbench.main(["report", "compare", "simmim", "scratch", "--in", "runs"]) == 0
-    assert unspaced(capsys.readouterr().out) == unspaced(printed("compare.txt"))
-
-
-@pytest.mark.usefixtures("work")
-def test_an_exported_encoder_is_inspected(capsys: pytest.CaptureFixture[str]) -> None:
-    assert mimbench.main(["checkpoint", "inspect", f"runs/{PRETRAINED}/encoder"]) == 0
-    said = capsys.readouterr().out
-    newer = ("imagemasks ", "inaturalist2018 ")  # a task, and the default recipe of a task
-    # It called dense tasks "nothing", whose transfers load an encoder, and left out what inflation resizes for videos.
-    corrected = ("ade20k ", "coco ", "coco_format ", "digit_motion ", "kinetics400 ", "videofolder ")
-    assert all(" 100.0 %  " in line for line in said.splitlines() if line.startswith(corrected))
-    known = [line for line in said.splitlines() if not line.startswith(newer + corrected)]
-    before = [line for line in printed("inspect.txt").splitlines() if not line.startswith(newer + corrected)]
-    assert sorted(known) == sorted(before), "that version printed the layers in another order every time"
-
-
-@pytest.mark.usefixtures("work")
-def test_a_stopped_pipeline_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert mimbench.main(["pipeline", "status", "before"]) == 0
-    assert capsys.readouterr().out == printed("status.txt")
-    assert mimbench.main(["pipeline", "list"]) == 0
-    assert capsys.readouterr().out.startswith(f"{PIPELINE}  local  ")
-    assert mimbench.main(["pipeline", "logs", "before", "digits.early.seed0"]) == 0
-    assert "SIGTERM after step" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -315,9 +227,3 @@ def scores(report: Path) -> list[dict[str, str]]:
     """Return a leaderboard's rows without what tells time."""
     with open(report / "leaderboard.csv", newline="") as table:
         return [{name: cell for name, cell in row.items() if name.endswith(SCORES)} for row in csv.DictReader(table)]
-
-
-def printed(name: str) -> str:
-    """Return what that version printed, with the one sentence that says otherwise since intervals are Student's t."""
-    then, now = "3 are needed", "2 pairs are needed, or 3 of each"
-    return (KEPT / "printed" / name).read_text().replace(then, now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import timm
 import torch
 from torch import nn
 
@@ -21,3 +22,10 @@ def randomise(model: M, seed: int = 3) -> M:
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(noise * (0.5 if "table" in name else 0.1))
     return model.eval()
+
+
+def of_timm(name: str, **arguments: Any) -> nn.Module:
+    """Return timm's encoder with the initial values of one seed."""
+    torch.manual_seed(0)
+    model: nn.Module = timm.create_model(name, num_classes=0, **arguments)
+    return model

@@ -34,7 +34,7 @@ LARGEST_LABEL = 2**31 - 1
 IMAGES = {"jpg", "jpeg", "png", "webp"}
 
 
-class Member(NamedTuple):
+class ImageMember(NamedTuple):
     """One image of a shard: its key and suffix, where its bytes lie, and its label."""
 
     key: str
@@ -44,7 +44,7 @@ class Member(NamedTuple):
     label: int
 
 
-INDEX = TypeAdapter(list[Member])
+INDEX = TypeAdapter(list[ImageMember])
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def default_index_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "mimbench" / "shards"
 
 
-def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
+def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[ImageMember]:
     """Return a shard's index, from the folder of indices where it holds one for a file of this path, size and time."""
     try:
         state = regular_stat(shard)
@@ -140,7 +140,7 @@ def _indexed(shard: Path, label_field: str, index_folder: Path) -> list[Member]:
     return members
 
 
-def _known(index: Path, shard_bytes: int) -> list[Member]:
+def _known(index: Path, shard_bytes: int) -> list[ImageMember]:
     """Return what an index holds. Raises ValueError for what is none, or leads out of a shard of this size."""
     members = INDEX.validate_json(read_json_bytes(index), strict=True)
     if any(not 0 <= each.offset <= each.offset + each.size_bytes <= shard_bytes for each in members):
@@ -150,7 +150,7 @@ def _known(index: Path, shard_bytes: int) -> list[Member]:
     return members
 
 
-def _members(shard: Path, label_field: str) -> Iterator[Member]:
+def _members(shard: Path, label_field: str) -> Iterator[ImageMember]:
     """Yield the images of one shard, of which only the headers and labels are read."""
     try:
         with tarfile.open(shard, "r:") as tar:
@@ -165,7 +165,7 @@ def _members(shard: Path, label_field: str) -> Iterator[Member]:
 
 def _samples(
     shard: Path, tar: tarfile.TarFile, headers: Sequence[tarfile.TarInfo], label_field: str
-) -> Iterator[Member]:
+) -> Iterator[ImageMember]:
     """Yield the images of samples, which WebDataset defines as members that follow each other and share a key."""
     key, seen = "", set[str]()
     parts: dict[str, tarfile.TarInfo] = {}
@@ -198,7 +198,7 @@ def _split(name: str) -> _Split | None:
 
 def _sample(
     shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], label_field: str
-) -> Iterator[Member]:
+) -> Iterator[ImageMember]:
     images = [suffix for suffix in parts if suffix in IMAGES]
     if not images:
         return
@@ -207,7 +207,7 @@ def _sample(
         raise UserError.about("shard", f"{shard}: {key}: {', '.join(images)}", rule, "write the shard again")
     suffix = images[0]
     image = parts[suffix]
-    yield Member(key, suffix, image.offset_data, image.size, _label(shard, tar, key, parts, label_field))
+    yield ImageMember(key, suffix, image.offset_data, image.size, _label(shard, tar, key, parts, label_field))
 
 
 def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo], field: str) -> int:

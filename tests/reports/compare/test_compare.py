@@ -15,10 +15,9 @@ from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, RecipeUse
 from reports.compare.like_for_like import compare, recipe_changes
 from reports.compare.score_difference import Comparison, difference
 from reports.compare.student import holm, paired_t, welch_t
-from reports.records.rows import Draw, Row, TransferRun
+from reports.records.rows import Draw, Row
 from tests.reports import factory
-
-THREE = {0: 93.5, 1: 94.0, 2: 92.75}
+from tests.reports.factory import THREE, row
 
 
 def drawn(scores: Mapping[int, float]) -> dict[Draw, float]:
@@ -28,12 +27,6 @@ def drawn(scores: Mapping[int, float]) -> dict[Draw, float]:
 def nested(scores: Sequence[Sequence[float]]) -> dict[Draw, float]:
     """Return scores by pretraining and seed."""
     return {Draw(seed, (place,)): one for place, own in enumerate(scores) for seed, one in enumerate(own)}
-
-
-def row(label: str, scores: dict[int, float], **fields: object) -> Row:
-    records = [factory.transfer(label, seed, top1, **fields) for seed, top1 in scores.items()]
-    runs = [TransferRun(factory.Path(), record, record.task, record.encoder) for record in records]
-    return Row(tuple(runs))
 
 
 @pytest.mark.parametrize("n", range(3, 11))

@@ -13,7 +13,7 @@ import mimbench
 from benchmarks.runs.record import MetricValue, TaskUse
 from reports.compare.by_class import ByClass
 from reports.compare.two_sides import side_by_side
-from reports.tables.comparison_text import to_text
+from reports.tables.comparison_text import NOTES, to_json, to_text
 from tests.reports import factory
 from tests.reports.factory import predict
 
@@ -156,3 +156,11 @@ def test_as_typed(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "Did you mean b?" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert mimbench.main(["report", "compare", str(two), str(tmp_path / "empty")]) == 1
+
+
+def test_text_and_json_have_the_caveats_of_the_page(two: Path) -> None:
+    both = side_by_side("a", "b", [str(two)])
+    text = " ".join(to_text(both).split())
+    for note in NOTES:
+        assert note in text
+        assert note in json.loads(to_json(both))["notes"]

@@ -45,7 +45,7 @@ def test_a_click_sorts_by_number_inside_groups_and_another_turns_it_round(seen: 
     def scores() -> list[float]:
         return [float(text.split()[0]) for text in column(seen, "imagenet1k", 1)]
 
-    head = seen.page.locator("section.task").nth(1).locator("thead th").nth(1)
+    head = seen.page.locator("section.task").first.locator("thead th").nth(1)
     head.get_by_role("button").click()
     assert scores() == sorted(scores(), reverse=True)
     assert head.get_attribute("aria-sort") == "descending"
@@ -57,7 +57,7 @@ def test_a_click_sorts_by_number_inside_groups_and_another_turns_it_round(seen: 
 
 
 def test_a_click_sorts_by_words_where_there_are_no_numbers(seen: browser.Seen) -> None:
-    head = seen.page.locator("section.task").nth(1).locator("thead th").first.get_by_role("button")
+    head = seen.page.locator("section.task").first.locator("thead th").first.get_by_role("button")
     head.click()
     head.click()
     names = column(seen, "imagenet1k", 0)
@@ -66,7 +66,7 @@ def test_a_click_sorts_by_words_where_there_are_no_numbers(seen: browser.Seen) -
 
 
 def test_sorting_works_from_the_keyboard(seen: browser.Seen) -> None:
-    button = seen.page.locator("section.task").nth(1).locator("thead th").nth(1).get_by_role("button")
+    button = seen.page.locator("section.task").first.locator("thead th").nth(1).get_by_role("button")
     button.focus()
     seen.page.keyboard.press("Enter")
     seen.page.keyboard.press("Enter")
@@ -74,7 +74,7 @@ def test_sorting_works_from_the_keyboard(seen: browser.Seen) -> None:
 
 
 def test_the_filter_shows_rows_with_all_words_and_counts_them(seen: browser.Seen) -> None:
-    section = seen.page.locator("section.task").nth(1)
+    section = seen.page.locator("section.task").first
     section.get_by_role("searchbox").fill("SIMMIM swin-l")
     assert column(seen, "imagenet1k", 0) == ["simmim (Swin-L)"]
     assert section.locator("output").inner_text() == "3 of 26 rows"
@@ -85,9 +85,65 @@ def test_the_filter_shows_rows_with_all_words_and_counts_them(seen: browser.Seen
     assert len(column(seen, "imagenet1k", 0)) == 8
 
 
+def test_one_filter_for_all_tables(seen: browser.Seen) -> None:
+    seen.page.get_by_label("Filter all tables").fill("supervised")
+    counts = seen.page.locator("section.task output").all_inner_texts()
+    assert all(" of " in text for text in counts)
+    assert len(counts) == 2
+
+
+def test_an_address_shows_the_view_again(seen: browser.Seen) -> None:
+    """Sorted, filtered and with other columns: the same in another window, by the address alone."""
+
+    def view(page: Any) -> list[str]:
+        section = page.locator("section.task").first
+        return [text for text in section.locator("thead th:visible, tbody tr:visible th").all_inner_texts() if text]
+
+    section = seen.page.locator("section.task").first
+    at_first = view(seen.page)
+    assert section.locator("thead th:visible").count() < section.locator("thead th").count()
+    section.locator("thead th").nth(1).get_by_role("button").click()
+    section.get_by_role("searchbox").fill("simmim")
+    section.locator("summary", has_text="Columns").click()
+    section.get_by_role("checkbox", name="Recipe").check()
+    assert view(seen.page) != at_first
+    assert "Recipe" in view(seen.page)
+    other = seen.page.context.new_page()
+    other.goto(seen.page.url)
+    assert view(other) == view(seen.page)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "row"),
+    [
+        ("CSV", '"Encoder","top1 last epoch (%)",', '"simmim (Swin-B)","'),
+        ("Markdown", "| Encoder | top1 last epoch (%) |", "| simmim (Swin-B) | "),
+        ("LaTeX", "\\begin{tabular}{l", "simmim (Swin-B) & "),
+    ],
+)
+def test_what_is_shown_is_copied(seen: browser.Seen, kind: str, first: str, row: str) -> None:
+    seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    section = seen.page.locator("section.task").first
+    section.get_by_role("searchbox").fill("swin-b")
+    section.get_by_role("button", name=kind).click()
+    section.get_by_role("button", name="copied").wait_for()
+    copied = seen.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(first)
+    assert row in copied
+    assert "Swin-L" not in copied
+    assert seen.complaints == []
+
+
+def test_the_keyboard_skips_to_the_tables(seen: browser.Seen) -> None:
+    seen.page.keyboard.press("Tab")
+    assert seen.page.evaluate("document.activeElement.textContent") == "Skip to the tables"
+    seen.page.keyboard.press("Enter")
+    assert seen.page.evaluate("document.querySelector('#tables').getBoundingClientRect().top") < 5
+
+
 @pytest.mark.parametrize("cell", ["td a", "td.words", "th a"])
 def test_a_cell_leads_to_its_run(seen: browser.Seen, cell: str) -> None:
-    section = seen.page.locator("section.task").first
+    section = seen.page.locator("section.task").nth(1)
     assert section.locator("details[open]").count() == 0
     section.locator(f"tbody tr.measured {cell}").first.click()
     details = section.locator("details[open]")

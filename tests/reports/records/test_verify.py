@@ -12,12 +12,22 @@ import mimbench
 from tests.reports import factory
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with runs/ and the report/ made from them, by paths below it."""
+    folder = tmp_path_factory.mktemp("untouched")
+    factory.study(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert mimbench.main(["report", "leaderboard", "runs", "--baseline", "supervised", "--out", "report"]) == 0
+    return folder
+
+
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
-    """Return a folder with runs/ and the report/ made from them."""
-    runs = factory.study(tmp_path)
-    arguments = ["report", "leaderboard", str(runs), "--baseline", "supervised", "--out", str(tmp_path / "report")]
-    assert mimbench.main(arguments) == 0
+def study(untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory, with a copy of runs/ and report/ that a test may touch."""
+    shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -86,6 +96,22 @@ def test_what_is_no_leaderboard_is_a_wrong_request(tmp_path: Path, capsys: pytes
     (tmp_path / "leaderboard.json").write_text(json.dumps({"request": {"runs": 3, "novelty": 1}}))
     assert verify(tmp_path) == 2
     assert "verify the whole folder" in capsys.readouterr().err
+
+
+def test_of_a_report_without_an_overview_the_rows_are_compared(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = study / "report"
+    document = json.loads((report / "leaderboard.json").read_text())
+    del document["request"]["layout"], document["overview"], document["findings"]
+    document["rows"].reverse()
+    (report / "leaderboard.json").write_text(json.dumps(document))
+    for path in report.glob("leaderboard.[!j]*"):
+        path.unlink()
+    assert verify(report) == 0
+    document["rows"][0]["top1_delta_low"] = -100.0
+    (report / "leaderboard.json").write_text(json.dumps(document))
+    capsys.readouterr()
+    assert verify(report) == 1
+    assert "-top1_delta_low: -100.0" in capsys.readouterr().out
 
 
 def test_of_a_report_with_bootstrap_intervals_the_rows_are_compared(

@@ -18,7 +18,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.folder import follow, read_record
 from slurm.state.folder import Manifest, PipelineFolder
 from slurm.state.mark import read_mark
-from tests.slurm.bench import PIPELINE, Bench
+from tests.slurm.bench import ONE_SEED, Bench
 
 HOSTILE: list[Any] = [
     *(None, True, -1, 0, 1.5, 10**30, -(10**30), 2**63, int("9" * 4000), float("nan"), float("inf"), -1e308),
@@ -32,7 +32,7 @@ CASES_OF_A_FILE = 25
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The working folder of a pipeline of one seed, finished."""
     bench = Bench(tmp_path_factory.mktemp("finished"))
-    (bench.path / "pipeline.yaml").write_text(PIPELINE.replace("seeds: [0, 1]", "seeds: [0]"))
+    (bench.path / "pipeline.yaml").write_text(ONE_SEED)
     done = bench.submit()
     assert done.returncode == 0, done.stdout
     yield bench.path

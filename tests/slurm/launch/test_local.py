@@ -1,19 +1,18 @@
-"""Launching on this machine, with submitit's local executor and processes that really die."""
+"""Launching on this machine, with submitit's local executor: what runs, what is not done again, what is shown of it."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.config import find_recipe
 from benchmarks.encoders import WEIGHTS
-from benchmarks.runs.folder import RunFolder, follow, read_record
-from tests.slurm.bench import PIPELINE, STAGES, Bench, alive, members
+from benchmarks.runs.folder import RunFolder, follow
+from tests.slurm.bench import ONE_SEED, PIPELINE, STAGES, Bench
 
 TRAINED = ["pretrain.simmim", "digits.simmim.seed0", "digits.scratch.seed0"]
 
@@ -28,7 +27,7 @@ def two_seeds(bench: Bench) -> Bench:
 @pytest.fixture
 def bench(bench: Bench) -> Bench:
     """One seed, which is enough for most: a stage costs two processes more than its own."""
-    (bench.path / "pipeline.yaml").write_text(PIPELINE.replace("seeds: [0, 1]", "seeds: [0]"))
+    (bench.path / "pipeline.yaml").write_text(ONE_SEED)
     return bench
 
 
@@ -79,8 +78,18 @@ def test_a_recipe_that_was_moved_counts_as_changed(bench: Bench) -> None:
     assert "its recipe or a parent changed" in bench.mimbench("pipeline", "status", bench.folder.id).stdout
 
 
-def test_launching_again_runs_nothing_and_shows_the_same_table(bench: Bench) -> None:
-    bench.submit()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One seed, done; tests may ask about it, and launch it again."""
+    bench = Bench(tmp_path_factory.mktemp("finished"))
+    (bench.path / "pipeline.yaml").write_text(ONE_SEED)
+    assert bench.submit().returncode == 0
+    yield bench
+    bench.close()
+
+
+def test_launching_again_runs_nothing_and_shows_the_same_table(finished: Bench) -> None:
+    bench = finished
     diary, jobs = bench.diary(), sorted(bench.folder.path.glob("logs/*/*_log.out"))
     again = bench.submit()
     assert again.returncode == 0
@@ -104,24 +113,6 @@ def test_a_failed_parent_keeps_its_children_from_running_but_not_the_report(benc
     assert repaired.returncode == 0, repaired.stdout
     assert bench.begun() == sorted([*TRAINED, "pretrain.simmim"])  # what was done is not done again
     assert "simmim" in (bench.folder.report / "leaderboard.txt").read_text()
-
-
-def test_a_killed_stage_is_failed_and_the_next_launch_goes_on_with_its_run(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
-    os.kill(bench.pid_of("pretrain.simmim"), signal.SIGKILL)
-    assert launcher.wait(60) == 1
-    why = "its process ended without saying why: was it killed, or out of memory?"
-    assert f"pretrain.simmim failed: {why}" in bench.output(launcher)
-    assert (bench.folder.report / "leaderboard.txt").is_file()
-    assert members(launcher.pid) == []
-
-    bench.let_go("pretrain.simmim")
-    again = bench.submit()
-    assert again.returncode == 0, again.stdout
-    record = read_record(follow(bench.folder.announcement("pretrain.simmim")))
-    assert record is not None
-    assert record.attempts == 2
 
 
 def test_a_child_that_is_refused_a_damaged_encoder_has_its_parent_done_again_by_the_next_launch(bench: Bench) -> None:
@@ -151,46 +142,6 @@ def test_a_child_that_is_refused_a_damaged_encoder_has_its_parent_done_again_by_
     assert bench.begun().count("digits.scratch.seed0") == 1
 
 
-def test_a_hang_up_that_nohup_ignores_does_not_stop_a_launcher(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    bench.prefix = ["nohup"]
-    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
-    bench.pid_of("pretrain.simmim")
-    os.killpg(launcher.pid, signal.SIGHUP)
-    bench.let_go("pretrain.simmim")
-    assert launcher.wait(60) == 0, bench.output(launcher)
-
-
-def test_a_second_launcher_is_refused_and_says_who_is_at_work(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    first = bench.start("pipeline", "submit", "pipeline.yaml")
-    bench.pid_of("pretrain.simmim")
-    second = bench.submit()
-    assert second.returncode == 2
-    assert f"process {first.pid} on " in second.stdout
-    bench.let_go("pretrain.simmim")
-    assert first.wait(60) == 0
-    assert bench.begun() == sorted(TRAINED)
-
-
-def test_ctrl_c_lets_stages_save_leaves_no_process_and_can_be_continued(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
-    stage = bench.pid_of("pretrain.simmim")
-    os.killpg(launcher.pid, signal.SIGINT)  # what a terminal does: the whole foreground group gets it
-    assert launcher.wait(60) == 130
-    said = bench.output(launcher)
-    assert "pretrain.simmim stopped: on request, at step 3 of 5" in said
-    assert "The same command continues" in said
-    assert [found["stage"] for found in bench.diary("stops on SIGTERM")] == ["pretrain.simmim"]
-    assert not alive(stage)
-    assert members(launcher.pid) == []
-
-    bench.let_go("pretrain.simmim")
-    assert bench.submit().returncode == 0
-    assert len(bench.begun()) == len(TRAINED) + 1
-
-
 def test_resume_goes_on_from_anywhere_without_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.path / "one.yaml").write_text("{executor: local, stages_at_once: 1, cpus_per_stage: 3}")
     bench.fail("pretrain.simmim")
@@ -208,32 +159,6 @@ def test_resume_goes_on_from_anywhere_without_the_file(bench: Bench, monkeypatch
     assert not (bench.desk / "runs").exists()
 
 
-def test_a_stage_that_outlives_its_launcher_is_waited_for_not_run_twice(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
-    stage = bench.pid_of("pretrain.simmim")
-    os.kill(launcher.pid, signal.SIGKILL)
-    launcher.wait()
-    assert alive(stage)
-
-    second = bench.start("pipeline", "submit", "pipeline.yaml")
-    bench.wait_for(lambda: "pretrain.simmim step 3/5" in bench.output(second), "the orphan is shown")
-    bench.let_go("pretrain.simmim")
-    assert second.wait(60) == 0, bench.output(second)
-    assert bench.begun() == sorted(TRAINED)
-    assert members(launcher.pid) == []
-
-
-def test_cancel_stops_the_launcher_and_its_stages(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    launcher = bench.start("pipeline", "submit", "pipeline.yaml")
-    stage = bench.pid_of("pretrain.simmim")
-    cancelled = bench.mimbench("pipeline", "cancel", "small")
-    assert cancelled.returncode == 0, cancelled.stdout
-    assert launcher.wait(60) == 130
-    assert not alive(stage)
-
-
 def test_stages_keep_to_the_places_and_threads_of_the_cluster(bench: Bench) -> None:
     (bench.path / "one.yaml").write_text("{executor: local, stages_at_once: 1, cpus_per_stage: 3}")
     assert bench.submit("--cluster", "one.yaml").returncode == 0
@@ -243,8 +168,6 @@ def test_stages_keep_to_the_places_and_threads_of_the_cluster(bench: Bench) -> N
 
 
 def test_an_edited_recipe_runs_again_what_depends_on_it_and_nothing_else(bench: Bench) -> None:
-    from benchmarks.config import find_recipe
-
     recipe = bench.path / "mine.yaml"
     recipe.write_text(find_recipe("pretrain", "digits_simmim").read_text())
     file = bench.path / "pipeline.yaml"
@@ -254,18 +177,6 @@ def test_an_edited_recipe_runs_again_what_depends_on_it_and_nothing_else(bench: 
     assert bench.submit().returncode == 0
     again = ["pretrain.simmim", "digits.simmim.seed0"]
     assert bench.begun() == sorted([*TRAINED, *again])
-
-
-def test_two_pipelines_that_share_a_run_do_it_once(bench: Bench) -> None:
-    bench.hold("pretrain.simmim")
-    first = bench.start("pipeline", "submit", "pipeline.yaml")
-    bench.pid_of("pretrain.simmim")
-    second = bench.start("pipeline", "submit", "pipeline.yaml", "name=other")
-    waits = "pipelines/other-*/logs/pretrain.simmim/*_log.out"
-    bench.wait_for(lambda: any("waiting for" in log.read_text() for log in bench.path.glob(waits)), "the other waits")
-    bench.let_go("pretrain.simmim")
-    assert [first.wait(60), second.wait(60)] == [0, 0], bench.output(second)
-    assert bench.begun().count("pretrain.simmim") == 1
 
 
 def test_status_plan_list_and_logs_read_what_was_done(two_seeds: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,11 +201,10 @@ def test_status_plan_list_and_logs_read_what_was_done(two_seeds: Bench, monkeypa
     assert "5 completed, 1 failed" in elsewhere.stdout
 
 
-def test_a_mistake_in_a_launched_pipeline_s_name_gets_the_nearest(bench: Bench) -> None:
-    bench.submit()
-    wrong = bench.mimbench("pipeline", "status", bench.folder.id.replace("small", "smell"))
+def test_a_mistake_in_a_launched_pipeline_s_name_gets_the_nearest(finished: Bench) -> None:
+    wrong = finished.mimbench("pipeline", "status", finished.folder.id.replace("small", "smell"))
     assert wrong.returncode == 2
-    assert f"Did you mean {bench.folder.id}?" in wrong.stdout
-    no_stage = bench.mimbench("pipeline", "logs", "small", "pretrain.simmin")
+    assert f"Did you mean {finished.folder.id}?" in wrong.stdout
+    no_stage = finished.mimbench("pipeline", "logs", "small", "pretrain.simmin")
     assert no_stage.returncode == 2
     assert "Did you mean pretrain.simmim?" in no_stage.stdout

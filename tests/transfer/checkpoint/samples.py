@@ -20,7 +20,7 @@ from benchmarks.encoders import Architecture
 from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import vit_files
 from tests.transfer.checkpoint.library_zoo import FOREIGN
-from tests.transfer.checkpoint.official import OFFICIAL
+from tests.transfer.checkpoint.official.files import OFFICIAL
 from transfer.checkpoint.content.state_dict import find_weights
 from transfer.checkpoint.layouts.known import LAYOUTS
 from transfer.checkpoint.layouts.layout import Family, Layout, Weights

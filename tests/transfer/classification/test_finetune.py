@@ -115,7 +115,7 @@ def test_from_timms_hub_through_its_cache(
     save_file(randomise(timm.create_model(name)).state_dict(), snapshot / "model.safetensors")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    more = ["image_size_px=224", "training.epochs=1", "training.schedule.warmup_epochs=0", "training.batch_size=40"]
+    more = ["image_size_px=64", "training.epochs=1", "training.schedule.warmup_epochs=0", "training.batch_size=40"]
     folder = trained([*transfer_command, "--encoder", f"timm:{name}"], tmp_path / "runs", *more)
     record = record_of(folder)
     assert record.encoder is not None

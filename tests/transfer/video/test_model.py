@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
-from benchmarks.config import load_recipe
 from benchmarks.errors import UserError
 from benchmarks.families.blocks import recompute
-from transfer.sources.references import resolve
-from transfer.video.model import Swin3d, VideoClassifier, build_video_model, groups_of
-from transfer.video.recipe import VideoRecipe
+from tests.transfer.video.models import build, clips, recipe
+from transfer.video.model import Swin3d, VideoClassifier, groups_of
 
 SWIN, VIT = "random:digits_swin", "random:vit_tiny_patch16_224"
 WITHOUT_3D = ["random:swinv2_tiny_window8_256", VIT, "random:simmim_vit_base"]
-
-
-def recipe(*overrides: str) -> VideoRecipe:
-    sizes = ("patch_frames=2", "window_frames=4")
-    return load_recipe(VideoRecipe, "transfer", "digit_motion_finetune", (*sizes, *overrides)).config
-
-
-def build(reference: str, chosen: VideoRecipe) -> Any:
-    return build_video_model(chosen, resolve(reference), num_classes=5, seed=0)
-
-
-def clips(frames: int = 8, side: int = 32) -> Tensor:
-    return torch.randn(2, 3, frames, side, side, generator=torch.Generator().manual_seed(1))
 
 
 def test_a_swin_is_inflated_and_torchvision_agrees_with_the_vectors() -> None:

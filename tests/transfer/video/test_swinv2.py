@@ -13,7 +13,7 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from tests.support.random_weights import randomise
-from tests.transfer.video.test_model import build, clips, recipe
+from tests.transfer.video.models import build, clips, recipe
 from transfer.video.inflate import TimeSizes
 from transfer.video.model import FramePooling, SwinV2In3d, groups_of
 from transfer.video.swinv2 import SwinV2Clips

@@ -98,7 +98,7 @@ def without(weights: Weights, beginnings: tuple[str, ...]) -> Weights:
 
 def anywhere(names: Iterable[str], pattern: str) -> bool:
     """Return whether any whole name matches: so a file that lacks one block's tensor is still recognised."""
-    return any(re.fullmatch(pattern, name) for name in names)
+    return any(map(re.compile(pattern).fullmatch, names))
 
 
 def is_image_patch(shapes: Shapes, name: str) -> bool:

@@ -12,7 +12,7 @@ import torch
 
 from transfer.checkpoint.pickles.budget import Budget, elements_of, is_count
 from transfer.checkpoint.pickles.pickle_names import Name, judge, may_stand_inert, quantized, require_plain
-from transfer.checkpoint.pickles.stand_ins import Array, Inert, NumpyType, Storage, View
+from transfer.checkpoint.pickles.stand_ins import Array, Inert, NumpyType, Storage, TensorView
 from transfer.checkpoint.refusal import damaged, unsafe, unsupported
 
 _LATIN = ("latin1", "latin-1", "iso-8859-1")
@@ -111,7 +111,7 @@ def _instance(budget: Budget, kind: object, base: object = None, state: object =
     Below protocol 2 the state of the first is what a subclass of dict or list holds. Parameters of torch before 0.4
     are written in the second way where the protocol is below 2.
     """
-    if isinstance(base, View):
+    if isinstance(base, TensorView):
         return call(budget, kind, (base,), as_class=True)
     made = call(budget, kind, (), as_class=True)
     if isinstance(made, Inert) and isinstance(state, dict | list) and isinstance(base, Name):
@@ -125,8 +125,8 @@ def _array_of_bytes(budget: Budget, data: object, dtype: object, shape: object, 
     return array
 
 
-def _parameter(_: Budget, data: object = None, *__: object) -> View:
-    if not isinstance(data, View):
+def _parameter(_: Budget, data: object = None, *__: object) -> TensorView:
+    if not isinstance(data, TensorView):
         raise damaged("a parameter without a tensor")
     return data
 
@@ -142,7 +142,7 @@ def _subclass(budget: Budget, function: object, kind: object, args: object, *_: 
     return call(budget, function, args)
 
 
-def _tensor(budget: Budget, storage: object, offset: Any, size: Any, stride: Any, *more: Any) -> View:
+def _tensor(budget: Budget, storage: object, offset: Any, size: Any, stride: Any, *more: Any) -> TensorView:
     """Check that a view lies in its storage. `more`: requires_grad, hooks, a dtype in v3 alone, and its marks."""
     if not isinstance(storage, Storage):
         raise damaged("a tensor without a storage")
@@ -162,7 +162,7 @@ def _tensor(budget: Budget, storage: object, offset: Any, size: Any, stride: Any
         raise damaged(f"a tensor reaches element {last} of a storage that has {count}: out of bounds")
     noted = more[-1] if more and isinstance(more[-1], dict) else {}
     marks = {mark: True for mark in ("conj", "neg") if noted.get(mark) is True}
-    return View(storage, dtype, start + offset, size, stride, marks)
+    return TensorView(storage, dtype, start + offset, size, stride, marks)
 
 
 _ANSWERS: dict[str, Callable[..., object]] = {

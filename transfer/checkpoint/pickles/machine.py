@@ -19,7 +19,7 @@ import torch
 from transfer.checkpoint.pickles.budget import Budget, is_count
 from transfer.checkpoint.pickles.calls import call, require_key, set_of
 from transfer.checkpoint.pickles.pickle_names import DTYPES, Name, judge, storage_dtype
-from transfer.checkpoint.pickles.stand_ins import Array, Inert, NumpyType, Storage, View
+from transfer.checkpoint.pickles.stand_ins import Array, Inert, NumpyType, Storage, TensorView
 from transfer.checkpoint.refusal import Refusal, damaged, over_limit, senseless, truncated, unsafe, unsupported
 
 CheckStorage = Callable[[str, torch.dtype, int], None]
@@ -127,7 +127,7 @@ class _Machine(pickle._Unpickler):
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, Inert | NumpyType | Array | View):
+        if isinstance(target, Inert | NumpyType | Array | TensorView):
             target.build(state, self._budget)
         elif not isinstance(target, dict):
             raise damaged("its pickle sets the attributes of something that has none")

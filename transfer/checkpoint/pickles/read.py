@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from transfer.checkpoint.pickles.stand_ins import Array, Inert, View
+from transfer.checkpoint.pickles.stand_ins import Array, Inert, TensorView
 from transfer.checkpoint.refusal import Limits, Refusal, over_limit, senseless
 
 RawStorage = Callable[[str, torch.dtype], torch.UntypedStorage]
@@ -42,7 +42,7 @@ class _Settling:
         if type(value) is int and value.bit_length() > (most := self._limits.integer_bits):
             rule = f"integers of at most {most} bits"
             raise over_limit(f"its pickle has an integer of {value.bit_length()} bits", rule)
-        if not isinstance(value, View | Array | Inert | dict | list | tuple):
+        if not isinstance(value, TensorView | Array | Inert | dict | list | tuple):
             return value
         if id(value) not in self._done:
             if depth > self._limits.nesting:
@@ -53,7 +53,7 @@ class _Settling:
         return self._done[id(value)][1]
 
     def _exchanged(self, value: object, depth: int) -> object:
-        if isinstance(value, View):
+        if isinstance(value, TensorView):
             return value.tensor(self._raw(value.storage.key, value.storage.dtype))
         if isinstance(value, Array):
             return value.tensor()

@@ -47,7 +47,7 @@ class Storage:
 
 
 @dataclass(eq=False)
-class View:
+class TensorView:
     """A tensor as a part of a storage, which has been checked to lie within it."""
 
     storage: Storage

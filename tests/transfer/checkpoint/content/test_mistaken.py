@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mimbench
+from tests.support.random_weights import of_timm
 from tests.transfer.checkpoint.samples import SMALL
-from tests.transfer.encoder.test_plausible import of_timm
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "mistaken"
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from tests.transfer.checkpoint.official import OFFICIAL
+from tests.transfer.checkpoint.official.files import OFFICIAL
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.published import known_of_openai

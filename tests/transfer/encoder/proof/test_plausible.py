@@ -7,27 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
 import mimbench
 from benchmarks.encoders import read_encoder
-from tests.support.random_weights import randomise
+from tests.support.random_weights import of_timm, randomise
 from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.samples import SMALL
 from transfer.encoder.proof.plausible import UNTRAINED, implausible
 
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 GOLDEN = HERE / "golden" / "before" / "finished" / "pretrain-digits_simmim-3b854210dfc7"
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 2}
-
-
-def of_timm(name: str, **arguments: Any) -> nn.Module:
-    torch.manual_seed(0)
-    model: nn.Module = timm.create_model(name, num_classes=0, **arguments)
-    return model
 
 
 def of_transformers(name: str, **sizes: Any) -> nn.Module:

@@ -1,0 +1,123 @@
+"""`mimbench report leaderboard` and `publish`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.errors import UserError, WorkFailed, did_you_mean
+from benchmarks.files.atomic import write_atomically
+from reports.commands.common import RAW, RUNS_HELP, Verbs, prepare, say
+from reports.text import count
+
+if TYPE_CHECKING:
+    from reports.leaderboard.board import Leaderboard
+
+EXAMPLES = """examples:
+  mimbench report leaderboard runs --out report
+  mimbench report leaderboard runs --baseline supervised --task digits --out report
+  mimbench report leaderboard 'runs/digits-*' pipelines/ID/stages --out report
+
+A delta is shown only between rows that share task version, recipe, image size and data.
+Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.
+"""
+SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
+
+
+def add_leaderboard(verbs: Verbs) -> None:
+    text = "rank encoders by task, over seeds, with deltas to a baseline where they are fair"
+    verb = verbs.add_parser("leaderboard", help=text, description=text, epilog=EXAMPLES, formatter_class=RAW)
+    _add_request(verb)
+    verb.add_argument("--formats", metavar="LIST", help=f"of {','.join(SUFFIXES)} (default: all)")
+    verb.set_defaults(run=leaderboard)
+
+
+def _add_request(verb: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what a leaderboard is of."""
+    verb.add_argument("runs", nargs="+", metavar="RUNS", help=RUNS_HELP)
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
+    verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
+    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    shown = "published results beside the measured: of the same backbones (default), all of the task's, or none"
+    verb.add_argument("--references", choices=("same", "all", "none"), default="same", help=shown)
+    verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
+    corrected = "also the p of every difference, corrected by Holm for their number in a task's table"
+    verb.add_argument("--holm", action="store_true", help=corrected)
+
+
+def add_publish(verbs: Verbs) -> None:
+    text = "a static site of a leaderboard: overview, a page for each task and encoder, data files, a feed of changes"
+    verb = verbs.add_parser("publish", help=text, description=text, formatter_class=RAW)
+    _add_request(verb)
+    verb.set_defaults(run=publish)
+
+
+def leaderboard(arguments: argparse.Namespace) -> int:
+    """Write leaderboard.SUFFIX to the folder asked for and print the text.
+
+    Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
+    """
+    from reports.formats import rendered
+
+    suffixes = _formats(arguments.formats)
+    board = _board(arguments)
+    prepare(arguments.out)
+    paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
+    text = rendered(board, "txt")
+    for path, suffix in zip(paths, suffixes, strict=True):
+        write_atomically(path, text if suffix == "txt" else rendered(board, suffix))
+    say(text.decode())
+    say("".join(f"written: {path}\n" for path in paths))
+    if arguments.formats is None and "parquet" not in suffixes:
+        say("not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'\n")
+    _require_runs(board)
+    return 0
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Write a static site to the folder asked for; pages of encoders and tasks that are no more are removed.
+
+    Raises UserError for a wrong argument, and WorkFailed where no run is usable: nothing is written then.
+    """
+    from reports.publish import write_site
+
+    board = _board(arguments)
+    _require_runs(board)
+    prepare(arguments.out)
+    changed = write_site(board, arguments.out)
+    say(f"written: {arguments.out / 'index.html'} ({count(changed, 'change')} in feed.xml)")
+    return 0
+
+
+def _board(arguments: argparse.Namespace) -> Leaderboard:
+    """Return the leaderboard that was asked for. Raises UserError for a wrong argument."""
+    from benchmarks.catalogue.tasks import find_task
+    from reports.leaderboard.board import Request, make
+
+    if arguments.task is not None:
+        find_task(arguments.task)
+    if arguments.holm and arguments.baseline is None:
+        raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
+    asked = {name: getattr(arguments, name) for name in ("baseline", "task", "references", "unverified", "holm")}
+    return make(Request(tuple(arguments.runs), **asked))
+
+
+def _require_runs(board: Leaderboard) -> None:
+    from reports.leaderboard.notes import words
+
+    if not board.sections:
+        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or repair the runs listed above")
+
+
+def _formats(asked: str | None) -> list[str]:
+    """Return the formats asked for; by default all, Parquet where what writes it is installed."""
+    if asked is None:
+        without = () if importlib.util.find_spec("pyarrow") else ("parquet",)
+        return [suffix for suffix in SUFFIXES if suffix not in without]
+    suffixes = asked.split(",")
+    for suffix in suffixes:
+        if suffix not in SUFFIXES:
+            raise UserError.about("--formats", suffix, "a list of formats", did_you_mean(suffix, SUFFIXES))
+    return suffixes

@@ -1,0 +1,1 @@
+"""Targets that come from files: palettes, tokenizers, dVAEs."""

@@ -1,0 +1,1 @@
+"""Layouts and architectures of Swin and SwinV2."""

@@ -1,0 +1,1 @@
+"""Layouts and architectures of plain transformers."""

@@ -1,0 +1,1 @@
+"""Dense features, against other libraries' maps of the same weights."""
