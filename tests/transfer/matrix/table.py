@@ -27,8 +27,10 @@ def _verdict(cell: Cell) -> str:
 
 
 def read() -> dict[str, list[dict[str, str]]]:
-    """Return the lines of the file by encoder."""
+    """Return the lines of the file by encoder; none before it is written."""
     found: dict[str, list[dict[str, str]]] = {}
+    if not FILE.exists():
+        return found
     with FILE.open(newline="", encoding="utf-8") as lines:
         for line in csv.DictReader(lines):
             found.setdefault(line["encoder"], []).append(line)
