@@ -139,6 +139,7 @@ def difference(source: Source, kind: str, encoder: Encoder) -> float:
     recipe = recipe_of(next(iter(KINDS[kind])), kind, encoder.side_px)
     if kind == "dense":
         dense = build_dense_encoder(recipe, source, 0.0, 0).encoder.eval()
+        dense.shift_single_windows = False  # as a Swin's classifier, with which it is compared; see Encoder
         theirs = encoder.maps(images, dense.strides)
         ours = dense(images)[-len(theirs) :]
         return max(apart(*_as_tokens(dense.backbone, *both)) for both in zip(ours, theirs, strict=True))
