@@ -39,7 +39,30 @@ _PARAMETERS = {
     """,
     "Hiera and SAM": """
         stages q_pool q_stride use_expand_proj dim_mul head_mul sep_pos_embed abs_win_pos_embed global_pos_size
-        use_abs_pos use_rel_pos global_attn_indexes neck_chans window_spec global_att_blocks
+        use_abs_pos use_rel_pos global_attn_indexes neck_chans use_rope mask_unit_attn mask_unit_size
+        patch_kernel patch_padding patch_stride global_att_blocks window_spec
+    """,
+    "transformers in stages: CaiT, CoaT, CrossViT, DaViT, FocalNet, MobileViT, PiT, TNT, Twins, VOLO, XCiT, ...": """
+        embed_dims mlp_ratios sr_ratios wss linear depth_token_only mlp_ratio_token_only serial_depths parallel_depth
+        crpe_window img_scale crop_scale multi_conv attn_types ffn cpe_act channel_attn_v2 named_blocks
+        focal_levels focal_windows use_overlap_down use_post_norm_in_modulation normalize_modulator layerscale_value
+        layer_scale norm_layer_cl global_block_counts heads d2_scales use_pos_emb expand_ratio downsample_block
+        num_vit pool_size downsamples layer_scale_init_value distilled distillation key_dim attn_ratio down_op use_conv
+        kernels num_levels num_blocks base_dims stride inner_dim num_heads_inner num_heads_outer first_stride legacy
+        local_conv_size mbconv_expand_ratio window_sizes outlook_attention pooling_scale post_layers stem_hidden_dim
+        use_aux_head use_mix_token cls_attn_layers eta tokens_norm use_pos_embed local_up_to_layer locality_strength
+        spatial_conv attn_stage group init_channels embed_norm conv_init vit_stem pos_embs down_patch_size down_stride
+        transformer_depths state_dim ssd_expand partial_dim qk_dim types attn_groups attn_head_dim_reduction
+    """,
+    "other ConvNets: DenseNet, EfficientNet, InceptionNeXt, MambaOut, MetaFormer, RDNet, ReXNet, ...": """
+        block_config growth_rate bn_size aa_stem_only dim kernel_size widths head_widths width_list depth_list norm_eps
+        num_features stem_size stem_kernel_size fix_stem head_bias head_norm pad_type width_factor stem_chs basic preact
+        bottle_ratio conv_ratio expansion_ratio downsample stem_mid_norm head_fn token_mixers mlp_bias use_mlp_head
+        layer_scale_init_values res_scale_init_values growth_rates num_blocks_list num_init_features is_downsample_block
+        bottleneck_width_ratio transition_compression_ratio n_div feature_dim merge_size patch_norm ffn_ratio
+        mix_block_ratio strides base_dim width_mult depth_mult initial_chs final_chs se_ratio ch_div scale width
+        inference_mode repmixer_kernel_size cls_ratio lkc_use_act se_downsamples stem_use_scale_branch down_pad
+        use_layer_scale deepen_factor widen_factor channel_attention groups k_r k_sec inc_sec small b
     """,
 }
 """Arguments of timm's model classes, as of 1.0.31, that say how large a model is and what it is made of.
@@ -47,6 +70,27 @@ _PARAMETERS = {
 The size of the classifier and the rate of stochastic depth are left out: the program sets them itself.
 """
 SHAPING = frozenset(name for names in _PARAMETERS.values() for name in names.split())
+_COUNTS = frozenset(
+    [
+        "depth",
+        "depths",
+        "layers",
+        "stages",
+        "serial_depths",
+        "parallel_depth",
+        "depth_token_only",
+        "block_config",
+        "num_blocks",
+        "num_blocks_list",
+        "depth_list",
+        "transformer_depths",
+        "num_levels",
+        "num_vit",
+        "cls_attn_layers",
+        "global_block_counts",
+    ]
+)
+"""Arguments that say how many blocks there are."""
 LARGEST = 2**16
 """The largest number that an argument may be: an image side, a width."""
 DEEPEST = 1024
@@ -62,7 +106,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             near = did_you_mean(name, SHAPING).split("Known:")[0]
             rule = "an argument that shapes a model (embed_dim, depths, window_size, ...); no others are passed to timm"
             raise UserError.about(f"arguments.{name[:LONGEST]}", _short(value), rule, f"leave it out. {near}".strip())
-        deepest = DEEPEST if name in ("depth", "depths", "layers", "stages") else LARGEST
+        deepest = DEEPEST if name in _COUNTS else LARGEST
         if not _is_plain(value, deepest, levels=2):
             most = f"a number up to {deepest}, a name of up to {LONGEST} characters"
             rule = f"true, false, null, {most}, or a list of up to {LONGEST} of them"

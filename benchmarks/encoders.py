@@ -69,6 +69,17 @@ class Architecture(Config):
         return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
 
 
+class CodeUse(Config):
+    """The code of a person's own encoder."""
+
+    module: str
+    factory: str
+    version: str | None
+    """Of the package that the module lies in; None where that states none."""
+    source_sha256: str
+    """The sha256 (hex) of the source files of the factory and of the model's class."""
+
+
 class EncoderManifest(Config):
     """An exported encoder: enough to rebuild it, to judge it, and to prove that its weights are the same."""
 
@@ -93,6 +104,8 @@ class EncoderManifest(Config):
     """Run ids that led to this encoder, nearest last."""
     history: History | None = None
     """Every training that led to this encoder, so that no other run is needed; None in exports of earlier versions."""
+    code: CodeUse | None = None
+    """The code that the encoder was trained in, where that is a person's own."""
 
     @property
     def pretraining_data(self) -> tuple[TrainingData, ...] | None:

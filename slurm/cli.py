@@ -126,11 +126,11 @@ def _submit(argv: list[str]) -> int:
     _add_no_data_check(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands or sbatch scripts, start nothing")
     arguments = parser.parse_intermixed_args(argv)
-    from slurm.graph.check import load_pipeline, require_encoder_files
+    from slurm.graph.check import load_pipeline
     from slurm.graph.cluster import LocalCluster, load_cluster
     from slurm.graph.data import require_data
     from slurm.graph.rungs import rung_warnings
-    from slurm.graph.starts import misfits
+    from slurm.graph.starts import misfits, require_encoder_files
     from slurm.launch.submit import graph, previews, submit
     from slurm.plan.plan import length_here, make_plan
 
@@ -157,9 +157,10 @@ def _resume(argv: list[str]) -> int:
     parser.add_argument("--cluster", metavar="NAME", help="local, slurm, or a YAML file (default: the last one)")
     _add_no_data_check(parser)
     arguments = parser.parse_args(argv)
-    from slurm.graph.check import load_pipeline, require_encoder_files
+    from slurm.graph.check import load_pipeline
     from slurm.graph.cluster import load_cluster
     from slurm.graph.data import require_data
+    from slurm.graph.starts import require_encoder_files
     from slurm.launch.submit import submit
     from slurm.state.mark import require_in_place
 

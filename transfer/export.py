@@ -54,4 +54,5 @@ def export_finetuned(
         recipe_digest=recipe.identity_digest(),
         parents=(*transfer.source.parents, record.run_id),
         history=history_after(record, epochs),
+        code=use.code,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from typing import Any
 
 import timm
@@ -13,7 +15,7 @@ from benchmarks.encoders import Architecture, unknown_architecture
 from benchmarks.engine.own_code import build_own, is_own
 from benchmarks.engine.without_values import WithoutValues
 from benchmarks.errors import UserError
-from benchmarks.families.sizes import REFUSALS
+from benchmarks.families.sizes import REFUSALS, refusal
 from benchmarks.families.table import family_named, family_of
 from benchmarks.families.timm_model import built_for
 
@@ -44,38 +46,46 @@ def build_backbone(
     try:
         model = _create(built.name, arguments)
     except REFUSALS as error:
-        if image_size_px is not None and not family_named(architecture.name).sizes_known:
-            _explain_size(architecture, image_size_px, str(error))
-        shown = f"{architecture.name} {built.arguments}"
-        rule = f"arguments that timm accepts ({error})"
-        raise UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px") from None
-    built_for(model, built.arguments.get("img_size"))
+        raise _refused(architecture, built, image_size_px, str(error)) from None
     family = family_of(model)
     if whole_windows:
         family.check_image_size()
     if whole_windows and image_size_px is not None and not family.sizes_known:
-        refusal = family.refused_size(image_size_px)
-        if refusal is not None:
-            _explain_size(architecture, image_size_px, refusal)
+        refused = family.refused_size(image_size_px)
+        if refused is not None:
+            _explain_size(architecture, image_size_px, refused)
     if architecture.norm_eps is not None:
         _set_norm_eps(model, architecture.norm_eps)
     return model
 
 
+def _refused(architecture: Architecture, built: Architecture, image_size_px: int | None, error: str) -> UserError:
+    """Return the error for what timm refuses to build; raise the one with the nearest size, where there is one."""
+    if image_size_px is not None and not family_named(architecture.name).sizes_known:
+        _explain_size(architecture, image_size_px, error)
+    fixed = re.search(r"multiple values for keyword argument '(\w+)'", error)
+    why = f"{architecture.name} has its own {fixed[1]}, which cannot be changed" if fixed else error
+    shown, rule = f"{architecture.name} {built.arguments}", f"arguments that timm accepts ({why})"
+    return UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px")
+
+
 def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Create a timm model; one whose class has no stochastic depth does without the rate."""
+    """Create a timm model, which notes how; one whose class has no stochastic depth does without the rate."""
     hollow = torch.get_default_device().type == "meta"
     with WithoutValues() if hollow else contextlib.nullcontext():
         try:
-            model: nn.Module = timm.create_model(name, **arguments)
+            model: Any = timm.create_model(name, **arguments)
         except TypeError as error:
             if "drop_path_rate" not in str(error):
                 raise
             model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
-    return model
+    as_built = json.dumps([name, {**arguments, "drop_path_rate": None}], sort_keys=True, default=str)
+    built_for(model, arguments.get("img_size"), as_built)
+    found: nn.Module = model
+    return found
 
 
-def _explain_size(architecture: Architecture, side_px: int, refusal: str) -> None:
+def _explain_size(architecture: Architecture, side_px: int, refused: str) -> None:
     """Raise UserError with the nearest size that the architecture takes; return where it takes none."""
     about: Any = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
     usual = int(about.input_size[-1])
@@ -83,7 +93,7 @@ def _explain_size(architecture: Architecture, side_px: int, refusal: str) -> Non
     near = sorted((each for each in around if each > 0 and each != side_px), key=lambda each: abs(each - side_px))
     able = next((each for each in near if _runs_at(architecture, each)), None)
     if able is not None:
-        rule = f"a size that {architecture.name} takes ({refusal})"
+        rule = f"a size that {architecture.name} takes ({refused})"
         raise UserError.about("image_size_px", side_px, rule, f"image_size_px={able} is the nearest that it takes")
 
 
@@ -94,8 +104,7 @@ def _runs_at(architecture: Architecture, side_px: int) -> bool:
             model = _create(architecture.name, {"num_classes": 0, **sized(architecture, side_px).arguments})
     except REFUSALS:
         return False
-    built_for(model, side_px)
-    return family_of(model).refused_size(side_px) is None
+    return refusal(model.eval(), family_of(model).in_chans, side_px) is None
 
 
 def sized(architecture: Architecture, image_size_px: int) -> Architecture:

@@ -20,10 +20,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.encoders import Architecture
+from benchmarks.encoders import Architecture, CodeUse
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.families.own import OwnEncoder, OwnModel
-from benchmarks.runs.record import CodeUse
 
 SCHEME = "python:"
 _NAME = re.compile(r"python:([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
@@ -79,6 +78,16 @@ def code_use(name: str, model: OwnModel) -> CodeUse:
         version=_version(module.partition(".")[0]),
         source_sha256=hashlib.sha256(b"".join(sources)).hexdigest(),
     )
+
+
+def current_code(architecture: Architecture) -> CodeUse | None:
+    """Return what a record keeps of the code that an architecture names, as it is now; None where it names none.
+
+    None, too, where nobody has named the code, so that it may not be run.
+    """
+    if architecture.name not in _trusted:
+        return None
+    return code_use(architecture.name, build_own(architecture, None, 0, 0.0))
 
 
 def source_file(name: str) -> str:

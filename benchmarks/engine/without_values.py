@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 CHANGES_VALUES_ALONE = frozenset({"add_", "clamp_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_"})
@@ -26,6 +27,10 @@ class WithoutValues(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if getattr(func, "__module__", None) == init.__name__:  # these take the tensor by its name, and call themselves
+            filled = args[0] if args else (kwargs or {}).get("tensor")
+            if isinstance(filled, torch.Tensor) and filled.is_meta:
+                return filled
         if getattr(func, "__name__", "") in CHANGES_VALUES_ALONE and args and args[0].is_meta:
             more = (*args[1:], *(kwargs or {}).values())
             if not any(isinstance(each, torch.Tensor) for each in more):

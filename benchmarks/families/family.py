@@ -16,7 +16,7 @@ from benchmarks.errors import UserError
 from benchmarks.families import timm_model
 from benchmarks.families.parts import BLOCKS, LAYERS, MAPS, MASKING, PYRAMID, TOKENS, Capability, Layers, Level, Weights
 from benchmarks.families.resize import TABLE, Change, fit_kernel, fit_table
-from benchmarks.families.sizes import MapSizes, ModelSizes, find_sizes, skeleton, used_by
+from benchmarks.families.sizes import MapSizes, ModelSizes, find_sizes, remembered, skeleton, used_by
 from benchmarks.families.windows.position_tables import TableMode
 
 
@@ -167,8 +167,11 @@ class Family(ModelSizes):
     def map_sizes(self) -> MapSizes:
         """Return the images of which `maps` makes maps. Raises UserError where there are none."""
         strides = [level.stride_px for level in self.levels()]
-        hollow = self._hollow()
-        found = find_sizes(hollow._plain_maps, strides, self.in_chans, self.built_px) if strides else None
+
+        def find() -> MapSizes | None:
+            return find_sizes(self._hollow()._plain_maps, strides, self.in_chans, self.built_px)
+
+        found = remembered(self.model, "map_sizes", find) if strides else None
         if found is None:
             raise self.refusal(MAPS)
         return found
@@ -181,9 +184,14 @@ class Family(ModelSizes):
 
     def found_beside_maps(self) -> frozenset[str]:
         """Return the same names, found by the gradients of maps that are computed by shapes alone."""
-        sizes, hollow = self.map_sizes(), self._hollow()
+        sizes = self.map_sizes()
         side = sizes.only_px or -(-2 * PYRAMID[-1] // sizes.step_px) * sizes.step_px
-        used = used_by(hollow.model, hollow._plain_maps, self.in_chans, side)
+
+        def find() -> frozenset[str]:
+            hollow = self._hollow()
+            return used_by(hollow.model, hollow._plain_maps, self.in_chans, side)
+
+        used = remembered(self.model, "used by maps", find)
         return frozenset(name for name, _ in self.model.named_parameters() if name not in used)
 
     def _hollow(self) -> Family:

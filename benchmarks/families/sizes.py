@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ ODD = ((161, 223), (130, 195))
 """Sizes of every remainder by 4, and next to multiples of 32: a model that takes these takes any."""
 
 Run = Callable[[Tensor], Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,24 @@ def skeleton(model: nn.Module) -> Any:
     for buffer in model.buffers():
         hollow[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(model, hollow).eval()
+
+
+_REMEMBERED: dict[tuple[str, str], Any] = {}
+
+
+def remembered(model: Any, what: str, find: Callable[[], T]) -> T:
+    """Return what `find` finds out by running a model without values, once for all models that were built alike.
+
+    A model that `build_backbone` did not build says nothing of how it was built; of it, `find` is asked every time.
+    """
+    built: str | None = getattr(model, "built_as", None)
+    if built is None:
+        return find()
+    key = built, what
+    if key not in _REMEMBERED:
+        _REMEMBERED[key] = find()
+    found: T = _REMEMBERED[key]
+    return found
 
 
 def used_by(model: nn.Module, run: Run, channels: int, side_px: int) -> frozenset[str]:
@@ -169,7 +188,8 @@ class ModelSizes:
 
     def refused_size(self, side_px: int) -> str | None:
         """Return None where timm's own forward takes square images of a side, else what it says instead."""
-        return refusal(skeleton(self.model), self.in_chans, side_px)
+        find = lambda: refusal(skeleton(self.model), self.in_chans, side_px)  # noqa: E731
+        return remembered(self.model, f"refused_size {side_px}", find)
 
     @property
     def built_px(self) -> int:

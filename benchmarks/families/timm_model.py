@@ -54,8 +54,9 @@ def channels(model: nn.Module) -> int:
     return int(own) if isinstance(own, int) else int(first.in_channels) if first is not None else 3
 
 
-def built_for(model: Any, side_px: object) -> None:
-    """Note at a model the side of the images that it was built for; most of timm's models do not show it."""
+def built_for(model: Any, side_px: object, as_built: str | None = None) -> None:
+    """Note at a model the side of the images that it was built for, and with which arguments; few of timm's show it."""
+    model.built_as = as_built
     if isinstance(side_px, int):
         model.built_for_px = side_px
 

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from benchmarks.config import Amount, Config, Count
 from benchmarks.data.content_sample import ContentSample
-from benchmarks.encoders import Architecture, InitStage
+from benchmarks.encoders import Architecture, CodeUse, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
 from benchmarks.runs.migrations import MIGRATIONS
 from benchmarks.runs.probes import Choice, Draws, FeatureUse
@@ -81,17 +81,6 @@ class LoadReport(Config):
     def complete(self) -> bool:
         """Whether every tensor of checkpoint and encoder found its counterpart."""
         return not (self.missing or self.unexpected or self.mismatched)
-
-
-class CodeUse(Config):
-    """The code of a person's own encoder."""
-
-    module: str
-    factory: str
-    version: str | None
-    """Of the package that the module lies in; None where that states none."""
-    source_sha256: str
-    """The sha256 (hex) of the source files of the factory and of the model's class."""
 
 
 class NormalisationUse(Config):

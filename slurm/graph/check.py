@@ -22,8 +22,7 @@ from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import alike, members, seed_mistakes, without_sweeps
 from transfer.adapter import adapter_for
-from transfer.checkpoint.content.selection import Selection
-from transfer.sources.references import SCHEMES, resolve, scheme_of
+from transfer.sources.references import SCHEMES, scheme_of
 
 Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
 """Returns which of several numbers of nodes a stage should have; None where nothing measured says so."""
@@ -193,27 +192,6 @@ def load_work(work: Work, task: str | None, source: Source | None = None) -> Rec
     found = find_task(task)
     name = (work.recipe or found.recipe) if source is None else recipe_name(work, task, source)
     return load_recipe(adapter_for(found).recipe, "transfer", name, work.all_overrides)
-
-
-def require_encoder_files(file: PipelineFile) -> None:
-    """Open every encoder that the file names by a path. Raises one UserError that names each file that holds none.
-
-    Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
-    """
-    mistakes: list[str] = []
-    named = [(start_field(entry), source) for entry, source in file.started_from().items()]
-    named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
-    for field, source in named:
-        if source.ref is None or scheme_of(source.ref):
-            continue
-        try:
-            selection = Selection(source.weights, source.prefix)
-            stated = (source.stage, source.architecture)
-            resolve(source.ref, None, *stated, pretrained_on=source.pretrained_on, selection=selection)
-        except UserError as error:
-            mistakes.append(f"{field}.ref: {error}")
-    if mistakes:
-        raise UserError("\n".join(mistakes))
 
 
 def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is said before anything starts of recipes that are for encoders of other stages than those they are given."""
+"""What is said, before anything starts, of the encoders from which trainings start: their files, and their stages."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from benchmarks.catalogue.starts import misfit_in_words
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import InitStage, misfit
-from slurm.graph.check import load_work
+from benchmarks.errors import UserError, four_parts
+from slurm.graph.check import load_work, start_field
 from slurm.graph.entries import Source
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import stage_works
 from slurm.graph.sweep import without_sweeps
-from transfer.sources.references import random_architecture, scheme_of
+from transfer.checkpoint.content.selection import Selection
+from transfer.sources.references import random_architecture, resolve, scheme_of
+from transfer.sources.source import Source as Encoder
 
 
 def misfits(file: PipelineFile) -> Iterator[str]:
@@ -39,3 +42,39 @@ def _stage(file: PipelineFile, source: Source) -> InitStage | None:
     if section == "finetune":
         return "supervised" if _stage(file, file.finetune[name].encoder) == "random" else "fine-tuned"
     return "random" if scheme_of(source.ref or "") == "random" else source.stage
+
+
+def require_encoder_files(file: PipelineFile) -> None:
+    """Open every encoder that the file names by a path. Raises one UserError that names each file that holds none, or
+    one whose weights no training leaves behind, unless those are allowed.
+
+    Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
+    """
+    mistakes: list[str] = []
+    named = [(start_field(entry), source) for entry, source in file.started_from().items()]
+    named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
+    for field, source in named:
+        if source.ref is None or scheme_of(source.ref):
+            continue
+        try:
+            selection = Selection(source.weights, source.prefix)
+            stated = (source.stage, source.architecture)
+            found = resolve(source.ref, None, *stated, pretrained_on=source.pretrained_on, selection=selection)
+        except UserError as error:
+            mistakes.append(f"{field}.ref: {error}")
+            continue
+        if found.names is not None and not source.allow_implausible_weights:  # a file of others
+            mistakes += _implausible(field, found)
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _implausible(field: str, found: Encoder) -> Iterator[str]:
+    """Yield a mistake where no training leaves an encoder's weights behind: its stages would fail."""
+    from transfer.encoder.proof.loading import implausible_in  # torch, which has read the file
+
+    assert found.read is not None, "a file has weights"
+    if odd := implausible_in(found.read()):
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        remedy = f"take the file that was meant; {field}.allow_implausible_weights=true goes on with it"
+        yield four_parts(f"{field}.ref", found.use.reference, f"weights that training leaves ({odd[0]}{more})", remedy)

@@ -4,48 +4,69 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+import torch
 
 import mimbench
-from benchmarks.catalogue.tasks import find_task
-from benchmarks.encoders import Architecture, write_encoder
-from benchmarks.engine.backbone import build_backbone
-from benchmarks.families.table import family_of
+from benchmarks.families.own import Own
+from benchmarks.families.table import FAMILIES
 from tests.support.runs import only_run, record_of, trained
 from tests.support.small import cut_digits, pretraining
-from tests.transfer.kinds import CLASSIFICATION, DETECTION, SEGMENTATION, Kind
-from transfer.commands.inspection import would_load
-from transfer.sources.opened import open_encoder
+from tests.transfer.kinds import DETECTION, SEGMENTATION
+from tests.transfer.matrix.encoders import ENCODERS
 
 RESNET = ["encoder={name: resnet10t}", "masking.mask_patch_size_px=8"]
-SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
-    "hiera": ("hiera_tiny_224", {"embed_dim": 24, "num_heads": 1}, 96),
-    "convnext": ("convnext_atto", {"depths": [1, 1, 2, 1], "dims": [8, 16, 24, 32]}, 32),
-    "crossvit": ("crossvit_9_240", {}, 240),
-    "pit": ("pit_ti_224", {"img_size": 32}, 32),
+OWN_CODE = "python:tests.support.own_encoders:tiny_cnn"
+FILES = {
+    "Swin": "timm, swin_tiny_patch4_window7_224",
+    "SwinV2": "timm, swinv2_tiny_window8_256",
+    "ViT": "timm, deit3_small_patch16_224",
+    "BEiT": "timm, beit_base_patch16_224",
+    "EVA": "timm, eva02_tiny_patch14_224",
+    "ResNet": "timm, resnet10t",
+    "MetaFormer": "timm, caformer_s18",
+    "SwinV2-CR": "timm, swinv2_cr_tiny_224",
 }
+"""By family, one of its encoders in a file; `own encoder` comes from code instead."""
+OTHERS = ("timm, hiera_tiny_224", "timm, convnext_atto", "timm, maxvit_pico_rw_256", "SigLIP", "SAM", "CLIP, GELU")
+"""Encoders whose family has no class of its own, or that come from elsewhere."""
+AT_ONCE = ("own encoder", "timm, hiera_tiny_224", "timm, convnext_atto")
 
 
-@pytest.mark.parametrize("name", ["hiera", "convnext"])
-def test_a_family_without_a_class_is_trained_exported_and_used_again(
+def test_every_family_is_among_them() -> None:
+    assert {*FILES, Own.name} == {family.name for family in FAMILIES}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in AT_ONCE else [pytest.mark.long]) for name in (*FILES, Own.name, *OTHERS)],
+)
+def test_an_encoder_is_probed_trained_exported_and_used_again(
     name: str, transfer_command: list[str], tmp_path: Path
 ) -> None:
-    timm_name, arguments, side = SMALL[name]
-    file = tmp_path / f"{name}.yaml"
-    file.write_text(yaml.safe_dump({"name": timm_name, "arguments": arguments}))
-    sized = [*transfer_command, f"image_size_px={side}", "training.epochs=1", "training.schedule.warmup_epochs=0"]
-    folder = trained([*sized, "--encoder", f"random:{file}", "layer_decay=0.8"], tmp_path / "runs")
-    report = record_of(folder).load_report
-    assert report is not None
+    """Frozen as it came, fine-tuned, and its export frozen: a report has all three."""
     root = next(each for each in transfer_command if each.startswith("data.root="))
-    again = ["transfer", "digits", "--recipe", "digits_knn", root, f"image_size_px={side}", "k=5", "other_k=[5]"]
-    record = record_of(trained([*again, "--encoder", str(folder)], tmp_path / "again"))
-    assert record.load_report is not None
-    assert record.load_report.loaded == record.load_report.expected == report.expected
-    assert record.feature == "output: what the encoder's own head takes"
+    reference, side, more = OWN_CODE, 32, ["--architecture", OWN_CODE]
+    if name != Own.name:
+        torch.manual_seed(0)
+        (tmp_path / "file").mkdir()
+        encoder = ENCODERS[FILES.get(name, name)](tmp_path / "file")
+        reference, side, more = str(encoder.folder), encoder.side_px, []
+    sized, stated, runs = f"image_size_px={side}", ["--stage", "supervised"], tmp_path / "runs"
+    frozen = ["transfer", "digits", "--recipe", "digits_knn", root, sized, "k=5", "other_k=[5]", "pooling=own"]
+    probed = record_of(trained([*frozen, "--encoder", reference, *stated], runs / "frozen"))
+    short = [sized, "training.epochs=1", "training.schedule.warmup_epochs=0", "layer_decay=0.8"]
+    tuned = trained([*transfer_command, *short, "--encoder", reference, *stated], runs / "tuned")
+    again = record_of(trained([*frozen, "--encoder", str(tuned), *more], runs / "again"))
+    reports = [each.load_report for each in (probed, record_of(tuned), again)]
+    assert all(each is not None and each.loaded == each.expected and each.complete for each in reports)
+    assert again.encoder is not None
+    assert again.encoder.init_stage == "fine-tuned"
+    assert again.parents == (record_of(tuned).run_id,)
+    assert mimbench.main(["report", "leaderboard", str(runs), "--out", str(tmp_path / "report")]) == 0
+    listed = (tmp_path / "report" / "leaderboard.csv").read_text().splitlines()
+    assert len(listed) == 1 + 3
 
 
 @pytest.mark.slow
@@ -68,57 +89,3 @@ def test_a_resnet_by_simmim_goes_to_boxes_and_scenes(
         assert report is not None
         assert report.coverage_percent == tasks[kind.task]["coverage_percent"] == 100
         assert (report.loaded, report.missing) == (tasks[kind.task]["loaded"], ())
-
-
-def _export(name: str, folder: Path) -> Path:
-    """Write a small encoder with random weights as an export of ours; return its folder."""
-    timm_name, arguments, side = SMALL[name]
-    architecture = Architecture(name=timm_name, arguments=arguments)
-    model = build_backbone(architecture, side)
-    family = family_of(model)
-    write_encoder(
-        folder,
-        dict(model.state_dict()),
-        architecture=architecture,
-        image_size_px=side,
-        patch_size_px=family.patch_size_px,
-        window_size=None,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        method="supervised",
-        init_stage="supervised",
-        epochs=1,
-        recipe="none",
-        recipe_digest="0" * 64,
-    )
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "words"),
-    [
-        ("crossvit", DETECTION, "feature maps of strides 4, 8, 16 and 32"),
-        ("crossvit", SEGMENTATION, "feature maps of strides 4, 8, 16 and 32"),
-        ("crossvit", CLASSIFICATION, "is the nearest that it takes"),
-        ("pit", CLASSIFICATION, "layer_decay"),
-    ],
-    ids=str,
-)
-def test_inspect_refuses_what_a_transfer_refuses_before_training(
-    name: str,
-    kind: Kind,
-    words: str,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    kind.require()
-    encoder = _export(name, tmp_path / "encoder")
-    said = would_load(open_encoder(encoder), find_task(kind.task))["error"]
-    whole = kind.cut(request.getfixturevalue(kind.whole), tmp_path / "data")
-    command = ["transfer", kind.task, f"data.root={whole}", "--encoder", str(encoder), "--runs", str(tmp_path / "runs")]
-    assert mimbench.main([*command, "training.batch_size=10"]) == mimbench.WRONG
-    refused = capsys.readouterr().err
-    assert words in said
-    assert " ".join(refused.partition("error: ")[2].split()).startswith(said)
-    assert not any((tmp_path / "runs").rglob("metrics.jsonl"))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
@@ -149,8 +147,3 @@ def _norms_as_built(inferred: Inferred) -> Weights:
     widths = inferred.norms_as_built.items()
     weights = {f"{norm}.weight": torch.ones(width) for norm, width in widths}
     return weights | {f"{norm}.bias": torch.zeros(width) for norm, width in widths}
-
-
-def weights_sha256(weights: Weights) -> str:
-    """Return the sha256 of the tensors, the same whatever container they came in."""
-    return hashlib.sha256(save({name: tensor.contiguous() for name, tensor in sorted(weights.items())})).hexdigest()

@@ -134,7 +134,7 @@ def describe(found: dict[str, Any]) -> str:
             "image, patch, window",
             f"{_px(found['image_size_px'])}, {found['patch_size_px']} px, {_window(found['window_size'])}",
         ),
-        ("stage", found["stage"] or "unknown: nothing in the file shows it"),
+        ("stage", found["stage"] or "unknown: nothing in the file shows it; a transfer asks for --stage"),
         ("epochs", found["epochs"] if found["epochs"] is not None else "unknown"),
         ("normalisation", _normalisation(found["mean"], found["std"])),
         *([("normalisation is", stated)] if (stated := found["normalisation_stated_by"]) else []),
@@ -146,7 +146,12 @@ def describe(found: dict[str, Any]) -> str:
         *(("assumed", note) for note in found["assumed"].values()),
     ]
     lines = [f"{title:22}{value}" for title, value in head]
-    lines += ["", "what each task's own recipe would load:", _tasks(found["tasks"]), *_faults(found)]
+    lines += [
+        "",
+        "what each task's own recipe would load:",
+        _tasks(found["tasks"], found["implausible"]),
+        *_faults(found),
+    ]
     lines += ["", "layers:", _layers(found["layers"], found["in_the_file"])]
     return "\n".join(lines)
 
@@ -168,8 +173,8 @@ def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) ->
     return f"mean {first}; std {second}"
 
 
-def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
-    from transfer.encoder.proof.loading import percent
+def _tasks(tasks: dict[str, dict[str, Any]], implausible: Sequence[str]) -> str:
+    from transfer.encoder.proof.loading import ALLOW_IMPLAUSIBLE, percent
 
     rows = [("task", "recipe", "loaded", "how")]
     for name, report in tasks.items():
@@ -177,6 +182,7 @@ def _tasks(tasks: dict[str, dict[str, Any]]) -> str:
             rows.append((name, report["recipe"], "nothing", report["error"]))
             continue
         faults = [f"{len(report[kind])} {kind}" for kind in ("resized", "missing", "mismatched", "unexpected")]
+        faults += [f"{len(implausible)} implausible, stops without {ALLOW_IMPLAUSIBLE}"]
         words = ", ".join(fault for fault in faults if not fault.startswith("0 "))
         rows.append((name, report["recipe"], percent(report["coverage_percent"]), words or "as it is"))
     return aligned(rows)

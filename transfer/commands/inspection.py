@@ -17,8 +17,7 @@ from benchmarks.files.yaml_files import read_yaml
 from benchmarks.runs.record import Parity
 from transfer.adapter import adapter_for
 from transfer.checkpoint.layouts.names import differing
-from transfer.encoder.proof.loading import is_head, is_ignored
-from transfer.encoder.proof.plausible import implausible
+from transfer.encoder.proof.loading import implausible_in, is_head, is_ignored
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.opened import OpenedEncoder
 
@@ -47,7 +46,7 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "mean": encoder.normalisation and list(encoder.normalisation.mean),
         "std": encoder.normalisation and list(encoder.normalisation.std),
         "normalisation_stated_by": encoder.normalisation and encoder.normalisation.stated_by,
-        "implausible": list(implausible(tensors)),
+        "implausible": list(implausible_in(encoder.weights)),
         "parity": parity.in_words() if (parity := _kept(encoder)) else None,
         "remarks": list(encoder.remarks),
         "assumed": dict(encoder.assumed),

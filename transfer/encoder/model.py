@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.errors import UserError
-from benchmarks.families.parts import BLOCKS, LAYERS
+from benchmarks.families.parts import BLOCKS
 from benchmarks.families.table import family_named, family_of
 from benchmarks.runs.record import LoadReport
 from transfer.encoder.adapters import adapt_model, adapter_notes, require_targets
@@ -149,7 +149,7 @@ def require_training(model: nn.Module, recipe: Any) -> None:
     family, training = family_of(model), recipe.training
     require_targets(model, getattr(recipe, "adapters", None))
     if getattr(recipe, "layer_decay", 1.0) != 1.0:
-        family.require(LAYERS)
+        family.layers()
     if training.sharded or training.activation_checkpointing:
         family.require(BLOCKS)
 

@@ -9,8 +9,9 @@ from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.normalisation import shown_alone
 from transfer.checkpoint.architecture.stated import Stated
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.checkpoint.foreign import read_foreign
 from transfer.sources.hub_tags import stages_of_hub_name
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.preprocessing import TestProtocol, of_huggingface, of_timm

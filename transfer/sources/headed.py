@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ from benchmarks.errors import UserError
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
-from transfer.checkpoint.foreign import recognise, weights_sha256
+from transfer.checkpoint.foreign import recognise
 from transfer.sources.foreign_source import stated_protocol
 from transfer.sources.head_classes import HeadClasses, known_classes, stated_classes
 from transfer.sources.hub import tensors_of, timm_model
@@ -32,6 +34,8 @@ from transfer.sources.source import Whole, known_stage, refuse_selection, stated
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
 """What libraries call the layer of the logits: transformers, torchvision's ViT, timm's Swin, many, ResNets."""
+_NUMBERED_HEAD = re.compile(r"(classifier\.(\d+))\.weight")
+"""The last of these is that layer where torchvision has a norm, dropout or hidden layers before it, as in ConvNeXt."""
 _BEGINNINGS = ("head.", "fc.", "classifier.", "heads.")
 _SIDES = {"shorter-side": "on the shorter side", "square": "on both sides"}
 _OF_SWINS_AUTHORS = ("microsoft-swin", "microsoft-swinv2")
@@ -168,7 +172,8 @@ class _Head(NamedTuple):
 
 
 def _find_head(tensors: dict[str, Tensor], reference: str) -> _Head:
-    for name in HEADS:
+    numbered = sorted((int(found[2]), found[1]) for name in tensors if (found := _NUMBERED_HEAD.fullmatch(name)))
+    for name in (*HEADS, *(name for _, name in numbered[-1:])):
         weight = tensors.get(f"{name}.weight")
         if weight is not None and weight.ndim == 2:
             return _Head(weight, tensors.get(f"{name}.bias"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.encoders import Architecture, InitStage, Normalisation, unknown_architecture
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import EncoderUse
-from transfer.checkpoint.foreign import weights_sha256
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.sources.hub_tags import stage_of_tag, stages_of_tag
 from transfer.sources.preprocessing import of_timm
 from transfer.sources.source import Source, known_stage, stated_history

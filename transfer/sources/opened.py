@@ -21,13 +21,14 @@ from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.stated import Stated, check_stated, state
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.foreign import read_foreign, weights_sha256
+from transfer.checkpoint.foreign import read_foreign
 from transfer.checkpoint.layouts.known import identify_or_timm
 from transfer.checkpoint.layouts.layout import Family, Weights
 from transfer.checkpoint.layouts.names import FileNames
 from transfer.sources.hub import timm_source
-from transfer.sources.references import locate
+from transfer.sources.references import locate, trust_code
 from transfer.sources.source import Source, refuse_selection
 
 _SHOWN: tuple[Family, ...] = ("swin", "swinv2", "vit", "beit")
@@ -90,7 +91,7 @@ def open_encoder(
     Raises UserError for anything else, and where the encoder is not of the stated `architecture`; WorkFailed where a
     hub cannot be reached.
     """
-    stated = None if architecture is None else state(architecture)
+    stated = None if architecture is None or trust_code(architecture) else state(architecture)
     place = locate(str(reference))
     if place.kind == "file":
         return _foreign(place.path, stated, selection)

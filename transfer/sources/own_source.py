@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from benchmarks.encoders import Architecture, InitStage, Normalisation
 from benchmarks.engine.own_code import build_own, code_use, source_file, trust
 from benchmarks.runs.record import EncoderUse
-from transfer.checkpoint.foreign import weights_sha256
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.sources.source import Source, known_stage, stated_history
 
 METHOD = "own code"

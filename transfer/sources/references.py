@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from benchmarks.encoders import (
     MANIFEST,
     Architecture,
+    CodeUse,
     EncoderManifest,
     InitStage,
     Normalisation,
@@ -206,6 +207,7 @@ def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
 
 def _exported(reference: str, folder: Path, label: str | None) -> Source:
     manifest = read_manifest(folder)
+    code, remarks = _code_of(manifest)
     use = EncoderUse(
         label=label or (manifest.method if manifest.epochs is None else f"{manifest.method} {manifest.epochs} epochs"),
         reference=reference,
@@ -217,9 +219,12 @@ def _exported(reference: str, folder: Path, label: str | None) -> Source:
         history=manifest.history
         if manifest.history is not None
         else history_from_parents(manifest.parents, manifest.method, manifest.epochs),
+        code=code,
     )
     read = lambda: read_encoder(folder)[1]  # noqa: E731
-    return Source(use, "mimbench", Normalisation(manifest.mean, manifest.std, "its export"), read, manifest.parents)
+    return Source(
+        use, "mimbench", Normalisation(manifest.mean, manifest.std, "its export"), read, manifest.parents, remarks
+    )
 
 
 def _summing_patches(manifest: EncoderManifest) -> Architecture:
@@ -233,6 +238,19 @@ def _summing_patches(manifest: EncoderManifest) -> Architecture:
     if not of_simmim or architecture.arguments.get("global_pool") != "token":
         return architecture
     return architecture.with_arguments(global_pool="avg", use_fc_norm=False)
+
+
+def _code_of(manifest: EncoderManifest) -> tuple[CodeUse | None, tuple[str, ...]]:
+    """Return the code with which an exported encoder will be built, and what a person should know of it."""
+    if scheme_of(manifest.architecture.name) != "python":
+        return None, ()
+    from benchmarks.engine.own_code import current_code  # torch, only when there is code
+
+    before, now = manifest.code, current_code(manifest.architecture)
+    if now is None or before is None or now.source_sha256 == before.source_sha256:
+        return now or before, ()
+    changed = f"sha256 {before.source_sha256[:12]}... then, {now.source_sha256[:12]}... now"
+    return now, (f"{manifest.architecture.name}: the code is another than that which trained the encoder ({changed})",)
 
 
 def _random(reference: str, name: str, label: str | None) -> Source:

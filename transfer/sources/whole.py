@@ -12,9 +12,9 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation
 from benchmarks.errors import UserError
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.infer import infer
+from transfer.checkpoint.content.digest import weights_sha256
 from transfer.checkpoint.content.state_dict import find_weights
 from transfer.checkpoint.files.checkpoint_file import read_checkpoint_file
-from transfer.checkpoint.foreign import weights_sha256
 from transfer.checkpoint.layouts.known import identify
 from transfer.sources.references import locate, scheme_of
 from transfer.sources.source import Whole, stated_history

@@ -65,14 +65,15 @@ class ViT(Family):
 
     def properties(self) -> dict[str, object]:
         embed, block = self.model.patch_embed, self.model.blocks[0]
+        attention, wide = getattr(block, "attn", None), getattr(getattr(block, "mlp", None), "fc2", None)
         return {
             "family": self.name,
             "in_chans": embed.proj.in_channels,
             "patch_size": plain_window(embed.patch_size),
             "embed_dim": embed.proj.out_channels,
             "depth": len(self.model.blocks),
-            "num_heads": block.attn.num_heads,
-            "mlp_width": block.mlp.fc1.out_features,
+            "num_heads": getattr(attention, "num_heads", None),
+            "mlp_width": getattr(wide, "in_features", None),
             "img_size": plain_window(embed.img_size),
         }
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
+import torch
 import yaml
 
 from benchmarks.errors import UserError
-from slurm.graph.check import load_pipeline, require_encoder_files
+from slurm.graph.check import load_pipeline
 from slurm.graph.cluster import LocalCluster
+from slurm.graph.starts import require_encoder_files
 from tests.slurm.chained_study import changed, load, refusal
 
 pytestmark = pytest.mark.usefixtures("study_folder")
@@ -21,6 +24,15 @@ def test_an_encoder_file_that_is_none_is_told_before_anything_starts() -> None:
     file = load(changed(encoders__theirs={"ref": "theirs.pth"}))
     with pytest.raises(UserError, match=r"encoders\.theirs\.ref: .*theirs\.pth"):
         require_encoder_files(file)
+
+
+def test_weights_that_no_training_leaves_are_named_before_anything_starts() -> None:
+    model = timm.create_model("resnet10t", num_classes=0)
+    torch.save({name: torch.zeros_like(each) for name, each in model.state_dict().items()}, "zeros.pth")
+    theirs = {"ref": "zeros.pth", "stage": "supervised", "architecture": "resnet10t"}
+    with pytest.raises(UserError, match=r"encoders\.theirs\.ref = zeros\.pth\n  rule: .*numbers are 0 and \d+ more"):
+        require_encoder_files(load(changed(encoders__theirs=theirs)))
+    require_encoder_files(load(changed(encoders__theirs={**theirs, "allow_implausible_weights": True})))
 
 
 @pytest.mark.parametrize(

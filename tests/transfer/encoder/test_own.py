@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mimbench
-from benchmarks.encoders import Architecture
+from benchmarks.encoders import Architecture, read_manifest
 from benchmarks.engine import own_code
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.own_code import build_own, trust
@@ -20,6 +20,7 @@ from tests.support import own_encoders
 from tests.support.runs import only_run, record_of
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind
 from transfer.encoder.dense import Encoder
+from transfer.sources.references import resolve
 
 MODULE = "python:tests.support.own_encoders"
 CNN = f"{MODULE}:tiny_cnn"
@@ -141,10 +142,28 @@ def test_an_export_is_used_again_only_where_its_code_is_named(
     record = record_of(only_run(tmp_path / "again"))
     assert record.encoder is not None
     assert record.encoder.init_stage == "fine-tuned"
+    assert mimbench.main(["checkpoint", "inspect", str(run), "--architecture", CNN]) == mimbench.DONE
     monkeypatch.setattr(own_code, "_trusted", set())
     evaluate = ["evaluate", "digits", "--model", str(run), f"data.test_sets.same.root={data / 'test'}"]
     assert mimbench.main(evaluate) == mimbench.WRONG
     assert mimbench.main([*evaluate, "--architecture", CNN]) == mimbench.DONE
+
+
+def test_an_export_keeps_the_source_that_trained_it(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    assert transfer(CLASSIFICATION, CNN, tmp_path, request) == mimbench.DONE
+    run = only_run(tmp_path / "runs")
+    use, manifest = record_of(run).encoder, read_manifest(run / "encoder")
+    assert use is not None
+    assert use.code is not None
+    source = resolve(str(run), architecture=CNN)
+    assert manifest.code == source.use.code == use.code
+    assert source.remarks == ()
+    data = json.loads((run / "encoder" / "manifest.json").read_text())
+    data["code"]["source_sha256"] = "0" * 64
+    (run / "encoder" / "manifest.json").write_text(json.dumps(data))
+    (said,) = resolve(str(run), architecture=CNN).remarks
+    assert "000000000000... then" in said
+    assert resolve(str(run), architecture=CNN).use.code == use.code
 
 
 def test_a_manifest_of_others_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

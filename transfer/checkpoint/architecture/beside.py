@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from benchmarks.config_errors import first_own_error
 from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
-from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.backbone import build_backbone, sized
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from benchmarks.files.json_files import read_json
@@ -48,7 +48,7 @@ def describe(file: CheckpointFile) -> Described | None:
     Raises UserError where the description names an encoder that timm cannot build.
     """
     about = read_object(file.path.with_name(file.path.name + ".json"))
-    if about.get("sha256") == file.sha256 and "architecture" in about:
+    if "architecture" in about and about.get("sha256") == file.sha256:
         named = {key: about.get(key) for key in ("arguments", "norm_eps")}
         stage, epochs = about.get("stage"), about.get("epochs")
         inferred = _built(f"{file.path.name}.json", about["architecture"], named, about.get("image_size_px"))
@@ -100,7 +100,7 @@ def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -
         raise UserError.about(source, "(damaged)", rule, remedy) from None
     try:
         if image_size_px is not None and "img_size" not in given.arguments:
-            given = given.at_size(image_size_px)
+            given = sized(given, image_size_px)
         return inferred_from(given)
     except UserError as error:
         raise UserError.about(source, name, f"an encoder that timm builds ({error})", remedy) from None

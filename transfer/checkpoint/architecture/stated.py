@@ -73,7 +73,13 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
     settled = inferred_from(architecture)
     remarks = tuple(f"{name}: as in the file; {ours} in {stated.name}" for name, (_, ours) in differences.sizes.items())
     assumed = {"img_size": inferred.assumed["img_size"]} if differences.sizes and "img_size" in inferred.assumed else {}
-    return replace(settled, remarks=remarks, assumed=assumed, image_size_px=None if assumed else settled.image_size_px)
+    return replace(
+        settled,
+        remarks=remarks,
+        assumed=assumed,
+        image_size_px=None if assumed else settled.image_size_px,
+        norms_as_built=inferred.norms_as_built,
+    )
 
 
 def settle_names(stated: Stated, found: Shapes) -> Inferred:

@@ -57,6 +57,8 @@ _HELPER_BEGINNINGS = ("momentum", "decoder_", "dense_decoder", "text_", "target_
 _LAST_NORMS = ("layernorm", "layer_norm", "encoder_norm")
 _MOST = 0.9
 """The share of a stated model's names that a file must have to be taken for one of it: damage is named later."""
+_MANY = 6
+"""So many encoders lie in no file side by side, but blocks do whose layers are called as an encoder's first."""
 _ONLINE = "online"
 """The beginning of the name of the network that BYOL evaluates; the other is its target."""
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base_encoder.", "img_encoder.", "net.")
@@ -72,9 +74,14 @@ def encoder_prefix(names: Iterable[str]) -> str:
         anchor = re.compile(rf"(.*\.)?(?:{'|'.join(patterns)})")
         found = {match[1] or "" for name in names if (match := anchor.fullmatch(name))}
         found = {prefix for prefix in found if not _INSIDE.fullmatch(prefix)}
-        if found:
+        if found and not _are_blocks(found):
             return _one_of(found)
     return _shared_wrappers(names)
+
+
+def _are_blocks(prefixes: set[str]) -> bool:
+    """Tell whether prefixes differ in numbers alone and are many, as those of the blocks of one network do."""
+    return len(prefixes) >= _MANY and len({re.sub(r"\d+", "#", prefix) for prefix in prefixes}) == 1
 
 
 def _one_of(prefixes: set[str]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import stat
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,8 +43,17 @@ class CheckpointFile:
     to one stays in memory, and the file must not be rewritten in place while they are used."""
     inert: tuple[str, ...]
     """Names of the classes that were replaced by stubs, sorted."""
-    sha256: str
-    """The sha256 of the file's bytes; for shards, of the index followed by the shards in the order of their names."""
+    parts: tuple[Path, ...] = ()
+    """The shards, where the file is their index, in the order of their names."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 of the file's bytes; for shards, of the index followed by the shards. It takes a pass over all."""
+        digest = hashlib.sha256()
+        for path in (self.path, *self.parts):
+            with _open(path) as file:
+                _digest(file, digest)
+        return digest.hexdigest()
 
 
 def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFile:  # noqa: B008 (frozen)
@@ -55,10 +65,8 @@ def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFil
         chosen = _only_checkpoint(path, limits) if path.is_dir() else path
         refuse_share(chosen)
         with _open(chosen) as file:
-            if (index := read_index(file, limits)) is None:
-                parsed, sha256 = _parse(file, limits), _sha256_of(file).hexdigest()
-            else:
-                parsed, sha256 = _read_shards(chosen, file, index, limits)
+            index = read_index(file, limits)
+            parsed = _parse(file, limits) if index is None else _read_shards(chosen, index, limits)
     except Refusal as refusal:
         raise refusal.about(path) from None
     except OSError as error:
@@ -66,7 +74,8 @@ def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFil
         remedy = "ask its owner for the right to read it (chmod a+r)" if denied else "check the path"
         found = f"{error.filename or path}: {error.strerror or error}"
         raise UserError.about("checkpoint", found, "a file that exists and may be read", remedy) from None
-    return CheckpointFile(chosen, parsed.container, parsed.content, tuple(sorted(parsed.inert)), sha256)
+    parts = tuple(chosen.with_name(name) for name in index.shards) if index else ()
+    return CheckpointFile(chosen, parsed.container, parsed.content, tuple(sorted(parsed.inert)), parts)
 
 
 def _parse(file: BinaryIO, limits: Limits) -> Parsed:
@@ -85,12 +94,11 @@ def _parse(file: BinaryIO, limits: Limits) -> Parsed:
     return read_torch_zip(file, data, limits) if is_zip(head) else read_pickles(data, limits)
 
 
-def _read_shards(path: Path, file: BinaryIO, index: Index, limits: Limits) -> tuple[Parsed, str]:
+def _read_shards(path: Path, index: Index, limits: Limits) -> Parsed:
     missing = [name for name in index.shards if not path.with_name(name).is_file()]
     if missing:
         finding = f"missing shards: {', '.join(missing[:5])} ({len(missing)} of {len(index.shards)})"
         raise Refusal(finding, "every shard of the index lies beside it", "fetch them into the same folder")
-    digest = _sha256_of(file)
     parts: dict[str, Parsed] = {}
     for name in index.shards:
         with _open(path.with_name(name)) as shard:
@@ -98,8 +106,7 @@ def _read_shards(path: Path, file: BinaryIO, index: Index, limits: Limits) -> tu
                 parts[name] = _parse(shard, limits)
             except Refusal as refusal:
                 raise Refusal(f"shard {name}: {refusal.finding}", refusal.rule, refusal.remedy) from None
-            _sha256_of(shard, digest)
-    return merge(index, parts), digest.hexdigest()
+    return merge(index, parts)
 
 
 def _only_checkpoint(folder: Path, limits: Limits) -> Path:
@@ -147,13 +154,10 @@ def _head(file: BinaryIO) -> bytes:
     return _rewound(file).read(HEAD_BYTES)
 
 
-def _sha256_of(file: BinaryIO, digest: hashlib._Hash | None = None) -> hashlib._Hash:
-    """Return the digest of the whole file, or carry `digest` on with it."""
-    digest = digest or hashlib.sha256()
-    file.seek(0)
+def _digest(file: BinaryIO, digest: hashlib._Hash) -> None:
+    """Carry a digest on with the whole file."""
     while block := file.read(1 << 20):
         digest.update(block)
-    return digest
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +124,14 @@ def load_source(
     report = load_encoder(model, weights, source.source_format, mode, with_head=with_head)
     odd = () if only_shown else implausible(_offered(weights, _expected(model, with_head), with_head))
     return report.model_copy(update={"notes": source.notes(given), "implausible": odd, "parity": source.parity})
+
+
+def implausible_in(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return what speaks against an encoder's weights, under timm's names, before there is a model to load them into.
+
+    It is what `load_source` finds of them: a head, and what is only for pretraining, is left out.
+    """
+    return implausible({name: each for name, each in weights.items() if not (is_head(name) or is_ignored(name))})
 
 
 def random_report(model: nn.Module) -> LoadReport:
