@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
-from benchmarks.catalogue.tasks import TASKS, Metric
+from benchmarks.catalogue.metrics import Metric
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import Config, validate
 from benchmarks.encoders import InitStage
 from benchmarks.errors import UserError, did_you_mean

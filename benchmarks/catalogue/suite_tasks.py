@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.catalogue.metrics import Metric
 from benchmarks.catalogue.suites import TASKS_OF
-from benchmarks.catalogue.tasks import Metric, Task
+from benchmarks.catalogue.tasks import Task
 
 SUITE_TASKS = {
     name: Task(

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from benchmarks.catalogue.suites import FINE_GRAINED, MCE, TASKS_OF, DataSet
+from benchmarks.catalogue.metrics import (
+    AACC,
+    DETECTION,
+    ECE,
+    FREQUENCY_GROUPS,
+    MACC,
+    MEAN_PER_CLASS,
+    MIOU,
+    MIOU_MS,
+    OTHER_TEST_SETS,
+    TOP1,
+    TOP1_MACRO,
+    TOP5,
+    Metric,
+)
+from benchmarks.catalogue.suites import FINE_GRAINED, TASKS_OF, DataSet
 from benchmarks.config import Config
 from benchmarks.digits.embedded import provide
 from benchmarks.errors import UserError, did_you_mean
-
-
-class Metric(Config):
-    """One number's meaning."""
-
-    name: str
-    unit: str
-    higher_is_better: bool = True
-    optional: bool = False
-    """Whether some runs do not measure it; a record holds the metrics that its run measured."""
-    in_tables: bool = True
-    """Whether tables have a column for it; CSV files and the details of a row always do."""
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value that it can have, which follow from its unit."""
-        return BOUNDS.get(self.unit, (-math.inf, math.inf))
-
-
-BOUNDS = {"%": (0.0, 100.0)}
-"""The range of a metric by its unit; those of other units have none."""
 
 
 class Task(Config):
@@ -84,47 +77,6 @@ class Task(Config):
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
 
-
-TOP1 = Metric(name="top1", unit="%")
-TOP5 = Metric(name="top5", unit="%")
-TOP1_MACRO = Metric(name="top1_macro", unit="%", optional=True)
-"""Mean of the classes' top-1, where they have different numbers of test images; elsewhere it equals top1."""
-MEAN_PER_CLASS = Metric(name="mean_per_class", unit="%")
-"""Mean of the classes' top-1, the score of some data sets."""
-ECE = Metric(name="ece", unit="%", higher_is_better=False, optional=True, in_tables=False)
-"""Expected calibration error."""
-OTHER_TEST_SETS = (
-    Metric(name="imagenet_v2_top1", unit="%", optional=True),
-    Metric(name="imagenet_v2_top5", unit="%", optional=True, in_tables=False),
-    Metric(name="imagenet_real_top1", unit="%", optional=True),
-    Metric(name="imagenet_sketch_top1", unit="%", optional=True, in_tables=False),
-    Metric(name="imagenet_a_top1_masked", unit="%", optional=True, in_tables=False),
-    Metric(name="imagenet_r_top1_masked", unit="%", optional=True, in_tables=False),
-    Metric(name="objectnet_top1_masked", unit="%", optional=True, in_tables=False),
-    Metric(name=MCE, unit="% of AlexNet's error", higher_is_better=False, optional=True),
-)
-"""Scores of the same weights on other test sets of ImageNet's classes: `NAME_METRIC`; masked: among the set's own."""
-FREQUENCY_GROUPS = tuple(Metric(name=f"top1_{group}", unit="%", optional=True) for group in ("many", "medium", "few"))
-"""Accuracy over classes with more than 100, 20 to 100, and fewer than 20 training images."""
-MIOU = Metric(name="mIoU", unit="%")
-MACC = Metric(name="mAcc", unit="%")
-AACC = Metric(name="aAcc", unit="%")
-MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
-"""mIoU over several scales, each also mirrored; only where the recipe asks for it."""
-
-BOX_AP = Metric(name="box_ap", unit="%")
-MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
-"""Average precision, the mean over IoU 0.5 to 0.95; of masks only where the data set has some."""
-DETECTION = (
-    BOX_AP,
-    MASK_AP,
-    *(
-        Metric(name=f"{of}_ap{part}", unit="%", optional=True, in_tables=False)
-        for of in ("box", "mask")
-        for part in ("50", "75", "_small", "_medium", "_large")
-    ),
-)
-"""Also at IoU 0.5 and 0.75, and of objects below 32x32, up to 96x96, and beyond, where the test set has such."""
 
 ANY_BACKBONE = ""
 """In `Task.from_scratch`: every backbone that is not named there."""

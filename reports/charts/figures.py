@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.catalogue.tasks import Metric
+from benchmarks.catalogue.metrics import Metric
 from reports.charts.svg import SERIES
 from reports.leaderboard.lines import Measured
 from reports.tables.cells import join_spread, spread_parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.catalogue.tasks import Metric
+from benchmarks.catalogue.metrics import Metric
 from benchmarks.runs.find import FoundRun
 from reports.charts.curves import Curve, loss_curve, score_curve
 from reports.charts.figures import (
@@ -24,8 +24,9 @@ from reports.charts.figures import (
 from reports.charts.scatter import PAIRS_DRAWN, SIGNALS, gain_by_size, score_by_budget, score_by_cost, score_by_signal
 from reports.charts.svg import INK, PAPER, STYLE, Chart, inline
 from reports.compare.score_difference import BASELINE
-from reports.leaderboard.board import Group, Leaderboard, Section
+from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.lines import Measured
+from reports.leaderboard.section import Group, Section
 from reports.text import count, one_line
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.catalogue.metrics import Metric
 from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
-from benchmarks.catalogue.tasks import Metric
 from benchmarks.history import TrainingStage
 from reports.charts.figures import MOST_ROWS, Look, add_legend, height_under_legend, looks, new_axes, score_text, short
 from reports.charts.svg import INK, Chart, inline
 from reports.compare.early_verdict import Verdict
 from reports.compare.score_difference import methods
-from reports.leaderboard.board import Group, Section
 from reports.leaderboard.lines import Measured
+from reports.leaderboard.section import Group, Section
 from reports.tables.cells import fixed
 from reports.text import one_line
 

@@ -12,13 +12,14 @@ from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.runs.find import FoundRun, LeftOut, find_runs
-from reports.compare.early_verdict import Verdict, probes_by_weights, verdicts
+from reports.compare.early_verdict import probes_by_weights, verdicts
 from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
 from reports.compare.student import holm
 from reports.leaderboard.doubts import marks_of
-from reports.leaderboard.lines import Line, Measured, Published, Shown, published_beside, published_of_setting
+from reports.leaderboard.lines import Measured, Shown, published_beside, published_of_setting
 from reports.leaderboard.names import names_of
+from reports.leaderboard.section import Group, Section
 from reports.leaderboard.suites import Incomplete, suite_rows
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
@@ -56,69 +57,6 @@ class Request:
     def recorded(self) -> dict[str, object]:
         """Return the fields as files record them; without `pictures` they are those of leaderboards before it."""
         return {name: value for name, value in asdict(self).items() if name != "pictures" or value}
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows that agree in all conditions and may be compared with one another, best first."""
-
-    conditions: Conditions
-    entries: tuple[Measured, ...]
-
-    @property
-    def recipe(self) -> str:
-        return self.entries[0].row.recipe.name
-
-    @property
-    def varied(self) -> str:
-        """What its recipe has different from other groups' recipes of the same name; empty where nothing is."""
-        return f" with {self.entries[0].varied}" if self.entries[0].varied else ""
-
-    @property
-    def words(self) -> str:
-        """What the rows share, in words."""
-        shared = self.conditions
-        return (
-            f"task version {shared.task_version}, recipe {self.recipe}{self.varied} ({shared.recipe_digest[:8]}), "
-            f"{shared.image_size_px} px, data: {shared.fingerprint}"
-        )
-
-
-@dataclass(frozen=True)
-class Section:
-    """One task's table."""
-
-    task: Task
-    groups: tuple[Group, ...]
-    published: tuple[Published, ...]
-    """Published results, which nothing here is compared with."""
-    verdicts: tuple[Verdict, ...]
-    """How well cheap signals agree with the score, one after another for each group."""
-
-    @property
-    def entries(self) -> list[Measured]:
-        return [entry for group in self.groups for entry in group.entries]
-
-    @property
-    def lines(self) -> list[Line]:
-        """The table's lines: rows that were measured, then published results."""
-        return [*self.entries, *self.published]
-
-    @property
-    def measured(self) -> set[str]:
-        """The names of all metrics that a run of this task has."""
-        return {name for entry in self.entries for record in entry.row.records for name in record.metrics}
-
-    @property
-    def budgeted(self) -> bool:
-        """Tell whether a record states its encoder's history; those of earlier versions do not."""
-        return any(entry.budget is not None and entry.budget.stated for entry in self.entries)
-
-    @property
-    def costs(self) -> bool:
-        """Tell whether the rows come from several pretrainings whose steps were timed."""
-        timed = {one.pretraining.run_id for one in self.entries if one.pretraining and one.pretraining.seconds_per_step}
-        return len(timed) > 1
 
 
 @dataclass(frozen=True, eq=False)

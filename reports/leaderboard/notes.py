@@ -9,8 +9,9 @@ from benchmarks.catalogue.suite_tasks import SUITE_TASKS
 from reports.compare.early_verdict import unlike_losses
 from reports.compare.score_difference import PAIRS_NEEDED, SEEDS_NEEDED
 from reports.compare.student import LEVEL
-from reports.leaderboard.board import Leaderboard, Section
+from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.doubts import notes_on
+from reports.leaderboard.section import Section
 from reports.records.collect import PRUNED
 from reports.text import count
 

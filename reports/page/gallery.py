@@ -18,7 +18,7 @@ from benchmarks.files.regular import regular
 from benchmarks.pictures.small import fit, picture_url
 from reports.compare.by_image import read_predictions
 from reports.compare.two_sides import Pairing
-from reports.leaderboard.board import Section
+from reports.leaderboard.section import Section
 from reports.records.rows import TransferRun
 
 PICTURE_PX = 96

@@ -10,7 +10,8 @@ from datetime import datetime
 from xml.etree import ElementTree
 
 from reports.compare.score_difference import BASELINE
-from reports.leaderboard.board import Group, Leaderboard, Section
+from reports.leaderboard.board import Leaderboard
+from reports.leaderboard.section import Group, Section
 from reports.page.leaderboard import anchor, to_html
 from reports.page.template import filled
 from reports.tables.findings import findings_of, title_of

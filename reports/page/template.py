@@ -10,7 +10,7 @@ from pathlib import Path
 from reports.tables.column import NONE
 from reports.text import one_line
 
-PAGE = Path(__file__).parent
+PAGE = Path(__file__).parent / "templates"
 
 
 def filled(template: str, **values: object) -> str:

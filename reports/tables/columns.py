@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from benchmarks.history import in_words
 from benchmarks.runs.record import RunRecord
-from reports.leaderboard.board import Section
 from reports.leaderboard.lines import COST, Measured
+from reports.leaderboard.section import Section
 from reports.records.ancestry import Budget
 from reports.records.architectures import architecture_name
 from reports.records.rows import Row

@@ -13,8 +13,9 @@ from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.history import TrainingStage
 from benchmarks.runs.stages import own_stage
 from reports.compare.score_difference import BASELINE
-from reports.leaderboard.board import Leaderboard, Section
+from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.lines import Measured
+from reports.leaderboard.section import Section
 from reports.records.architectures import architecture_name
 from reports.tables.cells import fixed
 from reports.tables.column import NONE

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.catalogue.tasks import Metric
+from benchmarks.catalogue.metrics import Metric
 from benchmarks.runs.folder import RunFolder
-from reports.leaderboard.board import Section
 from reports.leaderboard.lines import Measured
+from reports.leaderboard.section import Section
 from reports.tables import cells
 from reports.tables.cells import Parts
 from reports.tables.column import Block, Column, Field

@@ -8,8 +8,9 @@ from functools import cached_property, lru_cache
 
 import pandas as pd
 
-from reports.leaderboard.board import Leaderboard, Request, Section
+from reports.leaderboard.board import Leaderboard, Request
 from reports.leaderboard.lines import Line
+from reports.leaderboard.section import Section
 from reports.tables.column import NONE, Block, Column
 from reports.tables.columns import columns_for
 
