@@ -66,7 +66,7 @@ def verdict(arguments: argparse.Namespace) -> int:
 
     if arguments.runs:
         board = make(Request(tuple(arguments.runs)))
-        found = [f"{section.task.name}: {one.words}" for section in board.sections for one in section.verdicts]
+        found = [f"{section.title}: {one.words}" for section in board.sections for one in section.verdicts]
         say("Runs at hand:")
         found = found or ["no encoder has a cheap signal and a final score"]
         say("\n".join(f"  {one_line(line)}" for line in (*found, *doubts_of_losses(board))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -32,7 +32,7 @@ from reports.records.pretrainings import (
     relative_step,
     transfers_of,
 )
-from reports.records.rows import Conditions, Row
+from reports.records.rows import FAMILIES, Conditions, Row
 from reports.text import tally
 
 
@@ -119,7 +119,11 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
     around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
     tasks = {**TASKS, **SUITE_TASKS}
-    sections = tuple(_section(tasks[name], alike, around) for name, alike in sorted(by_task.items(), key=_place))
+    sections = tuple(
+        section
+        for name, rows_of in sorted(by_task.items(), key=_place)
+        for section in _sections(tasks[name], rows_of, around)
+    )
     incomplete = tuple(each for each in of_suites if isinstance(each, Incomplete))
     return Leaderboard(request, collected, sections, pretrainings, incomplete)
 
@@ -138,9 +142,21 @@ def _check_baseline(collected: Collected, baseline: str) -> None:
         raise UserError.about("--baseline", baseline, "the label of an encoder in RUNS", did_you_mean(baseline, labels))
 
 
-def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
+def _sections(task: Task, rows: Sequence[Row], around: _Around) -> Iterator[Section]:
+    """Yield a task's tables, one for each family of protocols, each with what was published of such protocols."""
     request = around.request
-    baselines = _baselines(rows, around)
+    families = [family for family in FAMILIES if any(row.family == family for row in rows)]
+    published = published_beside(task.name, rows, request.references, request.unverified)
+    for family in families:
+        beside = [one for one in published if (one.family if one.family in families else families[0]) == family]
+        section = _section(task, [row for row in rows if row.family == family], rows, around)
+        yield replace(section, family=family, alone=len(families) == 1, published=tuple(beside))
+
+
+def _section(task: Task, rows: Sequence[Row], of_task: Sequence[Row], around: _Around) -> Section:
+    """Return the table of `rows`, which are compared with the baseline's among all rows of the task."""
+    request = around.request
+    baselines = _baselines(of_task, around)
     grouped: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
@@ -150,8 +166,7 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
         for conditions, alike in grouped.items()
     ]
     groups.sort(key=lambda group: _order(group, baselines))
-    published = published_beside(task.name, rows, request.references, request.unverified)
-    probes = probes_by_weights(rows)
+    probes = probes_by_weights(of_task)
     found = [
         verdict
         for group in groups
@@ -165,7 +180,7 @@ def _section(task: Task, rows: Sequence[Row], around: _Around) -> Section:
     ]
     if request.holm:
         groups = _corrected(groups)
-    return Section(task, tuple(groups), published, tuple(found))
+    return Section(task, FAMILIES[0], True, tuple(groups), (), tuple(found))
 
 
 def _baselines(rows: Sequence[Row], around: _Around) -> list[Row]:

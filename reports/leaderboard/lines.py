@@ -13,7 +13,7 @@ from benchmarks.catalogue.published import Reference, load_references, load_sett
 from benchmarks.runs.record import RunRecord
 from reports.compare.score_difference import Comparison
 from reports.records.ancestry import Budget
-from reports.records.rows import Row
+from reports.records.rows import FAMILIES, Row
 from reports.text import count
 
 COST = "training_cost"
@@ -75,6 +75,11 @@ class Published:
     @property
     def first(self) -> Reference:
         return self.references[0]
+
+    @property
+    def family(self) -> str:
+        """The family of protocols, as a row's."""
+        return FAMILIES[2] if self.first.protocol == "linear" else FAMILIES[0]
 
     @property
     def name(self) -> str:

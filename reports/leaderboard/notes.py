@@ -49,7 +49,7 @@ def _summary(sections: Sequence[Section], baseline: str | None) -> str:
         runs = [len(entry.row.runs) for entry in section.entries]
         each = str(min(runs)) if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
         seeds = "1 seed" if each == "1" else f"{each} seeds"
-        parts.append(f"{count(len(runs), 'row')} on {section.task.name} over {seeds} each")
+        parts.append(f"{count(len(runs), 'row')} on {section.title} over {seeds} each")
     against = f", against {baseline} wherever the comparison is like for like" if baseline is not None else ""
     return "; ".join(parts) + against + "."
 
@@ -72,7 +72,7 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append(SUITES)
     notes += [each.words for each in board.incomplete]
     for section in sections:
-        notes += [f"{section.task.name}: {words}" for words in notes_on(section.entries, baseline)]
+        notes += [f"{section.title}: {words}" for words in notes_on(section.entries, baseline)]
     entries = [entry for section in sections for entry in section.entries]
     if baseline is None:
         labels = sorted({entry.row.encoder.label for entry in entries})
@@ -191,11 +191,11 @@ def _many(section: Section, holm: bool) -> str:
         one.comparison.interval is not None and one.comparison.interval.p is not None for one in section.entries
     )
     if holm:
-        return f"{section.task.name}: p is corrected by Holm for the {count(tested, 'difference')} of its table."
+        return f"{section.title}: p is corrected by Holm for the {count(tested, 'difference')} of its table."
     if tested < MANY:
         return ""
     by_chance = 100 * (1 - LEVEL**tested)
     return (
-        f"{section.task.name}: {tested} encoders are compared with one baseline, each interval by itself. Were none of "
+        f"{section.title}: {tested} encoders are compared with one baseline, each interval by itself. Were none of "
         f"them different, up to {by_chance:.0f} % of such tables would have an interval without 0: see --holm."
     )

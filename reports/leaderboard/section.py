@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.catalogue.tasks import Task
 from reports.compare.early_verdict import Verdict
 from reports.leaderboard.lines import Line, Measured, Published
-from reports.records.rows import Conditions
+from reports.records.rows import FAMILIES, Conditions
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,28 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """One task's table."""
+    """One table: a task's rows of one family of protocols."""
 
     task: Task
+    family: str
+    """What becomes of the encoder, as a row's `family`."""
+    alone: bool
+    """Whether the task has no other family's rows."""
     groups: tuple[Group, ...]
     published: tuple[Published, ...]
     """Published results, which nothing here is compared with."""
     verdicts: tuple[Verdict, ...]
     """How well cheap signals agree with the score, one after another for each group."""
+
+    @property
+    def title(self) -> str:
+        """The task's name and, unless all its rows are fine-tuned, the family."""
+        return self.task.name if self.alone and self.family == FAMILIES[0] else f"{self.task.name}, {self.family}"
+
+    @property
+    def slug(self) -> str:
+        """The title as an identifier."""
+        return self.title.replace(", ", "-").replace(" ", "-")
 
     @property
     def entries(self) -> list[Measured]:

@@ -72,13 +72,13 @@ def gallery_of(section: Section) -> Gallery | None:
     heading = f"What the {'encoders predict' if len(runs) > 1 else 'encoder predicts'}: {which}"
     tables = _tables(runs.values())
     if isinstance(tables, str):
-        return Gallery(section.task.name, heading, tuple(runs), (), tables)
+        return Gallery(section.title, heading, tuple(runs), (), tables)
     predicted = pd.concat([table["predicted"] for table in tables], axis=1, join="inner")
     labels = tables[0]["label"].reindex(predicted.index)
     differing = predicted.nunique(axis=1)
     mistaken = predicted.ne(labels, axis=0).sum(axis=1)
     order = sorted(predicted.index, key=lambda name: (-differing[name], -mistaken[name], _drawn(name)))
-    return _gallery(section.task.name, heading, runs, tables, order)
+    return _gallery(section.title, heading, runs, tables, order)
 
 
 def galleries_of(pairing: Pairing) -> list[Gallery]:

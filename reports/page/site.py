@@ -45,12 +45,12 @@ def pages_of(board: Leaderboard, data: Sequence[str]) -> dict[str, str]:
 
     `data` are the names of the files of data beside them.
     """
-    tasks = {section.task.name: f"task-{slug(section.task.name)}.html" for section in board.sections}
+    tasks = {section.title: f"task-{slug(section.slug)}.html" for section in board.sections}
     labels = list(dict.fromkeys(entry.row.encoder.label for part in board.sections for entry in part.entries))
     encoders = {label: f"encoder-{slug(label)}.html" for label in labels}
     pages = {HOME: _index(board, data, tasks, encoders)}
     for section in board.sections:
-        pages[tasks[section.task.name]] = to_html(replace(board, sections=(section,)), HOME)
+        pages[tasks[section.title]] = to_html(replace(board, sections=(section,)), HOME)
     for label, name in encoders.items():
         pages[name] = to_html(replace(board, sections=tuple(_of_encoder(board.sections, label))), HOME)
     return pages
@@ -78,7 +78,7 @@ def _with_baseline(group: Group, label: str) -> Group:
 
 def _index(board: Leaderboard, data: Sequence[str], tasks: Mapping[str, str], encoders: Mapping[str, str]) -> str:
     links = {
-        id(entry): f"{tasks[section.task.name]}#{anchor(0, place, row)}"
+        id(entry): f"{tasks[section.title]}#{anchor(0, place, row)}"
         for section in board.sections
         for place, group in enumerate(section.groups)
         for row, entry in enumerate(group.entries)

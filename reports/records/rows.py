@@ -17,6 +17,8 @@ from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
 
 FINETUNED, ADAPTED = "finetune", "low-rank adapters"
 """The protocols that train the whole encoder, whose score is the final transfer, and adapters beside it."""
+FAMILIES = ("fine-tuned", ADAPTED, "frozen", "trained elsewhere")
+"""What becomes of the encoder: it is trained, adapted, left as it is, or was trained by others and is only scored."""
 EVALUATED = "evaluate"
 """The protocol of recipes that train nothing and score a model of others with its own head."""
 
@@ -168,6 +170,12 @@ class Row:
         """What the recipe trains; recipes from before there was a choice, and those of dense tasks, fine-tune."""
         resolved = self.recipe.resolved
         return ADAPTED if resolved.get("adapters") else str(resolved.get("protocol", FINETUNED))
+
+    @property
+    def family(self) -> str:
+        """The family of its protocol, one of FAMILIES: rows of two families never share a table."""
+        known = {FINETUNED: FAMILIES[0], ADAPTED: FAMILIES[1], EVALUATED: FAMILIES[3]}
+        return known.get(self.protocol, FAMILIES[2])
 
     @property
     def trained_elsewhere(self) -> bool:

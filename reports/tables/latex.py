@@ -92,8 +92,8 @@ def to_latex(board: Leaderboard) -> str:
             titles = [column.title for column in columns]
             bodies = [(body.heading, body.texts[titles]) for body in table.bodies]
             sheet = _Sheet(table.texts[titles], [column.numeric for column in columns], bodies)
-            task = table.section.task
-            lines += _tables(sheet, f"{task.name}, {what}", task.dataset, f"{task.name}-{what}")
+            section = table.section
+            lines += _tables(sheet, f"{section.title}, {what}", section.task.dataset, f"{section.slug}-{what}")
     lines += [f"% {one_line(note)}" for note in sentences.notes]
     body = "\n".join(lines) + "\n"
     beyond = any(char > "\u024f" and char.isalpha() for char in body)

@@ -144,7 +144,7 @@ def _headings(section: Section) -> Iterator[Heading]:
     protocols = list(dict.fromkeys(entry.row.protocol for entry in section.entries))
     metric = section.task.primary
     for each in protocols:
-        name = section.task.name if len(protocols) == 1 else f"{section.task.name}, {each}"
+        name = section.task.name if section.alone and len(protocols) == 1 else f"{section.task.name}, {each}"
         yield Heading(section, each, f"{name}: {metric.name} ({metric.unit})")
 
 

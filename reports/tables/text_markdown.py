@@ -52,7 +52,7 @@ def _overview_text(board: Leaderboard) -> list[str]:
 
 def _section_text(table: Table) -> list[str]:
     section = table.section
-    lines = [f"{section.task.name}: {section.task.dataset}", ""]
+    lines = [f"{section.title}: {section.task.dataset}", ""]
     scores = table.in_blocks("scores")
     settings = [scores[0], *table.in_blocks("settings")]
     halves = [_of_columns(columns, table.texts) for columns in (scores, settings)]
@@ -136,7 +136,7 @@ def to_markdown(board: Leaderboard) -> str:
     lines = [f"# {TITLE}", "", markdown(one_line(sentences.summary)), "", *_overview_markdown(board)]
     for table in tables_of(board):
         section = table.section
-        lines += [f"## {markdown(section.task.name)}", "", markdown(section.task.dataset), ""]
+        lines += [f"## {markdown(section.title)}", "", markdown(section.task.dataset), ""]
         columns = table.in_blocks("scores", "settings")
         for body in table.bodies:
             lines += [markdown(one_line(body.heading)), "", *_pipe_table(columns, body.texts), ""]

@@ -142,3 +142,34 @@ def test_among_few_classes_no_score_is_of_the_best_five(tmp_path: Path, classes:
 )
 def test_tiny_costs_do_not_become_nothing(hours: float | None, text: str) -> None:
     assert cells.hours(hours) == text
+
+
+def test_frozen_and_fine_tuned_never_share_a_table(tmp_path: Path) -> None:
+    protocols = {"finetune": 90.0, "linear": 60.0, "knn": 55.0, "evaluate": 88.0}
+    for name, top1 in protocols.items():
+        recipe = factory.recipe(f"digits_{name}")
+        recipe = recipe.model_copy(update={"resolved": {**recipe.resolved, "protocol": name}})
+        factory.write(tmp_path, factory.transfer("simmim", 0, top1, recipe=recipe))
+    adapted = factory.recipe("digits_adapters")
+    adapted = adapted.model_copy(update={"resolved": {**adapted.resolved, "adapters": {"rank": 8}}})
+    factory.write(tmp_path, factory.transfer("simmim", 0, 85.0, recipe=adapted))
+    board = board_of(tmp_path, None)
+    found = {section.title: [one.row.protocol for one in section.entries] for section in board.sections}
+    assert found == {
+        "digits, fine-tuned": ["finetune"],
+        "digits, low-rank adapters": ["low-rank adapters"],
+        "digits, frozen": ["knn", "linear"],
+        "digits, trained elsewhere": ["evaluate"],
+    }
+    page = to_html(board)
+    assert page.count('<table class="board">') == 4
+    assert 'id="task-digits-low-rank-adapters"' in page
+
+
+def test_a_difference_between_families_is_refused_as_before(tmp_path: Path) -> None:
+    recipe = factory.recipe("digits_linear")
+    recipe = recipe.model_copy(update={"resolved": {**recipe.resolved, "protocol": "linear"}})
+    factory.write(tmp_path, factory.transfer("simmim", 0, 60.0, recipe=recipe))
+    factory.write(tmp_path, factory.transfer("scratch", 0, 80.0))
+    frozen = board_of(tmp_path).sections[1]
+    assert frozen.entries[0].comparison.note == "other recipe: digits_linear, baseline digits_finetune"
