@@ -75,7 +75,9 @@ class Config(BaseModel):
         for name, field in type(self).model_fields.items():
             extra = field.json_schema_extra
             if isinstance(extra, dict) and extra.get("placement"):
-                found.append(name)
+                value = getattr(self, name)
+                inner = type(value).model_fields if isinstance(value, Config) else ()
+                found += [f"{name}.{each}" for each in inner] or [name]
             else:
                 found += [f"{name}.{inner}" for inner in _placement(getattr(self, name))]
         return tuple(found)

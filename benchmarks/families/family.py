@@ -38,6 +38,8 @@ class Family(ModelSizes):
     """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
     video_form: ClassVar[str | None] = None
     """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
+    blocks_give_tokens: ClassVar[bool] = True
+    """Whether blocks that are known are known to give tokens; those of a person's own code may give anything."""
     mean_is_own: ClassVar[bool] = False
     """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
     norm_after_mean: ClassVar[Mapping[str, bool | str]] = {}

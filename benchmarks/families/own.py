@@ -177,6 +177,7 @@ class Own(Family):
     kind = OwnModel
     sizes_known = True
     mean_is_own = True
+    blocks_give_tokens = False
     after_maps = ("head.",)
 
     def can(self, capability: Capability) -> bool:

@@ -65,7 +65,8 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
         if not recipe.keeps_features or recipe.training.sharded or too_many:
             return None
         channels = self.plan.architecture.in_chans
-        every = FrozenEncoder(frozen.backbone, every_layer(frozen.backbone), recipe.image_size_px, channels)
+        layers = every_layer(frozen.backbone, frozen.layers)
+        every = FrozenEncoder(frozen.backbone, layers, recipe.image_size_px, channels)
         return FeatureStore(transfer, self.plan, every, self.device, recipe.training, self.unreadable)
 
     def training_samples(self) -> Samples[Batch]:

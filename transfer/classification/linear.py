@@ -49,7 +49,7 @@ class LinearProbing(ImageClassifying[LinearRecipe]):
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         self.members = members_of(recipe, backbone)
         layers = tuple(sorted({layer for member in self.members for layer in member.feature.layers}))
-        kept = every_layer(backbone) if recipe.keeps_features else layers
+        kept = every_layer(backbone, layers) if recipe.keeps_features else layers
         frozen = FrozenEncoder(backbone, kept, recipe.image_size_px, self.plan.architecture.in_chans)
         self.model = LinearProbe(frozen, self.members, recipe, self.classes)
         self._store = self._feature_store(transfer) if recipe.keeps_features else None

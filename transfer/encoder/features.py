@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeGuard, get_args
@@ -269,10 +269,14 @@ def chosen_layers(layers: tuple[int, ...] | None, backbone: nn.Module) -> tuple[
     return tuple(sorted(set(layers)))
 
 
-def every_layer(backbone: nn.Module) -> tuple[int, ...]:
-    """Return the numbers of all layers that features may be taken from: the OUTPUT, and the blocks that are known."""
+def every_layer(backbone: nn.Module, wanted: Collection[int] = ()) -> tuple[int, ...]:
+    """Return the numbers of all layers that features may be taken from: the OUTPUT, and the blocks that give tokens.
+
+    Of blocks that may give anything, those of a person's own code, the `wanted` ones alone are among them.
+    """
     family = family_of(backbone)
-    return (OUTPUT, *range(1, len(family.blocks()) + 1)) if family.can(TOKENS) else (OUTPUT,)
+    known = family.can(TOKENS) and family.blocks_give_tokens
+    return (OUTPUT, *(range(1, len(family.blocks()) + 1) if known else sorted({*wanted} - {OUTPUT})))
 
 
 def last_blocks(count: int, backbone: nn.Module) -> tuple[int, ...]:

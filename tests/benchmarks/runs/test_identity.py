@@ -55,9 +55,11 @@ def test_a_field_that_came_later_changes_an_identity_only_by_another_value_than_
 BEFORE_LATER = "284f7210524134429d0010ea8841eb9de47f0a4970336e888620d35ed7340fd3"
 NEWER = {"starts_from", "data.ignore_value", "grid.held_out.list", "inference.sharded"}
 NEWER |= {"training.track", "training.track_online", "training.fast_step", "save_predictions"}
+NEWER |= {"features.folder", "features.limit_gb"}
 """Placement fields that no record of version 3 has."""
 LATER = {"training.repeats", "interpolation", "decay_everything", "data.subset", "grid"}
 LATER |= {"normalisation", "norm_after_pooling", "head_init_std", "pooler", "depth", "pad_to_square"}
+LATER |= {"adapters", "sampling.segments", "other_pooling"}
 LATER |= {"data.test_images", "data.test_interpolation", "data.test_resize"}
 """Fields that came after runs were made; with the value that stands for what was done before they are left out too."""
 

@@ -167,6 +167,8 @@ def _vector(encoder: Encoder, model: Any, images: Tensor) -> Tensor:
 def _as_tokens(model: Any, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
     """Return a map of ours and what the library has of it in one arrangement, both after the same last layers."""
     if theirs.ndim == 4:
+        if ours.shape[1] != theirs.shape[1] and ours.shape[1] == theirs.shape[3]:
+            theirs = theirs.movedim(3, 1)  # SAM 2's channels stand last
         return (model.neck(ours) if ours.shape[1] != theirs.shape[1] else ours), theirs  # SAM's last layer
     tokens, family = ours.flatten(2).mT, family_of(model)
     for norm in family.last_norms():
