@@ -52,6 +52,7 @@ def test_live_jobs_are_not_submitted_twice_and_cancel_ends_them_all(slurm_bench:
     slurm_bench.submit("--cluster", "slurm.yaml")
     slurm_bench.pid_of("pretrain.simmim")
     slurm_bench.wait_for(lambda: states(slurm_bench)["digits.scratch.seed1"] == "completed", "scratch is done")
+    slurm_bench.wait_for(lambda: len(queue(slurm_bench)) == 3, "its jobs have left the queue")
     assert states(slurm_bench)["pretrain.simmim"] == "running"
     assert states(slurm_bench)["digits.simmim.seed0"] == "queued"
     before, waiting = jobs(slurm_bench), queue(slurm_bench)
