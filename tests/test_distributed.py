@@ -165,6 +165,7 @@ def ranks_at_work(mark: str) -> dict[int, int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", ["a rank", "torchrun"])
 def test_no_process_stays_where_a_rank_or_torchrun_itself_is_killed(

@@ -18,6 +18,8 @@ from tests.transfer.detection.detectors import require_detectron2
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind, rows_of
 from transfer.video.recipe import VideoRecipe
 
+pytestmark = pytest.mark.long  # models divided between processes, each trained whole
+
 LARGE = ["training.sharded=true", "training.activation_checkpointing=true"]
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "drop_path_rate=0.0", "layer_decay=0.9"]
 MORE = {

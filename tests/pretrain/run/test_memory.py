@@ -26,6 +26,8 @@ from tests.support.runs import (
     trained,
 )
 
+pytestmark = pytest.mark.long  # whole pretrainings in one process and in two
+
 SGD = ["training.optimizer={kind: sgd, momentum: 0.9}", "training.schedule.base_lr=0.5", "training.batch_size=16"]
 EXACT = {"weights": 1e-5, "numbers": 1e-5}
 """How far two trainings may be apart: the rounding of fp32 sums."""

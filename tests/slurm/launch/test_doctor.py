@@ -10,6 +10,7 @@ import pytest
 from tests.slurm.bench import Bench
 
 
+@pytest.mark.long
 def test_a_cluster_that_works_is_reported_with_what_its_nodes_have(slurm_bench: Bench) -> None:
     place = slurm_bench.path / "local" / "copy"
     text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", f", nodes: 2, stage_data: {{/data: {place}}}}}")
@@ -54,6 +55,7 @@ def test_a_python_that_the_node_lacks_is_named_by_the_log_of_the_job(slurm_bench
     assert re.search(r"0 of 1 nodes answered; FAILED; its log ends: .*/nowhere/python.*No such file", words), words
 
 
+@pytest.mark.long
 def test_each_place_that_stages_may_have_is_probed_once(slurm_bench: Bench) -> None:
     profiles = "{two: {nodes: 2}, more: {time_limit: 20m}, cpu: {partition: cpu}, none: {partition: nowhere}}"
     text = (slurm_bench.path / "slurm.yaml").read_text().replace("}", f", profiles: {profiles}, report: cpu}}")

@@ -57,6 +57,7 @@ def asked_of_slurm(bench: Bench) -> dict[str, list[str]]:
     return {line.split()[0].partition("/")[2]: line.split()[1:] for line in stated.splitlines()}
 
 
+@pytest.mark.long
 def test_stages_of_one_pipeline_run_in_two_partitions_and_go_on_resized(slurm_bench: Bench) -> None:
     (slurm_bench.path / "slurm.yaml").write_text(TWO_PARTITIONS)
     slurm_bench.hold("pretrain.simmim")

@@ -30,6 +30,7 @@ def test_jobs_keep_their_order_and_a_second_submit_runs_nothing(slurm_bench: Ben
     assert slurm_bench.begun() == sorted(TRAINED)
 
 
+@pytest.mark.long
 def test_a_failed_parent_cancels_its_children_but_not_the_report_and_can_be_continued(slurm_bench: Bench) -> None:
     slurm_bench.fail("pretrain.simmim")
     slurm_bench.submit("--cluster", "slurm.yaml")

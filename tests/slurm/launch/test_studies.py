@@ -152,6 +152,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Path, motion: 
 BRIEFLY = "overrides=[training.epochs=2, training.batch_size=20, training.schedule.warmup_epochs=1]"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("data")
 def test_simmim_vs_supervised_from_end_to_end() -> None:
     """Its supervised trainings have their own recipe, here for two epochs; every encoder is measured on every task."""

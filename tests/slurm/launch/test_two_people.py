@@ -25,7 +25,10 @@ from tests.slurm.jobs import queue
 from tests.slurm.throwaway_cluster import Cluster
 from tests.support.command import ROOT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as two other users")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as two other users"),
+]
 OWNER, COLLEAGUE = "daemon", "nobody"
 GROUP = 54_321
 """The number of a group that has both people in it, and nobody else."""

@@ -35,6 +35,7 @@ def test_a_failure_and_the_end_are_notified_here_and_a_command_that_fails_change
     assert len(notified(bench)) == 3, "nothing was done, so there is nothing to tell"
 
 
+@pytest.mark.long
 def test_a_failure_and_the_end_are_notified_by_the_jobs_of_slurm(slurm_bench: Bench) -> None:
     slurm_bench.fail("pretrain.simmim")
     assert slurm_bench.submit("--cluster", "slurm.yaml", *ONE_SEED).returncode == 0

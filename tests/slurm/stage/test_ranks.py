@@ -70,6 +70,7 @@ def ranks_of(job: int) -> dict[int, int]:
     return found
 
 
+@pytest.mark.long
 def test_a_killed_rank_ends_its_stage_in_words_and_leaves_no_process(trained: Bench) -> None:
     (trained.path / "pipeline.yaml").write_text(pipeline(400, SMALL))
     launcher = trained.start("pipeline", "submit", "pipeline.yaml", "--cluster", "two.yaml")
@@ -90,6 +91,7 @@ def test_a_killed_rank_ends_its_stage_in_words_and_leaves_no_process(trained: Be
     assert members(launcher.pid) == []
 
 
+@pytest.mark.long
 def test_ranks_do_not_outlive_the_job_that_is_killed_above_them(bench: Bench) -> None:
     (bench.path / "two.yaml").write_text(TWO)
     bench.hold("pretrain.simmim")

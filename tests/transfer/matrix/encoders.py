@@ -141,9 +141,3 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "Swin of torchvision": torchvision_swin,
     **{f"torchvision, {name}": partial(of_torchvision, name, known) for name, known in TORCHVISION.items()},
 }
-HEAVY = (
-    *(f"timm, {name}" for name in ("caformer_s18", "coat_tiny", "focalnet_tiny_srf", "gcvit_xxtiny", "mvitv2_tiny")),
-    *(f"timm, {name}" for name in ("convmixer_768_32", "efficientnet_b0", "mobilevit_xxs", "nest_tiny", "volo_d1_224")),
-    *("wide ResNet", "torchvision, maxvit_t", "timm, resnet18", "timm, tiny_vit_5m_224", "timm, regnetx_002"),
-)
-"""Those that take seconds each, since their names fix depths and widths."""

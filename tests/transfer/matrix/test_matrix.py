@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.transfer.matrix.cells import KINDS, LIMIT, row_of
-from tests.transfer.matrix.encoders import ENCODERS, HEAVY
+from tests.transfer.matrix.encoders import ENCODERS
 from tests.transfer.matrix.table import read, rows
 
-PARAMETERS = [pytest.param(name, marks=[pytest.mark.long] if name in HEAVY else []) for name in ENCODERS]
+pytestmark = pytest.mark.long  # every encoder of the table on every task
 
 
 def test_the_table_has_every_encoder_once() -> None:
@@ -19,7 +19,7 @@ def test_the_table_has_every_encoder_once() -> None:
     assert list(read()) == list(ENCODERS)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_is_as_its_library_computes_it_or_refused(name: str, tmp_path: Path) -> None:
     """Refusals are held to have field, value, rule and remedy where they are gathered. The written table
     says the same; differences are this machine's, and only their limit counts.
