@@ -206,6 +206,7 @@ def test_work_with_a_record_of_an_older_schema_is_not_done_again(desk: Desk, sch
     assert desk.answers[name].out.startswith(f"already done: older/{name} (")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stopped_pipeline_goes_on(work: Path, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     (work / "data").symlink_to(desk.folder / "data")

@@ -115,6 +115,7 @@ def test_a_failed_parent_keeps_its_children_from_running_but_not_the_report(benc
     assert "simmim" in (bench.folder.report / "leaderboard.txt").read_text()
 
 
+@pytest.mark.long
 def test_a_child_that_is_refused_a_damaged_encoder_has_its_parent_done_again_by_the_next_launch(bench: Bench) -> None:
     """Of the parent's run only the export is done again; what else is completed is kept."""
     bench.fail("digits.simmim.seed0")
