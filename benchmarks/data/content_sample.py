@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.config import Config, Count
+from benchmarks.files.named_files import sha256_of
 from benchmarks.files.regular import regular
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def draw(files: Sequence[Path], sizes: Sequence[int | None] | NDArray[Any]) -> C
             until = key
             break
         alike = [files[position] for position in order[starts[at] : starts[at] + counts[at]].tolist()]
-        digests += [f"{key}{sha256[:12]}" for file in alike if (sha256 := _sha256(file)) is not None]
+        digests += [f"{key}{sha256[:12]}" for file in alike if (sha256 := content_sha256(file)) is not None]
     return ContentSample(digests=tuple(sorted(digests)), until=until, of=len(files)) if digests else None
 
 
@@ -76,9 +77,9 @@ def share_seen(test: ContentSample, trained: ContentSample) -> Seen:
     return Seen(sum(digest in known for digest in comparable), len(comparable))
 
 
-def _sha256(file: Path) -> str | None:
+def content_sha256(file: Path) -> str | None:
+    """Return the sha256 (hex) of an ordinary file's bytes; None for one that cannot be read."""
     try:
-        with open(regular(file), "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return sha256_of(regular(file))
     except OSError:
         return None

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data.index import Index
-from benchmarks.data.walk import READERS, UNREADABLE, Walk
+from benchmarks.data.walk import READERS, Walk
 from benchmarks.files.arrays import Stored
-from benchmarks.files.regular import regular_stat
+from benchmarks.files.regular import size_and_time
 
 AT_ONCE = 2**16
 
@@ -190,12 +190,5 @@ def packed(base: Path, files: Sequence[Path]) -> IndexedFiles:
         found.names += encoded
         found.lengths.extend(map(len, encoded))
     with ThreadPoolExecutor(READERS) as readers:
-        found.sizes.extend(readers.map(_size_bytes, files))
+        found.sizes.extend(readers.map(lambda file: size_and_time(file.stat)[0], files))
     return IndexedFiles(Part(Index(Stored({}, found.arrays()), None), str(base), None))
-
-
-def _size_bytes(file: Path) -> int:
-    try:
-        return regular_stat(file).st_size
-    except OSError:
-        return UNREADABLE

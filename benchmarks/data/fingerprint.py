@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.data.content_sample import ContentSample, draw
-from benchmarks.files.regular import regular, regular_stat
+from benchmarks.data.content_sample import ContentSample, content_sha256, draw
+from benchmarks.files.regular import size_and_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,7 +107,7 @@ def _hashed(root: Path, files: Sequence[Path], sizes: NDArray[Any] | None, parts
     total = hashlib.sha256()
     if sizes is None:
         for name, file in zip(names, files, strict=True):
-            total.update(name + f"\0{_content_sha256(file) or 'unreadable'}\n".encode())
+            total.update(name + f"\0{content_sha256(file) or 'unreadable'}\n".encode())
     else:
         for name, size in zip(names, sizes.tolist(), strict=True):
             total.update(b"%b\0%d\n" % (name, size) if size >= 0 else name + b"\0unreadable\n")
@@ -118,14 +118,4 @@ def _hashed(root: Path, files: Sequence[Path], sizes: NDArray[Any] | None, parts
 
 def _size_bytes(file: Path) -> int:
     """Return a file's size; below 0 for what is no ordinary file."""
-    try:
-        return regular_stat(file).st_size
-    except OSError:
-        return -1
-
-
-def _content_sha256(file: Path) -> str | None:
-    try:
-        return hashlib.sha256(regular(file).read_bytes()).hexdigest()
-    except OSError:
-        return None
+    return size_and_time(file.stat)[0]

@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.data.walk import READERS, UNREADABLE, Walk, walk
+from benchmarks.data.walk import READERS, Walk, walk
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.arrays import Stored, read_arrays, write_arrays
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import read_json
 from benchmarks.files.locks import locked
+from benchmarks.files.regular import UNREADABLE, size_and_time
 from benchmarks.progress import ProgressReport
 
 VERSION = 1
@@ -256,10 +257,5 @@ def _holds(index: Index, root: bytes) -> bool:
 
 
 def _state(root: bytes, index: Index, position: int) -> tuple[int, int]:
-    from stat import S_ISREG
-
-    try:
-        found = os.stat(os.path.join(root, index.name(position)))
-    except OSError:
-        return UNREADABLE, 0
-    return (found.st_size if S_ISREG(found.st_mode) else UNREADABLE), found.st_mtime_ns
+    path = os.path.join(root, index.name(position))
+    return size_and_time(lambda: os.stat(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from array import array
 from bisect import bisect_left
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.files.arrays import compact
+from benchmarks.files.regular import size_and_time
 
 READERS = 16
 """How many folders are listed at once on a slow file system: one on a network answers many in the time of one."""
@@ -26,8 +26,6 @@ SLOW_S = 5e-5
 SETTLED_NS = 2 * 10**9
 """How old a change must be to be told from the next one by its time: file systems count in steps of up to 2 s."""
 TOMORROW_NS = 86_400 * 10**9
-UNREADABLE = -1
-"""The size of a file that is no ordinary one, or that the system does not find."""
 
 Show = Callable[[int], object]
 """Is given how many files were found so far."""
@@ -178,7 +176,7 @@ def _list(path: str, suffixes: frozenset[str]) -> Folder:
                 if _is_folder(entry):
                     folders.append((entry.name, entry.is_symlink()))
                 elif has_end(entry.name, suffixes):
-                    files.append((entry.name, *_size_and_time(entry)))
+                    files.append((entry.name, *size_and_time(entry.stat)))
     except OSError:
         return Folder(-1, now, [], [])
     return Folder(modified, now, sorted(files), sorted(folders))
@@ -194,11 +192,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def has_end(name: str, suffixes: Collection[str]) -> bool:
     """Tell whether a name has one of the suffixes, in capitals or not; a hidden file has none."""
     return os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
-
-
-def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
-    try:
-        found = entry.stat()
-    except OSError:
-        return UNREADABLE, 0
-    return (found.st_size if stat.S_ISREG(found.st_mode) else UNREADABLE), found.st_mtime_ns

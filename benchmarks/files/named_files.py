@@ -28,4 +28,5 @@ def text_of(file: Path, field: str) -> str:
 
 def sha256_of(file: Path) -> str:
     """Return the sha256 (hex) of the file's bytes."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

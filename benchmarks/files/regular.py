@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
+UNREADABLE = -1
+"""The size of a file that is no ordinary one, or that the system does not find."""
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -28,6 +31,19 @@ def regular_stat(path: Path) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"{KINDS.get(stat.S_IFMT(found.st_mode), 'something else')} where an ordinary file belongs")
     return found
+
+
+def size_and_time(measure: Callable[[], os.stat_result]) -> tuple[int, int]:
+    """Return a file's size in bytes and the time of its last change in ns, as `measure` finds them.
+
+    `measure` is the `stat` of a path or of a folder's entry. The size is UNREADABLE for what is no ordinary file; where
+    there is no file, the time is 0.
+    """
+    try:
+        found = measure()
+    except OSError:
+        return UNREADABLE, 0
+    return (found.st_size if stat.S_ISREG(found.st_mode) else UNREADABLE), found.st_mtime_ns
 
 
 def regular(path: Path) -> Path:

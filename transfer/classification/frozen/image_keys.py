@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.data.fingerprint import CONTENT_LIMIT_BYTES
 from benchmarks.data.image_source import ImageSource
-from benchmarks.files.regular import regular_stat
+from benchmarks.files.regular import size_and_time
 from transfer.classification.frozen.shelf import KEY_BYTES
 
 
@@ -48,7 +48,4 @@ def _content(source: ImageSource, position: int) -> bytes:
 
 
 def _size(path: Path) -> int:
-    try:
-        return regular_stat(path).st_size
-    except OSError:
-        return 0
+    return max(0, size_and_time(path.stat)[0])

@@ -25,6 +25,7 @@ from torch import Tensor
 from benchmarks.config import digest_of
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.locks import Locked, locked
+from benchmarks.files.named_files import sha256_of
 
 FOLDER = "MIMBENCH_FEATURES"
 """The environment variable that names the folder of kept features, where a recipe names none."""
@@ -62,7 +63,7 @@ class Column:
         self.files, self.places = [], {}
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             with contextlib.suppress(FileNotFoundError):  # removed by another process just now
-                if _sha256(path) == path.stem:
+                if sha256_of(path) == path.stem:
                     os.utime(path)  # it was used: the oldest goes first
                     self._open(path)
                 else:
@@ -148,8 +149,3 @@ def evict(root: Path, limit_bytes: float, newer_than: int) -> None:
             return
         path.unlink(missing_ok=True)
         total -= size
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
