@@ -42,7 +42,6 @@ FIXED = {"maxvit_t": ("blocks.2", "blocks.3", "classifier.4")}
 ALL = (
     "densenet169",
     "efficientnet_b3",
-    "efficientnet_v2_s",
     "mobilenet_v3_large",
     "regnet_x_3_2gf",
     "vgg16",
@@ -67,7 +66,9 @@ def _read(model: nn.Module, folder: Path, **more: Tensor) -> ForeignEncoder:
     return read_foreign(folder / "weights.pth")
 
 
-@pytest.mark.parametrize(("name", "nodes"), [*NODES.items(), *FIXED.items()])
+@pytest.mark.parametrize(
+    ("name", "nodes"), [*NODES.items(), *(pytest.param(*each, marks=pytest.mark.slow) for each in FIXED.items())]
+)
 def test_features_and_maps_are_torchvisions(name: str, nodes: tuple[str, str, str], tmp_path: Path) -> None:
     theirs = _trained(name)
     read = _read(theirs, tmp_path)
