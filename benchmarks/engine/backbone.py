@@ -18,6 +18,16 @@ from benchmarks.errors import UserError
 from benchmarks.families.sizes import REFUSALS, refusal
 from benchmarks.families.table import family_named, family_of
 from benchmarks.families.timm_model import built_for
+from benchmarks.families.torchvision_model import (
+    USUAL_PX,
+    TorchvisionModel,
+    is_network,
+    is_torchvisions,
+    takes_one_size,
+)
+
+_STRETCHED = "ref_feat_shape"
+"""timm's argument for the grid to which rotary positions are stretched."""
 
 
 def build_backbone(
@@ -28,7 +38,7 @@ def build_backbone(
     drop_path_rate: float = 0.0,
     whole_windows: bool = True,
 ) -> nn.Module:
-    """Build a timm model with random weights; `num_classes=0` leaves the classifier out.
+    """Build a model of timm's, torchvision's or own code, of random weights; `num_classes=0` leaves the classifier out.
 
     `whole_windows` refuses image sizes that timm's own forward refuses, or computes wrongly (`Family.check_windows`).
     Dense features, which do not run it, have no such limit; a model for them alone is built for images of any size,
@@ -37,7 +47,7 @@ def build_backbone(
     """
     if is_own(architecture.name):
         return build_own(architecture, image_size_px, num_classes, drop_path_rate)
-    if not timm.is_model(architecture.name):
+    if not is_known(architecture.name):
         raise unknown_architecture(architecture.name, timm.list_models())
     built = architecture if image_size_px is None else sized(architecture, image_size_px)
     arguments: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": drop_path_rate, **built.arguments}
@@ -56,6 +66,8 @@ def build_backbone(
             _explain_size(architecture, image_size_px, refused)
     if architecture.norm_eps is not None:
         _set_norm_eps(model, architecture.norm_eps)
+    if architecture.arguments.get(_STRETCHED, ()) is None:
+        _count_patches(model)
     return model
 
 
@@ -69,16 +81,22 @@ def _refused(architecture: Architecture, built: Architecture, image_size_px: int
     return UserError.about("encoder", shown, rule, "correct encoder.arguments or image_size_px")
 
 
+def is_known(name: str) -> bool:
+    """Tell whether timm has a model of this name, or torchvision a network (`torchvision:NAME`)."""
+    return is_network(name) if is_torchvisions(name) else timm.is_model(name)
+
+
 def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Create a timm model, which notes how; one whose class has no stochastic depth does without the rate."""
+    """Create a model, which notes how; one whose class has no stochastic depth does without the rate."""
     hollow = torch.get_default_device().type == "meta"
+    create: Any = TorchvisionModel if is_torchvisions(name) else timm.create_model
     with WithoutValues() if hollow else contextlib.nullcontext():
         try:
-            model: Any = timm.create_model(name, **arguments)
+            model: Any = create(name, **arguments)
         except TypeError as error:
             if "drop_path_rate" not in str(error):
                 raise
-            model = timm.create_model(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
+            model = create(name, **{key: arguments[key] for key in arguments if key != "drop_path_rate"})
     as_built = json.dumps([name, {**arguments, "drop_path_rate": None}], sort_keys=True, default=str)
     built_for(model, arguments.get("img_size"), as_built)
     found: nn.Module = model
@@ -88,7 +106,7 @@ def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
 def _explain_size(architecture: Architecture, side_px: int, refused: str) -> None:
     """Raise UserError with the nearest size that the architecture takes; return where it takes none."""
     about: Any = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
-    usual = int(about.input_size[-1])
+    usual = USUAL_PX if is_torchvisions(architecture.name) else int(about.input_size[-1])
     around = {usual, *(step * (round(side_px / step) + off) for step in (16, 32, 64) for off in (-1, 0, 1))}
     near = sorted((each for each in around if each > 0 and each != side_px), key=lambda each: abs(each - side_px))
     able = next((each for each in near if _runs_at(architecture, each)), None)
@@ -111,9 +129,17 @@ def sized(architecture: Architecture, image_size_px: int) -> Architecture:
     """Return the architecture built for an image size; one that takes any size, as ConvNets do, is left as it is."""
     if is_own(architecture.name):
         return architecture
+    if is_torchvisions(architecture.name):
+        return architecture.at_size(image_size_px) if takes_one_size(architecture.name) else architecture
     about = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
     built_for_one_size = about is None or about.fixed_input_size
     return architecture.at_size(image_size_px) if built_for_one_size else architecture
+
+
+def _count_patches(model: Any) -> None:
+    """Let rotary positions count patches on every grid: timm leaves out what is None, and stretches them to its own."""
+    model.rope.ref_feat_shape = None
+    model.rope.init_non_persistent_buffers()
 
 
 def _set_norm_eps(model: nn.Module, eps: float) -> None:

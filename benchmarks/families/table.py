@@ -9,12 +9,13 @@ from benchmarks.families.family import Family
 from benchmarks.families.hierarchical.metaformer import MetaFormer
 from benchmarks.families.hierarchical.resnet import ResNet
 from benchmarks.families.hierarchical.swin import Swin, SwinV2, SwinV2Cr
+from benchmarks.families.hierarchical.torchvision import Torchvision
 from benchmarks.families.own import Own
 from benchmarks.families.plain.beit import Beit
 from benchmarks.families.plain.eva import Eva
 from benchmarks.families.plain.vit import ViT
 
-FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, MetaFormer, SwinV2Cr, Own)
+FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, MetaFormer, SwinV2Cr, Torchvision, Own)
 """In the order in which messages name them."""
 
 

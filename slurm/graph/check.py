@@ -255,7 +255,9 @@ def _unknown_model(ref: str) -> str | None:
         return None
     import timm
 
-    known = timm.is_model(name) if scheme == "random" else timm.is_model(name) and timm.is_model_pretrained(name)
+    from transfer.sources.references import can_be_built
+
+    known = can_be_built(name) if scheme == "random" else timm.is_model(name) and timm.is_model_pretrained(name)
     return None if known else str(unknown_architecture(name, timm.list_models(pretrained=scheme == "timm")))
 
 

@@ -32,6 +32,7 @@ LATER = (
         "timm, xcit_nano_12_p16_224",
     ),
     *("SigLIP", "SAM", "Hiera", "data2vec", "DINOv3", "ConvNeXtV2 of transformers", "ResNet in nn.Sequential"),
+    "torchvision, efficientnet_b0",
 )
 NAMES = [*AT_ONCE, *(pytest.param(name, marks=pytest.mark.long) for name in LATER)]
 

@@ -11,11 +11,12 @@ import torch
 
 from benchmarks.encoders import InitStage, Normalisation
 from benchmarks.errors import UserError
+from benchmarks.families.torchvision_model import is_torchvisions
 from transfer.checkpoint.architecture.beside import Described, describe
 from transfer.checkpoint.architecture.huggingface_config import read_config
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
-from transfer.checkpoint.architecture.normalisation import published, stated_beside
+from transfer.checkpoint.architecture.normalisation import published, stated_beside, torchvisions
 from transfer.checkpoint.architecture.published import known_of_openai
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_names, settle_unclear, shapes_of
 from transfer.checkpoint.content.selection import Selection
@@ -81,7 +82,7 @@ def recognise(
         file,
         found,
         layout,
-        weights | _norms_as_built(inferred),
+        _without_empty_registers(weights) | _norms_as_built(inferred),
         inferred,
         (described and described.stage) or infer_stage(layout.name, {**found.beside, **found.tensors}, found.facts),
         described.epochs if described and described.epochs is not None else infer_epochs(found.facts),
@@ -96,7 +97,8 @@ def _normalisation(
     channels = inferred.architecture.in_chans
     if described is not None and described.normalisation is not None:
         return described.normalisation
-    return stated_beside(file.path, channels) or published(layout, {**found.beside, **found.tensors}, channels)
+    stated = stated_beside(file.path, channels) or torchvisions(inferred.architecture)
+    return stated or published(layout, {**found.beside, **found.tensors}, channels)
 
 
 def _find(
@@ -120,7 +122,9 @@ def _find(
         known = found, identify(found.tensors)
     except UserError:
         pass
-    if known and names <= known[1].to_timm(known[0].tensors).keys():
+    of_torchvision = is_torchvisions(named.name)  # whose names timm's DenseNet has, too
+    meant = known and (known[1].family == "torchvision") == of_torchvision
+    if known and meant and names <= known[1].to_timm(known[0].tensors).keys():
         return known
     direct = find_weights(content, selection, names)
     return (direct, TIMM) if known is None or names <= direct.tensors.keys() else known
@@ -141,6 +145,11 @@ def _architecture(
         return settle_unclear(stated, shapes, unclear)
     built = {name: tuple(tensor.shape) for name, tensor in _norms_as_built(inferred).items()}
     return settle(stated, inferred, shapes | built) if stated else inferred
+
+
+def _without_empty_registers(weights: Weights) -> Weights:
+    """Leave out registers of no row, which say that there are none; an encoder of timm's has no tensor for them."""
+    return {name: tensor for name, tensor in weights.items() if name != "reg_token" or tensor.numel()}
 
 
 def _norms_as_built(inferred: Inferred) -> Weights:

@@ -42,7 +42,12 @@ TARGETS = {
     "mmseg": ConversionTarget({"swin": "mmseg-swin", "swinv2": "mmpretrain-swinv2"}, "backbone.", "state_dict"),
     "detectron2": ConversionTarget({"swin": "detectron2-swin"}, "backbone.bottom_up."),
     "torchvision": ConversionTarget(
-        {"swin": "torchvision-swin", "swinv2": "torchvision-swinv2", "vit": "torchvision-vit"}
+        {
+            "swin": "torchvision-swin",
+            "swinv2": "torchvision-swinv2",
+            "vit": "torchvision-vit",
+            "torchvision": "torchvision-convnet",
+        }
     ),
     "huggingface": ConversionTarget(
         {
@@ -103,7 +108,7 @@ def _training(encoder: OpenedEncoder) -> dict[str, object]:
 
 
 def _layout(family: Family, target: str) -> Layout:
-    if target == "timm" and family not in TARGETS["timm"].layouts:
+    if target == "timm" and family not in TARGETS["timm"].layouts and family != "torchvision":
         return TIMM
     target_layouts = TARGETS[target].layouts
     if family not in target_layouts:

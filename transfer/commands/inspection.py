@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks.catalogue.suites import TASKS_OF
@@ -16,18 +17,22 @@ from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml
 from benchmarks.runs.record import Parity
 from transfer.adapter import adapter_for
+from transfer.checkpoint.layouts.layout import Weights
 from transfer.checkpoint.layouts.names import differing
-from transfer.encoder.proof.loading import implausible_in, is_head, is_ignored
+from transfer.encoder.proof.loading import is_head, is_ignored
+from transfer.encoder.proof.plausible import implausible
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.opened import OpenedEncoder
 
 FAULTS = ("missing", "mismatched", "unexpected")
+_PIECE = 1 << 18
+"""Numbers that are looked at together: as doubles they fit into a processor's cache."""
 _LAYER = re.compile(r"(patch_embed|layers\.\d+\.blocks\.\d+|layers\.\d+\.downsample|blocks\.\d+)\.")
 
 
 def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
     """Return what is known as JSON data: identity, contents, statistics, and what each task would load."""
-    tensors = {name: t for name, t in encoder.weights.items() if not is_head(name) and not is_ignored(name)}
+    tensors = _without_head(encoder)
     tasks = _tasks(encoder)
     faults = [fault.split(":")[0] for report in tasks.values() for kind in FAULTS for fault in report.get(kind, ())]
     return {
@@ -46,7 +51,7 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "mean": encoder.normalisation and list(encoder.normalisation.mean),
         "std": encoder.normalisation and list(encoder.normalisation.std),
         "normalisation_stated_by": encoder.normalisation and encoder.normalisation.stated_by,
-        "implausible": list(implausible_in(encoder.weights)),
+        "implausible": list(implausible(tensors)),
         "parity": parity.in_words() if (parity := _kept(encoder)) else None,
         "remarks": list(encoder.remarks),
         "assumed": dict(encoder.assumed),
@@ -55,6 +60,12 @@ def inspect(encoder: OpenedEncoder) -> dict[str, Any]:
         "in_the_file": differing(encoder.names, dict.fromkeys([*tensors, *faults])),
         "tasks": tasks,
     }
+
+
+def _without_head(encoder: OpenedEncoder) -> Weights:
+    """Return the tensors of the encoder itself; torchvision's hidden layers before the head have the head's name."""
+    headless = encoder.family == "torchvision"
+    return {n: each for n, each in encoder.weights.items() if not is_ignored(n) and (headless or not is_head(n))}
 
 
 def _kept(encoder: OpenedEncoder) -> Parity | None:
@@ -77,7 +88,7 @@ def layer_statistics(tensors: dict[str, Tensor]) -> dict[str, dict[str, float | 
     layers: dict[str, list[Tensor]] = defaultdict(list)
     for name, tensor in tensors.items():
         layers[layer_of(name)].append(tensor)
-    return {name: _statistics(torch.cat([t.flatten().double() for t in parts])) for name, parts in layers.items()}
+    return {name: _statistics(parts) for name, parts in layers.items()}
 
 
 def layer_of(name: str) -> str:
@@ -86,15 +97,46 @@ def layer_of(name: str) -> str:
     return match[1] if match else name.rsplit(".", 1)[0]
 
 
-def _statistics(values: Tensor) -> dict[str, float | int]:
-    good = values[values.isfinite()]
+def _statistics(tensors: Iterable[Tensor]) -> dict[str, float | int]:
+    """Return the statistics of all values together, gathered in pieces: a layer may have gigabytes.
+
+    Source: T. Chan, G. Golub, R. LeVeque, Updating formulae and a pairwise algorithm for computing sample variances.
+    """
+    parameters, count, mean, squares, largest = 0, 0, 0.0, 0.0, 0.0
+    for piece in _pieces(tensors):
+        parameters += len(piece)
+        values = piece.double()
+        if not all(map(math.isfinite, _extremes(values))):
+            values = values[values.isfinite()]
+        if not len(values):
+            continue
+        low, high = _extremes(values)
+        middle = values.mean().item()
+        values = values - middle
+        apart, before, count = middle - mean, count, count + len(values)
+        mean += apart * len(values) / count
+        squares += values.dot(values).item() + apart * apart * before * len(values) / count
+        largest = max(largest, -low, high)
     return {
-        "parameters": values.numel(),
-        "mean": good.mean().item() if len(good) else 0.0,
-        "std": good.std(correction=0).item() if len(good) else 0.0,
-        "max_abs": good.abs().max().item() if len(good) else 0.0,
-        "not_finite": int(values.numel() - good.numel()),
+        "parameters": parameters,
+        "mean": mean,
+        "std": math.sqrt(squares / count) if count else 0.0,
+        "max_abs": largest,
+        "not_finite": parameters - count,
     }
+
+
+def _pieces(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    for tensor in tensors:
+        values = tensor.detach().reshape(-1)
+        yield from (values[start : start + _PIECE] for start in range(0, len(values), _PIECE))
+
+
+def _extremes(values: Tensor) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    low, high = values.aminmax()
+    return low.item(), high.item()
 
 
 def would_load(encoder: OpenedEncoder, task: Task) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from transfer.encoder.encoder_plan import EncoderPlan, plan_encoder
 from transfer.encoder.frozen_maps import FrozenDense, FrozenMaps
 from transfer.encoder.head_maps import HeadMaps
 from transfer.encoder.new_norm import with_new_norm
-from transfer.encoder.proof.loading import load_source, random_report
+from transfer.encoder.proof.loading import load_source, random_report, without_unused_norm
 from transfer.encoder.sizes import EncoderSizes, given_by
 from transfer.sources.source import Source
 
@@ -122,8 +122,9 @@ def build_head_maps(
     loaded = _loaded_for_maps(recipe, source, seed, longest_px)
     maps = HeadMaps(FrozenDense(loaded.encoder) if frozen else loaded.encoder, channels)
     backbone = loaded.encoder.backbone
+    report = without_unused_norm(backbone, loaded.report)
     adapt_model(backbone, getattr(recipe, "adapters", None))
-    return LoadedMaps(maps, with_notes(loaded.report, adapter_notes(backbone)), loaded.plan)
+    return LoadedMaps(maps, with_notes(report, adapter_notes(backbone)), loaded.plan)
 
 
 def build_frozen_maps(
@@ -168,7 +169,7 @@ def _seed(seed: int) -> None:
 
 def depth_notes(model: nn.Module, drop_path_rate: float) -> tuple[str, ...]:
     """Return what a person should know of a model that has no stochastic depth although the recipe asks for it."""
-    drops = any(type(each).__name__.startswith("DropPath") for each in model.modules())
+    drops = any(type(each).__name__.startswith(("DropPath", "StochasticDepth")) for each in model.modules())
     if not drop_path_rate or drops:
         return ()
     return (f"drop_path_rate={drop_path_rate:g} changes nothing: {type(model).__name__} has no stochastic depth",)

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.encoders import Architecture, InitStage, Normalisation, assumed_normalisation, find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
+from benchmarks.families.torchvision_model import USUAL_PX, is_torchvisions
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
@@ -239,6 +240,8 @@ def _names(tensors: dict[str, Any]) -> set[str]:
 
 
 def _size(architecture: Architecture) -> int | None:
+    if is_torchvisions(architecture.name):
+        return USUAL_PX
     config = timm.get_pretrained_cfg(architecture.name.split(".")[0], allow_unregistered=True)
     return None if config is None else config.input_size[-1]
 
@@ -247,9 +250,8 @@ def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, sele
     """Return a model in any layout that encoders are read from, with its head under timm's name for it."""
     encoder = recognise(file, None if architecture is None else state(architecture), selection)
     known = encoder.inferred.architecture
-    config: Any = timm.get_pretrained_cfg(known.name, allow_unregistered=True)
-    name = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
-    weights = {key: tensor for key, tensor in encoder.weights.items() if not _is_head(key)}
+    name, kept = _classifier(known), is_torchvisions(known.name)  # its hidden layers are named as heads are
+    weights = {key: tensor for key, tensor in encoder.weights.items() if kept or not _is_head(key)}
     weights[f"{name}.weight"] = head.weight
     if head.bias is not None:
         weights[f"{name}.bias"] = head.bias
@@ -259,6 +261,17 @@ def _by_layout(file: CheckpointFile, head: _Head, architecture: str | None, sele
     return _Model(
         encoder.layout.name, known, weights, size, encoder.stage, normalisation=normalisation, remarks=remarks
     )
+
+
+def _classifier(architecture: Architecture) -> str:
+    """Return what the model calls the layer of the logits."""
+    if is_torchvisions(architecture.name):
+        with torch.device("meta"):
+            model: Any = build_backbone(architecture, None, num_classes=1)
+        return str(model.head_name)
+    config: Any = timm.get_pretrained_cfg(architecture.name, allow_unregistered=True)
+    found: str = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
+    return found
 
 
 def _is_head(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -75,7 +76,7 @@ class OpenedEncoder:
         normalisation = self.normalisation or assumed_normalisation(self.architecture.in_chans)
         return Source(use, self.layout, normalisation, lambda: self.weights, assumed=self.assumed)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The sha256 of the tensors, which is the same whatever container and layout they came in."""
         return weights_sha256(self.weights)

@@ -51,6 +51,13 @@ def random_architecture(reference: str) -> Architecture | None:
     return find_architecture(reference.partition(":")[2]) if scheme_of(reference) == "random" else None
 
 
+def can_be_built(name: str) -> bool:
+    """Tell whether timm or torchvision has an architecture of this name."""
+    from benchmarks.engine.backbone import is_known  # timm, only when an architecture is asked for
+
+    return is_known(name)
+
+
 @dataclass(frozen=True)
 class Location:
     """Where to find the encoder that a reference names."""

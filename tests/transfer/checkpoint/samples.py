@@ -17,6 +17,7 @@ import torch
 from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture
+from benchmarks.engine.backbone import build_backbone
 from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import vit_files
 from tests.transfer.checkpoint.dense_files import detectron2, sam2, sparse
@@ -50,6 +51,7 @@ SMALL: dict[Family, Architecture] = {
         name="resnet50", arguments={"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "cardinality": 2}
     ),
     "convnext": Architecture(name="convnext_tiny", arguments={"depths": [1, 1, 2, 1], "dims": [8, 16, 32, 64]}),
+    "torchvision": Architecture(name="torchvision:mobilenet_v3_small"),
 }
 SMALL_TRANSFORMERS = {
     "timm-clip": Architecture(name="vit_base_patch16_clip_224", arguments={**SMALL_VIT, "depth": 2}),
@@ -105,7 +107,7 @@ def _listed(name: str) -> Sample:
 
 def _written(layout: Layout) -> Sample:
     architecture = SMALL[layout.family]
-    model = timm.create_model(architecture.name, num_classes=0, **architecture.arguments)
+    model = build_backbone(architecture, None, whole_windows=False)
     randomise(model)
     assert layout.from_timm is not None, f"{layout.name} needs the list of a real file's keys as fixture"
     return Sample(layout.name, WRAPPERS.get(layout.name, "module."), layout.from_timm(dict(model.state_dict())))
@@ -236,6 +238,6 @@ SAMPLES |= {
     for layout in LAYOUTS
     if layout.from_timm is not None
 }
-TRAINED = tuple(name for name in SAMPLES if name not in ("resnet", "timm-convnext"))
+TRAINED = tuple(name for name in SAMPLES if name not in ("resnet", "timm-convnext", "torchvision-convnet"))
 """Samples of the families for which damage is followed up to the command, which takes a second each."""
 SAMPLES |= CONVERTED

@@ -26,9 +26,10 @@ READ: dict[str, Callable[[], Any]] = {
     "classifier.2": partial(ConvNeXt, [CNBlockConfig(*each) for each in STAGES], num_classes=7),
     "heads.head": partial(VisionTransformer, 64, 16, 2, 3, 192, 384, num_classes=7),
     "head": lambda: swin_zoo.of_torchvision(swin_zoo.TINY, 1).model,
+    "classifier.3": partial(torchvision.models.mobilenet_v3_small, num_classes=7),
 }
 """By the name of the head, small models of the classes whose files are read."""
-NOT_READ = ("densenet121", "efficientnet_b0", "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "vgg11")
+NOT_READ = ("alexnet", "mnasnet0_5", "shufflenet_v2_x0_5")
 """Classes whose files are in no layout that is known."""
 
 

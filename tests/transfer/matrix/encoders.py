@@ -68,12 +68,30 @@ def of_another(make: Callable[[Path], Foreign], folder: Path) -> Encoder:
     return Encoder(folder, SIDE, foreign.pooled, lambda images, _strides: [foreign.dense(images)])
 
 
-def of_torchvision(name: str, known_as: str, folder: Path, **sizes: Any) -> Encoder:
-    """Return one of torchvision's classifiers whose last map is that of `features`, `known_as` to timm."""
-    model: Any = _moved(torchvision.models.get_model(name, num_classes=5, **sizes))
+def of_torchvision(name: str, folder: Path) -> Encoder:
+    """Return one of torchvision's classifiers that its own class runs."""
+    model: Any = _moved(torchvision.models.get_model(name, num_classes=5)).eval()
     _save(model, folder)
-    last = lambda x: model.features(x).relu()  # noqa: E731
-    return Encoder(folder, SIDE, lambda x: last(x).mean(dim=(2, 3)), lambda x, _: [last(x)], {"name": known_as})
+    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+
+    def vector(images: Tensor) -> Tensor:
+        taken: list[Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+        model(images)
+        hook.remove()
+        return taken[0]
+
+    def last(images: Tensor, _strides: tuple[int, ...]) -> list[Tensor]:
+        if hasattr(model, "features"):
+            found = model.features(images)
+            return [found.relu() if name.startswith("densenet") else found]
+        found = model.stem(images)
+        for part in [model.trunk_output] if hasattr(model, "trunk_output") else model.blocks:
+            found = part(found)
+        return [found]
+
+    side = 224 if name.startswith("maxvit") else SIDE
+    return Encoder(folder, side, vector, last, {"name": f"torchvision:{name}"})
 
 
 def torchvision_vit(folder: Path) -> Encoder:
@@ -125,19 +143,14 @@ def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-TORCHVISION = {
-    "densenet121": "densenet121",
-    "efficientnet_b0": "efficientnet_b0",
-    "maxvit_t": "maxvit_tiny_tf_224",
-    "mobilenet_v2": "mobilenetv2_100",
-    "mobilenet_v3_small": "mobilenetv3_small_100",
-    "regnet_x_400mf": "regnetx_004_tv",
-    "vgg11": "vgg11",
-}
+TORCHVISION = (
+    *("densenet121", "efficientnet_b0", "efficientnet_v2_s", "maxvit_t", "mobilenet_v2", "mobilenet_v3_small"),
+    *("regnet_x_400mf", "regnet_y_400mf", "vgg11"),
+)
 ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     **{f"timm, {name}": partial(of_timm, name) for name in MODELS},
     **{name: partial(of_another, make) for name, make in FOREIGN.items()},
     "ViT of torchvision": torchvision_vit,
     "Swin of torchvision": torchvision_swin,
-    **{f"torchvision, {name}": partial(of_torchvision, name, known) for name, known in TORCHVISION.items()},
+    **{f"torchvision, {name}": partial(of_torchvision, name) for name in TORCHVISION},
 }

@@ -11,6 +11,7 @@ from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.hierarchical.infer_convnext import infer_convnext
 from transfer.checkpoint.architecture.hierarchical.infer_resnet import infer_resnet
 from transfer.checkpoint.architecture.hierarchical.infer_swin import infer_swin
+from transfer.checkpoint.architecture.hierarchical.infer_torchvision import infer_torchvision
 from transfer.checkpoint.architecture.hierarchical.infer_windowed import infer_hiera, infer_sam, infer_sam2
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.plain.infer_plain import infer_plain
@@ -24,6 +25,7 @@ WITHOUT_REGISTERS = (
 _BY_FAMILY: dict[Family, Callable[[Weights, Mapping[str, Any]], Inferred]] = {
     "resnet": lambda weights, _: infer_resnet(weights),
     "convnext": lambda weights, _: infer_convnext(weights),
+    "torchvision": lambda weights, _: infer_torchvision(weights),
     "hiera": infer_hiera,
     "sam": lambda weights, _: infer_sam(weights),
     "sam2": infer_sam2,

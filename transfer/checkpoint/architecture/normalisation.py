@@ -12,8 +12,9 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Normalisation, assumed_normalisation
+from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, Normalisation, assumed_normalisation
 from benchmarks.errors import UserError
+from benchmarks.families.torchvision_model import SCHEME, is_torchvisions
 from benchmarks.files.json_files import parse_json, read_json_bytes
 from transfer.checkpoint.layouts.layout import Layout
 
@@ -122,6 +123,18 @@ def published(layout: Layout, beside: Container[str], channels: int) -> Normalis
     if layout.name in _ALL_IMAGENET or layout.name.startswith("torchvision-"):
         return Normalisation(IMAGENET_MEAN, IMAGENET_STD, by)
     return None
+
+
+def torchvisions(architecture: Architecture) -> Normalisation | None:
+    """Return the normalisation of all weights that torchvision publishes of a network of its own; None of others."""
+    if not is_torchvisions(architecture.name) or architecture.in_chans != len(IMAGENET_MEAN):
+        return None
+    from torchvision.models import get_model_weights  # heavy
+
+    name = architecture.name.removeprefix(SCHEME)
+    stated = [weights.transforms() for weights in get_model_weights(name)]
+    found = {(tuple(each.mean), tuple(each.std)) for each in stated}
+    return Normalisation(*found.pop(), f"torchvision's own weights of {name}") if len(found) == 1 else None
 
 
 def shown_alone(layout: Layout, channels: int) -> Normalisation:

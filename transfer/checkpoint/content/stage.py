@@ -17,7 +17,8 @@ _DENSE = re.compile(
     r"class_embed|bbox_embed|neck\.(.*\.)?[a-z_]*convs)(\..*)?"
 )
 _CLASSIFIER = re.compile(
-    r"(.*\.)?(head|head\.fc|heads\.head|head\.layers\.head|linear_head|classifier|cls_classifier|fc|cls_head\.fc)\.weight"
+    r"(.*\.)?(head|head\.fc|heads\.head|head\.layers\.head|linear_head|classifier|cls_classifier|fc|cls_head\.fc|"
+    r"classifier\.[1256])\.weight"  # torchvision's EfficientNet and MobileNetV2, ConvNeXt, MaxViT, VGG
 )
 # What only pretraining without labels leaves behind: a decoder, a mask token, a projector, a prototype layer.
 _SELF_SUPERVISED = re.compile(

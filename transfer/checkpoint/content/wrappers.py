@@ -16,7 +16,8 @@ _PATCH_EMBEDDINGS = (
     r"embeddings\.patch_embed(?:dings?)?(?:\.proj(?:ection)?)?\.(?:weight|bias)",
     r"conv_proj\.(?:weight|bias)",  # torchvision ViT
     r"features\.0\.0\.(?:weight|bias)",  # torchvision Swin and ConvNeXt
-    r"stem\.0\.(?:weight|bias)",  # timm ConvNeXt
+    r"features\.(?:conv)?0\.(?:weight|bias)",  # torchvision VGG and DenseNet
+    r"stem\.0\.(?:0\.)?(?:weight|bias)",  # timm ConvNeXt; torchvision RegNet and MaxViT
     r"downsample_layers\.0\.0\.(?:weight|bias)",  # official ConvNeXt
     r"stages\.0\.downsample_layers\.0\.(?:weight|bias)",  # Hugging Face DINOv3 ConvNeXt
     r"embedder\.embedder\.convolution\.weight",  # Hugging Face ResNet

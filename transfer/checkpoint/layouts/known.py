@@ -10,6 +10,7 @@ from transfer.checkpoint.layouts.hierarchical.hiera import WINDOWED_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.resnet import RESNET_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.swin import SWIN_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.swinv2 import SWINV2_LAYOUTS
+from transfer.checkpoint.layouts.hierarchical.torchvision import TORCHVISION_LAYOUTS
 from transfer.checkpoint.layouts.layout import Layout
 from transfer.checkpoint.layouts.plain.beit import BEIT_LAYOUTS
 from transfer.checkpoint.layouts.plain.clip import TOWER_LAYOUTS
@@ -31,6 +32,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *WINDOWED_LAYOUTS,
     *RESNET_LAYOUTS,
     *CONVNEXT_LAYOUTS,
+    *TORCHVISION_LAYOUTS,
 )
 
 TIMM = Layout(

@@ -29,6 +29,7 @@ Family = Literal[
     "sam2",
     "resnet",
     "convnext",
+    "torchvision",
     "timm",
 ]
 """Encoders whose architecture is read from tensors in the same way; "timm": it is stated, and not read at all."""

@@ -98,8 +98,13 @@ def _copy(model: nn.Module, expected: dict[str, Tensor], offered: dict[str, Tens
 
 
 def _are_equal(ours: Tensor, theirs: Tensor) -> bool:
-    """Tell whether two tensors have the same values; those on the meta device have none."""
-    return not (ours.is_meta or theirs.is_meta) and torch.equal(ours.cpu(), theirs.to(ours.dtype))
+    """Tell whether two tensors have the same values, what is no number included; those on the meta device have none."""
+    if ours.is_meta or theirs.is_meta:
+        return False
+    if ours.data_ptr() == theirs.data_ptr() and ours.dtype == theirs.dtype and ours.stride() == theirs.stride():
+        return True  # the tensor itself was taken, and need not be read
+    found, wanted = ours.cpu(), theirs.to(ours.dtype)
+    return torch.equal(found, wanted) or bool(((found == wanted) | (found.isnan() & wanted.isnan())).all())
 
 
 def _is_on_meta(model: nn.Module) -> bool:
@@ -132,6 +137,24 @@ def implausible_in(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
     It is what `load_source` finds of them: a head, and what is only for pretraining, is left out.
     """
     return implausible({name: each for name, each in weights.items() if not (is_head(name) or is_ignored(name))})
+
+
+def without_unused_norm(model: nn.Module, report: LoadReport) -> LoadReport:
+    """Return the report of a task that takes maps alone: its file may end before the last norm, which no map passes.
+
+    Encoders saved before their norm, and those of timm's `features_only`, end so. The norm stays as the model builds
+    it, and a note says so. One that is there in part is damage, and is reported as before.
+    """
+    norms = [norm for norm in family_of(model).last_norms() if any(True for _ in norm.parameters())]
+    owners = [name for name, module in model.named_modules() if any(module is norm for norm in norms)]
+    names = {f"{owner}.{name}" for owner in owners for name, _ in model.get_submodule(owner).named_parameters()}
+    if not names or set(report.missing) != names:
+        return report
+    expected = report.expected - len(names)
+    note = f"the file ends before {' and '.join(owners)}: no map passes it, and it stays as it was built, as 1 and 0"
+    coverage = 100.0 if report.loaded == expected else report.coverage_percent
+    changed = {"missing": (), "expected": expected, "coverage_percent": coverage, "notes": (*report.notes, note)}
+    return report.model_copy(update=changed)
 
 
 def random_report(model: nn.Module) -> LoadReport:
@@ -176,8 +199,21 @@ def require_complete(report: LoadReport, reference: str, names: FileNames | None
         ("without a place in the encoder", report.unexpected),
     ):
         lines += [f"  {title}: {_some(faults, names)}"] if faults else []
-    lines.append("  remedy: use the architecture the encoder was trained with, or another encoder")
+    lines.append(f"  remedy: {_ENDS_EARLY if _ends_early(report) else _ANOTHER}")
     raise WorkFailed("\n".join(lines))
+
+
+_ANOTHER = "use the architecture the encoder was trained with, or another encoder"
+_ENDS_EARLY = (
+    "the file ends before the encoder's last norm, as those saved before it and timm's features_only: ADE20K and COCO, "
+    "fine-tuned, whose maps do not pass that norm, take the file as it is; for all else save the encoder with its norm"
+)
+
+
+def _ends_early(report: LoadReport) -> bool:
+    missing = {name.rpartition(".")[0] for name in report.missing}
+    others = report.unexpected or report.mismatched
+    return bool(missing) and missing <= {"norm", "fc_norm"} and "norm.weight" in report.missing and not others
 
 
 def require_loaded(report: LoadReport, source: Source) -> None:

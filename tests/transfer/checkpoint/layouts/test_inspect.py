@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import mimbench
 from tests.transfer.checkpoint import swin_zoo
 from tests.transfer.checkpoint.encoders import SMALL, export, randomised
+from transfer.commands import inspection
 
 
 def test_inspect_tells_what_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +69,21 @@ def test_names_in_a_file_cannot_act_on_the_terminal(tmp_path: Path, capsys: pyte
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert r"unexpected: layers.0.\x1b[2J (in the file: \x1b[31m.layers.0.\x1b[2J)" in text
+
+
+def test_statistics_of_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "_PIECE", 7)
+    draw = torch.Generator().manual_seed(0)
+    parts = [torch.randn(5, 8, generator=draw) * 3 - 40, torch.randn(9, generator=draw).half() + 100]
+    parts[0][2, 3] = torch.inf
+    values = np.concatenate([part.double().numpy().ravel() for part in parts])
+    values = values[np.isfinite(values)]
+    found = inspection.layer_statistics({"norm.weight": parts[0].mT, "norm.bias": parts[1], "norm.none": torch.ones(0)})
+    assert found["norm"] == pytest.approx(
+        {"parameters": 49, "mean": values.mean(), "std": values.std(), "max_abs": abs(values).max(), "not_finite": 1}
+    )
+    broken = inspection.layer_statistics({"norm.weight": torch.full((9,), torch.nan)})
+    assert broken["norm"] == {"parameters": 9, "mean": 0.0, "std": 0.0, "max_abs": 0.0, "not_finite": 9}
 
 
 def test_inspect_counts_values_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

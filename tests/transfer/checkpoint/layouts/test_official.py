@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from pydantic import JsonValue
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
@@ -35,7 +36,8 @@ def test_the_true_names_and_shapes_give_the_published_architecture(name: str) ->
     assert layout.name == one.layout
     weights = layout.to_timm(found.tensors)
     inferred = infer(layout, weights, known_of_openai(found.beside))
-    assert inferred.architecture == Architecture(name=one.published)
+    counted: dict[str, JsonValue] = {"ref_feat_shape": None} if one.layout == "perception-encoder" else {}
+    assert inferred.architecture == Architecture(name=one.published, arguments=counted)
     with torch.device("meta"):
         model = build_backbone(inferred.architecture, None, whole_windows=False)
     absent = _norms_as_built(inferred)
@@ -65,11 +67,16 @@ def test_perception_encoders_of_any_size_have_whole_rotary_positions(name: str, 
     """Rope2D of perception_models `core/vision_encoder/rope.py` counts patches; timm's divides by a grid of its own."""
     one = OFFICIAL[name]
     torch.save({"model": one.file()}, tmp_path / "file.pth")
-    small: Any = build_backbone(read_foreign(tmp_path / "file.pth").inferred.architecture, None)
+    architecture = read_foreign(tmp_path / "file.pth").inferred.architecture
     published: Any = build_backbone(Architecture(name=one.published), None)
     side = published.patch_embed.grid_size[0]
-    counted = published.rope.get_embed((side, side)).reshape(side, side, -1)[:4, :4]
-    assert torch.equal(small.rope.get_embed((4, 4)).reshape(4, 4, -1), counted)
+    counted = published.rope.get_embed((side, side)).reshape(side, side, -1)[:8, :8]
+    built, larger = (build_backbone(architecture, px) for px in (None, 8 * published.patch_embed.patch_size[0]))
+    dynamic = build_backbone(architecture, None, whole_windows=False)
+    for model, grid in ((built, 4), (larger, 8), (dynamic, 7)):
+        rope: Any = model.rope
+        found = rope.get_embed((grid, grid)).reshape(grid, grid, -1)
+        torch.testing.assert_close(found, counted[:grid, :grid], rtol=0, atol=1e-5)
 
 
 def _norms_as_built(inferred: Inferred) -> set[str]:

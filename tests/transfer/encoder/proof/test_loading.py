@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
 from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import WorkFailed
-from transfer.encoder.proof.loading import load_encoder, random_report, require_complete
+from benchmarks.runs.record import LoadReport
+from tests.support.random_weights import randomise
+from tests.transfer.matrix.cells import recipe_of
+from transfer.encoder.model import build_frozen_maps, build_head_maps
+from transfer.encoder.proof.loading import load_encoder, random_report, require_complete, require_loaded
+from transfer.sources.references import resolve
+from transfer.sources.source import Source
 
 TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 
@@ -91,3 +100,27 @@ def test_the_classic_silent_failure_is_loud(classifier: nn.Module, weights: dict
 def test_random_weights_claim_nothing(classifier: nn.Module) -> None:
     report = random_report(classifier)
     assert (report.loaded, report.coverage_percent, report.source_format) == (0, 0.0, "random")
+
+
+def test_a_file_that_ends_before_its_last_norm_is_for_maps_alone(tmp_path: Path) -> None:
+    """Encoders saved before their norm, and those of timm's `features_only`; half of a norm is damage everywhere."""
+    model = randomise(timm.create_model("vit_tiny_patch16_224", embed_dim=64, depth=2, num_heads=1, img_size=64))
+    whole = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head.")}
+    cut = {name: tensor for name, tensor in whole.items() if not name.startswith("norm.")}
+    half = {name: tensor for name, tensor in whole.items() if name != "norm.bias"}
+    recipe = recipe_of("digit_scenes_finetune", "dense", 64)
+
+    def maps(tensors: dict[str, Tensor], frozen: bool = False) -> tuple[Source, LoadReport]:
+        torch.save(tensors, tmp_path / "file.pth")
+        source = resolve(str(tmp_path / "file.pth"), stage="supervised")
+        if frozen:
+            return source, build_frozen_maps(recipe, source, 0, longest_px=64, last=1).report
+        return source, build_head_maps(recipe, source, 0, longest_px=64).report
+
+    source, report = maps(cut)
+    require_loaded(report, source)
+    assert any("ends before norm: no map passes it" in note for note in report.notes)
+    for tensors, frozen, remedy in ((cut, True, "save the encoder with its norm"), (half, False, "another encoder")):
+        source, report = maps(tensors, frozen)
+        with pytest.raises(WorkFailed, match=remedy):
+            require_loaded(report, source)

@@ -12,10 +12,12 @@ import torchvision
 from torch import Tensor, nn
 
 import mimbench
-from benchmarks.encoders import read_encoder
+from benchmarks.encoders import Architecture, read_encoder
+from benchmarks.engine.backbone import build_backbone
 from tests.support.random_weights import of_timm, randomise
 from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.samples import SMALL
+from transfer.encoder.proof.loading import implausible_in, load_encoder
 from transfer.encoder.proof.plausible import UNTRAINED, implausible
 
 HERE = Path(__file__).parents[3]
@@ -35,16 +37,14 @@ def in_timms_names(model: nn.Module) -> dict[str, Tensor]:
     return {name.replace("encoder.layer.", "blocks."): tensor for name, tensor in model.state_dict().items()}
 
 
-FRESH = {
-    **dict.fromkeys(SMALL, of_timm),
-    **dict.fromkeys(("resnet18", "regnety_002", "convnextv2_atto", "mobilenetv3_small_050", "hiera_tiny_224"), of_timm),
-}
+FRESH = (*SMALL, "resnet18", "regnety_002", "convnextv2_atto", "mobilenetv3_small_050", "hiera_tiny_224")
 
 
 @pytest.mark.parametrize("name", FRESH)
 def test_random_weights_of_timm_are_known_whatever_the_family(name: str) -> None:
     known = SMALL.get(name)
-    model = of_timm(name) if known is None else of_timm(known.name, **known.arguments)
+    torch.manual_seed(0)
+    model = build_backbone(known or Architecture(name=name), None, whole_windows=False)
     assert implausible(model.state_dict()) == (f"all blocks: {UNTRAINED}",)
     assert implausible(randomise(model).state_dict()) == ()
 
@@ -176,3 +176,12 @@ def test_inspect_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     found = json.loads(capsys.readouterr().out)
     assert found["implausible"] == [f"all blocks: {UNTRAINED}"]
     assert {tuple(task.get("implausible", ())) for task in found["tasks"].values()} == {()}  # searched once, for all
+
+
+def test_what_is_no_number_is_copied_and_then_named() -> None:
+    model, weights = of_timm("vit_tiny_patch16_224", **VIT), dict(of_timm("vit_tiny_patch16_224", **VIT).state_dict())
+    weights["blocks.0.norm2.bias"][3] = float("nan")
+    report = load_encoder(model, weights, "file")
+    assert report.complete
+    assert report.loaded == report.expected
+    assert "blocks.0.norm2.bias: 1 of 64 numbers are not finite" in implausible_in(weights)

@@ -59,7 +59,9 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
     if size is not None:
         arguments["img_size"] = size
     architecture = _named(kind.models, shape, arguments)
-    if "img_size" in architecture.arguments and layout.family == "eva" and _any(sizes, r"norm_pre\..*"):
+    if layout.name == "perception-encoder":
+        architecture = architecture.with_arguments(ref_feat_shape=None)  # its authors count patches, on any grid
+    elif "img_size" in architecture.arguments and layout.family == "eva" and _any(sizes, r"norm_pre\..*"):
         grid = (size or 0) // kernel[2]  # PE's rotary positions are whole numbers on the grid that it was trained on
         architecture = architecture.with_arguments(ref_feat_shape=[grid, grid])
     eps = config.get("layer_norm_eps", config.get("rms_norm_eps"))

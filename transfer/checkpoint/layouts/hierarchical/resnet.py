@@ -102,7 +102,7 @@ def _detectron2_to_timm(weights: Weights) -> Weights:
         )
         remedy = "take torchvision's weights: timm:resnet50.tv_in1k; or --encoder python:MODULE:FACTORY with detectron2"
         raise UserError.about("a ResNet of detectron2", found, rule, remedy)
-    return _with_counters(_DETECTRON2.to_timm(weights))
+    return with_counters(_DETECTRON2.to_timm(weights))
 
 
 def is_caffe2(shapes: Shapes) -> bool:
@@ -110,7 +110,7 @@ def is_caffe2(shapes: Shapes) -> bool:
     return anywhere(shapes, r"(.*\.)?res[2-5]_\d+_branch2[abc]_(w|bn_.+)")
 
 
-def _with_counters(weights: Weights) -> Weights:
+def with_counters(weights: Weights) -> Weights:
     """Add what files of torch before 0.4.1 lack: the step counter of each batch norm, which nothing computes with."""
     norms = {name.rpartition(".")[0] for name in weights if name.endswith((".running_mean", ".running_var"))}
     missing = [f"{norm}.num_batches_tracked" for norm in norms if f"{norm}.num_batches_tracked" not in weights]
@@ -118,11 +118,11 @@ def _with_counters(weights: Weights) -> Weights:
 
 
 def _to_timm(weights: Weights) -> Weights:
-    return _with_counters(without(weights, HEADS))
+    return with_counters(without(weights, HEADS))
 
 
 def _numbered_to_timm(weights: Weights) -> Weights:
-    return _with_counters(_NUMBERED.to_timm(weights))
+    return with_counters(_NUMBERED.to_timm(weights))
 
 
 RESNET_LAYOUTS: tuple[Layout, ...] = (

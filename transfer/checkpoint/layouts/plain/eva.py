@@ -98,8 +98,7 @@ def _hf_dinov3_to_timm(weights: Weights) -> Weights:
     named = {
         re.sub(r"^(?:model\.)?layer\.(\d+)\.mlp\.up_proj", rf"blocks.\1.mlp.{first}", n): t for n, t in weights.items()
     }
-    read = HF_DINOV3.to_timm(_without_rotary(named))
-    return {name: tensor for name, tensor in read.items() if name != "reg_token" or tensor.numel()}  # may have no row
+    return HF_DINOV3.to_timm(_without_rotary(named))
 
 
 def _hf_dinov3_names_back(weights: Weights) -> Weights:
