@@ -16,7 +16,12 @@ from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, Fine
 from transfer.detection.adapter import DetectionAdapter
 from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe, FrozenDetectionRecipe
 from transfer.segmentation.adapter import SegmentationAdapter
-from transfer.segmentation.recipe import EvaluateSegmentationRecipe, LinearSegmentationRecipe, SegmentationRecipe
+from transfer.segmentation.recipe import (
+    EvaluateSegmentationRecipe,
+    KnnSegmentationRecipe,
+    LinearSegmentationRecipe,
+    SegmentationRecipe,
+)
 from transfer.video.adapter import VideoAdapter
 from transfer.video.recipe import AttentiveVideoRecipe, VideoRecipe
 
@@ -32,7 +37,7 @@ BY_WORD = {
 SEGMENTATION = (
     SegmentationAdapter.recipe,
     SegmentationRecipe,
-    {"linear": LinearSegmentationRecipe, "evaluate": EvaluateSegmentationRecipe},
+    {"linear": LinearSegmentationRecipe, "knn": KnnSegmentationRecipe, "evaluate": EvaluateSegmentationRecipe},
 )
 DETECTION = (
     DetectionAdapter.recipe,
