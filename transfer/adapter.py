@@ -132,6 +132,7 @@ class Adapter(Protocol):
 
 ADAPTERS = {
     "classification": "transfer.classification.adapter:ClassificationAdapter",
+    "depth": "transfer.depth.adapter:DepthAdapter",
     "detection": "transfer.detection.adapter:DetectionAdapter",
     "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
     "video": "transfer.video.adapter:VideoAdapter",

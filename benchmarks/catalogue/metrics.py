@@ -55,6 +55,13 @@ MACC = Metric(name="mAcc", unit="%")
 AACC = Metric(name="aAcc", unit="%")
 MIOU_MS = Metric(name="mIoU_ms", unit="%", optional=True)
 """mIoU over several scales, each also mirrored; only where the recipe asks for it."""
+DEPTH = (
+    Metric(name="rmse", unit="cm", higher_is_better=False),
+    Metric(name="abs_rel", unit="% of the true depth", higher_is_better=False),
+    *(Metric(name=f"delta{power}", unit="%", in_tables=power == 1) for power in (1, 2, 3)),
+)
+"""Root mean squared error, mean error in percent of the true depth, and pixels within a factor of 1.25 ** power of it;
+each is the mean over images of an image's own."""
 
 BOX_AP = Metric(name="box_ap", unit="%")
 MASK_AP = Metric(name="mask_ap", unit="%", optional=True)

@@ -45,8 +45,8 @@ class Reference(Config):
     """A published number. Reports mark it `reported` and never average it with what was measured."""
 
     task: str
-    protocol: Literal["pretrain", "finetune", "linear"]
-    """What was trained for this number: a self-supervised encoder, all of it for the task, or a linear head."""
+    protocol: Literal["pretrain", "finetune", "linear", "knn"]
+    """What was trained for this number: a self-supervised encoder, all of it for the task, a linear head, nothing."""
     method: str
     backbone: str
     pretrain_epochs: Annotated[int, Field(ge=1)] | None = None

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from benchmarks.catalogue.metrics import (
     AACC,
+    DEPTH,
     DETECTION,
     ECE,
     FREQUENCY_GROUPS,
@@ -35,7 +36,7 @@ class Task(Config):
 
     name: str
     version: int
-    kind: Literal["classification", "detection", "segmentation", "video"]
+    kind: Literal["classification", "depth", "detection", "segmentation", "video"]
     dataset: str
     num_classes: int | None
     """None: as many as the data set has."""
@@ -194,6 +195,29 @@ TASKS = {
             recipe="digit_scenes_finetune",
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digits.scenes:write_digit_scenes",
+        ),
+        Task(
+            name="nyuv2_depth",
+            version=1,
+            kind="depth",
+            dataset="NYU Depth V2 with the lists of BTS: 24,231 images to train, 654 to test",
+            num_classes=None,
+            metrics=DEPTH,
+            primary_metric="rmse",
+            recipe="nyuv2_depth_linear_dinov2",
+            source="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
+        ),
+        Task(
+            name="digit_depths",
+            version=1,
+            kind="depth",
+            dataset="UCI handwritten digits at several distances on a texture, 160 pictures to train and 40 to test",
+            num_classes=None,
+            metrics=DEPTH,
+            primary_metric="rmse",
+            recipe="digit_depths_linear",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.depths:write_digit_depths",
         ),
         Task(
             name="coco",

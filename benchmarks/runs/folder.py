@@ -44,6 +44,8 @@ class RunFolder:
         """A detector's or a segmentation model's predictions, on request: a folder of files."""
         self.classes = path / "classes.csv"
         """A detector's or a segmentation model's scores: one line for every class."""
+        self.depths = path / "depths.csv"
+        """An estimate of depth's scores: one line for every test image."""
         self.per_class = path / "per_class.csv"
         """A classifier's accuracy: one line for every class."""
         self.test_sets = path / "test_sets.csv"

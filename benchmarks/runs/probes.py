@@ -11,12 +11,14 @@ class Choice(Config):
     """The classifier of a probe's grid whose score is the run's; it was chosen on held-out training images."""
 
     member: str
-    """Its layers, pooling and learning rate, in words."""
+    """What distinguishes it, in words: its layers, pooling and learning rate, or its number of neighbours."""
     members: Count
     """The number of classifiers that it was chosen from."""
     held_out_images: Count
-    held_out_top1: float
-    held_out_loss: float
+    held_out_top1: float | None = None
+    """In percent, as is mIoU; each is null where the choice was made by another score."""
+    held_out_mIoU: float | None = None  # noqa: N815 (its name everywhere)
+    held_out_loss: float | None = None
     why: str
 
 

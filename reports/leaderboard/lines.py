@@ -79,7 +79,7 @@ class Published:
     @property
     def family(self) -> str:
         """The family of protocols, as a row's."""
-        return FAMILIES[2] if self.first.protocol == "linear" else FAMILIES[0]
+        return FAMILIES[2] if self.first.protocol in ("linear", "knn") else FAMILIES[0]
 
     @property
     def name(self) -> str:

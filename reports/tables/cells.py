@@ -119,7 +119,11 @@ def gflops_per_image(record: RunRecord) -> float | None:
 def choice(record: RunRecord) -> str:
     """Return which classifier of a probe's grid a run's score is of; empty where there was no grid."""
     chosen = record.choice
-    return "" if chosen is None else f"{chosen.member} (held-out top-1 {fixed(chosen.held_out_top1, 2)})"
+    if chosen is None:
+        return ""
+    scores = {"top-1": chosen.held_out_top1, "mIoU": chosen.held_out_mIoU}
+    found = [f"held-out {name} {fixed(score, 2)}" for name, score in scores.items() if score is not None]
+    return f"{chosen.member} ({', '.join(found)})"
 
 
 def each(value: Callable[[RunRecord], str]) -> Callable[[Row], str]:

@@ -13,10 +13,17 @@ from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
 from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.depth.adapter import DepthAdapter
+from transfer.depth.recipe import LinearDepthRecipe
 from transfer.detection.adapter import DetectionAdapter
 from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe, FrozenDetectionRecipe
 from transfer.segmentation.adapter import SegmentationAdapter
-from transfer.segmentation.recipe import EvaluateSegmentationRecipe, LinearSegmentationRecipe, SegmentationRecipe
+from transfer.segmentation.recipe import (
+    EvaluateSegmentationRecipe,
+    KnnSegmentationRecipe,
+    LinearSegmentationRecipe,
+    SegmentationRecipe,
+)
 from transfer.video.adapter import VideoAdapter
 from transfer.video.recipe import AttentiveVideoRecipe, VideoRecipe
 
@@ -32,13 +39,14 @@ BY_WORD = {
 SEGMENTATION = (
     SegmentationAdapter.recipe,
     SegmentationRecipe,
-    {"linear": LinearSegmentationRecipe, "evaluate": EvaluateSegmentationRecipe},
+    {"linear": LinearSegmentationRecipe, "knn": KnnSegmentationRecipe, "evaluate": EvaluateSegmentationRecipe},
 )
 DETECTION = (
     DetectionAdapter.recipe,
     DetectionRecipe,
     {"frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
 )
+DEPTH = (DepthAdapter.recipe, LinearDepthRecipe, {})
 VIDEO = (VideoAdapter.recipe, VideoRecipe, {"attentive": AttentiveVideoRecipe})
 BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[str, type[Config]]]] = {
     "ade20k": SEGMENTATION,
@@ -49,6 +57,8 @@ BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[st
     "kinetics400": VIDEO,
     "ssv2": VIDEO,
     "digit_motion": VIDEO,
+    "nyuv2_depth": DEPTH,
+    "digit_depths": DEPTH,
 }
 """Of each data set that is not for classification of images: all recipes, the usual one, others by a word in names."""
 

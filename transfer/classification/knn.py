@@ -6,7 +6,7 @@ Source: Wu et al. 2018 (arXiv 1805.01978), with the settings of DINO (Caron et a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,24 +32,34 @@ CHUNK = 4096
 """How many features of the test and of the training set are compared at once: their similarities take 64 MiB."""
 
 
+def cosine_similarity(features: Tensor, others: Tensor) -> Tensor:
+    """Return the cosine similarities [N, M] of normalised features [N, D] and [M, D]."""
+    return features @ others.T
+
+
 class Neighbours:
     """The nearest training images of every test image, found while the training features stream by.
 
     Neither all training features nor all similarities are ever in memory.
     """
 
-    def __init__(self, features: Tensor, count: int) -> None:
-        """`features` [N, D] are those of the test images, normalised; the `count` nearest of each image are kept."""
-        self._features = features
+    def __init__(
+        self, features: Tensor, count: int, similarity: Callable[[Tensor, Tensor], Tensor] = cosine_similarity
+    ) -> None:
+        """`features` [N, D] are those of the test images, normalised; the `count` nearest of each image are kept.
+
+        `similarity` makes [N, M] of features [N, D] and [M, D].
+        """
+        self._features, self._similarity = features, similarity
         self.similarity = features.new_full((len(features), count), -torch.inf)
-        """The cosine similarities [N, count], largest first."""
+        """The similarities [N, count], largest first."""
         self.labels = torch.zeros(len(features), count, dtype=torch.int64, device=features.device)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Compare with more training images: features [M, D], normalised, and labels [M]."""
         for first in range(0, len(self._features), CHUNK):
             rows = slice(first, first + CHUNK)
-            near = torch.cat([self.similarity[rows], self._features[rows] @ features.T], dim=1)
+            near = torch.cat([self.similarity[rows], self._similarity(self._features[rows], features)], dim=1)
             known = torch.cat([self.labels[rows], labels.expand(len(near), -1)], dim=1)
             best = near.topk(self.similarity.shape[1], dim=1)
             self.similarity[rows], self.labels[rows] = best.values, known.gather(1, best.indices)

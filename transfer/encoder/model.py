@@ -128,11 +128,23 @@ def build_head_maps(
 
 
 def build_frozen_maps(
-    recipe: EncoderSizes, source: Source, seed: int, *, longest_px: int, last: int
+    recipe: EncoderSizes,
+    source: Source,
+    seed: int,
+    *,
+    longest_px: int,
+    last: int,
+    evenly: bool = False,
+    normed: bool = True,
+    class_token: bool = False,
 ) -> LoadedMaps[FrozenMaps]:
-    """Return the `last` maps of a frozen encoder, for a linear layer. Raises UserError as `build_head_maps` does."""
+    """Return maps of a frozen encoder for a linear layer, as `FrozenMaps` takes them.
+
+    Raises UserError as `build_head_maps` does.
+    """
     loaded = _loaded_for_maps(recipe, source, seed, longest_px)
-    return LoadedMaps(FrozenMaps(loaded.encoder, last), loaded.report, loaded.plan)
+    maps = FrozenMaps(loaded.encoder, last, evenly=evenly, normed=normed, class_token=class_token)
+    return LoadedMaps(maps, loaded.report, loaded.plan)
 
 
 def _loaded_for_maps(recipe: EncoderSizes, source: Source, seed: int, longest_px: int) -> LoadedEncoder:

@@ -16,6 +16,7 @@ from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues, own_values
 from transfer.segmentation.recipe import (
     EvaluateSegmentationRecipe,
+    KnnSegmentationRecipe,
     LinearSegmentationRecipe,
     SegmentationRecipe,
     TrainedSegmentationRecipe,
@@ -25,20 +26,21 @@ from transfer.sources.source import Source
 if TYPE_CHECKING:
     from transfer.segmentation.train import TrainedSegmenter
 
-Recipe = TrainedSegmentationRecipe | EvaluateSegmentationRecipe
+Recipe = TrainedSegmentationRecipe | KnnSegmentationRecipe | EvaluateSegmentationRecipe
 PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
 
-PROTOCOLS: dict[str, tuple[type[Config], str | None]] = {
+PROTOCOLS: dict[str, tuple[type[Config], str]] = {
     "finetune": (SegmentationRecipe, "transfer.segmentation.train:Segmentation"),
-    "linear": (LinearSegmentationRecipe, "transfer.segmentation.linear:LinearSegmentation"),
-    "evaluate": (EvaluateSegmentationRecipe, None),
+    "linear": (LinearSegmentationRecipe, "transfer.segmentation.frozen.linear:LinearSegmentation"),
+    "knn": (KnnSegmentationRecipe, "transfer.segmentation.frozen.knn:neighbouring_patches"),
+    "evaluate": (EvaluateSegmentationRecipe, "transfer.segmentation.headed:score_segmenter"),
 }
-"""For each protocol its recipe and its problem for the training loop; None where nothing is trained."""
+"""For each protocol its recipe and its problem for the training loop, or a function where nothing is trained."""
 
 
 class SegmentationAdapter:
-    """Fine-tuning with UPerNet or the heads of a user's own mmsegmentation config; a linear layer on a frozen encoder;
-    scoring a model with its heads."""
+    """Fine-tuning with UPerNet or the heads of a user's own mmsegmentation config; a linear layer or nearest neighbours
+    on a frozen encoder; scoring a model with its heads."""
 
     recipe: Family[Config] = Family("protocol", {name: each for name, (each, _) in PROTOCOLS.items()}, "finetune")
     config_field = "mmseg_config"
@@ -63,7 +65,11 @@ class SegmentationAdapter:
         data = recipe.data.model_copy(update={"train_split": recipe.data.test_split})
         return recipe.model_copy(update={"data": data})
 
-    def would_load(self, recipe: TrainedSegmentationRecipe, source: Source) -> LoadReport:
+    def would_load(self, recipe: TrainedSegmentationRecipe | KnnSegmentationRecipe, source: Source) -> LoadReport:
+        if isinstance(recipe, KnnSegmentationRecipe):
+            from transfer.segmentation.frozen.knn import would_load
+
+            return would_load(recipe, source)
         from transfer.encoder.model import on_meta
         from transfer.segmentation.model import encoder_of
 
@@ -75,21 +81,22 @@ class SegmentationAdapter:
         return read_segmenter(asked)
 
     def problem(self, recipe: Recipe) -> type[TrainedSegmenter[Any]] | None:
-        place = next(place for kind, place in PROTOCOLS.values() if type(recipe) is kind)
-        if place is None:
-            return None
-        module, _, name = place.partition(":")  # torch and mmseg, only now that there is work
-        found: type[TrainedSegmenter[Any]] = getattr(importlib.import_module(module), name)
-        return found
+        protocol = _protocol(recipe)
+        return protocol if isinstance(protocol, type) else None
 
     def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import score_transfer, train_transfer
+        from transfer.run import train_transfer
 
-        if (problem := self.problem(transfer.work.config)) is not None:
-            return train_transfer(transfer, problem)
-        from transfer.segmentation.headed import ScoredSegmenter
+        protocol = _protocol(transfer.work.config)
+        record: RunRecord = train_transfer(transfer, protocol) if isinstance(protocol, type) else protocol(transfer)
+        return record
 
-        return score_transfer(transfer, ScoredSegmenter)
+
+def _protocol(recipe: Recipe) -> Any:
+    """Return what runs a recipe: a problem for the training loop, or a function."""
+    place = next(place for kind, place in PROTOCOLS.values() if type(recipe) is kind)
+    module, _, name = place.partition(":")  # torch and mmseg, only now that there is work
+    return getattr(importlib.import_module(module), name)
 
 
 def _unloadable() -> list[str]:

@@ -12,9 +12,10 @@ from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
 from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.runs.record import RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.encoder.proof.loading import load_exactly
-from transfer.run import ScoredModel
+from transfer.run import ScoredModel, score_transfer
 from transfer.segmentation.inference import segmented
 from transfer.segmentation.model import built_segmentor
 from transfer.segmentation.plans.literals import parse_config, read_config, require_values
@@ -123,6 +124,11 @@ class ScoredSegmenter(ScoredModel):
 
     def write_results(self, folder: RunFolder) -> None:
         write_atomically(folder.classes, self.found.table(self.data.classes).encode())
+
+
+def score_segmenter(transfer: Transfer) -> RunRecord:
+    """Score a segmentor with its own heads; return the completed record. Raises as `score_transfer` does."""
+    return score_transfer(transfer, ScoredSegmenter)
 
 
 def _require_classes(recipe: MmsegModel, model: Mapping[str, Any], transfer: Transfer) -> None:

@@ -1,5 +1,5 @@
 """The recipes of segmentation, one class for each protocol: UPerNet on an encoder (or a user's own mmsegmentation
-config), a linear layer on a frozen encoder, a model of others. Light to import."""
+config), a linear layer on a frozen encoder or the neighbours of its patches, a model of others. Light to import."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pydantic import Field, JsonValue
 
 from benchmarks.config import Config, placement
 from benchmarks.encoders import InitStage
-from benchmarks.inference import Undivided
+from benchmarks.inference import Inference, Undivided
 from benchmarks.training.numbers import Count, NotNegative, Positive, Share, Span
 from benchmarks.training.training import Training
+from transfer.classification.recipe import KeptFeatures
 from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 
 
@@ -107,6 +108,30 @@ class LinearSegmentationRecipe(TrainedSegmentationRecipe):
     last_maps: Count = 1
     """How many of the encoder's last maps are joined: those of a plain transformer's last blocks, each after the
     encoder's last norm, or of the last stages of a hierarchical encoder."""
+
+
+Distance = Literal["cosine", "L2"]
+
+
+class KnnSegmentationRecipe(EncoderSizes):
+    """Nearest neighbours of a frozen encoder's patches: nothing is trained. Source: CAPI (Darcet et al. 2025).
+
+    Images and masks are resized to squares of image_size_px, whatever their shape, and scored there.
+    """
+
+    protocol: Literal["knn"] = "knn"
+    starts_from: tuple[InitStage, ...] | None = placement(None)
+    k: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 3, 10, 30)
+    """Numbers of neighbours, of which held-out training images choose one together with the distance."""
+    distance: Annotated[tuple[Distance, ...], Field(min_length=1)] = ("cosine", "L2")
+    """Distances between standardised features."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The share of the training images that the choice is made on; afterwards they are neighbours, too."""
+    data: SegmentationData
+    save_predictions: bool = placement(False)
+    """Write the predictions as predictions/NAME.png at each image's own size, numbered as the masks are."""
+    inference: Inference = Inference()
+    features: KeptFeatures = placement(KeptFeatures())
 
 
 class MmsegModel(Config):

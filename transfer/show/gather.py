@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +141,13 @@ def _seen(
     kind = runs[0].run.task.kind
     if kind in ("classification", "video"):
         return SeenClasses(data, runs, getattr(config.data, "decoder", "auto"))
+    from transfer.show.depths import SeenDepths, depth_names
     from transfer.show.maps import SeenMaps, scene_names
     from transfer.show.objects import SeenObjects, picture_names
 
-    maps = kind == "segmentation"
-    everything = (scene_names if maps else picture_names)(data)
+    names_of: dict[str, Callable[[Any], dict[str, int]]]
+    names_of = {"segmentation": scene_names, "detection": picture_names, "depth": depth_names}
+    everything = names_of[kind](data)
     candidates = drawn(everything, wish.seed)[: max(CANDIDATES, wish.images) if wish.disagree else wish.images]
     wanted = [data.test[everything[name]] for name in candidates]
     folders: list[Path] = []
@@ -153,4 +155,6 @@ def _seen(
         own = each.run.record.recipe.resolved
         on = [f"{part}.device={wish.device}" for part in ("training", "inference") if part in own]
         folders.append(held.enter_context(predictions_of(each, data, wanted, [*overrides, *on])))
-    return SeenMaps(data, folders, candidates) if maps else SeenObjects(data, folders, candidates, wish.least_score)
+    if kind == "detection":
+        return SeenObjects(data, folders, candidates, wish.least_score)
+    return (SeenMaps if kind == "segmentation" else SeenDepths)(data, folders, candidates)

@@ -82,10 +82,10 @@ class SeenMaps(Seen):
                 values = np.asarray(file)
         except UNREADABLE as error:
             raise _wrong(path, type(error).__name__, "a PNG file that can be read") from None
-        values = values.astype(np.int64) - self.data.values.first
-        if values.ndim != 2 or values.min() < 0 or values.max() >= len(self.data.classes):
-            raise _wrong(path, "other values", f"one class for each pixel: {self.data.values}")
-        return values
+        try:
+            return self.data.values.labels(_grey(values))
+        except ValueError:
+            raise _wrong(path, "other values", f"one class for each pixel: {self.data.values}") from None
 
     def _agreement(self, truth: Labels, predicted: Labels) -> str:
         counted = truth < len(self.data.classes)
@@ -109,6 +109,13 @@ class SeenMaps(Seen):
         pixels = torch.from_numpy(shown.transpose(2, 0, 1).copy())
         drawn: Bytes = draw_segmentation_masks(pixels, masks, OPACITY, colours).permute(1, 2, 0).numpy()
         return drawn
+
+
+def _grey(values: Labels) -> Labels:
+    """Return the values of a picture of one channel. Raises ValueError for one of several."""
+    if values.ndim != 2:
+        raise ValueError(f"{values.ndim} axes")
+    return values
 
 
 def _wrong(path: Path, value: str, rule: str) -> UserError:

@@ -29,8 +29,8 @@ def predictions_of(each: ShownRun, data: Any, wanted: Sequence[Any], overrides: 
     config = run.config(overrides)
     problem_type = run.adapter.problem(config)
     if problem_type is None:
-        rule = "saved with the scores, as the model is not of this program's making"
-        remedy = f"mimbench evaluate {run.task.name} with save_predictions=true writes them"
+        rule = "saved with the scores, as nothing was trained that a checkpoint could predict with"
+        remedy = f"score the model on {run.task.name} again with save_predictions=true"
         raise UserError.about(f"predictions of {each.name}", str(run.folder.predicted), rule, remedy)
     with tempfile.TemporaryDirectory() as made:
         _predict(each, problem_type, config, dataclasses.replace(data, test=list(wanted)), Path(made))

@@ -80,6 +80,7 @@ def test_the_model_hub_is_shipped_whole() -> None:
         ("coco", "simmim", "Swin-B", "mask_ap", "46.4", True),
         ("coco", "simmim", "SwinV2-G", "box_ap", "63.1", True),
         ("ade20k", "supervised", "Swin-B", "mIoU_ms", "49.72", True),
+        ("ade20k", "capi", "ViT-L", "mIoU", "29.2", True),
         ("kinetics400", "supervised", "Swin-B", "top1", "82.7", True),
         ("imagenet1k", "simmim", "Swin-B", "parameters_millions", "174.8", True),
         ("imagenet1k", "simmim", "SwinV2-H", "parameters_millions", "658", True),
@@ -113,7 +114,7 @@ def test_row_is_read_field_by_field(tmp_path: Path) -> None:
     [
         ("imagenet1k", "imagenet", "task = imagenet", "a task of the catalogue. Did you mean imagenet1k?"),
         ("top1", "top10", "metric = top10", "a metric of task imagenet1k: masked_loss, "),
-        ("finetune", "knn", "protocol = knn", "'pretrain', 'finetune' or 'linear'"),
+        ("finetune", "tuned", "protocol = tuned", "'pretrain', 'finetune', 'linear' or 'knn'"),
         ("82.8", "828", "value = 828", "0 to 100 %"),
         ("82.8", "nan", "value = nan", "a finite number"),
         ("82.8", "", "value = (empty)", "Field required"),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalogue.published import load_references
 from reports.leaderboard.board import Leaderboard, Request, make
+from reports.leaderboard.lines import Published
 from reports.page.leaderboard import to_html
 from reports.tables import cells
 from reports.tables.csv_json_parquet import to_json
@@ -164,6 +166,12 @@ def test_frozen_and_fine_tuned_never_share_a_table(tmp_path: Path) -> None:
     page = to_html(board)
     assert page.count('<table class="board">') == 4
     assert 'id="task-digits-low-rank-adapters"' in page
+
+
+def test_published_neighbours_stand_with_frozen_encoders() -> None:
+    published = [Published((each,)) for each in load_references() if each.task == "ade20k"]
+    families = {each.first.protocol: each.family for each in published}
+    assert families == {"finetune": "fine-tuned", "knn": "frozen"}
 
 
 def test_a_difference_between_families_is_refused_as_before(tmp_path: Path) -> None:

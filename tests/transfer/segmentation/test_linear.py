@@ -23,7 +23,7 @@ from tests.support.runs import last_checkpoint, only_run, record_of, trained
 from tests.support.waves import SMALL_VIT, fill
 from transfer.encoder.dense import build_encoder
 from transfer.encoder.frozen_maps import FrozenMaps, centred
-from transfer.segmentation.linear_head import LinearHead
+from transfer.segmentation.frozen.linear_head import LinearHead
 from transfer.segmentation.model import build_segmenter, fit_batch_norms
 from transfer.segmentation.recipe import LinearSegmentationRecipe
 from transfer.sources.references import resolve

@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from benchmarks import ranks
 from benchmarks.engine.device import device_name
 from benchmarks.engine.evaluation import Running, Walk
 from benchmarks.engine.processes.exchange import gathered
-from benchmarks.engine.samples.images import Batch, Sample, collate
+from benchmarks.engine.samples.images import Batch, ImageSamples, Sample, collate
 from benchmarks.engine.samples.loaders import SampleKey
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.errors import WorkFailed
@@ -113,12 +114,15 @@ class FeatureStore:
         running: Running,
         unreadable: Unreadable,
         model: nn.Module | None = None,
+        samples: Callable[[LabelledImages], ImageSamples] | None = None,
     ) -> None:
         """The encoder is whole by now, and may be divided later; `running` says how it is run over images.
 
-        `model` is what is called with images and summaries, where that is not the encoder itself.
+        `model` is what is called with images and summaries, where that is not the encoder itself. `samples` says how
+        images are made for the encoder, where that is not as the test images of classification are.
         """
         self._model = encoder if model is None else model
+        self._samples = samples or partial(test_samples, recipe=transfer.work.config, plan=plan)
         self.recipe, self.source, self.plan, self.encoder = transfer.work.config, transfer.source, plan, encoder
         self.device, self.running, self.unreadable = device, running, unreadable
         kept = self.recipe.features
@@ -190,7 +194,7 @@ class FeatureStore:
             "architecture": self.plan.architecture.identity_digest(),
             "code": None if code is None else code.source_sha256,
             "image_size_px": self.recipe.image_size_px,
-            "transform": repr(test_samples(images, self.recipe, self.plan).transform),
+            "transform": repr(self._samples(images).transform),
             "precision": self.running.precision,
             "device": device if self.device.type == "cpu" else device_name(self.device),
             "packages": versions(PACKAGES),
@@ -206,7 +210,7 @@ class FeatureStore:
             if len(keys) * each <= EVERYTHING_BYTES:
                 wanted = sorted({*wanted, *more})
                 break
-        samples = test_samples(images, self.recipe, self.plan)
+        samples = self._samples(images)
         walk = Walk(self._model, samples, self.device, self.running, self.unreadable, bar=title, all_may_fail=True)
         waiting = _Waiting(shelf, [summary.name for summary in wanted])
         for positions, vectors in walk.each(lambda batch: (batch.positions, self._vectors(batch, wanted))):

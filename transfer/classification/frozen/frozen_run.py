@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,14 +13,17 @@ from benchmarks.engine.device import choose_device
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.processes.exchange import joined
 from benchmarks.engine.processes.parallel import divide
+from benchmarks.engine.samples.images import ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.runs.folder import Run
 from transfer.adapter import Transfer
 from transfer.classification.frozen.extraction import FeatureStore, Stored
-from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, blocks_of, every_layer
+from transfer.encoder.encoder_plan import EncoderPlan
+from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, Summary, blocks_of, every_layer
 from transfer.encoder.model import build_model
 from transfer.encoder.sizes import Pooling
+from transfer.images.labelled import LabelledImages
 from transfer.run import open_transfer
 
 
@@ -42,30 +46,51 @@ class FrozenRun:
         return stored.vectors(self.encoder.summaries(Feature((OUTPUT,), pooling))).to(self.device)
 
     def complete(self, pooling: Pooling, **fields: Any) -> None:
-        """Complete the record with the feature, how features were come by, and `fields`."""
+        """Complete the record with the pooled feature, how features were come by, and `fields`."""
+        self.complete_with(self.encoder.in_words(Feature((OUTPUT,), pooling)), **fields)
+
+    def complete_with(self, feature: str, **fields: Any) -> None:
+        """Complete the record with the feature in words, how features were come by, and `fields`."""
         unreadable = tuple(self.unreadable.names)
         self.run.complete(
-            feature=self.encoder.in_words(Feature((OUTPUT,), pooling)),
+            feature=feature,
             features=self.store.use,
             data=self.run.record.data.model_copy(update={"unreadable": unreadable}),
             **fields,
         )
 
 
+def pooled(recipe: Any, encoder: FrozenEncoder) -> list[Summary]:
+    """Return the summaries of a recipe's feature. Raises UserError for an encoder that has no such pooling."""
+    for pooling in (recipe.pooling, *getattr(recipe, "other_pooling", ())):
+        encoder.width(Feature((OUTPUT,), pooling))
+    return encoder.summaries(Feature((OUTPUT,), recipe.pooling))
+
+
 @contextlib.contextmanager
-def opened(transfer: Transfer) -> Iterator[FrozenRun]:
-    """Open the run of a recipe with `pooling`, `inference` and `features`; its encoder is built and proven."""
+def opened(
+    transfer: Transfer,
+    taken: Callable[[Any, FrozenEncoder], Sequence[Summary]] = pooled,
+    samples: Callable[[Any, EncoderPlan, LabelledImages], ImageSamples] | None = None,
+) -> Iterator[FrozenRun]:
+    """Open the run of a recipe with `inference` and `features`; its encoder is built and proven.
+
+    `taken` returns what the run takes of the encoder, which is refused before anything is read where it cannot be had;
+    `samples` makes images for it of recipe and plan, where that is not done as in classification.
+    """
     recipe = transfer.work.config
     with joined():
         device = choose_device(recipe.inference)
         backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
         side, channels = recipe.image_size_px, plan.architecture.in_chans
         encoder = FrozenEncoder(backbone.to(device), every_layer(backbone), side, channels)
-        for pooling in (recipe.pooling, *getattr(recipe, "other_pooling", ())):
-            encoder.width(Feature((OUTPUT,), pooling))  # refuses what it cannot pool, before anything is read
-        image, feature = torch.zeros(1, channels, side, side, device=device), Feature((OUTPUT,), recipe.pooling)
-        flops = forward_flops(encoder, lambda: encoder.vectors(image, [feature]))
-        store = FeatureStore(transfer, plan, encoder, device, recipe.inference, Unreadable(recipe.data.max_unreadable))
+        summaries, image = taken(recipe, encoder), torch.zeros(1, channels, side, side, device=device)
+        flops = forward_flops(encoder, lambda: encoder.summarised(image, summaries))
+        unreadable, made = (
+            Unreadable(recipe.data.max_unreadable),
+            None if samples is None else partial(samples, recipe, plan),
+        )
+        store = FeatureStore(transfer, plan, encoder, device, recipe.inference, unreadable, samples=made)
         if recipe.inference.sharded:
             divide(encoder, blocks_of(backbone), device)
         with open_transfer(transfer, device, report, flops) as run, StopRequest():

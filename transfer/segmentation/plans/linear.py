@@ -14,7 +14,7 @@ def linear(recipe: LinearSegmentationRecipe, channels: tuple[int, ...], num_clas
 
     Source: facebookresearch/dinov2 `eval/segmentation/models/decode_heads/linear_head.py` (BNHead).
     """
-    from transfer.segmentation.linear_head import LinearHead  # mmseg, only now that there is work
+    from transfer.segmentation.frozen.linear_head import LinearHead  # mmseg, only now that there is work
 
     head: dict[str, Any] = {
         "type": LinearHead,
