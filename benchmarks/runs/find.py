@@ -24,6 +24,8 @@ class FoundRun:
 
     folder: Path
     record: RunRecord
+    collection: str = ""
+    """The name of the collection that it was found in; empty where there is only one."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def against(row: Row, baselines: Sequence[Row]) -> Against | Comparison:
     fair = fair or [Against(each, mark) for each in baselines if (mark := own_recipes(row, each)) is not None]
     ours = architecture_name(row.architecture)
     fair = [each for each in fair if architecture_name(each.row.architecture) == ours] or fair
+    fair = [each for each in fair if each.row.collection == row.collection] or fair
     if len(fair) == 1:
         return fair[0]
     if fair:

@@ -53,6 +53,8 @@ class TransferRun:
     record: RunRecord
     task: TaskUse
     encoder: EncoderUse
+    collection: str = ""
+    """The name of the collection that it was found in; empty where there is only one."""
 
     @property
     def conditions(self) -> Conditions:
@@ -61,7 +63,7 @@ class TransferRun:
 
     @property
     def row_key(self) -> tuple[str, ...]:
-        """What runs of one encoder have in common: all but the seed."""
+        """What runs of one encoder, made by the people of one collection, have in common: all but the seed."""
         encoder = self.encoder
         images = "" if encoder.images is None else digest_of([encoder.images.mean, encoder.images.std])
         return self._key((encoder.sha256 or encoder.reference) + images)
@@ -79,7 +81,7 @@ class TransferRun:
         encoder = self.encoder
         architecture = digest_of(encoder.architecture)
         conditions = map(str, self.conditions)
-        return (self.task.name, encoder.label, identity, architecture, encoder.init_stage, *conditions)
+        return (self.task.name, self.collection, encoder.label, identity, architecture, encoder.init_stage, *conditions)
 
     @property
     def before(self) -> tuple[int, ...]:
@@ -111,6 +113,10 @@ class Row:
     @property
     def task(self) -> str:
         return self.first.task.name
+
+    @property
+    def collection(self) -> str:
+        return self.first.collection
 
     @property
     def encoder(self) -> EncoderUse:
