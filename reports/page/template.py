@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 
 from reports.tables.column import NONE
@@ -21,7 +20,7 @@ def filled(template: str, **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key, "id": id}
+    environment.filters |= {"one_line": one_line, "svg": Markup, "id": id}
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         nothing=NONE,
@@ -30,9 +29,3 @@ def filled(template: str, **values: object) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **values,
     )
-
-
-def sort_key(text: str) -> str:
-    """Return the number that a cell begins with, or an empty text: a click on the header sorts by it."""
-    number = re.match(r"[-+]?\d+(\.\d+)?(?!\w)", text)
-    return number[0] if number else ""

@@ -92,6 +92,38 @@ def test_one_filter_for_all_tables(seen: browser.Seen) -> None:
     assert len(counts) == 2
 
 
+def test_facets_narrow_all_tables_down_and_stand_in_the_address(seen: browser.Seen) -> None:
+    """Values of one facet are alternatives, and a row needs one of every facet; by keyboard, and in another window."""
+
+    def counts(page: Any) -> list[str]:
+        return list(page.locator("section.task output").all_inner_texts())
+
+    def facet(title: str) -> Any:
+        return seen.page.locator("details.facet", has=seen.page.locator("summary", has_text=title))
+
+    def choose(title: str, *values: str) -> None:
+        facet(title).locator("summary").focus()
+        seen.page.keyboard.press("Enter")
+        for value in values:
+            facet(title).get_by_label(value).focus()
+            seen.page.keyboard.press("Space")
+
+    assert counts(seen.page) == ["29 rows", "4 rows"]
+    choose("Architecture", "Swin-B (", "Swin-L (")
+    assert {name.partition(" (Swin-")[0] for name in column(seen, "imagenet1k", 0)} == {"simmim", "supervised"}
+    assert len(column(seen, "imagenet1k", 0)) == 4  # two methods in two sizes
+    assert counts(seen.page)[1] == "0 of 4 rows"
+    choose("Size", "50 to 100 M parameters (")
+    assert sorted(column(seen, "imagenet1k", 0)) == ["simmim (Swin-B)", "supervised (Swin-B)"]
+    assert facet("Architecture").locator("summary").inner_text() == "Architecture (2)"
+    other = seen.page.context.new_page()
+    other.goto(seen.page.url)
+    assert counts(other) == counts(seen.page) == ["2 of 29 rows", "0 of 4 rows"]
+    seen.page.locator("section.task").first.get_by_role("searchbox").fill("simmim")
+    assert column(seen, "imagenet1k", 0) == ["simmim (Swin-B)"]
+    assert seen.complaints == []
+
+
 def test_an_address_shows_the_view_again(seen: browser.Seen) -> None:
     """Sorted, filtered and with other columns: the same in another window, by the address alone."""
 
