@@ -9,6 +9,8 @@ from pathlib import Path
 from reports.tables.column import NONE
 from reports.text import one_line
 
+LONGEST_NAME = 48
+"""A longer name may be cut after three lines; a tooltip has all of it."""
 PAGE = Path(__file__).parent / "templates"
 
 
@@ -24,6 +26,7 @@ def filled(template: str, **values: object) -> str:
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         nothing=NONE,
+        longest_name=LONGEST_NAME,
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -14,6 +14,7 @@ from benchmarks.catalogue.suites import CORRUPTED, MCE
 from benchmarks.config import digest_of
 from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
+from reports.records.architectures import architecture_digest
 
 FINETUNED, ADAPTED = "finetune", "low-rank adapters"
 """The protocols that train the whole encoder, whose score is the final transfer, and adapters beside it."""
@@ -79,7 +80,7 @@ class TransferRun:
 
     def _key(self, identity: str) -> tuple[str, ...]:
         encoder = self.encoder
-        architecture = digest_of(encoder.architecture)
+        architecture = architecture_digest(encoder.architecture)
         conditions = map(str, self.conditions)
         return (self.task.name, self.collection, encoder.label, identity, architecture, encoder.init_stage, *conditions)
 
@@ -130,9 +131,13 @@ class Row:
     def recipe(self) -> RecipeUse:
         return self.first.record.recipe
 
-    @property
+    @cached_property
     def conditions(self) -> Conditions:
         return self.first.conditions
+
+    @cached_property
+    def _lasts(self) -> dict[str, Spread | None]:
+        return {}
 
     @property
     def seeds(self) -> list[int]:
@@ -196,7 +201,9 @@ class Row:
     def last(self, metric: str) -> Spread | None:
         """Return the last epochs' values of `metric`; None where no run measured it. Of a nested row the spread is that
         of the pretrainings' means."""
-        return spread(units(self.scores(metric)).values())
+        if metric not in self._lasts:
+            self._lasts[metric] = spread(units(self.scores(metric)).values())
+        return self._lasts[metric]
 
     def best(self, metric: str) -> Spread | None:
         """Return the best epochs' values of `metric`; None where it was measured once a run."""

@@ -10,6 +10,7 @@ const remember = (key, value) => {
 const rowsOf = (body) => [...body.rows].filter((row) => !row.classList.contains("shared"));
 const MOST_ROWS = 200; // shown at once: what a browser lays out without a pause
 const MOST_PRINTED = 2000;
+const LONGEST_NAME = 48; // a longer one may be cut; a tooltip has all of it
 const MOST_VALUES = 40; // of a facet: others are found by words
 const LATEX = {
     "\\": "\\textbackslash{}",
@@ -83,7 +84,7 @@ const linesOf = (data, section) =>
     );
 const rowOf = (line, heads) => {
     if (line.row) return line.row;
-    const link = (text) => element("a", { href: `#${line.anchor}` }, inBdi(text));
+    const link = (text) => element("a", { href: `#${line.anchor}`, title: text.length > LONGEST_NAME ? text : "" }, inBdi(text));
     const [name, ...others] = line.texts;
     const first = element("th", { scope: "row" }, link(name));
     if (line.source) first.append(" ", element("small", {}, element("a", { href: line.source, textContent: "reported" })));
