@@ -9,7 +9,7 @@ from pathlib import Path
 from reports.tables.column import NONE
 from reports.text import one_line
 
-LONGEST_NAME = 48
+LONGEST_NAME = 24
 """A longer name may be cut after three lines; a tooltip has all of it."""
 PAGE = Path(__file__).parent / "templates"
 

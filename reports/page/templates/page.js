@@ -10,7 +10,7 @@ const remember = (key, value) => {
 const rowsOf = (body) => [...body.rows].filter((row) => !row.classList.contains("shared"));
 const MOST_ROWS = 200; // shown at once: what a browser lays out without a pause
 const MOST_PRINTED = 2000;
-const LONGEST_NAME = 48; // a longer one may be cut; a tooltip has all of it
+const LONGEST_NAME = 24; // a longer one may be cut; a tooltip has all of it
 const MOST_VALUES = 40; // of a facet: others are found by words
 const LATEX = {
     "\\": "\\textbackslash{}",
@@ -104,7 +104,7 @@ for (const section of document.querySelectorAll("section.task")) {
     const table = section.querySelector("table.board");
     const heads = [...table.tHead.rows[0].cells];
     const kinds = heads.map((head) => ({ score: "score" in head.dataset, number: head.classList.contains("number") }));
-    const bodies = [...table.tBodies].map((body) => ({ body, heading: body.rows[0], lines: rowsOf(body).map(lineOf) }));
+    const bodies = [...table.tBodies].map((body) => ({ body, headings: [...body.querySelectorAll(".shared")], lines: rowsOf(body).map(lineOf) }));
     const all = () => bodies.flatMap(({ lines }) => lines);
 
     const sortBy = (head, column, direction) => {
@@ -116,7 +116,10 @@ for (const section of document.querySelectorAll("section.task")) {
             return direction * (a.key - b.key);
         };
         for (const each of bodies) {
-            const keyed = each.lines.map((line) => ({ line, key: numberIn(line.texts[column]), text: line.texts[column] }));
+            const keyed = each.lines.map((line) => {
+                const text = line.texts[column];
+                return { line, key: column ? numberIn(text) : "", text }; // names that begin with a number are words
+            });
             each.lines = keyed.sort(compare).map(({ line }) => line);
         }
         show();
@@ -146,14 +149,14 @@ for (const section of document.querySelectorAll("section.task")) {
         const narrowed = facets.filter(({ chosen }) => chosen.size);
         const counts = { all: 0, found: 0, shown: 0 };
         const limit = all().length > MOST_ROWS ? most : Infinity;
-        for (const { body, heading, lines } of bodies) {
+        for (const { body, headings, lines } of bodies) {
             const found = lines.filter(
                 (line) =>
                     narrowed.every(({ name, chosen }) => chosen.has(line.facets[name])) &&
                     wanted.every((word) => wordsIn(line).includes(word)),
             );
             const shown = found.slice(0, limit);
-            body.replaceChildren(heading, ...shown.map((line) => rowOf(line, kinds)));
+            body.replaceChildren(...headings, ...shown.map((line) => rowOf(line, kinds)));
             body.hidden = shown.length === 0;
             counts.all += lines.length;
             counts.found += found.length;
@@ -193,7 +196,7 @@ for (const section of document.querySelectorAll("section.task")) {
     const showColumns = () => {
         const cells = [...hiddenColumns].map((place) => `#${CSS.escape(section.id)} .board tr > :nth-child(${place + 1})`);
         hiding.textContent = cells.length ? `${cells.join(",")}{display:none}` : "";
-        for (const { heading } of bodies) heading.cells[0].colSpan = heads.length - hiddenColumns.size;
+        for (const { cells } of bodies.flatMap(({ headings }) => headings)) cells[0].colSpan = heads.length - hiddenColumns.size;
     };
     const choices = section.querySelector(".choices");
     heads.slice(1).forEach((head, place) => {

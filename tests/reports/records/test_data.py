@@ -82,7 +82,8 @@ def test_published_numbers_are_of_another_kind_in_every_format(study: Leaderboar
     assert [row["top1_last_mean"] for row in simmim] == [84.0, 83.8]  # SimMIM's own and mmselfsup's
     tex = to_latex(study)
     assert "Reported elsewhere: published numbers, not measured here and not comparable" in tex
-    assert "simmim Swin-B, fine-tuned, 800 epochs, 224 px; microsoft/SimMIM & 84.0 &" in tex
+    assert "simmim Swin-B, fine-tuned, 800 epochs, 224 px; microsoft/" in tex
+    assert "SimMIM & 84.0 &" in tex
 
 
 def test_published_numbers_are_shown_as_asked_for(tmp_path: Path) -> None:

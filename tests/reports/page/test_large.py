@@ -10,7 +10,7 @@ from typing import Any
 
 import mimbench
 from tests.reports import browser, factory
-from tests.reports.leaderboard.test_browser import column
+from tests.reports.page.test_browser import column
 
 
 def test_rows_of_a_large_table_come_from_the_page_s_data(chromium: Any, tmp_path: Path) -> None:
