@@ -57,7 +57,7 @@ system:
 	  && apt-get install -y -qq --no-install-recommends $(BARE) >/dev/null; \
 	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM) $(BARE)"; fi
 
-scale: $(VENV)/test.stamp system  ## how long a leaderboard of 10,000 records takes, and its first sort
+scale: $(VENV)/test.stamp system  ## how long leaderboards of 100 to 100,000 records take, and their pages
 	$(BIN)/python -m tests.reports.scale
 
 test-fast: $(VENV)/test.stamp sources  ## the tests that are not marked slow, nothing else

@@ -19,6 +19,7 @@ from benchmarks.files.json_files import parse_json
 from reports.formats import FORMATS, rendered
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.page.leaderboard import REQUEST
+from reports.page.packed import unpacked
 from reports.records.pretrainings import transfers_of
 from reports.records.signatures import Signature, signature_of
 from reports.text import one_line
@@ -118,6 +119,8 @@ def _compared(path: Path, board: Leaderboard, moved: Mapping[str, str]) -> Findi
     if path.suffix == ".parquet":
         return Finding(path, ("the tables differ; the other formats show where",))
     before, after = found.decode(errors="replace"), expected.decode()
+    if path.suffix == ".html":
+        before, after = unpacked(before), unpacked(after)
     kept = _without_lost_pictures(before, after) if board.request.pictures and path.suffix == ".html" else before
     return Finding(path, tuple(_changed(kept.splitlines(), after.splitlines())), without_pictures=kept != before)
 

@@ -114,7 +114,7 @@ def load_references(folder: Path = REFERENCES) -> list[Reference]:
 
     Raises UserError with file, line, field and rule for a row that breaks one, and for a row given twice.
     """
-    return [reference for path in sorted(folder.glob("*.csv")) for reference in _read(path)]
+    return [reference for path in sorted(folder.glob("*.csv")) for reference in load_file(path)]
 
 
 class Settings(Config):
@@ -155,7 +155,8 @@ def load_settings() -> dict[str, Settings]:
     return {each.source: each for each in read.sources}
 
 
-def _read(path: Path) -> list[Reference]:
+def load_file(path: Path) -> list[Reference]:
+    """Return the references of one file, in the order of its lines. Raises UserError as `load_references` does."""
     first_line: dict[Reference, int] = {}
     for line, row in _rows(path):
         reference = _check_row(path, line, row)
@@ -168,7 +169,11 @@ def _read(path: Path) -> list[Reference]:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
     """Yield (line number, cells) of every row below the header."""
-    with path.open(encoding="utf-8", newline="") as file:
+    try:
+        opened = path.open(encoding="utf-8", newline="")
+    except OSError as error:
+        raise UserError.about("references", str(path), f"a file ({error.strerror})", "check the path") from None
+    with opened as file:
         reader = csv.DictReader(file, strict=True)
         try:
             _check_header(path, list(reader.fieldnames or ()))
@@ -185,7 +190,7 @@ def _check_header(path: Path, found: list[str]) -> None:
     expected = list(Reference.model_fields)
     if found != expected:
         rule = f"the columns {','.join(Reference.model_fields)}"
-        raise UserError.about(f"{path}, line 1", ",".join(found) or "(empty)", rule, "copy the header of another file")
+        raise UserError.about(f"{path}, line 1", ",".join(found) or "(empty)", rule, "make them the file's first line")
 
 
 def _check_row(path: Path, line: int, row: dict[Any, Any]) -> Reference:

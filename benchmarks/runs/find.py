@@ -16,6 +16,9 @@ from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
 from benchmarks.runs.folder import RECORD, RunFolder, announced_label, follow, read_record
 from benchmarks.runs.record import NewerSchema, RunRecord
+from benchmarks.runs.shared import SharedParts
+
+Place = tuple[int, int] | str
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class FoundRun:
 
     folder: Path
     record: RunRecord
+    collection: str = ""
+    """The name of the collection that it was found in; empty where there is only one."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,13 @@ class Findings:
 
     runs: list[FoundRun] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    shared: SharedParts = field(default_factory=SharedParts)
 
 
 def find_runs(arguments: Sequence[str]) -> Findings:
     """Return every record that `arguments` lead to. Raises UserError for an argument that leads nowhere."""
     findings = Findings()
-    seen: set[tuple[Path, str | None]] = set()
+    seen: set[tuple[Place, str | None]] = set()
     for argument in arguments:
         for path in _expand(argument):
             for candidate in _candidates(path, given=True):
@@ -128,15 +134,16 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _take(candidate: Candidate | LeftOut, findings: Findings, seen: set[tuple[Path, str | None]]) -> None:
+def _take(candidate: Candidate | LeftOut, findings: Findings, seen: set[tuple[Place, str | None]]) -> None:
     if isinstance(candidate, LeftOut):
         findings.left_out.append(candidate)
         return
     found = _read(candidate.folder)
     if isinstance(found, FoundRun):
-        found = _named(found, candidate.label)
+        named = _named(found, candidate.label)
+        found = FoundRun(named.folder, findings.shared.of(named.record))
     encoder = found.record.encoder if isinstance(found, FoundRun) else None
-    key = (candidate.folder.resolve(), encoder.label if encoder else None)
+    key = (_place(candidate.folder), encoder.label if encoder else None)
     if key in seen:  # reached twice, for instance through runs/ and through an announcement
         return
     seen.add(key)
@@ -144,6 +151,15 @@ def _take(candidate: Candidate | LeftOut, findings: Findings, seen: set[tuple[Pa
         findings.runs.append(found)
     else:
         findings.left_out.append(found)
+
+
+def _place(folder: Path) -> Place:
+    """Return what a folder is known by under all of its names; its path where it cannot be asked."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return str(folder)
+    return status.st_dev, status.st_ino
 
 
 def _named(found: FoundRun, label: str | None) -> FoundRun:

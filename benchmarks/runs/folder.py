@@ -24,37 +24,48 @@ RECORD_VALUES = 2**17
 """What a record may have at most: hundreds of times what a training writes."""
 
 
+class _Inside:
+    """A file or folder in a run's folder. Its path is made when it is asked for: there are thousands of runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, _: type[RunFolder]) -> Path:
+        return run.path / self.name
+
+
 class RunFolder:
     """The paths of one run."""
 
+    record = _Inside(RECORD)
+    lock = _Inside(".lock")
+    recipe = _Inside("recipe.yaml")
+    metrics = _Inside("metrics.jsonl")
+    checkpoints = _Inside("checkpoints")
+    tensorboard = _Inside("tensorboard")
+    wandb = _Inside("wandb")
+    encoder = _Inside("encoder")
+    encoders = _Inside("encoders")
+    predictions = _Inside("predictions.csv")
+    """A classifier's predictions: one line for every test image."""
+    predicted = _Inside("predictions")
+    """A detector's or a segmentation model's predictions, on request: a folder of files."""
+    classes = _Inside("classes.csv")
+    """A detector's or a segmentation model's scores: one line for every class."""
+    depths = _Inside("depths.csv")
+    """An estimate of depth's scores: one line for every test image."""
+    per_class = _Inside("per_class.csv")
+    """A classifier's accuracy: one line for every class."""
+    test_sets = _Inside("test_sets.csv")
+    layers = _Inside("layers.csv")
+    grid = _Inside("grid.csv")
+    """A probe's grid: every member's held-out score, and which was chosen."""
+    neighbours = _Inside("neighbours.csv")
+    shots = _Inside("shots.csv")
+    """A few-shot protocol's scores: one line for every draw of every number of images."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.record = path / RECORD
-        self.lock = path / ".lock"
-        self.recipe = path / "recipe.yaml"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.tensorboard = path / "tensorboard"
-        self.wandb = path / "wandb"
-        self.encoder = path / "encoder"
-        self.encoders = path / "encoders"
-        self.predictions = path / "predictions.csv"
-        """A classifier's predictions: one line for every test image."""
-        self.predicted = path / "predictions"
-        """A detector's or a segmentation model's predictions, on request: a folder of files."""
-        self.classes = path / "classes.csv"
-        """A detector's or a segmentation model's scores: one line for every class."""
-        self.depths = path / "depths.csv"
-        """An estimate of depth's scores: one line for every test image."""
-        self.per_class = path / "per_class.csv"
-        """A classifier's accuracy: one line for every class."""
-        self.test_sets = path / "test_sets.csv"
-        self.layers = path / "layers.csv"
-        self.grid = path / "grid.csv"
-        """A probe's grid: every member's held-out score, and which was chosen."""
-        self.neighbours = path / "neighbours.csv"
-        self.shots = path / "shots.csv"
-        """A few-shot protocol's scores: one line for every draw of every number of images."""
 
     def encoder_after(self, epochs: int) -> Path:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""

@@ -90,12 +90,14 @@ def score_by_cost(
 ) -> list[Chart]:
     """Return the chart of score against cost, every training before included; none where all cost the same."""
     on_gpu = all(_on_gpu(stage) for entry in entries for stage in _stages(entry) if stage.seconds is not None)
-    unit = "GPU hours" if on_gpu else "hours"
-    costs = [(entry, math.fsum(_hours(stage, on_gpu) for stage in _stages(entry))) for entry in entries]
+    hours = [math.fsum(_hours(stage, on_gpu) for stage in _stages(entry)) for entry in entries]
+    brief = max(hours, default=0.0) < SHORTEST_HOURS
+    unit = f"{'GPU ' if on_gpu else ''}{'seconds' if brief else 'hours'}"
+    costs = [(entry, 3600 * cost if brief else cost) for entry, cost in zip(entries, hours, strict=True)]
     title = one_line(f"{metric.name} against cost, recipe {group.recipe}")
     label = f"{unit} of one run, with the trainings before it where they are known"
     caption = f"{SPREAD} Time counts all attempts, set-up included."
-    drawn = _Against(title, label, unit, caption, f"{name}-cost", 2)
+    drawn = _Against(title, label, unit, caption, f"{name}-cost", 0 if brief else 2)
     return _score_against(drawn, costs, metric, styles)
 
 
@@ -116,6 +118,8 @@ def score_by_budget(
     return _score_against(drawn, budgets, metric, styles)
 
 
+SHORTEST_HOURS = 0.5
+"""Where every cost is less, the chart has seconds."""
 SPREAD = "Mean, with one sample standard deviation to each side."
 UNITS = (("billion", 1e9), ("million", 1e6), ("thousand", 1e3), ("", 1.0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,18 @@ from reports.text import count
 
 if TYPE_CHECKING:
     from reports.leaderboard.board import Leaderboard
+    from reports.leaderboard.lines import Shown
 
 EXAMPLES = """examples:
   mimbench report leaderboard runs --out report
   mimbench report leaderboard runs --baseline supervised --task digits --out report
   mimbench report leaderboard 'runs/digits-*' pipelines/ID/stages --out report
+  mimbench report leaderboard --in lab_a --in lab_b=/data/b/runs --references papers.csv --out report
 
 A delta is shown only between rows that share task version, recipe, image size and data.
 Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.
 """
+SHOWN: Mapping[str, Shown] = {"same": "same", "all": "all", "none": "none"}
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
 
 
@@ -36,12 +40,15 @@ def add_leaderboard(verbs: Verbs) -> None:
 
 def _add_request(verb: argparse.ArgumentParser) -> None:
     """Add the arguments that say what a leaderboard is of."""
-    verb.add_argument("runs", nargs="+", metavar="RUNS", help=RUNS_HELP)
+    verb.add_argument("runs", nargs="*", metavar="RUNS", help=RUNS_HELP)
+    collection = "one of several collections of runs, of different people; every row names its own (any number)"
+    verb.add_argument("--in", dest="within", action="append", default=[], metavar="[NAME=]RUNS", help=collection)
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
     verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
-    shown = "published results beside the measured: of the same backbones (default), all of the task's, or none"
-    verb.add_argument("--references", choices=("same", "all", "none"), default="same", help=shown)
+    shown = "published results beside the measured: of the same backbones (same, the default), all of the task's, or "
+    shown += "none; or a CSV file of your own (any number)"
+    verb.add_argument("--references", action="append", default=[], metavar="same|all|none|FILE.csv", help=shown)
     verb.add_argument("--unverified", action="store_true", help="also published results not read in their source")
     corrected = "also the p of every difference, corrected by Holm for their number in a task's table"
     verb.add_argument("--holm", action="store_true", help=corrected)
@@ -97,15 +104,32 @@ def _board(arguments: argparse.Namespace) -> Leaderboard:
     """Return the leaderboard that was asked for. Raises UserError for a wrong argument."""
     from benchmarks.catalogue.tasks import find_task
     from reports.leaderboard.board import Request, make
+    from reports.records.collections import named
 
     if arguments.task is not None:
         find_task(arguments.task)
     if arguments.holm and arguments.baseline is None:
         raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
-    asked = {
-        name: getattr(arguments, name) for name in ("baseline", "task", "references", "unverified", "holm", "pictures")
-    }
-    return make(Request(tuple(arguments.runs), **asked))
+    if bool(arguments.runs) == bool(arguments.within):
+        value = "both" if arguments.runs else "(neither)"
+        raise UserError.about("RUNS and --in", value, "one of the two", "name RUNS, or each collection with --in")
+    runs, names = named(arguments.within) if arguments.within else (tuple(arguments.runs), ())
+    shown, files = _references(arguments.references)
+    asked = {name: getattr(arguments, name) for name in ("baseline", "task", "unverified", "holm", "pictures")}
+    return make(Request(runs, references=shown, collections=names, reference_files=files, **asked))
+
+
+def _references(given: Sequence[str]) -> tuple[Shown, tuple[str, ...]]:
+    """Return which of the published numbers at hand to show, and the files of further ones."""
+    words = [text for text in given if text in SHOWN]
+    files = tuple(text for text in given if text not in SHOWN)
+    if len(set(words)) > 1:
+        rule = f"one of {', '.join(SHOWN)}, and any number of files"
+        raise UserError.about("--references", " and ".join(words), rule, "leave one out")
+    for text in files:
+        if not text.endswith(".csv"):
+            raise UserError.about("--references", text, f"{', '.join(SHOWN)} or a CSV file", did_you_mean(text, SHOWN))
+    return SHOWN[words[0]] if words else "same", files
 
 
 def _require_runs(board: Leaderboard) -> None:

@@ -57,17 +57,18 @@ def compare(row: Row, baselines: Sequence[Row], metric: str) -> Comparison:
 
 def against(row: Row, baselines: Sequence[Row]) -> Against | Comparison:
     """Return the baseline that `row` may be compared with, or the comparison that says why there is none."""
-    reasons = [list(unfair_because(row, baseline)) for baseline in baselines]
-    fair = [Against(baseline) for baseline, why in zip(baselines, reasons, strict=True) if not why]
+    alike = (baseline for baseline in baselines if baseline.conditions == row.conditions)
+    fair = [Against(baseline) for baseline in alike if not any(unfair_because(row, baseline))]
     fair = fair or [Against(each, mark) for each in baselines if (mark := own_recipes(row, each)) is not None]
     ours = architecture_name(row.architecture)
     fair = [each for each in fair if architecture_name(each.row.architecture) == ours] or fair
+    fair = [each for each in fair if each.row.collection == row.collection] or fair
     if len(fair) == 1:
         return fair[0]
     if fair:
         encoders = ", ".join((each.row.encoder.sha256 or each.row.encoder.reference)[:12] for each in fair)
         return Comparison(note=f"{len(fair)} baselines would do ({encoders}): give them labels of their own")
-    nearest = min(reasons, key=len)
+    nearest = min((list(unfair_because(row, baseline)) for baseline in baselines), key=len)
     return Comparison(note="; ".join(nearest))
 
 

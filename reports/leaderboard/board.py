@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from benchmarks.catalogue.published import Reference, load_file
 from benchmarks.catalogue.suite_tasks import SUITE_TASKS
 from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.catalogue.tasks import TASKS, Task
 from benchmarks.errors import UserError, did_you_mean
-from benchmarks.runs.find import FoundRun, LeftOut, find_runs
+from benchmarks.runs.find import FoundRun, LeftOut
 from reports.compare.early_verdict import probes_by_weights, verdicts
 from reports.compare.like_for_like import Against, against, compare
 from reports.compare.score_difference import Comparison
@@ -24,6 +26,7 @@ from reports.leaderboard.suites import Incomplete, suite_rows
 from reports.leaderboard.varied import varied
 from reports.records.ancestry import Budget, budget_of, other_data, test_images_seen
 from reports.records.collect import Collected, collect
+from reports.records.collections import find_collections
 from reports.records.pretrainings import (
     of_pretrainings,
     origins,
@@ -53,10 +56,15 @@ class Request:
     """Whether the p of every difference to the baseline stands beside it, corrected for their number by Holm."""
     pictures: bool = False
     """Whether the page shows test images with the classes that were predicted, where the images are at hand."""
+    collections: tuple[str, ...] = ()
+    """The names of the collections that `runs` are of, one for each; empty where they are not told apart."""
+    reference_files: tuple[str, ...] = ()
+    """Files of further published numbers."""
 
     def recorded(self) -> dict[str, object]:
-        """Return the fields as files record them; without `pictures` they are those of leaderboards before it."""
-        return {name: value for name, value in asdict(self).items() if name != "pictures" or value}
+        """Return the fields as files record them; what later versions added is there only where it was asked for."""
+        added = ("pictures", "collections", "reference_files")
+        return {name: value for name, value in asdict(self).items() if name not in added or value}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +78,8 @@ class Leaderboard:
     """Completed pretrainings: first those among the runs that were asked for, then others beside them."""
     incomplete: tuple[Incomplete, ...] = ()
     """Encoders that have no row of a suite of which they were measured on some data sets."""
+    own_references: tuple[Reference, ...] = ()
+    """The numbers in the files of references that were asked for, shown or not."""
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -89,6 +99,8 @@ class _Around:
     """The pretrainings, by all ids and weights under which a row may name them."""
     ancestors: Mapping[str, FoundRun]
     """Every completed run at hand, in the same way."""
+    own: tuple[Reference, ...]
+    """Published numbers that a person brought."""
     budgets: Mapping[int, Budget]
     """Of each row, by its `id()`."""
     seen: Mapping[int, str | None]
@@ -97,11 +109,14 @@ class _Around:
 
 def make(request: Request) -> Leaderboard:
     """Read the records and arrange them. Raises UserError for a wrong request."""
-    return build(collect(find_runs(request.runs), request.task), request)
+    return build(collect(find_collections(request.runs, request.collections), request.task), request)
 
 
 def build(collected: Collected, request: Request) -> Leaderboard:
-    """Arrange what was collected. Raises UserError for a baseline that no record is labelled with."""
+    """Arrange what was collected.
+
+    Raises UserError for a baseline that no record is labelled with, and for a wrong file of references.
+    """
     if request.baseline is not None:
         _check_baseline(collected, request.baseline)
     of_suites = list(suite_rows(collected.rows))
@@ -112,12 +127,14 @@ def build(collected: Collected, request: Request) -> Leaderboard:
     nearby = parents_nearby(collected)
     pretrainings = (*collected.pretrainings, *of_pretrainings(nearby))
     known = origins(pretrainings)
-    ancestors = origins((*pretrainings, *nearby, *transfers_of(collected)))
-    budgets = {id(row): budget_of(row, ancestors) for row in rows}
-    seen = {id(row): test_images_seen(row, budgets[id(row)], ancestors) for row in rows}
+    at_hand = (*pretrainings, *nearby, *transfers_of(collected))
+    own_ancestors = {name: origins(at_hand, name) for name in ("", *request.collections)}
+    budgets = {id(row): budget_of(row, own_ancestors[row.collection]) for row in rows}
+    seen = {id(row): test_images_seen(row, budgets[id(row)], own_ancestors[row.collection]) for row in rows}
+    own = tuple(dict.fromkeys(each for path in request.reference_files for each in load_file(Path(path))))
     absent = Comparison(note=_absent(collected, request.baseline))
     baselines = frozenset({row.encoder.sha256 for row in collected.rows if row.encoder.label == request.baseline})
-    around = _Around(request, absent, baselines - {None}, known, ancestors, budgets, seen)
+    around = _Around(request, absent, baselines - {None}, known, own_ancestors[""], own, budgets, seen)
     tasks = {**TASKS, **SUITE_TASKS}
     sections = tuple(
         section
@@ -125,7 +142,7 @@ def build(collected: Collected, request: Request) -> Leaderboard:
         for section in _sections(tasks[name], rows_of, around)
     )
     incomplete = tuple(each for each in of_suites if isinstance(each, Incomplete))
-    return Leaderboard(request, collected, sections, pretrainings, incomplete)
+    return Leaderboard(request, collected, sections, pretrainings, incomplete, own)
 
 
 def _place(item: tuple[str, list[Row]]) -> tuple[int, bool]:
@@ -146,7 +163,7 @@ def _sections(task: Task, rows: Sequence[Row], around: _Around) -> Iterator[Sect
     """Yield a task's tables, one for each family of protocols, each with what was published of such protocols."""
     request = around.request
     families = [family for family in FAMILIES if any(row.family == family for row in rows)]
-    published = published_beside(task.name, rows, request.references, request.unverified)
+    published = published_beside(task.name, rows, request.references, request.unverified, around.own)
     for family in families:
         beside = [one for one in published if (one.family if one.family in families else families[0]) == family]
         section = _section(task, [row for row in rows if row.family == family], rows, around)
@@ -224,7 +241,9 @@ def _group(
     entries, doubts = [], marks_of(rows, baselines, around.ancestors)
     for row in ordered:
         comparison = compare(row, baselines, task.primary_metric) if baselines else around.absent
-        mark = _other_data(row, baselines, comparison, around.budgets)
+        beside = against(row, baselines) if comparison.delta is not None and row not in baselines else None
+        mark = _other_data(row, beside, around.budgets) if isinstance(beside, Against) else None
+        whose = _others_baseline(row, beside) if isinstance(beside, Against) else ()
         pretraining = pretraining_of(row, known)
         record = None if pretraining is None else pretraining.record
         cost = None if record is None or reference is None else relative_step(record, reference.record)
@@ -233,21 +252,24 @@ def _group(
         )
         budget = around.budgets[id(row)]
         made = around.request.baseline if row in baselines and row.encoder.label != around.request.baseline else None
-        seen, marks = around.seen[id(row)], tuple(doubts[id(row)])
+        seen, marks = around.seen[id(row)], (*whose, *doubts[id(row)])
         entries.append(
             Measured(row, names[id(row)], comparison, record, cost, budget, mark, setting, same, made, seen, marks)
         )
     return Group(conditions, tuple(entries))
 
 
-def _other_data(
-    row: Row, baselines: Sequence[Row], comparison: Comparison, budgets: Mapping[int, Budget]
-) -> str | None:
-    """Return the mark of a row whose encoder saw other data than that of the baseline; None without a difference."""
-    found = against(row, baselines) if comparison.delta is not None and row not in baselines else None
-    if not isinstance(found, Against) or not (budgets[id(row)].stated or budgets[id(found.row)].stated):
+def _other_data(row: Row, found: Against, budgets: Mapping[int, Budget]) -> str | None:
+    """Return the mark of a row whose encoder saw other data than that of the baseline; None where it saw the same."""
+    if not (budgets[id(row)].stated or budgets[id(found.row)].stated):
         return None
     return other_data(budgets[id(row)], budgets[id(found.row)], found.row.encoder.label)
+
+
+def _others_baseline(row: Row, found: Against) -> tuple[str, ...]:
+    """Return a mark of a row that is compared with a baseline of another collection; empty where it is not."""
+    other = found.row.collection
+    return () if other == row.collection else (f"compared with the baseline of {other}",)
 
 
 def _score(row: Row, task: Task) -> float:

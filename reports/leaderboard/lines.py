@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.published import Reference, load_references, load_settings
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.record import RunRecord
 from reports.compare.score_difference import Comparison
 from reports.records.ancestry import Budget
@@ -18,6 +19,8 @@ from reports.text import count
 
 COST = "training_cost"
 """The metric of published costs of pretrainings, relative to one of them."""
+PROTOCOLS = {"pretrain": "pretrained", "finetune": "fine-tuned", "linear": "linear probe"}
+"""What published protocols are called in names."""
 Shown = Literal["none", "same", "all"]
 """Which published numbers a table shows: none, those of the backbones in it, or all of its task."""
 
@@ -69,6 +72,8 @@ class Published:
     """Published numbers of one model by one source; they are in no mean and no difference."""
 
     references: tuple[Reference, ...]
+    by: str = ""
+    """Whose result it is, where the table has several of one model that differ in nothing else."""
     comparison = Comparison(note="reported, not compared")
     kind = "reported"
 
@@ -83,11 +88,12 @@ class Published:
 
     @property
     def name(self) -> str:
-        """Method, backbone, epochs and image size, by which readers distinguish published results."""
-        parts = [f"{self.first.method} {self.first.backbone}"]
-        parts += [f"{self.first.pretrain_epochs} epochs"] if self.first.pretrain_epochs else []
-        parts += [f"{self.first.image_size_px} px"] if self.first.image_size_px else []
-        return ", ".join(parts)
+        """Method, backbone, protocol, epochs, image size and variant, by which readers tell published results apart."""
+        first = self.first
+        parts = [f"{first.method} {first.backbone}", PROTOCOLS[first.protocol]]
+        parts += [f"{first.pretrain_epochs} epochs"] if first.pretrain_epochs else []
+        parts += [f"{first.image_size_px} px"] if first.image_size_px else []
+        return "; ".join(filter(None, (", ".join(parts), first.variant, self.by)))
 
     @property
     def origin(self) -> str:
@@ -96,8 +102,12 @@ class Published:
     @property
     def source(self) -> str:
         """The source's address, and the places in it where the numbers stand."""
-        places = dict.fromkeys(each.locator for each in self.references)
-        return f"{self.first.source} ({'; '.join(places)})"
+        return f"{self.first.source} ({self.places})"
+
+    @property
+    def places(self) -> str:
+        """Where in the source the numbers stand."""
+        return "; ".join(dict.fromkeys(each.locator for each in self.references))
 
     def value(self, metric: str) -> str:
         """Return the number as its source shows it; empty where it has none."""
@@ -107,22 +117,38 @@ class Published:
 Line = Measured | Published
 
 
-def published_beside(task: str, rows: Sequence[Row], shown: Shown, unverified: bool) -> tuple[Published, ...]:
+def published_beside(
+    task: str, rows: Sequence[Row], shown: Shown, unverified: bool, own: Iterable[Reference] = ()
+) -> tuple[Published, ...]:
     """Return the published results for `task` that stand beside `rows`, verified ones alone unless asked otherwise.
 
     A backbone is the same where its shape is. Rows of ablations, and relative costs of pretrainings, are
-    shown only where all are asked for.
+    shown only where all are asked for; `own`, which a person brought, whatever is asked for. Fine-tuned encoders come
+    first, of each protocol the best score.
     """
     backbones = {backbone_name(row.architecture) for row in rows}
-    if shown == "none":
-        return ()
-    wanted = [
-        each
-        for each in _references(unverified=unverified)
-        if each.task == task and (each.protocol != "pretrain" or each.metric == COST)
-    ]
-    same = (each for each in wanted if each.backbone in backbones and not each.ablation and each.metric != COST)
-    return tuple(_grouped(wanted if shown == "all" else same))
+    known = () if shown == "none" else _references(unverified=unverified)
+    if shown == "same":
+        known = tuple(
+            each for each in known if each.backbone in backbones and not each.ablation and each.metric != COST
+        )
+    chosen = [each for each in dict.fromkeys((*known, *own)) if each.task == task and (each.verified or unverified)]
+    found = _grouped(each for each in chosen if each.protocol != "pretrain" or each.metric == COST)
+    names = Counter(one.name for one in found)
+    found = [replace(one, by=_short(one.first.source)) if names[one.name] > 1 else one for one in found]
+    return tuple(sorted(found, key=lambda one: _place(one, task)))
+
+
+def _short(address: str) -> str:
+    return address.removeprefix("https://").removeprefix("github.com/")
+
+
+def _place(published: Published, task: str) -> tuple[bool, str, bool, float, str]:
+    """Return the key by which published results are sorted: ablations last, then by protocol, score and name."""
+    primary, first = TASKS[task].primary, published.first
+    score = published.value(primary.name)
+    worth = float(score or 0) * (1 if primary.higher_is_better else -1)
+    return first.ablation, PROTOCOLS[first.protocol], not score, -worth, published.name
 
 
 def published_of_setting(

@@ -13,7 +13,7 @@ from reports.records.rows import Row
 def names_of(rows: Sequence[Row]) -> dict[int, str]:
     """Return a name for each row, by its `id()`: its label and, where others share that, what distinguishes it."""
     names = {id(row): row.encoder.label for row in rows}
-    for mark in (_backbone, _architecture, _weights):
+    for mark in (_collection, _backbone, _architecture, _weights):
         marks: dict[str, set[str]] = defaultdict(set)
         for row in rows:
             marks[names[id(row)]].add(mark(row))
@@ -21,6 +21,10 @@ def names_of(rows: Sequence[Row]) -> dict[int, str]:
             name = names[id(row)]
             names[id(row)] = f"{name} ({mark(row)})" if len(marks[name]) > 1 else name
     return names
+
+
+def _collection(row: Row) -> str:
+    return row.collection
 
 
 def _backbone(row: Row) -> str:

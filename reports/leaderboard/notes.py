@@ -13,6 +13,7 @@ from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.doubts import notes_on
 from reports.leaderboard.section import Section
 from reports.records.collect import PRUNED
+from reports.records.collections import descriptions
 from reports.text import count
 
 
@@ -71,6 +72,9 @@ def _notes(board: Leaderboard) -> list[str]:
     if any(section.task.name in SUITE_TASKS for section in sections):
         notes.append(SUITES)
     notes += [each.words for each in board.incomplete]
+    if board.request.collections:
+        notes += [*descriptions(board.collected, board.request.collections), COLLECTIONS]
+    notes += _not_shown(board)
     for section in sections:
         notes += [f"{section.title}: {words}" for words in notes_on(section.entries, baseline)]
     entries = [entry for section in sections for entry in section.entries]
@@ -98,6 +102,28 @@ def _on_contents(sections: Sequence[Section]) -> Iterator[str]:
     yield from (words for words, is_needed in needed.items() if is_needed)
 
 
+def _not_shown(board: Leaderboard) -> Iterator[str]:
+    """Yield which numbers of a person's own files of references stand in no table, and why."""
+    shown = {each for section in board.sections for one in section.published for each in one.references}
+    missing = [each for each in board.own_references if each not in shown]
+    tasks = {section.task.name for section in board.sections}
+    unread = [each for each in missing if not each.verified and not board.request.unverified]
+    elsewhere = sorted({each.task for each in missing if each not in unread and each.task not in tasks})
+    others = [each for each in missing if each not in unread and each.task in tasks]
+    files = ", ".join(board.request.reference_files)
+    if unread:
+        yield f"{count(len(unread), 'number')} of {files} not shown, as verified is false: --unverified shows them."
+    if elsewhere:
+        yield f"Numbers of {files} on {', '.join(elsewhere)} are not shown: no run was measured there."
+    if others:
+        yield f"{count(len(others), 'number')} of {files} not shown: of pretrainings, which these tables are not of."
+
+
+COLLECTIONS = (
+    "A row is of one collection: runs of different people are never seeds of one row, though both made the run of one "
+    "id. A copy that several collections hold counts once; of one run that they hold with different contents, none "
+    "is believed. A row is compared with its own collection's baseline, or, marked, with another's."
+)
 SUITES = (
     "A suite's row is the mean over its data sets of one encoder's scores by one recipe, each data set by its own "
     "score, for the seeds that all of them have; its time is that of all runs, run and command are those of the first."

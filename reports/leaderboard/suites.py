@@ -61,7 +61,14 @@ def _alike(row: Row) -> tuple[str, ...]:
     """Return what rows share that a mean may be taken over: the encoder, and the name of the recipe."""
     encoder = row.encoder
     identity = encoder.sha256 or encoder.reference
-    return (encoder.label, identity, digest_of(encoder.architecture), encoder.init_stage, row.recipe.name)
+    return (
+        row.collection,
+        encoder.label,
+        identity,
+        digest_of(encoder.architecture),
+        encoder.init_stage,
+        row.recipe.name,
+    )
 
 
 def _row(suite: str, parts: Mapping[str, Row]) -> Row:

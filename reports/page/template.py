@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 
 from reports.tables.column import NONE
 from reports.text import one_line
 
+LONGEST_NAME = 24
+"""A longer name may be cut after three lines; a tooltip has all of it."""
 PAGE = Path(__file__).parent / "templates"
 
 
@@ -21,18 +22,13 @@ def filled(template: str, **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"one_line": one_line, "svg": Markup, "sort_key": sort_key, "id": id}
+    environment.filters |= {"one_line": one_line, "svg": Markup, "id": id}
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         nothing=NONE,
+        longest_name=LONGEST_NAME,
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **values,
     )
-
-
-def sort_key(text: str) -> str:
-    """Return the number that a cell begins with, or an empty text: a click on the header sorts by it."""
-    number = re.match(r"[-+]?\d+(\.\d+)?(?!\w)", text)
-    return number[0] if number else ""

@@ -14,6 +14,22 @@ def architecture_name(architecture: Architecture) -> str:
 
     The image size has a column of its own and does not make another architecture.
     """
+    return _name(architecture.model_dump_json())
+
+
+def architecture_digest(architecture: Architecture) -> str:
+    """Return the digest of all of an architecture's fields."""
+    return _digest(architecture.model_dump_json())
+
+
+@cache
+def _digest(text: str) -> str:
+    return digest_of(Architecture.model_validate_json(text))
+
+
+@cache
+def _name(text: str) -> str:
+    architecture = Architecture.model_validate_json(text)
     others = {name: value for name, value in architecture.arguments.items() if name != "img_size"}
     architecture = architecture.model_copy(update={"arguments": others})
     digest = digest_of(architecture)

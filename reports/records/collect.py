@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
 from reports.records.integrity import altered
 from reports.records.rows import Row, TransferRun
+from reports.records.signatures import Signature, signature_of
 from reports.text import count, tally
 
 PRUNED = "pruned by a rung"
@@ -24,6 +26,8 @@ class Collected:
     rows: tuple[Row, ...]
     pretrainings: tuple[FoundRun, ...]
     left_out: tuple[LeftOut, ...]
+    signatures: Mapping[Path, Signature] = field(default_factory=dict)
+    """Of the runs of collections, by their folders; empty where there is only one collection."""
 
     @property
     def account(self) -> str:
@@ -41,9 +45,10 @@ class Collected:
 def collect(findings: Findings, task: str | None = None) -> Collected:
     """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
     left_out = list(findings.left_out)
+    signatures = {run.folder: signature_of(run.folder, None) for run in findings.runs if run.collection}
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
     for run in findings.runs:
-        judged = _judge(run, task)
+        judged = _signed_wrongly(run, signatures) or _judge(run, task)
         if isinstance(judged, LeftOut):
             left_out.append(judged)
         else:
@@ -56,7 +61,7 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
     transfers = [run for run in usable if isinstance(run, TransferRun)]
     pretrainings = tuple(run for run in usable if isinstance(run, FoundRun))
     rows, repeated = _rows(transfers)
-    return Collected(tuple(rows), pretrainings, (*left_out, *repeated))
+    return Collected(tuple(rows), pretrainings, (*left_out, *repeated), signatures)
 
 
 def _identity(run: FoundRun) -> tuple[str, str | None]:
@@ -64,7 +69,30 @@ def _identity(run: FoundRun) -> tuple[str, str | None]:
     return run.record.run_id, run.record.encoder.label if run.record.encoder else None
 
 
+def _signed_wrongly(run: FoundRun, signatures: Mapping[Path, Signature]) -> LeftOut | None:
+    found = signatures.get(run.folder)
+    return _left(run, found.state, found.words) if found is not None and found.state == "wrongly signed" else None
+
+
 def _only_one(copies: list[TransferRun | FoundRun]) -> tuple[list[TransferRun | FoundRun], list[LeftOut]]:
+    """Return which of the runs with one id count, and the rest as left out.
+
+    Copies count once. Where records differ, none can be believed, unless people of several collections each made the
+    run at a time of their own: then all of them count, each in its collection.
+    """
+    if all(run.collection for run in copies):
+        made: dict[str, list[TransferRun | FoundRun]] = defaultdict(list)
+        for run in copies:
+            made[run.record.started_at].append(run)
+        if len(made) > 1:
+            found = [_copies(each) for each in made.values()]
+            kept = [run for runs, _ in found for run in runs]
+            if len({run.collection for run in kept}) == len(kept):
+                return kept, [left for _, others in found for left in others]
+    return _copies(copies)
+
+
+def _copies(copies: list[TransferRun | FoundRun]) -> tuple[list[TransferRun | FoundRun], list[LeftOut]]:
     """Return the first of the runs with one id, and the rest as left out; where they differ, none can be believed."""
     first, *others = copies
     if all(run.record == first.record for run in others):
@@ -99,7 +127,7 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
         return _left(run, *fault)
     if contradiction := altered(run.folder, record):
         return _left(run, "altered record", contradiction)
-    return TransferRun(run.folder, record, record.task, record.encoder)
+    return TransferRun(run.folder, record, record.task, record.encoder, run.collection)
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:

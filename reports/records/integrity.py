@@ -33,7 +33,7 @@ def _contradictions(folder: Path, record: RunRecord) -> Iterator[str]:
     run = RunFolder(folder)
     log = last_lines(run.metrics, set(record.metrics))
     yield from _of_log(record, log)
-    again = recomputed(folder)
+    again = recomputed(run)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
             drawn = run.predictions if record.draws is None else run.shots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.errors import UserError
@@ -24,7 +25,7 @@ def parents_nearby(collected: Collected) -> list[FoundRun]:
             if parent in known or parent in nearby or folder in missing:
                 continue
             if (found := _completed(folder)) is not None and found.record.run_id == parent:
-                nearby[parent] = found
+                nearby[parent] = replace(found, collection=run.collection)
             else:
                 missing.add(folder)
     return list(nearby.values())
@@ -32,13 +33,16 @@ def parents_nearby(collected: Collected) -> list[FoundRun]:
 
 def transfers_of(collected: Collected) -> list[FoundRun]:
     """Return the runs of all rows."""
-    return [FoundRun(run.folder, run.record) for row in collected.rows for run in row.runs]
+    return [FoundRun(run.folder, run.record, run.collection) for row in collected.rows for run in row.runs]
 
 
-def origins(runs: Iterable[FoundRun]) -> dict[str, FoundRun]:
-    """Return runs by what the record of a later one has of them: the run id, and the sha256 of their encoder."""
+def origins(runs: Iterable[FoundRun], collection: str = "") -> dict[str, FoundRun]:
+    """Return runs by what the record of a later one has of them: the run id, and the sha256 of their encoder.
+
+    Of runs that people of several collections made under one id, that of `collection` is returned.
+    """
     found: dict[str, FoundRun] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.collection == collection) if collection else runs:
         found[run.record.run_id] = run
         if run.record.exported_sha256 is not None:
             found.setdefault(run.record.exported_sha256, run)
@@ -48,8 +52,11 @@ def origins(runs: Iterable[FoundRun]) -> dict[str, FoundRun]:
 def pretraining_of(row: Row, known: Mapping[str, FoundRun]) -> FoundRun | None:
     """Return the pretraining that made the row's encoder, with no training in between, out of `known` (`origins`)."""
     direct = {record.parents[-1] for record in row.records if record.parents}
+    by_weights = known.get(row.encoder.sha256 or "")
+    if by_weights is not None and direct == {by_weights.record.run_id}:
+        return by_weights
     by_id = known.get(direct.pop()) if len(direct) == 1 else None
-    return by_id or known.get(row.encoder.sha256 or "")
+    return by_id or by_weights
 
 
 def of_pretrainings(runs: Iterable[FoundRun]) -> list[FoundRun]:

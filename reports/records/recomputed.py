@@ -20,12 +20,11 @@ MEANS = {
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 
 
-def recomputed(folder: Path) -> dict[str, float]:
+def recomputed(run: RunFolder) -> dict[str, float]:
     """Return the metrics that can be computed again from predictions.csv, classes.csv and shots.csv, in percent.
 
     Files that are not there, or cannot be read as such tables, give none.
     """
-    run = RunFolder(folder)
     return {
         **_of_predictions(_rows(run.predictions)),
         **_of_shots(_rows(run.shots)),

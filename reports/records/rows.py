@@ -14,6 +14,7 @@ from benchmarks.catalogue.suites import CORRUPTED, MCE
 from benchmarks.config import digest_of
 from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
+from reports.records.architectures import architecture_digest
 
 FINETUNED, ADAPTED = "finetune", "low-rank adapters"
 """The protocols that train the whole encoder, whose score is the final transfer, and adapters beside it."""
@@ -53,6 +54,8 @@ class TransferRun:
     record: RunRecord
     task: TaskUse
     encoder: EncoderUse
+    collection: str = ""
+    """The name of the collection that it was found in; empty where there is only one."""
 
     @property
     def conditions(self) -> Conditions:
@@ -61,7 +64,7 @@ class TransferRun:
 
     @property
     def row_key(self) -> tuple[str, ...]:
-        """What runs of one encoder have in common: all but the seed."""
+        """What runs of one encoder, made by the people of one collection, have in common: all but the seed."""
         encoder = self.encoder
         images = "" if encoder.images is None else digest_of([encoder.images.mean, encoder.images.std])
         return self._key((encoder.sha256 or encoder.reference) + images)
@@ -77,9 +80,9 @@ class TransferRun:
 
     def _key(self, identity: str) -> tuple[str, ...]:
         encoder = self.encoder
-        architecture = digest_of(encoder.architecture)
+        architecture = architecture_digest(encoder.architecture)
         conditions = map(str, self.conditions)
-        return (self.task.name, encoder.label, identity, architecture, encoder.init_stage, *conditions)
+        return (self.task.name, self.collection, encoder.label, identity, architecture, encoder.init_stage, *conditions)
 
     @property
     def before(self) -> tuple[int, ...]:
@@ -113,6 +116,10 @@ class Row:
         return self.first.task.name
 
     @property
+    def collection(self) -> str:
+        return self.first.collection
+
+    @property
     def encoder(self) -> EncoderUse:
         return self.first.encoder
 
@@ -124,9 +131,13 @@ class Row:
     def recipe(self) -> RecipeUse:
         return self.first.record.recipe
 
-    @property
+    @cached_property
     def conditions(self) -> Conditions:
         return self.first.conditions
+
+    @cached_property
+    def _lasts(self) -> dict[str, Spread | None]:
+        return {}
 
     @property
     def seeds(self) -> list[int]:
@@ -190,7 +201,9 @@ class Row:
     def last(self, metric: str) -> Spread | None:
         """Return the last epochs' values of `metric`; None where no run measured it. Of a nested row the spread is that
         of the pretrainings' means."""
-        return spread(units(self.scores(metric)).values())
+        if metric not in self._lasts:
+            self._lasts[metric] = spread(units(self.scores(metric)).values())
+        return self._lasts[metric]
 
     def best(self, metric: str) -> Spread | None:
         """Return the best epochs' values of `metric`; None where it was measured once a run."""

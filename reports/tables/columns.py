@@ -104,6 +104,7 @@ SETTINGS = [
         published=lambda result: (result.first.method, result.first.init_stage or ""),
         leading=True,
     ),
+    rare_column("Collection", "collection", lambda entry: entry.row.collection),
     row_column("Loaded (%)", Field("load_coverage_percent", float), cells.coverage),
     rare_column("Parity", "load_parity", lambda entry: cells.parity(entry.row)),
     rare_column("Implausible weights", "implausible_weights", lambda entry: cells.implausible(entry.row)),

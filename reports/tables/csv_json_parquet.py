@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from importlib import metadata
 
 import pandas as pd
@@ -40,11 +41,22 @@ def to_json(board: Leaderboard) -> str:
         "overview": _overview(board),
         "account": sentences.account,
         "notes": [one_line(note) for note in sentences.notes],
-        "rows": typed_rows(board),
+        "rows": [],
         "early_verdicts": [_verdict(one) for section in board.sections for one in section.verdicts],
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.replace(NO_ROWS, f"{NO_ROWS[:-1]}\n{rows}\n ]", 1) if (rows := ",\n".join(_row_texts(board))) else text
+
+
+NO_ROWS = '\n "rows": []'
+
+
+def _row_texts(board: Leaderboard) -> Iterator[str]:
+    """Yield each row as JSON, as it stands in the document: there may be too many to hold them in another form, too."""
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    for row in _typed(board):
+        yield "  {\n" + ",\n".join(f"   {encode(name)}: {encode(value)}" for name, value in row.items()) + "\n  }"
 
 
 def _overview(board: Leaderboard) -> list[dict[str, object]]:
@@ -100,9 +112,13 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
 
 def typed_rows(board: Leaderboard) -> list[dict[str, Value]]:
     """Return every row with the same fields, typed; None where there is nothing."""
+    return list(_typed(board))
+
+
+def _typed(board: Leaderboard) -> Iterator[dict[str, Value]]:
     fields = _fields(board)
     rows = _parts(board).itertuples(index=False, name=None)
-    return [{field.name: field.value(part) for field, part in zip(fields, row, strict=True)} for row in rows]
+    yield from ({field.name: field.value(part) for field, part in zip(fields, row, strict=True)} for row in rows)
 
 
 def _fields(board: Leaderboard) -> list[Field]:

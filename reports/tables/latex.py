@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
@@ -198,6 +199,7 @@ def _alignment(widths: Sequence[_Width]) -> str:
     return f"@{{}}{''.join(columns)}@{{}}"
 
 
+@lru_cache(maxsize=2**16)
 def _room(text: str) -> float:
     """Return how many characters of usual width take the place of `text`."""
     return cell_len(text) + 0.5 * sum(char.isupper() or char in "mw@+=%<>" for char in text)

@@ -154,16 +154,21 @@ def _key(entry: Measured) -> Key:
     return (encoder.label, architecture_name(encoder.architecture), weights)
 
 
-def _names(keys: Iterable[Key]) -> dict[Key, str]:
-    """Return each encoder's label and, where others share it, its architecture and the start of its weights' sha256."""
-    names = {key: key[0] for key in keys}
-    for part in (1, 2):
+def _names(found: Mapping[Key, Mapping[int, Glance]]) -> dict[Key, str]:
+    """Return each encoder's label and, where others share it, its collections, its architecture and the start of its
+    weights' sha256."""
+    names = {key: key[0] for key in found}
+    whose = {
+        key: " and ".join(sorted({one.entry.row.collection for one in glances.values()}))
+        for key, glances in found.items()
+    }
+    for marks in (whose, {key: key[1] for key in found}, {key: key[2][:8] for key in found}):
         shared: dict[str, set[str]] = defaultdict(set)
         for key, name in names.items():
-            shared[name].add(key[part])
+            shared[name].add(marks[key])
         for key, name in names.items():
-            if len(shared[name]) > 1 and key[part]:
-                names[key] = f"{name} ({key[part][:8] if part == 2 else key[part]})"
+            if len(shared[name]) > 1 and marks[key]:
+                names[key] = f"{name} ({marks[key]})"
     return names
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from urllib.parse import quote
 
 import pandas as pd
 from rich.cells import cell_len, chop_cells
 
 from benchmarks.tables import aligned
 from reports.leaderboard.board import Leaderboard
+from reports.leaderboard.lines import Published
 from reports.leaderboard.notes import words
 from reports.tables.column import Column
 from reports.tables.findings import findings_of
@@ -140,7 +142,7 @@ def to_markdown(board: Leaderboard) -> str:
         columns = table.in_blocks("scores", "settings")
         for body in table.bodies:
             lines += [markdown(one_line(body.heading)), "", *_pipe_table(columns, body.texts), ""]
-        lines += [f"- {markdown(one_line(f'{one.name}, reported: {one.source}'))}" for one in section.published]
+        lines += [_reported(one) for one in section.published]
         lines += [""] if section.published else []
         lines += [f"- Early verdict: {markdown(one_line(verdict.words))}" for verdict in section.verdicts]
         lines += [""] if section.verdicts else []
@@ -148,6 +150,12 @@ def to_markdown(board: Leaderboard) -> str:
     lines += ["", sentences.account, ""]
     lines += [f"- left out: {markdown(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _reported(line: Published) -> str:
+    """Return where a published result stands, with a link to the source."""
+    address = quote(line.first.source, safe=":/?#=&%~")
+    return f"- {markdown(one_line(line.name))}, reported: <{address}> ({markdown(one_line(line.places))})"
 
 
 def _overview_markdown(board: Leaderboard) -> list[str]:

@@ -1,4 +1,4 @@
-"""How long a leaderboard of many records takes, and its page's first sort: `make scale` prints both.
+"""How long leaderboards of 100 to 100,000 records take, and their pages in a browser: `make scale` prints both.
 
 Not a test: time depends on the machine. Figures are in docs/reports.md.
 """
@@ -6,7 +6,6 @@ Not a test: time depends on the machine. Figures are in docs/reports.md.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,29 +15,30 @@ from pathlib import Path
 from tests.reports import browser, factory
 from tests.support.command import ROOT
 
-RECORDS = 10_000
+RECORDS = (100, 10_000, 100_000)
 SEEDS = 5
 RECIPES = 20
 
 
 def main() -> int:
-    """Write the records, make the leaderboard in a process of its own, sort its page; print what that took."""
-    with tempfile.TemporaryDirectory() as folder:
-        runs, out = Path(folder, "runs"), Path(folder, "out")
-        write_records(runs)
-        seconds, at_work, peak_mb = leaderboard(runs, out)
-        size_mb = (out / "leaderboard.html").stat().st_size / 1e6
-        took = f"{seconds:.1f} s ({at_work:.1f} s of CPU time), {peak_mb:.0f} MB at most"
-        print(f"{RECORDS:,} records: {took}, page of {size_mb:.1f} MB")
-        loaded, clicks = sorting(out / "leaderboard.html")
-        later = statistics.mean(clicks[1:])
-        print(f"page: open after {loaded:.0f} ms, first sort {clicks[0]:.0f} ms, later {later:.0f} ms")
+    """Write records, make the leaderboard in a process of its own, use its page; print what that took."""
+    for records in RECORDS:
+        with tempfile.TemporaryDirectory() as folder:
+            runs, out = Path(folder, "runs"), Path(folder, "out")
+            write_records(runs, records)
+            seconds, at_work, peak_mb = leaderboard(runs, out)
+            size_mb = (out / "leaderboard.html").stat().st_size / 1e6
+            took = f"{seconds:.1f} s ({at_work:.1f} s of CPU time), {peak_mb:.0f} MB at most"
+            print(f"{records:,} records: {took}, page of {size_mb:.1f} MB")
+            usable, actions = used(out / "leaderboard.html")
+            words = ", ".join(f"{name} {took:.0f} ms" for name, took in actions.items())
+            print(f"page: all rows at hand after {usable:.0f} ms, {words}", flush=True)
     return 0
 
 
-def write_records(runs: Path) -> None:
+def write_records(runs: Path, records: int) -> None:
     """Write encoders x seeds, spread over 20 recipes, with a log of 30 epochs each."""
-    for number in range(RECORDS // SEEDS):
+    for number in range(records // SEEDS):
         recipe = factory.recipe(f"digits_{number % RECIPES}", epochs=30)
         for seed in range(SEEDS):
             top1 = 60 + 30 * (number * 7919 % 1000) / 1000 + seed / 10
@@ -59,25 +59,42 @@ def leaderboard(runs: Path, out: Path) -> tuple[float, float, float]:
     return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
 
 
-def sorting(page: Path) -> tuple[float, list[float]]:
-    """Return the milliseconds until the page can be used, and those of five sorts up to the next frame."""
+def used(page: Path) -> tuple[float, dict[str, float]]:
+    """Return the milliseconds until every row can be sorted, and those of first actions up to the next frame."""
     with browser.started() as chromium, browser.opened(chromium, page) as seen:
-        loaded = seen.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
-        clicks = seen.page.evaluate(
+        seen.page.wait_for_function("document.querySelector('section.task output').textContent.includes('rows')")
+        usable = seen.page.evaluate("performance.now()")
+        actions = seen.page.evaluate(
             """async () => {
                 const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-                const took = [];
-                for (const column of [1, 1, 2, 0, 5]) {
+                const section = document.querySelector("section.task");
+                const buttons = section.querySelectorAll("thead button");
+                const input = section.querySelector(".tools input");
+                const box = document.querySelector(".facet:not([hidden]) input");
+                const type = (text) => {
+                    input.value = text;
+                    input.dispatchEvent(new Event("input"));
+                };
+                const took = {};
+                for (const [name, act] of Object.entries({
+                    "first sort": () => buttons[1].click(),
+                    "second sort": () => buttons[0].click(),
+                    "first filter": () => type("encoder-1"),
+                    "second filter": () => type("encoder-12"),
+                    "filter taken back": () => type(""),
+                    "more rows": () => section.querySelector("button.all").click(),
+                    facet: () => box?.click(),
+                })) {
                     await frame();
                     const from = performance.now();
-                    document.querySelectorAll("table.board thead button")[column].click();
+                    act();
                     await frame();
-                    took.push(performance.now() - from);
+                    took[name] = performance.now() - from;
                 }
                 return took;
             }"""
         )
-        return loaded, clicks
+        return usable, actions
 
 
 if __name__ == "__main__":

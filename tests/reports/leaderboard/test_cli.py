@@ -92,7 +92,7 @@ def test_labels_and_usage_are_fit_for_a_terminal(tmp_path: Path, capsys: pytest.
     assert "Known: two\\nlines\\x1b[31m\n" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         report(tmp_path / "runs")
-    assert capsys.readouterr().err.startswith("usage: mimbench report leaderboard [-h] --out DIR")
+    assert capsys.readouterr().err.startswith("usage: mimbench report leaderboard [-h] [--in [NAME=]RUNS] --out DIR")
 
 
 def test_a_misspelt_baseline_or_task_is_a_wrong_request(

@@ -195,6 +195,7 @@ def test_page_runs_no_foreign_code_and_asks_nobody(hostile: Leaderboard) -> None
     allowed = (
         "html head meta link title style body header h1 h2 h3 p a main section div table thead tbody tr th td b bdi"
     )
+    allowed += " fieldset legend"
     allowed += " button figure figcaption details summary span dl dt dd ul li script label input output small caption"
     svg = "svg g path defs clippath use rect text tspan desc style"
     assert {tag for tag, _ in page.tags} <= set(allowed.split()) | set(svg.split())
