@@ -100,6 +100,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(small_depths: Path, tmp_path: Pa
     assert_same_training(trained(command(small_depths), tmp_path / "stopped"), whole)
 
 
+@pytest.mark.long
 def test_a_short_training_is_better_than_the_mean_depth(digit_depths: Path, tmp_path: Path) -> None:
     overrides = ["training.steps=60", "training.batch_size=8", "evaluate_every_steps=60"]
     folder = trained(command(digit_depths, *overrides), tmp_path / "runs")

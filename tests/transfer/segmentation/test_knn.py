@@ -76,6 +76,7 @@ def test_features_are_computed_once_and_serve_another_choice(
     assert [row["k"] for row in csv.DictReader((other / "neighbours.csv").open())] == ["5"]
 
 
+@pytest.mark.long
 def test_three_ranks_share_two_test_images(ade: Path, vit: Path, tmp_path: Path) -> None:
     two = tmp_path / "two"
     shutil.copytree(ade, two)
