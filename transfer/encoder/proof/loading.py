@@ -98,8 +98,13 @@ def _copy(model: nn.Module, expected: dict[str, Tensor], offered: dict[str, Tens
 
 
 def _are_equal(ours: Tensor, theirs: Tensor) -> bool:
-    """Tell whether two tensors have the same values; those on the meta device have none."""
-    return not (ours.is_meta or theirs.is_meta) and torch.equal(ours.cpu(), theirs.to(ours.dtype))
+    """Tell whether two tensors have the same values, NaN as well; those on the meta device have none."""
+    if ours.is_meta or theirs.is_meta:
+        return False
+    ours, theirs = ours.cpu(), theirs.to(ours.dtype)
+    if torch.equal(ours, theirs) or ours.shape != theirs.shape:
+        return ours.shape == theirs.shape
+    return bool(((ours == theirs) | (ours.isnan() & theirs.isnan())).all())
 
 
 def _is_on_meta(model: nn.Module) -> bool:
