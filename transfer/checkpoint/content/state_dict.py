@@ -22,7 +22,7 @@ from benchmarks.errors import UserError
 from transfer.checkpoint.content.facts import facts_beside
 from transfer.checkpoint.content.mistaken import is_optimisers, no_weights, refuse_mistaken
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, prefix_before
+from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, plain_names, prefix_before
 from transfer.checkpoint.pickles.stand_ins import Inert
 from transfer.checkpoint.refusal import shown
 
@@ -52,14 +52,15 @@ _RANKS: tuple[tuple[str, ...], ...] = (
     ("target_encoder", "teacher"),
     (
         *("model", "state_dict", "model_state", "model_state_dict", "module", "network", "net", "weights", "params"),
-        *("encoder", "backbone", "base_encoder", "model_weights"),
+        *("encoder", "backbone", "base_encoder", "model_weights", "trunk", "classy_state_dict", "base_model"),
     ),
     ("model_ema", "state_dict_ema", "ema_state_dict", "ema"),
     ("student",),
 )
 _RANK_OF = {key: rank for rank, keys in enumerate(_RANKS) for key in keys}
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "random", "loss")
-_MAX_DEPTH = 3
+_MAX_DEPTH = 5
+"""VISSL's weights lie under `classy_state_dict`, `base_model`, `model` and `trunk`."""
 _MAX_MODULES = 20_000
 
 Where = tuple[str, ...]
@@ -80,7 +81,7 @@ def find_weights(
     if not candidates:
         raise no_weights(content)
     where = _choose(candidates) if selection.weights is None else _selected(candidates, selection.weights)
-    weights = candidates[where]
+    weights = plain_names(candidates[where])
     refuse_mistaken(weights)
     known = None if names is None else prefix_before(weights, names)
     if selection.prefix is not None:

@@ -8,6 +8,7 @@ from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.hierarchical.resnet import is_caffe2, is_clip_resnet
 from transfer.checkpoint.layouts.layout import Shapes
 from transfer.checkpoint.layouts.pairs import anywhere
+from transfer.checkpoint.layouts.plain.clip import is_coca
 
 
 def _is_video(shapes: Shapes) -> bool:
@@ -22,6 +23,12 @@ _REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
         "an encoder whose layout is known",
         "take timm's, which has the same weights: timm:resnet50_clip.openai; or a file of it with --architecture "
         "resnet50_clip",
+    ),
+    (
+        is_coca,
+        "an image tower of open_clip's that ends in an attention pool with queries of its own (CoCa)",
+        "a tower that timm computes, whose norm comes before its pool",
+        "give it as a model of your own, which open_clip computes: --encoder python:MODULE:FACTORY",
     ),
     (
         is_caffe2,

@@ -13,20 +13,13 @@ from typing import Any
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.huggingface_config import OWN_CODE, activation
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.majority import INCOMPLETE, Sizes, sizes_of, usual
 from transfer.checkpoint.architecture.plain import plain_known as known
 from transfer.checkpoint.architecture.plain.vit_known import Arguments, Known, Shape
 from transfer.checkpoint.layouts.layout import Layout, Weights
 
-ACTIVATIONS = {
-    "quick_gelu": "quick_gelu",
-    "gelu": "gelu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-}
-"""Activations by Hugging Face's names and by timm's; they are as in the published models where a file does not say."""
 GELU_OR_QUICK = (
     "stated: GELU, as most of open_clip's, or QuickGELU, as OpenAI's own, MetaCLIP's and DFN's; no tensor shows it, "
     "and each gives other features"
@@ -79,11 +72,11 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
 
 def _clip(sizes: Sizes, config: Mapping[str, Any]) -> Kind:
     if config:
-        activation = config.get("hidden_act", "quick_gelu")
-        if activation in ("gelu", "quick_gelu"):
-            return Kind(known.CLIP_QUICKGELU if activation == "quick_gelu" else known.CLIP)
+        stated = config.get("hidden_act", "quick_gelu")
+        if stated in ("gelu", "quick_gelu"):
+            return Kind(known.CLIP_QUICKGELU if stated == "quick_gelu" else known.CLIP)
         rule = "gelu or quick_gelu, as CLIP's towers have"
-        raise UserError.about("hidden_act in config.json", activation, rule, "use another encoder")
+        raise UserError.about("hidden_act in config.json", stated, rule, OWN_CODE)
     shape = _shape(sizes, 0, Kind(known.CLIP), config)[0]
     if (shape.embed_dim, shape.depth) in _ONLY_GELU:
         return Kind(known.CLIP)
@@ -150,11 +143,10 @@ def _any(sizes: Sizes, pattern: str) -> bool:
 def _own(layout: Layout, sizes: Sizes, config: Mapping[str, Any]) -> Arguments:
     """Return what else tensors or configuration show of an encoder of this family."""
     if layout.family == "siglip" and layout.name.startswith("huggingface-"):
-        activation = config.get("hidden_act", "gelu_pytorch_tanh")
-        if activation not in ACTIVATIONS:
-            rule = f"one of {', '.join(ACTIVATIONS)}"
-            raise UserError.about("hidden_act in config.json", activation, rule, "use another encoder")
-        return {"act_layer": ACTIVATIONS[activation]}
+        headless: Arguments = {} if _any(sizes, r"attn_pool\..*") else {"global_pool": "avg", "fc_norm": False}
+        return {"act_layer": activation(config, "gelu_pytorch_tanh"), **headless}  # towers of PaliGemma and others
+    if layout.name == "huggingface-distilled-deit" and (act := activation(config, "gelu")) != "gelu":
+        return {"act_layer": act}
     if layout.family == "eva" and _is_dinov3(sizes):
         return _dinov3(sizes, config)
     normed_before_pooling = layout.family == "eva" and "pos_embed" in sizes and _any(sizes, r"norm\..*")
@@ -170,7 +162,7 @@ def _dinov3(sizes: Sizes, config: Mapping[str, Any]) -> Arguments:
     for name, value in computed.items():
         if config.get(name, value) != value:
             rule = f"{value}, as every published DINOv3 of this kind has"
-            raise UserError.about(f"{name} in config.json", config[name], rule, "use another encoder")
+            raise UserError.about(f"{name} in config.json", config[name], rule, OWN_CODE)
     usually = config.get("num_register_tokens", 4)
     found = sizes["reg_token"][1] if len(sizes.get("reg_token", ())) == 3 else usually
     return {} if found == 4 else {"num_reg_tokens": found}

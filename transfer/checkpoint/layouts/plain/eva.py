@@ -128,7 +128,7 @@ def is_timm_eva(shapes: Shapes) -> bool:
     blocks = anywhere(shapes, r"blocks\.\d+\.norm[12]\..+")
     separate = anywhere(shapes, r"blocks\.\d+\.attn\.[qkv]_proj\..+")
     scaled = anywhere(shapes, r"blocks\.\d+\.gamma_[12]")
-    rotary = scaled and anywhere(shapes, r"reg_token") and "pos_embed" not in shapes
+    rotary = scaled and anywhere(shapes, r"reg_token") and not anywhere(shapes, r"pos_embed|fc_norm\..+")
     perception = anywhere(shapes, r"norm_pre\..+") and (
         anywhere(shapes, r"attn_pool\..+") or not anywhere(shapes, r"norm\..+")
     )
