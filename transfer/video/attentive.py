@@ -83,7 +83,7 @@ class FrozenFrames(FrozenEncoder):
         Those of an encoder of clips follow each other tubelet after tubelet: T is then their number.
         """
         step = self._family.clip_step
-        parts = torch.stack(images.split(self.part_frames, dim=2), dim=1).flatten(0, 1)
+        parts = torch.stack(torch.split(images, self.part_frames, dim=2), dim=1).flatten(0, 1)
         count = images.shape[2] // (step or 1)
         found = super().patches(parts if step else parts.squeeze(2))
         return [self._joined(tokens, len(images), count) for tokens in found]

@@ -99,8 +99,10 @@ def test_tokens_of_clips_are_those_of_transformers(name: str, tmp_path: Path) ->
 
 
 def test_the_target_encoder_is_taken_and_what_helps_a_training_is_named(tmp_path: Path) -> None:
-    """The authors' configurations for evaluation say `checkpoint_key: target_encoder`."""
-    one, two = ({**OFFICIAL["V-JEPA 2"].file()} for _ in range(2))
+    """The authors' configurations for evaluation say `checkpoint_key: target_encoder`; `src/hub/backbones.py` says that
+    their files have a table of positions, which rotations replace."""
+    table = {"module.backbone.pos_embed": torch.randn(1, 2048, 128)}
+    one, two = (OFFICIAL["V-JEPA 2"].file() | table for _ in range(2))
     predictor = {"module.backbone.predictor_embed.weight": torch.randn(4, 128)}
     torch.save({"encoder": one, "predictor": predictor, "target_encoder": two, "epoch": 3}, tmp_path / "vitl.pt")
     read = read_foreign(tmp_path / "vitl.pt")
@@ -109,6 +111,7 @@ def test_the_target_encoder_is_taken_and_what_helps_a_training_is_named(tmp_path
         "weights: target_encoder; the file holds encoder, predictor as well (--weights takes another)",
     )
     assert read.stage == "self-supervised"
+    assert "pos_embed" not in read.weights
     other = read_foreign(tmp_path / "vitl.pt", selection=Selection(weights="encoder"))
     assert other.weights["norm.weight"].equal(one["module.backbone.norm.weight"])
 

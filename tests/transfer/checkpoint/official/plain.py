@@ -159,9 +159,9 @@ def sam(size: Plain) -> Names:
 
 
 def vjepa2(size: Plain) -> Names:
-    """facebookresearch/vjepa2 `src/models/vision_transformer.py`; the table of positions is left over, as published."""
+    """facebookresearch/vjepa2 `src/models/vision_transformer.py`."""
     d = size.width
-    names = {**with_bias("patch_embed.proj", d, 3, 2, size.patch, size.patch), "pos_embed": (1, 8 * size.side**2, d)}
+    names = with_bias("patch_embed.proj", d, 3, 2, size.patch, size.patch)
     for i in range(size.depth):
         names |= _block(i, size) | with_bias(f"blocks.{i}.attn.qkv", 3 * d, d) | _mlp(i, size)
     return names | with_bias("norm", d)
