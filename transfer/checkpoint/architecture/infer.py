@@ -30,7 +30,7 @@ _BY_FAMILY: dict[Family, Callable[[Weights, Mapping[str, Any]], Inferred]] = {
     "sam": lambda weights, _: infer_sam(weights),
     "sam2": infer_sam2,
 }
-_PLAIN: tuple[Family, ...] = ("clip", "siglip", "aimv2", "distilled", "eva")
+_PLAIN: tuple[Family, ...] = ("clip", "siglip", "aimv2", "distilled", "eva", "video")
 
 
 def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferred:

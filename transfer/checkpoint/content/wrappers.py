@@ -57,7 +57,7 @@ _INSIDE = re.compile(r"(?:.*\.)?(?:(?:layer|res)\d+\.\d+|\d+\.\d+)\.")
 # encoder of keys, of BYOL the target network.
 _HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer", "encoder_k", "text"}
 _HELPER_BEGINNINGS = ("momentum", "decoder_", "dense_decoder", "text_", "target_net")
-_LAST_NORMS = ("layernorm", "layer_norm", "encoder_norm")
+_LAST_NORMS = ("layernorm", "layer_norm", "encoder_norm", "fc_norm")
 _MOST = 0.9
 """The share of a stated model's names that a file must have to be taken for one of it: damage is named later."""
 _MANY = 6
@@ -130,7 +130,8 @@ def prefix_before(names: Iterable[str], expected: Collection[str]) -> str | None
 def norms_outside(names: Iterable[str], prefix: str) -> dict[str, str]:
     """Return the names of an encoder's last norm that lies one wrapper further out, by its names without any.
 
-    So have BEiT and Hiera their norm in transformers' models for pretraining, and DINOv3's ConvNeXt in memory.
+    So have BEiT and Hiera their norm in transformers' models for pretraining, DINOv3's ConvNeXt in memory, and
+    classifiers of VideoMAE.
     """
     names = set(names)
     outer = prefix[: prefix.rstrip(".").rfind(".") + 1]

@@ -9,6 +9,7 @@ from transfer.checkpoint.layouts.hierarchical.resnet import is_caffe2, is_clip_r
 from transfer.checkpoint.layouts.layout import Shapes
 from transfer.checkpoint.layouts.pairs import anywhere
 from transfer.checkpoint.layouts.plain.clip import is_coca
+from transfer.checkpoint.layouts.plain.video import is_vjepa_1
 
 
 def _is_video(shapes: Shapes) -> bool:
@@ -16,6 +17,10 @@ def _is_video(shapes: Shapes) -> bool:
     return any(len(shape) == 5 for name, shape in shapes.items() if anywhere((name,), patch))
 
 
+_AS_OWN = (
+    "give it as a model of your own, which sees every frame as a clip of equal ones: --encoder "
+    "python:PACKAGE.MODULE:FACTORY (docs/checkpoints.md, Own encoders)"
+)
 _REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
     (
         is_clip_resnet,
@@ -37,11 +42,16 @@ _REFUSED: tuple[tuple[Callable[[Shapes], bool], str, str, str], ...] = (
         "take torchvision's weights: timm:resnet50.tv_in1k; or --encoder python:PACKAGE.MODULE:FACTORY with detectron2",
     ),
     (
+        is_vjepa_1,
+        "V-JEPA, the first, whose positions are a table for clips of 16 frames",
+        "V-JEPA 2, whose positions are rotations, or VideoMAE",
+        _AS_OWN,
+    ),
+    (
         _is_video,
-        "a transformer of videos (V-JEPA, VideoMAE), whose patches span several frames",
-        "an encoder of images: timm has no such model",
-        "give it as a model of your own, which sees every image as a clip of equal frames (docs/checkpoints.md, Own "
-        "encoders, has V-JEPA 2): --encoder python:PACKAGE.MODULE:FACTORY",
+        "a transformer of videos, whose patches span several frames",
+        "V-JEPA 2 or VideoMAE, of those that see clips",
+        _AS_OWN,
     ),
 )
 

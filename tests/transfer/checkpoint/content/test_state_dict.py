@@ -120,7 +120,7 @@ CASES = {
         VIT,
         ("model",),
         "teacher.backbone.",
-        {"student": len(VIT), "teacher": 1},
+        {"student": len(VIT), "teacher.dino_head": 1},
     ),
     "MoCo v3": (
         {
