@@ -28,7 +28,7 @@ ALEXNET_ERROR = {
 }
 """ImageNet-C's 15 corruptions, and AlexNet's top-1 error on each in percent, the mean over its severities.
 
-Source: Hendrycks and Dietterich 2019 (arXiv:1903.12261); hendrycks/robustness, ImageNet-C.
+Sources: Hendrycks and Dietterich 2019 (arXiv:1903.12261); the values are those of google-research/augmix imagenet.py.
 """
 SEVERITIES = range(1, 6)
 CORRUPTED = "imagenet_c_"
