@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.catalogue.suites import tasks_in
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
@@ -39,7 +40,7 @@ class Collected:
 
 
 def collect(findings: Findings, task: str | None = None) -> Collected:
-    """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
+    """Sort records into rows, pretrainings and those left out; `task`, or a suite, keeps only its transfers."""
     left_out = list(findings.left_out)
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
     for run in findings.runs:
@@ -88,7 +89,7 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
         return run
     if record.task is None or record.encoder is None:
         return _left(run, "damaged", "a transfer record must name its task and its encoder")
-    if task is not None and record.task.name != task:
+    if task is not None and record.task.name not in tasks_in(task):
         return _left(run, "other task", f"{record.task.name}, asked for {task}")
     if record.task.name not in TASKS:
         return _left(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
