@@ -46,6 +46,9 @@ class Task(Config):
     """The transfer recipe used when none is named, unless `from_scratch` has one for what starts."""
     from_scratch: dict[str, str] = Field(default_factory=dict)
     """By backbone: the recipe used when none is named and the encoder has random weights."""
+    of_authors: dict[str, str] = Field(default_factory=dict)
+    """By method and backbone (`mae ViT-B`): the recipe by which the encoder's authors fine-tune it. It is only named:
+    compared encoders are trained by one recipe unless a person chooses otherwise."""
     source: str
     superseded_by: str | None = None
     written_by: str | None = None
@@ -92,6 +95,14 @@ IMAGENET_FROM_SCRATCH = {
     "ViT-L": "imagenet1k_vit_large_224_mae_supervised",
     "ResNet-50": "imagenet1k_resnet50_224_torchvision",
 }
+IMAGENET_OF_AUTHORS = {
+    "mae ViT-B": "imagenet1k_vit_base_224_mae",
+    "mae ViT-L": "imagenet1k_vit_large_224_mae",
+    "mae ViT-H": "imagenet1k_vit_huge_224_mae",
+    "beit ViT-B": "imagenet1k_vit_base_224_beit",
+    "beit ViT-L": "imagenet1k_vit_large_224_beit",
+    "simmim-vit ViT-B": "imagenet1k_vit_base_224_after_800ep",
+}
 
 
 def _of_suite(part: DataSet) -> Task:
@@ -122,6 +133,7 @@ TASKS = {
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             from_scratch=IMAGENET_FROM_SCRATCH,
+            of_authors=IMAGENET_OF_AUTHORS,
             source="https://www.image-net.org/challenges/LSVRC/2012/",
         ),
         Task(
@@ -134,6 +146,7 @@ TASKS = {
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             from_scratch=IMAGENET_FROM_SCRATCH,
+            of_authors=IMAGENET_OF_AUTHORS,
             source="the user's own data",
         ),
         Task(

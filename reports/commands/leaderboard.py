@@ -45,7 +45,7 @@ def _add_request(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--in", dest="within", action="append", default=[], metavar="[NAME=]RUNS", help=collection)
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
-    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    verb.add_argument("--task", metavar="NAME", help="only this task, or suite (default: all found)")
     shown = "published results beside the measured: of the same backbones (same, the default), all of the task's, or "
     shown += "none; or a CSV file of your own (any number)"
     verb.add_argument("--references", action="append", default=[], metavar="same|all|none|FILE.csv", help=shown)
@@ -102,12 +102,14 @@ def publish(arguments: argparse.Namespace) -> int:
 
 def _board(arguments: argparse.Namespace) -> Leaderboard:
     """Return the leaderboard that was asked for. Raises UserError for a wrong argument."""
+    from benchmarks.catalogue.suites import tasks_in
     from benchmarks.catalogue.tasks import find_task
     from reports.leaderboard.board import Request, make
     from reports.records.collections import named
 
     if arguments.task is not None:
-        find_task(arguments.task)
+        for task in tasks_in(arguments.task):
+            find_task(task)
     if arguments.holm and arguments.baseline is None:
         raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
     if bool(arguments.runs) == bool(arguments.within):

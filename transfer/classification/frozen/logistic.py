@@ -42,8 +42,14 @@ def fit(
     max_iterations: int = 1000,
     tolerance: float = 1e-12,
 ) -> Fitted:
-    """Fit features [N, D] to labels [N]; `strength` is C. The fit begins with zeros and draws nothing."""
+    """Fit features [N, D] to labels [N]; `strength` is C. The fit begins with zeros and draws nothing.
+
+    The penalty keeps the weights in the span of the features. Where these are fewer than their width, the fit goes on
+    in an orthonormal basis of that span, in which it has the same minimum and N unknowns of each class instead of D.
+    """
     features, labels = features.double(), labels.to(features.device)
+    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else None  # [D, N]
+    features = features if basis is None else features @ basis
     count, width = features.shape
     # Two classes have one vector of weights in scikit-learn and in cuML: two that oppose each other, at half of C.
     penalty = 1 / (count * (strength / 2 if classes == 2 else strength))
@@ -69,4 +75,5 @@ def fit(
     options = {"maxiter": max_iterations, "maxls": 50, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     weights, intercepts = split(torch.from_numpy(found.x).to(features.device))
+    weights = weights if basis is None else weights @ basis.T
     return Fitted(weights, intercepts if intercept else weights.new_zeros(classes), int(found.nit))
