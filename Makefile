@@ -31,7 +31,7 @@ demo-full: $(VENV)/base.stamp libgl  ## the same at full length, with a supervis
 test: check system sources  ## the static checks, then all tests but those of test-long and test-faults
 	$(RUN_TESTS) -m "not long and not faults"
 
-test-long: $(VENV)/test.stamp system sources  ## whole trainings, divided models, pipelines that wait on Slurm, the table of encoders
+test-long: $(VENV)/test.stamp system sources  ## whole trainings, several processes, timings, pipelines that wait on Slurm, the table of encoders
 	$(RUN_TESTS) -m long
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own

@@ -25,7 +25,7 @@ from slurm.launch.script import script
 from slurm.launch.snapshot import snapshot_path
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
-from slurm.state.mark import read_mark
+from slurm.state.mark import Mark, read_mark
 from slurm.state.observe import observe
 
 What = Literal["submitted", "live already", "completed already", "pruned"]
@@ -192,19 +192,12 @@ def stage_script(
     It has one task on each node, started by srun so that its signals arrive; the task starts the node's ranks. The
     line after srun decides, by how the stage or `setup` ended, whether the job is requeued.
     """
-    stage, parents, mark = stages[0], list(parent_jobs), read_mark(folder)
-    asked = Request(
-        ranks_per_node=resources.ranks_per_node,
-        restarts=resources.fruitless_restarts,
-        stage_data=resources.stage_data,
-        stop_notice_s=resources.stop_notice_s,
-        notify=notify,
-        token=mark.token if mark is not None else None,
-    )
+    mark = read_mark(folder)
+    asked = _request(resources, notify, mark)
     own = [str(folder.path.resolve()), asked.model_dump_json(), *(found.name for found in stages)]
-    condition = "afterany" if stage.after == "any" else "afterok"
-    first = ":".join([condition, *parents]) if parents else ":".join(["afterok", *before]) if before else ""
-    waits_for = ",".join(filter(None, [first, ":".join(["afterany", *same]) if (same := list(behind)) else ""]))
+    parents = list(parent_jobs)
+    first = "afterany" if stages[0].after == "any" and parents else "afterok"
+    waits_for = _dependencies((first, parents or before), ("afterany", behind))
     return script(
         resources,
         code,
@@ -218,6 +211,23 @@ def stage_script(
             "dependency": _both(resources, "dependency", waits_for, ","),
         },
     )
+
+
+def _request(resources: Allocation, notify: str | None, mark: Mark | None) -> Request:
+    return Request(
+        ranks_per_node=resources.ranks_per_node,
+        restarts=resources.fruitless_restarts,
+        stage_data=resources.stage_data,
+        stop_notice_s=resources.stop_notice_s,
+        notify=notify,
+        token=mark.token if mark is not None else None,
+    )
+
+
+def _dependencies(*conditions: tuple[str, Iterable[str]]) -> str:
+    """Return sbatch's `--dependency` on all jobs of each condition, without those that have none."""
+    found = [[condition, *jobs] for condition, jobs in conditions]
+    return ",".join(":".join(words) for words in found if len(words) > 1)
 
 
 def _both(resources: Allocation, option: str, own: str, separator: str) -> str:

@@ -37,12 +37,7 @@ def script(
     more = {"kill-on-invalid-dep": "yes", "requeue": True, "export": "ALL", **resources.sbatch, **options}
     # srun does not inherit the CPUs since Slurm 22.05, nor, where the job was submitted without the environment,
     # what this script exports. Where the task of one node is lost, the others cannot go on.
-    srun = [
-        "--export=ALL",
-        f"--cpus-per-task={sizes['cpus_per_task']}",
-        "--kill-on-bad-exit=1",
-        *pyxis_options(resources),
-    ]
+    srun = ["--export=ALL", f"--cpus-per-task={sizes['cpus_per_task']}", "--kill-on-bad-exit=1"]
     text: str = _make_sbatch_string(
         command=f"{inside(resources)}{python(resources)} -u {command}",
         folder=logs,
@@ -55,7 +50,7 @@ def script(
             "output": f"{place}/{job}_0_log.out",
             **{name: value for name, value in more.items() if value != ""},
         },
-        srun_args=[f"--output={place}/{job}_%t_log.out", *srun],
+        srun_args=[f"--output={place}/{job}_%t_log.out", *srun, *pyxis_options(resources)],
         **sizes,
     )
     return text

@@ -139,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="POINTS",
         help="how far the run's own score may be from its record, on another device (default 0)",
     )
+    _add_model_of_others(parser)
+    add_run_arguments(parser)
+    return parser
+
+
+def _add_model_of_others(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("a model of others")
     others.add_argument("--stage", choices=get_args(TrainedStage), help="how far it was trained, where nothing says so")
     others.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
@@ -157,5 +163,3 @@ def _parser() -> argparse.ArgumentParser:
     others.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; its protocol is `evaluate`")
     add_weights_arguments(others)
     others.add_argument("--label", metavar="NAME", help="the model's name in tables")
-    add_run_arguments(parser)
-    return parser

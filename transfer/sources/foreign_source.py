@@ -35,24 +35,23 @@ def foreign_source(
     """
     encoder = read_foreign(path, stated, selection)
     architecture = encoder.inferred.architecture
-    found_stage, method = known_stage(stage or encoder.stage, reference), encoder.layout.name
-    named = stages_of_hub_name(reference) if pretrained_on is None else None
     sha256 = weights_sha256(encoder.weights)
     normalisation = encoder.normalisation or assumed_normalisation(architecture.in_chans)
     use = EncoderUse(
         label=label or path.stem,
         reference=reference,
-        method=method,
-        init_stage=found_stage,
+        method=encoder.layout.name,
+        init_stage=known_stage(stage or encoder.stage, reference),
         epochs=encoder.epochs,
         architecture=architecture,
         sha256=sha256,
-        history=named or stated_history(method, pretrained_on, found_stage, encoder.epochs),
         images=None if normalisation == shown_alone(encoder.layout, architecture.in_chans) else use_of(normalisation),
     )
+    named = stages_of_hub_name(reference) if pretrained_on is None else None
+    history = named or stated_history(use.method, pretrained_on, use.init_stage, use.epochs)
     return Source(
-        use,
-        encoder.layout.name,
+        use.model_copy(update={"history": history}),
+        use.method,
         normalisation,
         lambda: encoder.weights,
         remarks=(*encoder.found.remarks, *encoder.inferred.remarks),

@@ -33,6 +33,7 @@ def test_a_ratio_is_that_of_rounds_side_by_side_with_the_span_of_its_median() ->
     assert (three.median, three.low, three.high) == (2.0, 1.0, 3.0)
 
 
+@pytest.mark.long
 def test_steps_are_timed_beside_others_and_a_plan_uses_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes = [f"encoder={small.SWIN}", "image_size_px=32", "training.device=cpu"]
     asked = ["bench", "digits_simmim", "--batch", "4", "--rounds", "2", "--threads", "1", "--runs", str(tmp_path)]
@@ -60,6 +61,7 @@ def test_steps_are_timed_beside_others_and_a_plan_uses_them(tmp_path: Path, caps
     assert find_speed(Training("pretrain", plain, "digits_simmim", None, 1), here, [], [record]) is None
 
 
+@pytest.mark.long
 def test_images_are_loaded_beside_torchvision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["bench", "digits_simmim", "--part", "loader", "--batch", "2", "--rounds", "1", "--warm-up", "0"]
     assert mimbench.main([*asked, "--peer", "torchvision", "--threads", "1", "--runs", str(tmp_path)]) == 0
@@ -77,7 +79,7 @@ def test_images_are_loaded_beside_torchvision(tmp_path: Path, capsys: pytest.Cap
         (["--peer", "timm=x"], "simmim=FOLDER"),
         (["--peer", "torchvision"], "Known: huggingface, simmim, timm"),
         (["--peer", "simmim=.", f"encoder={small.SWIN}"], "models/simmim.py"),
-        (["--peer", "huggingface", *SMALL_VIT], "this one knows Swin"),
+        pytest.param(["--peer", "huggingface", *SMALL_VIT], "this one knows Swin", marks=pytest.mark.long),
     ],
 )
 def test_a_program_that_cannot_be_compared_is_refused(

@@ -49,7 +49,7 @@ def test_dead_accounting_reaches_no_stage(bench: Bench, cluster: AccountedCluste
         assert states(bench)[STAGE] == "running"
         waiting = queue(bench)
         assert launch(bench) == job
-        assert queue(bench) == waiting
+        assert set(queue(bench)) <= set(waiting)  # nothing anew; the supervised baseline may have ended meanwhile
         bench.let_go(STAGE)
         assert_done_by(bench, job, beginnings=1)
         assert accounted(cluster, job) is None

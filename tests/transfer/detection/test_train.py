@@ -46,6 +46,7 @@ def test_scores_are_pycocotools_own_of_the_written_predictions(
     assert (folder / "classes.csv").read_text().startswith("class,box_ap_percent,mask_ap_percent,objects\ndigit 0,")
 
 
+@pytest.mark.long
 def test_two_processes_find_the_same_and_search_each_image_once(detect_command: list[str], tmp_path: Path) -> None:
     """Each process draws its own anchors and proposals, so that losses are near, not equal. A rate of nearly nothing
     leaves the weights as they are: then all that is found must be the same."""

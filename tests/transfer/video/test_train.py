@@ -96,6 +96,7 @@ def test_the_score_is_of_the_mean_probabilities_of_all_views(video_command: list
     assert [row["predicted"] for row in rows_of(folder / "predictions.csv")] == predicted
 
 
+@pytest.mark.long
 def test_each_video_is_scored_once_whatever_processes_and_workers(
     video_command: list[str], small_motion: Path, tmp_path: Path
 ) -> None:

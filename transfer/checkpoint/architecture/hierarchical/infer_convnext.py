@@ -70,10 +70,9 @@ def infer_convnext(weights: Weights) -> Inferred:
         "head_norm_first": ("norm_pre.weight" in sizes, False),
     }
     arguments |= {argument: found for argument, (found, usually) in own.items() if found != usually}
-    if not second and not any(name.endswith(".gamma") for name in sizes):
-        arguments["ls_init_value"] = None
-    if second and any(name.endswith(".gamma") for name in sizes):
-        arguments["ls_init_value"] = 1e-6
+    scaled = any(name.endswith(".gamma") for name in sizes)
+    if scaled == second:  # unlike timm's, where only the first version scales its layers
+        arguments["ls_init_value"] = 1e-6 if scaled else None
     architecture = Architecture(name=name, arguments=arguments)
     normed = any(name.startswith(("head.norm.", "norm_pre.")) for name in sizes)
     return Inferred(

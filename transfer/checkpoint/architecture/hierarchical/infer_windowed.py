@@ -29,6 +29,7 @@ _HIERA: dict[tuple[int, tuple[int, ...]], str] = {
 _HEADS = {96: 1, 112: 2, 144: 2, 256: 4}
 _SAM = {(768, 12): "samvit_base_patch16", (1024, 24): "samvit_large_patch16", (1280, 32): "samvit_huge_patch16"}
 _SAM_HEADS = {768: 12, 1024: 16, 1280: 16}
+_ANY_SAM: dict[str, JsonValue] = {"in_chans": 3, "patch_size": 16, "mlp_ratio": 4.0, "neck_chans": 256}
 _SAM2: dict[tuple[int, tuple[int, ...]], str] = {
     (96, (1, 2, 7, 2)): "sam2_hiera_tiny",
     (96, (1, 2, 11, 2)): "sam2_hiera_small",
@@ -131,20 +132,23 @@ def infer_sam(weights: Weights) -> Inferred:
         "neck_chans": _neck(sizes),
     }
     known = _SAM.get((width, depth))
-    usually: dict[str, JsonValue] = {"in_chans": 3, "patch_size": 16, "mlp_ratio": 4.0, "neck_chans": 256}
-    if known:
-        last = depth // 4
-        usually |= {
-            "embed_dim": width,
-            "depth": depth,
-            "num_heads": _SAM_HEADS[width],
-            "window_size": 14,
-            "img_size": 1024,
-            "global_attn_indexes": [last - 1, 2 * last - 1, 3 * last - 1, 4 * last - 1],
-        }
+    usually = _published_sam(width, depth) if known else _ANY_SAM
     arguments = {name: value for name, value in found.items() if usually.get(name) != value}
     architecture = Architecture(name=known or "samvit_base_patch16", arguments=arguments)
     return Inferred(architecture, table[1] * kernel[2], kernel[2], None)
+
+
+def _published_sam(width: int, depth: int) -> dict[str, JsonValue]:
+    """Return timm's arguments of the published SAM of this width and depth."""
+    last = depth // 4
+    return _ANY_SAM | {
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": _SAM_HEADS[width],
+        "window_size": 14,
+        "img_size": 1024,
+        "global_attn_indexes": [last - 1, 2 * last - 1, 3 * last - 1, 4 * last - 1],
+    }
 
 
 def infer_sam2(weights: Weights, config: Mapping[str, Any]) -> Inferred:
