@@ -28,6 +28,8 @@ Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for 
 """
 SHOWN: Mapping[str, Shown] = {"same": "same", "all": "all", "none": "none"}
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
+OVERVIEW = "overview.txt"
+"""How the text begins, for those who show a report in a few lines."""
 
 
 def add_leaderboard(verbs: Verbs) -> None:
@@ -64,11 +66,12 @@ def add_publish(verbs: Verbs) -> None:
 
 
 def leaderboard(arguments: argparse.Namespace) -> int:
-    """Write leaderboard.SUFFIX to the folder asked for and print the text.
+    """Write leaderboard.SUFFIX to the folder asked for, how the text begins to overview.txt, and print the text.
 
     Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
     """
     from reports.formats import rendered
+    from reports.tables.text_markdown import to_overview
 
     suffixes = _formats(arguments.formats)
     board = _board(arguments)
@@ -77,6 +80,9 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     text = rendered(board, "txt")
     for path, suffix in zip(paths, suffixes, strict=True):
         write_atomically(path, text if suffix == "txt" else rendered(board, suffix))
+    if "txt" in suffixes:
+        paths.append(arguments.out / OVERVIEW)
+        write_atomically(paths[-1], to_overview(board).encode())
     say(text.decode())
     say("".join(f"written: {path}\n" for path in paths))
     if arguments.formats is None and "parquet" not in suffixes:

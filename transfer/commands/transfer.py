@@ -16,7 +16,7 @@ from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import Architecture, InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
-from transfer.adapter import Adapter, adapter_for
+from transfer.adapter import ADAPTERS, ENGINES, Adapter, adapter_for
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.encoder.sizes import given_by, normalisation_of, own_protocol
@@ -72,6 +72,12 @@ def main(argv: Sequence[str]) -> int:
     record = adapter.run(transfer)
     print(f"done: {transfer.work.folder.path}: {scores_of(record)} ({record.seconds:.0f} s)")
     return 0
+
+
+def imports(argv: Sequence[str]) -> list[str]:
+    """Return the modules that the verb imports once there is work."""
+    kind = find_task(argv[0]).kind
+    return [ADAPTERS[kind].partition(":")[0], "transfer.run", ENGINES[kind]]
 
 
 def _source(args: argparse.Namespace) -> Source:
