@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.catalogue.backbones import backbone_name
-from benchmarks.catalogue.tasks import ANY_BACKBONE, Task
+from benchmarks.catalogue.by_backbone import ANY_BACKBONE
+from benchmarks.catalogue.tasks import Task
 from benchmarks.encoders import Architecture, InitStage
 
 
