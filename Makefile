@@ -16,14 +16,17 @@ RUN_TESTS := $(if $(SOURCES),PYTHONPATH="$(SOURCES)") $(BIN)/python -m pytest $(
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test libgl system sources scale test-long test-faults test-fast test-detectron2 check format venv clean
+.PHONY: help demo demo-full test libgl system sources scale test-long test-faults test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a comparison report, on this machine
+demo: $(VENV)/base.stamp libgl  ## digits -> SimMIM pretraining -> transfer -> a report and pictures, in minutes on this machine
 	$(BIN)/mimbench demo
+
+demo-full: $(VENV)/base.stamp libgl  ## the same at full length, with a supervised encoder and three seeds
+	$(BIN)/mimbench demo --full
 
 test: check system sources  ## the static checks, then all tests but those of test-long and test-faults
 	$(RUN_TESTS) -m "not long and not faults"

@@ -157,6 +157,17 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
     return code
 
 
+def import_for(arguments: Sequence[str]) -> None:
+    """Import what these arguments, or the first two of them, will need once there is work.
+
+    A process that is forked from this one then has it. What a verb needs is said by the function `imports` of its
+    module, which returns the names of modules; one without needs nothing more.
+    """
+    module = importlib.import_module(VERBS[arguments[0]][0])
+    for name in getattr(module, "imports", lambda _: ())(arguments[1:]):
+        importlib.import_module(name)
+
+
 def _when_called(module: str, name: str) -> Callable[..., object]:
     """Return a function whose module is imported when the function is called."""
     return lambda *args, **named: getattr(importlib.import_module(module), name)(*args, **named)

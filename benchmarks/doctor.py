@@ -43,7 +43,7 @@ PURPOSES = {
     "scipy": "splines that resize position tables",
     "huggingface_hub": "encoders of the hub: hf-hub:OWNER/NAME",
     "scikit-learn": "the handwritten digits of the demo; palettes",
-    "submitit": "starts stages, here or on Slurm",
+    "submitit": "writes the batch scripts of Slurm jobs",
     "rich": "progress on the terminal",
     "matplotlib": "charts of reports",
     "pandas": "tables of reports",

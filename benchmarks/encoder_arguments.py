@@ -32,6 +32,9 @@ _PARAMETERS = {
         attn_pool_num_heads attn_pool_mlp_ratio rope_type rope_grid_offset rope_grid_indexing rope_temperature
         rope_rotate_half rope_shift_coords rope_jitter_coords rope_rescale_coords rope_mrope_section
     """,
+    "video ViT": """
+        tubelet_size
+    """,
     "ResNet and ConvNeXt": """
         layers channels cardinality base_width stem_width stem_type replace_stem_pool block_reduce_first
         avg_down down_kernel_size output_stride aa_layer drop_block_rate zero_init_last dims kernel_sizes

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 TrainedStage = Literal["self-supervised", "supervised", "fine-tuned"]
 InitStage = Literal["random", TrainedStage]
+RAW_PIXELS = "python:benchmarks.families.pixels:raw"
+"""The one encoder of a Python function that is known to have no weights, and so needs no stage."""
 WindowSize = int | tuple[int, int]
 """The side of a square window in patches, or the rows and columns of another."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -64,6 +64,11 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     return 0
 
 
+def imports(argv: Sequence[str]) -> list[str]:  # noqa: ARG001 (every recipe needs the same)
+    """Return the modules that the verb imports once there is work."""
+    return ["pretrain.run.start", "pretrain.run.train"]
+
+
 def _as_begun(work: Work[PretrainRecipe]) -> Work[PretrainRecipe]:
     """Let a run that goes on take the steps it began with, plain ones where it was begun before there were others."""
     earlier = work.folder.earlier()

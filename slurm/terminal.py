@@ -1,7 +1,8 @@
-"""How a pipeline is shown: on a terminal (a live table) and in a log (a plain line at least every two seconds)."""
+"""How a pipeline is shown: on a terminal (a live table) and in a log (a plain line now and then)."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -14,7 +15,8 @@ from rich.text import Text
 from benchmarks.errors import printable_lines
 from slurm.state.observe import BAD, DONE, LIVE, View
 
-LINE_EVERY_S = 1.4
+LINE_EVERY_S = (2.0, 60.0)
+"""Between two lines of a log on what is at work: at first, and at most; else half of the time that has passed."""
 WIDE = 200
 COLOURS = {
     "completed": "green",
@@ -75,7 +77,7 @@ class PlainLines:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._last = 0.0
+        self._last = -math.inf
         self._shown: dict[str, str] = {}
 
     def update(self, views: Mapping[str, View]) -> None:
@@ -83,9 +85,10 @@ class PlainLines:
             if view.state in (*DONE, *BAD) and self._shown.get(name) != view.state:
                 self.say(f"{name} {describe(view)}")
             self._shown[name] = view.state
-        if time.monotonic() - self._last >= LINE_EVERY_S:
+        now, (least, most) = time.monotonic(), LINE_EVERY_S
+        if now - self._last >= min(max(least, (self._last - self._started) / 2), most):
             self.say(" | ".join([_done(views), *_moving(views)]))
-            self._last = time.monotonic()
+            self._last = now
 
     def say(self, message: str) -> None:
         print(f"[{time.monotonic() - self._started:4.0f}s] {message}", flush=True)

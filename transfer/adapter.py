@@ -138,6 +138,14 @@ ADAPTERS = {
     "video": "transfer.video.adapter:VideoAdapter",
 }
 
+ENGINES = {
+    "classification": "transfer.classification.finetune",
+    "detection": "transfer.detection.train",
+    "segmentation": "transfer.segmentation.train",
+    "video": "transfer.video.train",
+}
+"""What most transfers of a kind import once there is work: torch, and what the kind's models are built on."""
+
 
 def adapter_for(task: Task) -> Adapter:
     """Return the adapter of the task's kind. Raises UserError when its requirements are not installed."""

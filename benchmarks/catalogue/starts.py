@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.catalogue.backbones import backbone_name
-from benchmarks.catalogue.tasks import ANY_BACKBONE, Task
-from benchmarks.encoders import Architecture
+from benchmarks.catalogue.by_backbone import ANY_BACKBONE
+from benchmarks.catalogue.tasks import Task
+from benchmarks.encoders import Architecture, InitStage
 
 
 def default_recipe(task: Task, random: Architecture | None) -> str:
@@ -16,6 +17,16 @@ def default_recipe(task: Task, random: Architecture | None) -> str:
         return task.recipe
     own = task.from_scratch.get(backbone_name(random) or ANY_BACKBONE)
     return own or task.from_scratch.get(ANY_BACKBONE, task.recipe)
+
+
+def authors_recipe(task: Task, method: str, stage: InitStage, architecture: Architecture) -> str | None:
+    """Return the recipe by which the authors of a self-supervised encoder fine-tune it on a task; None: none is known.
+
+    `method` is the name of the checkpoint's layout.
+    """
+    if stage != "self-supervised":
+        return None
+    return task.of_authors.get(f"{method} {backbone_name(architecture)}")
 
 
 def misfit_in_words(task: Task, recipe: str, reference: str, mark: str, random: Architecture | None) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from benchmarks.catalogue.by_backbone import ANY_BACKBONE, IMAGENET_FROM_SCRATCH, IMAGENET_OF_AUTHORS
 from benchmarks.catalogue.metrics import (
     AACC,
     DEPTH,
@@ -46,6 +47,9 @@ class Task(Config):
     """The transfer recipe used when none is named, unless `from_scratch` has one for what starts."""
     from_scratch: dict[str, str] = Field(default_factory=dict)
     """By backbone: the recipe used when none is named and the encoder has random weights."""
+    of_authors: dict[str, str] = Field(default_factory=dict)
+    """By method and backbone (`mae ViT-B`): the recipe by which the encoder's authors fine-tune it. It is only named:
+    compared encoders are trained by one recipe unless a person chooses otherwise."""
     source: str
     superseded_by: str | None = None
     written_by: str | None = None
@@ -79,21 +83,6 @@ class Task(Config):
         return next(metric for metric in self.metrics if metric.name == name)
 
 
-ANY_BACKBONE = ""
-"""In `Task.from_scratch`: every backbone that is not named there."""
-IMAGENET_FROM_SCRATCH = {
-    "Swin-T": "imagenet1k_swin_tiny_224_supervised",
-    "Swin-S": "imagenet1k_swin_small_224_supervised",
-    "Swin-B": "imagenet1k_swin_base_224_supervised",
-    "SwinV2-T": "imagenet1k_swinv2_tiny_256_supervised",
-    "SwinV2-S": "imagenet1k_swinv2_small_256_supervised",
-    "SwinV2-B": "imagenet1k_swinv2_base_256_supervised",
-    "ViT-B": "imagenet1k_vit_base_224_deit",
-    "ViT-L": "imagenet1k_vit_large_224_mae_supervised",
-    "ResNet-50": "imagenet1k_resnet50_224_torchvision",
-}
-
-
 def _of_suite(part: DataSet) -> Task:
     """Return the task of one of a suite's data sets."""
     return Task(
@@ -122,6 +111,7 @@ TASKS = {
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             from_scratch=IMAGENET_FROM_SCRATCH,
+            of_authors=IMAGENET_OF_AUTHORS,
             source="https://www.image-net.org/challenges/LSVRC/2012/",
         ),
         Task(
@@ -134,6 +124,7 @@ TASKS = {
             primary_metric="top1",
             recipe="imagenet1k_swin_base_192_after_100ep",
             from_scratch=IMAGENET_FROM_SCRATCH,
+            of_authors=IMAGENET_OF_AUTHORS,
             source="the user's own data",
         ),
         Task(

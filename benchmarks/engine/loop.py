@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import ranks
 from benchmarks.engine.checkpoint import Checkpoints, Progress, captured, restore
 from benchmarks.engine.device import autocast, peak_memory_mb
-from benchmarks.engine.optim import build_optimizer
+from benchmarks.engine.optim import Schedules, build_optimizer
 from benchmarks.engine.problem import LossOf
 from benchmarks.engine.problem import Problem as Problem  # for those who define one
 from benchmarks.engine.processes import exchange as distributed
@@ -69,13 +69,13 @@ class Loop(Generic[B]):
         self._timed_steps = 0
         """Steps since the last log line or resume."""
 
-    def _build_schedule(self) -> Any:
+    def _build_schedule(self) -> Schedules:
         schedule, total = self.training.schedule, self.total_steps
         warmup = schedule.warmup_steps_of(self.per_epoch)
         if warmup >= total:
             rule = f"a warm-up shorter than the training ({total} steps)"
             raise UserError.about("training.schedule", f"warm-up of {warmup} steps", rule, "a shorter warm-up")
-        return schedule.build(self.optimizer, self.training.batch_size, total, self.per_epoch)
+        return Schedules(self.optimizer, self.training, total, self.per_epoch)
 
     def train(self) -> Progress:
         """Train to the last step, from the newest whole checkpoint on.

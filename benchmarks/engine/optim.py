@@ -1,10 +1,11 @@
-"""SimMIM's parameter groups, and the optimiser over them.
+"""SimMIM's parameter groups, the optimiser over them, and its schedules.
 
 Source: microsoft/SimMIM `optimizer.py` (rules re-stated here, checked against it in the tests).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -67,3 +68,25 @@ def build_optimizer(groups: list[dict[str, Any]], training: Training) -> Optimiz
     """Return the recipe's optimiser over the groups; the rates themselves are set by the schedule before every step."""
     fused = getattr(training, "fast_step", False)  # pretraining's alone
     return training.optimizer.build(groups, training.schedule.peak_lr(training.batch_size), fused)
+
+
+class Schedules:
+    """The learning rates and the weight decay of every step of a training."""
+
+    def __init__(self, optimizer: Optimizer, training: Training, total_steps: int, steps_per_epoch: int) -> None:
+        self._optimizer, self._total_steps = optimizer, total_steps
+        self._rates = training.schedule.build(optimizer, training.batch_size, total_steps, steps_per_epoch)
+        self._ahead = int(training.schedules_ahead)
+        self._first, self._last = training.weight_decay, training.final_weight_decay
+        # By position: a resumed optimiser has other groups, in the same order.
+        self._decayed = [at for at, group in enumerate(optimizer.param_groups) if group["weight_decay"] > 0]
+
+    def step_update(self, step: int) -> None:
+        """Set the rates and the weight decay of a step (0-based)."""
+        at = step + self._ahead
+        self._rates.step_update(at)
+        if self._last is None:
+            return
+        decay = self._last + (self._first - self._last) * 0.5 * (1 + math.cos(math.pi * at / self._total_steps))
+        for group in self._decayed:
+            self._optimizer.param_groups[group]["weight_decay"] = decay

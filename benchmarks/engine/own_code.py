@@ -13,7 +13,6 @@ import inspect
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,11 @@ from typing import Any
 import torch
 
 from benchmarks.encoders import Architecture, CodeUse
-from benchmarks.errors import UserError, WorkFailed
-from benchmarks.families.own import OwnEncoder, OwnModel
+from benchmarks.errors import UserError
+from benchmarks.families.own import OwnEncoder, OwnModel, running
 
 SCHEME = "python:"
 _NAME = re.compile(r"python:([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-_TRIAL_PX = 224
 _trusted: set[str] = set()
 
 
@@ -62,9 +60,8 @@ def build_own(
         shown = ", ".join(architecture.arguments)
         rule = f"left out: {name} takes images of {len(own.mean)} channels, and is as its factory makes it"
         raise UserError.about(shown, list(architecture.arguments.values()), rule, "change the factory instead")
-    side = max(image_size_px or _TRIAL_PX, own.strides[-1])
-    with torch.device("cpu"), _named(name):
-        return OwnModel(own, num_classes, side)
+    with torch.device("cpu"):
+        return OwnModel(own, num_classes, image_size_px, name)
 
 
 def code_use(name: str, model: OwnModel) -> CodeUse:
@@ -115,7 +112,7 @@ def _find(name: str) -> Callable[..., Any]:
     module, factory = _parts(name)
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
-    with _named(name):
+    with running(name):
         try:
             found = getattr(importlib.import_module(module), factory, None)
         except ModuleNotFoundError as error:
@@ -130,26 +127,10 @@ def _find(name: str) -> Callable[..., Any]:
 
 
 def _called(name: str, factory: Callable[..., Any], given: dict[str, Any]) -> OwnEncoder:
-    with _named(name):
+    with running(name):
         own = factory(**given)
     if not isinstance(own, OwnEncoder):
         rule = "an OwnEncoder: from benchmarks.families.own import OwnEncoder"
         remedy = "return OwnEncoder(model, strides=(16,), mean=..., std=...)"
         raise UserError.about(f"what {name} returned", f"a {type(own).__name__}", rule, remedy)
     return own
-
-
-class _named:  # noqa: N801 (a context manager)
-    """Turns an error of a person's own code into WorkFailed that names the code and the line."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, UserError):
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{last.filename}, line {last.lineno}"
-            raise WorkFailed(f"{self._name} raised {type(error).__name__}: {error}\n  at: {where}") from error

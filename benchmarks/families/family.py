@@ -44,6 +44,8 @@ class Family(ModelSizes):
     """Whether, without a class token, the mean of the patches through `norm_after_pooling` is what its head takes."""
     norm_after_mean: ClassVar[Mapping[str, bool | str]] = {}
     """timm's arguments with which a model's head takes the patches' mean through a norm; empty where there are none."""
+    learns: bool = True
+    """Whether features depend on the parameters in a way that a training can follow."""
     after_maps: ClassVar[tuple[str, ...]] = ()
     """The beginnings of the names of all parameters that no map depends on; empty where they are to be found out."""
     dense_arguments: ClassVar[Mapping[str, bool]] = {}

@@ -6,7 +6,10 @@ name what was returned and what is expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import math
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, WorkFailed
 from benchmarks.families.family import Family
 from benchmarks.families.parts import LAYERS, Capability, Layers, Level
 from benchmarks.families.sizes import MapSizes
@@ -22,6 +25,25 @@ from benchmarks.families.windows.position_tables import TableMode
 
 Features = Tensor | Sequence[Tensor]
 _CONTRACT = "`mimbench transfer --help` and docs/checkpoints.md show the contract"
+_TRIAL_PX = 224
+_LARGEST = 10.0
+"""Of a mean or a standard deviation on a scale from 0 to 1."""
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[None]:
+    """Turn an error of a person's own code into WorkFailed that names the code and the line.
+
+    Running out of memory is no fault of the code's, and stays what it is.
+    """
+    try:
+        yield
+    except (UserError, WorkFailed, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename}, line {last.lineno}"
+        raise WorkFailed(f"{name} raised {type(error).__name__}: {error}\n  at: {where}") from error
 
 
 def _forward(model: nn.Module, images: Tensor) -> Features:
@@ -60,6 +82,8 @@ class OwnEncoder:
             ("mean", self.mean, _are_numbers(self.mean), "one number for each channel, on a scale from 0 to 1"),
             ("std", self.std, _are_numbers(self.std), "one number for each channel, on a scale from 0 to 1"),
             ("std", self.std, len(self.std) == len(self.mean) and all(self.std), f"{len(self.mean)} numbers, none 0"),
+            ("model", "a model without parameters", any(True for _ in self.model.parameters()), "one with weights"),
+            ("blocks", "others' modules", set(self.blocks) <= set(self.model.modules()), "parts of the model"),
             ("prefix_tokens", self.prefix_tokens, type(self.prefix_tokens) is int, "a whole number"),
         ):
             if not sound:
@@ -72,22 +96,32 @@ def _are_strides(values: object) -> bool:
 
 
 def _are_numbers(values: object) -> bool:
-    return isinstance(values, tuple) and bool(values) and all(isinstance(each, int | float) for each in values)
+    numbers = isinstance(values, tuple) and bool(values) and all(isinstance(each, int | float) for each in values)
+    return numbers and all(math.isfinite(each) and abs(each) <= _LARGEST for each in values)  # type: ignore[attr-defined]
 
 
 class OwnModel(nn.Module):
     """A person's own encoder with a head, which is used as timm's models are."""
 
-    def __init__(self, own: OwnEncoder, num_classes: int, image_size_px: int) -> None:
-        """Try the encoder on one blank image of this size. Raises UserError where it breaks the contract."""
+    def __init__(self, own: OwnEncoder, num_classes: int, image_size_px: int | None, name: str) -> None:
+        """Try the encoder on one image of this size. Raises UserError where it breaks the contract, and WorkFailed
+        where its code, which messages call `name`, raises an error: at a given size, as it may take one alone.
+        """
         super().__init__()
-        self.own, self.body = own, own.model
+        self.own, self.body, self.name = own, own.model, name
         self.in_chans = len(own.mean)
-        self.pretrained_cfg = {"input_size": (self.in_chans, image_size_px, image_size_px)}
+        side = max(image_size_px or _TRIAL_PX, own.strides[-1])
+        self.pretrained_cfg = {"input_size": (self.in_chans, side, side)}
         training = self.body.training
-        with torch.no_grad():
-            found = self.eval().found(torch.zeros(1, self.in_chans, image_size_px, image_size_px))
+        try:
+            found = self.eval()._tried(side)
+        except WorkFailed:
+            if image_size_px is not None:
+                raise
+            found = [torch.zeros(1, 1, 1, 1, requires_grad=True)] * len(own.strides)
         self.body.train(training)
+        self.learns = any(each.requires_grad for each in found)
+        """Whether what it makes of images depends on its parameters in a way that a training can follow."""
         self.channels = [each.shape[2 if each.ndim == 3 else 1] for each in found]
         self.num_features = self.channels[-1]
         self.head: nn.Module = nn.Identity()
@@ -95,6 +129,25 @@ class OwnModel(nn.Module):
             self.head = nn.Linear(self.num_features, num_classes)
             nn.init.trunc_normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
+
+    def _tried(self, side_px: int) -> list[Tensor]:
+        """Return what the encoder makes of an image. Raises UserError for numbers that no head can be trained on."""
+        image = torch.linspace(-1, 1, self.in_chans * side_px**2).reshape(1, self.in_chans, side_px, side_px)
+        with torch.enable_grad():
+            found = self.found(image)
+        again = [each.detach() for each in self.found(image)]
+        what, first = "features of one's own encoder", found[0]
+        if any(each.dtype != torch.float32 for each in found):
+            remedy = "return model.float() and features.float(); training.precision says how they are computed"
+            raise UserError.about(what, f"{_described(found)} of {first.dtype}", "of torch.float32", remedy)
+        if not all(each.isfinite().all() for each in found):
+            raise UserError.about(
+                what, "numbers that are not finite", "finite ones", "load the weights that were meant"
+            )
+        if not all(torch.allclose(one, other, 1e-3, 1e-4) for one, other in zip(found, again, strict=True)):
+            rule = "the same for the same image, in evaluation mode"
+            raise UserError.about(what, "other numbers at every call", rule, "leave out what is drawn at random")
+        return found
 
     def get_classifier(self) -> nn.Module:
         """Return the head, as timm's models do."""
@@ -105,7 +158,8 @@ class OwnModel(nn.Module):
         step = self.own.strides[-1]
         below, right = (-side % step for side in images.shape[2:])
         images = pad(images, (0, right, 0, below)) if below or right else images
-        found = self.own.features(self.body, images)
+        with running(self.name):
+            found = self.own.features(self.body, images)
         parts = [found] if isinstance(found, Tensor) else list(found) if isinstance(found, list | tuple) else []
         if not parts or not self._keeps_contract(parts, images):
             raise self._broken(found, images)
@@ -180,6 +234,10 @@ class Own(Family):
     blocks_give_tokens = False
     after_maps = ("head.",)
 
+    def __init__(self, model: nn.Module, families: Sequence[type[Family]] = ()) -> None:
+        super().__init__(model, families)
+        self.learns = bool(model.learns)
+
     def can(self, capability: Capability) -> bool:
         """Refuse what the contract leaves out."""
         return super().can(capability) and not (capability is LAYERS and self.model.own.layer_of is None)
@@ -207,8 +265,15 @@ class Own(Family):
         layer_of = self.model.own.layer_of
         if layer_of is None:
             raise self.refusal(LAYERS)
-        last = 1 + max(layer_of(name) for name, _ in self.model.body.named_parameters())
+        last = 1 + max(self._layer(layer_of, name) for name, _ in self.model.body.named_parameters())
         return Layers(last + 1, lambda name: layer_of(name[5:]) if name.startswith("body.") else last)
+
+    def _layer(self, layer_of: Callable[[str], int], name: str) -> int:
+        with running(self.model.name):
+            layer = layer_of(name)
+        if type(layer) is not int or layer < 0:
+            raise UserError.about(f"OwnEncoder.layer_of({name!r})", layer, "a whole number, from 0", _CONTRACT)
+        return layer
 
     def tokens(self, output: Tensor) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):

@@ -60,7 +60,14 @@ def resize_positions(positions: Tensor, from_grid: Size, to_grid: Size, prefix: 
 
 
 def fit_kernel(kernel: Tensor, wanted: torch.Size) -> Change | None:
-    """Adapt a patch embedding [D, channels, p, p] to the channels and the patch of another."""
+    """Adapt a patch embedding [D, channels, p, p] to the channels and the patch of another.
+
+    One of tubelets [D, channels, t, p, p] is adapted frame by frame.
+    """
+    if kernel.ndim == len(wanted) == 5 and kernel.shape[2] == wanted[2]:
+        adapted = [fit_kernel(frame, torch.Size([*wanted[:2], *wanted[3:]])) for frame in kernel.unbind(2)]
+        frames = [each for each in adapted if each is not None]
+        return Change(torch.stack([each.tensor for each in frames], dim=2), frames[0].mode)
     if kernel.ndim != 4 or len(wanted) != 4:
         return None  # a linear embedding does not say its channels and patch
     modes = []

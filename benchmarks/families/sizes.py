@@ -201,5 +201,10 @@ class ModelSizes:
         """The number of channels of its images."""
         return timm_model.channels(self.model)
 
+    @property
+    def clip_step(self) -> int | None:
+        """How many frames clips are a multiple of, where the model sees clips itself; None for one of images."""
+        return None
+
     def check_windows(self) -> None:
         """Raise UserError where a map of the size the model was built for is no multiple of its window."""

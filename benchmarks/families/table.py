@@ -13,10 +13,13 @@ from benchmarks.families.hierarchical.torchvision import Torchvision
 from benchmarks.families.own import Own
 from benchmarks.families.plain.beit import Beit
 from benchmarks.families.plain.eva import Eva
+from benchmarks.families.plain.video import Video
 from benchmarks.families.plain.vit import ViT
 
-FAMILIES: tuple[type[Family], ...] = (Swin, SwinV2, ViT, Beit, Eva, ResNet, MetaFormer, SwinV2Cr, Torchvision, Own)
-"""In the order in which messages name them."""
+FAMILIES: tuple[type[Family], ...] = (
+    *(Swin, SwinV2, ViT, Beit, Video, Eva, ResNet, MetaFormer, SwinV2Cr, Torchvision, Own),
+)
+"""In the order in which messages name them; a model is of the first whose class it has (a video ViT has EVA's, too)."""
 
 
 def family_of(model: nn.Module) -> Family:

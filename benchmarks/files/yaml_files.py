@@ -47,8 +47,20 @@ def parse_yaml(text: str) -> Any:
     """Return the value that YAML 1.2 text stands for. Raises ValueError where it is no YAML, or beyond the bounds."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_in_words(error, text)) from None
     except (yaml.YAMLError, LookupError, AttributeError, TypeError) as error:  # the last three of a wrong !!tag
         raise ValueError(str(error)) from None
+
+
+def _in_words(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Return what is wrong in which line: the one where a value begins that is never finished, if there is one."""
+    mark = error.context_mark or error.problem_mark
+    if mark is None:
+        return str(error)
+    line = text.splitlines()[mark.line].strip() if mark.line < len(text.splitlines()) else ""
+    wrong = "a field without a colon: write `field: value`" if "expected ':'" in str(error.problem) else error.problem
+    return f"line {mark.line + 1}, `{line[:80]}`: {wrong}"
 
 
 def to_yaml(data: dict[str, Any]) -> str:

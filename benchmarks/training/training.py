@@ -37,6 +37,11 @@ class Training(Config):
     schedule: Schedule
     weight_decay: NotNegative = 0.05
     """Decay of all weights but vectors, biases, position embeddings, Swin's position tables and learned tokens."""
+    final_weight_decay: NotNegative | None = later(None)
+    """Weight decay goes along a cosine to this at the end of the training; null: it stays. Source: DINO, V-JEPA."""
+    schedules_ahead: bool = later(False)
+    """A step has the learning rate and the weight decay of the next one, so that the last step has `min_lr`. Source:
+    facebookresearch/jepa, which moves its schedules on before every step."""
     optimizer: Optimization = AdamW()
     clip_grad_norm: Positive | None = 5.0
     """Gradients are scaled down to this l2 norm; null switches clipping off."""

@@ -28,6 +28,8 @@ Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for 
 """
 SHOWN: Mapping[str, Shown] = {"same": "same", "all": "all", "none": "none"}
 SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
+OVERVIEW = "overview.txt"
+"""How the text begins, for those who show a report in a few lines."""
 
 
 def add_leaderboard(verbs: Verbs) -> None:
@@ -45,7 +47,7 @@ def _add_request(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--in", dest="within", action="append", default=[], metavar="[NAME=]RUNS", help=collection)
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     verb.add_argument("--baseline", metavar="LABEL", help="the encoder that the others are compared with")
-    verb.add_argument("--task", metavar="NAME", help="only this task (default: one table per task found)")
+    verb.add_argument("--task", metavar="NAME", help="only this task, or suite (default: all found)")
     shown = "published results beside the measured: of the same backbones (same, the default), all of the task's, or "
     shown += "none; or a CSV file of your own (any number)"
     verb.add_argument("--references", action="append", default=[], metavar="same|all|none|FILE.csv", help=shown)
@@ -64,11 +66,12 @@ def add_publish(verbs: Verbs) -> None:
 
 
 def leaderboard(arguments: argparse.Namespace) -> int:
-    """Write leaderboard.SUFFIX to the folder asked for and print the text.
+    """Write leaderboard.SUFFIX to the folder asked for, how the text begins to overview.txt, and print the text.
 
     Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
     """
     from reports.formats import rendered
+    from reports.tables.text_markdown import to_overview
 
     suffixes = _formats(arguments.formats)
     board = _board(arguments)
@@ -77,6 +80,9 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     text = rendered(board, "txt")
     for path, suffix in zip(paths, suffixes, strict=True):
         write_atomically(path, text if suffix == "txt" else rendered(board, suffix))
+    if "txt" in suffixes:
+        paths.append(arguments.out / OVERVIEW)
+        write_atomically(paths[-1], to_overview(board).encode())
     say(text.decode())
     say("".join(f"written: {path}\n" for path in paths))
     if arguments.formats is None and "parquet" not in suffixes:
@@ -102,12 +108,14 @@ def publish(arguments: argparse.Namespace) -> int:
 
 def _board(arguments: argparse.Namespace) -> Leaderboard:
     """Return the leaderboard that was asked for. Raises UserError for a wrong argument."""
+    from benchmarks.catalogue.suites import tasks_in
     from benchmarks.catalogue.tasks import find_task
     from reports.leaderboard.board import Request, make
     from reports.records.collections import named
 
     if arguments.task is not None:
-        find_task(arguments.task)
+        for task in tasks_in(arguments.task):
+            find_task(task)
     if arguments.holm and arguments.baseline is None:
         raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
     if bool(arguments.runs) == bool(arguments.within):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.catalogue.suites import tasks_in
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
@@ -43,7 +44,7 @@ class Collected:
 
 
 def collect(findings: Findings, task: str | None = None) -> Collected:
-    """Sort records into rows, pretrainings and those left out; `task` keeps only the transfers to that task."""
+    """Sort records into rows, pretrainings and those left out; `task`, or a suite, keeps only its transfers."""
     left_out = list(findings.left_out)
     signatures = {run.folder: signature_of(run.folder, None) for run in findings.runs if run.collection}
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
@@ -116,7 +117,7 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
         return run
     if record.task is None or record.encoder is None:
         return _left(run, "damaged", "a transfer record must name its task and its encoder")
-    if task is not None and record.task.name != task:
+    if task is not None and record.task.name not in tasks_in(task):
         return _left(run, "other task", f"{record.task.name}, asked for {task}")
     if record.task.name not in TASKS:
         return _left(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")

@@ -170,3 +170,21 @@ def _without(words: Sequence[str], option: str) -> list[str]:
         elif not word.startswith(f"{option}="):
             kept.append(word)
     return kept
+
+
+def normalisation(row: Row) -> str:
+    """Return how the row's images were normalised; empty where no record says it."""
+    found = row.records[0].normalisation
+    if found is None:
+        return ""
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (found.mean, found.std))
+    return f"mean {mean}, std {std}"
+
+
+def test_images(row: Row) -> str:
+    """Return how the row's test images were resized and cropped, or else interpolated; empty where nothing says it."""
+    record = row.records[0]
+    recipe = record.recipe.resolved
+    data = recipe.get("data")
+    own = data.get("test_interpolation") if isinstance(data, dict) else None
+    return record.test_images or str(own or recipe.get("interpolation") or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -46,6 +46,8 @@ class Column:
     """Whether text and pages leave it out of a table where no line has it."""
     rare: bool = False
     """Whether every format leaves it out of a table where no measured line has it."""
+    differing: bool = False
+    """Whether every format leaves it out of a table whose measured lines all have the same in it."""
     leading: bool = False
     """Whether a page shows it before a person chooses columns: the answer, and what it cost."""
 
@@ -57,6 +59,12 @@ class Column:
             parts = self.published(line) if self.published else ("",) * len(self.fields)
         parts = tuple(map(one_line, parts))
         return parts, self.join(*parts) or NONE
+
+    def is_shown(self, lines: Sequence[Measured]) -> bool:
+        """Tell whether a table of these measured lines has the column."""
+        if self.differing:
+            return len({self.parts(line) for line in lines}) > 1
+        return not self.rare or any(map(any, map(self.parts, lines)))
 
 
 def row_column(
@@ -87,3 +95,8 @@ def row_column(
 def rare_column(title: str, field: str, value: Callable[[Measured], str]) -> Column:
     """Return a column of text that a table has only where one of its measured lines has something in it."""
     return Column(title, (Field(field),), lambda entry: (value(entry),), "settings", rare=True, leading=True)
+
+
+def differing_column(title: str, field: str, value: Callable[[Row], str]) -> Column:
+    """Return a column of text that a table has only where its measured lines differ in it."""
+    return Column(title, (Field(field),), lambda entry: (value(entry.row),), "settings", differing=True)

@@ -18,15 +18,16 @@ from reports.records.architectures import architecture_name
 from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
-from reports.tables.column import Column, Field, rare_column, row_column
+from reports.tables.column import Column, Field, differing_column, rare_column, row_column
 from reports.tables.score_columns import delta_column, has_few_classes, holm_column, metric_columns, published_column
 
 
 def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -> list[Column]:
     """Return the columns of a task's table; the delta is there when a baseline was named.
 
-    Of the optional metrics only those that a run measured have columns, and rare columns are there where a row has
-    something in them. Budgets are there where a record states one, and pretrainings' steps where several were timed.
+    Of the optional metrics only those that a run measured have columns. Rare columns are there where a row has
+    something in them, differing ones where rows differ. Budgets are there where a record states one, and pretrainings'
+    steps where several were timed.
     """
     task, measured = section.task, section.measured
     primary = task.primary
@@ -40,7 +41,7 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     if has_few_classes(section):
         scores = [replace(one, block="provenance") if one.title.startswith("top5 ") else one for one in scores]
     columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
-    return [column for column in columns if not column.rare or any(map(any, map(column.parts, section.entries)))]
+    return [column for column in columns if column.is_shown(section.entries)]
 
 
 KIND = Column(
@@ -133,6 +134,9 @@ SETTINGS = [
         lambda row: row.recipe.name,
         lambda result: result.first.variant or result.first.protocol,
     ),
+    differing_column("Images normalised by", "normalisation", cells.normalisation),
+    differing_column("Test images", "test_images", cells.test_images),
+    differing_column("Feature", "feature", lambda row: row.records[0].feature or ""),
     rare_column("Pretrainings", "pretrainings", _pretrainings),
     rare_column("Varied", "varied", lambda entry: entry.varied),
     rare_column("Chosen probe", "chosen_probe", lambda entry: each(cells.choice)(entry.row)),

@@ -32,7 +32,7 @@ WIDEST_NAME = 64
 def to_text(board: Leaderboard) -> str:
     """Return the report for a terminal or a log. No name is cut off."""
     sentences = words(board)
-    lines = [TITLE, *filled(one_line(sentences.summary)), "", *_overview_text(board)]
+    lines = _beginning(board)
     for table in tables_of(board):
         lines += _section_text(table)
     for note in sentences.notes:
@@ -40,6 +40,15 @@ def to_text(board: Leaderboard) -> str:
     lines += ["", *filled(sentences.account)]
     lines += [f"  left out: {isolated(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def to_overview(board: Leaderboard) -> str:
+    """Return how the text begins: what was compared, what came out, and every encoder on every task."""
+    return "\n".join(_beginning(board)).rstrip() + "\n"
+
+
+def _beginning(board: Leaderboard) -> list[str]:
+    return [TITLE, *filled(one_line(words(board).summary)), "", *_overview_text(board)]
 
 
 def _overview_text(board: Leaderboard) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
-from benchmarks.encoders import MANIFEST, unknown_architecture
+from benchmarks.encoders import MANIFEST, RAW_PIXELS, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
 from pretrain.recipe import PretrainRecipe
@@ -200,7 +200,7 @@ def _source_mistakes(file: PipelineFile, field: str, source: Source) -> Iterator
         if stated is not None and (own := _own_statement(source)):
             rule = f"left out: {own}"
             yield four_parts(f"{field}.{name}", stated, rule, f"remove {field}.{name}; it is for what others trained")
-    if (source.ref or "").startswith("python:") and source.stage is None:
+    if (source.ref or "").startswith("python:") and source.stage is None and source.ref != RAW_PIXELS:
         rule = "stated of one's own code, as nothing else shows how far its encoder was trained"
         yield four_parts(f"{field}.stage", "(not given)", rule, f"add {field}.stage")
     if source.architecture is not None and source.from_ is not None:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-import submitit
 
 from benchmarks.files.locks import holder_pid, signal_process
 from slurm.graph.cluster import LocalCluster
 from slurm.graph.stages import REPORT, Stage
 from slurm.launch.manifest import forget_unfinished, set_entries
+from slurm.launch.processes import Processes, StageProcess
 from slurm.launch.snapshot import variables
-from slurm.stage import job
 from slurm.stage.notify import notify
 from slurm.stage.request import Request
 from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.observe import BAD, DONE, LIVE, View, observe_all
 from slurm.terminal import Display
 
-TICK_S = 0.4
+TICK_S, STOPPING_TICK_S = 0.4, 0.1
 GRACE_S = 20.0
 """How long a stage may take to save its state before it is killed."""
-NO_TIME_LIMIT_MIN = 10 * 365 * 24 * 60
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -50,7 +45,10 @@ class LocalLauncher:
         self.cluster = cluster
         self.display = display
         self.notify = notify
-        self.processes: dict[str, submitit.Job[Any]] = {}
+        threads = str(max(1, cluster.cpus_per_stage // cluster.ranks_per_stage))
+        own = {**dict.fromkeys(THREAD_VARIABLES, threads), **variables(Path(manifest.code))}
+        self._starts = Processes(folder, own)
+        self.processes: dict[str, StageProcess] = {}
         """Stages this launcher started; one that an earlier launcher left running is known by its lock alone."""
         self.stop_requests = 0
         """How often this launcher was asked to stop."""
@@ -58,7 +56,7 @@ class LocalLauncher:
     def launch(self) -> dict[str, View]:
         """Run every stage that is not completed; return the views of all when nothing runs any more."""
         forget_unfinished(self.folder, self.manifest.pipeline)
-        with self._stop_signals():
+        with self._stop_signals(), contextlib.closing(self._starts):
             views = self._look()
             while not self.stop_requests:
                 for stage in self._ready(views):
@@ -67,7 +65,7 @@ class LocalLauncher:
                 self.display.update(views)
                 if not any(view.state in LIVE or self._has_process(name) for name, view in views.items()):
                     return views
-                time.sleep(TICK_S)
+                self._starts.wait(TICK_S)
                 views = self._look()
             return self._stop()
 
@@ -76,18 +74,8 @@ class LocalLauncher:
         self.folder.forget_attempt(stage.name)
         ranks = self.cluster.ranks_per_stage if stage.trains else 1
         gpus = self._free_gpus() if stage.trains else ()
-        executor = submitit.LocalExecutor(self.folder.logs(stage.name).resolve())
-        executor.update_parameters(
-            timeout_min=NO_TIME_LIMIT_MIN,
-            stderr_to_stdout=True,
-            **({"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}),
-        )
-        threads = str(max(1, self.cluster.cpus_per_stage // ranks))
-        own = {**dict.fromkeys(THREAD_VARIABLES, threads), **variables(Path(self.manifest.code))}
-        with _environment(own), _terminal_signals_held():
-            process = executor.submit(
-                job.enter, str(self.folder.path.resolve()), stage.name, Request(ranks_per_node=ranks)
-            )
+        expected = [entry.stage for entry in self.manifest.entries if entry.state not in DONE]
+        process = self._starts.start(stage, Request(ranks_per_node=ranks), gpus, expected)
         self.processes[stage.name] = process
         started = Job(executor="local", id=process.job_id, gpus=gpus)
         self.manifest = set_entries(self.folder, self.manifest, {stage.name: {"job": started, "state": "starting"}})
@@ -95,7 +83,9 @@ class LocalLauncher:
 
     def _look(self) -> dict[str, View]:
         """Return every stage's view, and write changes of state into the manifest."""
-        ended = {name for name, process in self.processes.items() if process.done()}  # before looking at their files
+        ended = {
+            name for name, process in self.processes.items() if process.has_ended()
+        }  # before looking at their files
         views = observe_all(self.folder, self.manifest)
         for name in self.processes:
             if views[name].state == "waiting" and self.folder.read_attempt(name) is None:
@@ -161,23 +151,20 @@ class LocalLauncher:
                     self._signal(name, signal.SIGKILL)
                 elif name not in asked and self._signal(name, signal.SIGTERM):
                     asked.add(name)
-            time.sleep(0.1)
+            self._starts.wait(STOPPING_TICK_S)
             views = self._look()
             self.display.update(views)
             live = [name for name in live if views[name].state in LIVE or self._has_process(name)]
         return self._look()
 
     def _has_process(self, name: str) -> bool:
-        return name in self.processes and not self.processes[name].done()
+        return name in self.processes and not self.processes[name].has_ended()
 
     def _signal(self, name: str, number: int) -> bool:
-        """Send a signal (0: none, only try) to a stage's own process; return whether there was one to send it to.
-
-        Submitit's controller above it is spared: on SIGINT it kills a stage after a second, saved or not.
-        """
+        """Send a signal (0: none, only try) to a stage's process; return whether there was one to send it to."""
         pid = holder_pid(self.folder.lock(name))
         if number == signal.SIGKILL and self._has_process(name):
-            os.kill(int(self.processes[name].job_id), signal.SIGKILL)
+            self.processes[name].kill()
         return pid is not None and signal_process(pid, number)
 
 
@@ -186,31 +173,3 @@ def _may_start(stage: Stage, views: Mapping[str, View]) -> bool:
     if stage.after == "any":
         return all(state in (*DONE, *BAD) for state in states)
     return all(state == "completed" for state in states)
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _terminal_signals_held() -> Iterator[None]:
-    """Start processes that a terminal's Ctrl-C and hang-up do not reach (a blocked signal is inherited).
-
-    They are stopped by SIGTERM, after they saved; the terminal's SIGINT would make submitit kill them first.
-    """
-    held = (signal.SIGINT, signal.SIGHUP)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

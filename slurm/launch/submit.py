@@ -91,9 +91,10 @@ def _say_stopped(views: Mapping[str, View]) -> int:
 def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) -> int:
     bad = {name: view for name, view in views.items() if view.state not in DONE}
     if views[REPORT].state == "completed":
-        print(f"\n{(folder.report / 'leaderboard.txt').read_text().rstrip()}\n")
-        for page in sorted(folder.report.glob("*.html")):
-            print(f"page: {page}")
+        print(f"\n{_overview(folder).rstrip()}\n")
+        for name in ("leaderboard.txt", "leaderboard.html"):
+            if (folder.report / name).is_file():
+                print(f"written: {folder.report / name}")
     print(f"{len(views) - len(bad)}/{len(views)} stages done, {spent}")
     for name, view in bad.items():
         print(f"  {name} {describe(view)}")
@@ -104,9 +105,15 @@ def _say_ended(folder: PipelineFolder, views: Mapping[str, View], spent: str) ->
     return FAILED_CODE if bad else DONE_CODE
 
 
+def _overview(folder: PipelineFolder) -> str:
+    """Return the beginning of the report; all of it where an earlier version wrote no beginning by itself."""
+    beginning = folder.report / "overview.txt"
+    return (beginning if beginning.is_file() else folder.report / "leaderboard.txt").read_text()
+
+
 def _tail(log: Path, lines: int = 6) -> str:
     text = log.read_text(errors="replace").splitlines()
-    return "\n".join(f"    | {printable_lines(line)}" for line in text[-lines:] if "submitit" not in line)
+    return "\n".join(f"    | {printable_lines(line)}" for line in text[-lines:])
 
 
 def require_room(file: PipelineFile, cluster: SlurmCluster) -> None:

@@ -107,8 +107,8 @@ def _leave_to_the_first_node(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _stop_before_work(_signal: int, _frame: FrameType | None) -> None:
-    # submitit ignores SIGTERM and requeues on SIGUSR2; while a verb is still being imported there is nothing to save,
-    # and stopping is right. A training loop replaces this by its own handler, which saves first.
+    # While a verb is still being imported there is nothing to save, and stopping is right. A training loop replaces
+    # this by its own handler, which saves first.
     raise KeyboardInterrupt
 
 

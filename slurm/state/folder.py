@@ -32,7 +32,7 @@ from slurm.state.attempt import Attempt
 
 
 class Job(Config):
-    """A submitted stage: a Slurm job, or the process that submitit's local executor started."""
+    """A submitted stage: a Slurm job, or a process that the launcher on this machine started."""
 
     executor: Literal["local", "slurm"]
     id: str

@@ -171,10 +171,26 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
     assert mistakes(caught.value) == [["schedule.base_lr = (not given)", "required", "set schedule.base_lr=..."]]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nfield = 3\n", "line 2, `field = 3`: a field without a colon: write `field: value`"),
+        ("a: 1\nb: 2\na: 3\n", "line 3, `a: 3`: given twice: a"),
+        ("a: 1\nb: *nowhere\n", "line 2, `b: *nowhere`: found undefined alias"),
+    ],
+)
+def test_what_is_no_yaml_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_yaml(path)
+    assert said in str(caught.value)
+
+
 def test_key_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.yaml"
     path.write_text("schedule:\n  base_lr: 1\n  base_lr: 2\n")
-    with pytest.raises(UserError, match=r"given twice: base_lr\n.*line 3, column 3"):
+    with pytest.raises(UserError, match="line 3, `base_lr: 2`: given twice: base_lr"):
         read_yaml(path)
 
 

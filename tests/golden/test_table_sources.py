@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.catalogue.suites import ALEXNET_ERROR
 from tests.golden.sources import RECIPES, SOURCES, Values, assert_has
 
 
@@ -138,7 +139,7 @@ def of_finetuning(value: Values, batch: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("size", ["base", "large"])
+@pytest.mark.parametrize("size", ["base", "large", "huge"])
 def test_maes_own_fine_tuning(size: str) -> None:
     value = SOURCES["mae_finetune"] | SOURCES[f"mae_finetune_{size}"]
     batch, per = int(value["batch_size"]) * int(value["nodes"]) * int(value["GPUs a node"]), int(value["images of blr"])
@@ -248,3 +249,105 @@ def test_dinov2s_grid() -> None:
         "training.schedule.per_images": int(value["images of lr"]),
     }
     assert_has("imagenet1k_linear_grid_dinov2", expected)
+
+
+def of_jepa(value: Values) -> dict[str, Any]:
+    """Return what V-JEPA's options say of an attentive probe's training."""
+    processes = 8 * 8
+    batch = processes * int(value["batch_size"])
+    assert SOURCES["jepa"]["processes"] == "8 x 8"
+    return {
+        "image_size_px": int(value["resolution"]),
+        "pooler": "v-jepa",
+        "depth": 1,
+        "heads": None,
+        "mlp_ratio": float(SOURCES["jepa"]["mlp_ratio"]),
+        "init_std": float(SOURCES["jepa"]["init_std"]),
+        "training.epochs": int(value["num_epochs"]),
+        "training.batch_size": batch,
+        "training.weight_decay": float(value["weight_decay"]),
+        "training.final_weight_decay": float(value["final_wd"]),
+        "training.schedules_ahead": bool(int(SOURCES["jepa"]["steps ahead"])),
+        "training.clip_grad_norm": float(value["max norm"]),
+        "training.optimizer.kind": value["optimizer"].lower(),
+        "training.optimizer.betas": [0.9, 0.999],
+        "training.schedule.kind": "cosine",
+        "training.schedule.base_lr": float(value["lr"]),
+        "training.schedule.warmup_lr": float(value["start_lr"]),
+        "training.schedule.min_lr": float(value["final_lr"]),
+        "training.schedule.warmup_epochs": float(value["warmup"]),
+        "training.schedule.per_images": batch,
+    }
+
+
+def test_v_jepas_attentive_probe_of_images() -> None:
+    """Test images have torchvision's default interpolation there, which is bilinear."""
+    value = SOURCES["jepa"]
+    larger, side = value["test size"].split("/")
+    expected = of_jepa(value) | {
+        "interpolation": value["interpolation"],
+        "data.test_interpolation": "bilinear",
+        "data.test_crop": int(side) / int(larger),
+        "augmentation.auto_augment": value["auto_augment"],
+        "augmentation.erase_probability": float(value["re_prob"]),
+        "augmentation.erase_mode": value["re_mode"],
+        "augmentation.mixup": 0.0,
+        "augmentation.cutmix": 0.0,
+        "augmentation.label_smoothing": 0.0,
+    }
+    assert_has("imagenet1k_attentive_vjepa", expected)
+
+
+@pytest.mark.parametrize(("name", "source"), [("kinetics400", "jepa_k400"), ("ssv2", "jepa_ssv2")])
+def test_v_jepas_attentive_probe_of_videos(name: str, source: str) -> None:
+    value = SOURCES["jepa_video"] | SOURCES[source]
+    lowest, highest = value["random_resize_aspect_ratio"].strip("()").split(", ")
+    expected = of_jepa(value) | {
+        "sampling.frames": int(value["frames_per_clip"]),
+        "sampling.stride": int(value["frame_step"]),
+        "sampling.segments": int(value["num_segments"]),
+        "sampling.test_crops": int(value["num_views_per_segment"]),
+        "augmentation.crop.scale": list(ast.literal_eval(value["random_resize_scale"])),
+        "augmentation.crop.ratio": pytest.approx([float(lowest), int(highest[0]) / int(highest[2])], abs=1e-6),
+    }
+    assert value["random_horizontal_flip"] == "False"
+    assert RECIPES[f"{name}_attentive_vjepa"]["augmentation"]["horizontal_flip"] == 0.0
+    assert_has(f"{name}_attentive_vjepa", expected)
+
+
+def test_dinov2s_logistic_regression() -> None:
+    value = SOURCES["dinov2_logistic"]
+    lowest, highest, count = ast.literal_eval(value["C_POWER_RANGE"])
+    expected = {
+        "image_size_px": int(value["resize_size"]),
+        "data.test_crop": 1.0,  # what is resized to 224 px is cropped to 224 px
+        "grid.lowest": pytest.approx(10**lowest),
+        "grid.highest": pytest.approx(10**highest),
+        "grid.count": count,
+        "grid.held_out.fraction": 1 / int(value["held out"].split("/")[1]),
+        "max_iterations": int(value["max_iter"]),
+        "tolerance": float(value["tol"]),
+    }
+    assert_has("imagenet1k_logistic_dinov2", expected)
+
+
+def test_dinos_neighbours() -> None:
+    value = SOURCES["dino_knn"]
+    recipe = RECIPES["imagenet1k_knn"]
+    assert sorted([recipe["k"], *recipe["other_k"]]) == ast.literal_eval(value["nb_knn"])
+    crop = int(value["crop"]) / int(value["resize"])
+    expected = {"temperature": float(value["temperature"]), "data.test_crop": crop, "image_size_px": int(value["crop"])}
+    assert_has("imagenet1k_knn", expected)
+
+
+def test_msns_few_labels() -> None:
+    """Its penalty is lambda / N for a mean of N losses and half the squared weights: C is 1 / lambda."""
+    value = SOURCES["msn"]
+    expected = {"strength": 1 / float(value["lambd"]), "image_size_px": int(value["crop"])}
+    expected["data.test_crop"] = int(value["crop"]) / int(value["resize"])
+    assert_has("imagenet1k_few_shot_msn", expected)
+
+
+def test_alexnets_errors_on_imagenet_c() -> None:
+    there = ast.literal_eval(SOURCES["imagenet_c"]["ALEXNET_ERR"])
+    assert list(ALEXNET_ERROR.values()) == pytest.approx([100 * error for error in there], abs=1e-9)

@@ -26,7 +26,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(
 def main(overrides: list[str]) -> int:
     """Run both, print both times; return 1 where a score differs."""
     here, there = (Path(tempfile.mkdtemp(prefix="demo")) for _ in range(2))
-    demo = [sys.executable, "-m", "mimbench", "demo", *overrides]
+    demo = [sys.executable, "-m", "mimbench", "demo", "--full", *overrides]
     with throwaway_cluster(Cluster) as cluster:
         environment = {**os.environ, **ONE_THREAD, **cluster.environment}
         began = time.monotonic()

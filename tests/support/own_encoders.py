@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -95,6 +96,67 @@ def a_model_alone() -> nn.Module:
 
 def broken() -> OwnEncoder:
     raise FileNotFoundError("weights.pth")
+
+
+def leaves() -> OwnEncoder:
+    raise SystemExit(3)
+
+
+def _like_the_cnn(features: Callable[[Any, Tensor], Any], **fields: Any) -> OwnEncoder:
+    return OwnEncoder(randomise(TinyCnn()), (32,), HALF, HALF, features, **fields)
+
+
+def of_no_numbers() -> OwnEncoder:
+    return _like_the_cnn(lambda cnn, images: cnn(images)[-1] * torch.nan)
+
+
+def of_another_draw_each_time() -> OwnEncoder:
+    return _like_the_cnn(lambda cnn, images: cnn(images)[-1] + torch.randn(1))
+
+
+def of_half_precision() -> OwnEncoder:
+    return _like_the_cnn(lambda cnn, images: cnn(images)[-1].bfloat16())
+
+
+def of_no_gradient() -> OwnEncoder:
+    """Features as people take them of a frozen model."""
+    return _like_the_cnn(lambda cnn, images: cnn(images)[-1].detach(), layer_of=lambda _: 0)
+
+
+def of_odd_layers() -> OwnEncoder:
+    return _like_the_cnn(lambda cnn, images: cnn(images)[-1], layer_of=lambda name: name)
+
+
+def of_others_blocks() -> OwnEncoder:
+    return _like_the_cnn(lambda cnn, images: cnn(images)[-1], blocks=[nn.Linear(2, 2)])
+
+
+def without_weights() -> OwnEncoder:
+    return OwnEncoder(nn.AvgPool2d(16), (16,), HALF, HALF)
+
+
+def on_the_scale_of_bytes() -> OwnEncoder:
+    return OwnEncoder(TinyCnn(), (4, 8, 16, 32), (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
+
+
+def of_one_size() -> OwnEncoder:
+    """Takes images of 64 pixels alone, as a ViT without interpolation."""
+
+    def features(cnn: Any, images: Tensor) -> Tensor:
+        if images.shape[-1] != 64:
+            raise ValueError(f"images of {images.shape[-1]} px")
+        found: Tensor = cnn(images)[-1]
+        return found
+
+    return _like_the_cnn(features)
+
+
+def that_fails_in_training() -> OwnEncoder:
+    def features(cnn: Any, images: Tensor) -> Tensor:
+        found: Tensor = cnn(images)[4 if cnn.training else 3]
+        return found
+
+    return _like_the_cnn(features)
 
 
 def grey() -> OwnEncoder:

@@ -12,7 +12,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def randomise(model: M, seed: int = 3) -> M:
-    """Move every parameter off its initial value, and return the model in evaluation mode.
+    """Move every parameter and running mean off its initial value, and return the model in evaluation mode.
 
     Many parameters begin at 0 or 1, where two that were swapped, or one that was lost, would not show.
     """
@@ -21,6 +21,9 @@ def randomise(model: M, seed: int = 3) -> M:
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(noise * (0.5 if "table" in name else 0.1))
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
     return model.eval()
 
 

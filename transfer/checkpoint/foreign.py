@@ -17,6 +17,8 @@ from transfer.checkpoint.architecture.huggingface_config import read_config
 from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.normalisation import published, stated_beside, torchvisions
+from transfer.checkpoint.architecture.open_clip_config import read_open_clip
+from transfer.checkpoint.architecture.plain.infer_vit import with_positions_assumed
 from transfer.checkpoint.architecture.published import known_of_openai
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_names, settle_unclear, shapes_of
 from transfer.checkpoint.content.selection import Selection
@@ -74,8 +76,10 @@ def recognise(
     shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
     names = FileNames(layout, found.prefix, shapes, found.outside)
     try:
-        config = read_config(file.path) or known_of_openai(found.beside)
+        config = read_config(file.path) or read_open_clip(file.path) or known_of_openai(found.beside)
         inferred = _architecture(layout, weights, config, described, stated)
+        if stated is None and described is None and layout.name == "timm-vit":
+            inferred = with_positions_assumed(inferred, found.tensors)
     except UserError as error:
         raise names.explain(error) from None
     return ForeignEncoder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from benchmarks.runs.record import LoadReport
@@ -44,7 +45,7 @@ def would_load(recipe: ClassificationRecipe, source: Source) -> LoadReport:
 
 def _frozen(recipe: ClassificationRecipe, loaded: Loaded) -> None:
     """Build what a probe takes of the encoder, whose tensors lose their values."""
-    backbone: nn.Module = loaded.model.to("meta")
+    backbone: nn.Module = loaded.model.to("meta", torch.float32)  # of whatever type the file's tensors are
     side, channels = recipe.image_size_px, loaded.plan.architecture.in_chans
     if isinstance(recipe, AttentiveRecipe):
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.errors import printable, require_word
 from benchmarks.tables import aligned
 from transfer.checkpoint.content.selection import Selection
-from transfer.sources.references import ARCHITECTURE_HELP
+from transfer.sources.references import ARCHITECTURE_HELP, locate, scheme_of
 
 EXAMPLES = """examples:
   mimbench checkpoint inspect simmim_pretrain__swin_base.pth
@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
     selection = Selection(args.weights, args.prefix)
+    if args.action != "tensors" and scheme_of(args.encoder) is None:
+        locate(args.encoder)  # a path that is wrong is said before torch is imported
     if args.action == "convert":
         return _convert(args.encoder, args.architecture, selection, args.to, args.out)
     if args.action == "tensors":

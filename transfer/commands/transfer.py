@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks import ranks
-from benchmarks.catalogue.starts import default_recipe, misfit_in_words
+from benchmarks.catalogue.starts import authors_recipe, default_recipe, misfit_in_words
 from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import Architecture, InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError
 from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
-from transfer.adapter import Adapter, adapter_for
+from transfer.adapter import ADAPTERS, ENGINES, Adapter, adapter_for
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.claimed import claim_transfer, scores_of
 from transfer.encoder.sizes import given_by, normalisation_of, own_protocol
@@ -54,18 +54,30 @@ def main(argv: Sequence[str]) -> int:
     if args.print:
         if random is not None:
             _warn_of_misfit(task, recipe, args.encoder, "random", random)
-        print(recipe.to_yaml() + (_images_in_words(_source(args), recipe) if args.encoder else ""), end="")
+        of_images = ""
+        if args.encoder:
+            source = _source(args)
+            of_images = _images_in_words(source, recipe)
+            _name_authors_recipe(task, args.recipe, source)
+        print(recipe.to_yaml() + of_images, end="")
         return 0
     source = _source(args)
     transfer = claim_transfer("transfer", argv, args, task, adapter, recipe, source)
     if transfer is None:
         return 0
     _warn_of_misfit(task, recipe, args.encoder, source.use.init_stage, random)
+    _name_authors_recipe(task, args.recipe, source)
     for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():
         print(f"note: {note}", file=sys.stderr)
     record = adapter.run(transfer)
     print(f"done: {transfer.work.folder.path}: {scores_of(record)} ({record.seconds:.0f} s)")
     return 0
+
+
+def imports(argv: Sequence[str]) -> list[str]:
+    """Return the modules that the verb imports once there is work."""
+    kind = find_task(argv[0]).kind
+    return [ADAPTERS[kind].partition(":")[0], "transfer.run", ENGINES[kind]]
 
 
 def _source(args: argparse.Namespace) -> Source:
@@ -97,6 +109,15 @@ def _warn_of_misfit(
     mark = misfit(recipe.config.starts_from, stage)
     if mark is not None and ranks.is_main():
         print(f"warning: {misfit_in_words(task, recipe.name, reference, mark, random)}", file=sys.stderr)
+
+
+def _name_authors_recipe(task: Task, asked: str | None, source: Source) -> None:
+    """Say on stderr which recipe the encoder's authors fine-tune it by, where no recipe was asked for."""
+    use = source.use
+    own = authors_recipe(task, use.method, use.init_stage, use.architecture)
+    if asked is None and own is not None and ranks.is_main():
+        said = f"the authors of {use.label} ({use.method}) fine-tune it by --recipe {own}; the default is {task.recipe}"
+        print(f"note: {said}, the same for all encoders", file=sys.stderr)
 
 
 def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:

@@ -75,7 +75,8 @@ class FrozenEncoder(nn.Module):
             if number in layers:
                 block.register_forward_hook(self._keep(number))
         self.eval()
-        self._image = torch.zeros(1, channels, image_size_px, image_size_px, device=next(backbone.parameters()).device)
+        device = next(backbone.parameters(), torch.zeros(())).device  # raw pixels have no parameters
+        self._image = torch.zeros(1, channels, image_size_px, image_size_px, device=device)
 
     def _keep(self, number: int) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:

@@ -119,7 +119,7 @@ def build_head_maps(
     Raises UserError for an encoder that gives no such maps, of images whose sides are up to `longest_px`, or with which
     the recipe cannot be trained.
     """
-    loaded = _loaded_for_maps(recipe, source, seed, longest_px)
+    loaded = _loaded_for_maps(recipe, source, seed, longest_px, frozen)
     maps = HeadMaps(FrozenDense(loaded.encoder) if frozen else loaded.encoder, channels)
     backbone = loaded.encoder.backbone
     report = without_unused_norm(backbone, loaded.report)
@@ -142,27 +142,32 @@ def build_frozen_maps(
 
     Raises UserError as `build_head_maps` does.
     """
-    loaded = _loaded_for_maps(recipe, source, seed, longest_px)
+    loaded = _loaded_for_maps(recipe, source, seed, longest_px, frozen=True)
     maps = FrozenMaps(loaded.encoder, last, evenly=evenly, normed=normed, class_token=class_token)
     return LoadedMaps(maps, loaded.report, loaded.plan)
 
 
-def _loaded_for_maps(recipe: EncoderSizes, source: Source, seed: int, longest_px: int) -> LoadedEncoder:
+def _loaded_for_maps(recipe: EncoderSizes, source: Source, seed: int, longest_px: int, frozen: bool) -> LoadedEncoder:
     loaded = build_dense_encoder(recipe, source, getattr(recipe, "drop_path_rate", 0.0), seed)
     sizes = loaded.encoder.sizes
     if sizes.only_px is not None and longest_px > sizes.only_px:
         raise sizes.too_large(longest_px)
-    require_training(loaded.encoder.backbone, recipe)
+    require_training(loaded.encoder.backbone, recipe, frozen=frozen)
     return loaded
 
 
-def require_training(model: nn.Module, recipe: Any) -> None:
-    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks; or for adapters
-    of matrices that it does not have."""
+def require_training(model: nn.Module, recipe: Any, *, frozen: bool = False) -> None:
+    """Raise UserError where a recipe asks for what is not known of a model: its layers, or its blocks; for adapters
+    of matrices that it does not have; or to train, unless it is `frozen`, what no gradient reaches.
+    """
     family, training = family_of(model), recipe.training
     require_targets(model, getattr(recipe, "adapters", None))
     if getattr(recipe, "layer_decay", 1.0) != 1.0:
         family.layers()
+    if not frozen and not family.learns:
+        rule = "features through which a gradient reaches the encoder's parameters"
+        remedy = "take torch.no_grad(), detach() and requires_grad_(False) out of its code; or probe the frozen encoder"
+        raise UserError.about("one's own encoder", "without a gradient", rule, remedy)
     if training.sharded or training.activation_checkpointing:
         family.require(BLOCKS)
 

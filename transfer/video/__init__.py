@@ -1,1 +1,1 @@
-"""Video classification: an encoder of images that is carried over to clips, and videos in the layout of Kinetics."""
+"""Video classification: encoders of clips, or of images that are carried over to them, and videos like Kinetics."""

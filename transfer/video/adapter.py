@@ -43,11 +43,13 @@ class VideoAdapter:
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
 
     def would_load(self, recipe: TrainedVideoRecipe, source: Source) -> LoadReport:
-        from transfer.encoder.model import build_model, on_meta
+        from transfer.encoder.model import on_meta
+        from transfer.video.attentive import build_frozen
         from transfer.video.model import build_video_model
 
-        if not isinstance(recipe, VideoRecipe):
-            return on_meta(lambda: build_model(recipe, source, 0)).report
+        if isinstance(recipe, AttentiveVideoRecipe):
+            return on_meta(lambda: build_frozen(recipe, source, 0)).report
+        assert isinstance(recipe, VideoRecipe), "the other protocol"
         return on_meta(lambda: build_video_model(recipe, source, 1, 0)).report
 
     def trained(self, asked: Asked) -> Trained:

@@ -1,4 +1,4 @@
-"""The model of a video transfer: an encoder of images that sees clips, a fresh head, and the proof of loading."""
+"""The model of a video transfer: an encoder that sees clips, a fresh head, and the proof of loading."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHOWN = 8
 
 
 class ClipEncoder(nn.Module, ABC):
-    """An image encoder that turns clips into vectors. `WAYS` has the ways to do so."""
+    """An encoder that turns clips into vectors. `WAYS` has the ways to do so."""
 
     whole_windows: ClassVar[bool]
     """Whether timm's own forward is run, whose maps must be multiples of the window."""
@@ -65,7 +65,7 @@ class ClipEncoder(nn.Module, ABC):
 
     @property
     def flat(self) -> nn.Module | None:
-        """The encoder of images; None where it has become one of videos."""
+        """The encoder as it was given; None where it has become another, whose weights do not fit images."""
         return None
 
 
@@ -182,8 +182,33 @@ class FramePooling(ClipEncoder):
         return found
 
 
-WAYS: dict[str, type[ClipEncoder]] = {"swin3d": Swin3d, "swinv2_3d": SwinV2In3d, "frame_pooling": FramePooling}
-PUBLISHED = "swin3d"
+class Clips(FramePooling):
+    """An encoder of clips as it is; what its own head would take is pooled from the tokens of all frames."""
+
+    @classmethod
+    def carry(cls, flat: nn.Module, report: LoadReport, recipe: VideoRecipe) -> Self:
+        require_frames(flat, recipe.sampling.clip_frames)
+        return cls(flat, report)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return as_vector(self.backbone(clips))
+
+
+def require_frames(encoder: nn.Module, frames: int) -> None:
+    """Raise UserError unless clips of so many frames are whole tubelets of an encoder of clips."""
+    step = family_of(encoder).clip_step
+    if step is not None and frames % step:
+        rule = f"a multiple of {step}, the frames of the encoder's tubelets"
+        raise UserError.about("frames of a clip", frames, rule, f"sampling.frames={step * -(-frames // step)}")
+
+
+WAYS: dict[str, type[ClipEncoder]] = {
+    "swin3d": Swin3d,
+    "swinv2_3d": SwinV2In3d,
+    "clips": Clips,
+    "frame_pooling": FramePooling,
+}
+PUBLISHED = ("swin3d", "clips")
 """What `auto` takes for encoders that have it; the other 3D form must be asked for."""
 
 
@@ -223,7 +248,7 @@ def build_video_model(recipe: VideoRecipe, source: Source, num_classes: int, see
     flat, report, plan = build_model(
         recipe, source, seed, drop_path_rate=recipe.drop_path_rate, whole_windows=way.whole_windows
     )
-    if way is FramePooling:
+    if issubclass(way, FramePooling):
         require_training(flat, recipe)
     encoder = way.carry(flat, report, recipe)
     if recipe.adapters is not None:
@@ -238,10 +263,10 @@ def way_for(recipe: VideoRecipe, plan: EncoderPlan) -> type[ClipEncoder]:
         flat = build_backbone(plan.architecture, recipe.image_size_px, whole_windows=False)
     form = family_of(flat).video_form
     if recipe.temporal not in ("auto", "frame_pooling", form):
-        rule = f"swin3d for a Swin, swinv2_3d for a SwinV2; {plan.architecture.name} has no such 3D form"
+        rule = f"swin3d for a Swin, swinv2_3d for a SwinV2, clips for a video ViT; {plan.architecture.name} is none"
         ways = " or ".join(f"temporal={way}" for way in (form, "frame_pooling") if way)
         raise UserError.about("temporal", recipe.temporal, rule, f"{ways}, or another encoder")
-    usual = PUBLISHED if form == PUBLISHED else "frame_pooling"
+    usual = form if form in PUBLISHED else "frame_pooling"
     return WAYS[usual if recipe.temporal == "auto" else recipe.temporal]
 
 

@@ -1,4 +1,4 @@
-"""The recipes of videos: how an encoder of images sees clips, and what is trained. This module is light to import."""
+"""The recipes of videos: how an encoder sees clips, and what is trained. This module is light to import."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class TrainedVideoRecipe(EncoderSizes):
 class VideoRecipe(TrainedVideoRecipe, TrainedEncoderSizes):
     """End-to-end fine-tuning."""
 
-    temporal: Literal["auto", "swin3d", "swinv2_3d", "frame_pooling"] = "auto"
-    """swin3d inflates a Swin to Video Swin, swinv2_3d a SwinV2 in the same way; frame_pooling averages the features of
-    single frames, whose order it does not see. auto takes swin3d for a Swin, else frame_pooling."""
+    temporal: Literal["auto", "swin3d", "swinv2_3d", "clips", "frame_pooling"] = "auto"
+    """swin3d inflates a Swin to Video Swin, swinv2_3d a SwinV2 in the same way; clips gives clips to an encoder of
+    clips as it is; frame_pooling averages the features of single frames, whose order it does not see. auto takes swin3d
+    for a Swin, clips for an encoder of clips, else frame_pooling."""
     patch_frames: Count = 2
     """swin3d, swinv2_3d: the number of frames that a patch covers."""
     window_frames: Count = 8
@@ -61,10 +62,14 @@ class VideoRecipe(TrainedVideoRecipe, TrainedEncoderSizes):
 
 
 class AttentiveVideoRecipe(TrainedVideoRecipe, AttentivePooling):
-    """An attentive probe over the patches of all frames of a clip, each frame seen by the frozen encoder by itself."""
+    """An attentive probe over the patches of all frames of a clip.
+
+    A frozen encoder of images sees each frame by itself, one of clips the frames of each segment together; where
+    `sampling.frames` is 1, those of all segments.
+    """
 
     protocol: Literal["attentive"] = "attentive"
     starts_from: tuple[InitStage, ...] | None = placement(None)
     time_embedding: bool = False
-    """Add sines and cosines of a frame's place in the clip to its patches; without it the order of frames is not seen,
-    as in V-JEPA's evaluation of encoders of images."""
+    """Add sines and cosines of the place of a frame (or tubelet) in the clip to its patches; without it an encoder of
+    images does not see the order of frames, as in V-JEPA's evaluation of such."""

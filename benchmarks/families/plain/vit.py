@@ -48,16 +48,7 @@ class ViT(Family):
         return found
 
     def layers(self) -> Layers:
-        """Return the layers of microsoft/unilm's `beit/optim_factory.py`, re-stated for timm's names."""
-        depth = len(self.model.blocks)
-
-        def layer(name: str) -> int:
-            part = name.split(".")
-            if part[0] in ("patch_embed", "cls_token", "dist_token", "mask_token", "pos_embed", "reg_token"):
-                return 0
-            return int(part[1]) + 1 if part[0] == "blocks" else depth + 1  # rel_pos_bias, which all blocks share, too
-
-        return Layers(depth + 2, layer)
+        return block_layers(len(self.model.blocks))
 
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
         """Return one map; position embeddings follow the image's grid."""
@@ -82,3 +73,15 @@ class ViT(Family):
         if name == "pos_embed":
             return fit_positions(tensor, self.model.patch_embed.grid_size, position_prefix(self.model))
         return super().fit(name, tensor, mode)
+
+
+def block_layers(depth: int) -> Layers:
+    """Return the layers of microsoft/unilm's `beit/optim_factory.py`, re-stated for timm's names."""
+
+    def layer(name: str) -> int:
+        part = name.split(".")
+        if part[0] in ("patch_embed", "cls_token", "dist_token", "mask_token", "pos_embed", "reg_token"):
+            return 0
+        return int(part[1]) + 1 if part[0] == "blocks" else depth + 1  # rel_pos_bias, which all blocks share, too
+
+    return Layers(depth + 2, layer)

@@ -24,6 +24,7 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "ViT": ("vit_tiny_patch16_224", FLAT),
     "BEiT": ("beit_base_patch16_224", {**FLAT, "global_pool": "token"}),
     "EVA": ("eva02_tiny_patch14_224", {**FLAT, "patch_size": 16}),
+    "video ViT": ("vjepa2_vit_large", FLAT),
     "ResNet": ("resnet10t", {}),
     "MetaFormer": ("poolformerv2_s12", {}),
     "SwinV2-CR": ("swinv2_cr_tiny_224", {**STAGES, "window_size": 2}),

@@ -12,12 +12,13 @@ import pytest
 import scipy.stats
 
 import mimbench
-from reports.commands.leaderboard import SUFFIXES
+from reports.commands.leaderboard import OVERVIEW, SUFFIXES
 from reports.formats import FORMATS
 from tests.reports import factory
 from tests.support.command import ROOT
 
 NAMES = [f"leaderboard.{suffix}" for suffix in ("csv", "html", "json", "md", "parquet", "tex", "txt")]
+NAMES.append(OVERVIEW)
 
 
 def report(*arguments: object) -> int:

@@ -35,8 +35,8 @@ def write_suite(runs: Path, parts: list[str]) -> None:
                 factory.write(runs, factory.transfer(label, seed, task=task, data=data, metrics=metrics))
 
 
-def board(runs: Path, out: Path) -> tuple[dict[str, dict[str, str]], str]:
-    command = ["report", "leaderboard", str(runs), "--baseline", "supervised", "--out", str(out)]
+def board(runs: Path, out: Path, *more: str) -> tuple[dict[str, dict[str, str]], str]:
+    command = ["report", "leaderboard", str(runs), "--baseline", "supervised", "--out", str(out), *more]
     assert mimbench.main(command) == 0
     with (out / "leaderboard.csv").open(newline="") as file:
         rows = [line for line in csv.DictReader(file) if line["task"] == "fine_grained"]
@@ -55,6 +55,16 @@ def test_the_mean_row_is_the_mean_of_the_parts_own_scores(tmp_path: Path) -> Non
     for at, part in enumerate(PARTS):
         assert float(found[f"{part}_last_mean"]) == pytest.approx(score(at, "simmim", 1), abs=0.00501)
     assert "A suite's row is the mean over its data sets" in text
+    assert mimbench.main(["report", "verify", str(tmp_path / "out")]) == 0
+
+
+def test_a_suite_asked_for_by_its_name_is_its_mean_and_its_data_sets(tmp_path: Path) -> None:
+    write_suite(tmp_path / "runs", PARTS)
+    factory.write(tmp_path / "runs", factory.transfer())
+    rows, _ = board(tmp_path / "runs", tmp_path / "out", "--task", "fine_grained")
+    assert rows.keys() == {"simmim", "supervised"}
+    with (tmp_path / "out" / "leaderboard.csv").open(newline="") as file:
+        assert {line["task"] for line in csv.DictReader(file)} == {"fine_grained", *PARTS}
     assert mimbench.main(["report", "verify", str(tmp_path / "out")]) == 0
 
 

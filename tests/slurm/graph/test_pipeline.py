@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import MANIFEST
-from slurm.demo import PIPELINE
-from slurm.graph.check import load_pipeline
+from slurm.demo import FULL, PIPELINE
+from slurm.graph.check import load_pipeline, load_work
 from slurm.graph.pipeline import read_pipeline
 from slurm.graph.stages import expand
 from tests.slurm.chained_study import STUDY, changed, graph, load, refusal
@@ -149,8 +150,8 @@ def test_a_list_of_tasks_takes_each_task_s_own_recipe() -> None:
     assert argv[argv.index("--recipe") + 1] == "digits_finetune"
 
 
-def test_the_demo_has_two_trainings_nine_transfers_to_each_task_and_a_report() -> None:
-    stages = expand(read_pipeline(PIPELINE), Path("pipelines/demo"), Path("runs")).stages
+def test_the_full_demo_has_two_trainings_nine_transfers_to_each_task_and_a_report() -> None:
+    stages = expand(read_pipeline(FULL), Path("pipelines/demo"), Path("runs")).stages
     assert [stage.name for stage in stages if stage.name.startswith(("pretrain", "finetune"))] == [
         "pretrain.simmim",
         "finetune.supervised",
@@ -160,6 +161,24 @@ def test_the_demo_has_two_trainings_nine_transfers_to_each_task_and_a_report() -
         assert sum(stage.name.startswith(f"{task}.") for stage in stages) == 9
     assert stages[-1].name == "report"
     assert len(stages) == 2 + 9 * len(tasks) + 1
+
+
+def test_the_demo_compares_by_the_same_labels_and_steps_and_evaluates_at_the_end_alone() -> None:
+    file = read_pipeline(PIPELINE)
+    for name, entry in file.tasks.items():
+        recipe = load_work(entry, file.task(name)).config
+        training = getattr(recipe, "training", None)
+        if training is None:
+            assert name == "few_labels"
+            assert recipe.per_class == 5
+            assert {*file.encoders_of(name)} == {"simmim", "scratch", "pixels"}
+            continue
+        assert {*file.encoders_of(name)} == {"simmim", "scratch"}
+        assert recipe.training.epochs == getattr(recipe, "evaluate_every_epochs", None)
+        assert recipe.training.steps == getattr(recipe, "evaluate_every_steps", None)
+    assert load_work(file.tasks["digits"], "digits").config.data.subset.per_class == 5
+    kinds = {find_task(file.task(name)).kind for name in file.tasks}
+    assert kinds == {"classification", "detection", "segmentation", "video"}
 
 
 def test_the_id_names_the_content_and_the_resolved_file_is_the_same_pipeline() -> None:

@@ -41,7 +41,10 @@ def test_children_begin_after_their_parent_ended_and_the_report_is_shown(two_see
     assert two_seeds.begun() == sorted(set(STAGES) - {"report"})
     table = (two_seeds.folder.report / "leaderboard.txt").read_text()
     assert re.search(r"^simmim .*50\.50", table, re.MULTILINE)  # the mean of 50 and 51, the scores of the two seeds
-    assert table.strip() in done.stdout
+    overview = (two_seeds.folder.report / "overview.txt").read_text()
+    assert table.startswith(overview.rstrip())
+    assert overview.strip() in done.stdout
+    assert "Like for like" not in done.stdout, "the tables are in the files"
     assert "leaderboard.html" in done.stdout
     assert "6/6 stages done" in done.stdout
 
@@ -88,14 +91,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench.close()
 
 
-def test_launching_again_runs_nothing_and_shows_the_same_table(finished: Bench) -> None:
+def test_launching_again_runs_nothing_and_shows_the_same_overview(finished: Bench) -> None:
     bench = finished
     diary, jobs = bench.diary(), sorted(bench.folder.path.glob("logs/*/*_log.out"))
     again = bench.submit()
     assert again.returncode == 0
     assert bench.diary() == diary
     assert sorted(bench.folder.path.glob("logs/*/*_log.out")) == jobs  # no process was started, not even a report's
-    assert (bench.folder.report / "leaderboard.txt").read_text().strip() in again.stdout
+    assert (bench.folder.report / "overview.txt").read_text().strip() in again.stdout
     assert "4/4 stages done, nothing was left to do" in again.stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.console import Console
 from benchmarks.errors import printable_lines
 from slurm.state.attempt import RankEnd
 from slurm.state.observe import View
-from slurm.terminal import describe, stage_table
+from slurm.terminal import PlainLines, describe, stage_table
 from tests.slurm.bench import Bench
 
 HOSTILE = {
@@ -45,6 +46,33 @@ def test_a_table_of_stages_obeys_nothing(text: str) -> None:
     assert obeyed(shown) == set()
     assert shown.count(MARKUP) == 3
     assert obeyed(describe(view)) == set()
+
+
+def test_a_log_of_two_minutes_has_few_lines_and_every_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines = PlainLines()
+    for tick in range(300):
+        now = 100 + 0.4 * tick
+        lines.update({"one": View("running"), "two": View("completed" if tick > 99 else "running")})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) < 20
+    assert said.count("[  40s] two completed") == 1
+    assert said[0] == "[   0s] 0/2 stages done | one running | two running"
+
+
+def test_a_log_of_a_day_has_a_line_each_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines = PlainLines()
+    for minute in range(24 * 60):
+        now = 60.0 * minute
+        lines.update({"one": View("running")})
+    assert len(capsys.readouterr().out.splitlines()) == 24 * 60
 
 
 def test_what_others_wrote_into_logs_and_attempts_is_shown_escaped(bench: Bench) -> None:

@@ -70,7 +70,7 @@ def _saved(model: Any, folder: Path) -> Weights:
 def _huggingface(name: str, folder: Path, **sizes: Any) -> tuple[Any, Weights, dict[str, Any]]:
     transformers = library("transformers", "transformers")
     kind = name.removesuffix("Model").removesuffix("ForPreTraining").removesuffix("ForMaskedImageModeling")
-    kind = kind.removesuffix("ForImageClassificationWithTeacher")
+    kind = kind.removesuffix("ForImageClassificationWithTeacher").removesuffix("ForVideoClassification")
     model = _moved(getattr(transformers, name)(getattr(transformers, f"{kind}Config")(**sizes)))
     return model, _saved(model, folder), json.loads((folder / "config.json").read_text())
 
@@ -86,6 +86,19 @@ def of_tokens(
         after = model.get_submodule(norm) if norm else nn.Identity()
         last = lambda x: after(part(x).last_hidden_state)  # noqa: E731
         return Foreign(layout, tensors, last, (lambda x: part(x).pooler_output) if pooled else None, config)
+
+    return make
+
+
+def of_clips(layout: str, name: str, *, inner: str = "", pixels: str = "pixel_values", **sizes: Any) -> Any:
+    """Return a transformer of clips of transformers; of an image it is given the frames of a tubelet."""
+
+    def make(folder: Path) -> Foreign:
+        model, tensors, config = _huggingface(name, folder, **sizes)
+        part = model.get_submodule(inner)
+        run = lambda clips: part(**{pixels: clips.transpose(1, 2)}).last_hidden_state  # noqa: E731
+        dense = lambda x: run(x if x.ndim == 5 else x.unsqueeze(2).expand(-1, -1, 2, -1, -1))  # noqa: E731
+        return Foreign(layout, tensors, dense, lambda x: dense(x).mean(dim=1), config)
 
     return make
 
@@ -210,6 +223,24 @@ HIERA: dict[str, Any] = {
     "image_size": [SIDE, SIDE],
     **EPS,
 }
+VJEPA2: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "mlp_ratio": 3.0,
+    "crop_size": SIDE,
+    "pred_hidden_size": 32,
+    "pred_num_attention_heads": 2,
+    "pred_num_hidden_layers": 1,
+}
+VIDEOMAE: dict[str, Any] = {
+    **PLAIN,
+    "num_frames": 2,
+    "use_mean_pooling": False,
+    "decoder_hidden_size": 32,
+    "decoder_num_attention_heads": 2,
+    "decoder_num_hidden_layers": 1,
+}
 FOREIGN: dict[str, Callable[[Path], Foreign]] = {
     "ResNet, bottlenecks": torchvision_resnet("Bottleneck", [1, 2, 1, 1]),
     "ResNet, basic blocks": torchvision_resnet("BasicBlock", [1, 2, 1, 1]),
@@ -288,6 +319,13 @@ FOREIGN: dict[str, Callable[[Path], Foreign]] = {
     ),
     "data2vec": of_tokens(
         "huggingface-beit", "Data2VecVisionModel", pooled=False, **PLAIN, **EPS, use_relative_position_bias=True
+    ),
+    "V-JEPA 2": of_clips(
+        *("huggingface-vjepa2", "VJEPA2Model"), inner="encoder", pixels="pixel_values_videos", **VJEPA2
+    ),
+    "VideoMAE": of_clips("huggingface-videomae", "VideoMAEModel", **VIDEOMAE),
+    "VideoMAE, masked modelling": of_clips(
+        "huggingface-videomae", "VideoMAEForPreTraining", inner="videomae", **VIDEOMAE
     ),
     "I-JEPA": of_tokens("huggingface-vit", "IJepaModel", pooled=False, **PLAIN, **EPS),
 }

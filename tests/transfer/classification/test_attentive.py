@@ -4,6 +4,8 @@
 facebookresearch/jepa at 51c59d5 (depth 1) and of facebookresearch/vjepa2 at c2963a4 (depth 4) computed, of width 16
 with 2 heads and 5 classes: its weights, all drawn anew; tokens [3, 7, 16]; their logits; the gradient of the query for
 the cross-entropy of labels 0, 3, 1; and the standard deviations of the initial weights at width 256 with 8 heads.
+The first also holds `training_tokens` and `training_labels` of four batches, and under `trained/` the weights after
+two epochs on them of evals/image_classification_frozen/eval.py, `run_one_epoch` and `init_opt` (lr 0.01, wd 1.0).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
-from benchmarks.engine.optim import decays
+from benchmarks.engine.optim import Schedules, build_optimizer, decays, parameter_groups
 from tests.support.runs import record_of
 from transfer.classification.attentive import AttentiveProbe, QueryPooler
 from transfer.classification.recipe import AttentiveRecipe
@@ -69,6 +71,29 @@ def test_logits_and_gradients_are_those_of_the_official_code(depth: int) -> None
     torch.testing.assert_close(logits, found["logits"], rtol=0, atol=2e-6)
     cross_entropy(logits, torch.tensor([0, 3, 1])).backward()
     torch.testing.assert_close(ours[0].query.grad, found["query_gradient"], rtol=0, atol=2e-6)
+
+
+def test_a_training_ends_with_the_weights_of_the_official_code() -> None:
+    """The rate falls to 0 and the decay to 1e-6 along cosines, of which the last step has the end."""
+    found, ours = official(1), head(1, 16, 2)
+    ours.load_state_dict(part(found, "weights"))
+    overrides = ["training.epochs=2", "training.batch_size=6", "training.weight_decay=1.0"]
+    overrides += ["training.schedule={base_lr: 0.01, warmup_lr: 0.01, min_lr: 0, warmup_epochs: 0, per_images: 6}"]
+    training = load_recipe(AttentiveRecipe, "transfer", "imagenet1k_attentive_vjepa", overrides).config.training
+    optimizer = build_optimizer(parameter_groups(ours, training.weight_decay), training)
+    schedules = Schedules(optimizer, training, 8, 4)
+    for step in range(8):
+        schedules.step_update(step)
+        optimizer.zero_grad()
+        loss = cross_entropy(ours(found["training_tokens"][step % 4]), found["training_labels"][step % 4])
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(ours.parameters(), training.clip_grad_norm or math.inf)
+        optimizer.step()
+    after = part(found, "trained")
+    assert after.keys() == ours.state_dict().keys()
+    for name, tensor in ours.state_dict().items():
+        torch.testing.assert_close(tensor, after[name], rtol=0, atol=1e-5, msg=name)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 1e-6}
 
 
 @pytest.mark.parametrize("depth", OFFICIAL)

@@ -6,12 +6,19 @@ import csv
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import mimbench
+from benchmarks.catalogue.tasks import find_task
+from benchmarks.config import load_recipe
+from tests.support.random_weights import randomise
 from tests.support.runs import assert_same_training, last_checkpoint, only_run, record_of
 from tests.transfer.classification.features import ENCODER, frozen_features
+from transfer.adapter import adapter_for
+from transfer.sources.references import resolve
 
 SHORT = ["training.epochs=4", "training.batch_size=20", "training.schedule.warmup_epochs=1"]
 SHORT += ["training.checkpoint_every_steps=3", "training.log_every_steps=2", "evaluate_every_epochs=2"]
@@ -105,3 +112,12 @@ def test_heads_must_divide_the_width(small_digits: Path, tmp_path: Path, capsys:
     command = ["transfer", "digits", "--recipe", "digits_attentive", f"data.root={small_digits}", "--encoder", ENCODER]
     assert mimbench.main([*command, "--runs", str(tmp_path), *SHORT, "heads=7"]) == mimbench.WRONG
     assert "a divisor of the width of the encoder's tokens (128)" in capsys.readouterr().err
+
+
+def test_a_file_in_half_precision_is_looked_into_as_any_other(tmp_path: Path) -> None:
+    """What a probe takes is found by running the model without values, on images of full precision."""
+    model = randomise(timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=2))
+    torch.save({name: each.bfloat16() for name, each in model.state_dict().items()}, tmp_path / "half.pth")
+    recipe = load_recipe(adapter_for(find_task("digits")).recipe, "transfer", "digits_linear", ["image_size_px=32"])
+    source = resolve(str(tmp_path / "half.pth"), stage="supervised")
+    assert adapter_for(find_task("digits")).would_load(recipe.config, source).coverage_percent == 100

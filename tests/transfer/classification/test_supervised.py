@@ -13,13 +13,14 @@ from torch import nn
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import InterpolationMode
 
-from benchmarks.catalogue.starts import default_recipe
-from benchmarks.catalogue.tasks import TASKS
+from benchmarks.catalogue.starts import authors_recipe, default_recipe
+from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import load_recipe, recipe_names
-from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, find_architecture, misfit
+from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, InitStage, find_architecture, misfit
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import build_optimizer, parameter_groups
 from tests.support.command import here
+from tests.support.random_weights import randomise
 from tests.support.runs import record_of, trained
 from transfer.classification.augment import test_transform as evaluation_transform
 from transfer.classification.recipe import FinetuneRecipe
@@ -98,6 +99,42 @@ def test_print_shows_the_recipe_that_random_weights_get_and_warns_of_another() -
     assert "epochs: 100" in other.stdout
     assert "random:swin_base_window6 will be trained by a fine-tuning recipe" in other.stderr
     assert "its own is imagenet1k_swin_base_224_supervised" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "size", "recipe"),
+    [
+        ("mae", "self-supervised", "base", "imagenet1k_vit_base_224_mae"),
+        ("mae", "self-supervised", "huge", "imagenet1k_vit_huge_224_mae"),
+        ("beit", "self-supervised", "large", "imagenet1k_vit_large_224_beit"),
+        ("mae", "fine-tuned", "base", None),
+        ("dino", "self-supervised", "base", None),
+        ("mae", "self-supervised", "small", None),
+    ],
+)
+def test_the_recipe_of_an_encoders_authors(method: str, stage: InitStage, size: str, recipe: str | None) -> None:
+    """FINETUNE.md of facebookresearch/mae and get_started_for_image_classification.md of microsoft/unilm beit."""
+    architecture = Architecture(name=f"vit_{size}_patch{14 if size == 'huge' else 16}_224", arguments={})
+    assert authors_recipe(find_task("imagenet1k"), method, stage, architecture) == recipe
+    assert authors_recipe(find_task("digits"), method, stage, architecture) is None
+    assert recipe is None or recipe in recipe_names("transfer")
+
+
+def test_the_recipe_of_an_encoders_authors_is_named_and_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ViT-T stands for MAE's larger ones."""
+    monkeypatch.setitem(TASKS["imagenet1k"].of_authors, "mae ViT-T", "imagenet1k_vit_base_224_mae")
+    vit = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    randomise(vit)
+    decoder = {"mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(512, 192)}
+    torch.save({"model": vit.state_dict() | decoder}, tmp_path / "mae.pth")
+    command = ["transfer", "imagenet1k", "--encoder", str(tmp_path / "mae.pth"), "--print"]
+    shown = here(*command)
+    assert "fine-tune it by --recipe imagenet1k_vit_base_224_mae" in shown.stderr
+    assert "the default is imagenet1k_swin_base_192_after_100ep, the same for all encoders" in shown.stderr
+    assert "image_size_px: 192" in shown.stdout
+    assert "authors" not in here(*command, "--recipe", "imagenet1k_vit_base_224_mae").stderr
 
 
 def test_a_run_that_started_from_random_weights_by_a_fine_tuning_recipe_is_marked(

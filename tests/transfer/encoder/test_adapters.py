@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from benchmarks.encoders import Architecture
 from benchmarks.engine import own_code
@@ -17,7 +20,7 @@ from benchmarks.engine.own_code import build_own, trust
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from tests.support.random_weights import randomise
-from transfer.encoder.adapters import adapt_model, adapter_notes, merged
+from transfer.encoder.adapters import LowRank, adapt_model, adapter_notes, merged
 from transfer.encoder.layer_decay import groups_by_layer
 from transfer.encoder.sizes import Adapters
 
@@ -79,6 +82,28 @@ def test_training_begins_at_the_encoder_and_ends_in_its_export(case: str) -> Non
     found, expected = _outputs(export, images), _outputs(model.eval(), images)
     assert float((found - expected).abs().max()) <= 1e-6 * float(expected.abs().max())
     assert float((expected - plain).abs().max()) > 1e-4
+
+
+def test_a_training_ends_with_the_matrices_of_loras_own_code() -> None:
+    """`original/lora.safetensors` is what `loralib.Linear` of microsoft/LoRA at c4593f0 computed, with r = 4 and
+    lora_alpha = 6: its outputs, its matrices after five steps of AdamW, and the weight into which eval() merges them.
+    """
+    there = load_file(Path(__file__).parent / "original" / "lora.safetensors")
+    linear: Any = nn.Linear(12, 10)
+    linear.load_state_dict({name: there[name] for name in ("weight", "bias")})
+    model = nn.Sequential(linear).requires_grad_(False)
+    added = LowRank(linear.weight, Adapters(rank=4, alpha=6.0))
+    added.load_state_dict({"up": there["before.up"], "down": there["before.down"]}, strict=False)
+    parametrize.register_parametrization(linear, "weight", added)
+    torch.testing.assert_close(model(there["images"]), there["outputs"], rtol=0, atol=1e-5)
+    optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], 0.02, weight_decay=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (model(there["images"]) - there["targets"]).square().mean().backward()
+        optimizer.step()
+    for name, found in (("up", added.up), ("down", added.down)):
+        torch.testing.assert_close(found, there[f"after.{name}"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(merged(model.state_dict())["0.weight"], there["merged"], rtol=0, atol=1e-5)
 
 
 def test_what_is_added_is_the_papers_product() -> None:

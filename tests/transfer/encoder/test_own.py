@@ -186,6 +186,14 @@ def test_a_manifest_of_others_runs_no_code(tmp_path: Path, capsys: pytest.Captur
         ("without_normalisation", ("OwnEncoder.mean", "one number for each channel")),
         ("a_model_alone", ("a TinyCnn", "return OwnEncoder(model, strides=(16,)")),
         ("broken", ("raised FileNotFoundError: weights.pth", "own_encoders.py, line")),
+        ("leaves", ("raised SystemExit: 3", "own_encoders.py, line")),
+        ("of_no_numbers", ("numbers that are not finite",)),
+        ("of_another_draw_each_time", ("the same for the same image",)),
+        ("of_half_precision", ("of torch.bfloat16", "features.float()")),
+        ("of_others_blocks", ("OwnEncoder.blocks", "parts of the model")),
+        ("without_weights", ("a model without parameters",)),
+        ("on_the_scale_of_bytes", ("OwnEncoder.mean", "on a scale from 0 to 1")),
+        ("of_one_size", ("raised ValueError: images of 32 px",)),
         ("no_such", ("a function of tests.support.own_encoders",)),
         ("not a name", ("python:MODULE:FACTORY",)),
     ],
@@ -231,6 +239,23 @@ def test_what_the_contract_leaves_out_is_refused_before_training(
     assert "temporal=frame_pooling" in capsys.readouterr().err
     assert transfer(CLASSIFICATION, CNN, tmp_path / "c", request, "patch_size_px=8") == mimbench.WRONG
     assert "as its factory makes it" in capsys.readouterr().err
+    for number, (name, words) in enumerate((("of_no_gradient", "detach()"), ("of_odd_layers", "a whole number"))):
+        command = (CLASSIFICATION, f"{MODULE}:{name}", tmp_path / str(number), request, "layer_decay=0.9")
+        assert transfer(*command) == mimbench.WRONG
+        assert words in capsys.readouterr().err
+
+
+def test_code_that_fails_in_training_alone_is_named(
+    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{MODULE}:that_fails_in_training"
+    assert transfer(CLASSIFICATION, name, tmp_path / "a", request, "layer_decay=1.0") == mimbench.FAILED
+    assert "that_fails_in_training raised IndexError" in capsys.readouterr().err
+
+
+def test_an_encoder_of_one_size_is_tried_at_that_size_alone(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    name, own = f"{MODULE}:of_one_size", ("layer_decay=1.0", "image_size_px=64")
+    assert transfer(CLASSIFICATION, name, tmp_path, request, *own) == 0
 
 
 def test_other_code_is_another_run(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -20,6 +20,9 @@ from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.normalisation import checked
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile
 
+_WRAPPED = "timm_wrapper"
+"""What transformers calls a model of timm, whose name and arguments its config.json states as timm's does."""
+
 
 @dataclass(frozen=True)
 class Described:
@@ -59,7 +62,7 @@ def describe(file: CheckpointFile) -> Described | None:
             _normalisation(f"{file.path.name}.json", about, inferred),
         )
     config = read_object(file.path.with_name("config.json"))
-    if "architecture" in config and "model_type" not in config:
+    if "architecture" in config and config.get("model_type", _WRAPPED) == _WRAPPED:
         arguments = config.get("model_args") or {}
         if isinstance(arguments, dict):
             arguments = {key: value for key, value in arguments.items() if key != "num_classes"}  # of the head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import JsonValue
 
@@ -14,6 +14,30 @@ from transfer.checkpoint.layouts.layout import Family
 from transfer.checkpoint.refusal import ANOTHER_MODEL
 
 TIMM_EPS: Mapping[Family, float] = {"swin": 1e-5, "swinv2": 1e-5, "vit": 1e-6, "beit": 1e-6}
+ACTIVATIONS: Final = {
+    "quick_gelu": "quick_gelu",
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+}
+"""Activations by Hugging Face's names and by timm's; they are as in the published models where a file does not say."""
+OWN_CODE = "give it as a model of your own, which transformers computes: --encoder python:MODULE:FACTORY"
+_WINDOWED: Final = {"hidden_act": "gelu"}
+_COMPUTED: Final[Mapping[Family, Mapping[str, object]]] = {
+    "swin": _WINDOWED,
+    "swinv2": _WINDOWED,
+    "beit": _WINDOWED,
+    "convnext": _WINDOWED,
+    "sam": _WINDOWED,
+    "sam2": _WINDOWED,
+    "hiera": {**_WINDOWED, "query_stride": [2, 2], "num_query_pool": 3, "masked_unit_size": [8, 8]},
+    "aimv2": {"hidden_act": "silu", "is_native": False},
+    "resnet": {"hidden_act": "relu", "downsample_in_first_stage": False, "downsample_in_bottleneck": False},
+}
+"""What no tensor shows, and timm's encoder of a family computes in one way only."""
+_ANY_SHAPE: Final = {"swin", "swinv2", "convnext", "resnet"}
+"""Families that keep no table of the whole image."""
 
 
 def read_config(checkpoint: Path) -> dict[str, Any]:
@@ -23,9 +47,30 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
 
 
 def image_tower(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the configuration of the image tower of a model of images and text, of any other model its own."""
-    tower = config.get("vision_config")
-    return tower if isinstance(tower, dict) else config
+    """Return the configuration of the encoder of images in a larger model's, of any other model its own."""
+    for part in ("vision_config", "backbone_config", "encoder"):
+        if isinstance(tower := config.get(part), dict):
+            return image_tower(tower)
+    return config
+
+
+def require_computed(config: Mapping[str, Any], family: Family) -> None:
+    """Raise UserError where a configuration asks of a family for what timm's encoder does not compute."""
+    for name, value in _COMPUTED.get(family, {}).items():
+        if config.get(name, value) != value:
+            rule = f"{value}, as timm computes encoders of this kind; no tensor shows it"
+            raise UserError.about(f"{name} in config.json", config[name], rule, OWN_CODE)
+    size = config.get("image_size")
+    if isinstance(size, list) and len(set(map(str, size))) > 1 and family not in _ANY_SHAPE:
+        raise UserError.about("image_size in config.json", size, "a square: tables of others are not read", OWN_CODE)
+
+
+def activation(config: Mapping[str, Any], usually: str) -> str:
+    """Return timm's name of the activation in the MLPs, `usually` where none is stated. Raises UserError for others."""
+    stated = config.get("hidden_act", usually)
+    if stated not in ACTIVATIONS:
+        raise UserError.about("hidden_act in config.json", stated, f"one of {', '.join(ACTIVATIONS)}", OWN_CODE)
+    return ACTIVATIONS[stated]
 
 
 def heads(config: Mapping[str, Any]) -> int | None:

@@ -30,7 +30,7 @@ _BY_FAMILY: dict[Family, Callable[[Weights, Mapping[str, Any]], Inferred]] = {
     "sam": lambda weights, _: infer_sam(weights),
     "sam2": infer_sam2,
 }
-_PLAIN: tuple[Family, ...] = ("clip", "siglip", "aimv2", "distilled", "eva")
+_PLAIN: tuple[Family, ...] = ("clip", "siglip", "aimv2", "distilled", "eva", "video")
 
 
 def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferred:
@@ -39,12 +39,15 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     `config` is Hugging Face's, empty where there is none; it adds what tensors cannot show. Raises UserError, naming
     the tensor, where the weights belong to no known architecture.
     """
+    config = huggingface_config.image_tower(config)
+    if layout.name.startswith("huggingface-"):
+        huggingface_config.require_computed(config, layout.family)
     if layout.family in _BY_FAMILY:
         found = _BY_FAMILY[layout.family](weights, config)
         of_detectron2 = layout.name == "detectron2-resnet"
         return replace(found, assumed={**found.assumed, "strides": RGB}) if of_detectron2 else found
     if layout.family in _PLAIN:
-        return infer_plain(layout, weights, huggingface_config.image_tower(config))
+        return infer_plain(layout, weights, config)
     if layout.family in ("swin", "swinv2"):
         inferred = infer_swin(weights)
     else:
@@ -59,5 +62,9 @@ def infer(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> Inferr
     if layout.family == "swinv2" and "window_size" in config:
         configured = inferred_from(architecture.with_arguments(**huggingface_config.swinv2_arguments(config)))
         inferred, architecture = configured, configured.architecture
+    if layout.family == "vit" and not config.get("use_swiglu_ffn"):
+        act = huggingface_config.activation(config, "gelu")
+        architecture = architecture if act == "gelu" else architecture.with_arguments(act_layer=act)
     eps = huggingface_config.norm_eps(config, layout.family)
-    return replace(inferred, architecture=architecture.model_copy(update={"norm_eps": eps}))
+    assumed = {n: how for n, how in inferred.assumed.items() if n != "norm_eps" or "layer_norm_eps" not in config}
+    return replace(inferred, architecture=architecture.model_copy(update={"norm_eps": eps}), assumed=assumed)

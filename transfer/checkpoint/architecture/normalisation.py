@@ -26,6 +26,7 @@ REMEDY = "mend the file, or move it away; normalisation={mean: [...], std: [...]
 _FILES: Mapping[str, str | None] = {
     "preprocessor_config.json": None,
     "processor_config.json": "image_processor",
+    "video_preprocessor_config.json": None,
     "open_clip_config.json": "preprocess_cfg",
 }
 """Files of Hugging Face and open_clip that say how images are made, and the part of each that does."""
@@ -34,7 +35,7 @@ _HALF = (0.5,) * 3, (0.5,) * 3
 _BEIT2_ONLY = ("cls_pt_norm.weight", "cls_pt_lm_head.weight")
 """Tensors that files of BEiT v2's pretraining have, and BEiT's do not."""
 _ALL_IMAGENET = {"mae", "moco-v3", "dino", "ibot", "dinov2", "simmim-vit", "distilled-deit", "hiera", "sam", "convnext"}
-_ALL_IMAGENET |= {"microsoft-swin", "microsoft-swinv2", "resnet"}
+_ALL_IMAGENET |= {"microsoft-swin", "microsoft-swinv2", "resnet", "vjepa2", "videomae"}
 """Layouts, beside torchvision's, of whose authors every published encoder has ImageNet's."""
 
 

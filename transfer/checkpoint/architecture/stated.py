@@ -66,6 +66,8 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
     if not differences.wrong:
         differences = replace(differences, wrong=_unlike(theirs, ours, found))
     if differences.wrong:
+        if _fits_better(stated, theirs, found):  # the file was taken for another model than it is
+            return inferred_from(stated.architecture)
         raise _disagreement(stated, differences.wrong)
     architecture = stated.architecture if size is None else stated.architecture.at_size(size)
     if differences.sizes:
@@ -79,6 +81,18 @@ def settle(stated: Stated, inferred: Inferred, found: Shapes) -> Inferred:
         assumed=assumed,
         image_size_px=None if assumed else settled.image_size_px,
         norms_as_built=inferred.norms_as_built,
+    )
+
+
+def _fits_better(stated: Stated, theirs: nn.Module, found: Shapes) -> bool:
+    """Return whether the stated model takes all tensors of a file as they are, and the one inferred does not."""
+    wants = shapes_of(stated.architecture)
+    has = {name: tuple(tensor.shape) for name, tensor in theirs.state_dict().items()}
+    inferred_fits = all(found.get(name) == shape for name, shape in has.items()) and found.keys() <= has.keys()
+    return (
+        not inferred_fits
+        and all(found.get(name) == shape for name, shape in wants.items())
+        and (len(found.keys() - wants.keys()) <= len(found.keys() - has.keys()))
     )
 
 

@@ -17,7 +17,8 @@ _DENSE = re.compile(
     r"class_embed|bbox_embed|neck\.(.*\.)?[a-z_]*convs)(\..*)?"
 )
 _CLASSIFIER = re.compile(
-    r"(.*\.)?(head|head\.fc|heads\.head|head\.layers\.head|linear_head|classifier|cls_classifier|fc|cls_head\.fc|"
+    r"(?!(?:.*\.)?decoder\.)(.*\.)?"
+    r"(head|head\.fc|heads\.head|head\.layers\.head|linear_head|classifier|cls_classifier|fc|cls_head\.fc|"
     r"classifier\.[1256])\.weight"  # torchvision's EfficientNet and MobileNetV2, ConvNeXt, MaxViT, VGG
 )
 # What only pretraining without labels leaves behind: a decoder, a mask token, a projector, a prototype layer.
@@ -32,6 +33,8 @@ _SELF_SUPERVISED_LAYOUTS = {
 }
 # Trained on images and texts, or on masks of objects: none of the stages.
 _OF_NO_STAGE = re.compile(r".*(siglip|clip|aimv2|sam2?)|perception-encoder")
+_PROBE_OF_VJEPA2 = "pooler.query_tokens"
+"""An attentive probe's, which its authors train on a frozen encoder, and transformers with the encoder."""
 # Encoders in these layouts are usually pretrained, but may be trained from scratch: the layout alone shows neither.
 _OFTEN_PRETRAINED = {"timm-beit", "beit", "simmim-vit", "huggingface-beit", "mmpretrain-beit"}
 _MOCO_V3 = {"vit_small", "vit_base", "vit_conv_small", "vit_conv_base"}
@@ -50,7 +53,11 @@ def infer_stage(layout: str, tensors: Mapping[str, Tensor], facts: Mapping[str, 
         return None
     if any(_DENSE.fullmatch(name) for name in tensors):
         return "fine-tuned"
-    left_behind = layout in _SELF_SUPERVISED_LAYOUTS or any(_SELF_SUPERVISED.fullmatch(name) for name in tensors)
+    if _PROBE_OF_VJEPA2 in tensors:
+        return None
+    others = facts.get("other_weights")  # V-JEPA 2's predictor is a set of its own
+    names = [*tensors, *(str(name) for name in (others if isinstance(others, list) else ()))]
+    left_behind = layout in _SELF_SUPERVISED_LAYOUTS or any(map(_SELF_SUPERVISED.fullmatch, names))
     if any(_CLASSIFIER.fullmatch(name) and tensor.ndim == 2 for name, tensor in tensors.items()):
         if left_behind or any(_find(facts, key) for key in _PRETRAINED_FROM):
             return "fine-tuned"

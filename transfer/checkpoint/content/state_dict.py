@@ -1,8 +1,8 @@
 """Finding the encoder's tensors in a checkpoint: where they lie, what wraps their names, and what lies beside them.
 
 Where a file holds several sets of weights and a person selects none, the one that its authors' code evaluates is taken:
-- the teacher of DINO, iBOT and DINOv2, the target encoder of I-JEPA (`eval_linear.py` and the configurations for
-  evaluation there name them); the student last.
+- the teacher of DINO, iBOT and DINOv2, the target encoder of I-JEPA and V-JEPA 2 (`eval_linear.py` and the
+  configurations for evaluation there name them); the student last.
 - timm's average, `state_dict_ema` beside `state_dict`: `timm.models.load_state_dict(use_ema=True)`.
 - torchvision's, a `model_ema` that counts what it averaged: `references/classification/train.py --test-only`.
 - no other average where there is a model: DeiT, ConvNeXt and BEiT, which call theirs `model_ema` as well, evaluate
@@ -22,7 +22,7 @@ from benchmarks.errors import UserError
 from transfer.checkpoint.content.facts import facts_beside
 from transfer.checkpoint.content.mistaken import is_optimisers, no_weights, refuse_mistaken
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, prefix_before
+from transfer.checkpoint.content.wrappers import encoder_prefix, norms_outside, plain_names, prefix_before
 from transfer.checkpoint.pickles.stand_ins import Inert
 from transfer.checkpoint.refusal import shown
 
@@ -52,14 +52,15 @@ _RANKS: tuple[tuple[str, ...], ...] = (
     ("target_encoder", "teacher"),
     (
         *("model", "state_dict", "model_state", "model_state_dict", "module", "network", "net", "weights", "params"),
-        *("encoder", "backbone", "base_encoder", "model_weights"),
+        *("encoder", "backbone", "base_encoder", "model_weights", "trunk", "classy_state_dict", "base_model"),
     ),
     ("model_ema", "state_dict_ema", "ema_state_dict", "ema"),
     ("student",),
 )
 _RANK_OF = {key: rank for rank, keys in enumerate(_RANKS) for key in keys}
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "random", "loss")
-_MAX_DEPTH = 3
+_MAX_DEPTH = 5
+"""VISSL's weights lie under `classy_state_dict`, `base_model`, `model` and `trunk`."""
 _MAX_MODULES = 20_000
 
 Where = tuple[str, ...]
@@ -80,7 +81,7 @@ def find_weights(
     if not candidates:
         raise no_weights(content)
     where = _choose(candidates) if selection.weights is None else _selected(candidates, selection.weights)
-    weights = candidates[where]
+    weights = plain_names(candidates[where])
     refuse_mistaken(weights)
     known = None if names is None else prefix_before(weights, names)
     if selection.prefix is not None:
@@ -95,7 +96,7 @@ def find_weights(
     beside = {
         name: tensor for name, tensor in weights.items() if not name.startswith(prefix) and name not in outside.values()
     }
-    if dropped := Counter(map(_first_part, beside)):
+    if dropped := Counter(_first_part(name, prefix) for name in beside):
         facts["dropped_prefixes"] = dict(sorted(dropped.items()))
     tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     tensors |= {name: weights[whole] for name, whole in outside.items()}
@@ -126,7 +127,7 @@ def _prefix(weights: StateDict, prefix: str) -> str:
     """Return a prefix that a person names, with its dot. Raises UserError where no name begins with it."""
     whole = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
     if not any(name.startswith(whole) for name in weights):
-        firsts = ", ".join(map(shown, list(Counter(map(_first_part, weights)))[:8]))
+        firsts = ", ".join(map(shown, list(Counter(_first_part(name, "") for name in weights))[:8]))
         raise UserError.about("--prefix", prefix, f"what names of the file begin with ({firsts}, ...)", "name another")
     return whole
 
@@ -207,9 +208,13 @@ def _rank(where: Where) -> tuple[int, ...]:
     return tuple(_RANK_OF.get(key, len(_RANKS)) for key in where)
 
 
-def _first_part(name: str) -> str:
-    """Return `module.momentum_encoder` of `module.momentum_encoder.blocks.0`, and `decoder` of `decoder.0.weight`."""
-    parts = name.split(".")
-    wrappers = [part in ("module", "_orig_mod", "model") for part in parts[:-1]]
+def _first_part(name: str, prefix: str) -> str:
+    """Return `module.momentum_encoder` of `module.momentum_encoder.blocks.0`, and `decoder` of `decoder.0.weight`.
+
+    `prefix` is the encoder's: what begins as it does is named by the first part that differs.
+    """
+    parts, own = name.split("."), prefix.split(".")
+    common = [parts[: at + 1] == own[: at + 1] for at in range(len(parts) - 1)]
+    wrappers = [part in ("module", "_orig_mod", "model") or common[at] for at, part in enumerate(parts[:-1])]
     length = wrappers.index(False) + 1 if False in wrappers else len(wrappers)
     return ".".join(parts[: max(length, 1)])

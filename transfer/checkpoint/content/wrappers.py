@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+
+from torch import Tensor
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.refusal import shown
@@ -55,7 +57,7 @@ _INSIDE = re.compile(r"(?:.*\.)?(?:(?:layer|res)\d+\.\d+|\d+\.\d+)\.")
 # encoder of keys, of BYOL the target network.
 _HELPERS = {"student", "decoder", "predictor", "projector", "target_generator", "tokenizer", "encoder_k", "text"}
 _HELPER_BEGINNINGS = ("momentum", "decoder_", "dense_decoder", "text_", "target_net")
-_LAST_NORMS = ("layernorm", "layer_norm", "encoder_norm")
+_LAST_NORMS = ("layernorm", "layer_norm", "encoder_norm", "fc_norm")
 _MOST = 0.9
 """The share of a stated model's names that a file must have to be taken for one of it: damage is named later."""
 _MANY = 6
@@ -63,6 +65,21 @@ _MANY = 6
 _ONLINE = "online"
 """The beginning of the name of the network that BYOL evaluates; the other is its target."""
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base_encoder.", "img_encoder.", "net.")
+
+
+# What torch puts around blocks that it compiles, divides or computes again, and what timm's `features_only` makes of
+# the numbers of stages.
+_AROUND_BLOCKS = re.compile(
+    r"(?<=\d\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.)+"
+)
+_FLATTENED = re.compile(r"(^|\.)(stem|stages|layers|blocks)_(\d+)\.")
+_STAGE = re.compile(r"(?:.*\.)?(?:stages|levels|layers?|blocks?)\.\d+\.")
+
+
+def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by the names that they have where no block is wrapped and no stage flattened."""
+    named = {_FLATTENED.sub(r"\1\2.\3.", _AROUND_BLOCKS.sub("", name)): each for name, each in weights.items()}
+    return named if len(named) == len(weights) else dict(weights)
 
 
 def encoder_prefix(names: Iterable[str]) -> str:
@@ -75,6 +92,8 @@ def encoder_prefix(names: Iterable[str]) -> str:
         anchor = re.compile(rf"(.*\.)?(?:{'|'.join(patterns)})")
         found = {match[1] or "" for name in names if (match := anchor.fullmatch(name))}
         found = {prefix for prefix in found if not _INSIDE.fullmatch(prefix)}
+        stages = {prefix for prefix in found if _STAGE.fullmatch(prefix)}
+        found -= stages if len(stages) > 1 else set()  # of one network, whose stages each begin alike
         if found and not _are_blocks(found):
             return _one_of(found)
     return _shared_wrappers(names)
@@ -111,7 +130,8 @@ def prefix_before(names: Iterable[str], expected: Collection[str]) -> str | None
 def norms_outside(names: Iterable[str], prefix: str) -> dict[str, str]:
     """Return the names of an encoder's last norm that lies one wrapper further out, by its names without any.
 
-    So have BEiT and Hiera their norm in transformers' models for pretraining, and DINOv3's ConvNeXt in memory.
+    So have BEiT and Hiera their norm in transformers' models for pretraining, DINOv3's ConvNeXt in memory, and
+    classifiers of VideoMAE.
     """
     names = set(names)
     outer = prefix[: prefix.rstrip(".").rfind(".") + 1]

@@ -93,6 +93,11 @@ def _text_file(text: str) -> Refusal:
 
 
 def _binary(head: bytes) -> Refusal:
+    if re.match(rb"[\x81-\x8f][\xa1-\xbf][A-Za-z_]", head):  # a map, whose first key is a short text
+        remedy = (
+            "let transformers read it: MODEL.from_pretrained(FOLDER, from_flax=True).save_pretrained(NEW), up to 4.x"
+        )
+        return unsupported("a file of MessagePack, as Flax writes (.msgpack)", remedy)
     if head[4:8] == b"TFL3":
         return unsupported("a TensorFlow Lite model", _CONVERT)
     if head[:2] == b"\x08\x01" and head[2:3] == b"\x12":

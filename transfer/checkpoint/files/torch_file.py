@@ -135,6 +135,9 @@ def _is_data_pickle(name: str) -> bool:
 
 
 def _other_archive(members: list[str]) -> Refusal:
+    if any(name.startswith(("Transformer/", "embedding/kernel")) for name in members):
+        remedy = "let timm read it: torch.save(timm.create_model(NAME, checkpoint_path=FILE).state_dict(), NEW_FILE)"
+        return unsupported("a NumPy archive (.npz) of Google's ViTs, by the names of JAX", remedy)
     if any(name.endswith(".npy") for name in members):
         remedy = "read it with numpy.load and save the arrays as tensors: safetensors.numpy.save_file"
         return unsupported("a NumPy archive (.npz)", remedy)

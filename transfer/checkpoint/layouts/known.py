@@ -15,6 +15,7 @@ from transfer.checkpoint.layouts.layout import Layout
 from transfer.checkpoint.layouts.plain.beit import BEIT_LAYOUTS
 from transfer.checkpoint.layouts.plain.clip import TOWER_LAYOUTS
 from transfer.checkpoint.layouts.plain.eva import EVA_LAYOUTS
+from transfer.checkpoint.layouts.plain.video import VIDEO_LAYOUTS
 from transfer.checkpoint.layouts.plain.vit import VIT_LAYOUTS
 from transfer.checkpoint.layouts.refused import refuse_known
 
@@ -29,6 +30,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *VIT_LAYOUTS,
     *TOWER_LAYOUTS,
     *EVA_LAYOUTS,
+    *VIDEO_LAYOUTS,
     *WINDOWED_LAYOUTS,
     *RESNET_LAYOUTS,
     *CONVNEXT_LAYOUTS,

@@ -24,6 +24,7 @@ Family = Literal[
     "aimv2",
     "distilled",
     "eva",
+    "video",
     "hiera",
     "sam",
     "sam2",

@@ -6,6 +6,7 @@ the intercepts. Its minimum is unique, so any solver that reaches it gives the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +43,26 @@ def fit(
     max_iterations: int = 1000,
     tolerance: float = 1e-12,
 ) -> Fitted:
-    """Fit features [N, D] to labels [N]; `strength` is C. The fit begins with zeros and draws nothing."""
+    """Fit features [N, D] to labels [N]; `strength` is C. The fit begins with zeros and draws nothing.
+
+    The penalty keeps the weights in the span of the features. Where these are fewer than their width, the fit goes on
+    in an orthonormal basis of that span, in which it has the same minimum and N unknowns of each class instead of D.
+    """
     features, labels = features.double(), labels.to(features.device)
-    count, width = features.shape
+    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else None  # [D, N]
+    columns = features if basis is None else features @ basis
     # Two classes have one vector of weights in scikit-learn and in cuML: two that oppose each other, at half of C.
-    penalty = 1 / (count * (strength / 2 if classes == 2 else strength))
+    penalty = 1 / (len(features) * (strength / 2 if classes == 2 else strength))
+    options = {"maxiter": max_iterations, "maxls": 50, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps}
+    found = _minimum(columns, labels, classes, penalty, options, intercept=intercept)
+    return found if basis is None else Fitted(found.weights @ basis.T, found.intercepts, found.iterations)
+
+
+def _minimum(
+    features: Tensor, labels: Tensor, classes: int, penalty: float, options: Mapping[str, float], *, intercept: bool
+) -> Fitted:
+    """Return the classifier of least loss of features [N, D] in float64; `options` are those of SciPy's L-BFGS-B."""
+    count, width = features.shape
 
     def split(values: Tensor) -> tuple[Tensor, Tensor]:
         return values[: classes * width].reshape(classes, width), values[classes * width :]
@@ -66,7 +82,6 @@ def fit(
         return loss.item(), gradient.cpu().numpy()
 
     start = np.zeros(classes * width + classes * intercept)
-    options = {"maxiter": max_iterations, "maxls": 50, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     weights, intercepts = split(torch.from_numpy(found.x).to(features.device))
     return Fitted(weights, intercepts if intercept else weights.new_zeros(classes), int(found.nit))

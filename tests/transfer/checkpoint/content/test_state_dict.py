@@ -120,7 +120,7 @@ CASES = {
         VIT,
         ("model",),
         "teacher.backbone.",
-        {"student": len(VIT), "teacher": 1},
+        {"student": len(VIT), "teacher.dino_head": 1},
     ),
     "MoCo v3": (
         {
@@ -189,6 +189,34 @@ CASES = {
         ("model",),
         "encoder.",
         {"decoder": 1},
+    ),
+    "VISSL": (
+        {"classy_state_dict": {"base_model": {"model": {"trunk": tensors(*VIT), "heads": tensors("0.clf.weight")}}}},
+        VIT,
+        ("classy_state_dict", "base_model", "model", "trunk"),
+        "",
+        None,
+    ),
+    "blocks that torch compiled or divided": (
+        tensors(*VIT[:4], "blocks.0._fsdp_wrapped_module._checkpoint_wrapped_module.norm1.weight", "norm.bias"),
+        VIT,
+        (),
+        "",
+        None,
+    ),
+    "timm's features_only": (
+        tensors("stem_0.weight", "stages_0.blocks.0.norm.weight", "stages_1.downsample.0.weight", prefix="encoder."),
+        ("stem.0.weight", "stages.0.blocks.0.norm.weight", "stages.1.downsample.0.weight"),
+        (),
+        "encoder.",
+        None,
+    ),
+    "stages that begin alike": (
+        tensors(*(f"encoder.stages.{stage}.layers.0.conv1.weight" for stage in (0, 1, 2))),
+        tuple(f"encoder.stages.{stage}.layers.0.conv1.weight" for stage in (0, 1, 2)),
+        (),
+        "",
+        None,
     ),
     "not an encoder we know": (
         {"net": tensors("conv1.weight", "fc.weight", prefix="module.")},

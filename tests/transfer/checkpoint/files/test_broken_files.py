@@ -99,6 +99,12 @@ def _broken() -> dict[str, tuple[bytes, str, str]]:
         "TensorFlow Lite": (b"\x1c\x00\x00\x00TFL3\xff", "a TensorFlow Lite model", "safetensors"),
         "Keras HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(9), "an HDF5 file, as Keras writes", "safetensors"),
         "npz": (_npz(), "a NumPy archive (.npz)", "numpy.load"),
+        "AugReg's npz": (
+            _zip({"Transformer/encoder_norm/scale.npy": b"x"}),
+            "of Google's ViTs",
+            "checkpoint_path=FILE",
+        ),
+        "Flax": (b"\x81\xa6params\x81\xa9embedding\xff", "a file of MessagePack, as Flax writes", "from_flax=True"),
         "npy": (b"\x93NUMPY\x01\x00v\x00", "a single NumPy array", "safetensors"),
         "unknown bytes": (b"\xde\xad\xbe\xef" * 8, "an unknown kind (it begins with the bytes de ad be ef", "path"),
         "safetensors that overlap": (

@@ -45,7 +45,7 @@ def test_the_true_names_and_shapes_give_the_published_architecture(name: str) ->
     assert {key: tensor.shape for key, tensor in weights.items()} == expected
 
 
-@pytest.mark.parametrize("name", OFFICIAL)
+@pytest.mark.parametrize("name", [name for name in OFFICIAL if name not in ("V-JEPA 2", "VideoMAE")])
 def test_tensors_are_those_of_timms_own_converter(name: str, tmp_path: Path) -> None:
     """timm's converters were written for the files themselves."""
     one = OFFICIAL[name]

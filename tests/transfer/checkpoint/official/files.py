@@ -17,6 +17,8 @@ from tests.transfer.checkpoint.official.plain import (
     perception_core,
     perception_spatial,
     sam,
+    videomae,
+    vjepa2,
 )
 from tests.transfer.checkpoint.official.sizes import BASE, SMALL, Names, Plain, Stages
 from tests.transfer.checkpoint.vit_files import random_tensor
@@ -72,6 +74,10 @@ OFFICIAL: dict[str, Official] = {
     "SAM": Official(
         "sam", sam, BASE._replace(side=64), SMALL._replace(side=16), "samvit_base_patch16", "image_encoder."
     ),
+    "V-JEPA 2": Official(
+        "vjepa2", vjepa2, Plain(1024, 24, 4096, 16, 16), SMALL, "vjepa2_vit_large", wrapper="module.backbone."
+    ),
+    "VideoMAE": Official("videomae", videomae, BASE, SMALL, "videomae_vit_base", "encoder."),
     "Hiera-MAE": Official("hiera", hiera_mae, Stages(96, (1, 2, 7, 2)), Stages(96, (1, 1, 1, 1)), "hiera_tiny_224"),
     "ConvNeXt": Official("convnext", convnext, Stages(96, (3, 3, 9, 3)), Stages(8, (1, 1, 2, 1)), "convnext_tiny"),
     "SparK's ConvNeXt": Official(

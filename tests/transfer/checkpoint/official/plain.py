@@ -156,3 +156,30 @@ def sam(size: Plain) -> Names:
         names |= with_bias(f"{block}attn.qkv", 3 * d, d)
         names |= with_bias(f"{block}mlp.lin1", size.hidden, d) | with_bias(f"{block}mlp.lin2", d, size.hidden)
     return names
+
+
+def vjepa2(size: Plain) -> Names:
+    """facebookresearch/vjepa2 `src/models/vision_transformer.py`."""
+    d = size.width
+    names = with_bias("patch_embed.proj", d, 3, 2, size.patch, size.patch)
+    for i in range(size.depth):
+        names |= _block(i, size) | with_bias(f"blocks.{i}.attn.qkv", 3 * d, d) | _mlp(i, size)
+    return names | with_bias("norm", d)
+
+
+def videomae(size: Plain) -> Names:
+    """MCG-NJU/VideoMAE `modeling_pretrain.py`, with some of the decoder."""
+    d = size.width
+    names = with_bias("encoder.patch_embed.proj", d, 3, 2, size.patch, size.patch)
+    for i in range(size.depth):
+        block = _block(i, size) | {f"blocks.{i}.attn.{part}_bias": (d,) for part in "qv"} | _mlp(i, size)
+        names |= {f"encoder.{name}": shape for name, shape in block.items()}
+        names[f"encoder.blocks.{i}.attn.qkv.weight"] = (3 * d, d)
+    decoder = {f"decoder.{name}": shape for name, shape in (_block(0, size) | with_bias("head", 1536, d)).items()}
+    beside: Names = {"mask_token": (1, 1, d // 2), "encoder_to_decoder.weight": (d // 2, d)}
+    return names | with_bias("encoder.norm", d) | decoder | beside
+
+
+def _mlp(i: int, size: Plain) -> Names:
+    d, mlp = size.width, f"blocks.{i}.mlp."
+    return with_bias(f"{mlp}fc1", size.hidden, d) | with_bias(f"{mlp}fc2", d, size.hidden)

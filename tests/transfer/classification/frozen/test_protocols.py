@@ -8,13 +8,16 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
+from torch.nn.functional import cross_entropy
 
 import mimbench
 from reports.records.integrity import altered
 from tests.support.runs import record_of, trained
 from tests.support.small import RANDOM
 from tests.transfer.classification.features import frozen_features
+from transfer.classification.frozen.logistic import fit
 
 
 def command(recipe: str, data: Path, *more: str) -> list[str]:
@@ -41,6 +44,22 @@ def test_logistic_regression_is_scikit_learns_on_the_same_features(digits: Path,
     strength = float(chosen["strength"])
     witness = LogisticRegression(C=strength, max_iter=1000, tol=1e-12).fit(train.astype("float64"), labels)
     assert record.metrics["top1"].last == pytest.approx(100 * witness.score(test.astype("float64"), expected), abs=0.2)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_fewer_images_than_features_reach_the_minimum_of_the_whole_space(intercept: bool) -> None:
+    """There the gradient of scikit-learn's objective is zero in every direction, and its minimum is the only one."""
+    draw = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(30, 100, generator=draw, dtype=torch.float64), torch.arange(30) % 3
+    for strength in (1e-2, 1.0, 1e3):
+        fitted = fit(features, labels, 3, strength, intercept=intercept)
+        weights, intercepts = fitted.weights.clone().requires_grad_(), fitted.intercepts.clone().requires_grad_()
+        logits = features @ weights.T + intercepts
+        loss = strength * cross_entropy(logits, labels, reduction="sum") + weights.square().sum() / 2
+        of_weights, of_intercepts = torch.autograd.grad(loss, [weights, intercepts])
+        assert of_weights.abs().max() < 1e-4 * fitted.weights.abs().max()
+        assert not intercept or of_intercepts.abs().max() < 1e-5
+        assert fitted.weights.shape == (3, 100)
 
 
 def test_few_labels_are_drawn_several_times(small_digits: Path, tmp_path: Path) -> None:

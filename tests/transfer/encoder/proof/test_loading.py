@@ -53,6 +53,12 @@ def test_what_a_checkpoint_may_hold_besides(classifier: nn.Module, weights: dict
     assert classifier.state_dict()["head.fc.weight"].shape == (10, 256), "the old head is not taken"
 
 
+def test_numbers_that_are_not_finite_are_no_loss_in_copying(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Another finding names them; this one would say that the architecture is another."""
+    odd = {**weights, "norm.weight": weights["norm.weight"] * torch.nan}
+    require_complete(load_encoder(classifier, odd, "mimbench"), "x")
+
+
 def test_a_missing_tensor_is_named_and_stops(classifier: nn.Module, weights: dict[str, Tensor]) -> None:
     less = {name: tensor for name, tensor in weights.items() if name != TABLE}
     report = load_encoder(classifier, less, "mimbench")

@@ -40,7 +40,7 @@ _V2: dict[tuple[tuple[int, ...], int], str] = {
 }
 _CONVOLVED = ("atto", "femto", "pico", "nano")
 """Models whose MLPs are convolutions in timm, of four dimensions; the official ones have matrices."""
-EPS = "GELU and a LayerNorm eps of 1e-6 are assumed, as in timm: the tensors show neither"
+EPS = "GELU and a LayerNorm eps of {} are assumed, as in timm: the tensors show neither"
 OTHER = "add --architecture NAME for another of timm's models"
 
 
@@ -55,13 +55,8 @@ def infer_convnext(weights: Weights) -> Inferred:
     stem = usual(sizes, r"stem\.0\.weight", 4, "stem.0.weight")
     if stem[2] != stem[3]:
         raise UserError.about("stem.0.weight", list(stem), "a square patch", OTHER)
-    known = (_V2 if second else _V1).get((counts, dims[0]))
-    doubled = all(wide == 2 * narrow for narrow, wide in pairwise(dims))
-    if known is None or not doubled:
-        name = "convnextv2_tiny" if second else "convnext_tiny"
-        arguments: dict[str, JsonValue] = {"depths": list(counts), "dims": list(dims)}
-    else:
-        name, arguments = known, {}
+    _require_usual_parts(sizes)
+    name, arguments = _named(counts, dims, second, scaled=any(name.endswith(".gamma") for name in sizes))
     own = {
         "in_chans": (stem[1], 3),
         "patch_size": (stem[2], 4),
@@ -70,9 +65,6 @@ def infer_convnext(weights: Weights) -> Inferred:
         "head_norm_first": ("norm_pre.weight" in sizes, False),
     }
     arguments |= {argument: found for argument, (found, usually) in own.items() if found != usually}
-    scaled = any(name.endswith(".gamma") for name in sizes)
-    if scaled == second:  # unlike timm's, where only the first version scales its layers
-        arguments["ls_init_value"] = 1e-6 if scaled else None
     architecture = Architecture(name=name, arguments=arguments)
     normed = any(name.startswith(("head.norm.", "norm_pre.")) for name in sizes)
     return Inferred(
@@ -81,9 +73,31 @@ def infer_convnext(weights: Weights) -> Inferred:
         patch_size_px=stem[2],
         window_size=None,
         remarks=() if normed else (without_norm("FCMAE and SparK"),),
-        assumed={"norm_eps": EPS},
+        assumed={"norm_eps": EPS.format("1e-5" if name == "convnext_xxlarge" else "1e-6")},
         norms_as_built={} if normed else {"head.norm": dims[-1]},
     )
+
+
+def _require_usual_parts(sizes: Sizes) -> None:
+    """Raise UserError for a ConvNeXt of timm's with other parts, which its names say and tensors only hint at."""
+    if len(sizes.get("stem.1.weight", ())) == 4:
+        raise UserError.about("stem", "two convolutions", "one convolution and a norm", OTHER)
+    if any(name.endswith(".norm.weight") for name in sizes) and not any(name.endswith(".norm.bias") for name in sizes):
+        raise UserError.about("norms", "all without bias", "LayerNorms, which have one", OTHER)
+
+
+def _named(
+    counts: tuple[int, ...], dims: tuple[int, ...], second: bool, *, scaled: bool
+) -> tuple[str, dict[str, JsonValue]]:
+    """Return timm's name and arguments; `second` is the version with GRN, of which timm's alone have no layer scale."""
+    doubled = all(wide == 2 * narrow for narrow, wide in pairwise(dims))
+    own: dict[str, JsonValue] = {"ls_init_value": 1e-6} if second and scaled else {}
+    known = (_V2 if second else _V1).get((counts, dims[0])) if second or scaled else None
+    if known is not None and doubled:
+        return known, own
+    own |= {} if second or scaled else {"use_grn": False}
+    name = "convnext_tiny" if scaled and not second else "convnextv2_tiny"
+    return name, {"depths": list(counts), "dims": list(dims), **own}
 
 
 def _width(sizes: Sizes, stage: int) -> int:

@@ -45,6 +45,7 @@ _KNOWN = re.compile(
 def infer_resnet(weights: Weights) -> Inferred:
     """Return the ResNet that `weights` fill. Raises UserError, naming the tensor, for one that timm cannot build."""
     sizes = sizes_of(weights)
+    _require_statistics(weights)
     if unknown := [name for name in sizes if not _KNOWN.fullmatch(name)]:
         raise UserError.about("tensor", unknown[0], "one of a ResNet's blocks (conv, bn, downsample)", OTHER)
     layers = depths(sizes, r"layer(\d+)\.(\d+)\.", "layer{}", first=1)
@@ -64,6 +65,22 @@ def infer_resnet(weights: Weights) -> Inferred:
     in_chans = usual(sizes, r"conv1(\.0)?\.weight", 4, "conv1.weight")[1]
     arguments |= stem | ({"in_chans": in_chans} if in_chans != 3 else {})
     return Inferred(Architecture(name=name, arguments=arguments), None, 1, None, assumed={"strides": STRIDES})
+
+
+def _require_statistics(weights: Weights) -> None:
+    """Raise UserError for norms that are no batch norms, or batch norms whose statistics are merged into the rest."""
+    means = [tensor for name, tensor in weights.items() if name.endswith(".running_mean")]
+    if not means:
+        rule = "batch norms, with running_mean and running_var"
+        remedy = "of group norms add --architecture resnet50_gn; else --encoder python:MODULE:FACTORY"
+        raise UserError.about("norms", "without running statistics", rule, remedy)
+    if not any(mean.is_meta or mean.any() for mean in means):
+        rule = (
+            "the statistics of a training: Caffe's models (*_caffe of mmdet) have theirs merged into weight and bias, "
+        )
+        rule += "and take BGR images of 0 to 255, which timm does not"
+        remedy = f"take torchvision's weights, or {OTHER}"
+        raise UserError.about("running means of all batch norms", "0", rule, remedy)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from transfer.checkpoint.architecture.agreed import HIDDEN, SWINV2_HEADS, WIDTH,
 from transfer.checkpoint.architecture.hierarchical.swin_models import SWIN, SWINV2, Known
 from transfer.checkpoint.architecture.hierarchical.swin_tensors import TABLE, shape_of, stage_shape
 from transfer.checkpoint.architecture.hierarchical.swin_windows import Windows, known_windows, read_windows
-from transfer.checkpoint.architecture.inferred import Inferred
+from transfer.checkpoint.architecture.inferred import Inferred, without_norm
 from transfer.checkpoint.layouts.layout import Weights
 
 
@@ -48,14 +48,16 @@ def infer_swin(weights: Weights) -> Inferred:
     windows = read_windows(weights, _stage_px(widths.patch_size_px, len(widths.depths)), usual, version2)
     best = min(known, key=lambda candidate: _distance(candidate, windows), default=None)
     arguments = _arguments(widths, windows, best)
+    normed = any(name.startswith(("norm.", "head.")) for name in weights)
     base = best or (SWINV2 if version2 else SWIN)[0]
     return Inferred(
         architecture=Architecture(name=base.name, arguments=arguments),
         image_size_px=windows.image_size_px if windows.image_size_known else None,
         patch_size_px=widths.patch_size_px,
         window_size=plain_window(windows.per_stage[0]),
-        remarks=windows.remarks,
+        remarks=windows.remarks if normed else (*windows.remarks, without_norm("Donut and dense libraries")),
         assumed=windows.assumed,
+        norms_as_built={} if normed else {"norm": widths.embed_dim << (len(widths.depths) - 1)},
     )
 
 

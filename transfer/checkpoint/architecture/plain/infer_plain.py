@@ -13,23 +13,22 @@ from typing import Any
 
 from benchmarks.encoders import Architecture
 from benchmarks.errors import UserError
+from transfer.checkpoint.architecture.huggingface_config import OWN_CODE, activation
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.majority import INCOMPLETE, Sizes, sizes_of, usual
 from transfer.checkpoint.architecture.plain import plain_known as known
 from transfer.checkpoint.architecture.plain.vit_known import Arguments, Known, Shape
 from transfer.checkpoint.layouts.layout import Layout, Weights
+from transfer.checkpoint.refusal import ANOTHER_MODEL
 
-ACTIVATIONS = {
-    "quick_gelu": "quick_gelu",
-    "gelu": "gelu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-}
-"""Activations by Hugging Face's names and by timm's; they are as in the published models where a file does not say."""
 GELU_OR_QUICK = (
     "stated: GELU, as most of open_clip's, or QuickGELU, as OpenAI's own, MetaCLIP's and DFN's; no tensor shows it, "
     "and each gives other features"
+)
+
+WITHOUT_NORM = (
+    "no norm after the last block, which transformers leaves to VideoMAE's classifier: the encoder's begins as it is "
+    "built, as 1 and 0"
 )
 
 
@@ -49,13 +48,14 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
     """
     sizes = sizes_of(weights)
     kind = _kind(layout, sizes, config)
-    kernel = usual(sizes, r"patch_embed\.proj\.weight", 4, "patch_embed.proj.weight")
-    if kernel[2] != kernel[3]:
+    of_clips = layout.family == "video"
+    kernel = usual(sizes, r"patch_embed\.proj\.weight", 5 if of_clips else 4, "patch_embed.proj.weight")
+    if kernel[-2] != kernel[-1]:
         rule = "a square patch (timm has models of no other)"
         raise UserError.about("patch_embed.proj.weight", list(kernel), rule, "use an encoder with square patches")
-    shape, heads = _shape(sizes, kernel[2], kind, config)
+    shape, heads = _shape(sizes, kernel[-1], kind, config)
     arguments: Arguments = {"in_chans": kernel[1], **_own(layout, sizes, config)}
-    size = _image_size(sizes, kernel[2], kind)
+    size = _image_size(sizes, kernel[-1], kind)
     if size is not None:
         arguments["img_size"] = size
     architecture = _named(kind.models, shape, arguments)
@@ -64,6 +64,7 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
     elif "img_size" in architecture.arguments and layout.family == "eva" and _any(sizes, r"norm_pre\..*"):
         grid = (size or 0) // kernel[2]  # PE's rotary positions are whole numbers on the grid that it was trained on
         architecture = architecture.with_arguments(ref_feat_shape=[grid, grid])
+    unnormed = of_clips and not _any(sizes, r"(fc_)?norm\..*")
     eps = config.get("layer_norm_eps", config.get("rms_norm_eps"))
     assumed = (
         {} if isinstance(eps, float) else {"norm_eps": "the norms' eps is assumed to be timm's: no tensor shows it"}
@@ -71,19 +72,21 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
     return Inferred(
         architecture.model_copy(update={"norm_eps": _eps(layout, eps)}),
         size,
-        kernel[2],
+        kernel[-1],
         None,
+        remarks=(WITHOUT_NORM,) if unnormed else (),
+        norms_as_built={"fc_norm": shape.embed_dim} if unnormed else {},
         assumed={**({"num_heads": heads} if heads else {}), **assumed},
     )
 
 
 def _clip(sizes: Sizes, config: Mapping[str, Any]) -> Kind:
     if config:
-        activation = config.get("hidden_act", "quick_gelu")
-        if activation in ("gelu", "quick_gelu"):
-            return Kind(known.CLIP_QUICKGELU if activation == "quick_gelu" else known.CLIP)
+        stated = config.get("hidden_act", "quick_gelu")
+        if stated in ("gelu", "quick_gelu"):
+            return Kind(known.CLIP_QUICKGELU if stated == "quick_gelu" else known.CLIP)
         rule = "gelu or quick_gelu, as CLIP's towers have"
-        raise UserError.about("hidden_act in config.json", activation, rule, "use another encoder")
+        raise UserError.about("hidden_act in config.json", stated, rule, OWN_CODE)
     shape = _shape(sizes, 0, Kind(known.CLIP), config)[0]
     if (shape.embed_dim, shape.depth) in _ONLY_GELU:
         return Kind(known.CLIP)
@@ -140,6 +143,8 @@ _SINGLE = {
 def _kind(layout: Layout, sizes: Sizes, config: Mapping[str, Any]) -> Kind:
     if layout.family in _SINGLE:
         return _SINGLE[layout.family]
+    if layout.family == "video":
+        return Kind(known.VJEPA2 if layout.name.endswith("vjepa2") else known.VIDEOMAE)
     return _clip(sizes, config) if layout.family == "clip" else _eva(sizes, config)
 
 
@@ -150,13 +155,14 @@ def _any(sizes: Sizes, pattern: str) -> bool:
 def _own(layout: Layout, sizes: Sizes, config: Mapping[str, Any]) -> Arguments:
     """Return what else tensors or configuration show of an encoder of this family."""
     if layout.family == "siglip" and layout.name.startswith("huggingface-"):
-        activation = config.get("hidden_act", "gelu_pytorch_tanh")
-        if activation not in ACTIVATIONS:
-            rule = f"one of {', '.join(ACTIVATIONS)}"
-            raise UserError.about("hidden_act in config.json", activation, rule, "use another encoder")
-        return {"act_layer": ACTIVATIONS[activation]}
+        headless: Arguments = {} if _any(sizes, r"attn_pool\..*") else {"global_pool": "avg", "fc_norm": False}
+        return {"act_layer": activation(config, "gelu_pytorch_tanh"), **headless}  # towers of PaliGemma and others
+    if layout.name == "huggingface-distilled-deit" and (act := activation(config, "gelu")) != "gelu":
+        return {"act_layer": act}
     if layout.family == "eva" and _is_dinov3(sizes):
         return _dinov3(sizes, config)
+    if layout.family == "video":
+        return _of_clips(sizes, config)
     normed_before_pooling = layout.family == "eva" and "pos_embed" in sizes and _any(sizes, r"norm\..*")
     if normed_before_pooling and not _any(sizes, r"(fc_norm|norm_pre|blocks\.\d+\.attn\.norm)\..*"):
         return {"use_fc_norm": False}
@@ -170,10 +176,27 @@ def _dinov3(sizes: Sizes, config: Mapping[str, Any]) -> Arguments:
     for name, value in computed.items():
         if config.get(name, value) != value:
             rule = f"{value}, as every published DINOv3 of this kind has"
-            raise UserError.about(f"{name} in config.json", config[name], rule, "use another encoder")
+            raise UserError.about(f"{name} in config.json", config[name], rule, OWN_CODE)
     usually = config.get("num_register_tokens", 4)
     found = sizes["reg_token"][1] if len(sizes.get("reg_token", ())) == 3 else usually
     return {} if found == 4 else {"num_reg_tokens": found}
+
+
+def _of_clips(sizes: Sizes, config: Mapping[str, Any]) -> Arguments:
+    """Return what tensors show beside sizes. Raises UserError where the configuration says something else."""
+    frames = usual(sizes, r"patch_embed\.proj\.weight", 5, "patch_embed.proj.weight")[2]
+    shown = {
+        "hidden_act": ("gelu", "every published encoder of this kind has"),
+        "tubelet_size": (frames, "the weights have"),
+    }
+    for name, (value, why) in shown.items():
+        if config.get(name, value) != value:
+            raise UserError.about(f"{name} in config.json", config[name], f"{value}, as {why}", ANOTHER_MODEL)
+    return {
+        "tubelet_size": frames,
+        "qkv_bias": _any(sizes, r"blocks\.\d+\.attn\.(qkv\.bias|[qv]_bias)"),
+        "use_fc_norm": not _any(sizes, r"norm\..*"),
+    }
 
 
 def _eps(layout: Layout, found: object) -> float | None:
@@ -202,10 +225,10 @@ def _shape(sizes: Sizes, patch: int, kind: Kind, config: Mapping[str, Any]) -> t
 
 
 def _image_size(sizes: Sizes, patch: int, kind: Kind) -> int | None:
-    """Return the size that the position table covers, None for rotary positions alone, which fit any size."""
+    """Return the size that the position table covers, None where there is none, and any size fits."""
+    if kind.models in _WITHOUT_TABLE:
+        return None
     if "pos_embed" not in sizes:
-        if kind.models in _ROTARY_ONLY:
-            return None
         raise UserError.about("pos_embed", "(missing)", "a table of positions, which shows the image size", INCOMPLETE)
     table = sizes["pos_embed"]
     side = math.isqrt(max(table[1] - kind.prefix, 0)) if len(table) == 3 else 0
@@ -216,7 +239,11 @@ def _image_size(sizes: Sizes, patch: int, kind: Kind) -> int | None:
     return side * patch
 
 
-_ROTARY_ONLY = (known.DINOV3, known.DINOV3_BIASED, known.DINOV3_GATED, known.DINOV3_GATED_BIASED)
+_WITHOUT_TABLE = (
+    *(known.DINOV3, known.DINOV3_BIASED, known.DINOV3_GATED, known.DINOV3_GATED_BIASED),
+    *(known.VJEPA2, known.VIDEOMAE),
+)
+"""Models whose positions follow from the grid alone: rotations, or VideoMAE's sines."""
 
 
 def _named(models: tuple[Known, ...], shape: Shape, arguments: Arguments) -> Architecture:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ from transfer.checkpoint.refusal import ANOTHER_MODEL
 TABLE = "relative_position_bias_table"
 NOT_SQUARE = f"{ANOTHER_MODEL}; encoders of images that are not square are not read"
 ASSUMED = "GELU and a LayerNorm eps of 1e-6 are assumed, as in timm: the tensors show neither"
+NO_ROTARY = (
+    "no rotary positions are assumed, as DeiT III has none: timm's vit_*_rope_ape_224 add them to tensors of the same "
+    "names, which --architecture says"
+)
+NORMED_AFTERWARDS = "vit_base_patch16_rpn_224"
+"""timm's ViT whose norms follow attention and MLP, and have the names of those that precede them."""
 Sizes = dict[str, tuple[int, ...]]
 
 
@@ -56,6 +63,17 @@ def infer_vit(weights: Weights, heads: int | None = None) -> Inferred:
     )
 
 
+def with_positions_assumed(inferred: Inferred, names: Iterable[str]) -> Inferred:
+    """Return a ViT with a note that it has no rotary positions, where the file's own `names` may be of one that has.
+
+    DeiT III calls its layer scales as timm's rotary ViTs do, and neither gives the class token a position.
+    """
+    arguments = inferred.architecture.arguments
+    if not (arguments.get("no_embed_class") and anywhere(names, r"blocks\.\d+\.gamma_1")):
+        return inferred
+    return replace(inferred, assumed={**inferred.assumed, "positions": NO_ROTARY})
+
+
 def _depth(sizes: Sizes) -> int:
     return 1 + max(int(found[1]) for name in sizes if (found := re.match(r"blocks\.(\d+)\.", name)))
 
@@ -68,10 +86,15 @@ def _vit_arguments(sizes: Sizes, kernel: tuple[int, ...]) -> Arguments:
         remedy = ANOTHER_MODEL
         raise UserError.about("cls_token", "(missing)", rule, remedy)
     side, embedded = _position_grid(sizes, token + registers, registers)
+    biased = anywhere(sizes, r"blocks\.\d+\.attn\.qkv\.bias")
+    if after and not (token or registers or biased):
+        rule = f"stated: those of timm's {NORMED_AFTERWARDS} follow attention and MLP, and no tensor shows it"
+        remedy = f"add --architecture {NORMED_AFTERWARDS}, or the ViT that it is"
+        raise UserError.about("order of norms", "(unknown)", rule, remedy)
     return {
         "img_size": side * kernel[2],
         "in_chans": kernel[1],
-        "qkv_bias": anywhere(sizes, r"blocks\.\d+\.attn\.qkv\.bias"),
+        "qkv_bias": biased,
         "init_values": 1e-5 if anywhere(sizes, r"blocks\.\d+\.ls[12]\.gamma") else 0.0,
         "class_token": token,
         "reg_tokens": registers,
@@ -162,6 +185,9 @@ def _heads(weights: Weights, width: int, hidden: int, given: int | None) -> _Hea
             raise UserError.about("heads", given, f"{count}, the columns of {TABLE}", remedy)
         return _Heads(count, f"{count} heads, from the columns of {TABLE}", certain=True)
     if given is not None:
+        if given < 1 or width % given:
+            remedy = "correct num_attention_heads in config.json, or move that file away"
+            raise UserError.about("heads", given, f"a divisor of the width, {width}", remedy)
         return _Heads(given, f"{given} heads, as given: the tensors do not show it", certain=True)
     if _is_moco_small(weights, width):
         how = "12 heads: the fixed positions are MoCo v3's, whose ViT-S has heads of 32"

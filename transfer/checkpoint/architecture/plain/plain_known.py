@@ -5,12 +5,21 @@ A test reads every size back from timm itself.
 
 from __future__ import annotations
 
+from benchmarks.families.plain.video_vit import SIZES, TUBELET
 from transfer.checkpoint.architecture.plain.vit_known import Arguments, Known, Shape
 
 
 def _known(name: str, size: tuple[int, int, int], patch: int, image: int, hidden: int = 0, act: str = "") -> Known:
     arguments: Arguments = {"img_size": image, "in_chans": 3, **({"act_layer": act} if act else {})}
     return Known(name, Shape(*size, patch, hidden or 4 * size[0]), arguments)
+
+
+def _of_clips(name: str) -> Known:
+    size = SIZES[name]
+    width, patch = size["embed_dim"], size.get("patch_size", 16)
+    shape = Shape(width, size["depth"], size["num_heads"], patch, int(width * size.get("mlp_ratio", 4)))
+    own: Arguments = {"tubelet_size": TUBELET, "qkv_bias": True, "use_fc_norm": False}
+    return Known(name, shape, {"img_size": size["img_size"], "in_chans": 3, **own})
 
 
 _TINY, _SMALL, _BASE, _LARGE, _HUGE = (192, 12, 3), (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1280, 32, 16)
@@ -130,9 +139,12 @@ PE_SPATIAL = (
     _known("vit_pe_spatial_small_patch16_512", _SMALL, 16, 512),
     _known("vit_pe_spatial_large_patch14_448", _LARGE, 14, 448),
 )
+VJEPA2 = tuple(_of_clips(name) for name, size in SIZES.items() if size["rotary"])
+VIDEOMAE = tuple(_of_clips(name) for name, size in SIZES.items() if not size["rotary"])
 EVERY = (
     *(CLIP + CLIP_QUICKGELU + SIGLIP + AIMV2 + DISTILLED),
     *(EVA01 + EVA01_CLIP + EVA01_ENORMOUS + EVA02_FUSED + EVA02 + EVA02_CLIP),
     *(DINOV3 + DINOV3_BIASED + DINOV3_GATED + DINOV3_GATED_BIASED),
     *(PE_CORE + PE_CORE_GIGANTIC + PE_LANG + PE_LANG_GIGANTIC + PE_SPATIAL),
+    *(VJEPA2 + VIDEOMAE),
 )

@@ -77,7 +77,7 @@ _HUGGINGFACE = Names(
         (_HF_BLOCK + "grn", _BLOCK + "mlp.grn"),
         ("layernorm", "head.norm"),
     ),
-    beside=("classifier.",),
+    beside=("classifier.", "hidden_states_norms."),
     reshaped=_RESHAPED,
 )
 _HF_DINOV3 = Names(

@@ -25,6 +25,7 @@ _NUMBERED = Names(
         ("1", "bn1"),
         *((f"{n + 3}.{{}}.{part}", f"layer{n}.{{}}.{part}") for n in _STAGES for part in _PARTS),
     ),
+    beside=("9.",),  # a classifier behind the pooling, which is number 8
 )
 _HF_STAGES = tuple((f"encoder.stages.{n - 1}.layers.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
 _HUGGINGFACE = Names(
@@ -150,5 +151,12 @@ RESNET_LAYOUTS: tuple[Layout, ...] = (
         _detectron2_to_timm,
         names_back=_DETECTRON2.names_back,
     ),
-    _HUGGINGFACE.layout("huggingface-resnet", "resnet", "ResNet of Hugging Face transformers", _is_huggingface),
+    Layout(
+        "huggingface-resnet",
+        "resnet",
+        "ResNet of Hugging Face transformers",
+        _is_huggingface,
+        lambda weights: with_counters(_HUGGINGFACE.to_timm(weights)),
+        names_back=_HUGGINGFACE.names_back,
+    ),
 )

@@ -49,7 +49,8 @@ _HUGGINGFACE = Names(
 
 
 def _is_beit(shapes: Shapes) -> bool:
-    return has_timm_blocks(shapes) and has_relative_positions(shapes) and not is_other_eva(shapes)
+    beit = has_timm_blocks(shapes) and has_relative_positions(shapes) and "reg_token" not in shapes
+    return beit and not is_other_eva(shapes)
 
 
 def _is_microsoft(shapes: Shapes) -> bool:

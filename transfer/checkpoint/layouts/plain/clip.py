@@ -81,7 +81,8 @@ HF_CLIP = Names(
     (
         ("embeddings.class_embedding", "cls_token"),
         *_HF_EMBEDDINGS,
-        ("pre_layrnorm", "norm_pre"),  # transformers' own spelling
+        ("pre_layrnorm", "norm_pre"),  # transformers' own spelling, but of OWL-ViT
+        ("pre_layernorm", "norm_pre"),
         *_HF_BLOCKS,
         ("post_layernorm", "norm"),
     ),
@@ -156,7 +157,13 @@ def _pooling_apart(weights: Weights) -> Weights:
 
 def is_openai(shapes: Shapes) -> bool:
     """Return whether tensors are a tower's as OpenAI names them; a tower of text has no patches."""
-    return anywhere(shapes, r"transformer\.resblocks\.\d+\.(attn|mlp|ln_[12])\..+") and not _is_text(shapes)
+    blocks = anywhere(shapes, r"transformer\.resblocks\.\d+\.(attn|mlp|ln_[12])\..+")
+    return blocks and not _is_text(shapes) and not is_coca(shapes)
+
+
+def is_coca(shapes: Shapes) -> bool:
+    """Return whether a tower of open_clip's ends in an attention pool with queries of its own, as CoCa's does."""
+    return anywhere(shapes, r"attn_pool\.(query|ln_[qk]\..+)|attn_pool_contrastive\..+")
 
 
 def _is_text(shapes: Shapes) -> bool:
@@ -183,7 +190,7 @@ def _is_hf_siglip(shapes: Shapes) -> bool:
 
 
 def _is_hf_clip(shapes: Shapes) -> bool:
-    own = anywhere(shapes, r"embeddings\.class_embedding|pre_layrnorm\..+")
+    own = anywhere(shapes, r"embeddings\.class_embedding|pre_laye?rnorm\..+")
     return _has_hf_blocks(shapes) and own and not _is_hf_siglip(shapes)
 
 

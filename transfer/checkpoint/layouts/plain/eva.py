@@ -10,6 +10,7 @@ import re
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere
+from transfer.checkpoint.layouts.plain.video import is_huggingface_vjepa2
 
 _BLOCK = "blocks.{}."
 _ROTARY = re.compile(
@@ -113,7 +114,8 @@ def is_dinov3(shapes: Shapes) -> bool:
 
 
 def _is_hf_dinov3(shapes: Shapes) -> bool:
-    return anywhere(shapes, r"(model\.)?layer\.\d+\.(attention|norm[12]|mlp|layer_scale[12])\..+")
+    blocks = anywhere(shapes, r"(model\.)?layer\.\d+\.(attention|norm[12]|mlp|layer_scale[12])\..+")
+    return blocks and not is_huggingface_vjepa2(shapes)
 
 
 def is_eva02(shapes: Shapes) -> bool:
@@ -128,7 +130,7 @@ def is_timm_eva(shapes: Shapes) -> bool:
     blocks = anywhere(shapes, r"blocks\.\d+\.norm[12]\..+")
     separate = anywhere(shapes, r"blocks\.\d+\.attn\.[qkv]_proj\..+")
     scaled = anywhere(shapes, r"blocks\.\d+\.gamma_[12]")
-    rotary = scaled and anywhere(shapes, r"reg_token") and "pos_embed" not in shapes
+    rotary = scaled and anywhere(shapes, r"reg_token") and not anywhere(shapes, r"pos_embed|fc_norm\..+")
     perception = anywhere(shapes, r"norm_pre\..+") and (
         anywhere(shapes, r"attn_pool\..+") or not anywhere(shapes, r"norm\..+")
     )

@@ -35,7 +35,7 @@ _IBOT = Names(LAYER_SCALE, beside=(*HEADS, "masked_embed"))
 _PARTS = re.compile(
     r"blocks\.(\d+\.)+((norm[12]|attn\.(qkv|proj)|mlp\.(fc1|fc2|w12|w3))\.(weight|bias)|ls[12]\.gamma|gamma_[12])"
 )
-_OTHERS = r"norm_pre\..+|attn_pool\..+|dist_token|rope.*|storage_tokens"
+_OTHERS = r"norm_pre\..+|attn_pool\..+|dist_token|rope.*|storage_tokens|patch_embed\.backbone\..+"
 
 
 def _is_vit(shapes: Shapes) -> bool:

@@ -115,7 +115,7 @@ def test_what_is_wrong_is_named_and_other_sizes_are_refused(tmp_path: Path) -> N
 
 def test_names_of_before_torch_0_4_are_read(tmp_path: Path) -> None:
     model = _trained("densenet121")
-    old = {}
+    old: dict[str, Tensor] = {}
     for key, each in model.state_dict().items():
         part = key.rsplit(".", 2)
         dotted = "denselayer" in key and f"{part[0]}.{part[1][:-1]}.{part[1][-1]}.{part[2]}"
