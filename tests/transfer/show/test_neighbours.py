@@ -97,7 +97,8 @@ def test_neighbours_are_those_of_scikit_learn_on_the_images_that_the_seed_draws(
     page = (tmp_path / "out" / "show.html").read_text()
     assert "<script" not in page
     assert "nearest training images by <bdi>&lt;script&gt;alert(1)" in page
-    assert "Attention is not shown. last block of SwinTransformer = WindowAttention rule:" in page
+    assert f"nearest training images by <bdi>from scratch ({VIT})</bdi>" in page
+    assert "Attention is not shown: last block of SwinTransformer = WindowAttention; rule:" in page
     names = {"show.html", "digits_neighbours.png", "digits_neighbours_2.png", "digits_neighbours_3.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
 

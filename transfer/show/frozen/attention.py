@@ -39,9 +39,11 @@ class Attended:
     @property
     def in_words(self) -> str:
         """Whose attention it is."""
-        whose = "of the class token to each patch" if self.of_class_token else "that each patch gets, mean over patches"
+        where = (
+            "the class token's, to each patch" if self.of_class_token else "what each patch gets from all on average"
+        )
         return (
-            f"Attention: the last block's {whose}, mean over heads; "
+            f"Attention of the last block: {where}, mean over heads; "
             "below it, the shares of the darkest and of the lightest patch."
         )
 
@@ -55,7 +57,8 @@ def attention_of(backbone: Any, images: Tensor) -> Attended:
     model whose last block is not known to attend among all patches.
     """
     family = family_of(backbone)
-    module, grid = _last_attention(backbone), getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
+    module = _last_attention(backbone)
+    rows, columns = getattr(getattr(backbone, "patch_embed", None), "grid_size", None) or (0, 0)
     found: list[Tensor] = []
     hook = module.attn_drop.register_forward_hook(lambda _module, _inputs, output: found.append(output))
     fused, module.fused_attn = module.fused_attn, False  # the fused kernel gives no weights
@@ -64,13 +67,13 @@ def attention_of(backbone: Any, images: Tensor) -> Attended:
     finally:
         module.fused_attn = fused
         hook.remove()
-    prefix, patches = family.prefix_tokens, 0 if grid is None else grid[0] * grid[1]
-    tokens = prefix + patches
+    prefix = family.prefix_tokens
+    tokens = prefix + rows * columns
     if len(found) != 1 or found[0].shape[0] != len(images) or found[0].shape[2:] != (tokens, tokens):
         raise _refusal(backbone, "windows or another set of tokens")
     weights, of_token = found[0].float().mean(dim=1), family.has_class_token and family.takes_class_token
     maps = weights[:, 0, prefix:] if of_token else weights[:, prefix:, prefix:].mean(dim=1)
-    return Attended(maps.reshape(len(images), *grid), of_token)
+    return Attended(maps.reshape(len(images), rows, columns), of_token)
 
 
 def _last_attention(backbone: nn.Module) -> Any:

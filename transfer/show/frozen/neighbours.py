@@ -119,7 +119,7 @@ class SameImages:
         data, source = self.data, resolve(reference)
         recipe = Recipe(self.group.task.name, as_knn(self.config, self.wish.device), ())
         work = Work(recipe, 0, data.root, data.fingerprint, RunFolder(Path()), COMMAND)
-        return self._sheet(Transfer(self.group.task, source, work, data), source.use.label)
+        return self._sheet(Transfer(self.group.task, source, work, data), f"{source.use.label} ({reference})")
 
     def _sheet(self, transfer: Transfer, name: str) -> Sheet:
         with joined(), StopRequest():
@@ -214,7 +214,7 @@ class _Seen:
             try:
                 attended = attention_of(self.encoder.backbone, image[None].to(self.device))
             except UserError as error:
-                return {}, "Attention is not shown. " + " ".join(line.strip() for line in str(error).split("\n"))
+                return {}, "Attention is not shown: " + "; ".join(line.strip() for line in str(error).split("\n"))
             words = attended.in_words
             cells[at] = attention_cell(image, attended.maps[0], self.plan.normalisation)
         return cells, words
