@@ -33,6 +33,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let the libraries' objects go: some complain of those that outlive them."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_features(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let no test read features that another session left behind."""

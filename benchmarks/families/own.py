@@ -82,7 +82,6 @@ class OwnEncoder:
             ("mean", self.mean, _are_numbers(self.mean), "one number for each channel, on a scale from 0 to 1"),
             ("std", self.std, _are_numbers(self.std), "one number for each channel, on a scale from 0 to 1"),
             ("std", self.std, len(self.std) == len(self.mean) and all(self.std), f"{len(self.mean)} numbers, none 0"),
-            ("model", "a model without parameters", any(True for _ in self.model.parameters()), "one with weights"),
             ("blocks", "others' modules", set(self.blocks) <= set(self.model.modules()), "parts of the model"),
             ("prefix_tokens", self.prefix_tokens, type(self.prefix_tokens) is int, "a whole number"),
         ):

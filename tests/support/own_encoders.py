@@ -131,10 +131,6 @@ def of_others_blocks() -> OwnEncoder:
     return _like_the_cnn(lambda cnn, images: cnn(images)[-1], blocks=[nn.Linear(2, 2)])
 
 
-def without_weights() -> OwnEncoder:
-    return OwnEncoder(nn.AvgPool2d(16), (16,), HALF, HALF)
-
-
 def on_the_scale_of_bytes() -> OwnEncoder:
     return OwnEncoder(TinyCnn(), (4, 8, 16, 32), (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
 

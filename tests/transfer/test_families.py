@@ -28,6 +28,7 @@ FILES = {
     "MetaFormer": "timm, caformer_s18",
     "SwinV2-CR": "timm, swinv2_cr_tiny_224",
     "torchvision": "torchvision, mobilenet_v3_small",
+    "video ViT": "V-JEPA 2",
 }
 """By family, one of its encoders in a file; `own encoder` comes from code instead."""
 OTHERS = ("timm, hiera_tiny_224", "timm, convnext_atto", "timm, maxvit_pico_rw_256", "SigLIP", "SAM", "CLIP, GELU")

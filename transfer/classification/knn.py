@@ -78,6 +78,22 @@ class Neighbours:
         return found.log()
 
 
+def nearest(
+    asked: Tensor, train: Stored, marks: Tensor, count: int, summaries: Sequence[Summary], rows: Sequence[int]
+) -> Neighbours:
+    """Return the `count` nearest of the training images at `rows`, for each of the features `asked` [N, D].
+
+    A neighbour's label is what `marks` has for its row among all training images that could be read: its class, or the
+    row itself where one wants to know which image it is.
+    """
+    neighbours = Neighbours(normalize(asked, dim=1), count)
+    for first in range(0, len(rows), CHUNK):
+        chunk = list(rows[first : first + CHUNK])
+        vectors = train.vectors(summaries, [train.positions[row] for row in chunk]).to(asked.device)
+        neighbours.add(normalize(vectors, dim=1), marks[chunk].to(asked.device))
+    return neighbours
+
+
 def nearest_neighbours(transfer: Transfer) -> RunRecord:
     """Classify the test images by their neighbours among the training images; return the completed record."""
     _check_counts(transfer.work.config, len(transfer.data.train.source))
@@ -124,13 +140,10 @@ def _by_k(frozen: FrozenRun, train: Stored, tests: Sequence[Stored], pooling: Po
     """Return, for every number of neighbours, the evaluations of all test sets; every rank searches a share."""
     recipe: KnnRecipe = frozen.recipe
     counts = sorted({recipe.k, *recipe.other_k})
-    neighbours = Neighbours(normalize(torch.cat([frozen.vectors(test, pooling) for test in tests]), dim=1), max(counts))
+    asked = torch.cat([frozen.vectors(test, pooling) for test in tests])
     mine, labels = range(ranks.rank(), len(train), ranks.world_size()), train.labels.to(frozen.device)
     summaries = frozen.encoder.summaries(Feature((OUTPUT,), pooling))
-    for first in range(0, len(mine), CHUNK):
-        rows = list(mine[first : first + CHUNK])
-        vectors = train.vectors(summaries, [train.positions[row] for row in rows]).to(frozen.device)
-        neighbours.add(normalize(vectors, dim=1), labels[rows])
+    neighbours = nearest(asked, train, labels, max(counts), summaries, mine)
     neighbours.merge(gathered((neighbours.similarity.cpu(), neighbours.labels.cpu())))
     sizes, classes, found = [len(test) for test in tests], len(frozen.data.classes), {}
     for k in counts:

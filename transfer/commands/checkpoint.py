@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
     selection = Selection(args.weights, args.prefix)
-    if args.action != "tensors" and scheme_of(args.encoder) is None:
+    if args.action in ("inspect", "verify") and scheme_of(args.encoder) is None:
         locate(args.encoder)  # a path that is wrong is said before torch is imported
     if args.action == "convert":
         return _convert(args.encoder, args.architecture, selection, args.to, args.out)

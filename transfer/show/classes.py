@@ -16,7 +16,7 @@ from benchmarks.engine.samples.images import read_image
 from benchmarks.engine.samples.unreadable import UNREADABLE, UnusableError
 from benchmarks.errors import UserError
 from benchmarks.pictures.small import fit
-from transfer.images.labelled import ClassificationSets
+from transfer.images.labelled import ClassificationSets, LabelledImages
 from transfer.show.shown import Bytes, Cell, Confusion, Example, Seen, ShownRun
 from transfer.video.data.recipe import Decoder
 from transfer.video.data.videos import VideoSets
@@ -100,10 +100,7 @@ class SeenClasses(Seen):
     def _pixels(self, position: int) -> Bytes:
         if isinstance(self.data, VideoSets):
             return self._frames(self.data.test[position].path)
-        with self.data.test.source.open(position) as stream:
-            image = read_image(stream, 3)
-        assert isinstance(image, Image.Image)
-        return np.asarray(fit(image, PICTURE_PX))
+        return picture_of(self.data.test, position)
 
     def _frames(self, path: Path) -> Bytes:
         from transfer.video.data.decode import reader_of
@@ -117,6 +114,14 @@ class SeenClasses(Seen):
     @cached_property
     def confusions(self) -> Sequence[Confusion]:  # type: ignore[override]
         return [_confusion(run, self.data.classes, table) for run, table in zip(self.runs, self.tables, strict=True)]
+
+
+def picture_of(images: LabelledImages, position: int) -> Bytes:
+    """Return an image as it is shown. Raises one of UNREADABLE, or UnusableError, where it cannot be read."""
+    with images.source.open(position) as stream:
+        image = read_image(stream, 3)
+    assert isinstance(image, Image.Image)
+    return np.asarray(fit(image, PICTURE_PX))
 
 
 def _cell(line: Prediction) -> Cell:

@@ -116,7 +116,7 @@ def sheet_of(group: SameData, wish: Wish) -> Sheet:
     if wish.disagree and len(group.runs) < 2:
         remedy = "name runs of several encoders, or leave --disagree out"
         raise UserError.about("--disagree", f"{len(group.runs)} run of {group.task.name}", "two runs or more", remedy)
-    overrides, runs = _placed(group, wish), group.shown()
+    overrides, runs = placed(group, wish), group.shown()
     run = runs[0].run
     config = run.config(overrides)
     data = run.data(config)
@@ -134,7 +134,8 @@ def sheet_of(group: SameData, wish: Wish) -> Sheet:
     return Sheet(group.task.name, seen.noun, names, examples, tuple(seen.legend), tuple(seen.confusions), notes)
 
 
-def _placed(group: SameData, wish: Wish) -> tuple[str, ...]:
+def placed(group: SameData, wish: Wish) -> tuple[str, ...]:
+    """Return the overrides that say where the data of a task lie now."""
     root = wish.roots.get(group.task.name)
     return () if root is None else (f"data.root={json.dumps(root)}",)
 

@@ -26,7 +26,7 @@ class ShownRun:
 
 @dataclass(frozen=True)
 class Cell:
-    """The truth, or one run's prediction, of one image."""
+    """The truth, one run's prediction, or one neighbour, of one image."""
 
     words: str
     pixels: Bytes | None = None
@@ -42,7 +42,7 @@ class Example:
     name: str
     truth: Cell
     predictions: tuple[Cell, ...]
-    """One for each run, in their order."""
+    """One for each column of the sheet, in their order."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,23 @@ class Sheet:
 
     task: str
     noun: str
-    runs: tuple[str, ...]
+    columns: tuple[str, ...]
+    """What stands beside the truth: every run's prediction; or, of one encoder, every neighbour."""
     examples: tuple[Example, ...]
     legend: tuple[Swatch, ...]
     confusions: tuple[Confusion, ...]
     notes: tuple[str, ...]
+    encoder: str | None = None
+    """Whose neighbours are shown; None where predictions of runs are."""
+
+    @property
+    def stem(self) -> str:
+        """The name of the sheet's file, which other sheets may share."""
+        return self.task if self.encoder is None else f"{self.task}_neighbours"
+
+    def alternative(self, column: int, name: str) -> str:
+        """Return what a picture is, for those who do not see it."""
+        return f"{'Prediction of ' if self.encoder is None else ''}{self.columns[column]} for {name}"
 
 
 class Seen(ABC):

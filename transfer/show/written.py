@@ -44,7 +44,10 @@ alt="{{ alt | printable }}">
 {% block content %}
 {% for sheet in sheets %}
 <section>
-<h2>{{ sheet.task }}</h2>
+<h2>{{ sheet.task }}\
+{% if sheet.encoder is not none %}\
+: nearest training images by <bdi>{{ sheet.encoder | printable }}</bdi>\
+{% endif %}</h2>
 {% for note in sheet.notes %}
 <p>{{ note | printable }}</p>
 {% endfor %}
@@ -55,11 +58,13 @@ alt="{{ alt | printable }}">
 {% endfor %}
 </ul>
 {% endif %}
-<div class="scroll" tabindex="0" role="region" aria-label="Predictions on {{ sheet.task }}">
+<div class="scroll" tabindex="0" role="region" aria-label="\
+{{ "Predictions on" if sheet.encoder is none else "Neighbours on" }} {{ sheet.task }}\
+{% if sheet.encoder is not none %} by {{ sheet.encoder | printable }}{% endif %}">
 <table>
 <thead><tr><th scope="col">{{ sheet.noun }}</th><th scope="col">truth</th>
-{% for run in sheet.runs %}
-<th scope="col"><bdi>{{ run | printable }}</bdi></th>
+{% for column in sheet.columns %}
+<th scope="col"><bdi>{{ column | printable }}</bdi></th>
 {% endfor %}
 </tr></thead>
 <tbody>
@@ -67,7 +72,7 @@ alt="{{ alt | printable }}">
 <tr><th scope="row"><bdi>{{ example.name | printable }}</bdi></th>
 <td class="truth">{{ shown(example.truth, "Truth of " ~ example.name) }}</td>
 {% for cell in example.predictions %}
-<td>{{ shown(cell, "Prediction of " ~ sheet.runs[loop.index0] ~ " for " ~ example.name) }}</td>
+<td>{{ shown(cell, sheet.alternative(loop.index0, example.name)) }}</td>
 {% endfor %}
 </tr>
 {% endfor %}
@@ -123,11 +128,11 @@ def written(sheets: Sequence[Sheet], refused: Sequence[str]) -> dict[str, bytes]
 
 
 def _stems(sheets: Sequence[Sheet]) -> Iterator[str]:
-    """Yield a name for the files of each sheet: its task, with a number where there are several of one."""
-    tasks: list[str] = []
+    """Yield a name for the files of each sheet: its own, with a number where there are several of one."""
+    stems: list[str] = []
     for sheet in sheets:
-        tasks.append(sheet.task)
-        yield sheet.task if tasks.count(sheet.task) == 1 else f"{sheet.task}_{tasks.count(sheet.task)}"
+        stems.append(sheet.stem)
+        yield sheet.stem if stems.count(sheet.stem) == 1 else f"{sheet.stem}_{stems.count(sheet.stem)}"
 
 
 def _sheet(sheet: Sheet) -> bytes:
@@ -135,7 +140,7 @@ def _sheet(sheet: Sheet) -> bytes:
         SheetRow(_title(example.name), [_panel(cell) for cell in (example.truth, *example.predictions)])
         for example in sheet.examples
     ]
-    return draw_sheet(rows, ["truth", *map(_title, sheet.runs)])
+    return draw_sheet(rows, ["truth", *map(_title, sheet.columns)])
 
 
 def _title(name: str) -> str:

@@ -25,6 +25,8 @@ SHIPPED = {
     "swinv2_large_window12": "SwinV2-L",
     "swinv2_small_window12": "SwinV2-S",
     "swinv2_tiny_window12": "SwinV2-T",
+    **dict.fromkeys((f"videomae_vit_{size}" for size in ("small", "base", "large", "huge", "giant")), None),
+    **dict.fromkeys((f"vjepa2_vit_{size}" for size in ("large", "huge", "giant")), None),
 }
 
 

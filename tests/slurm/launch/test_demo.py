@@ -14,7 +14,7 @@ FINETUNING = "training.epochs=2, training.schedule.warmup_epochs=1, evaluate_eve
 PRETRAINING = "training.epochs=1, training.schedule.warmup_epochs=0, validation=null"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_prints_a_few_lines_with_its_overview_and_its_pictures(tmp_path: Path) -> None:
     shorter = [f"pretrain.simmim.overrides=[{PRETRAINING}]", f"tasks={{digits: {DIGITS % FINETUNING}}}"]
     done = mimbench("demo", *shorter, cwd=tmp_path)

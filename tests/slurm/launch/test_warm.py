@@ -73,6 +73,7 @@ def test_where_no_stage_can_be_forked_they_are_programs(bench: Bench) -> None:
     assert "4/4 stages done" in done.stdout
 
 
+@pytest.mark.long
 def test_a_forked_training_has_the_bits_of_a_program_of_its_own(tmp_path: Path, small_digits: Path) -> None:
     assert small_digits.parent == tmp_path
     bench = Bench(tmp_path, stub=None)

@@ -1,4 +1,4 @@
-"""The features of the digits by a random encoder, taken image by image without any store."""
+"""The features of the digits by an encoder, taken image by image without any store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from transfer.sources.references import resolve
 ENCODER = "random:digits_swin"
 
 
-def frozen_features(root: Path, split: str) -> tuple[np.ndarray, list[int]]:
+def frozen_features(root: Path, split: str, reference: str = ENCODER) -> tuple[np.ndarray, list[int]]:
     recipe = load_recipe(LinearRecipe, "transfer", "digits_linear").config
-    source = resolve(ENCODER)
+    source = resolve(reference)
     encoder = FrozenEncoder(build_model(recipe, source, 0).model, (OUTPUT,), 32, 3)
     transform = evaluation_transform(recipe, source.normalisation.mean, source.normalisation.std)
     sets = read_classification_data(recipe.data.model_copy(update={"root": str(root)}), 10)

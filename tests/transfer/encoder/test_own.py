@@ -191,7 +191,6 @@ def test_a_manifest_of_others_runs_no_code(tmp_path: Path, capsys: pytest.Captur
         ("of_another_draw_each_time", ("the same for the same image",)),
         ("of_half_precision", ("of torch.bfloat16", "features.float()")),
         ("of_others_blocks", ("OwnEncoder.blocks", "parts of the model")),
-        ("without_weights", ("a model without parameters",)),
         ("on_the_scale_of_bytes", ("OwnEncoder.mean", "on a scale from 0 to 1")),
         ("of_one_size", ("raised ValueError: images of 32 px",)),
         ("no_such", ("a function of tests.support.own_encoders",)),

@@ -111,5 +111,5 @@ def test_it_is_asked_for_and_trains_every_parameter() -> None:
 
 def test_without_being_asked_for_frames_are_pooled() -> None:
     assert isinstance(build(SWINV2, recipe("window_size=4")).model.encoder, FramePooling)
-    with pytest.raises(UserError, match=r"(?s)temporal = swinv2_3d\n.*no such 3D form\n.*temporal=swin3d or"):
+    with pytest.raises(UserError, match=r"(?s)temporal = swinv2_3d\n.*for a Swin.* is none\n.*temporal=swin3d or"):
         build("random:digits_swin", recipe("temporal=swinv2_3d"))

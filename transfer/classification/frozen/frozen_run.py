@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,6 +17,7 @@ from benchmarks.engine.samples.images import ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.runs.folder import Run
+from benchmarks.runs.record import LoadReport
 from transfer.adapter import Transfer
 from transfer.classification.frozen.extraction import FeatureStore, Stored
 from transfer.encoder.encoder_plan import EncoderPlan
@@ -67,6 +68,21 @@ def pooled(recipe: Any, encoder: FrozenEncoder) -> list[Summary]:
     return encoder.summaries(Feature((OUTPUT,), recipe.pooling))
 
 
+class Built(NamedTuple):
+    """A frozen encoder on its device, the proof of what was loaded into it, and the plan that it was built by."""
+
+    encoder: FrozenEncoder
+    report: LoadReport
+    plan: EncoderPlan
+
+
+def built(transfer: Transfer, device: torch.device) -> Built:
+    """Build the encoder of a transfer, every layer of which may give features."""
+    backbone, report, plan = build_model(transfer.work.config, transfer.source, transfer.work.seed)
+    side, channels = transfer.work.config.image_size_px, plan.architecture.in_chans
+    return Built(FrozenEncoder(backbone.to(device), every_layer(backbone), side, channels), report, plan)
+
+
 @contextlib.contextmanager
 def opened(
     transfer: Transfer,
@@ -81,9 +97,8 @@ def opened(
     recipe = transfer.work.config
     with joined():
         device = choose_device(recipe.inference)
-        backbone, report, plan = build_model(recipe, transfer.source, transfer.work.seed)
+        encoder, report, plan = built(transfer, device)
         side, channels = recipe.image_size_px, plan.architecture.in_chans
-        encoder = FrozenEncoder(backbone.to(device), every_layer(backbone), side, channels)
         summaries, image = taken(recipe, encoder), torch.zeros(1, channels, side, side, device=device)
         flops = forward_flops(encoder, lambda: encoder.summarised(image, summaries))
         unreadable, made = (
@@ -92,6 +107,6 @@ def opened(
         )
         store = FeatureStore(transfer, plan, encoder, device, recipe.inference, unreadable, samples=made)
         if recipe.inference.sharded:
-            divide(encoder, blocks_of(backbone), device)
+            divide(encoder, blocks_of(encoder.backbone), device)
         with open_transfer(transfer, device, report, flops) as run, StopRequest():
             yield FrozenRun(transfer, encoder, store, run)
