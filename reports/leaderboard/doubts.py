@@ -76,9 +76,12 @@ def _unknown(row: Row, known: Mapping[str, FoundRun]) -> Iterator[str]:
 
 
 def _is_file(reference: str) -> bool:
-    """Tell a file of weights from an announcement, and from what can be no path."""
+    """Tell a file of weights, or a folder that another library saved, from an announcement, from what we exported
+    ourselves and from what can be no path."""
     with contextlib.suppress(OSError, ValueError):
-        return Path(reference).is_file() and not reference.endswith(".json")
+        path = Path(reference)
+        others = (path / "config.json").is_file() and not (path / MANIFEST).exists()
+        return others or (path.is_file() and not reference.endswith(".json"))
     return False
 
 

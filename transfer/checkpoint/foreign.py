@@ -18,6 +18,7 @@ from transfer.checkpoint.architecture.infer import infer
 from transfer.checkpoint.architecture.inferred import Inferred
 from transfer.checkpoint.architecture.normalisation import published, stated_beside, torchvisions
 from transfer.checkpoint.architecture.open_clip_config import read_open_clip
+from transfer.checkpoint.architecture.plain.infer_plain import with_head_noted
 from transfer.checkpoint.architecture.plain.infer_vit import with_positions_assumed
 from transfer.checkpoint.architecture.published import known_of_openai
 from transfer.checkpoint.architecture.stated import Stated, settle, settle_names, settle_unclear, shapes_of
@@ -80,6 +81,8 @@ def recognise(
         inferred = _architecture(layout, weights, config, described, stated)
         if stated is None and described is None and layout.name == "timm-vit":
             inferred = with_positions_assumed(inferred, found.tensors)
+        if layout.name == "huggingface-aimv2":
+            inferred = with_head_noted(inferred, found.tensors)
     except UserError as error:
         raise names.explain(error) from None
     return ForeignEncoder(

@@ -85,14 +85,24 @@ def _of_transformers(folder: Path) -> Witness:
         rule = f"a whole model (missing: {', '.join(missing[:4])})"
         raise UserError.about("--against", f"hf:{folder}", rule, "name the folder of the whole model")
     tower: Any = getattr(model, "vision_model", model).float().eval()
-    size = getattr(tower.config, "image_size", None)
+    size = getattr(tower.config, "image_size", getattr(tower.config, "crop_size", None))
     size = size[-1] if isinstance(size, list | tuple) else size
     return Witness(
         f"transformers {transformers.__version__}",
-        lambda images: tower(pixel_values=images).last_hidden_state,
+        lambda images: _features(tower, images),
         size if isinstance(size, int) else None,
         file_sha256=file.sha256,
     )
+
+
+def _features(tower: Any, images: Tensor) -> Tensor:
+    """Return what a model of transformers makes of images; V-JEPA 2 sees one as a clip of equal frames."""
+    given: dict[str, Any] = {"pixel_values": images}
+    if tower.main_input_name == "pixel_values_videos":
+        frames = images[:, None].repeat(1, tower.config.tubelet_size, 1, 1, 1)
+        given = {"pixel_values_videos": frames, "skip_predictor": True}
+    found: Tensor = tower(**given).last_hidden_state
+    return found
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.predictions.classifying import Classifying
 from transfer.predictions.evaluation import Evaluation, Predictions
 from transfer.predictions.results import scores_of
-from transfer.video.data.augment import Normalise
+from transfer.video.data.augment import Normalise, require_crop_fits
 from transfer.video.data.samples import ClipBatch, ClipForm, TestViews, TrainingClips, Views
 from transfer.video.model import build_video_model, groups_of
 from transfer.video.recipe import TrainedVideoRecipe, VideoRecipe
@@ -47,6 +47,7 @@ class ClipClassifying(Classifying[ClipBatch], Generic[R]):
 
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
+        require_crop_fits(self.recipe.augmentation, self.recipe.image_size_px)
         built = self.build()
         self.plan, self.load_report = built.plan, built.report
         self.model = built.model.to(self.device)

@@ -75,6 +75,8 @@ def test_an_encoder_that_no_run_and_no_file_has_is_marked(tmp_path: Path) -> Non
     (folder / "encoders/epoch_10").mkdir(parents=True)
     (folder / "encoders/epoch_10" / MANIFEST).write_text(json.dumps({"sha256": "bb" * 32}))
     (tmp_path / "theirs.pth").write_bytes(b"weights")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text("{}")
     mark = {"simmim": "no run and no file at hand has its encoder cccccccccccc"}
     for number, (reference, digest, expected) in enumerate(
         [
@@ -86,6 +88,7 @@ def test_an_encoder_that_no_run_and_no_file_has_is_marked(tmp_path: Path) -> Non
             ("no\0path", "cc", mark),
             ("stages/pretrain.simmim.json", "cc", mark),
             (str(tmp_path / "theirs.pth"), "cc", {}),
+            (str(tmp_path / "theirs"), "cc", {}),  # as transformers and timm save what they have
             ("timm:swin_tiny_patch4_window7_224", "cc", {}),
         ]
     ):

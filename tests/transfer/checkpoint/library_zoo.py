@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,22 @@ def mmpretrain_convnext(second: bool) -> Callable[[Path], Foreign]:
     return make
 
 
+def of_mmpretrain(
+    layout: str, name: str, *, config: Mapping[str, Any] | None = None, **arguments: Any
+) -> Callable[[Path], Foreign]:
+    """Return one of mmpretrain's backbones whose last map is its dense output."""
+
+    def make(_: Path) -> Foreign:
+        library("mmpretrain.utils.dependency", "onedl-mmpretrain").WITH_MULTIMODAL = False
+        from mmpretrain.models import backbones
+
+        model = _moved(getattr(backbones, name)(**arguments))
+        tensors = {f"backbone.{key}": tensor for key, tensor in model.state_dict().items()}
+        return Foreign(layout, tensors, lambda x: model(x)[-1], config=dict(config or {}))
+
+    return make
+
+
 def open_clip_tower(quick: bool) -> Callable[[Path], Foreign]:
     """Return CLIP as open_clip saves it; config.json is one that Hugging Face's model of it would have."""
 
@@ -241,6 +257,10 @@ VIDEOMAE: dict[str, Any] = {
     "decoder_num_attention_heads": 2,
     "decoder_num_hidden_layers": 1,
 }
+MM = {
+    "arch": {"embed_dims": 128, "num_layers": 2, "num_heads": 2, "feedforward_channels": 384},
+    "img_size": SIDE,
+}
 FOREIGN: dict[str, Callable[[Path], Foreign]] = {
     "ResNet, bottlenecks": torchvision_resnet("Bottleneck", [1, 2, 1, 1]),
     "ResNet, basic blocks": torchvision_resnet("BasicBlock", [1, 2, 1, 1]),
@@ -259,6 +279,21 @@ FOREIGN: dict[str, Callable[[Path], Foreign]] = {
     "ConvNeXt of torchvision": torchvision_convnext,
     "ConvNeXt of mmpretrain": mmpretrain_convnext(False),
     "ConvNeXtV2 of mmpretrain": mmpretrain_convnext(True),
+    "ResNet-C of mmpretrain": of_mmpretrain("mm-resnet-deep", "ResNetV1c", depth=18),
+    "ResNet-D of mmpretrain": of_mmpretrain("mm-resnet-deep", "ResNetV1d", depth=50),
+    "CLIP of mmpretrain": of_mmpretrain(
+        *("mmpretrain-clip", "VisionTransformer"),
+        config={"model_type": "clip_vision_model", "hidden_act": "gelu", "num_attention_heads": 2, **EPS},
+        **MM,
+        pre_norm=True,
+        out_type="raw",
+    ),
+    "SAM of mmpretrain": of_mmpretrain(
+        *("mmpretrain-sam", "ViTSAM"),
+        **{**MM, "arch": {**MM["arch"], "global_attn_indexes": [1]}},
+        window_size=2,
+        out_channels=16,
+    ),
     "ConvNeXt of transformers": of_convolutions("huggingface-convnext", "ConvNextModel", **STAGES, **EPS),
     "ConvNeXtV2 of transformers": of_convolutions("huggingface-convnext", "ConvNextV2Model", **STAGES, **EPS),
     "DINOv3's ConvNeXt": of_convolutions("huggingface-dinov3-convnext", "DINOv3ConvNextModel", **STAGES, **EPS),

@@ -202,7 +202,8 @@ HIERA = Architecture(
 LIBRARIES = (
     *("ResNet of transformers, small", "ConvNeXt of torchvision", "ConvNeXtV2 of mmpretrain"),
     *("ConvNeXtV2 of transformers", "DINOv3's ConvNeXt", "CLIP, both towers", "SigLIP", "DINOv3, gated", "AIMv2"),
-    *("Hiera", "SAM", "distilled DeiT", "V-JEPA 2", "VideoMAE"),
+    *("Hiera", "SAM", "distilled DeiT", "V-JEPA 2", "VideoMAE", "ResNet-D of mmpretrain", "CLIP of mmpretrain"),
+    "SAM of mmpretrain",
 )
 """Of the libraries' files one for each layout."""
 CONVERTED: dict[str, Callable[[], Sample]] = {

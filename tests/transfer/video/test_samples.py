@@ -9,7 +9,8 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from benchmarks.engine.samples.loaders import SampleKey, StepBatches, evaluation_loader, training_loader
-from transfer.video.data.augment import Normalise
+from benchmarks.errors import UserError
+from transfer.video.data.augment import Normalise, require_crop_fits
 from transfer.video.data.augment import test_crops as crops_of_test
 from transfer.video.data.pyav import PyavVideo
 from transfer.video.data.recipe import ClipSampling, ResizedCrop, ShortSideCrop, VideoAugmentation, VideoData
@@ -108,3 +109,10 @@ def test_crops_of_an_upright_video_go_from_top_to_bottom() -> None:
     tall = torch.arange(90, dtype=torch.uint8)[:, None].expand(1, 3, 90, 30)
     assert [int(crop[0, 0, 0, 0]) for crop in crops_of_test(tall, 30, 3)] == [0, 30, 60]
     assert [int(crop[0, 0, 0, 0]) for crop in crops_of_test(tall, 30, 1)] == [30]
+
+
+def test_a_clip_is_not_cut_from_less_than_its_size() -> None:
+    augmentation = VideoAugmentation(crop=ShortSideCrop(shorter_side_px=(36, 40)))
+    require_crop_fits(augmentation, 36)
+    with pytest.raises(UserError, match=r"at least image_size_px, 64(.|\n)*shorter_side_px=\[64,64\]"):
+        require_crop_fits(augmentation, 64)

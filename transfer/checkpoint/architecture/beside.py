@@ -37,11 +37,17 @@ class Described:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty where there is no such file, or it holds no JSON object."""
+    """Return the JSON object in a file; empty where there is no such file, or it holds no object.
+
+    Raises UserError for what is no JSON: what it was to say, heads or an activation, no tensor may show.
+    """
     try:
         data = read_json(path)
-    except (OSError, ValueError):
+    except OSError:
         return {}
+    except ValueError as error:
+        remedy = "fetch the file again or mend it, or move it away: what no tensor shows is then assumed, and said"
+        raise UserError.about(str(path), f"(damaged: {str(error).splitlines()[0]})", "JSON", remedy) from None
     return data if isinstance(data, dict) else {}
 
 

@@ -17,6 +17,7 @@ from transfer.checkpoint.layouts.plain.clip import TOWER_LAYOUTS
 from transfer.checkpoint.layouts.plain.eva import EVA_LAYOUTS
 from transfer.checkpoint.layouts.plain.video import VIDEO_LAYOUTS
 from transfer.checkpoint.layouts.plain.vit import VIT_LAYOUTS
+from transfer.checkpoint.layouts.plain.vit_mmpretrain import CLIP_MMPRETRAIN, SAM_MMPRETRAIN
 from transfer.checkpoint.layouts.refused import refuse_known
 
 _REMEDY = (
@@ -28,6 +29,8 @@ LAYOUTS: tuple[Layout, ...] = (
     *SWINV2_LAYOUTS,
     *BEIT_LAYOUTS,
     *VIT_LAYOUTS,
+    CLIP_MMPRETRAIN,
+    SAM_MMPRETRAIN,
     *TOWER_LAYOUTS,
     *EVA_LAYOUTS,
     *VIDEO_LAYOUTS,

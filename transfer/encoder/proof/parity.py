@@ -70,7 +70,10 @@ def compare(
     model = build_backbone(architecture, size)
     require_complete(load_encoder(model, weights, "verify"), against, names)
     theirs = _by_token(_features_of(witness, images, against), int(getattr(model, "num_features", 0)))
-    ours = _comparable(features(model.eval(), images), theirs, against)
+    every = features(model.eval(), images)
+    if theirs.shape == _with_one_more(every["tokens"].shape):
+        theirs = theirs[:, 0]
+    ours = _comparable(every, theirs, against)
     unit = theirs.square().mean().sqrt().item()
     _require_telling(theirs, unit * tolerance, against)
     distances = {name: (each - theirs).abs().max().item() / unit for name, each in ours.items()}
@@ -87,6 +90,11 @@ def compare(
         image_size_px=size,
         measured_at=now(),
     )
+
+
+def _with_one_more(tokens: torch.Size) -> torch.Size:
+    """Return the shape of these tokens behind another, which transformers' DINOv3 ConvNeXt has: the pooled output."""
+    return torch.Size((tokens[0], tokens[1] + 1, tokens[2])) if len(tokens) == 3 else tokens[:0]
 
 
 def _comparable(ours: dict[str, Tensor], theirs: Tensor, against: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from benchmarks.errors import UserError
 from transfer.video.data.recipe import ResizedCrop, ShortSideCrop, VideoAugmentation
 
 
@@ -39,6 +40,15 @@ class TrainingTransform:
         """Return [T, C, size, size] of frames [T, C, H, W] uint8, all changed in the same way."""
         changed: Tensor = self.change(tv_tensors.Video(frames)).as_subclass(Tensor)
         return changed
+
+
+def require_crop_fits(augmentation: VideoAugmentation, image_size_px: int) -> None:
+    """Raise UserError where clips would be cut from frames that are smaller than the cut."""
+    crop, size = augmentation.crop, image_size_px
+    if isinstance(crop, ShortSideCrop) and min(crop.shorter_side_px) < size:
+        rule = f"at least image_size_px, {size}: a clip is cut from what it is resized to"
+        remedy = f"augmentation.crop.shorter_side_px=[{size},{max(*crop.shorter_side_px, size)}]"
+        raise UserError.about("augmentation.crop.shorter_side_px", list(crop.shorter_side_px), rule, remedy)
 
 
 def _crop(crop: ResizedCrop | ShortSideCrop, size: int) -> list[v2.Transform]:

@@ -19,7 +19,15 @@ from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from tests.support.libraries import library
 from tests.support.random_weights import randomise
-from tests.transfer.checkpoint.library_zoo import PLAIN, SIDE, STAGES, Foreign, of_convolutions, of_tokens
+from tests.transfer.checkpoint.library_zoo import (
+    PLAIN,
+    SIDE,
+    STAGES,
+    Foreign,
+    of_convolutions,
+    of_mmpretrain,
+    of_tokens,
+)
 from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.foreign import ForeignEncoder, read_foreign
 
@@ -192,3 +200,35 @@ def _built(read: ForeignEncoder) -> Any:
     expected = model.state_dict()
     nn.Module.load_state_dict(model, {name: each for name, each in read.weights.items() if name in expected})
     return model.eval()
+
+
+def test_a_broken_configuration_is_not_passed_over(tmp_path: Path) -> None:
+    """Without it a ViT of 128 channels has two heads by convention; this one has four."""
+    folder = of_tokens("huggingface-vit", "ViTModel", pooled=False, **PLAIN)(tmp_path).save(tmp_path)
+    whole = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"config\.json = \(damaged"):
+        read_foreign(folder)
+    (folder / "config.json").unlink()
+    assert "num_heads" in read_foreign(folder).inferred.assumed
+
+
+def test_the_pool_of_an_aimv2_is_left_out_with_a_note(tmp_path: Path) -> None:
+    for pooled in (True, False):
+        make = of_tokens("huggingface-aimv2", "Aimv2VisionModel", pooled=False, **PLAIN, use_head=pooled)
+        (tmp_path / str(pooled)).mkdir()
+        remarks = read_foreign(make(tmp_path / str(pooled)).save(tmp_path / str(pooled))).inferred.remarks
+        assert any("attention pool (head.) is left out" in each for each in remarks) == pooled
+
+
+def test_the_grid_of_a_perception_encoder_at_another_size_is_assumed(tmp_path: Path) -> None:
+    model = timm.create_model("vit_pe_core_tiny_patch16_384", img_size=SIDE, depth=2, num_classes=0)
+    save_file(randomise(model).state_dict(), tmp_path / "pe.safetensors")
+    assert "4 x 4 patches" in read_foreign(tmp_path / "pe.safetensors").inferred.assumed["positions"]
+
+
+def test_an_mvit_is_of_no_known_layout(tmp_path: Path) -> None:
+    """Its blocks have names of Hiera's and of SAM's; it is one encoder all the same."""
+    folder = of_mmpretrain("none", "MViT", arch="tiny", img_size=SIDE)(tmp_path).save(tmp_path)
+    with pytest.raises(UserError, match="an encoder in a known layout"):
+        read_foreign(folder)

@@ -19,6 +19,7 @@ from torch import Tensor
 import mimbench
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
+from tests.transfer.checkpoint.library_zoo import FOREIGN
 from transfer.encoder.proof.parity import digit_images
 
 SMALL = {"num_attention_heads": 2, "image_size": 32, "patch_size": 8, "hidden_size": 128, "num_hidden_layers": 3}
@@ -127,6 +128,20 @@ def test_a_pickle_of_transformers_is_a_witness_without_its_code(published: Path,
     (folder / "config.json").write_text(json.dumps(config))
     assert verify(published, f"hf:{folder}") == mimbench.WRONG
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["DINOv3's ConvNeXt", "V-JEPA 2"])
+def test_witnesses_with_forms_of_their_own_are_compared(name: str, tmp_path: Path) -> None:
+    """DINOv3's ConvNeXt gives its pooled output before the patches; V-JEPA 2 sees an image as a clip."""
+    torch.manual_seed(0)
+    folder = FOREIGN[name](tmp_path).save(tmp_path)
+    assert verify(folder, f"hf:{folder}") == mimbench.DONE
+    wrong = load_file(folder / "model.safetensors")
+    largest = max((each for each in wrong if wrong[each].ndim > 1), key=lambda each: wrong[each].numel())
+    (tmp_path / "wrong").mkdir()
+    save_file({**wrong, largest: wrong[largest].flip(0).contiguous()}, tmp_path / "wrong" / "model.safetensors")
+    shutil.copy(folder / "config.json", tmp_path / "wrong")
+    assert verify(tmp_path / "wrong", f"hf:{folder}") == mimbench.FAILED
 
 
 def test_timms_own_model_is_a_witness(

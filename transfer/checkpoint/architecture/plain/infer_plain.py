@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.encoders import Architecture
@@ -30,6 +30,20 @@ WITHOUT_NORM = (
     "no norm after the last block, which transformers leaves to VideoMAE's classifier: the encoder's begins as it is "
     "built, as 1 and 0"
 )
+
+RESIZED = (
+    "rotary positions are assumed to count the {grid} x {grid} patches of pos_embed, as after a training at that size: "
+    "no tensor shows whether they are those of a smaller image, resized"
+)
+AIM_HEAD = (
+    "the attention pool (head.) is left out: probes and classifiers take the mean of the patches, as of timm's AIMv2"
+)
+
+
+def with_head_noted(inferred: Inferred, names: Iterable[str]) -> Inferred:
+    """Return an AIMv2 with a note on the attention pool, where the file's own `names` have one; timm's has none."""
+    pooled = any(re.fullmatch(r"head\.(cls_token|[kv]_proj\..+)", name) for name in names)
+    return replace(inferred, remarks=(*inferred.remarks, AIM_HEAD)) if pooled else inferred
 
 
 @dataclass(frozen=True)
@@ -59,16 +73,17 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
     if size is not None:
         arguments["img_size"] = size
     architecture = _named(kind.models, shape, arguments)
+    assumed: dict[str, str] = {"num_heads": heads} if heads else {}
     if layout.name == "perception-encoder":
         architecture = architecture.with_arguments(ref_feat_shape=None)  # its authors count patches, on any grid
     elif "img_size" in architecture.arguments and layout.family == "eva" and _any(sizes, r"norm_pre\..*"):
         grid = (size or 0) // kernel[2]  # PE's rotary positions are whole numbers on the grid that it was trained on
         architecture = architecture.with_arguments(ref_feat_shape=[grid, grid])
+        assumed["positions"] = RESIZED.format(grid=grid)
     unnormed = of_clips and not _any(sizes, r"(fc_)?norm\..*")
     eps = config.get("layer_norm_eps", config.get("rms_norm_eps"))
-    assumed = (
-        {} if isinstance(eps, float) else {"norm_eps": "the norms' eps is assumed to be timm's: no tensor shows it"}
-    )
+    if not isinstance(eps, float):
+        assumed["norm_eps"] = "the norms' eps is assumed to be timm's: no tensor shows it"
     return Inferred(
         architecture.model_copy(update={"norm_eps": _eps(layout, eps)}),
         size,
@@ -76,7 +91,7 @@ def infer_plain(layout: Layout, weights: Weights, config: Mapping[str, Any]) -> 
         None,
         remarks=(WITHOUT_NORM,) if unnormed else (),
         norms_as_built={"fc_norm": shape.embed_dim} if unnormed else {},
-        assumed={**({"num_heads": heads} if heads else {}), **assumed},
+        assumed=assumed,
     )
 
 

@@ -96,7 +96,12 @@ def _huggingface_names_back(weights: Weights) -> Weights:
 def is_hiera(shapes: Shapes) -> bool:
     """Return whether tensors are Hiera's, whose blocks at the beginning of a stage project their residual."""
     blocks = anywhere(shapes, r"blocks\.\d+\.attn\.qkv\..+") and anywhere(shapes, r"blocks\.\d+\.proj\..+")
-    return blocks and not _is_sam2(shapes) and not _is_hf_sam2(shapes)
+    return blocks and not _is_sam2(shapes) and not _is_hf_sam2(shapes) and not _is_mvit(shapes)
+
+
+def _is_mvit(shapes: Shapes) -> bool:
+    """Return whether tensors are MViT's, whose attention pools and norms its queries and keys by themselves."""
+    return anywhere(shapes, r"blocks\.\d+\.attn\.(norm|pool)_[qkv]\..+")
 
 
 def _is_sam2(shapes: Shapes) -> bool:
@@ -118,11 +123,13 @@ def _is_hf_hiera(shapes: Shapes) -> bool:
 
 def is_sam(shapes: Shapes) -> bool:
     """Return whether tensors are those of SAM's encoder: positions by rows and columns, in each block."""
-    return anywhere(shapes, r"blocks\.\d+\.attn\.rel_pos_[hw]|blocks\.\d+\.mlp\.lin[12]\..+")
+    own = anywhere(shapes, r"blocks\.\d+\.attn\.rel_pos_[hw]|blocks\.\d+\.mlp\.lin[12]\..+")
+    return own and not _is_mvit(shapes)
 
 
 def _is_hf_sam(shapes: Shapes) -> bool:
-    return anywhere(shapes, r"layers\.\d+\.attn\.rel_pos_[hw]|layers\.\d+\.mlp\.lin[12]\..+")
+    own = anywhere(shapes, r"layers\.\d+\.attn\.rel_pos_[hw]|layers\.\d+\.mlp\.lin[12]\..+")
+    return own and not anywhere(shapes, r"layers\.\d+\.ffn\..+")  # which is mmpretrain's
 
 
 WINDOWED_LAYOUTS: tuple[Layout, ...] = (

@@ -3,10 +3,13 @@
 MoCo v1 and v2, SimCLR, SwAV, BYOL, Barlow Twins, VICReg, DINO, SparK, mmpretrain and timm (ResNeXt, wide ResNets and
 ResNet-C, -D, -S and -T among them) all save torchvision's names, behind wrappers of their own. Sources: torchvision
 `models/resnet.py`, timm `models/resnet.py`, transformers `models/resnet`, detectron2 `modeling/backbone/resnet.py`,
-`layers/batch_norm.py`, `MODEL_ZOO.md` and `tools/convert-torchvision-to-d2.py`.
+`layers/batch_norm.py`, `MODEL_ZOO.md` and `tools/convert-torchvision-to-d2.py`, mmpretrain and mmsegmentation
+`models/backbones/resnet.py`.
 """
 
 from __future__ import annotations
+
+import re
 
 import torch
 
@@ -27,6 +30,17 @@ _NUMBERED = Names(
     ),
     beside=("9.",),  # a classifier behind the pooling, which is number 8
 )
+# The deep stem of ResNet-C and -D, of which mmsegmentation numbers all layers, mmpretrain the convolutions.
+_MM_DEEP = Names(
+    (
+        *((f"stem.{n}", f"conv1.{n}") for n in (0, 1, 3, 4, 6)),
+        ("stem.7", "bn1"),
+        *((f"stem.{n}.conv", f"conv1.{3 * n}") for n in range(3)),
+        *((f"stem.{n}.bn", f"conv1.{3 * n + 1}") for n in range(2)),
+        ("stem.2.bn", "bn1"),
+    ),
+    beside=HEADS,
+)
 _HF_STAGES = tuple((f"encoder.stages.{n - 1}.layers.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
 _HUGGINGFACE = Names(
     (
@@ -45,6 +59,7 @@ _HUGGINGFACE = Names(
     ),
     beside=("classifier.",),
 )
+_MM_STEM = r"stem\.\d(\.conv|\.bn)?\.weight"
 _D2_STAGES = tuple((f"res{n + 1}.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
 _DETECTRON2 = Names(
     (
@@ -71,8 +86,15 @@ RGB = (
 
 def _is_resnet(shapes: Shapes) -> bool:
     """Return whether tensors are a ResNet's with batch norms, and not those of CLIP's."""
-    blocks = anywhere(shapes, r"layer[1-4]\.\d+\.conv[12]\.weight") and anywhere(shapes, r"layer[1-4]\.\d+\.bn[12]\..+")
-    return blocks and not is_clip_resnet(shapes)
+    return _has_blocks(shapes) and not is_clip_resnet(shapes) and not anywhere(shapes, _MM_STEM)
+
+
+def _is_mm_deep(shapes: Shapes) -> bool:
+    return _has_blocks(shapes) and anywhere(shapes, _MM_STEM)
+
+
+def _has_blocks(shapes: Shapes) -> bool:
+    return anywhere(shapes, r"layer[1-4]\.\d+\.conv[12]\.weight") and anywhere(shapes, r"layer[1-4]\.\d+\.bn[12]\..+")
 
 
 def is_clip_resnet(shapes: Shapes) -> bool:
@@ -106,6 +128,25 @@ def _detectron2_to_timm(weights: Weights) -> Weights:
     return with_counters(_DETECTRON2.to_timm(weights))
 
 
+_FIRST = r"layer1\.0\.downsample\."
+
+
+def _mm_to_timm(weights: Weights) -> Weights:
+    """Rename them. ResNet-D averages before a projection: timm counts that in the first stage too, where it is none."""
+    return with_counters(_renumbered(_MM_DEEP.to_timm(weights), {"0": "1", "1": "2"}))
+
+
+def _mm_names_back(weights: Weights) -> Weights:
+    return _MM_DEEP.names_back(_renumbered(weights, {"1": "0", "2": "1"}))
+
+
+def _renumbered(weights: Weights, places: dict[str, str]) -> Weights:
+    """Return a ResNet-D's weights with other numbers for the first stage's projection, all others' as they are."""
+    if not anywhere(weights, r"layer[2-4]\.0\.downsample\.2\..+"):
+        return weights
+    return {re.sub(rf"(?<=^{_FIRST})\d", lambda at: places.get(at[0], at[0]), n): t for n, t in weights.items()}
+
+
 def is_caffe2(shapes: Shapes) -> bool:
     """Return whether tensors are a ResNet's as Caffe2 names them, which is how MSRA's lie in detectron2's model zoo."""
     return anywhere(shapes, r"(.*\.)?res[2-5]_\d+_branch2[abc]_(w|bn_.+)")
@@ -134,6 +175,14 @@ RESNET_LAYOUTS: tuple[Layout, ...] = (
         _is_resnet,
         _to_timm,
         lambda weights: without(weights, HEADS),
+    ),
+    Layout(
+        "mm-resnet-deep",
+        "resnet",
+        "ResNet-C and -D (ResNetV1c, ResNetV1d) of mmpretrain, mmsegmentation and mmdetection",
+        _is_mm_deep,
+        _mm_to_timm,
+        names_back=_mm_names_back,
     ),
     Layout(
         "numbered-resnet",
