@@ -83,9 +83,7 @@ class LocalLauncher:
 
     def _look(self) -> dict[str, View]:
         """Return every stage's view, and write changes of state into the manifest."""
-        ended = {
-            name for name, process in self.processes.items() if process.has_ended()
-        }  # before looking at their files
+        ended = {name for name, each in self.processes.items() if each.has_ended()}  # before looking at their files
         views = observe_all(self.folder, self.manifest)
         for name in self.processes:
             if views[name].state == "waiting" and self.folder.read_attempt(name) is None:

@@ -76,13 +76,15 @@ class Processes:
     def _order(self, stage: Stage, request: Request) -> Order:
         number, logs = next(self._numbers), self._folder.logs(stage.name).resolve()
         make_folder(logs)
+        log = logs / f"{os.getpid()}.{number}_0_log.out"
+        log.touch()  # what cannot be written is said here, where somebody reads it
         return Order(
             number=number,
             folder=str(self._folder.path.resolve()),
             stage=stage.name,
             argv=stage.argv,
             request=request,
-            log=str(logs / f"{os.getpid()}.{number}_0_log.out"),
+            log=str(log),
         )
 
     def wait(self, seconds: float) -> None:
