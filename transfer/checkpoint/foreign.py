@@ -133,7 +133,12 @@ def _find(
     meant = known and (known[1].family == "torchvision") == of_torchvision
     if known and meant and names <= known[1].to_timm(known[0].tensors).keys():
         return known
-    direct = find_weights(content, selection, names)
+    try:
+        direct = find_weights(content, selection, names)
+    except UserError:
+        if known is None:
+            raise
+        return known
     return (direct, TIMM) if known is None or names <= direct.tensors.keys() else known
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.errors import printable, require_word
 from benchmarks.tables import aligned
 from transfer.checkpoint.content.selection import Selection
+from transfer.commands.destination import check_destination
 from transfer.sources.references import ARCHITECTURE_HELP, locate, scheme_of
 
 EXAMPLES = """examples:
@@ -41,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
     selection = Selection(args.weights, args.prefix)
-    if args.action in ("inspect", "verify") and scheme_of(args.encoder) is None:
+    if args.action == "convert":
+        check_destination(args.out, Path(args.encoder))
+    if args.action != "tensors" and scheme_of(args.encoder) is None:
         locate(args.encoder)  # a path that is wrong is said before torch is imported
     if args.action == "convert":
         return _convert(args.encoder, args.architecture, selection, args.to, args.out)
@@ -108,10 +111,8 @@ def _tensors(path: Path, selection: Selection, out: Path) -> int:
 
 def _convert(reference: str, architecture: str | None, selection: Selection, target: str, out: Path) -> int:
     from transfer.commands.convert import convert
-    from transfer.commands.destination import check_destination
     from transfer.sources.opened import open_encoder
 
-    check_destination(out, Path(reference))
     about = convert(open_encoder(reference, architecture, selection), target, out)
     print(f"written: {out} ({about['tensors']} tensors, {about['layout']}) and {out}.json")
     return 0

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
-from transfer.checkpoint.files.shards import read_index
-from transfer.checkpoint.refusal import Limits, Refusal
 
 
 def about_file(out: Path) -> Path:
@@ -55,6 +53,9 @@ def _files_of(source: Path) -> Iterator[Path]:
     """Yield the file, the files beside it that describe it, and the shards that it names."""
     if not source.is_file():
         return
+    from transfer.checkpoint.files.shards import read_index  # torch
+    from transfer.checkpoint.refusal import Limits, Refusal
+
     yield source
     yield from (source.with_name(name) for name in ("config.json", MANIFEST))
     try:

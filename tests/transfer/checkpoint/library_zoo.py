@@ -279,8 +279,8 @@ FOREIGN: dict[str, Callable[[Path], Foreign]] = {
     "ConvNeXt of torchvision": torchvision_convnext,
     "ConvNeXt of mmpretrain": mmpretrain_convnext(False),
     "ConvNeXtV2 of mmpretrain": mmpretrain_convnext(True),
-    "ResNet-C of mmpretrain": of_mmpretrain("mm-resnet-deep", "ResNetV1c", depth=18),
-    "ResNet-D of mmpretrain": of_mmpretrain("mm-resnet-deep", "ResNetV1d", depth=50),
+    "ResNet-C of mmpretrain": of_mmpretrain("mmpretrain-resnet-c", "ResNetV1c", depth=18),
+    "ResNet-D of mmpretrain": of_mmpretrain("mmpretrain-resnet-d", "ResNetV1d", depth=50),
     "CLIP of mmpretrain": of_mmpretrain(
         *("mmpretrain-clip", "VisionTransformer"),
         config={"model_type": "clip_vision_model", "hidden_act": "gelu", "num_attention_heads": 2, **EPS},

@@ -6,6 +6,7 @@ hold against the libraries themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -153,7 +154,7 @@ def _of_library(name: str) -> Sample:
     with TemporaryDirectory() as folder:
         foreign = FOREIGN[name](Path(folder))
     found = find_weights(foreign.tensors)
-    stated = {"huggingface-clip": CLIP, "huggingface-hiera": HIERA}.get(foreign.layout)
+    stated = {"huggingface-clip": CLIP, "huggingface-hiera": HIERA, "mmpretrain-clip": MM_CLIP}.get(foreign.layout)
     return Sample(foreign.layout, found.prefix or "module.", found.tensors, stated)
 
 
@@ -166,6 +167,21 @@ def _numbered_resnet() -> Sample:
     parts = {name: name.split(".", 1) for name in made.tensors}
     tensors = {f"{numbers[first]}.{rest}": made.tensors[name] for name, (first, rest) in parts.items()}
     return Sample("numbered-resnet", "backbone.", tensors)
+
+
+def _mmseg_resnet(kind: str) -> Sample:
+    """Return a ResNet-C or -D as mmsegmentation numbers all layers of its stem, the activations too."""
+    model = randomise(
+        timm.create_model(f"resnet50{kind}", num_classes=0, layers=(1, 1, 1, 1), channels=(8, 16, 16, 32))
+    )
+    respelt = [("^conv1", "stem"), ("^bn1", "stem.7")]
+    respelt += [(rf"(?<=^layer1\.0\.downsample\.){n}", f"{n - 1}") for n in (1, 2)] if kind == "d" else []
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        for present, there in respelt:
+            name = re.sub(present, there, name)
+        tensors[name] = tensor
+    return Sample(f"mmseg-resnet-{kind}", "backbone.", tensors)
 
 
 def _sparse_convnext() -> Sample:
@@ -196,20 +212,22 @@ CLIP = Architecture(
     name="vit_base_patch16_clip_quickgelu_224",
     arguments={"img_size": 64, "embed_dim": 128, "depth": 2, "num_heads": 2, "mlp_ratio": 3.0},
 )
+MM_CLIP = CLIP.model_copy(update={"name": "vit_base_patch16_clip_224"})
 HIERA = Architecture(
     name="hiera_tiny_224", arguments={"img_size": 64, "embed_dim": 32, "stages": [1, 2, 1, 1], "num_heads": 1}
 )
 LIBRARIES = (
     *("ResNet of transformers, small", "ConvNeXt of torchvision", "ConvNeXtV2 of mmpretrain"),
     *("ConvNeXtV2 of transformers", "DINOv3's ConvNeXt", "CLIP, both towers", "SigLIP", "DINOv3, gated", "AIMv2"),
-    *("Hiera", "SAM", "distilled DeiT", "V-JEPA 2", "VideoMAE", "ResNet-D of mmpretrain", "CLIP of mmpretrain"),
-    "SAM of mmpretrain",
+    *("Hiera", "SAM", "distilled DeiT", "V-JEPA 2", "VideoMAE", "ResNet-C of mmpretrain", "CLIP of mmpretrain"),
+    *("ResNet-D of mmpretrain", "SAM of mmpretrain"),
 )
 """Of the libraries' files one for each layout."""
 CONVERTED: dict[str, Callable[[], Sample]] = {
     **{f"official {name}": (lambda name=name: _official(name)) for name in OFFICIAL},  # type: ignore[misc]
     **{f"{name} of a library": (lambda name=name: _of_library(name)) for name in LIBRARIES},  # type: ignore[misc]
     "numbered-resnet": _numbered_resnet,
+    **{f"mmseg-resnet-{kind}": (lambda kind=kind: _mmseg_resnet(kind)) for kind in "cd"},  # type: ignore[misc]
     "sparse-convnext": _sparse_convnext,
     "detectron2-resnet": _resnet_of_detectron2,
     "sam2": _sam2_of_its_authors,

@@ -73,6 +73,7 @@ _AROUND_BLOCKS = re.compile(
     r"(?<=\d\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.)+"
 )
 _FLATTENED = re.compile(r"(^|\.)(stem|stages|layers|blocks)_(\d+)\.")
+_BLOCK = re.compile(r"(?:stages|levels|layers?|blocks?)\.\d+\.")
 _STAGE = re.compile(r"(?:.*\.)?(?:stages|levels|layers?|blocks?)\.\d+\.")
 
 
@@ -94,9 +95,15 @@ def encoder_prefix(names: Iterable[str]) -> str:
         found = {prefix for prefix in found if not _INSIDE.fullmatch(prefix)}
         stages = {prefix for prefix in found if _STAGE.fullmatch(prefix)}
         found -= stages if len(stages) > 1 else set()  # of one network, whose stages each begin alike
+        found -= {inner for inner in found if any(_is_inside(inner, outer) for outer in found)}
         if found and not _are_blocks(found):
             return _one_of(found)
     return _shared_wrappers(names)
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    """Tell whether a prefix is that of a part of a block of the encoder behind another."""
+    return inner.startswith(outer) and bool(_BLOCK.match(inner.removeprefix(outer)))
 
 
 def _are_blocks(prefixes: set[str]) -> bool:

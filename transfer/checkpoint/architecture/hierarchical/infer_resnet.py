@@ -115,8 +115,9 @@ def _stem(sizes: Sizes) -> dict[str, JsonValue]:
     averaged = any(re.fullmatch(r"layer\d\.0\.downsample\.1\.weight", n) and len(s) == 4 for n, s in sizes.items())
     found: dict[str, JsonValue] = {"avg_down": True} if averaged else {}
     if "conv1.3.weight" in sizes or "conv1.0.weight" in sizes:
-        first, second = (usual(sizes, rf"conv1\.{n}\.weight", 4, f"conv1.{n}.weight")[0] for n in (0, 3))
-        return found | {"stem_type": "deep" if first == second else "deep_tiered", "stem_width": second}
+        first, second, third = (usual(sizes, rf"conv1\.{n}\.weight", 4, f"conv1.{n}.weight") for n in (0, 3, 6))
+        width = Counter((second[0], third[1], third[0] // 2)).most_common(1)[0][0]  # as most of them have it
+        return found | {"stem_type": "deep_tiered" if first[0] < width else "deep", "stem_width": width}
     kernel = usual(sizes, r"conv1\.weight", 4, "conv1.weight")
     if kernel[2:] != (7, 7) or kernel[0] != 64:
         rule = "[64, channels, 7, 7], the only stem of one convolution in timm's ResNets"

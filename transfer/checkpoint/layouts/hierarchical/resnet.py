@@ -30,17 +30,16 @@ _NUMBERED = Names(
     ),
     beside=("9.",),  # a classifier behind the pooling, which is number 8
 )
-# The deep stem of ResNet-C and -D, of which mmsegmentation numbers all layers, mmpretrain the convolutions.
-_MM_DEEP = Names(
+# The deep stem of ResNet-C and -D, of which mmpretrain numbers the convolutions, mmsegmentation all layers.
+_MMPRETRAIN_DEEP = Names(
     (
-        *((f"stem.{n}", f"conv1.{n}") for n in (0, 1, 3, 4, 6)),
-        ("stem.7", "bn1"),
         *((f"stem.{n}.conv", f"conv1.{3 * n}") for n in range(3)),
         *((f"stem.{n}.bn", f"conv1.{3 * n + 1}") for n in range(2)),
         ("stem.2.bn", "bn1"),
     ),
     beside=HEADS,
 )
+_MMSEG_DEEP = Names((*((f"stem.{n}", f"conv1.{n}") for n in (0, 1, 3, 4, 6)), ("stem.7", "bn1")), beside=HEADS)
 _HF_STAGES = tuple((f"encoder.stages.{n - 1}.layers.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
 _HUGGINGFACE = Names(
     (
@@ -59,7 +58,9 @@ _HUGGINGFACE = Names(
     ),
     beside=("classifier.",),
 )
-_MM_STEM = r"stem\.\d(\.conv|\.bn)?\.weight"
+_MMPRETRAIN_STEM, _MMSEG_STEM = r"stem\.\d\.(conv|bn)\.weight", r"stem\.\d\.weight"
+_AVERAGED = r"layer[2-4]\.0\.downsample\.2\..+"
+"""Only ResNet-D has, and of basic blocks in all stages but the first."""
 _D2_STAGES = tuple((f"res{n + 1}.{{}}.", f"layer{n}.{{}}.") for n in _STAGES)
 _DETECTRON2 = Names(
     (
@@ -86,11 +87,8 @@ RGB = (
 
 def _is_resnet(shapes: Shapes) -> bool:
     """Return whether tensors are a ResNet's with batch norms, and not those of CLIP's."""
-    return _has_blocks(shapes) and not is_clip_resnet(shapes) and not anywhere(shapes, _MM_STEM)
-
-
-def _is_mm_deep(shapes: Shapes) -> bool:
-    return _has_blocks(shapes) and anywhere(shapes, _MM_STEM)
+    deep = anywhere(shapes, _MMPRETRAIN_STEM) or anywhere(shapes, _MMSEG_STEM)
+    return _has_blocks(shapes) and not is_clip_resnet(shapes) and not deep
 
 
 def _has_blocks(shapes: Shapes) -> bool:
@@ -128,23 +126,27 @@ def _detectron2_to_timm(weights: Weights) -> Weights:
     return with_counters(_DETECTRON2.to_timm(weights))
 
 
-_FIRST = r"layer1\.0\.downsample\."
+def _deep(tool: str, stem: str, names: Names, *, averages: bool) -> Layout:
+    """Return the layout of a tool's ResNet-C or, where it `averages` before a projection, of its ResNet-D.
+
+    Tensors of the stem match a pattern. timm counts the averaging of ResNet-D in the first stage too, where it is none.
+    """
+    kind, step = ("D", 1) if averages else ("C", 0)
+    return Layout(
+        f"{tool}-resnet-{kind.lower()}",
+        "resnet",
+        f"ResNet-{kind} (ResNetV1{kind.lower()}) of {tool}",
+        lambda shapes: _has_blocks(shapes) and anywhere(shapes, stem) and anywhere(shapes, _AVERAGED) == averages,
+        lambda weights: with_counters(_renumbered(names.to_timm(weights), step)),
+        names_back=lambda weights: names.names_back(_renumbered(weights, -step)),
+    )
 
 
-def _mm_to_timm(weights: Weights) -> Weights:
-    """Rename them. ResNet-D averages before a projection: timm counts that in the first stage too, where it is none."""
-    return with_counters(_renumbered(_MM_DEEP.to_timm(weights), {"0": "1", "1": "2"}))
-
-
-def _mm_names_back(weights: Weights) -> Weights:
-    return _MM_DEEP.names_back(_renumbered(weights, {"1": "0", "2": "1"}))
-
-
-def _renumbered(weights: Weights, places: dict[str, str]) -> Weights:
-    """Return a ResNet-D's weights with other numbers for the first stage's projection, all others' as they are."""
-    if not anywhere(weights, r"layer[2-4]\.0\.downsample\.2\..+"):
-        return weights
-    return {re.sub(rf"(?<=^{_FIRST})\d", lambda at: places.get(at[0], at[0]), n): t for n, t in weights.items()}
+def _renumbered(weights: Weights, step: int) -> Weights:
+    """Return weights with other numbers for the projection of the first stage."""
+    return {
+        re.sub(r"(?<=^layer1\.0\.downsample\.)\d", lambda at: str(int(at[0]) + step), n): t for n, t in weights.items()
+    }
 
 
 def is_caffe2(shapes: Shapes) -> bool:
@@ -176,13 +178,13 @@ RESNET_LAYOUTS: tuple[Layout, ...] = (
         _to_timm,
         lambda weights: without(weights, HEADS),
     ),
-    Layout(
-        "mm-resnet-deep",
-        "resnet",
-        "ResNet-C and -D (ResNetV1c, ResNetV1d) of mmpretrain, mmsegmentation and mmdetection",
-        _is_mm_deep,
-        _mm_to_timm,
-        names_back=_mm_names_back,
+    *(
+        _deep(tool, stem, names, averages=averages)
+        for tool, stem, names in (
+            ("mmpretrain", _MMPRETRAIN_STEM, _MMPRETRAIN_DEEP),
+            ("mmseg", _MMSEG_STEM, _MMSEG_DEEP),
+        )
+        for averages in (False, True)
     ),
     Layout(
         "numbered-resnet",
