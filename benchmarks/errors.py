@@ -8,7 +8,7 @@ own bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 DONE_CODE = 0
 FAILED_CODE = 1
@@ -74,6 +74,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     guess = f"Did you mean {printable(near[0])}? " if near else ""
     return f"{guess}Known: {', '.join(map(printable, names)) or 'none'}"
+
+
+def first_of(texts: Sequence[str], limit: int, between: str = ", ") -> str:
+    """Return the first texts as one, and how many more there are: "a, b and 3 more", or "a; b; and 3 more"."""
+    more = f"{between.strip(', ')} and {len(texts) - limit} more" if len(texts) > limit else ""
+    return between.join(texts[:limit]) + more
 
 
 def printable(text: str, kept: str = "") -> str:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.errors import UserError, printable
+from benchmarks.errors import UserError, first_of, printable
 from pretrain.method.tokenizer import TokenizerShape
 
 FIELD = "target.weights"
@@ -80,8 +80,7 @@ def read_dvae(path: Path) -> dict[str, Tensor]:
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     faults = _faults(shapes)
     if faults:
-        more = f"; and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise UserError.about(FIELD, f"{path} ({printable('; '.join(faults[:8]))}{more})", rule, remedy)
+        raise UserError.about(FIELD, f"{path} ({printable(first_of(faults, 8, '; '))})", rule, remedy)
     if wrong := [name for name, tensor in found.items() if not tensor.is_floating_point()]:
         raise UserError.about(FIELD, f"{path} ({wrong[0]}: {found[wrong[0]].dtype})", rule, remedy)
     return {name: tensor.float() for name, tensor in found.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from transfer.sources.head_classes import HeadClasses
 
 SHOWN = 5
@@ -50,7 +50,9 @@ def logits_of(count: int, head: HeadClasses, classes: Sequence[str], where: str)
         return LogitsOf(None)
     if len(lacking) * 2 < len(classes) and (len(classes) < count or not lacking):
         note = f"{len(classes)} of the head's {count} logits are taken, by the names in {head.stated_by}"
-        more = (f"the head has no logit for {_some(lacking)}: their images count as wrong",) if lacking else ()
+        more = (
+            (f"the head has no logit for {first_of(lacking, SHOWN)}: their images count as wrong",) if lacking else ()
+        )
         return LogitsOf(found, (note, *more))
     if count == len(classes):
         return LogitsOf(None)
@@ -60,14 +62,9 @@ def logits_of(count: int, head: HeadClasses, classes: Sequence[str], where: str)
 def _unlike(count: int, head: HeadClasses, classes: Sequence[str], lacking: Sequence[str], where: str) -> UserError:
     rule = f"as many as the test set has ({len(classes)} in {where})"
     if head.names is not None:
-        rule += f", or the test set's among them by name ({head.stated_by} has no {_some(lacking)})"
+        rule += f", or the test set's among them by name ({head.stated_by} has no {first_of(lacking, SHOWN)})"
     remedy = (
         "name the model that was trained on these classes, or say by --head-classes what its logits stand for (a file "
         "with one name per line)"
     )
     return UserError.about("classes of the head", count, rule, remedy)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -42,14 +42,14 @@ def main(argv: Sequence[str]) -> int:
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
     selection = Selection(args.weights, args.prefix)
+    if args.action == "tensors":
+        return _tensors(args.file, selection, args.out)
     if args.action == "convert":
         check_destination(args.out, Path(args.encoder))
-    if args.action != "tensors" and scheme_of(args.encoder) is None:
+    if scheme_of(args.encoder) is None:
         locate(args.encoder)  # a path that is wrong is said before torch is imported
     if args.action == "convert":
         return _convert(args.encoder, args.architecture, selection, args.to, args.out)
-    if args.action == "tensors":
-        return _tensors(args.file, selection, args.out)
     if args.action == "verify":
         return _verify(args.encoder, args.against, args.architecture, selection, args.tolerance)
     return _inspect(args.encoder, args.architecture, selection, args.json)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from benchmarks.data.fingerprint import Fingerprint, fingerprint
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from benchmarks.files.named_files import find_file, text_of
 from transfer.depth.recipe import DepthData
 
@@ -59,9 +59,8 @@ def read_depths(root: Path, data: DepthData) -> DepthSets:
     with ThreadPoolExecutor(READERS) as readers:  # a network file system answers many at once
         there = list(readers.map(Path.is_file, files))
     if missing := [str(path) for path, found in zip(files, there, strict=True) if not found]:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         rule = f"files below {root}, as {data.train_list} and {data.test_list} name them"
-        raise UserError.about("data", ", ".join(missing[:SHOWN]) + more, rule, "complete the data, or mend the lists")
+        raise UserError.about("data", first_of(missing, SHOWN), rule, "complete the data, or mend the lists")
     parts = {"training": _sha256(root, train), "test": _sha256(root, test), "scale": repr(data.values_per_metre)}
     found = fingerprint(root, files, images=len(pairs), parts=parts, sampled=[pair.image for pair in test])
     return DepthSets(root, train, test, data.values_per_metre, found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from benchmarks.files.named_files import text_of
 from transfer.images.labelled import Found, LabelledImages
 
@@ -100,10 +100,9 @@ def require_every_class(images: LabelledImages, labelled_by: str, noun: str = "i
     """Raise UserError when a class has no image; `labelled_by` says where the labels come from."""
     empty = sorted(set(range(len(images.classes))) - set(images.labels))
     if empty:
-        shown = ", ".join(images.classes[label] for label in empty[:SHOWN])
-        more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+        shown = first_of([images.classes[label] for label in empty], SHOWN)
         remedy = "complete the labels, remove the classes, or state first_label and classes"
-        value = f"no {noun} of {shown}{more} in {labelled_by}"
+        value = f"no {noun} of {shown} in {labelled_by}"
         raise UserError.about("classes", value, f"one {noun} or more of each class", remedy)
 
 

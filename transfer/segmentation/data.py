@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.data.fingerprint import Fingerprint, fingerprint
 from benchmarks.data.found import files_below
 from benchmarks.engine.samples.unreadable import UNREADABLE
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from benchmarks.files.pictures import open_picture
 from benchmarks.files.pixels import upright_size
 from benchmarks.files.regular import regular
@@ -91,19 +91,17 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 def _refuse(names: Iterable[str], files: dict[str, Path], rule: str, where: str) -> None:
     if lone := sorted(names):
-        shown = ", ".join(str(files[name]) for name in lone[:SHOWN])
-        more = f" and {len(lone) - SHOWN} more" if len(lone) > SHOWN else ""
-        raise UserError.about("data", shown + more, rule, f"add what is missing {where}, or remove the file")
+        shown = first_of([str(files[name]) for name in lone], SHOWN)
+        raise UserError.about("data", shown, rule, f"add what is missing {where}, or remove the file")
 
 
 def _check_headers(pairs: list[Pair]) -> None:
     with ThreadPoolExecutor(READERS) as readers:  # a network file system answers many at once
         faults = [fault for fault in readers.map(_header_fault, pairs) if fault]
     if faults:
-        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         rule = "masks of one channel with their image's size"
         remedy = "make these masks again, or remove them with their images"
-        raise UserError.about("data", "; ".join(faults[:SHOWN]) + more, rule, remedy)
+        raise UserError.about("data", first_of(faults, SHOWN, "; "), rule, remedy)
 
 
 def _header_fault(pair: Pair) -> str | None:

@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks.encoders import Architecture, find_architecture
 from benchmarks.engine.backbone import build_backbone
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from benchmarks.families.table import family_of
 from transfer.checkpoint.architecture.beside import inferred_from
 from transfer.checkpoint.architecture.inferred import Inferred
@@ -193,7 +193,6 @@ def _unlike(theirs: nn.Module, ours: nn.Module, found: Shapes) -> dict[str, Valu
 
 def _disagreement(stated: Stated, wrong: Mapping[str, Values], limit: int = 8) -> UserError:
     lines = [f"{name}: the file has {theirs}, {stated.name} has {ours}" for name, (theirs, ours) in wrong.items()]
-    more = f"; and {len(lines) - limit} more" if len(lines) > limit else ""
-    rule = f"the architecture that the file's tensors show: {'; '.join(lines[:limit])}{more}"
+    rule = f"the architecture that the file's tensors show: {first_of(lines, limit, '; ')}"
     remedy = "leave --architecture out, state the one it was trained with, or take the file that was meant"
     return UserError.about("--architecture", stated.name, rule, remedy)

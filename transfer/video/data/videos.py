@@ -10,7 +10,7 @@ from typing import overload
 from benchmarks.data.files import joined
 from benchmarks.data.fingerprint import Fingerprint, fingerprint
 from benchmarks.data.found import VIDEOS
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from benchmarks.files.named_files import find_file
 from benchmarks.runs.command import require_root
 from transfer.images.classes import in_classes, read_class_list, require_every_class, training_classes
@@ -116,8 +116,7 @@ def _found(root: Path, split: str, field: str, given: str | None, missing: list[
 
 def _refuse_missing(missing: list[str], limit: int) -> None:
     if len(missing) > limit:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        shown = ", ".join(missing[:SHOWN]) + more
+        shown = first_of(missing, SHOWN)
         rule = f"at most data.max_missing ({limit}) of the listed videos are not on disk"
         remedy = f"complete the videos, or train and test without them: data.max_missing={len(missing)}"
         raise UserError.about("data", f"{len(missing)} missing videos: {shown}", rule, remedy)
