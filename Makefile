@@ -16,7 +16,7 @@ RUN_TESTS := $(if $(SOURCES),PYTHONPATH="$(SOURCES)") $(BIN)/python -m pytest $(
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test libgl system sources scale test-long test-faults test-fast test-detectron2 check format venv clean
+.PHONY: help demo demo-full test libgl system sources site scale test-long test-faults test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -59,6 +59,9 @@ system:
 	  apt-get update -qq && apt-get install -y -qq $(SYSTEM) >/dev/null \
 	  && apt-get install -y -qq --no-install-recommends $(BARE) >/dev/null; \
 	else echo "Some tests will be skipped. To run them: sudo apt install $(SYSTEM) $(BARE)"; fi
+
+site: $(VENV)/test.stamp  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 scale: $(VENV)/test.stamp system  ## how long leaderboards of 100 to 100,000 records take, and their pages
 	$(BIN)/python -m tests.reports.scale

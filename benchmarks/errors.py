@@ -23,6 +23,8 @@ BUSY_CODE = 75
 """The exit code of a stage that another process is at work on; EX_TEMPFAIL of sysexits.h."""
 STOPPED_CODE = 130
 """The exit code of work that saved its state because it was asked to stop."""
+NAMES_SHOWN = 24
+"""How many known names a message lists where a word is none of them."""
 FATAL_CODES = (FAILED_CODE, WRONG_CODE)
 """The exit codes after which another start would end the same way."""
 
@@ -68,12 +70,15 @@ def require_word(field: str, word: str, known: Iterable[str], rule: str) -> None
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `Did you mean X? Known: ...` for a misspelt `word`; the guess is left out when nothing is near.
 
-    Names may come out of files: control characters are escaped, so that none reaches the terminal.
+    Of many names the nearest are shown. They may come out of files: control characters are escaped, so that none
+    reaches the terminal.
     """
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     guess = f"Did you mean {printable(near[0])}? " if near else ""
-    return f"{guess}Known: {', '.join(map(printable, names)) or 'none'}"
+    if len(names) > NAMES_SHOWN:
+        names = difflib.get_close_matches(word, names, n=len(names), cutoff=0.0)
+    return f"{guess}Known: {first_of([printable(name) for name in names], NAMES_SHOWN) or 'none'}"
 
 
 def first_of(texts: Sequence[str], limit: int, between: str = ", ") -> str:

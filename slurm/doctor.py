@@ -170,7 +170,7 @@ def _job_findings(check: Check) -> Iterator[Finding]:
     if len(reports) == nodes:
         yield Finding(name, "ok", f"{len(reports)} of {nodes} nodes answered", purpose)
     else:
-        remedy = "mend the cluster file, or read the job's log; do all nodes share the working directory's file system?"
+        remedy = "fix the cluster file, or read the job's log; do all nodes share the working directory's file system?"
         found = f"{len(reports)} of {nodes} nodes answered; {check.last}"
         yield Finding(name, "wrong", found, purpose, remedy)
     skew = max((abs(report.at - time.time()) for report in reports), default=0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of, printable
 
 if TYPE_CHECKING:
     from benchmarks.data.files import IndexedFiles
@@ -87,7 +87,8 @@ def files_by_folder(folder: Path, kind: Kind = IMAGES) -> ByFolder:
 def require_folder(folder: Path, kind: Kind) -> None:
     """Raise UserError where there is no such folder."""
     if not folder.is_dir():
-        raise UserError.about("data folder", str(folder), "a folder that exists", _remedy(kind))
+        remedy = _split_remedy(folder) or _remedy(kind)
+        raise UserError.about("data folder", str(folder), "a folder that exists", remedy)
 
 
 def none_found(folder: Path, kind: Kind) -> UserError:
@@ -98,3 +99,13 @@ def none_found(folder: Path, kind: Kind) -> UserError:
 
 def _remedy(kind: Kind) -> str:
     return f"set data.root=FOLDER to where the {kind.noun}s are"
+
+
+def _split_remedy(folder: Path) -> str | None:
+    """Return what to do where the data set's folder is there and this part of it is not; None where neither is."""
+    beside = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
+    if not beside or folder.parent == Path():
+        return None
+    named = first_of([printable(name) for name in beside], 5)
+    fields = "data.split, data.train_split or data.test_split"
+    return f"{printable(str(folder.parent))} has {named}: name the part in {fields}, or set data.root=FOLDER"

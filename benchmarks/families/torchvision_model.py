@@ -2,7 +2,7 @@
 
 timm has networks of the same names, which compute otherwise: torchvision's pad their strides alike on all sides, have
 other eps, pool before the hidden layers of their heads, and divide attention in MaxViT by the width of all heads. No
-renaming of tensors mends that, so a file of torchvision's is run by the class that it was trained in. Its ResNet,
+renaming of tensors corrects that, so a file of torchvision's is run by the class that it was trained in. Its ResNet,
 ConvNeXt, Swin and ViT compute as timm's do, and are read into these.
 
 Source: torchvision `models/densenet.py`, `efficientnet.py`, `maxvit.py`, `mobilenetv2.py`, `mobilenetv3.py`,

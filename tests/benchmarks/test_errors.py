@@ -32,3 +32,12 @@ def test_a_word_that_is_known_passes_and_another_gets_the_nearest() -> None:
     assert str(caught.value) == (
         "command = sumbit\n  rule:   a command\n  remedy: Did you mean submit? Known: plan, submit"
     )
+
+
+def test_of_many_known_names_the_nearest_are_listed() -> None:
+    names = [f"recipe_{number}" for number in range(100)]
+    said = did_you_mean("recipe_5", [*names[:5], *names[6:], "digits"])
+    assert said.startswith("Did you mean recipe_")
+    assert said.endswith(" and 76 more")
+    assert "recipe_55" in said
+    assert "digits" not in said

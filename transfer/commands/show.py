@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
     if not makers:
         reasons = "; ".join(f"{left.where}: {left.reason}" for left in found.left_out[:3])
         rule = f"at least one finished transfer{f' to {args.task}' if args.task else ''}"
+        if any(each.record.draws is not None for each in found.runs):
+            rule += "; those over several draws of labels have no one prediction of an image (--neighbours shows them)"
         value = f"{len(found.runs)} records in {', '.join(args.runs)}{f' ({reasons})' if reasons else ''}"
         raise UserError.about("RUNS", value, rule, "name folders of runs that `mimbench transfer` completed")
     from transfer.show.written import written  # torch, only now that there is work
@@ -69,7 +71,7 @@ def _makers(args: argparse.Namespace, task: Task | None) -> tuple[Findings, list
 
     found, references = parted(args.runs)
     count = DEFAULT_NEAREST if args.nearest is None else args.nearest
-    return found, makers(grouped(found.runs, args.task), references, task, args.recipe, wish, count)
+    return found, makers(grouped(found.runs, args.task, several_draws=True), references, task, args.recipe, wish, count)
 
 
 def _check(args: argparse.Namespace) -> None:

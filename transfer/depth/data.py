@@ -60,7 +60,7 @@ def read_depths(root: Path, data: DepthData) -> DepthSets:
         there = list(readers.map(Path.is_file, files))
     if missing := [str(path) for path, found in zip(files, there, strict=True) if not found]:
         rule = f"files below {root}, as {data.train_list} and {data.test_list} name them"
-        raise UserError.about("data", first_of(missing, SHOWN), rule, "complete the data, or mend the lists")
+        raise UserError.about("data", first_of(missing, SHOWN), rule, "complete the data, or correct the lists")
     parts = {"training": _sha256(root, train), "test": _sha256(root, test), "scale": repr(data.values_per_metre)}
     found = fingerprint(root, files, images=len(pairs), parts=parts, sampled=[pair.image for pair in test])
     return DepthSets(root, train, test, data.values_per_metre, found)
@@ -81,7 +81,7 @@ def _listed(root: Path, field: str, given: str) -> list[DepthPair]:
         if line.strip() and line.split()[1:2] != [WITHOUT_DEPTH]
     ]
     if not pairs:
-        raise UserError.about(field, f"{file} (no image)", "a line IMAGE DEPTH FOCAL for each image", "mend the list")
+        raise UserError.about(field, f"{file} (no image)", "a line IMAGE DEPTH FOCAL for each image", "fix the list")
     return sorted(pairs, key=lambda pair: pair.image)
 
 
@@ -89,5 +89,5 @@ def _pair(root: Path, field: str, where: str, words: Sequence[str]) -> DepthPair
     names = [PurePosixPath(word.lstrip("/")) for word in words[:2]]
     if len(names) < 2 or any(".." in name.parts for name in names):
         rule = "IMAGE DEPTH FOCAL, paths below the root without spaces"
-        raise UserError.about(field, f"{where}: {' '.join(words)}", rule, "mend the line")
+        raise UserError.about(field, f"{where}: {' '.join(words)}", rule, "correct the line")
     return DepthPair(root / names[0], root / names[1])

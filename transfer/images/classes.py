@@ -32,7 +32,7 @@ def read_class_list(file: Path) -> ClassList:
     twice = sorted({name for name in names if names.count(name) > 1})[:SHOWN]
     if twice or not names:
         value = f"{file}: {', '.join(twice)}" if twice else str(file)
-        raise UserError.about("data.classes", value, "each class once, one per line", "mend the file")
+        raise UserError.about("data.classes", value, "each class once, one per line", "correct the file")
     return ClassList(file, names, file.suffix == ".mat")
 
 
@@ -92,7 +92,7 @@ def _counted(numbered: _Numbered, num_classes: int | None) -> tuple[str, ...]:
         at = max(range(len(found.labels)), key=found.labels.__getitem__)
         value = f"{found.labels[at]} of {found.source.where(at)}, according to {found.labelled_by}"
         rule = f"a class number; {len(found.labels)} {found.noun}s cannot show {count} classes"
-        raise UserError.about("label", value, rule, "mend the label, or number the classes without gaps")
+        raise UserError.about("label", value, rule, "correct the label, or number the classes without gaps")
     return tuple(str(number) for number in range(count))
 
 
@@ -154,7 +154,7 @@ def _in_range(numbered: _Numbered, count: int) -> Sequence[int]:
     if labels and not (min(labels) >= 0 and max(labels) < count):
         at = next(position for position, label in enumerate(labels) if not 0 <= label < count)
         value = f"{found.labels[at]} of {found.source.where(at)}, according to {found.labelled_by}"
-        remedy = f"mend the label, or data.first_label={1 - start} if labels count from {1 - start}"
+        remedy = f"correct the label, or data.first_label={1 - start} if labels count from {1 - start}"
         raise UserError.about("label", value, f"from {start} to {start + count - 1}", remedy)
     return labels
 

@@ -73,7 +73,7 @@ def read_entries(file: Path) -> list[Entry]:
     if len({entry.name is None for entry in entries}) == 2:
         odd = next(entry for entry in entries if entry.name is None)
         rule = "an image and its label in every line, or a label alone in every line"
-        raise UserError.about("list of labels", f"{file}:{odd.line}: {odd.label}", rule, "mend the line")
+        raise UserError.about("list of labels", f"{file}:{odd.line}: {odd.label}", rule, "correct the line")
     named = Counter(entry.name for entry in entries if entry.name is not None)
     if twice := [name for name, count in named.items() if count > 1][:5]:
         rule = "one label per image"
@@ -110,7 +110,7 @@ def _csv(text: str, file: Path) -> list[Entry]:
     for number, row in rows:
         if len(row) != 2 or not row[1].strip():
             rule = "two columns, the image and its label"
-            raise UserError.about("list of labels", f"{file}:{number}: {','.join(row)}", rule, "mend the line")
+            raise UserError.about("list of labels", f"{file}:{number}: {','.join(row)}", rule, "correct the line")
         label = row[1].split()[0] if kaggle else row[1].strip()
         entries.append(Entry(number, row[0].strip(), label))
     return entries

@@ -126,7 +126,7 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
     except FileNotFoundError:
         return tuple(f"class {number}" for number in range(1, num_classes + 1))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError.about(str(path), str(error), "a readable table of classes", "mend or remove it") from None
+        raise UserError.about(str(path), str(error), "a readable table of classes", "correct or remove it") from None
     header, *rows = [line.split("\t") for line in lines if line.strip()] or [[""]]
     names = [(row[0].strip(), row[-1].strip()) for row in rows]
     numbers = [str(number) for number in range(1, num_classes + 1)]

@@ -74,7 +74,7 @@ def build_segmenter(recipe: TrainedSegmentationRecipe, source: Source, num_class
     model = build_model(plan, loaded.maps, loaded.plan.normalisation)
     if model.out_channels != num_classes:
         rule = f"{num_classes} output channels, one per class"
-        raise UserError.about("model.decode_head", model.out_channels, rule, "mend the head in the config")
+        raise UserError.about("model.decode_head", model.out_channels, rule, "correct the head in the config")
     with mmseg_scope():
         model.init_weights()
     report = loaded.report
@@ -137,7 +137,7 @@ def built_segmentor(model: Mapping[str, Any]) -> Any:
             built = MODELS.build(ConfigDict(model))
         except (KeyError, TypeError, ValueError, AssertionError, AttributeError, IndexError, RuntimeError) as error:
             rule = f"what mmseg can build ({type(error).__name__}: {error})"
-            raise UserError.about("model", model.get("type"), rule, "mend the config") from error
+            raise UserError.about("model", model.get("type"), rule, "correct the config") from error
     _logits_in_fp32(built)
     return built
 

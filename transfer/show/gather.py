@@ -57,16 +57,17 @@ class SameData:
         )
 
 
-def grouped(found: Iterable[FoundRun], task: str | None) -> list[SameData]:
+def grouped(found: Iterable[FoundRun], task: str | None, several_draws: bool = False) -> list[SameData]:
     """Return the finished transfers by task and data, in the catalogue's order; `task` keeps only that one's.
 
-    Those measured over several draws of labels are left out: they have no one prediction of an image.
+    Those measured over several draws of labels are left out, unless `several_draws`: they have no one prediction of an
+    image, but they have an encoder.
     """
     groups: dict[tuple[str, int, str], dict[tuple[str, str], FoundRun]] = defaultdict(dict)
     for each in found:
         record = each.record
         finished = record.kind == "transfer" and record.status == "completed" and record.encoder is not None
-        finished = finished and record.draws is None
+        finished = finished and (several_draws or record.draws is None)
         if finished and record.task and record.task.name in TASKS and task in (None, record.task.name):
             key = (record.task.name, record.task.version, record.data.fingerprint)
             groups[key].setdefault((record.run_id, _label(record)), each)

@@ -232,7 +232,7 @@ def _architecture(config: dict[str, Any]) -> Architecture:
         return Architecture(name=config["architecture"].split(".")[0], arguments=arguments)
     except (ValidationError, AttributeError) as error:
         rule = f"timm's description of a model ({str(error).splitlines()[0]})"
-        raise UserError.about("config.json", str(config["architecture"]), rule, "mend the file") from None
+        raise UserError.about("config.json", str(config["architecture"]), rule, "correct the file") from None
 
 
 def _names(tensors: dict[str, Any]) -> set[str]:

@@ -98,6 +98,14 @@ def test_folder_without_images_gets_the_remedy(tmp_path: Path, made: bool) -> No
     assert "data.root=FOLDER" in remedy
 
 
+def test_a_part_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    for part in ("val", "train"):
+        (tmp_path / "images" / part).mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        files_below(tmp_path / "images" / "test")
+    assert f"remedy: {tmp_path / 'images'} has train, val: name the part in data.split" in str(caught.value)
+
+
 def test_a_link_back_to_its_own_folder_counts_no_image_twice(images: Path) -> None:
     (images / "cat" / "again").symlink_to(images, target_is_directory=True)
     assert len(files_below(images)) == 2

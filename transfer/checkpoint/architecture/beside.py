@@ -46,7 +46,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except OSError:
         return {}
     except ValueError as error:
-        remedy = "fetch the file again or mend it, or move it away: what no tensor shows is then assumed, and said"
+        remedy = "fetch the file again or correct it, or move it away: what no tensor shows is then assumed, and said"
         raise UserError.about(str(path), f"(damaged: {str(error).splitlines()[0]})", "JSON", remedy) from None
     return data if isinstance(data, dict) else {}
 
@@ -99,7 +99,7 @@ def _normalisation(source: str, description: Mapping[str, Any], inferred: Inferr
 
 def _built(source: str, name: Any, fields: dict[str, Any], image_size_px: Any) -> Inferred:
     """Build the described model without memory for its weights, and return its architecture and sizes."""
-    remedy = "mend the file, or move it away: the architecture is then inferred from the tensors as far as they show it"
+    remedy = "fix the file, or move it away: the architecture is then inferred from the tensors as far as they show it"
     try:
         given = Architecture(name=name, **fields)
     except ValidationError as error:

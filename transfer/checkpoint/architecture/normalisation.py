@@ -22,7 +22,7 @@ LARGEST_MEAN = 1e6
 """Of a channel, and of its standard deviation, on whatever scale the file has them."""
 SMALLEST_STD = 1e-6
 LARGEST_FILE_BYTES, MOST_VALUES = 2**20, 2**16
-REMEDY = "mend the file, or move it away; normalisation={mean: [...], std: [...]} in the recipe sets another"
+REMEDY = "correct the file, or move it away; normalisation={mean: [...], std: [...]} in the recipe sets another"
 _FILES: Mapping[str, str | None] = {
     "preprocessor_config.json": None,
     "processor_config.json": "image_processor",

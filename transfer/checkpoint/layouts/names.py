@@ -78,9 +78,9 @@ class FileNames:
     def _would_be_made_of(self, name: str) -> frozenset[str]:
         """Return, for a tensor that is missing, the first guess at its names from which it would indeed be read."""
         for guess in self._guesses(name):
-            mended = dict.fromkeys(guess, (12,))  # of one shape, that can be cut in three, or in four
+            tried = dict.fromkeys(guess, (12,))  # of one shape, that can be cut in three, or in four
             try:
-                if self._read({**self.shapes, **mended}).get(name) == guess:
+                if self._read({**self.shapes, **tried}).get(name) == guess:
                     return guess
             except UserError:  # two tensors would have become one
                 continue

@@ -158,6 +158,6 @@ def _split(weights: Weights, parts: tuple[str, ...], joined: str, target: str) -
             continue
         if len(tensor) % len(parts):
             rule = f"{len(parts)} equal parts: query, key, value"
-            raise UserError.about(name, list(tensor.shape), rule, f"mend the checkpoint; it cannot become {target}")
+            raise UserError.about(name, list(tensor.shape), rule, f"correct the checkpoint; it cannot become {target}")
         split |= {piece: rows.clone() for piece, rows in zip(pieces, tensor.chunk(len(parts)), strict=True)}
     return split

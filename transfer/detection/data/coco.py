@@ -232,7 +232,7 @@ def _require_inside(file: CocoFile, images: Mapping[int, Row]) -> None:
     rule = f"boxes, polygons and masks on their image (a box may reach {OVERHANG_PX:g} px over its edge)"
     faults = [text for row in file.annotations if (text := _outside(row, images[row["image_id"]]))]
     corners = "; read as corners [left, top, right, bottom], all boxes lie on their images"
-    remedy = "bbox is [x, y, width, height] in pixels of the image: mend or remove these"
+    remedy = "bbox is [x, y, width, height] in pixels of the image: correct or remove these"
     refuse(file.path, faults, rule, remedy + corners * (len(faults) > 0 and are_corners(file, images)))
 
 

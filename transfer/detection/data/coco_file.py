@@ -52,7 +52,7 @@ def read_coco_file(path: Path) -> CocoFile:
         rule = "a file that can be read"
         raise UserError.about(str(path), error.strerror or str(error), rule, "check data.root and the path") from None
     except ValueError as error:
-        raise UserError.about(str(path), str(error), "JSON in " + COCO_RULE, "mend or replace the file") from None
+        raise UserError.about(str(path), str(error), "JSON in " + COCO_RULE, "correct or replace the file") from None
     lists = [document.get(name) if isinstance(document, dict) else None for name in _FAULTS]
     for name, rows in zip(_FAULTS, lists, strict=True):
         if not isinstance(rows, list):
@@ -97,7 +97,7 @@ def _compact(row: Row) -> None:
 def _check_rows(path: Path, name: str, rows: list[Any]) -> None:
     fault_of = _FAULTS[name]
     faults = (f"{name}[{at}]: {fault}" for at, row in enumerate(rows) if (fault := _row_fault(row, fault_of)))
-    refuse(path, faults, f"{name} as in COCO's format", "mend these entries, or remove them")
+    refuse(path, faults, f"{name} as in COCO's format", "correct these entries, or remove them")
     ids = [row["id"] for row in rows]
     if len(set(ids)) < len(ids):
         twice = (f"id {number} ({times} times)" for number, times in Counter(ids).items() if times > 1)

@@ -44,7 +44,7 @@ def read_detectron2_config(path: Path) -> dict[str, JsonValue]:
 def _with_base(path: Path, left: int) -> dict[str, Any]:
     if left == 0:
         rule = f"at most {MOST_FILES} files, none of which is based on itself"
-        raise UserError.about(BASE, str(path), rule, "mend the config's _BASE_")
+        raise UserError.about(BASE, str(path), rule, "correct the config's _BASE_")
     try:
         config = read_yaml(regular(path))
     except OSError as error:

@@ -55,7 +55,7 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError.about("config", f"{where}: {type(error).__name__}: {error}", READ, "mend the file") from None
+        raise UserError.about("config", f"{where}: {type(error).__name__}: {error}", READ, "correct the file") from None
     values = _Values(where)
     for statement in module.body:
         values.take(statement)
@@ -168,7 +168,7 @@ class _Files:
         self.left -= 1
         if self.left < 0 or depth > DEEPEST:
             rule = f"at most {MOST_FILES} files, none of which is based on itself"
-            raise UserError.about(BASE, str(path), rule, "mend the config's _base_")
+            raise UserError.about(BASE, str(path), rule, "correct the config's _base_")
         config = _read_file(path)
         bases = config.pop(BASE, [])
         names = [bases] if isinstance(bases, str) else bases
@@ -200,9 +200,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except ValueError as error:
-        raise UserError.about("config", str(path), f"a config file ({error})", "mend the file") from None
+        raise UserError.about("config", str(path), f"a config file ({error})", "correct the file") from None
     if not isinstance(found, dict):
-        raise UserError.about("config", str(path), "a mapping of names to values", "mend the file")
+        raise UserError.about("config", str(path), "a mapping of names to values", "correct the file")
     return found
 
 

@@ -40,7 +40,7 @@ class Plan:
 
 def adapted_head(head: dict[str, Any], channels: tuple[int, ...], num_classes: int, where: str) -> dict[str, Any]:
     """Return a head of a user's config with the `in_channels` of our maps. Raises UserError where it cannot fit."""
-    remedy = f"mend {where} in the config"
+    remedy = f"correct {where} in the config"
     if head.get("num_classes", num_classes) != num_classes:
         raise UserError.about(f"{where}.num_classes", head["num_classes"], f"{num_classes}, as the task says", remedy)
     ignored = ignored_label(num_classes)

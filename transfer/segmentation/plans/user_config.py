@@ -29,7 +29,7 @@ def read_parts(path: str) -> dict[str, Any]:
         raise UserError.about("mmseg_config", path, "a file that exists", f"check the path ({error})") from None
     except Exception as error:  # any error of the user's own code, or of mmengine reading it
         rule = "a config file that mmengine can read (.py, .yaml, .json)"
-        raise UserError.about("mmseg_config", path, rule, f"mend it: {type(error).__name__}: {error}") from error
+        raise UserError.about("mmseg_config", path, rule, f"correct it: {type(error).__name__}: {error}") from error
     found: dict[str, Any] = {"model": config.get("model"), "tta_pipeline": config.get("tta_pipeline")}
     for name in ("train_pipeline", "test_pipeline"):
         found[name] = pipeline_of(config, name)
