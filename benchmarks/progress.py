@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -47,6 +50,17 @@ class ProgressReport:
             self._last_line = now
             of = "" if self.total is None else f"/{self.total}"
             print(f"{self.title}: {self.unit} {done}{of}  {text}".rstrip(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def shown(progress: bool) -> Iterator[io.StringIO]:
+    """Let a block print as it does; without `progress`, keep what it prints in the text that is yielded instead."""
+    kept = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        if not progress:
+            stack.enter_context(contextlib.redirect_stdout(kept))
+            stack.enter_context(contextlib.redirect_stderr(kept))
+        yield kept
 
 
 class EvaluationLines:

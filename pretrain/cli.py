@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import get_args
 
-from benchmarks.config import load_recipe
 from benchmarks.encoders import TrainedStage
-from benchmarks.errors import Paused, UserError
-from benchmarks.runs.command import RECIPE_HELP, Work, add_run_arguments, add_weights_arguments, claim, require_root
-from benchmarks.runs.identity import pretraining_id
-from benchmarks.runs.initial import FindInitial, InitialEncoder
-from pretrain.recipe import PretrainRecipe
-from pretrain.run.image_files import find_images
+from benchmarks.errors import Paused
+from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
+from benchmarks.runs.initial import FindInitial
+from pretrain.api import DESCRIBING, AskedPretraining
 
 EPILOG = """example:
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet training.epochs=800
@@ -26,91 +22,34 @@ run from its last checkpoint, and says so when there is nothing left to do. Ctrl
 """
 
 
-DESCRIBING = (
-    *("stage", "architecture", "epoch", "with_head", "pretrained_on"),
-    *("weights", "prefix", "allow_implausible_weights"),
-)
-"""Options that say more of what `--initial` names."""
-
-
 def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     """Run the verb; return the exit code. `find_initial` opens what `--initial` names."""
     args = _parser().parse_intermixed_args(argv)
-    recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, args.overrides)
+    asked = AskedPretraining(
+        args.recipe,
+        tuple(args.overrides),
+        Placing(args.seed, args.runs, args.announce),
+        **{name: getattr(args, name) for name in ("initial", "until", *DESCRIBING)},
+    )
     if args.print:
-        print(recipe.to_yaml(), end="")
+        print(asked.resolved().to_yaml(), end="")
         return 0
-    _check_pause(args.until, recipe.config)
-    root = require_root(recipe.config.data.root)
-    found = find_images(recipe.config, root)
-    initial = _initial(args, find_initial)
-    digest, target = recipe.config.identity_digest(), recipe.config.target.content_digest()
-    sha256 = None if initial is None else initial.use.sha256
-    images = str(found.fingerprint)
-    identity = pretraining_id(recipe.name, digest, images, args.seed, target, sha256, with_head=args.with_head)
-    work = claim("pretrain", argv, args, recipe, root, found.fingerprint, identity)
-    if work is None:
-        return 0
-    work = _as_begun(work)
-    from pretrain.run.start import Start  # torch, only now that there is work
-    from pretrain.run.train import pretrain
-
     try:
-        record = pretrain(work, found, None if initial is None else Start(initial, args.with_head), args.until)
+        run = asked.run(find_initial)
     except Paused as paused:
         print(f"{paused}; the same command without --until goes on")
         return 0
-    print(f"done: {work.folder.path} ({record.steps} steps, {record.seconds:.0f} s); encoder in {work.folder.encoder}")
+    if run.done_before:
+        print(already_done(run))
+    else:
+        record = run.record
+        print(f"done: {run.folder} ({record.steps} steps, {record.seconds:.0f} s); encoder in {run.encoder}")
     return 0
 
 
 def imports(argv: Sequence[str]) -> list[str]:  # noqa: ARG001 (every recipe needs the same)
     """Return the modules that the verb imports once there is work."""
     return ["pretrain.run.start", "pretrain.run.train"]
-
-
-def _as_begun(work: Work[PretrainRecipe]) -> Work[PretrainRecipe]:
-    """Let a run that goes on take the steps it began with, plain ones where it was begun before there were others."""
-    earlier = work.folder.earlier()
-    if earlier is None or any(each.startswith("training.fast_step=") for each in work.recipe.overrides):
-        return work
-    training = earlier.recipe.resolved.get("training")
-    fast = isinstance(training, dict) and training.get("fast_step") is True
-    config = work.config.model_copy(update={"training": work.config.training.model_copy(update={"fast_step": fast})})
-    return replace(work, recipe=replace(work.recipe, config=config))
-
-
-def _check_pause(until: float | None, recipe: PretrainRecipe) -> None:
-    if until is None:
-        return
-    if not 0 < until < 1:
-        raise UserError.about("--until", until, "a share of the training above 0 and below 1", "--until 0.1")
-    if recipe.validation is None:
-        rule = "given with held-out images, whose loss is measured there"
-        raise UserError.about("--until", until, rule, "add validation.share=0.05, or leave --until out")
-
-
-def _initial(args: argparse.Namespace, find_initial: FindInitial) -> InitialEncoder | None:
-    """Return what `--initial` names; None without it. Raises UserError for other options that do not fit it."""
-    if args.initial is not None:
-        if args.with_head and args.epoch is not None:
-            remedy = "leave one of the two out"
-            raise UserError.about("--with-head", True, "without --epoch: only the last epoch's head is kept", remedy)
-        return find_initial(
-            args.initial,
-            args.stage,
-            args.architecture,
-            args.epoch,
-            args.pretrained_on,
-            weights=args.weights,
-            prefix=args.prefix,
-            implausible_allowed=args.allow_implausible_weights,
-        )
-    for name in DESCRIBING:
-        if value := getattr(args, name):
-            rule = "given beside --initial, whose encoder it describes"
-            raise UserError.about(f"--{name.replace('_', '-')}", value, rule, "add --initial REF, or leave it out")
-    return None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -64,14 +64,14 @@ def main(argv: Sequence[str]) -> int:
 
 def _draw(folder: PipelineFolder) -> int:
     """Draw what the pretraining reconstructs, and what all encoders predict for the same test images."""
-    import mimbench
+    from mimbench.command import main as run
 
     pictures, pretrained = folder.path / "pictures", run_folder_of(folder.announcement("pretrain.simmim"))
     commands = (
         ["reconstruct", str(pretrained), str(DIGITS / "test"), "--limit", str(SHOWN)],
         ["show", str(folder.path / "stages"), "--images", str(SHOWN)],
     )
-    return max(mimbench.main([*command, "--out", str(pictures)]) for command in commands)
+    return max(run([*command, "--out", str(pictures)]) for command in commands)
 
 
 def _possible_tasks(file: PipelineFile) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal
@@ -16,7 +16,10 @@ from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe
 from benchmarks.runs.folder import RunFolder, announce, completed
 from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
+from benchmarks.runs.result import RunResult
 
+RUNS = "runs"
+"""The folder of runs, where none is named."""
 RECIPE_HELP = "a recipe's name (`mimbench list recipes`) or the path of a YAML file"
 
 
@@ -43,7 +46,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe: a.b=c"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed for weights, order, masks, augmentation (default 0)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default runs/)")
+    parser.add_argument("--runs", type=Path, default=Path(RUNS), metavar="DIR", help="where runs lie (default runs/)")
     parser.add_argument("--print", action="store_true", help="print the resolved recipe and stop")
     parser.add_argument(
         "--announce", type=Path, metavar="FILE", help="write where the run lies to FILE (used between stages)"
@@ -72,32 +75,59 @@ def require_root(root: str | None) -> Path:
     return Path(root)
 
 
+@dataclass(frozen=True)
+class Placing:
+    """Where a run goes, and by which seed it draws; the fields are those of `add_run_arguments`."""
+
+    seed: int = 0
+    runs: Path = Path(RUNS)
+    announce: Path | None = None
+    label: str | None = None
+    """What the encoder is called by whoever waits for the announcement."""
+
+
+def command_line(
+    verb: str, words: Sequence[str], options: Mapping[str, object], overrides: Sequence[str], placing: Placing
+) -> tuple[str, ...]:
+    """Return the command that does the same again. Options that are None, False or empty are left out."""
+    placed = {"seed": placing.seed or None, "runs": None if placing.runs == Path(RUNS) else placing.runs}
+    found = ["mimbench", verb, *words]
+    for name, value in {**options, **placed}.items():
+        if value is not None and value is not False and value != "":
+            found += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return (*found, *overrides)
+
+
 def claim(
-    verb: str,
-    argv: Sequence[str],
-    args: argparse.Namespace,
+    command: tuple[str, ...],
+    placing: Placing,
     recipe: Recipe[C_co],
     root: Path,
     fingerprint: Fingerprint,
     identity: str,
-) -> Work[C_co] | None:
-    """Return the work of the run id `identity`, announced; None when it is already done.
+) -> Work[C_co] | RunResult:
+    """Return the work of the run id `identity`, announced; the finished run where it is already done.
 
     A finished run whose encoder is damaged or gone exports it again from its last checkpoint. Where no checkpoint is
     left, only a pipeline, which has a use for the encoder, trains it again.
     """
-    folder = RunFolder(args.runs / identity)
-    announce(args.announce, folder.path, getattr(args, "label", None))
+    folder = RunFolder(placing.runs / identity)
+    announce(placing.announce, folder.path, placing.label)
     if (done := completed(folder.path)) is not None:
         lost = None if (sha := done.exported_sha256) is None else damage_of(folder.encoder, sha, by_content=True)
         has_checkpoint = folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir())
-        if lost is None or not (has_checkpoint or args.announce):
-            remark = "" if lost is None else f"; no checkpoint is left to export its encoder from: {lost}"
-            print(f"already done: {folder.path} (delete the folder to run it again){remark}")
-            return None
+        if lost is None or not (has_checkpoint or placing.announce):
+            remark = "" if lost is None else f"no checkpoint is left to export its encoder from: {lost}"
+            return RunResult(folder.path, done, done_before=True, remark=remark)
         remedy = "exported again from the last checkpoint" if has_checkpoint else "no checkpoint is left: trained again"
         print(f"done, but its encoder is lost, and {remedy}: {lost}")
-    return Work(recipe, args.seed, root, fingerprint, folder, ("mimbench", verb, *argv))
+    return Work(recipe, placing.seed, root, fingerprint, folder, command)
+
+
+def already_done(run: RunResult) -> str:
+    """Return in words that a run was completed before."""
+    remark = f"; {run.remark}" if run.remark else ""
+    return f"already done: {run.folder} (delete the folder to run it again){remark}"
 
 
 def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device: str, **fields: Any) -> RunRecord:

@@ -10,17 +10,18 @@ import sys
 from pathlib import Path
 
 from benchmarks.runs.record import Environment
+from benchmarks.version import __version__
 
 COMMIT = Path(__file__).parent.parent.parent / "COMMIT"
 """Present only in a snapshot of the code: the commit that it was taken from."""
-PACKAGES = ("mimbench", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
 
 
 def describe(device: str) -> Environment:
     """Describe where a run happens. Holds package versions and a host name; no paths, users or variables."""
     return Environment(
         python=platform.python_version(),
-        packages=versions(PACKAGES),
+        packages={"mimbench": __version__, **versions(PACKAGES)},
         git_commit=git_commit(),
         device=device,
         host=platform.node(),
@@ -39,11 +40,15 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Return this source tree's commit, with `+changes` where files differ from it; None outside git."""
+    """Return this source tree's commit, with `+changes` where files differ from it.
+
+    It is None where git does not know this file: outside git, and of an installation that lies in another's repository.
+    """
     if COMMIT.is_file():
         return COMMIT.read_text(encoding="utf-8") or None
     here = Path(__file__).parent
     try:
+        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True, check=True)
         commit = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.atomic import write_atomically
-from reports.commands.common import RAW, RUNS_HELP, Verbs, prepare, say
+from reports.api import prepare
+from reports.commands.common import RAW, RUNS_HELP, Verbs, say
 from reports.text import one_line
 
 COMPARE_EXAMPLES = """examples:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.errors import UserError, WorkFailed, did_you_mean
-from benchmarks.files.atomic import write_atomically
-from reports.commands.common import RAW, RUNS_HELP, Verbs, prepare, say
+from reports.api import SUFFIXES, board_of, prepare, require_runs, suffixes_of, write_board
+from reports.commands.common import RAW, RUNS_HELP, Verbs, say
 from reports.text import count
 
 if TYPE_CHECKING:
     from reports.leaderboard.board import Leaderboard
-    from reports.leaderboard.lines import Shown
 
 EXAMPLES = """examples:
   mimbench report leaderboard runs --out report
@@ -26,10 +22,6 @@ EXAMPLES = """examples:
 A delta is shown only between rows that share task version, recipe, image size and data.
 Exit codes: 0 done, 1 no usable run (the report says why), 2 what was asked for was wrong.
 """
-SHOWN: Mapping[str, Shown] = {"same": "same", "all": "all", "none": "none"}
-SUFFIXES = ("txt", "md", "csv", "json", "parquet", "tex", "html")
-OVERVIEW = "overview.txt"
-"""How the text begins, for those who show a report in a few lines."""
 
 
 def add_leaderboard(verbs: Verbs) -> None:
@@ -66,28 +58,21 @@ def add_publish(verbs: Verbs) -> None:
 
 
 def leaderboard(arguments: argparse.Namespace) -> int:
-    """Write leaderboard.SUFFIX to the folder asked for, how the text begins to overview.txt, and print the text.
+    """Write the files to the folder asked for, and print the text.
 
     Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
     """
     from reports.formats import rendered
-    from reports.tables.text_markdown import to_overview
 
-    suffixes = _formats(arguments.formats)
+    suffixes = suffixes_of(None if arguments.formats is None else arguments.formats.split(","))
     board = _board(arguments)
-    prepare(arguments.out)
-    paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
-    text = rendered(board, "txt")
-    for path, suffix in zip(paths, suffixes, strict=True):
-        write_atomically(path, text if suffix == "txt" else rendered(board, suffix))
-    if "txt" in suffixes:
-        paths.append(arguments.out / OVERVIEW)
-        write_atomically(paths[-1], to_overview(board).encode())
-    say(text.decode())
+    paths = write_board(board, arguments.out, suffixes)
+    text = arguments.out / "leaderboard.txt"
+    say((text.read_bytes() if text in paths else rendered(board, "txt")).decode())
     say("".join(f"written: {path}\n" for path in paths))
     if arguments.formats is None and "parquet" not in suffixes:
         say("not written: leaderboard.parquet needs pyarrow: pip install 'mimbench[reports]'\n")
-    _require_runs(board)
+    require_runs(board)
     return 0
 
 
@@ -99,7 +84,7 @@ def publish(arguments: argparse.Namespace) -> int:
     from reports.publish import write_site
 
     board = _board(arguments)
-    _require_runs(board)
+    require_runs(board)
     prepare(arguments.out)
     changed = write_site(board, arguments.out)
     say(f"written: {arguments.out / 'index.html'} ({count(changed, 'change')} in feed.xml)")
@@ -107,53 +92,5 @@ def publish(arguments: argparse.Namespace) -> int:
 
 
 def _board(arguments: argparse.Namespace) -> Leaderboard:
-    """Return the leaderboard that was asked for. Raises UserError for a wrong argument."""
-    from benchmarks.catalogue.suites import tasks_in
-    from benchmarks.catalogue.tasks import find_task
-    from reports.leaderboard.board import Request, make
-    from reports.records.collections import named
-
-    if arguments.task is not None:
-        for task in tasks_in(arguments.task):
-            find_task(task)
-    if arguments.holm and arguments.baseline is None:
-        raise UserError.about("--holm", "(given)", "with --baseline, to which differences are", "add --baseline LABEL")
-    if bool(arguments.runs) == bool(arguments.within):
-        value = "both" if arguments.runs else "(neither)"
-        raise UserError.about("RUNS and --in", value, "one of the two", "name RUNS, or each collection with --in")
-    runs, names = named(arguments.within) if arguments.within else (tuple(arguments.runs), ())
-    shown, files = _references(arguments.references)
-    asked = {name: getattr(arguments, name) for name in ("baseline", "task", "unverified", "holm", "pictures")}
-    return make(Request(runs, references=shown, collections=names, reference_files=files, **asked))
-
-
-def _references(given: Sequence[str]) -> tuple[Shown, tuple[str, ...]]:
-    """Return which of the published numbers at hand to show, and the files of further ones."""
-    words = [text for text in given if text in SHOWN]
-    files = tuple(text for text in given if text not in SHOWN)
-    if len(set(words)) > 1:
-        rule = f"one of {', '.join(SHOWN)}, and any number of files"
-        raise UserError.about("--references", " and ".join(words), rule, "leave one out")
-    for text in files:
-        if not text.endswith(".csv"):
-            raise UserError.about("--references", text, f"{', '.join(SHOWN)} or a CSV file", did_you_mean(text, SHOWN))
-    return SHOWN[words[0]] if words else "same", files
-
-
-def _require_runs(board: Leaderboard) -> None:
-    from reports.leaderboard.notes import words
-
-    if not board.sections:
-        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or repair the runs listed above")
-
-
-def _formats(asked: str | None) -> list[str]:
-    """Return the formats asked for; by default all, Parquet where what writes it is installed."""
-    if asked is None:
-        without = () if importlib.util.find_spec("pyarrow") else ("parquet",)
-        return [suffix for suffix in SUFFIXES if suffix not in without]
-    suffixes = asked.split(",")
-    for suffix in suffixes:
-        if suffix not in SUFFIXES:
-            raise UserError.about("--formats", suffix, "a list of formats", did_you_mean(suffix, SUFFIXES))
-    return suffixes
+    asked = ("within", "baseline", "task", "references", "unverified", "holm", "pictures")
+    return board_of(arguments.runs, **{name: getattr(arguments, name) for name in asked})

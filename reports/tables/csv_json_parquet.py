@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from importlib import metadata
 
 import pandas as pd
 
 from benchmarks.errors import UserError
+from benchmarks.version import __version__
 from reports.compare.early_verdict import Verdict
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.notes import words
@@ -34,7 +34,7 @@ def to_json(board: Leaderboard) -> str:
     sentences = words(board)
     document = {
         "schema_version": SCHEMA_VERSION,
-        "made_by": f"mimbench {metadata.version('mimbench')}",
+        "made_by": f"mimbench {__version__}",
         "request": board.request.recorded(),
         "summary": one_line(sentences.summary),
         "findings": [one_line(finding) for finding in findings_of(board)],
@@ -92,7 +92,7 @@ def to_parquet(board: Leaderboard) -> bytes:
         remedy = "pip install 'mimbench[reports]', or leave parquet out of --formats"
         raise UserError.about("--formats", "parquet", "pyarrow, which writes it", remedy) from None
     types = {str: pa.string(), float: pa.float64(), int: pa.int64()}
-    schema = pa.schema([pa.field(field.name, types[field.type]) for field in _fields(board)])
+    schema = pa.schema([pa.field(field.name, types[field.type]) for field in fields_of(board)])
     out = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(typed_rows(board), schema), out)
     return out.getvalue()
@@ -116,12 +116,13 @@ def typed_rows(board: Leaderboard) -> list[dict[str, Value]]:
 
 
 def _typed(board: Leaderboard) -> Iterator[dict[str, Value]]:
-    fields = _fields(board)
+    fields = fields_of(board)
     rows = _parts(board).itertuples(index=False, name=None)
     yield from ({field.name: field.value(part) for field, part in zip(fields, row, strict=True)} for row in rows)
 
 
-def _fields(board: Leaderboard) -> list[Field]:
+def fields_of(board: Leaderboard) -> list[Field]:
+    """Return the fields of every row: those of all tasks' columns."""
     return list(dict.fromkeys(field for table in tables_of(board) for one in table.columns for field in one.fields))
 
 

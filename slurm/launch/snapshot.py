@@ -21,7 +21,7 @@ from benchmarks.files.atomic import make_folder, temporary_name
 from benchmarks.runs.environment import COMMIT, git_commit
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-PARTS = ("mimbench.py", "benchmarks", "pretrain", "transfer", "reports", "slurm")
+PARTS = ("mimbench", "benchmarks", "pretrain", "transfer", "reports", "slurm")
 
 
 def snapshot_path(folder: Path) -> Path:
@@ -101,7 +101,7 @@ def exports(snapshot: Path) -> list[str]:
 
 
 def _root() -> Path:
-    return Path(mimbench.__file__).parent
+    return Path(mimbench.__file__).parents[1]
 
 
 def _files() -> Iterator[Path]:

@@ -201,10 +201,10 @@ def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str
 
 def _in_this_process(argv: Sequence[str]) -> Outcome:
     """Run a verb in this process. A bug's traceback goes to the log; argparse's SystemExit is an exit code too."""
-    import mimbench
+    from mimbench import command
 
     try:
-        return Outcome(mimbench.main(argv))
+        return Outcome(command.main(argv))
     except SystemExit as error:
         return Outcome(error.code if isinstance(error.code, int) else FAILED_CODE)
     except Exception:

@@ -22,9 +22,9 @@ def main(argv: list[str], parent: int) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _stop_before_work)
     try:
-        import mimbench
+        from mimbench import command
 
-        return mimbench.main(argv)
+        return command.main(argv)
     except Exception:
         traceback.print_exc()
         return CRASHED_CODE

@@ -18,8 +18,8 @@ import threading
 import traceback
 from collections.abc import Sequence
 
-import mimbench
 from benchmarks.config import Config
+from mimbench.command import import_for
 from slurm.stage import job
 from slurm.stage.request import Request
 
@@ -109,7 +109,7 @@ def _become(order: Order, handles: Sequence[int]) -> None:
 def _import_for(command: Sequence[str]) -> None:
     """Import what a command needs. What fails, or ends the program, does so again in the stage, whose log says it."""
     try:
-        mimbench.import_for(command)
+        import_for(command)
     except (Exception, SystemExit):
         traceback.print_exc()
 

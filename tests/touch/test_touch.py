@@ -16,7 +16,7 @@ from tests.reports import factory
 from tests.support.command import ROOT
 from tests.touch.toys import TOYS, Toy
 
-PROGRAM = ("mimbench.py", "benchmarks", "pretrain", "transfer", "slurm", "reports")
+PROGRAM = ("mimbench", "benchmarks", "pretrain", "transfer", "slurm", "reports")
 IN_TURN = """
 import contextlib, io, json, runpy, sys, traceback
 

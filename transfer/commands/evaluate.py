@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from benchmarks import ranks
-from benchmarks.catalogue.tasks import Task, find_task
-from benchmarks.config import load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
-from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
-from benchmarks.runs.folder import read_record, run_folder_of
-from benchmarks.runs.record import RunRecord
-from transfer.adapter import Adapter, Asked, adapter_for
-from transfer.commands.claimed import claim_transfer, scores_of
+from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
+from transfer.api.evaluate import AskedEvaluation
 from transfer.sources.head_classes import SUBSETS
-from transfer.sources.references import ARCHITECTURE_HELP, trust_code
+from transfer.sources.references import ARCHITECTURE_HELP
 
+OPTIONS = (
+    *("task", "model", "name", "encoder", "tolerance", "stage", "architecture", "config", "head_classes", "recipe"),
+    *("weights", "prefix", "allow_implausible_weights"),
+)
 EPILOG = """examples:
   mimbench evaluate imagenet1k --model runs/RUN_ID
   mimbench evaluate imagenet1k --model runs/RUN_ID data.test_sets.imagenet_v2.root=/data/imagenetv2
@@ -44,68 +39,22 @@ it had been there from the start. Test sets that are on record already are passe
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_intermixed_args(argv)
-    task = find_task(args.task)
-    adapter = adapter_for(task)
-    folder = run_folder_of(Path(args.model))
-    if (record := read_record(folder)) is not None:
-        return _evaluate_run(task, adapter, folder, record, args, ("mimbench", "evaluate", *argv))
-    return _evaluate_foreign(task, adapter, args, argv)
-
-
-def _evaluate_foreign(task: Task, adapter: Adapter, args: argparse.Namespace, argv: Sequence[str]) -> int:
-    asked = Asked(
-        args.model,
-        args.config,
-        args.architecture,
-        args.label,
-        args.stage,
-        args.head_classes,
-        args.weights,
-        args.prefix,
+    asked = AskedEvaluation(
+        **{name: getattr(args, name) for name in OPTIONS},
+        overrides=tuple(args.overrides),
+        placing=Placing(args.seed, args.runs, args.announce, args.label),
     )
-    trained = adapter.trained(asked)
-    own = f"{task.name}_evaluate"
-    named = args.recipe or (own if own in recipe_names("transfer") else trained.recipe)
-    given = tuple(args.overrides)
-    recipe = replace(load_recipe(adapter.recipe, "transfer", named, [*trained.stated, *given]), overrides=given)
-    if args.print:
+    if args.print and (recipe := asked.recipe_of_others()) is not None:
         print(recipe.to_yaml(), end="")
         return 0
-    source = replace(trained.source, implausible_allowed=args.allow_implausible_weights)
-    transfer = claim_transfer("evaluate", argv, args, task, adapter, recipe, source)
-    if transfer is None:
-        return 0
-    for note in source.notes() if ranks.is_main() else ():
-        print(f"note: {note}", file=sys.stderr)
-    record = adapter.run(transfer)
-    print(f"done: {transfer.work.folder.path}: {scores_of(record)}")
-    for name, value in trained.published.items():
-        print(f"published by {trained.stated_by} on ImageNet-1K: {name} {value:.3f}")
-    return 0
-
-
-def _evaluate_run(
-    task: Task, adapter: Adapter, folder: Path, record: RunRecord, args: argparse.Namespace, command: tuple[str, ...]
-) -> int:
-    if args.architecture is not None:
-        trust_code(args.architecture)
-    from transfer.evaluate.finished import add_test_sets  # torch, only now that there is work
-    from transfer.evaluate.rebuild import finished_run, read_own, read_wanted, require_classes
-
-    run = finished_run(args.model, folder, record, task, adapter)
-    own = read_own(run, args.overrides, args.name)
-    problem = adapter.problem(own)
-    if problem is None:
-        rule = "a run that trained a head (nearest neighbours are found anew for every test set)"
-        raise UserError.about("--model", args.model, rule, "transfer again with data.test_sets: nothing is trained")
-    wanted = read_wanted(run, own, args.overrides, args.name)
-    if not wanted and record.added_test_sets and args.overrides:
-        print(f"already done: {folder} has these test sets on record")
-        return 0
-    transfer = run.transfer(own, args.encoder, command, run.data(own))
-    require_classes(run, transfer.data, wanted)
-    add_test_sets(transfer, record, problem, wanted, args.tolerance)
-    print(f"done: {folder}")
+    run = asked.run()
+    if not run.done_before:
+        print(f"done: {run}")
+        print("".join(f"{line}\n" for line in run.remark.splitlines()), end="")
+    elif asked.of_a_run:
+        print(f"already done: {run.folder} has these test sets on record")
+    else:
+        print(already_done(run))
     return 0
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks import ranks
-from benchmarks.catalogue.starts import authors_recipe, default_recipe, misfit_in_words
-from benchmarks.catalogue.tasks import Task, find_task
-from benchmarks.config import Recipe, load_recipe
-from benchmarks.encoders import Architecture, InitStage, TrainedStage, misfit
-from benchmarks.errors import UserError
-from benchmarks.runs.command import RECIPE_HELP, add_run_arguments, add_weights_arguments
-from transfer.adapter import ADAPTERS, ENGINES, Adapter, adapter_for
-from transfer.checkpoint.content.selection import Selection
-from transfer.commands.claimed import claim_transfer, scores_of
-from transfer.encoder.sizes import given_by, normalisation_of, own_protocol
-from transfer.sources.references import ARCHITECTURE_HELP, random_architecture, resolve
+from benchmarks.catalogue.tasks import find_task
+from benchmarks.config import Recipe
+from benchmarks.encoders import TrainedStage
+from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
+from transfer.adapter import ADAPTERS, ENGINES, adapter_for
+from transfer.api.transfer import AskedTransfer
+from transfer.encoder.sizes import normalisation_of, own_protocol
+from transfer.sources.references import ARCHITECTURE_HELP, random_architecture
 from transfer.sources.source import Source
 
+OPTIONS = (
+    *("task", "encoder", "recipe", "config", "stage", "architecture", "epoch", "pretrained_on", "weights", "prefix"),
+    "allow_implausible_weights",
+)
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
   mimbench transfer imagenet1k --encoder simmim_pretrain__swin_base.pth data.root=/data/imagenet
@@ -43,35 +41,33 @@ and can be the --encoder of the next transfer. The same command again continues 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_intermixed_args(argv)
-    task = find_task(args.task)
-    adapter = adapter_for(task)
-    overrides = [*args.overrides, *_config_override(task, adapter, args.config)]
-    if args.encoder is None and not args.print:
-        remedy = "add --encoder runs/RUN_ID, a checkpoint's path, timm:NAME, hf-hub:NAME or random:NAME"
-        raise UserError.about("--encoder", "(not given)", "what the transfer starts from", remedy)
-    random = random_architecture(args.encoder or "")
-    recipe = load_recipe(adapter.recipe, "transfer", args.recipe or default_recipe(task, random), overrides)
+    asked = AskedTransfer(
+        **{name: getattr(args, name) for name in OPTIONS},
+        overrides=tuple(args.overrides),
+        placing=Placing(args.seed, args.runs, args.announce, args.label),
+    )
     if args.print:
-        if random is not None:
-            _warn_of_misfit(task, recipe, args.encoder, "random", random)
-        of_images = ""
-        if args.encoder:
-            source = _source(args)
-            of_images = _images_in_words(source, recipe)
-            _name_authors_recipe(task, args.recipe, source)
-        print(recipe.to_yaml() + of_images, end="")
+        _print_recipe(asked)
         return 0
-    source = _source(args)
-    transfer = claim_transfer("transfer", argv, args, task, adapter, recipe, source)
-    if transfer is None:
-        return 0
-    _warn_of_misfit(task, recipe, args.encoder, source.use.init_stage, random)
-    _name_authors_recipe(task, args.recipe, source)
-    for note in source.notes(given_by(recipe.config)) if ranks.is_main() else ():
-        print(f"note: {note}", file=sys.stderr)
-    record = adapter.run(transfer)
-    print(f"done: {transfer.work.folder.path}: {scores_of(record)} ({record.seconds:.0f} s)")
+    run = asked.run()
+    if run.done_before:
+        print(already_done(run))
+    else:
+        print(f"done: {run} ({run.record.seconds:.0f} s)")
     return 0
+
+
+def _print_recipe(asked: AskedTransfer) -> None:
+    """Print the recipe, with how its images would be normalised; say on stderr where it is for others."""
+    task = find_task(asked.task)
+    recipe, of_images = asked.recipe_of(task, adapter_for(task)), ""
+    if random_architecture(asked.encoder or "") is not None:
+        asked.warn_of_misfit(task, recipe, "random")
+    if asked.encoder:
+        source = asked.source()
+        of_images = _images_in_words(source, recipe)
+        asked.name_authors_recipe(task, source)
+    print(recipe.to_yaml() + of_images, end="")
 
 
 def imports(argv: Sequence[str]) -> list[str]:
@@ -80,54 +76,12 @@ def imports(argv: Sequence[str]) -> list[str]:
     return [ADAPTERS[kind].partition(":")[0], "transfer.run", ENGINES[kind]]
 
 
-def _source(args: argparse.Namespace) -> Source:
-    """Return the encoder that the arguments name. Raises what `resolve` raises."""
-    return resolve(
-        args.encoder,
-        args.label,
-        args.stage,
-        args.architecture,
-        args.epoch,
-        args.pretrained_on,
-        selection=Selection(args.weights, args.prefix),
-        implausible_allowed=args.allow_implausible_weights,
-    )
-
-
 def _images_in_words(source: Source, recipe: Recipe[Any]) -> str:
     """Return a comment of YAML: how the recipe's images would be normalised for this encoder, and what says so."""
     found = normalisation_of(source, recipe.config)
     own = own_protocol(source, recipe.config)
     made = "" if own is None else f"# test images are {own.in_words(recipe.config.image_size_px)}\n"
     return f"# images are normalised by mean {list(found.mean)}, std {list(found.std)} ({found.stated_by})\n{made}"
-
-
-def _warn_of_misfit(
-    task: Task, recipe: Recipe[Any], reference: str, stage: InitStage, random: Architecture | None
-) -> None:
-    """Say on stderr where the recipe is for encoders of other stages."""
-    mark = misfit(recipe.config.starts_from, stage)
-    if mark is not None and ranks.is_main():
-        print(f"warning: {misfit_in_words(task, recipe.name, reference, mark, random)}", file=sys.stderr)
-
-
-def _name_authors_recipe(task: Task, asked: str | None, source: Source) -> None:
-    """Say on stderr which recipe the encoder's authors fine-tune it by, where no recipe was asked for."""
-    use = source.use
-    own = authors_recipe(task, use.method, use.init_stage, use.architecture)
-    if asked is None and own is not None and ranks.is_main():
-        said = f"the authors of {use.label} ({use.method}) fine-tune it by --recipe {own}; the default is {task.recipe}"
-        print(f"note: {said}, the same for all encoders", file=sys.stderr)
-
-
-def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:
-    """Return `--config` as overrides of the recipe. Raises UserError where the task's engine has no config files."""
-    if config is None:
-        return []
-    if adapter.config_field is None:
-        rule = f"for tasks whose engine has config files ({task.name} has none)"
-        raise UserError.about("--config", str(config), rule, "leave it out; `key=value` sets any field of the recipe")
-    return [f"{adapter.config_field}={json.dumps(str(config.resolve()))}"]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
@@ -27,7 +28,10 @@ class Interrupted(Stopped):
 
 
 class StopRequest:
-    """While entered, Ctrl-C, SIGTERM and SIGUSR2 (Slurm's warning) only set `number`."""
+    """While entered, Ctrl-C, SIGTERM and SIGUSR2 (Slurm's warning) only set `number`.
+
+    Python hears signals in its main thread alone: entered in another, none is heard.
+    """
 
     _entered: ClassVar[StopRequest | None] = None
 
@@ -51,7 +55,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         StopRequest._entered = self
         # Ctrl-C that is ignored (`&` in a script) stays so; SIGTERM is ignored by submitit, and must be heard.
-        heard = [number for number in SIGNALS if number != signal.SIGINT or not _is_ignored(number)]
+        in_main = threading.current_thread() is threading.main_thread()
+        heard = [number for number in SIGNALS if number != signal.SIGINT or not _is_ignored(number)] if in_main else []
         self._before = {number: signal.signal(number, self._on_signal) for number in heard}
         return self
 

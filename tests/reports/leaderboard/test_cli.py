@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 import mimbench
-from reports.commands.leaderboard import OVERVIEW, SUFFIXES
+from reports.api import OVERVIEW, SUFFIXES
 from reports.formats import FORMATS
 from tests.reports import factory
 from tests.support.command import ROOT

@@ -32,7 +32,7 @@ def test_the_copy_is_whole_runs_from_anywhere_and_knows_its_commit(tmp_path: Pat
         [sys.executable, "-c", ASK], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     program, job, commit, recipes = json.loads(asked.stdout)
-    assert [program, job] == [str(place / "mimbench.py"), str(place / "slurm" / "stage" / "job.py")]
+    assert [program, job] == [str(place / "mimbench" / "__init__.py"), str(place / "slurm" / "stage" / "job.py")]
     assert commit == git_commit()
     assert recipes == sorted(path.stem for path in (ROOT / "benchmarks" / "recipes" / "pretrain").glob("*.yaml"))
     script = "\n".join([*exports(place), f"{sys.executable} -c 'import slurm; print(slurm.__file__)'"])
@@ -52,7 +52,7 @@ def test_the_same_code_is_copied_once_and_holds_what_git_knows_of_the_packages(t
 @pytest.mark.parametrize("change", ["edited", "added", "linked"])
 def test_a_copy_that_somebody_has_changed_does_not_run(tmp_path: Path, change: str) -> None:
     place = take_snapshot(tmp_path)
-    module = place / "mimbench.py"
+    module = place / "mimbench" / "__init__.py"
     if change == "edited":
         module.write_text("raise SystemExit('not what was submitted')")
     elif change == "added":
@@ -62,7 +62,7 @@ def test_a_copy_that_somebody_has_changed_does_not_run(tmp_path: Path, change: s
         module.symlink_to(tmp_path / "elsewhere.py")
     assert take_snapshot(tmp_path) == place
     assert not module.is_symlink()
-    assert module.read_bytes() == (ROOT / "mimbench.py").read_bytes()
+    assert module.read_bytes() == (ROOT / "mimbench" / "__init__.py").read_bytes()
     assert not (place / "sitecustomize.py").exists()
     (aside,) = place.parent.glob(".*.changed.*")
     assert aside.is_dir()
@@ -84,9 +84,9 @@ def test_what_somebody_compiled_into_the_copy_does_not_run(tmp_path: Path) -> No
     place = take_snapshot(tmp_path)
     evil = tmp_path / "evil.py"
     evil.write_text("print('not what was submitted')")
-    found = (place / "mimbench.py").stat()
+    found = (place / "mimbench" / "__init__.py").stat()
     body = Path(py_compile.compile(str(evil), cfile=str(tmp_path / "evil.pyc"), doraise=True)).read_bytes()
-    planted = Path(importlib.util.cache_from_source(str(place / "mimbench.py")))
+    planted = Path(importlib.util.cache_from_source(str(place / "mimbench" / "__init__.py")))
     planted.parent.mkdir()
     planted.write_bytes(body[:8] + struct.pack("<II", int(found.st_mtime), found.st_size) + body[16:])
 
@@ -106,7 +106,7 @@ def test_nobody_else_may_write_to_the_copy(tmp_path: Path) -> None:
         place = take_snapshot(tmp_path)
         assert not [path for path in [place, *place.rglob("*")] if path.stat().st_mode & 0o022]
         (place / "slurm").chmod(0o777)
-        (place / "mimbench.py").chmod(0o666)
+        (place / "mimbench" / "__init__.py").chmod(0o666)
         assert take_snapshot(tmp_path) == place
     finally:
         os.umask(before)
@@ -124,9 +124,9 @@ def test_a_copy_of_another_person_is_neither_run_nor_touched(tmp_path: Path) -> 
     assert own.name.startswith(place.name)
     assert take_snapshot(tmp_path) == snapshot_path(tmp_path) == own
     assert sorted((str(path), path.stat().st_mtime_ns) for path in place.rglob("*")) == theirs
-    os.chown(own / "mimbench.py", 65_534, 65_534)
+    os.chown(own / "mimbench" / "__init__.py", 65_534, 65_534)
     assert take_snapshot(tmp_path) == own
-    assert (own / "mimbench.py").stat().st_uid == os.geteuid()
+    assert (own / "mimbench" / "__init__.py").stat().st_uid == os.geteuid()
 
 
 def test_a_hidden_or_compiled_file_in_the_copy_is_a_change(tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import MANIFEST, WEIGHTS, EncoderManifest, find_architecture
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import Paused, Stopped, WorkFailed
-from benchmarks.runs.command import Work, claim, first_record
+from benchmarks.runs.command import Placing, Work, already_done, claim, first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import MetricValue
+from benchmarks.runs.result import RunResult
 
 STEPS = 5
 
@@ -44,8 +45,10 @@ def work_on(
     desk, stage = Path(os.environ["CHEAP_STAGES"]), args.announce.stem
     root = Path(recipe.config.data.root)
     found = Fingerprint(1, "content", hashlib.sha256(str(root).encode()).hexdigest())
-    work = claim(kind, argv, args, recipe, root, found, identify(str(found)))
-    if work is None:
+    placing = Placing(args.seed, args.runs, args.announce, getattr(args, "label", None))
+    work = claim(("mimbench", kind, *argv), placing, recipe, root, found, identify(str(found)))
+    if isinstance(work, RunResult):
+        print(already_done(work))
         return 0
     record = first_record(kind, work, "cpu", image_size_px=recipe.config.image_size_px, **fields)
     with (

@@ -9,8 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOMS = ("benchmarks", "pretrain", "transfer", "slurm", "reports")
+
+
+def _is_program() -> bool:
+    """Tell whether Python was started as this command, by its script or as `python -m mimbench`."""
+    started = Path(sys.argv[0]).with_suffix("")
+    return started.name == "mimbench" or started.parts[-2:] == ("mimbench", "__main__")
 
 
 def _require_own_rooms() -> None:
@@ -18,7 +25,7 @@ def _require_own_rooms() -> None:
 
     Raises ImportError; the command ends with the message alone.
     """
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     for room in ROOMS:
         spec = importlib.util.find_spec(room)
         found = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
@@ -28,7 +35,7 @@ def _require_own_rooms() -> None:
             rule = f"the package at {here / room}, which another of this name hides"
             remedy = "start `mimbench` in another folder, or take the other package off PYTHONPATH"
             message = f"error: import {room} = {place}\n  rule:   {rule}\n  remedy: {remedy}"
-            if Path(sys.argv[0]).stem != "mimbench":
+            if not _is_program():
                 raise ImportError(message)
             print(message, file=sys.stderr)
             raise SystemExit(2)
@@ -128,22 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_version() -> int:
     from benchmarks.runs.environment import git_commit
+    from benchmarks.version import __version__
 
     commit = git_commit()
-    print(f"mimbench {__getattr__('__version__')}" + (f" (commit {commit})" if commit else ""))
+    print(f"mimbench {__version__}" + (f" (commit {commit})" if commit else ""))
     return DONE
-
-
-def __getattr__(name: str) -> str:
-    """Return `__version__`, as the installed package states it; "unknown" for files that nobody installed."""
-    if name != "__version__":
-        raise AttributeError(f"module 'mimbench' has no attribute {name!r}")
-    from importlib import metadata
-
-    try:
-        return metadata.version("mimbench")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _run_verb(verb: str, arguments: list[str]) -> int:
@@ -152,7 +148,7 @@ def _run_verb(verb: str, arguments: list[str]) -> int:
     require_word("verb", verb, VERBS, "a verb of mimbench")
     room = ELSEWHERE.get((verb, *arguments[:1]))
     module = importlib.import_module(room or VERBS[verb][0])
-    lent = {} if room or verb not in LENT else {LENT[verb][1]: _when_called(*LENT[verb])}
+    lent = {} if room or verb not in LENT else {LENT[verb][1]: when_called(*LENT[verb])}
     code: int = module.main(arguments[1:] if room else arguments, **lent)
     return code
 
@@ -168,7 +164,7 @@ def import_for(arguments: Sequence[str]) -> None:
         importlib.import_module(name)
 
 
-def _when_called(module: str, name: str) -> Callable[..., object]:
+def when_called(module: str, name: str) -> Callable[..., Any]:
     """Return a function whose module is imported when the function is called."""
     return lambda *args, **named: getattr(importlib.import_module(module), name)(*args, **named)
 
@@ -176,7 +172,3 @@ def _when_called(module: str, name: str) -> Callable[..., object]:
 def _say(message: str, code: int) -> int:
     print(message, file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,179 @@
+"""What is built from this repository and installed elsewhere: the wheel runs, the sdist holds what a person reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import textwrap
+import venv
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import mimbench
+from tests.conftest import MadeOnce
+from tests.support import small
+from tests.support.command import ROOT
+from tests.support.runs import only_run, record_of
+
+
+class Installed(NamedTuple):
+    """A virtual environment with the wheel, whose other packages are those of the tests."""
+
+    python: Path
+    command: Path
+    sdist: Path
+    home: Path
+    """A git repository of somebody else, in which the environment lies."""
+
+    def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return subprocess.run(
+            [str(each) for each in arguments],
+            cwd=cwd or self.home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def _sources(folder: Path) -> Path:
+    """Copy the files that git knows, or would know, as a clone has them."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def _install(folder: Path) -> None:
+    """Build wheel and sdist, and install the wheel in an environment that lies in a git repository of somebody else."""
+    sources, built, home = _sources(folder / "sources"), folder / "built", folder / "somebody"
+    code = "from setuptools import build_meta as b; b.build_wheel({0!r}); b.build_sdist({0!r})".format(str(built))
+    built.mkdir()
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=sources, capture_output=True, check=True)
+    shutil.rmtree(sources)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run([*git, "init", "-q"], cwd=home, check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], cwd=home, check=True)
+    place = home / ".venv"
+    venv.create(place, with_pip=False)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
+    (packages / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # not its own .pth files
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "--python", str(place / "bin" / "python")]
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], capture_output=True, check=True)
+
+
+@pytest.fixture
+def installed(made_once: MadeOnce) -> Installed:
+    """The wheel, installed elsewhere; no test may change it."""
+    folder = made_once("installed", _install)
+    (sdist,) = (folder / "built").glob("*.tar.gz")
+    programs = folder / "somebody" / ".venv" / "bin"
+    return Installed(programs / "python", programs / "mimbench", sdist, folder / "somebody")
+
+
+def test_the_wheel_knows_its_version_and_takes_no_commit_of_the_repository_around_it(
+    installed: Installed, digits: Path, tmp_path: Path
+) -> None:
+    assert installed.run(installed.command, "--version").stdout == f"mimbench {mimbench.__version__}\n"
+    data = small.cut_digits(digits, tmp_path / "data")
+    encoder = ["--encoder", f"random:{small.SWIN}"]
+    command = ["transfer", "digits", "--recipe", "digits_knn", *encoder, f"data.root={data}", "k=5", "other_k=[]"]
+    done = installed.run(installed.command, *command, "--runs", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    record = record_of(only_run(tmp_path / "runs"))
+    assert record.environment.packages["mimbench"] == mimbench.__version__
+    assert record.environment.git_commit is None
+    report = ["report", "leaderboard", tmp_path / "runs", "--out", tmp_path / "report"]
+    assert installed.run(installed.command, *report).returncode == 0
+    assert (tmp_path / "report" / "leaderboard.html").is_file()
+
+
+def test_its_pipelines_recipes_and_clusters_are_there(installed: Installed) -> None:
+    listed = installed.run(installed.command, "list", "pipelines").stdout
+    assert {path.stem for path in (ROOT / "slurm" / "pipelines").glob("*.yaml")} <= set(listed.split())
+    code = (
+        "import json, slurm, transfer; from benchmarks.config import recipe_names; from pathlib import Path;"
+        "print(json.dumps([slurm.__file__, recipe_names('transfer'), sorted(p.name for p in"
+        " Path(slurm.__file__).parent.joinpath('clusters').iterdir())]))"
+    )
+    place, recipes, clusters = json.loads(installed.run(installed.python, "-c", code).stdout)
+    assert Path(place).is_relative_to(installed.home)
+    assert recipes == sorted(path.stem for path in (ROOT / "benchmarks" / "recipes" / "transfer").glob("*.yaml"))
+    assert clusters == sorted(path.name for path in (ROOT / "slurm" / "clusters").iterdir())
+
+
+@pytest.mark.long
+def test_the_demo_runs_from_the_wheel(installed: Installed, tmp_path: Path) -> None:
+    done = installed.run(installed.command, "demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/record.json")]
+    assert {record["status"] for record in records} == {"completed"}
+    assert {record["environment"]["packages"]["mimbench"] for record in records} == {mimbench.__version__}
+
+
+SCRIPT = """
+from pathlib import Path
+
+import mimbench
+import torch
+
+
+def distances(files: list[Path]) -> torch.Tensor:
+    encoder = mimbench.load("runs/RUN", image_size_px=224)
+    images = encoder.read(files)
+    maps: dict[int, torch.Tensor] = encoder.features(images)
+    reveal_type(maps[16])
+    found = encoder.pooled(images)
+    assert encoder.report.coverage_percent == 100.0
+    mean: tuple[float, ...] = encoder.normalisation.mean
+    print(encoder.strides, mean, encoder.sha256)
+    return torch.cdist(found, found)
+
+
+def compare(name: str) -> dict[str, float]:
+    try:
+        run: mimbench.RunResult = mimbench.transfer(
+            "digits", name, overrides={"training.epochs": 3}, stage="supervised", progress=False
+        )
+    except (mimbench.Stopped, mimbench.UserError) as error:
+        raise SystemExit(str(error)) from error
+    pretrained = mimbench.pretrain("digits_simmim", data="data", seed=1)
+    print(mimbench.evaluate("digits", run.folder).record.status, pretrained.encoder, mimbench.__version__)
+    mimbench.records("runs").head()
+    mimbench.leaderboard("runs", baseline="scratch", out="report").head()
+    return run.scores
+"""
+
+
+@pytest.mark.long
+def test_a_persons_program_is_checked_in_strict_mode(installed: Installed, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
+    (tmp_path / "wrong.py").write_text("import mimbench\n\nmimbench.transfer('digits', 1, sed=2).score\n")
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", tmp_path / "cache"]
+    done = installed.run(*mypy, "--python-executable", installed.python, "script.py", "wrong.py", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    script, wrong = ([line for line in lines if line.startswith(name)] for name in ("script.py", "wrong.py"))
+    assert [line.partition(": note: ")[2] for line in script] == ['Revealed type is "torch._tensor.Tensor"']
+    assert ["[arg-type]" in done.stdout, "[call-arg]" in done.stdout, "[attr-defined]" in done.stdout] == [True] * 3
+    assert len(wrong) >= 3
+
+
+def test_the_sdist_holds_what_a_person_reads_and_pins(installed: Installed) -> None:
+    with tarfile.open(installed.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")}
+    assert {"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "constraints.txt", *pages} <= names
+    assert not [name for name in names if name.endswith(".pyc")]

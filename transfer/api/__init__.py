@@ -1,0 +1,1 @@
+"""What a person calls from Python: load an encoder, transfer it, evaluate a trained model. The verbs call the same."""

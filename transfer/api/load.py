@@ -1,0 +1,229 @@
+"""`mimbench.load`: an encoder of any source, with proof of its weights, that gives feature maps and pooled features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
+from benchmarks.engine.backbone import build_backbone
+from benchmarks.engine.samples.images import MODES, read_image
+from benchmarks.engine.seeding import seeded
+from benchmarks.errors import UserError
+from benchmarks.families.sizes import MapSizes
+from benchmarks.families.table import family_of
+from benchmarks.runs.record import LoadReport
+from transfer.checkpoint.content.selection import Selection
+from transfer.classification.augment import preprocessed
+from transfer.encoder.dense import Encoder as DenseEncoder
+from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder
+from transfer.encoder.model import build_dense_encoder, build_model
+from transfer.encoder.proof.loading import require_loaded
+from transfer.encoder.sizes import EncoderSizes, Pooling
+from transfer.sources.foreign_source import stated_protocol
+from transfer.sources.opened import open_encoder
+from transfer.sources.preprocessing import Preprocessing
+from transfer.sources.references import locate, resolve
+from transfer.sources.source import Source
+
+_CROP = 224 / 256
+
+
+def load(
+    reference: str | Path,
+    *,
+    image_size_px: int | None = None,
+    stage: TrainedStage | None = None,
+    architecture: str | None = None,
+    epoch: int | None = None,
+    weights: str | None = None,
+    prefix: str | None = None,
+    window_size: int | tuple[int, int] | None = None,
+    allow_implausible_weights: bool = False,
+    device: str | torch.device = "cpu",
+) -> Encoder:
+    """Load an encoder with its weights, for its features; nothing of it is trained.
+
+    `reference` is what `mimbench transfer --encoder` takes: a run, an export, a checkpoint file of any known layout,
+    `timm:NAME`, `hf-hub:NAME`, `random:NAME` or `python:MODULE:FACTORY`. `image_size_px` is the side of images whose
+    features are pooled (None: the encoder's own), to which its position embeddings are resized. `architecture`,
+    `epoch`, `weights`, `prefix`, `window_size` and `stage` say more of the reference, as the options of the command do.
+
+    Raises UserError for a reference that names no encoder, and WorkFailed where less than the whole encoder comes from
+    it, or weights that no training leaves behind.
+    """
+    source = _source(str(reference), stage, architecture, epoch, Selection(weights, prefix))
+    source = replace(source, implausible_allowed=allow_implausible_weights)
+    with torch.device("meta"):
+        skeleton = family_of(build_backbone(source.use.architecture, image_size_px, whole_windows=False))
+    sizes = EncoderSizes(image_size_px=image_size_px or skeleton.built_px, window_size=window_size)
+    with seeded(0):  # so that the caller draws as before
+        loaded = build_model(sizes, source, 0)
+    if source.read is not None:
+        require_loaded(loaded.report, source)
+    frozen = FrozenEncoder(loaded.model, (OUTPUT,), sizes.image_size_px, loaded.plan.architecture.in_chans)
+    return Encoder(
+        reference=str(reference),
+        architecture=loaded.plan.architecture,
+        source_format=source.source_format,
+        sha256=source.use.sha256,
+        report=loaded.report,
+        normalisation=loaded.plan.normalisation,
+        image_size_px=sizes.image_size_px,
+        notes=(*source.notes(("window_size",) if window_size else ()), *loaded.report.notes),
+        _source=source,
+        _sizes=sizes,
+        _frozen=frozen.to(device),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """An encoder with its weights. Images are tensors [B, C, H, W]: bytes, or numbers from 0 to 1."""
+
+    reference: str
+    architecture: Architecture
+    """The timm model, and the arguments by which it is built."""
+    source_format: str
+    """The layout of its file: `mmseg-swin`, `mimbench`, `timm`, ..."""
+    sha256: str | None
+    """The sha256 (hex) of its weights, as records have it; None for random ones."""
+    report: LoadReport
+    """Its proof of loading: which of the encoder's tensors came from the reference, and what was resized or assumed."""
+    normalisation: Normalisation
+    """Mean and standard deviation of its images' channels on a scale from 0 to 1, and what states them."""
+    image_size_px: int
+    """The side of images that `pooled` takes."""
+    notes: tuple[str, ...]
+    """What a person should know of it: what was assumed, and what its file has beside the encoder."""
+    _source: Source
+    _sizes: EncoderSizes
+    _frozen: FrozenEncoder
+
+    @property
+    def module(self) -> nn.Module:
+        """The timm model, frozen and in evaluation mode; it takes images that are normalised already."""
+        found: nn.Module = self._frozen.backbone
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie, and features are computed."""
+        return next(self.module.parameters(), torch.zeros(())).device
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of its images: 3 for RGB, 1 for grey."""
+        return self.architecture.in_chans
+
+    @property
+    def width(self) -> int:
+        """The width of the pooled feature that its own head takes."""
+        return self._frozen.width(Feature((OUTPUT,), "own"))
+
+    @cached_property
+    def _dense(self) -> DenseEncoder:
+        with seeded(0):
+            loaded = build_dense_encoder(self._sizes, self._source, 0.0, 0)
+        if self._source.read is not None:
+            require_loaded(loaded.report, self._source)
+        return loaded.encoder.requires_grad_(False).eval().to(self.device)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per position of each map that `features` gives. Raises UserError for an encoder without maps."""
+        return self._dense.strides
+
+    @property
+    def map_sizes(self) -> MapSizes:
+        """Of which images `features` makes maps, and how far others are padded. Raises UserError without maps."""
+        return self._dense.sizes
+
+    @torch.no_grad()
+    def features(self, images: Tensor, *, normalised: bool = False) -> dict[int, Tensor]:
+        """Return maps [B, D, ceil(H/s), ceil(W/s)] by their stride s in pixels, of images of any height and width.
+
+        They are what dense tasks take: no norm follows the last block. `normalised` images are taken as they are.
+        Raises UserError for an encoder that gives no maps, or of larger images than it takes (`map_sizes`).
+        """
+        maps = self._dense(self._prepared(images, normalised))
+        return dict(zip(self._dense.strides, maps, strict=True))
+
+    def pooled(self, images: Tensor, *, pooling: Pooling = "own", normalised: bool = False) -> Tensor:
+        """Return one feature [B, D] of each image, of side `image_size_px`: by default what the own head takes.
+
+        It is what probes and nearest neighbours take; `pooling` is their recipes' field. Raises UserError for images of
+        another size.
+        """
+        side = self.image_size_px
+        if tuple(images.shape[-2:]) != (side, side):
+            rule = f"{side} x {side} px, for which the encoder is built"
+            remedy = "resize them, as `read` does; or load(..., image_size_px=N)"
+            raise UserError.about("images", f"{images.shape[-2]} x {images.shape[-1]} px", rule, remedy)
+        (found,) = self._frozen.pooled(self._prepared(images, normalised), pooling)
+        return found
+
+    def read(self, pictures: Sequence[str | Path], *, crop: float | None = None) -> Tensor:
+        """Return pictures [B, C, S, S] as `pooled` takes them, from 0 to 1, upright, resized and cropped.
+
+        The centre is cropped out of images of side S / `crop`. None makes images as the encoder's own test images were
+        made, where something beside its weights states it, and else crops 224 / 256. Raises UserError for an encoder of
+        other channels than 1 or 3.
+        """
+        if self.channels not in MODES:
+            raise UserError.about("channels", self.channels, f"one of {sorted(MODES)}", "make the tensor yourself")
+        side, own = self.image_size_px, self._source.test_protocol() if crop is None else None
+        zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels
+        usual = Preprocessing(resize_px=int(side / (crop or _CROP)), mean=zeros, std=ones)
+        how = usual if own is None else own.at(side).model_copy(update={"mean": zeros, "std": ones})
+        transform = preprocessed(how, side)
+        return torch.stack([transform(read_image(Path(each), self.channels)) for each in pictures])
+
+    def to(self, device: str | torch.device) -> Encoder:
+        """Move the weights to a device; return the encoder."""
+        self._frozen.to(device)
+        self.__dict__.pop("_dense", None)
+        return self
+
+    def _prepared(self, images: Tensor, normalised: bool) -> Tensor:
+        """Return images normalised, on the device. Raises UserError for what are no such images."""
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            rule = f"[B, {self.channels}, H, W]"
+            raise UserError.about("images", list(images.shape), rule, "images[None] makes a batch of one image")
+        found = images.to(self.device, torch.float32)
+        if normalised:
+            return found
+        found = found if images.is_floating_point() else found / 255
+        low, high = (float(each) for each in found.aminmax()) if found.numel() else (0.0, 1.0)
+        if not (low >= 0 and high <= 1):
+            rule = "bytes, or numbers from 0 to 1: the encoder normalises them itself"
+            remedy = "leave normalising to the encoder, or say normalised=True"
+            raise UserError.about("images", f"numbers from {low:.3g} to {high:.3g}", rule, remedy)
+        mean, std = (
+            torch.tensor(each, device=self.device).view(-1, 1, 1)
+            for each in (self.normalisation.mean, self.normalisation.std)
+        )
+        return (found - mean) / std
+
+    def __repr__(self) -> str:
+        said = f"{self.report.coverage_percent:.0f} % loaded" if self._source.read else "random weights"
+        return f"<{self.architecture.name} of {self.reference} ({self.source_format}, {said}), {self.image_size_px} px>"
+
+
+def _source(
+    reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None, selection: Selection
+) -> Source:
+    """Return the encoder that a reference names; of a file, how far it was trained need not be known."""
+    place = locate(reference, epoch)
+    if place.kind != "file":
+        return resolve(reference, None, stage, architecture, epoch, selection=selection)
+    opened = open_encoder(reference, architecture, selection)
+    found = opened.as_source()
+    use = found.use.model_copy(update={"reference": reference, "sha256": opened.sha256, "label": place.path.stem})
+    protocol = lambda: stated_protocol(place.path)  # noqa: E731
+    return replace(found, use=use, names=opened.names, remarks=opened.remarks, test_protocol=protocol)
