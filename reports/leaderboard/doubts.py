@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
+from benchmarks.runs.environment import found_again
 from benchmarks.runs.find import FoundRun
 from benchmarks.runs.folder import RunFolder, run_folder_of
 from benchmarks.runs.record import RunRecord
@@ -71,7 +72,8 @@ def _unknown(row: Row, known: Mapping[str, FoundRun]) -> Iterator[str]:
         if sha256 is None or sha256 in known or re.match(r"[a-z][a-z-]+:", of_it[0].encoder.reference):
             continue
         parents = [known[name].folder for name in of_it[0].record.parents if name in known]
-        if not _is_file(of_it[0].encoder.reference) and sha256 not in _exported(parents, of_it[0].encoder.reference):
+        reference = found_again(of_it[0].folder, of_it[0].record, of_it[0].encoder.reference)
+        if not _is_file(reference) and sha256 not in _exported(parents, reference):
             yield f"no run and no file at hand has its encoder {sha256[:12]}"
 
 
