@@ -100,7 +100,7 @@ def with_roots_found(folder: Path, record: RunRecord) -> dict[str, Any]:
 
 
 def _roots(folder: Path, record: RunRecord, fields: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
             found[name] = _roots(folder, record, value)

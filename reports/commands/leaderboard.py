@@ -68,13 +68,18 @@ def add_publish(verbs: Verbs) -> None:
 def leaderboard(arguments: argparse.Namespace) -> int:
     """Write leaderboard.SUFFIX to the folder asked for, how the text begins to overview.txt, and print the text.
 
-    Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
+    Raises UserError for a wrong argument, and WorkFailed when no run is usable. The files say why then; without any
+    record there are none.
     """
     from reports.formats import rendered
     from reports.tables.text_markdown import to_overview
 
     suffixes = _formats(arguments.formats)
     board = _board(arguments)
+    if not (board.sections or board.pretrainings or board.left_out):
+        raise WorkFailed(
+            f"no record found in {', '.join(board.request.runs)}: nothing written\n  remedy: check the path"
+        )
     prepare(arguments.out)
     paths = [arguments.out / f"leaderboard.{suffix}" for suffix in suffixes]
     text = rendered(board, "txt")
