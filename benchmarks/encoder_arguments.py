@@ -116,12 +116,15 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             raise UserError.about(f"arguments.{name}", _short(value), rule, "correct the encoder's description")
 
 
+SEQUENCES, NUMBERS = (list, tuple), (int, float)  # made once: a hundred thousand records are checked by them
+
+
 def _is_plain(value: object, largest: int, levels: int) -> bool:
-    if isinstance(value, list | tuple):
+    if isinstance(value, SEQUENCES):
         return levels > 0 and len(value) <= LONGEST and all(_is_plain(each, largest, levels - 1) for each in value)
     if isinstance(value, str):
         return len(value) <= LONGEST
-    return value is None or (isinstance(value, int | float) and abs(value) <= largest)  # NaN is not
+    return value is None or (isinstance(value, NUMBERS) and abs(value) <= largest)  # NaN is not
 
 
 def _short(value: object) -> object:

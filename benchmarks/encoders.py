@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +54,7 @@ class Architecture(Config):
     @field_validator("arguments")
     @classmethod
     def _shape_the_model(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        check_arguments(arguments)
+        _check_once(json.dumps(arguments))
         return arguments
 
     @property
@@ -69,6 +70,12 @@ class Architecture(Config):
         """Return the same architecture with these arguments of timm's. Raises what `check_arguments` raises."""
         check_arguments(arguments)
         return self.model_copy(update={"arguments": {**self.arguments, **arguments}})
+
+
+@lru_cache(maxsize=1024)
+def _check_once(arguments: str) -> None:
+    """Raise what `check_arguments` raises, for arguments as JSON; many records have those of one model."""
+    check_arguments(json.loads(arguments))
 
 
 class CodeUse(Config):

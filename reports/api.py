@@ -131,11 +131,14 @@ def board_of(
 def write_board(board: Leaderboard, out: Path, suffixes: Sequence[str]) -> list[Path]:
     """Write leaderboard.SUFFIX to a folder, and how the text begins to overview.txt; return the files.
 
-    Raises UserError where the folder cannot be made.
+    Raises UserError where the folder cannot be made, and WorkFailed, without having written, where there is no record.
     """
     from reports.formats import rendered
     from reports.tables.text_markdown import to_overview
 
+    if not (board.sections or board.pretrainings or board.left_out):
+        where = ", ".join(board.request.runs)
+        raise WorkFailed(f"no record found in {where}: nothing written\n  remedy: check the path")
     prepare(out)
     paths = []
     for suffix in suffixes:

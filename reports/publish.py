@@ -11,7 +11,7 @@ from benchmarks.files.atomic import write_atomically
 from benchmarks.files.json_files import read_json
 from reports.formats import rendered
 from reports.leaderboard.board import Leaderboard
-from reports.page.site import HOME, PAGE_NAME, News, changes, feed, pages_of
+from reports.page.site import HOME, PAGE_NAME, News, changes, feed, names_of, pages_of
 from reports.tables.findings import title_of
 
 DATA = ("leaderboard.csv", "leaderboard.json")
@@ -28,13 +28,13 @@ def write_site(board: Leaderboard, out: Path) -> int:
     """
     before = _pages_before(out)
     data = {name: rendered(board, name.rpartition(".")[2]) for name in DATA}
-    pages = pages_of(board, DATA)
+    pages = names_of(board).pages
     changed = _changes(out, json.loads(data["leaderboard.json"])["rows"])
     earlier = (out / FEED).read_bytes() if (out / FEED).is_file() else None
     write_atomically(out / SITE, json.dumps({"pages": sorted({*pages, *before})}).encode())
-    for name, text in pages.items():
+    for name, text in pages_of(board, DATA):
         write_atomically(out / name, text.encode())
-    for name in before - pages.keys():
+    for name in before.difference(pages):
         (out / name).unlink(missing_ok=True)
     write_atomically(out / SITE, json.dumps({"pages": sorted(pages)}).encode())
     write_atomically(out / FEED, feed(title_of(board), changed, earlier))

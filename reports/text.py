@@ -13,6 +13,8 @@ JOINERS = "\u200c\u200d"
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 (the wide forms count too)
 MARKDOWN = re.compile(r"([\\`*|~$]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+FIRST_FROM_RIGHT = "\u0590"
+"""No character before this one is of a script that is written from right to left."""
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 
 
@@ -29,7 +31,7 @@ def _harmless(char: str) -> bool:
 
 def isolated(text: str) -> str:
     """Return `text` so that a right-to-left name does not reorder the numbers beside it."""
-    if not text.isascii() and any(unicodedata.bidirectional(char) in {"R", "AL"} for char in text):
+    if text and max(text) >= FIRST_FROM_RIGHT and any(unicodedata.bidirectional(char) in {"R", "AL"} for char in text):
         return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
     return text
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from benchmarks.files.regular import regular
+from benchmarks.files.regular import read_regular
 
 LARGEST_BYTES = 2**26
 MOST_VALUES = 2**22
@@ -34,8 +34,7 @@ def read_json_bytes(path: Path, most_bytes: int = LARGEST_BYTES, most_values: in
     Raises OSError where it is no readable file, and ValueError where it is too large or may hold too many values, which
     commas tell: those in texts count, too.
     """
-    with regular(path).open("rb") as file:
-        data = file.read(most_bytes + 1)
+    data = read_regular(path, most_bytes + 1)
     if len(data) > most_bytes:
         raise ValueError(f"more than {most_bytes:,} bytes")
     if data.count(b",") >= most_values:

@@ -46,6 +46,23 @@ def size_and_time(measure: Callable[[], os.stat_result]) -> tuple[int, int]:
     return (found.st_size if stat.S_ISREG(found.st_mode) else UNREADABLE), found.st_mtime_ns
 
 
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return the first bytes of a file that may be opened, `most_bytes` at most. Raises what `regular_stat` raises.
+
+    The system is asked directly: for small files Python's own buffers take half of the time.
+    """
+    asked = min(most_bytes, regular_stat(path).st_size + 1)
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(file, asked)
+        if len(data) == asked:  # it has grown; a file that has not ends in fewer bytes than were asked for
+            with os.fdopen(os.dup(file), "rb") as rest:
+                data += rest.read(most_bytes - len(data))
+    finally:
+        os.close(file)
+    return data
+
+
 def regular(path: Path) -> Path:
     """Return the path of a file that may be opened. Raises what `regular_stat` raises."""
     regular_stat(path)

@@ -13,7 +13,7 @@ from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import damage_of, misfit
 from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
-from benchmarks.runs.environment import describe
+from benchmarks.runs.environment import describe, way_back
 from benchmarks.runs.folder import RunFolder, announce, completed
 from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
 from benchmarks.runs.result import RunResult
@@ -158,6 +158,7 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
         environment=describe(device),
         processes=world_size(),
         command=work.command,
+        started_in=way_back(work.folder.path),
         started_at=now(),
         **fields,
     )

@@ -6,6 +6,7 @@ Whatever is found is accounted for: it is a record, or it is left out with the r
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
-from benchmarks.runs.folder import RECORD, RunFolder, announced_label, follow, read_record
+from benchmarks.runs.folder import LOCK, METRICS, RECORD, announced_label, follow, read_record
 from benchmarks.runs.record import NewerSchema, RunRecord
 from benchmarks.runs.shared import SharedParts
 
@@ -76,7 +77,7 @@ def find_runs(arguments: Sequence[str]) -> Findings:
 
 
 def _expand(argument: str) -> list[Path]:
-    if Path(argument).exists():
+    if os.path.exists(argument):
         return [Path(argument)]
     paths = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
     if not paths:
@@ -87,8 +88,7 @@ def _expand(argument: str) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     """Tell whether a run lies here, also one that lost its record: it has what a run writes beside it."""
-    run = RunFolder(path)
-    return run.record.exists() or run.lock.exists() or run.metrics.exists()
+    return any(os.path.exists(f"{path}/{name}") for name in (RECORD, LOCK, METRICS))
 
 
 def _candidates(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
@@ -99,13 +99,22 @@ def _candidates(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
         yield Candidate(path)
     elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
         try:
-            children = sorted(path.iterdir())
+            with os.scandir(path) as entries:
+                names = sorted(entry.name for entry in entries if _may_lead_to_runs(entry))
         except OSError as error:
             yield LeftOut(str(path), "unreadable", error.strerror or str(error))
             return
-        for child in children:
-            if not child.name.startswith(".") and (child.is_dir() or child.suffix == ".json"):
-                yield from _candidates(child, given=False)
+        for name in names:
+            yield from _candidates(path / name, given=False)
+
+
+def _may_lead_to_runs(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith("."):
+        return False
+    try:
+        return entry.name.endswith(".json") or entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _announced(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from benchmarks.files.json_files import path_from, read_json, read_json_bytes
 from benchmarks.files.locks import Locked, locked
 from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
 
-RECORD = "record.json"
+RECORD, LOCK, METRICS = "record.json", ".lock", "metrics.jsonl"
 RECORD_BYTES = 2**22
 RECORD_VALUES = 2**17
 """What a record may have at most: hundreds of times what a training writes."""
@@ -30,17 +30,21 @@ class _Inside:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, run: RunFolder, _: type[RunFolder]) -> Path:
-        return run.path / self.name
+    @overload
+    def __get__(self, run: None, _: type[RunFolder]) -> _Inside: ...
+    @overload
+    def __get__(self, run: RunFolder, _: type[RunFolder]) -> Path: ...
+    def __get__(self, run: RunFolder | None, _: type[RunFolder]) -> Path | _Inside:
+        return self if run is None else run.path / self.name
 
 
 class RunFolder:
     """The paths of one run."""
 
     record = _Inside(RECORD)
-    lock = _Inside(".lock")
+    lock = _Inside(LOCK)
     recipe = _Inside("recipe.yaml")
-    metrics = _Inside("metrics.jsonl")
+    metrics = _Inside(METRICS)
     checkpoints = _Inside("checkpoints")
     tensorboard = _Inside("tensorboard")
     wandb = _Inside("wandb")

@@ -20,6 +20,9 @@ from benchmarks.files.atomic import disk_error, write_atomically
 
 TAIL_BYTES = 32_768
 """Enough for the newest lines: they are a few hundred bytes each."""
+FIRST_BYTES = 2_048
+"""What is read of that at first: mostly, it has the answer."""
+NUMBERS = (int, float)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,30 @@ def _rounded(value: float) -> float:
 
 def _newest_first(path: Path) -> Iterator[dict[str, object]]:
     """Yield the objects of the file's tail."""
-    return _objects(reversed(_text(path, TAIL_BYTES).splitlines()))
+    return _objects(_lines_from_end(path))
+
+
+def _lines_from_end(path: Path) -> Iterator[str]:
+    """Yield the lines of the file's tail, the last one first; the line that the tail begins within counts as a line."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        size = os.fstat(file).st_size
+        start, end = max(0, size - FIRST_BYTES), size
+        rest, least = b"", max(0, size - TAIL_BYTES)
+        while True:
+            first, *lines = (os.pread(file, end - start, start) + rest).split(b"\n")
+            yield from (line.decode(errors="replace") for line in reversed(lines))
+            if start == least:
+                yield first.decode(errors="replace")
+                return
+            rest, end, start = first, start, least
+    except OSError:
+        return
+    finally:
+        os.close(file)
 
 
 def _objects(texts: Iterable[str]) -> Iterator[dict[str, object]]:
@@ -151,12 +177,9 @@ def _objects(texts: Iterable[str]) -> Iterator[dict[str, object]]:
             yield line
 
 
-def _text(path: Path, last_bytes: int | None = None) -> str:
+def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            if last_bytes is not None:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
-            return file.read().decode(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -164,7 +187,7 @@ def _text(path: Path, last_bytes: int | None = None) -> str:
 def _number(value: object) -> float | None:
     """Return a JSON number that fits a float, nan and infinity included; None for anything else."""
     try:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return float(value) if isinstance(value, NUMBERS) and not isinstance(value, bool) else None
     except OverflowError:
         return None
 

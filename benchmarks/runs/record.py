@@ -246,6 +246,9 @@ class RunRecord(Config):
     environment: Environment
     parents: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    started_in: str | None = None
+    """The way from the run's folder to the one in which it was started, such as `../..`: relative paths of this record
+    begin there. None where that does not lie above the run's folder, and in records of earlier versions."""
     error: str | None = None
     pruned: str | None = None
     """Why a rung of its sweep ended it before its last step; None where none did, or it went on all the same."""

@@ -60,7 +60,8 @@ def add_publish(verbs: Verbs) -> None:
 def leaderboard(arguments: argparse.Namespace) -> int:
     """Write the files to the folder asked for, and print the text.
 
-    Raises UserError for a wrong argument, and WorkFailed when no run is usable (the files are written all the same).
+    Raises UserError for a wrong argument, and WorkFailed when no run is usable. The files say why then; without any
+    record there are none.
     """
     from reports.formats import rendered
 

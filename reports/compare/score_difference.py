@@ -55,10 +55,11 @@ def difference(scores: Mapping[Draw, float], baseline: Mapping[Draw, float]) -> 
         return Comparison(note="the baseline has no such score")
     common = sorted(scores.keys() & baseline.keys())
     mine, other = ({draw: side[draw] for draw in common} for side in (scores, baseline))
-    pairs = [(ours, units(other)[key]) for key, ours in units(mine).items()]
+    theirs = units(other)
+    pairs = [(ours, theirs[key]) for key, ours in units(mine).items()]
     if len(pairs) < PAIRS_NEEDED:
         return _of_means(scores, baseline, len(pairs))
-    paired = [ours - theirs for ours, theirs in pairs]
+    paired = [one - other_one for one, other_one in pairs]
     interval = _interval(paired_t(paired), f"paired t, n = {_n(mine, len(pairs))}")
     notes = [NO_VARIANCE] if interval.p is None else []
     if len(common) < max(len(scores), len(baseline)):

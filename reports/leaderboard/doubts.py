@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
+from benchmarks.runs.environment import found_again
 from benchmarks.runs.find import FoundRun
 from benchmarks.runs.folder import RunFolder, run_folder_of
 from benchmarks.runs.record import RunRecord
 from reports.leaderboard.lines import Measured
-from reports.records.rows import Row
+from reports.records.rows import Row, TransferRun
 from reports.text import count
 
 Made = Mapping[str, tuple[str, ...]]
 """What runs were made by: all values of commit, Python, device and each package."""
 MUCH_LONGER = 2.0
 """From this ratio of images seen, or of epochs, on a note names how much longer an encoder was trained."""
+SCHEMES = ("timm", "hf-hub", "random", "python")
+"""What references begin with that are no paths: nothing of theirs is at hand."""
 STAGES = {"scratch": "random", "random": "random", "supervised": "supervised"}
 """Labels that say how far an encoder was trained."""
 
@@ -32,7 +34,32 @@ def marks_of(rows: Sequence[Row], baselines: Sequence[Row], known: Mapping[str, 
     first = next((row for row in rows if row in baselines), None)
     name = "most rows" if first is None else "baseline"
     usual = _made(first.records) if first is not None else _most_common([_made(row.records) for row in rows])
-    return {id(row): [*_skipped(row), *_made_otherwise(row, usual, name), *_unknown(row, known)] for row in rows}
+    tested = _tested_on(first) if first is not None else _most_common_test_images(rows)
+    return {
+        id(row): [
+            *_skipped(row),
+            *_made_otherwise(row, usual, name),
+            *_tested_otherwise(row, tested, name),
+            *_unknown(row, known),
+        ]
+        for row in rows
+    }
+
+
+def _tested_on(row: Row) -> set[str]:
+    return {run.tested_on for run in row.runs if run.tested_on}
+
+
+def _most_common_test_images(rows: Sequence[Row]) -> set[str]:
+    counted = Counter(each for row in rows for each in _tested_on(row))
+    return {each for each, _ in counted.most_common(1)}
+
+
+def _tested_otherwise(row: Row, usual: Collection[str], name: str) -> Iterator[str]:
+    """Yield where predictions are of other images, or of other labels, than those of rows on the same data."""
+    mine = _tested_on(row)
+    if usual and not mine <= set(usual):
+        yield f"predictions of other test images: {', '.join(sorted(mine))}, {name} {', '.join(sorted(usual))}"
 
 
 def _skipped(row: Row) -> Iterator[str]:
@@ -68,11 +95,18 @@ def _unknown(row: Row, known: Mapping[str, FoundRun]) -> Iterator[str]:
     """Yield a mark where weights that a run started from are neither in a run nor in a file that is at hand."""
     for sha256 in dict.fromkeys(run.encoder.sha256 for run in row.runs):
         of_it = [run for run in row.runs if run.encoder.sha256 == sha256]
-        if sha256 is None or sha256 in known or re.match(r"[a-z][a-z-]+:", of_it[0].encoder.reference):
+        if sha256 is None and of_it[0].encoder.init_stage != "random" and not _has_scheme(of_it[0], "python"):
+            yield "no digest of its encoder's weights is on record"
+        if sha256 is None or sha256 in known or _has_scheme(of_it[0], *SCHEMES):
             continue
         parents = [known[name].folder for name in of_it[0].record.parents if name in known]
-        if not _is_file(of_it[0].encoder.reference) and sha256 not in _exported(parents, of_it[0].encoder.reference):
+        reference = found_again(of_it[0].folder, of_it[0].record, of_it[0].encoder.reference)
+        if not _is_file(reference) and sha256 not in _exported(parents, reference):
             yield f"no run and no file at hand has its encoder {sha256[:12]}"
+
+
+def _has_scheme(run: TransferRun, *schemes: str) -> bool:
+    return run.encoder.reference.partition(":")[0] in schemes
 
 
 def _is_file(reference: str) -> bool:
@@ -114,8 +148,20 @@ def notes_on(entries: Sequence[Measured], baseline: str | None) -> Iterator[str]
         yield from _trained_longer(entries, baseline)
 
 
+CYRILLIC, GREEK = (
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455",
+    "\u03bf\u03b1\u03c1\u03bd\u03b9\u03ba",
+)
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
+LOOK_ALIKE = str.maketrans(f"{CYRILLIC}{GREEK}{DASHES}", f"aeopcyxijs{'oapvik'}{'-' * len(DASHES)}")
+"""Letters of other scripts, and dashes, by what they are taken for."""
+
+
 def _plain(label: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    """Return what a reader sees of a label: no case, nothing invisible, and look-alikes as what they resemble."""
+    text = unicodedata.normalize("NFKC", label).casefold()
+    seen = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return " ".join(seen.translate(LOOK_ALIKE).split())
 
 
 def _alike(entries: Sequence[Measured]) -> Iterator[str]:
@@ -124,7 +170,8 @@ def _alike(entries: Sequence[Measured]) -> Iterator[str]:
         labels[_plain(entry.row.encoder.label)][entry.row.encoder.label] = None
     for same in labels.values():
         if len(same) > 1:
-            yield f"Labels that differ only in case or spaces: {', '.join(f'“{one}”' for one in same)}."
+            named = ", ".join(f"“{one}”" for one in same)
+            yield f"Labels that differ only in case, spaces or characters that look alike: {named}."
 
 
 def _misnamed(entries: Sequence[Measured]) -> Iterator[str]:

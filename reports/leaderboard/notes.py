@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from benchmarks.catalogue.suite_tasks import SUITE_TASKS
 from reports.compare.early_verdict import unlike_losses
@@ -26,6 +27,7 @@ class Words:
     notes: tuple[str, ...]
 
 
+@lru_cache(maxsize=1)
 def words(board: Leaderboard) -> Words:
     """Return the sentences that go with a leaderboard."""
     summary = _summary(board.sections, board.request.baseline)

@@ -16,6 +16,7 @@ from benchmarks.files.pictures import open_picture
 from benchmarks.files.pixels import upright_pixels
 from benchmarks.files.regular import regular
 from benchmarks.pictures.small import fit, picture_url
+from benchmarks.runs.environment import found_again
 from reports.compare.by_image import read_predictions
 from reports.compare.two_sides import Pairing
 from reports.leaderboard.section import Section
@@ -115,7 +116,8 @@ def _gallery(
     task: str, heading: str, runs: Mapping[str, TransferRun], tables: Sequence[pd.DataFrame], order: Sequence[str]
 ) -> Gallery:
     """Return the first of the images that can be read, as many as there is room for."""
-    root = Path(next(iter(runs.values())).record.data.root)
+    first = next(iter(runs.values()))
+    root = Path(found_again(first.folder, first.record, first.record.data.root))
     found: list[Pictured] = []
     room = MOST_BYTES
     for name in order[: 4 * MOST_PICTURES]:
@@ -128,7 +130,7 @@ def _gallery(
         room -= len(url)
         if len(found) == MOST_PICTURES:
             break
-    absent = "" if found else f"the test images are not at hand as files below {root}"
+    absent = "" if found else f"the test images are not at hand as files below {first.record.data.root}"
     return Gallery(task, heading, tuple(runs), tuple(found), absent)
 
 

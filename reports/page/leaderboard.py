@@ -52,16 +52,16 @@ class TaskPart:
     """Of each group, columns of cells in the order of the table's and then of provenance; empty where there is none."""
 
 
-def to_html(board: Leaderboard, home: str | None = None) -> str:
+def to_html(board: Leaderboard, home: str | None = None, *, charts: bool = True) -> str:
     """Return the page. Every name in it is escaped; the only markup let through is our own charts.
 
-    `home` is the page of a site that it leads back to.
+    `home` is the page of a site that it leads back to. Without `charts` it has none.
     """
-    from reports.charts.leaderboard import draw
+    from reports.charts.leaderboard import Charts, draw
 
-    charts = draw(board)
+    drawn = draw(board) if charts else Charts([[] for _ in board.sections], [], ())
     tables = tables_of(board)
-    pairs = zip(tables, charts.sections, strict=True)
+    pairs = zip(tables, drawn.sections, strict=True)
     parts = [_part(table, own, number, board.request.pictures) for number, (table, own) in enumerate(pairs)]
     links = {
         id(line): f"#{anchor(number, place, row)}"
@@ -83,8 +83,8 @@ def to_html(board: Leaderboard, home: str | None = None) -> str:
         parts=parts,
         packed_kind=KIND,
         facets=FACETS,
-        study_charts=charts.study,
-        absent_charts=charts.absent,
+        study_charts=drawn.study,
+        absent_charts=drawn.absent,
     )
 
 
@@ -99,7 +99,8 @@ def _part(table: Table, charts: Sequence[Chart], number: int, pictures: bool) ->
             for row, (line, texts) in enumerate(cells)
         ]
         bodies.append((body.heading, lines))
-        more.append(_columns(table, body, most))
+        if large:
+            more.append(_columns(table, body, most))
     gallery = gallery_of(table.section) if pictures else None
     return TaskPart(table, charts, bodies, gallery, packed({"section": number, "groups": more}) if large else "")
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from xml.etree import ElementTree
 
+from benchmarks.runs.find import LeftOut
 from reports.compare.score_difference import BASELINE
 from reports.leaderboard.board import Leaderboard
+from reports.leaderboard.lines import Measured
 from reports.leaderboard.section import Group, Section
 from reports.page.leaderboard import anchor, to_html
 from reports.page.template import filled
@@ -20,6 +24,8 @@ from reports.tables.overview import overview_of
 ATOM = "http://www.w3.org/2005/Atom"
 MOST_ENTRIES = 100
 """A feed holds so many changes, the latest ones."""
+MOST_DRAWN = 50
+"""Of more encoders their own pages have no charts, which take most of the time; the tasks' pages have them."""
 
 
 @dataclass(frozen=True)
@@ -40,45 +46,98 @@ HOME = "index.html"
 PAGE_NAME = re.compile(r"index\.html|(task|encoder)-[A-Za-z0-9._-]+\.html")
 
 
-def pages_of(board: Leaderboard, data: Sequence[str]) -> dict[str, str]:
-    """Return the site's HTML pages by file name: HOME, one for each task, one for each encoder.
+class Names(NamedTuple):
+    """The files of a site's pages: of tasks by the titles of their tables, of encoders by their labels."""
+
+    tasks: Mapping[str, str]
+    encoders: Mapping[str, str]
+
+    @property
+    def pages(self) -> list[str]:
+        return [HOME, *self.tasks.values(), *self.encoders.values()]
+
+
+def names_of(board: Leaderboard) -> Names:
+    """Return how the pages of a leaderboard's site are called."""
+    labels = dict.fromkeys(entry.row.encoder.label for part in board.sections for entry in part.entries)
+    titles = {section.title: section.slug for section in board.sections}
+    return Names(_files("task", titles), _files("encoder", dict(zip(labels, labels, strict=True))))
+
+
+def _files(kind: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Return a file for each name; no two share one, even where only case differs, or a name looks like a slug."""
+    taken: Counter[str] = Counter(slug(name).casefold() for name in names.values())
+    return {key: f"{kind}-{slug(name, hashed=taken[slug(name).casefold()] > 1)}.html" for key, name in names.items()}
+
+
+def pages_of(board: Leaderboard, data: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the site's HTML pages with the names of their files: HOME, one for each task, one for each encoder.
 
     `data` are the names of the files of data beside them.
     """
-    tasks = {section.title: f"task-{slug(section.slug)}.html" for section in board.sections}
-    labels = list(dict.fromkeys(entry.row.encoder.label for part in board.sections for entry in part.entries))
-    encoders = {label: f"encoder-{slug(label)}.html" for label in labels}
-    pages = {HOME: _index(board, data, tasks, encoders)}
+    names = names_of(board)
+    yield HOME, _index(board, data, names)
     for section in board.sections:
-        pages[tasks[section.title]] = to_html(replace(board, sections=(section,)), HOME)
-    for label, name in encoders.items():
-        pages[name] = to_html(replace(board, sections=tuple(_of_encoder(board.sections, label))), HOME)
-    return pages
+        yield names.tasks[section.title], to_html(replace(board, sections=(section,)), HOME)
+    for label, part in _by_encoder(board):
+        yield names.encoders[label], to_html(part, HOME, charts=len(names.encoders) <= MOST_DRAWN)
 
 
-def slug(name: str) -> str:
-    """Return a name as part of a file's name: what is not a letter or a digit of ASCII becomes its hash's start."""
+def slug(name: str, *, hashed: bool = False) -> str:
+    """Return a name as part of a file's name; on request, or where that is not the name, with its hash's start."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60]
-    return plain if plain and plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+    if plain and plain == name and not hashed:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _of_encoder(sections: Sequence[Section], label: str) -> Iterator[Section]:
-    """Yield the tasks that an encoder was measured on, with its rows and those of the baseline alone."""
-    for section in sections:
-        kept = [_with_baseline(group, label) for group in section.groups]
-        groups = tuple(group for group in kept if any(one.row.encoder.label == label for one in group.entries))
-        if groups:
-            yield replace(section, groups=groups, published=(), verdicts=())
+def _by_encoder(board: Leaderboard) -> Iterator[tuple[str, Leaderboard]]:
+    """Yield each label with what a leaderboard says of it.
+
+    That is its tasks, with its rows and those of the baseline alone, their pretrainings, and what was left out under
+    this label.
+    """
+    found: dict[str, list[Section]] = defaultdict(list)
+    for section in board.sections:
+        own: dict[str, list[Group]] = defaultdict(list)
+        for group in section.groups:
+            for label, kept in _with_baseline(group).items():
+                own[label].append(replace(group, entries=tuple(kept)))
+        for label, groups in own.items():
+            found[label].append(replace(section, groups=tuple(groups), published=(), verdicts=()))
+    left_out: dict[str | None, list[LeftOut]] = defaultdict(list)
+    for left in board.left_out:
+        left_out[left.label].append(left)
+    pretrainings = {run.record.run_id: run for run in reversed(board.pretrainings)}
+    read = {id(run) for run in board.collected.pretrainings}
+    rows = {id(row) for row in board.collected.rows}
+    for label, sections in found.items():
+        entries = [entry for section in sections for entry in section.entries]
+        ids = dict.fromkeys(entry.pretraining.run_id for entry in entries if entry.pretraining is not None)
+        made_by = tuple(pretrainings[run_id] for run_id in ids)
+        collected = replace(
+            board.collected,
+            rows=tuple(entry.row for entry in entries if id(entry.row) in rows),
+            pretrainings=tuple(run for run in made_by if id(run) in read),
+            left_out=tuple(left_out[label]),
+        )
+        yield label, replace(board, collected=collected, sections=tuple(sections), pretrainings=made_by)
 
 
-def _with_baseline(group: Group, label: str) -> Group:
-    kept = [one for one in group.entries if one.row.encoder.label == label or one.comparison == BASELINE]
-    return replace(group, entries=tuple(kept))
+def _with_baseline(group: Group) -> dict[str, list[Measured]]:
+    """Return, by label, an encoder's entries of a group and the baseline's, in the order of the group."""
+    places: dict[str, list[int]] = defaultdict(list)
+    baseline = []
+    for place, entry in enumerate(group.entries):
+        places[entry.row.encoder.label].append(place)
+        if entry.comparison == BASELINE:
+            baseline.append(place)
+    return {label: [group.entries[place] for place in sorted({*own, *baseline})] for label, own in places.items()}
 
 
-def _index(board: Leaderboard, data: Sequence[str], tasks: Mapping[str, str], encoders: Mapping[str, str]) -> str:
+def _index(board: Leaderboard, data: Sequence[str], names: Names) -> str:
     links = {
-        id(entry): f"{tasks[section.title]}#{anchor(0, place, row)}"
+        id(entry): f"{names.tasks[section.title]}#{anchor(0, place, row)}"
         for section in board.sections
         for place, group in enumerate(section.groups)
         for row, entry in enumerate(group.entries)
@@ -91,8 +150,8 @@ def _index(board: Leaderboard, data: Sequence[str], tasks: Mapping[str, str], en
         overview=overview_of(board),
         links=links,
         data=data,
-        tasks=tasks,
-        encoders=encoders,
+        tasks=names.tasks,
+        encoders=names.encoders,
     )
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from benchmarks.catalogue.suites import tasks_in
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
+from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
 from reports.records.integrity import altered
+from reports.records.recomputed import recomputed
 from reports.records.rows import Row, TransferRun
 from reports.records.signatures import Signature, signature_of
 from reports.text import count, tally
@@ -114,7 +116,8 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
     if record.status != "completed":
         return _left(run, *_unfinished(record))
     if record.kind == "pretrain":
-        return run
+        contradiction = altered(run.folder, record)
+        return run if contradiction is None else _left(run, "altered record", contradiction)
     if record.task is None or record.encoder is None:
         return _left(run, "damaged", "a transfer record must name its task and its encoder")
     if task is not None and record.task.name not in tasks_in(task):
@@ -126,9 +129,10 @@ def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
         return _left(run, "no score", f"completed without {primary}")
     if fault := _load_fault(record.load_report, record.encoder):
         return _left(run, *fault)
-    if contradiction := altered(run.folder, record):
+    again = recomputed(RunFolder(run.folder))
+    if contradiction := altered(run.folder, record, again.scores):
         return _left(run, "altered record", contradiction)
-    return TransferRun(run.folder, record, record.task, record.encoder, run.collection)
+    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, again.tested_on)
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.config import digest_of, without_fields
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.identity import recorded_transfer_id
 from benchmarks.runs.metrics_log import LastLines, last_lines
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import RecipeUse, RunRecord
 from reports.records.recomputed import recomputed
 
 LOGGED_DIGITS = 1e-8
@@ -21,19 +21,31 @@ ROUNDING = 1e-6
 """How far a score computed again may be from the recorded one, in percent: sums are taken in another order."""
 
 
-def altered(folder: Path, record: RunRecord) -> str | None:
-    """Return what contradicts a completed transfer's record; None where nothing does."""
-    return next(_contradictions(folder, record), None)
+def altered(folder: Path, record: RunRecord, again: Mapping[str, float] | None = None) -> str | None:
+    """Return what contradicts a completed run's record; None where nothing does.
+
+    `again` are the scores that were computed again, if they were.
+    """
+    if record.kind == "pretrain":
+        return next(_of_pretraining(folder, record), None)
+    return next(_contradictions(folder, record, recomputed(RunFolder(folder)).scores if again is None else again), None)
 
 
-def _contradictions(folder: Path, record: RunRecord) -> Iterator[str]:
+def _of_pretraining(folder: Path, record: RunRecord) -> Iterator[str]:
+    yield from _of_recipe(record.recipe)
+    for name, value in record.metrics.items():
+        if value.last < 0:  # losses and distances
+            yield f"{name} is {value.last}, and is never negative"
+    yield from _of_logged(record, last_lines(RunFolder(folder).metrics, set(record.metrics)))
+
+
+def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float]) -> Iterator[str]:
     yield from _of_identity(record)
     yield from _of_encoder(record)
     yield from _of_scores(record)
     run = RunFolder(folder)
     log = last_lines(run.metrics, set(record.metrics))
     yield from _of_log(record, log)
-    again = recomputed(run)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
             drawn = run.predictions if record.draws is None else run.shots
@@ -52,7 +64,13 @@ def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:
 def _of_identity(record: RunRecord) -> Iterator[str]:
     if (expected := recorded_transfer_id(record)) != record.run_id:
         yield f"its id is {record.run_id}, its contents make {expected}"
-    recipe = record.recipe
+    yield from _of_recipe(record.recipe)
+    size = record.recipe.resolved.get("image_size_px")
+    if isinstance(size, int) and size != record.image_size_px:
+        yield f"its images have {record.image_size_px} px, by its recipe {size}"
+
+
+def _of_recipe(recipe: RecipeUse) -> Iterator[str]:
     if recipe.beside_digest is not None:
         digest = digest_of(without_fields(recipe.resolved, {*recipe.beside_digest, *recipe.placement}))
         if digest != recipe.digest:
@@ -90,10 +108,14 @@ def _of_log(record: RunRecord, log: LastLines) -> Iterator[str]:
         return
     if log.step is None:
         yield "it has no log (metrics.jsonl)"
+    yield from _of_logged(record, log)
+    yield from _of_steps(record, training, log)
+
+
+def _of_logged(record: RunRecord, log: LastLines) -> Iterator[str]:
     for name, value in log.values.items():
         if not math.isclose(value, record.metrics[name].last, rel_tol=LOGGED_DIGITS, abs_tol=1e-12):
             yield f"{name} is {record.metrics[name].last} in the record, {value} at the end of metrics.jsonl"
-    yield from _of_steps(record, training, log)
 
 
 def _of_steps(record: RunRecord, training: dict[str, Any], log: LastLines) -> Iterator[str]:
@@ -107,5 +129,8 @@ def _of_steps(record: RunRecord, training: dict[str, Any], log: LastLines) -> It
         yield f"it took {record.steps} steps, its recipe plans {steps}"
     elif steps is None and isinstance(epochs, int) and not math.isclose(log.epoch or 0.0, epochs, rel_tol=1e-6):
         yield f"its recipe plans {epochs} epochs, its log ends after {log.epoch or 0:g}"
+    for name, value in record.metrics.items():
+        if isinstance(epochs, int) and (value.best_epoch or 0) > max(1, epochs):
+            yield f"the best epoch of {name} is {value.best_epoch} of {epochs}"
     if outside := [step for step in record.skipped_steps if step >= record.steps]:
         yield f"step {outside[0]} was skipped of {record.steps} steps"

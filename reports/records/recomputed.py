@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.runs.folder import RunFolder
 
@@ -20,16 +23,36 @@ MEANS = {
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 
 
-def recomputed(run: RunFolder) -> dict[str, float]:
-    """Return the metrics that can be computed again from predictions.csv, classes.csv and shots.csv, in percent.
+class Recomputed(NamedTuple):
+    """What the tables beside a record say."""
 
-    Files that are not there, or cannot be read as such tables, give none.
+    scores: dict[str, float]
+    """The metrics that can be computed again, in percent."""
+    tested_on: str = ""
+    """How many test images predictions.csv has, and a digest of their names and labels; empty without that file."""
+
+
+def recomputed(run: RunFolder) -> Recomputed:
+    """Return what predictions.csv, classes.csv and shots.csv say.
+
+    Files that are not there, or cannot be read as such tables, say nothing.
     """
-    return {
-        **_of_predictions(_rows(run.predictions)),
-        **_of_shots(_rows(run.shots)),
-        **_of_classes(_rows(run.classes)),
-    }
+    found: dict[str, float] = {}
+    tested_on = ""
+    for name, scores in SCORES.items():
+        if os.path.exists(f"{run.path}/{name}"):  # mostly none is there, and to ask costs less than to open
+            rows = _rows(run.path / name)
+            found |= scores(rows)
+            tested_on = _test_images(rows) if name == RunFolder.predictions.name else tested_on
+    return Recomputed(found, tested_on)
+
+
+def _test_images(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows or not {"path", "label"} <= rows[0].keys():
+        return ""
+    lines = sorted(f"{row['path']}\t{row['label']}" for row in rows)
+    digest = hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
+    return f"{len(rows):,} images with labels ({digest[:8]})"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -76,3 +99,11 @@ def _mean(rows: Sequence[Mapping[str, str]], column: str, weight: str | None = N
     known = [(float(row[column]), float(row[weight]) if weight else 1.0) for row in rows if row[column]]
     total = math.fsum(weight for _, weight in known)
     return math.fsum(value * weight for value, weight in known) / total if total else None
+
+
+SCORES: dict[str, Callable[[Sequence[Mapping[str, str]]], dict[str, float]]] = {
+    RunFolder.predictions.name: _of_predictions,
+    RunFolder.shots.name: _of_shots,
+    RunFolder.classes.name: _of_classes,
+}
+"""What is computed from which file."""

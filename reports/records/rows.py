@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -56,6 +57,8 @@ class TransferRun:
     encoder: EncoderUse
     collection: str = ""
     """The name of the collection that it was found in; empty where there is only one."""
+    tested_on: str = ""
+    """How many test images it has predictions of, and a digest of their names and labels; empty without predictions."""
 
     @property
     def conditions(self) -> Conditions:
@@ -98,7 +101,7 @@ class Spread(NamedTuple):
     n: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """The completed runs of one encoder under one set of conditions, one run a seed, ordered by seed.
 
@@ -107,7 +110,7 @@ class Row:
 
     runs: tuple[TransferRun, ...]
 
-    @property
+    @cached_property
     def first(self) -> TransferRun:
         return self.runs[0]
 
@@ -119,7 +122,7 @@ class Row:
     def collection(self) -> str:
         return self.first.collection
 
-    @property
+    @cached_property
     def encoder(self) -> EncoderUse:
         return self.first.encoder
 
@@ -127,7 +130,7 @@ class Row:
     def architecture(self) -> Architecture:
         return self.encoder.architecture
 
-    @property
+    @cached_property
     def recipe(self) -> RecipeUse:
         return self.first.record.recipe
 
@@ -152,7 +155,7 @@ class Row:
         """The seeds of the trainings that led to its encoders, one entry for each encoder."""
         return list(dict.fromkeys(run.before for run in self.runs))
 
-    @property
+    @cached_property
     def nested(self) -> bool:
         return len(self.pretrainings) > 1
 
@@ -224,7 +227,10 @@ def spread(values: Iterable[float]) -> Spread | None:
     found = list(values)
     if not found:
         return None
-    return Spread(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+    n, mean = len(found), math.fsum(found) / len(found)
+    # As `statistics.stdev` to the last bits, which takes fractions and ten times as long.
+    std = math.sqrt(math.fsum([(value - mean) * (value - mean) for value in found]) / (n - 1)) if n > 1 else None
+    return Spread(mean, std, n)
 
 
 def _is_behind(test_set: str, metric: str) -> bool:

@@ -161,6 +161,8 @@ def command(record: RunRecord) -> str:
 
 
 def _without(words: Sequence[str], option: str) -> list[str]:
+    if not any(word.startswith(option) for word in words):
+        return list(words)
     kept = []
     words = list(words)
     while words:

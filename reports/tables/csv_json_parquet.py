@@ -55,8 +55,10 @@ NO_ROWS = '\n "rows": []'
 def _row_texts(board: Leaderboard) -> Iterator[str]:
     """Yield each row as JSON, as it stands in the document: there may be too many to hold them in another form, too."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    names = [f"   {encode(field.name)}: " for field in fields_of(board)]
     for row in _typed(board):
-        yield "  {\n" + ",\n".join(f"   {encode(name)}: {encode(value)}" for name, value in row.items()) + "\n  }"
+        values = ["null" if value is None else encode(value) for value in row.values()]
+        yield "  {\n" + ",\n".join(map(str.__add__, names, values)) + "\n  }"
 
 
 def _overview(board: Leaderboard) -> list[dict[str, object]]:

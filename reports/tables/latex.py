@@ -65,6 +65,7 @@ def latex(text: str) -> str:
     return re.sub("-(?=-)", "-{}", one_line(text).translate(ESCAPES))
 
 
+@lru_cache(maxsize=2**16)
 def breakable(text: str) -> str:
     """Return a cell's text as LaTeX that breaks at spaces and inside long words, but not inside a number's parts."""
     return " ".join(_word(word) for word in _tied(one_line(text)).split(" "))
@@ -97,7 +98,7 @@ def to_latex(board: Leaderboard) -> str:
             lines += _tables(sheet, f"{section.title}, {what}", section.task.dataset, f"{section.slug}-{what}")
     lines += [f"% {one_line(note)}" for note in sentences.notes]
     body = "\n".join(lines) + "\n"
-    beyond = any(char > "\u024f" and char.isalpha() for char in body)
+    beyond = any(char > "\u024f" and char.isalpha() for char in set(body))
     return HEAD + (f"{BEYOND_LATIN}\n" if beyond else "") + body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -210,10 +211,10 @@ def _mean_ranks(found: Mapping[Key, Mapping[int, Glance]], headings: Sequence[He
     ranks: dict[Key, list[float]] = defaultdict(list)
     for place in range(len(headings)):
         worths = {key: found[key][place].worth for key in everywhere}
+        ordered = sorted(worths.values())
         for key, worth in worths.items():
-            better = sum(other > worth for other in worths.values())
-            equal = sum(other == worth for other in worths.values())
-            ranks[key].append(better + (equal + 1) / 2)
+            worse, not_better = bisect_left(ordered, worth), bisect_right(ordered, worth)
+            ranks[key].append(len(ordered) - not_better + (not_better - worse + 1) / 2)
     return {key: math.fsum(each) / len(each) for key, each in ranks.items()}
 
 

@@ -12,6 +12,7 @@ from benchmarks.config import Recipe, apply_overrides, schema_for, validate
 from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
+from benchmarks.runs.environment import found_again, with_roots_found
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
 from transfer.adapter import Adapter, Data, Transfer
@@ -34,7 +35,7 @@ class FinishedRun:
 
     def config(self, overrides: Sequence[str] = ()) -> Any:
         """Return the recorded recipe with `overrides`. Raises UserError for a value that breaks a rule."""
-        data = apply_overrides(self.record.recipe.resolved, overrides)
+        data = apply_overrides(with_roots_found(self.folder.path, self.record), overrides)
         return validate(schema_for(self.adapter.recipe, data), data, f"recipe of {self.folder.path}", overrides)
 
     def data(self, config: Any) -> Data:
@@ -184,7 +185,7 @@ def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Sour
         return dataclasses.replace(exported, use=built)
     stage = use.init_stage if use.init_stage in get_args(TrainedStage) else None
     try:
-        found = resolve(reference or use.reference, use.label, stage)
+        found = resolve(reference or found_again(folder.path, record, use.reference), use.label, stage)
     except UserError as error:
         raise UserError(f"{error}\n  (the encoder of {folder.path}: --encoder REF says where it lies now)") from None
     if found.use.sha256 != use.sha256:

@@ -56,7 +56,9 @@ const wordsIn = (line) => (line.words ??= line.texts.join(" ").toLowerCase());
 const origins = new Map(); // what makes the details of a line of data, by their anchor
 
 const unpack = async (script) => {
-    const bytes = Uint8Array.from(atob(script.textContent), (char) => char.charCodeAt(0));
+    const packed = atob(script.textContent);
+    const bytes = new Uint8Array(packed.length);
+    for (let at = 0; at < packed.length; at += 1) bytes[at] = packed.charCodeAt(at); // a callback a byte takes 25 times as long
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).json();
 };

@@ -1,13 +1,14 @@
-"""metrics.jsonl when a run is continued."""
+"""metrics.jsonl when a run is continued, and its end when it is asked how far a run came."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.runs.metrics_log import MetricsLog
+from benchmarks.runs.metrics_log import TAIL_BYTES, MetricsLog, last_lines
 
 
 def test_broken_bytes_do_not_stop_a_run_from_being_continued(tmp_path: Path) -> None:
@@ -22,3 +23,19 @@ def test_a_folder_in_its_place_is_explained(tmp_path: Path) -> None:
         MetricsLog(tmp_path).rewind(2)
     with pytest.raises(UserError, match="is a directory"):
         MetricsLog(tmp_path).write(step=1)
+
+
+@pytest.mark.parametrize("beside", [0, 1, 20, 200])
+@pytest.mark.parametrize("length", [1, 500, 3000])
+def test_the_end_of_a_log_is_found_behind_lines_of_any_length_and_number(
+    tmp_path: Path, beside: int, length: int
+) -> None:
+    """What is asked for stands before lines without it: none, few, or more than the first look at the file takes."""
+    wanted = {"step": 7, "epoch": 1.5, "total_steps": 9, "top1": 90.5}
+    others = [{"note": "ä" * length}] * beside
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"step": 6, "epoch": 1.0, "total_steps": 9, "top1": 80.0}, wanted, *others]
+    path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
+    after = path.stat().st_size - path.read_bytes().index(b'{"step": 7')
+    found = last_lines(path, {"top1", "top5"})
+    assert found == ((7, 1.5, 9, {"top1": 90.5}) if after <= TAIL_BYTES else (None, None, None, {}))

@@ -132,9 +132,11 @@ def test_no_usable_run_fails_and_the_page_says_why(tmp_path: Path, capsys: pytes
 def test_an_empty_folder_fails_and_a_wrong_path_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs").mkdir()
     assert report(tmp_path / "runs", "--out", tmp_path / "out") == 1
-    assert "0 records found" in capsys.readouterr().err
+    assert f"no record found in {tmp_path / 'runs'}: nothing written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     assert report(tmp_path / "nowhere", "--out", tmp_path / "out") == 2
     (tmp_path / "file").write_text("")
+    factory.write(tmp_path / "runs", factory.transfer())
     assert report(tmp_path / "runs", "--out", tmp_path / "file") == 2
 
 

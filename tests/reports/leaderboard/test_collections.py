@@ -11,7 +11,9 @@ import pytest
 
 import mimbench
 from benchmarks.runs.record import RunRecord
+from reports.records.collections import named
 from tests.reports import factory
+from tests.reports.hostile import NAMES
 from tests.reports.records.test_signatures import new_key
 
 
@@ -140,3 +142,18 @@ def test_encoders_of_one_label_are_told_apart_in_the_overview(tmp_path: Path) ->
     assert report(*asked) == 0
     names = {each["encoder"] for each in written(tmp_path / "out")["overview"]}
     assert names == set(measured(tmp_path / "out")) == {"simmim (a)", "simmim (b)"}
+
+
+def test_any_text_names_a_collection_and_is_data(labs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [name for name in NAMES if "=" not in name]
+    assert named([f"{name}={labs / 'lab_a'}" for name in names])[1] == tuple(names)
+    asked = [
+        f"{name}={labs / lab}" for name, lab in (("<script>" + "x" * 4000, "lab_a"), ("two\nlines\x1b[31m", "lab_b"))
+    ]
+    assert report("--in", asked[0], "--in", asked[1], "--out", labs / "out", "--formats", "html,txt,json") == 0
+    assert "two\\nlines\\x1b[31m" in capsys.readouterr().out
+    page = (labs / "out/leaderboard.html").read_text(encoding="utf-8")
+    assert "<script>x" not in page
+    assert "\x1b" not in page
+    assert report("--in", "x" * 5000, "--out", labs / "other") == 2
+    assert report("x" * 5000, "--out", labs / "other") == 2

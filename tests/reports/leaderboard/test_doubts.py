@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_an_encoder_that_no_run_and_no_file_has_is_marked(tmp_path: Path) -> Non
             (str(tmp_path / "theirs.pth"), "cc", {}),
             (str(tmp_path / "theirs"), "cc", {}),  # as transformers and timm save what they have
             ("timm:swin_tiny_patch4_window7_224", "cc", {}),
+            ("nobody:has_such_a_place", "cc", mark),
         ]
     ):
         record = started_from(reference, digest * 32, parents=(parent.run_id,), seed=number)
@@ -100,11 +102,44 @@ def test_an_encoder_that_no_run_and_no_file_has_is_marked(tmp_path: Path) -> Non
         transfer.rmdir()
 
 
+def test_a_trained_encoder_without_a_digest_is_marked(tmp_path: Path) -> None:
+    use = factory.encoder("simmim", sha256=None, reference="/nowhere/at/all")
+    factory.write(tmp_path, factory.transfer(encoder=use))
+    factory.write(tmp_path, factory.transfer("scratch"))
+    assert marks(tmp_path) == {"simmim": "no digest of its encoder's weights is on record"}
+
+
+def test_predictions_of_other_images_or_labels_than_the_baseline_s_are_marked(tmp_path: Path) -> None:
+    for label in ("supervised", "fewer", "relabelled", "honest"):
+        folder = factory.write(tmp_path, factory.transfer(label))
+        factory.predict(folder, {"cat": 3})
+        lines = (folder / "predictions.csv").read_text().splitlines()
+        if label == "fewer":  # without 20 of 27 images that it got right: the score is not what the records say
+            assert marks(tmp_path, "supervised") == {}
+            lines = [line for line in lines if not line.startswith(("test/dog", "test/owl"))]
+        if label == "relabelled":  # a wrong one is made right, and a right one wrong
+            lines = [line.replace("0.png,cat,other", "0.png,other,other") for line in lines]
+            lines = [line.replace("9.png,cat,cat", "9.png,cat,other") for line in lines]
+        (folder / "predictions.csv").write_text("\n".join(lines) + "\n")
+    assert [left for left in factory.reasons(tmp_path) if "70.0 by predictions.csv" in left]
+    (found,) = marks(tmp_path, "supervised").items()
+    assert found[0] == "relabelled"
+    assert re.fullmatch(r"predictions of other test images: 30 images with .*, baseline 30 images with .*", found[1])
+
+
 def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
-    for label in ("supervised", "supervised ", "Supervised", "simmim"):
+    alike = [
+        "supervised",
+        "supervised ",
+        "Supervised",
+        "super\u200dvised",
+        "sup\u0435rv\u0456s\u0435d",
+        "\uff53upervised",
+    ]
+    for label in [*alike, "simmim"]:
         factory.write(tmp_path, factory.transfer(label))
-    said = next(line for line in notes(tmp_path).splitlines() if "differ only in case or spaces" in line)
-    assert {f"“{label}”" in said for label in ("supervised", "supervised ", "Supervised")} == {True}
+    said = next(line for line in notes(tmp_path).splitlines() if "characters that look alike" in line)
+    assert {f"“{label}”" in said for label in alike} == {True}
     assert "simmim" not in said
 
 

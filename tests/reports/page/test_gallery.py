@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -50,6 +51,24 @@ def rows(page: str) -> list[tuple[str, tuple[int, int, int], list[str]]]:
         words = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
         found.append((name, colour, words))
     return found
+
+
+def test_images_below_a_relative_root_are_found_from_any_folder(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = rows(leaderboard(study, "--pictures"))
+    for path in (study / "runs").rglob("record.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "data": {**record["data"], "root": "data"}, "started_in": "../.."}))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert rows(leaderboard(study, "--pictures")) == expected
+    assert rows(leaderboard(Path("../"), "--pictures")) == expected
+    for way in ("../../elsewhere", "/", ""):  # a way may only lead up
+        for path in (study / "runs").rglob("record.json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "started_in": way}))
+        assert rows(leaderboard(study, "--pictures")) == []
 
 
 def test_a_leaderboard_shows_images_on_which_encoders_disagree_most(study: Path) -> None:

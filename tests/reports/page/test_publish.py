@@ -139,3 +139,18 @@ def test_hostile_names_are_data(tmp_path: Path, chromium: Any) -> None:
     with browser.opened(chromium, tmp_path / "site/index.html") as seen:
         assert seen.complaints == []
         assert seen.requests == [(tmp_path / "site/index.html").as_uri()]
+
+
+def test_no_two_encoders_share_a_page_and_each_says_what_was_left_out_of_it(tmp_path: Path) -> None:
+    labels = ["a b", slug("a b"), "Swin", "swin", "a/b"]
+    for label in labels:
+        factory.write(tmp_path / "runs", factory.transfer(label))
+    factory.write(tmp_path / "runs", factory.transfer("swin", 1, status="failed", error="WorkFailed: of swin"))
+    out = tmp_path / "site"
+    assert mimbench.main(["report", "publish", str(tmp_path / "runs"), "--out", str(out)]) == 0
+    pages = list(out.glob("encoder-*.html"))
+    assert len({page.name.casefold() for page in pages}) == len(labels)
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    assert sorted(re.findall(r'<th scope="row"><a href="#[^"]*"><bdi>([^<]*)', "".join(texts))) == sorted(labels)
+    assert sum("WorkFailed: of swin" in text for text in texts) == 1
+    assert "WorkFailed: of swin" in (out / "task-digits.html").read_text(encoding="utf-8")

@@ -73,6 +73,14 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "far above the range": ({"metrics": top1(1e9, 1e9)}, "top1 is 1000000000.0, and lies between 0 and 100"),
     "best above the range": ({"metrics": top1(90.0, 120.0)}, "top1 is 120.0, and lies between 0 and 100"),
     "best below last": ({"metrics": top1(90.0, 80.0)}, "top1 is 90.0 after the last epoch, 80.0 after the best"),
+    "best epoch after the end": (
+        {"metrics": {"top1": MetricValue(last=90.0, best=90.0, best_epoch=999)}},
+        "the best epoch of top1 is 999 of 20",
+    ),
+    "another image size than its recipe's": (
+        {"recipe": factory.recipe().model_copy(update={"resolved": {"image_size_px": 32, "training": {"epochs": 20}}})},
+        "its images have 64 px, by its recipe 32",
+    ),
     "no steps": ({"steps": 0}, "its log ends at 240"),
     "fewer steps": ({"steps": 239}, "it took 239 steps, and its log ends at 240"),
     "skipped beyond the end": ({"skipped_steps": (3, 240)}, "step 240 was skipped of 240 steps"),
@@ -99,6 +107,34 @@ def test_a_record_that_cannot_be_is_left_out(tmp_path: Path, name: str) -> None:
     (reason,) = reasons(tmp_path)
     assert reason.startswith("altered record: ")
     assert contradiction in reason
+
+
+@pytest.mark.parametrize(
+    ("loss", "lines", "contradiction"),
+    [
+        (
+            0.25,
+            [{"step": 930, "epoch": 30.0, "masked_loss": 0.475}],
+            "masked_loss is 0.25 in the record, 0.475 at the end",
+        ),
+        (-1.0, [], "masked_loss is -1.0, and is never negative"),
+        (0.475, [{"step": 930, "epoch": 30.0, "masked_loss": 0.475}], None),
+        (0.475, [], None),  # the log is only lost: what trained on the encoder proves that it was made
+    ],
+)
+def test_a_pretraining_whose_loss_was_edited_is_left_out(
+    tmp_path: Path, loss: float, lines: list[dict[str, float]], contradiction: str | None
+) -> None:
+    factory.write(tmp_path, factory.pretrain(metrics={"masked_loss": MetricValue(last=loss)}), lines)
+    found = reasons(tmp_path)
+    assert [contradiction in reason for reason in found if contradiction] == ([True] if contradiction else [])
+    assert bool(found) == bool(contradiction)
+
+
+def test_a_pretraining_s_recipe_that_is_not_what_its_digest_says_is_left_out(tmp_path: Path) -> None:
+    recipe = factory.recipe("digits_simmim").model_copy(update={"beside_digest": ("data.root",)})
+    factory.write(tmp_path, factory.pretrain(recipe=recipe))
+    assert "the recipe's fields make" in reasons(tmp_path)[0]
 
 
 LOGS: dict[str, tuple[list[dict[str, float]] | None, str]] = {

@@ -17,7 +17,8 @@ from PIL import Image
 import mimbench
 from benchmarks.data import fingerprint
 from tests.reports.browser import opened, started
-from tests.support.runs import record_of
+from tests.support.runs import only_run, record_of
+from tests.support.small import RANDOM
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, SEGMENTATION, VIDEO, Kind, rows_of
 from tests.transfer.show.reading import rows_of_page
 from tests.transfer.show.twin import Finished, twin
@@ -48,6 +49,29 @@ def rewrite(file: Path, rows: Sequence[dict[str, str]]) -> None:
         writer = csv.DictWriter(lines, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def test_data_of_a_relative_path_are_found_from_any_folder_and_with_the_study_moved(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "study"
+    CLASSIFICATION.cut(request.getfixturevalue(CLASSIFICATION.whole), study / "data")
+    monkeypatch.chdir(study)
+    command = [*CLASSIFICATION.command(Path("data")), *CLASSIFICATION.shorter, *RANDOM]
+    assert mimbench.main(command) == 0
+    run = only_run(Path("runs"))
+    record = record_of(run)
+    assert (record.data.root, record.started_in) == ("data", "../..")
+    assert str(tmp_path) not in (run / "record.json").read_text()
+    monkeypatch.chdir(tmp_path)
+    for name in ("study", "moved"):
+        study = study.rename(tmp_path / name)
+        assert show(tmp_path / f"shown_{name}", study / "runs") == 0
+        further = [f"data.test_sets.{name}.root={study / 'data'}", f"data.test_sets.{name}.split=test"]
+        assert mimbench.main(["evaluate", "digits", "--model", str(study / run), *further]) == 0
+    monkeypatch.chdir(study)
+    assert mimbench.main([*command, "--seed", "1", "--runs", str(tmp_path / "beside")]) == 0
+    assert record_of(only_run(tmp_path / "beside")).started_in is None, "another folder would have to be named"
 
 
 @pytest.mark.parametrize("kind", [CLASSIFICATION, VIDEO], ids=str)
