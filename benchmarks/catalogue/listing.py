@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.catalogue.checkpoints import Checkpoint, load_checkpoints
 from benchmarks.catalogue.protocols import Protocol, load_protocols
 from benchmarks.catalogue.published import Reference, load_references, metrics_of
 from benchmarks.catalogue.tasks import TASKS, find_task
@@ -19,6 +21,7 @@ KINDS = {
     "recipes": "how it is trained: mimbench pretrain RECIPE, mimbench transfer TASK --recipe RECIPE",
     "protocols": "how encoders are measured: paper, code, what ours equals there by which test, what differs",
     "encoders": "architectures with a name of their own; any timm model name works too: --encoder random:NAME",
+    "checkpoints": "encoders that others published: mimbench transfer TASK --encoder NAME fetches and checks one",
     "formats": "checkpoints that can be read, and written with mimbench checkpoint convert",
     "pipelines": "the demo, and the paper's studies and ablations: mimbench pipeline plan NAME",
     "references": "published numbers, each with the place where it stands",
@@ -45,13 +48,21 @@ def main(argv: Sequence[str]) -> int:
         if arguments.what not in ("tasks", "references"):
             raise UserError.about("--task", arguments.task, "for the lists tasks and references", "leave it out")
         find_task(arguments.task)
+    for option in ("method", "json"):
+        if getattr(arguments, option) and arguments.what != "checkpoints":
+            raise UserError.about(
+                f"--{option}", "(given)", f"for checkpoints, not for {arguments.what}", "leave it out"
+            )
+    if arguments.json:
+        print(json.dumps([_as_json(each) for each in _of_method(arguments.method)], indent=2))
+        return 0
     print(f"{arguments.what}: {KINDS[arguments.what]}\n")
     print(LISTS[arguments.what](arguments))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    lists = "\n".join(f"  {kind:10}  {text}" for kind, text in KINDS.items())
+    lists = "\n".join(f"  {kind:11}  {text}" for kind, text in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="mimbench list",
         description=f"List what there is.\n\nlists:\n{lists}",
@@ -60,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", nargs="?", metavar="LIST", help="one of the lists above")
     parser.add_argument("--task", metavar="TASK", help="only this task (tasks, references)")
     parser.add_argument("--unverified", action="store_true", help="also references that were not read in their source")
+    parser.add_argument(
+        "--method", metavar="METHOD", help="only encoders of this method: mae, simmim, ... (checkpoints)"
+    )
+    parser.add_argument("--json", action="store_true", help="everything that is known, as JSON (checkpoints)")
     return parser
 
 
@@ -105,6 +120,37 @@ def _encoders(_: argparse.Namespace) -> str:
     return aligned(rows)
 
 
+def _of_method(method: str | None) -> list[Checkpoint]:
+    """Return the checkpoints of a method, or all. Raises UserError for a method that none has."""
+    known = load_checkpoints().values()
+    if method is not None:
+        require_word("--method", method, {each.method for each in known}, "the method of a checkpoint")
+    return [each for each in known if method in (None, each.method)]
+
+
+def _checkpoints(arguments: argparse.Namespace) -> str:
+    rows = [("checkpoint", "method", "architecture", "trained on", "epochs", "published", "digest", "licence", "page")]
+    for each in _of_method(arguments.method):
+        digest = "-" if each.digest is None else f"{each.digest.algorithm} {each.digest.digits[:8]}"
+        known = (each.data or "-", "-" if each.epochs is None else str(each.epochs))
+        rows.append((each.name, each.method, each.architecture, *known, _scores(each), digest, each.licence, each.page))
+    return aligned(rows)
+
+
+def _scores(checkpoint: Checkpoint) -> str:
+    """Return what a checkpoint's authors report: `imagenet1k finetune 83.57, linear 67.8`."""
+    by_task: dict[str, list[str]] = {}
+    for each in checkpoint.published:
+        px = f" at {each.image_size_px} px" if each.image_size_px and each.protocol == "finetune" else ""
+        by_task.setdefault(each.task, []).append(f"{each.protocol} {each.value}{px}")
+    return "; ".join(f"{task} {', '.join(scores)}" for task, scores in by_task.items()) or "-"
+
+
+def _as_json(checkpoint: Checkpoint) -> dict[str, object]:
+    scores = [each.model_dump(mode="json", exclude_defaults=True) for each in checkpoint.published]
+    return checkpoint.model_dump(mode="json", exclude_none=True) | {"file": checkpoint.file_name, "published": scores}
+
+
 def _references(arguments: argparse.Namespace) -> str:
     known = [each for each in load_references() if arguments.task in (None, each.task)]
     shown = [each for each in known if each.verified or arguments.unverified]
@@ -144,5 +190,6 @@ LISTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "recipes": _recipes,
     "protocols": _protocols,
     "encoders": _encoders,
+    "checkpoints": _checkpoints,
     "references": _references,
 }

@@ -92,6 +92,27 @@ class NormalisationUse(Config):
     """What states it: a file beside the weights, an export, the recipe, ..."""
 
 
+class Published(Config):
+    """A checkpoint of the catalogue: where its file came from, and what of it was verified."""
+
+    name: str
+    """As in `mimbench list checkpoints`."""
+    address: str
+    page: str
+    """Where its authors publish it."""
+    file_sha256: str
+    bytes: Count
+    verified: str | None
+    """What was found to agree with what its authors publish: `sha256`, or the first digits of a digest; None where they
+    publish none."""
+
+    def in_words(self) -> str:
+        """Return what was verified, and what could not be."""
+        if self.verified is None:
+            return f"not verified, since no digest of it is published; its sha256 is {self.file_sha256}"
+        return f"verified by {self.verified}"
+
+
 class EncoderUse(Config):
     """The encoder a transfer started from."""
 
@@ -112,6 +133,8 @@ class EncoderUse(Config):
     """None for an encoder that timm or this program builds."""
     images: NormalisationUse | None = None
     """Its own normalisation, where others wrote its file and that alone does not show it; part of a run's id."""
+    published: Published | None = None
+    """None for an encoder that is not of the catalogue of published checkpoints."""
 
     @property
     def pretraining_data(self) -> tuple[TrainingData, ...] | None:

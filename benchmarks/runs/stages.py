@@ -27,7 +27,7 @@ def own_stage(record: RunRecord, epochs: float | None = None) -> TrainingStage:
     return TrainingStage(
         method="simmim" if pretraining else _method(record),
         data=TrainingData(
-            name=_data_name(record, images),
+            name=data_name(record, images),
             images=images,
             fingerprint=record.data.fingerprint or None,
             labels="none" if pretraining else "labels",
@@ -64,7 +64,8 @@ def _method(record: RunRecord) -> str:
     return short(f"supervised ({protocol})" if _training(record) else protocol)
 
 
-def _data_name(record: RunRecord, images: int | None) -> str:
+def data_name(record: RunRecord, images: int | None) -> str:
+    """Return what the data set of a run is called; that of a task on one's own data is called as its folder is."""
     if record.task is None or record.task.name in OWN_DATA:
         return name_of_folder(record.data.root, images)
     known = find_data_set(record.task.name)

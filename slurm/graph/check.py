@@ -22,7 +22,7 @@ from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import alike, members, seed_mistakes, without_sweeps
 from transfer.adapter import adapter_for
-from transfer.sources.references import SCHEMES, scheme_of
+from transfer.sources.references import SCHEMES, published_checkpoint, scheme_of
 
 Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
 """Returns which of several numbers of nodes a stage should have; None where nothing measured says so."""
@@ -249,8 +249,15 @@ def _own_statement(source: Source) -> str | None:
 
 
 def _unknown_model(ref: str) -> str | None:
-    """Return why `random:NAME` or `timm:NAME` names no model, else None. Names that timm alone knows take seconds."""
+    """Return why `random:NAME`, `timm:NAME` or `mae:NAME` names no model, else None.
+
+    Names that timm alone knows take seconds.
+    """
     scheme, _, name = ref.partition(":")
+    try:
+        published_checkpoint(ref)
+    except UserError as error:
+        return str(error)
     if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
         return None
     import timm

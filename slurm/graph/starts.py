@@ -14,7 +14,13 @@ from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import stage_works
 from slurm.graph.sweep import without_sweeps
 from transfer.checkpoint.content.selection import Selection
-from transfer.sources.references import random_architecture, resolve, scheme_of
+from transfer.sources.references import (
+    SCHEMES,
+    published_checkpoint,
+    random_architecture,
+    resolve,
+    scheme_of,
+)
 from transfer.sources.source import Source as Encoder
 
 
@@ -41,12 +47,17 @@ def _stage(file: PipelineFile, source: Source) -> InitStage | None:
         return "self-supervised" if initial is None else _stage(file, initial)
     if section == "finetune":
         return "supervised" if _stage(file, file.finetune[name].encoder) == "random" else "fine-tuned"
-    return "random" if scheme_of(source.ref or "") == "random" else source.stage
+    if scheme_of(source.ref or "") == "random":
+        return "random"
+    published = published_checkpoint(source.ref or "")
+    return source.stage or (published.stage if published else None)
 
 
 def require_encoder_files(file: PipelineFile) -> None:
-    """Open every encoder that the file names by a path. Raises one UserError that names each file that holds none, or
-    one whose weights no training leaves behind, unless those are allowed.
+    """Open every encoder that the file names by a path, or of the catalogue, which is fetched before a stage needs it.
+
+    Raises one UserError that names each file that holds none, or one whose weights no training leaves behind, unless
+    those are allowed; WorkFailed where one of the catalogue cannot be fetched.
 
     Checkpoints that others trained are read with torch, so this takes seconds and comes after all other checks.
     """
@@ -54,7 +65,7 @@ def require_encoder_files(file: PipelineFile) -> None:
     named = [(start_field(entry), source) for entry, source in file.started_from().items()]
     named += [(f"encoders.{name}", source) for name, source in file.encoders.items()]
     for field, source in named:
-        if source.ref is None or scheme_of(source.ref):
+        if source.ref is None or scheme_of(source.ref) in SCHEMES:
             continue
         try:
             selection = Selection(source.weights, source.prefix)

@@ -10,10 +10,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.catalogue.checkpoints import find_checkpoint
 from benchmarks.errors import printable, require_word
 from benchmarks.tables import aligned
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.destination import check_destination
+from transfer.publish.arguments import add_arguments, check_arguments
 from transfer.sources.references import ARCHITECTURE_HELP, locate, scheme_of
 
 EXAMPLES = """examples:
@@ -21,16 +23,20 @@ EXAMPLES = """examples:
   mimbench checkpoint inspect runs/RUN_ID --json
   mimbench checkpoint convert runs/RUN_ID --to mmseg --out swin_for_mmseg.pth
   mimbench checkpoint verify dinov2_vitb14.pth --against hf:dinov2-base
+  mimbench checkpoint publish runs/RUN_ID --license apache-2.0 --runs runs --out my_encoder
+  mimbench checkpoint fetch mae:vit_base
   mimbench checkpoint tensors encoder.pkl --out dvae.safetensors
 
 The format is found by content, never by the file's name, and no code in a file ever runs.
 """
 AGAINST_HELP = "timm:NAME, hf:FOLDER (a model of transformers with its config.json), or an npz file"
-ENCODER = "a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
+ENCODER = "a run, an export, any checkpoint, timm:NAME, hf-hub:NAME or a name of `mimbench list checkpoints`"
 ACTIONS = {
     "inspect": "format, architecture, stage, statistics, what each task would load",
     "convert": "write the encoder in another tool's layout",
     "verify": "compare an encoder's features with those of another library, and keep the result for reports",
+    "publish": "write a Hugging Face repository that timm loads, with a card of the measured scores",
+    "fetch": "download a published checkpoint, verify it, and say where it lies",
     "tensors": "write the weights of any checkpoint, an encoder's or not, as safetensors under their own names",
 }
 TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "huggingface")
@@ -41,6 +47,10 @@ def main(argv: Sequence[str]) -> int:
     if argv and not argv[0].startswith("-"):
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
+    if args.action == "fetch":
+        return _fetch(args.name)
+    if args.action == "publish":
+        return _publish(args)
     selection = Selection(args.weights, args.prefix)
     if args.action == "tensors":
         return _tensors(args.file, selection, args.out)
@@ -86,13 +96,37 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="the largest difference that counts as equal, in units of the features' root mean square (default 1e-4)",
     )
+    publish = actions.add_parser("publish", help=ACTIONS["publish"])
+    publish.add_argument("encoder", metavar="ENCODER", help=ENCODER)
+    publish.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    add_arguments(publish)
+    fetch = actions.add_parser("fetch", help=ACTIONS["fetch"])
+    fetch.add_argument("name", metavar="NAME", help="a name of `mimbench list checkpoints`")
     tensors = actions.add_parser("tensors", help=ACTIONS["tensors"])
     tensors.add_argument("file", metavar="FILE", type=Path, help="a checkpoint of torch.save or safetensors")
     tensors.add_argument("--out", required=True, type=Path, metavar="FILE", help="the safetensors file to write")
-    for action in (inspect, convert, verify, tensors):
+    for action in (inspect, convert, verify, publish, tensors):
         action.add_argument("--weights", metavar="KEY", help="the set of weights to take, where a file holds several")
         action.add_argument("--prefix", metavar="NAME", help="what the encoder's names in the file begin with")
     return parser
+
+
+def _fetch(name: str) -> int:
+    from transfer.sources.published.fetched import fetched
+
+    path, use = fetched(find_checkpoint(name))
+    print(f"{path}\n{use.in_words()}, {use.bytes:,} bytes")
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    check_arguments(args)
+    if scheme_of(args.encoder) is None:
+        locate(args.encoder)
+    from transfer.publish.publish import publish
+
+    print(publish(args))
+    return 0
 
 
 def _verify(reference: str, against: str, architecture: str | None, selection: Selection, tolerance: float) -> int:

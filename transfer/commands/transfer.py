@@ -27,6 +27,7 @@ EPILOG = """examples:
   mimbench transfer imagefolder --encoder timm:swin_base_patch4_window7_224.ms_in1k \\
       --recipe imagenet1k_swin_base_224 data.root=/data/flowers training.batch_size=256
   mimbench transfer imagenet1k --encoder python:my_package.encoders:resnet --stage supervised data.root=/data/imagenet
+  mimbench transfer imagenet1k --encoder mae:vit_base data.root=/data/imagenet
   mimbench transfer imagenet1k --recipe imagenet1k_knn --encoder runs/RUN_ID data.root=/data/imagenet
 
 python:MODULE:FACTORY calls a function of yours, which returns an OwnEncoder of benchmarks.families.own: a model with
@@ -95,8 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder",
         metavar="REF",
-        help="needed but for --print: run folder, encoder folder, checkpoint file, timm:NAME, hf-hub:NAME, random:NAME "
-        "or python:MODULE:FACTORY, your own code, which runs in this process",
+        help="needed but for --print: run folder, encoder folder, checkpoint file, a name of `mimbench list "
+        "checkpoints`, timm:NAME, hf-hub:NAME, random:NAME or python:MODULE:FACTORY, your own code, which runs in this "
+        "process",
     )
     parser.add_argument(
         "--stage",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.catalogue.checkpoints import Checkpoint
 from benchmarks.encoders import InitStage, assumed_normalisation
 from benchmarks.runs.record import EncoderUse
 from transfer.checkpoint.architecture.beside import read_object
@@ -26,14 +27,20 @@ def foreign_source(
     stated: Stated | None,
     pretrained_on: str | None = None,
     selection: Selection = Selection(),  # noqa: B008 (frozen)
+    published: Checkpoint | None = None,
 ) -> Source:
     """Read a checkpoint of any known layout and return it as the source of a transfer.
+
+    `published` is the file's row of the catalogue, which says what neither the file nor a person does.
 
     Where no file beside it states its normalisation, and published encoders of its layout do not agree in it,
     ImageNet's is taken (0.5 for other than three channels). Raises UserError when the file cannot be read, is not the
     architecture that is `stated`, or shows no stage of training while `stage` is None.
     """
     encoder = read_foreign(path, stated, selection)
+    if published is not None:
+        label, stage = label or published.name, stage or published.stage
+        pretrained_on = pretrained_on or published.data
     architecture = encoder.inferred.architecture
     sha256 = weights_sha256(encoder.weights)
     normalisation = encoder.normalisation or assumed_normalisation(architecture.in_chans)
@@ -42,7 +49,7 @@ def foreign_source(
         reference=reference,
         method=encoder.layout.name,
         init_stage=known_stage(stage or encoder.stage, reference),
-        epochs=encoder.epochs,
+        epochs=published.epochs if published and published.epochs is not None else encoder.epochs,
         architecture=architecture,
         sha256=sha256,
         images=None if normalisation == shown_alone(encoder.layout, architecture.in_chans) else use_of(normalisation),

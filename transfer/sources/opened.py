@@ -95,6 +95,8 @@ def open_encoder(
     stated = None if architecture is None or trust_code(architecture) else state(architecture)
     place = locate(str(reference))
     if place.kind == "file":
+        if architecture is None and place.settled is not None:
+            stated = state(place.settled)
         return _foreign(place.path, stated, selection)
     refuse_selection(selection, str(reference))
     if place.kind == "python":

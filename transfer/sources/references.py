@@ -1,4 +1,4 @@
-"""What `--encoder` may be: a run, an export, a checkpoint that others trained, `timm:`, `hf-hub:`, `random:`.
+"""What `--encoder` may be: a run, an export, a checkpoint that others trained, `timm:`, `hf-hub:`, `random:`, `mae:`.
 
 Transfers, `mimbench checkpoint` and pipelines all resolve it here. torch is imported only when an encoder is read.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from benchmarks.catalogue.checkpoints import Checkpoint, find_checkpoint, is_family
 from benchmarks.encoders import (
     MANIFEST,
     Architecture,
@@ -24,7 +25,7 @@ from benchmarks.encoders import (
 from benchmarks.errors import UserError
 from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
-from benchmarks.runs.record import EncoderUse
+from benchmarks.runs.record import EncoderUse, Published
 from transfer.checkpoint.content.selection import Selection
 from transfer.sources.source import Source, refuse_selection, refuse_statement
 
@@ -41,9 +42,18 @@ SCHEMES = ("timm", "hf-hub", "random", "python")
 
 
 def scheme_of(reference: str) -> str | None:
-    """Return the scheme of `SCHEME:NAME`; None for a path."""
+    """Return the scheme of `SCHEME:NAME`, or the family of a published checkpoint (`mae:vit_base`); None for a path."""
     scheme, separator, _ = reference.partition(":")
-    return scheme if separator and scheme in SCHEMES else None
+    return scheme if separator and (scheme in SCHEMES or is_family(scheme)) else None
+
+
+def published_checkpoint(reference: str) -> Checkpoint | None:
+    """Return the checkpoint of the catalogue that is named; None for every other reference.
+
+    Raises UserError for a name of none in a family that has some.
+    """
+    scheme = scheme_of(reference)
+    return None if scheme is None or scheme in SCHEMES else find_checkpoint(reference)
 
 
 def random_architecture(reference: str) -> Architecture | None:
@@ -67,16 +77,26 @@ class Location:
     person names."""
     name: str
     """The name of timm's model or of the architecture; for an export or a file, its path; for code, the reference."""
+    checkpoint: Checkpoint | None = None
+    """The row of the catalogue that a file belongs to."""
+    published: Published | None = None
+    """How that file was verified."""
 
     @property
     def path(self) -> Path:
         return Path(self.name)
 
+    @property
+    def settled(self) -> str | None:
+        """The architecture by its name, where the catalogue knows it and the file's tensors leave something open."""
+        return self.checkpoint.architecture if self.checkpoint and self.checkpoint.architecture_settles else None
+
 
 def locate(reference: str, epoch: int | None = None) -> Location:
     """Return where the encoder is found. Raises UserError where there is none, or an unfinished one.
 
-    `epoch` picks an encoder that a pretraining run exported before its end. A repository of a hub is downloaded.
+    `epoch` picks an encoder that a pretraining run exported before its end. A repository of a hub is downloaded, and so
+    is a checkpoint of the catalogue. Raises WorkFailed where that fails.
     """
     scheme, _, name = reference.partition(":")
     path = Path(reference)
@@ -86,6 +106,11 @@ def locate(reference: str, epoch: int | None = None) -> Location:
         from transfer.sources.hub import download  # torch and timm, only when a hub name is used
 
         return Location("file", str(download(name)))
+    if (checkpoint := published_checkpoint(reference)) is not None:
+        from transfer.sources.published.fetched import fetched  # rich and hashlib, only when one is used
+
+        found, published = fetched(checkpoint)
+        return Location("file", str(found), checkpoint, published)
     if scheme == "python":
         return Location("python", reference)
     if scheme_of(reference) is not None:
@@ -95,7 +120,7 @@ def locate(reference: str, epoch: int | None = None) -> Location:
     if path.exists():
         return Location("file", reference)
     rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME, random:NAME or python:NAME"
-    raise UserError.about("encoder", reference, rule, "check the path")
+    raise UserError.about("encoder", reference, rule, "check the path; `mimbench list checkpoints` has published ones")
 
 
 def resolve(
@@ -131,6 +156,8 @@ def _resolved(
 ) -> Source:
     stated = _state(architecture) if architecture is not None and not trust_code(architecture) else None
     place = locate(reference, epoch)
+    if architecture is None and place.settled is not None:
+        stated = _state(place.settled)
     if architecture is not None and stated is None and place.kind not in ("export", "python"):
         rule = "given for runs and exports of one's own code alone"
         raise UserError.about(
@@ -139,7 +166,8 @@ def _resolved(
     if place.kind == "file":
         from transfer.sources.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
-        return foreign_source(reference, place.path, label, stage, stated, pretrained_on, selection)
+        source = foreign_source(reference, place.path, label, stage, stated, pretrained_on, selection, place.checkpoint)
+        return replace(source, use=source.use.model_copy(update={"published": place.published}))
     refuse_selection(selection, reference)
     if place.kind == "python":
         from transfer.sources.own_source import own_source
