@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import plugins
 from benchmarks.runs.record import Environment
 from benchmarks.version import __version__
 
@@ -21,7 +22,7 @@ def describe(device: str) -> Environment:
     """Describe where a run happens. Holds package versions and a host name; no paths, users or variables."""
     return Environment(
         python=platform.python_version(),
-        packages={"mimbench": __version__, **versions(PACKAGES)},
+        packages={"mimbench": __version__, **versions(PACKAGES), **plugins.used()},
         git_commit=git_commit(),
         device=device,
         host=platform.node(),
