@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from benchmarks import plugins
 from benchmarks.tables import aligned
 
 if TYPE_CHECKING:
@@ -94,8 +95,11 @@ def main(argv: Sequence[str]) -> int:
         ("base", [python(), *requirements()]),
         ("extras (only for their tasks)", list(extras())),
         ("Slurm (only to submit to a cluster)", [slurm(name) for name in SLURM]),
+        ("plugins (what other packages add)", [plugin(each) for each in plugins.every()]),
         ("this folder and its tools", [folder(Path.cwd()), git()]),
     ):
+        if not findings:
+            continue
         show(title, findings)
         broken += [finding.name for finding in findings if finding.breaks_the_base]
     print("importing torch, torchvision and timm ...", flush=True)
@@ -188,6 +192,15 @@ def detectron2() -> Finding:
         return Finding(name, "ok", str(Path(next(iter(found.submodule_search_locations))).parent), purpose)
     remedy = "git clone https://github.com/facebookresearch/detectron2 && export PYTHONPATH=$PWD/detectron2"
     return Finding(name, "missing", "none", purpose, remedy)
+
+
+def plugin(added: plugins.Plugin) -> Finding:
+    """Load what another package adds, and say what is wrong with it."""
+    state, name = plugins.state_of(added), f"{added.group}: {added.name}"
+    if state == "ok":
+        return Finding(name, "ok", added.where, f"mimbench.{added.group}")
+    rule, _, remedy = state.partition("\n  rule:   ")[2].partition("\n  remedy: ")
+    return Finding(name, "wrong", added.where, " ".join(rule.split()), remedy)
 
 
 def slurm(command: str) -> Finding:

@@ -64,7 +64,7 @@ VERBS = {
     "report": ("reports.cli", "leaderboards and comparisons from run records"),
     "list": (
         "benchmarks.catalogue.listing",
-        "tasks, recipes, protocols, encoders, checkpoints, formats, pipelines, published references",
+        "tasks, recipes, protocols, encoders, checkpoints, formats, pipelines, plugins, published references",
     ),
     "doctor": ("benchmarks.doctor", "what is missing on this machine, and the command that fixes it"),
 }

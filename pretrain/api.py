@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from benchmarks import plugins
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
@@ -45,6 +46,7 @@ class AskedPretraining:
 
     def run(self, find_initial: FindInitial) -> RunResult:
         """Pretrain, unless that is done already; return the run."""
+        plugins.begin()
         recipe = self.resolved()
         _check_pause(self.until, recipe.config)
         root = require_root(recipe.config.data.root)

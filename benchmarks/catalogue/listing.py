@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks import plugins
 from benchmarks.catalogue.checkpoints import Checkpoint, load_checkpoints
 from benchmarks.catalogue.protocols import Protocol, load_protocols
 from benchmarks.catalogue.published import Reference, load_references, metrics_of
@@ -24,6 +25,7 @@ KINDS = {
     "checkpoints": "encoders that others published: mimbench transfer TASK --encoder NAME fetches and checks one",
     "formats": "checkpoints that can be read, and written with mimbench checkpoint convert",
     "pipelines": "the demo, and the paper's studies and ablations: mimbench pipeline plan NAME",
+    "plugins": "what other packages add to mimbench, and whether it works",
     "references": "published numbers, each with the place where it stands",
 }
 
@@ -80,12 +82,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tasks(arguments: argparse.Namespace) -> str:
     rows = [("task", "version", "kind", "score", "default recipe", "data set")]
+    added = {plugin.name: plugin.where for plugin in plugins.installed("tasks")}
     for task in TASKS.values():
         if arguments.task in (None, task.name):
             score = f"{task.primary_metric} {task.metric(task.primary_metric).unit}"
             old = f" (superseded by {task.superseded_by})" if task.superseded_by else ""
-            rows.append((task.name, str(task.version), task.kind, score, task.recipe, task.dataset + old))
+            by = f" ({added[task.name]})" if task.name not in TASKS.own else ""
+            rows.append((task.name, str(task.version), task.kind, score, task.recipe, task.dataset + old + by))
     return aligned(rows)
+
+
+def _plugins(_: argparse.Namespace) -> str:
+    rows = [("group", "name", "package", "version", "state")]
+    for plugin in plugins.every():
+        state = plugins.state_of(plugin, TASKS.own if plugin.group == "tasks" else ())
+        rows.append((plugin.group, plugin.name, plugin.package, plugin.version, " ".join(state.split())))
+    return aligned(rows) if len(rows) > 1 else "none is installed"
 
 
 def _recipes(_: argparse.Namespace) -> str:
@@ -191,5 +203,6 @@ LISTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "protocols": _protocols,
     "encoders": _encoders,
     "checkpoints": _checkpoints,
+    "plugins": _plugins,
     "references": _references,
 }

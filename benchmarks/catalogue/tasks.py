@@ -30,6 +30,7 @@ from benchmarks.catalogue.suites import FINE_GRAINED, TASKS_OF, DataSet
 from benchmarks.config import Config
 from benchmarks.digits.embedded import provide
 from benchmarks.errors import UserError, did_you_mean
+from benchmarks.plugins import Extended
 
 
 class Task(Config):
@@ -98,7 +99,7 @@ def _of_suite(part: DataSet) -> Task:
     )
 
 
-TASKS = {
+_OWN = {
     task.name: task
     for task in (
         Task(
@@ -291,6 +292,8 @@ TASKS = {
         ),
     )
 }
+TASKS = Extended("tasks", _OWN)
+"""The tasks by name; behind this program's own come those of other packages."""
 
 
 def find_task(name: str) -> Task:

@@ -16,7 +16,7 @@ from benchmarks.engine.own_code import build_own, is_own
 from benchmarks.engine.without_values import WithoutValues
 from benchmarks.errors import UserError
 from benchmarks.families.sizes import REFUSALS, refusal
-from benchmarks.families.table import family_named, family_of
+from benchmarks.families.table import family_named, family_of, plugin_families
 from benchmarks.families.timm_model import built_for
 from benchmarks.families.torchvision_model import (
     USUAL_PX,
@@ -82,8 +82,10 @@ def _refused(architecture: Architecture, built: Architecture, image_size_px: int
 
 
 def is_known(name: str) -> bool:
-    """Tell whether timm has a model of this name, or torchvision a network (`torchvision:NAME`)."""
-    return is_network(name) if is_torchvisions(name) else timm.is_model(name)
+    """Tell whether timm has a model of this name, or a plugin, or torchvision a network (`torchvision:NAME`)."""
+    if is_torchvisions(name):
+        return is_network(name)
+    return timm.is_model(name) or (bool(plugin_families()) and timm.is_model(name))  # plugins register theirs
 
 
 def _create(name: str, arguments: dict[str, Any]) -> nn.Module:

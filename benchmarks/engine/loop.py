@@ -21,6 +21,7 @@ from benchmarks.engine.processes.parallel import copied, without_exchange
 from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
+from benchmarks.engine.track.callback import Callbacks
 from benchmarks.engine.track.log import TrainingLog
 from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
@@ -56,7 +57,8 @@ class Loop(Generic[B]):
         self.optimizer = build_optimizer(problem.parameter_groups, training)
         self.schedule = self._build_schedule()
         self.checkpoints = Checkpoints(run.folder.checkpoints)
-        self.log = TrainingLog(run, training)
+        callbacks = Callbacks(training.callbacks, problem.model) if training.callbacks and ranks.is_main() else None
+        self.log = TrainingLog(run, training, callbacks)
         self.progress = Progress()
         self.step = 0
         self.pause_at: int | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal
 
+from benchmarks import plugins
 from benchmarks.config import C_co, Recipe
 from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import damage_of, misfit
@@ -134,6 +135,8 @@ def first_record(kind: Literal["pretrain", "transfer"], work: Work[Any], device:
     """Return the `started` record of a run; `fields` are those that differ from verb to verb."""
     encoder: EncoderUse | None = fields.get("encoder")
     starts_from = getattr(work.config, "starts_from", None)
+    for name in getattr(getattr(work.config, "training", None), "callbacks", ()):
+        plugins.required("callbacks", name, "training.callbacks")
     return RunRecord(
         run_id=work.folder.path.name,
         kind=kind,

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plugins
 from benchmarks.runs.record import Environment, RunRecord
 from benchmarks.version import __version__
 
@@ -29,7 +30,7 @@ def describe(device: str) -> Environment:
     """Describe where a run happens. Holds package versions and a host name; no paths, users or variables."""
     return Environment(
         python=platform.python_version(),
-        packages={"mimbench": __version__, **versions(PACKAGES)},
+        packages={"mimbench": __version__, **versions(PACKAGES), **plugins.used()},
         git_commit=git_commit(),
         device=device,
         host=platform.node(),

@@ -62,6 +62,8 @@ class Training(Config):
     """What goes to metrics.jsonl also goes to these trackers, on this file system (extras of the same names)."""
     track_online: bool = placement(False)
     """W&B and MLflow send it to their servers instead: W&B's login and MLFLOW_TRACKING_URI say where."""
+    callbacks: tuple[str, ...] = placement(())
+    """Code of other packages that watches the training: names of their entry points in the group mimbench.callbacks."""
     checkpoint_every_steps: int = placement(1000, ge=1)
     """At most this many steps of work can be lost. A checkpoint is also written at every stop request."""
 

@@ -19,6 +19,7 @@ from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
 from reports.tables.column import Column, Field, differing_column, rare_column, row_column
+from reports.tables.plugin_columns import plugin_columns
 from reports.tables.score_columns import delta_column, has_few_classes, holm_column, metric_columns, published_column
 
 
@@ -41,6 +42,7 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     if has_few_classes(section):
         scores = [replace(one, block="provenance") if one.title.startswith("top5 ") else one for one in scores]
     columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
+    columns += plugin_columns({field.name for column in columns for field in column.fields})
     return [column for column in columns if column.is_shown(section.entries)]
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ranks
+from benchmarks import plugins, ranks
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
@@ -119,6 +119,7 @@ class AskedEvaluation:
 
     def run(self) -> RunResult:
         """Score the model, unless that is done already; return the run."""
+        plugins.begin()
         record = read_record(self._folder)
         return self._others() if record is None else self._finished(record)
 

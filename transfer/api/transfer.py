@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ranks
+from benchmarks import plugins, ranks
 from benchmarks.catalogue.starts import authors_recipe, default_recipe, misfit_in_words
 from benchmarks.catalogue.tasks import Task, find_task
 from benchmarks.config import Recipe, load_recipe
@@ -125,6 +125,7 @@ class AskedTransfer:
 
     def run(self) -> RunResult:
         """Train and evaluate, unless that is done already; return the run."""
+        plugins.begin()
         task = find_task(self.task)
         adapter = adapter_for(task)
         if self.encoder is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from benchmarks import ranks
+from benchmarks.engine.track.callback import Callbacks
 from benchmarks.engine.track.table import TRACKERS
 from benchmarks.engine.track.tracker import Ending, Tracked, Tracker
 from benchmarks.errors import Stopped, UserError
@@ -22,8 +23,9 @@ UNTRACKED = {"step", "epoch", "total_steps", "eta_seconds"}
 class TrainingLog:
     """A run's log, as a context: at its end the trackers are closed, with how the run ended."""
 
-    def __init__(self, run: Run, training: Training) -> None:
+    def __init__(self, run: Run, training: Training, callbacks: Callbacks | None = None) -> None:
         self._run, self._names, self._online = run, training.track, training.track_online
+        self._callbacks = callbacks
         self._lines = MetricsLog(run.folder.metrics)
         self._trackers: dict[TrackerName, Tracker] = {}
 
@@ -34,7 +36,10 @@ class TrainingLog:
         self, kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
         stopped = kind is not None and issubclass(kind, Stopped | KeyboardInterrupt)
-        self._close("completed" if kind is None else "preempted" if stopped else "failed")
+        ending: Ending = "completed" if kind is None else "preempted" if stopped else "failed"
+        self._close(ending)
+        if self._callbacks is not None:
+            self._callbacks.end(ending)
 
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`, open the trackers and give them the lines that stay.
@@ -52,11 +57,16 @@ class TrainingLog:
         if self._trackers:
             for line in self._lines.read():
                 self._track(line)
+        if self._callbacks is not None:
+            self._callbacks.begin(run)
 
     def write(self, **numbers: float) -> None:
         """Append one line, with the step. Raises WorkFailed when the disk is full."""
         if ranks.is_main():
-            self._track(self._lines.write(**numbers))
+            line = self._lines.write(**numbers)
+            self._track(line)
+            if self._callbacks is not None:
+                self._callbacks.write(int(line["step"]), _values(line))
 
     def conclude(self, step: int, scores: Mapping[str, float]) -> None:
         """Give the trackers the scores that the record has, as `score/NAME`."""
@@ -64,7 +74,7 @@ class TrainingLog:
             self._track({"step": step} | {f"score/{name}": value for name, value in scores.items()})
 
     def _track(self, line: Mapping[str, float]) -> None:
-        values = {name: value for name, value in line.items() if name not in UNTRACKED}
+        values = _values(line)
         for name, tracker in list(self._trackers.items()):
             with self._spared(name):
                 tracker.write(int(line["step"]), values)
@@ -87,3 +97,8 @@ class TrainingLog:
             self._trackers.pop(name, None)
             what = f"{name} takes no more numbers ({type(error).__name__})"
             print(f"warning: {what}; metrics.jsonl goes on, and the next start catches up", file=sys.stderr, flush=True)
+
+
+def _values(line: Mapping[str, float]) -> dict[str, float]:
+    """Return a line's curves."""
+    return {name: value for name, value in line.items() if name not in UNTRACKED}

@@ -30,7 +30,8 @@ def test_without_a_name_it_is_said_what_can_be_listed() -> None:
     done = here("list")
     assert done.returncode == 0
     lines = [line.split()[0] for line in done.stdout.partition("lists:\n")[2].partition("\n\n")[0].splitlines()]
-    assert lines == ["tasks", "recipes", "protocols", "encoders", "checkpoints", "formats", "pipelines", "references"]
+    expected = ["tasks", "recipes", "protocols", "encoders", "checkpoints", "formats", "pipelines", "plugins"]
+    assert lines == [*expected, "references"]
 
 
 def test_tasks_are_listed_with_their_score_and_recipe() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from benchmarks import plugins
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.hierarchical.convnext import CONVNEXT_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.hiera import WINDOWED_LAYOUTS
@@ -11,7 +12,7 @@ from transfer.checkpoint.layouts.hierarchical.resnet import RESNET_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.swin import SWIN_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.swinv2 import SWINV2_LAYOUTS
 from transfer.checkpoint.layouts.hierarchical.torchvision import TORCHVISION_LAYOUTS
-from transfer.checkpoint.layouts.layout import Layout
+from transfer.checkpoint.layouts.layout import Layout, Shapes
 from transfer.checkpoint.layouts.plain.beit import BEIT_LAYOUTS
 from transfer.checkpoint.layouts.plain.clip import TOWER_LAYOUTS
 from transfer.checkpoint.layouts.plain.eva import EVA_LAYOUTS
@@ -51,10 +52,29 @@ TIMM = Layout(
 """The names of the model that is stated, whatever it is."""
 
 
+def plugin_layouts() -> list[tuple[plugins.Plugin, Layout]]:
+    """Return the layouts that other packages add."""
+    return plugins.working("layouts", frozenset(layout.name for layout in (*LAYOUTS, TIMM)))
+
+
+def _recognised(shapes: Shapes) -> list[Layout]:
+    """Return the layouts that tensors are in; those of other packages are asked where none of ours recognises them."""
+    found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
+    for plugin, layout in [] if found else plugin_layouts():
+        try:
+            recognised = layout.recognises(shapes)
+        except Exception as error:
+            raise plugin.wrong(f"one whose `recognises` takes any tensors ({type(error).__name__}: {error})") from error
+        if recognised:
+            plugins.use(plugin)
+            found.append(layout)
+    return found
+
+
 def identify(tensors: dict[str, Tensor]) -> Layout:
     """Return the layout of `tensors`, by their names and shapes. Raises UserError unless exactly one fits."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
+    found = _recognised(shapes)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -70,5 +90,5 @@ def identify(tensors: dict[str, Tensor]) -> Layout:
 def identify_or_timm(tensors: dict[str, Tensor]) -> Layout:
     """Return the layout of an encoder whose architecture is on record: one that is known, else timm's own names."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    found = [layout for layout in LAYOUTS if layout.recognises(shapes)]
+    found = _recognised(shapes)
     return found[0] if len(found) == 1 else TIMM

@@ -1,0 +1,1 @@
+"""What this package adds to mimbench, a file for each; nothing is imported before it is used."""
