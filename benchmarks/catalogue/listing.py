@@ -144,6 +144,7 @@ def _checkpoints(arguments: argparse.Namespace) -> str:
     rows = [("checkpoint", "method", "architecture", "trained on", "epochs", "published", "digest", "licence", "page")]
     for each in _of_method(arguments.method):
         digest = "-" if each.digest is None else f"{each.digest.algorithm} {each.digest.digits[:8]}"
+        digest += " ..." if each.digest is not None and each.digest.whole else ""
         known = (each.data or "-", "-" if each.epochs is None else str(each.epochs))
         rows.append((each.name, each.method, each.architecture, *known, _scores(each), digest, each.licence, each.page))
     return aligned(rows)

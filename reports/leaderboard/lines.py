@@ -19,7 +19,12 @@ from reports.text import count
 
 COST = "training_cost"
 """The metric of published costs of pretrainings, relative to one of them."""
-PROTOCOLS = {"pretrain": "pretrained", "finetune": "fine-tuned", "linear": "linear probe"}
+PROTOCOLS = {
+    "pretrain": "pretrained",
+    "finetune": "fine-tuned",
+    "linear": "linear probe",
+    "knn": "nearest neighbours",
+}
 """What published protocols are called in names."""
 Shown = Literal["none", "same", "all"]
 """Which published numbers a table shows: none, those of the backbones in it, or all of its task."""

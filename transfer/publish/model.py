@@ -16,13 +16,14 @@ from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation
 from benchmarks.engine.backbone import build_backbone, is_known, sized
 from benchmarks.engine.checkpoint import Checkpoints
 from benchmarks.engine.own_code import is_own
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, first_of
 from benchmarks.families.table import family_named, family_of
 from benchmarks.families.torchvision_model import is_torchvisions
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, RunRecord
 from transfer.checkpoint.content.selection import Selection
 from transfer.encoder.proof.loading import load_encoder, require_complete
+from transfer.encoder.proof.plausible import implausible
 from transfer.sources.references import resolve
 
 _AVERAGED = "average."
@@ -70,8 +71,8 @@ def find_published(
 ) -> Publication:
     """Return the encoder that `reference` names, or the classifier that a run fine-tuned, `with_head`.
 
-    Raises UserError for what names none, for an encoder that timm has no model for, and for a head without a class of
-    timm's own.
+    Raises UserError for what names none, for an encoder that timm has no model for, for weights that no training leaves
+    behind, and for heads other than a fine-tuned classifier's.
     """
     source = resolve(reference, None, stage, architecture, None, pretrained_on, selection=selection)
     if source.read is None:
@@ -91,6 +92,10 @@ def find_published(
         recipe=(manifest.recipe, manifest.recipe_digest) if manifest else None,
         notes=source.notes(),
     )
+    odd = list(implausible(found.tensors))
+    if odd:
+        rule = f"weights that a training left behind ({first_of(odd, 3, '; ')})"
+        raise UserError.about("encoder", reference, rule, "name the encoder that was meant")
     return _with_head(found, folder, reference) if with_head else found
 
 

@@ -262,6 +262,13 @@ def test_clips_and_torchvisions_networks_are_refused(tmp_path: Path) -> None:
             find_published(str(tmp_path / "x.pth"), stage="self-supervised", architecture=name)
 
 
+def test_weights_that_nobody_trained(tmp_path: Path) -> None:
+    model = of_timm("vit_small_patch16_224", embed_dim=64, depth=2, num_heads=1, img_size=48)
+    torch.save(model.state_dict(), tmp_path / "x.pth")
+    with pytest.raises(UserError, match="weights that a training left behind"):
+        find_published(str(tmp_path / "x.pth"), stage="supervised")
+
+
 def test_an_eps_that_timm_takes_no_argument_for_is_refused_where_it_shows(
     simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -88,15 +89,26 @@ def test_a_refusal_is_final(served: Served, tmp_path: Path, status: int) -> None
     assert len(served.asked) == 1
 
 
-def test_a_passing_fault_is_not(served: Served, tmp_path: Path) -> None:
+def test_a_passing_fault_is_not(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     served.answers = [502, 429]
     assert fetch(served, tmp_path) == CONTENT
+    assert "answers 502 Bad Gateway; trying again in 0 s" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("served")
 def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(NotFetched, match="refused"):
         download("http://127.0.0.1:1/weights.pth", tmp_path / "weights.pth", "fetching")
+
+
+def test_without_a_network_it_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.invalid` is a domain that no network has (RFC 2606); a proxy of this machine is not asked."""
+    monkeypatch.setattr(module, "_OPENER", build_opener(ProxyHandler({})))
+    with pytest.raises(NotFetched, match=r"nowhere\.invalid"):
+        download("https://nowhere.invalid/weights.pth", tmp_path / "weights.pth", "fetching")
+    assert "trying again" not in capsys.readouterr().err
 
 
 def test_a_page_in_place_of_the_file(served: Served, tmp_path: Path) -> None:

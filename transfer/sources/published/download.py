@@ -8,6 +8,9 @@ import http.client
 import json
 import os
 import shutil
+import socket
+import ssl
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -93,7 +96,9 @@ def download(address: str, path: Path, title: str, size: int | None = None) -> N
             tries = 1 if part.begun(address)[0] > before else tries + 1
             if tries > len(WAITS_S):
                 raise NotFetched(f"{error}, {tries} times in a row") from None
-            time.sleep(WAITS_S[tries - 1])
+            wait = WAITS_S[tries - 1]
+            print(f"{title}: {error}; trying again in {wait:g} s", file=sys.stderr, flush=True)
+            time.sleep(wait)
     os.replace(part.path, path)
     part.remove()
 
@@ -117,7 +122,11 @@ def _fetch(address: str, part: _Part, title: str, size: int | None) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         _raise_for(address, error, part)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, socket.gaierror | ssl.SSLCertVerificationError):
+            raise NotFetched(f"{address}: {_reason(error)}") from None
+        raise _Broken(f"{address}: {_reason(error)}") from error
+    except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise _Broken(f"{address}: {_reason(error)}") from error
 
 
