@@ -75,6 +75,11 @@ class BenchRecord(Config):
         return self.step_flops * own.per_second / self.batch_size / self.matrix_flops_per_second
 
     @property
+    def is_of_cpu(self) -> bool:
+        """Whether a CPU was measured."""
+        return self.environment.device.startswith("cpu")
+
+    @property
     def resolved(self) -> dict[str, JsonValue]:
         return self.recipe.resolved
 
