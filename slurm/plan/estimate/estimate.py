@@ -33,6 +33,7 @@ SMALL_PX, SMALL_LOADED = 64, 20.0
 BENCHED_LOADER = Span(0.6, 1.1)
 START_S = Span(10.0, 90.0)
 """From the start of an attempt's processes to its first step: imports, the index of the data, weights, kernels."""
+BENCHED_START = Span(0.7, 2.0)
 BETWEEN_NODES = Span(12.5, 200.0)
 """GB/s that a node sends: one link of 100 Gb/s, and one of 200 Gb/s for each of 8 GPUs."""
 GLOO = Span(0.2, 5.0)
@@ -174,7 +175,8 @@ def _estimated(
     testing = _inverse(reached.flops_per_second, work.testing_flops * number / processes)
     seconds = whole.plus(Span((tested or 0) * testing.low, most * testing.high))
     attempts = 1 + (seconds.high // placed.longest_attempt_s if math.isfinite(placed.longest_attempt_s) else 0)
-    seconds = seconds.plus(Span(START_S.low, START_S.high * attempts))
+    start = _start_s(placed.has_gpus, benches)
+    seconds = seconds.plus(Span(start.low, start.high * attempts))
     return Estimate(
         images=images,
         images_per_second=Span(images / whole.high, images / whole.low),
@@ -202,6 +204,12 @@ def _exchange_s(work: Work, training: Training, placed: Placed, reached: Rate) -
     inside = Span(min(links) / 2, max(links)) if links else GLOO
     speed = Span(min(BETWEEN_NODES.low, inside.low), min(BETWEEN_NODES.high, inside.high)) if between else inside
     return _inverse(speed.times(1e9), exchanged_bytes(work, training.processes))
+
+
+def _start_s(has_gpus: bool, benches: Sequence[BenchRecord]) -> Span:
+    """Return how long an attempt takes to its first step: by `mimbench bench --part start`, or as is usual."""
+    known = [bench for bench in benches if bench.part == "start" and bench.is_of_cpu is not has_gpus]
+    return BENCHED_START.times(known[0].programs[0].first_step_s) if known else START_S
 
 
 def _loading_s(training: Training, benches: Sequence[BenchRecord]) -> Span:
