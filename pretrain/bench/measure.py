@@ -20,6 +20,8 @@ from pretrain.bench.child import Order
 
 CONFIDENCE = 0.95
 TAKEN = ("seconds", "cpu_seconds", "memory_mb")
+GRACE_S, PATIENCE_S = 60.0, "300"
+"""How long a process may take to end, and waits for another that has ended or hangs."""
 FLOAT_BYTES = 4
 """Of a weight, and of its gradient."""
 
@@ -91,7 +93,11 @@ class Child:
             assert process.stdin is not None
             process.stdin.close()  # of all of them first: they leave their group together
         for process in self._processes:
-            process.wait()
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:  # it waits for another one that has ended
+                process.kill()
+                process.wait()
 
 
 def _meetings(count: int) -> list[dict[str, str]]:
@@ -100,6 +106,7 @@ def _meetings(count: int) -> list[dict[str, str]]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     meeting = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    meeting["MIMBENCH_PEER_TIMEOUT_S"] = PATIENCE_S
     return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
