@@ -19,6 +19,7 @@ finished stages are kept, live ones are not started twice.
 
 commands:
   plan FILE      the stages, what is done already, what the rest will cost, and the exact commands
+  estimate NAME  what a pretraining will cost on numbers of GPUs, by arithmetic, step by step
   submit FILE    run it here, or submit it to the Slurm cluster that --cluster names
   status ID      one row for each stage: state, step, loss, time left
   list           the pipelines launched from this folder
@@ -119,6 +120,32 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _estimate(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="mimbench pipeline estimate",
+        description="Say what a pretraining costs on numbers of GPUs, by arithmetic alone: nothing is measured or run.",
+        epilog="example: mimbench pipeline estimate simmim_swinv2_huge_192_800ep --device 'A100 80GB' --gpus 8,64",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a pretraining recipe, by name or path")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe")
+    parser.add_argument("--encoder", action="append", default=[], metavar="NAME", help="also this one; may be repeated")
+    parser.add_argument("--device", required=True, metavar="NAME", help="H100 SXM, A100 80GB, V100 SXM2 32GB, ...")
+    parser.add_argument("--gpus", default="8", metavar="N,N,...", help="numbers of GPUs, 8 in a node (default 8)")
+    parser.add_argument("--images", type=int, metavar="N", help="images of an epoch (default: ImageNet-1K's)")
+    parser.add_argument("--steps", action="store_true", help="print the arithmetic of every row before the table")
+    arguments = parser.parse_intermixed_args(argv)
+    from slurm.plan.estimate.table import cases, numbers_of, steps_of, table
+
+    gpus = numbers_of("--gpus", arguments.gpus)
+    found = list(
+        cases(arguments.recipe, arguments.overrides, arguments.encoder, arguments.device, gpus, arguments.images)
+    )
+    for case in found if arguments.steps else ():
+        print(*steps_of(case), "", sep="\n")
+    print(table(found))
+    return 0
+
+
 def _submit(argv: list[str]) -> int:
     text = "Run a pipeline here or on Slurm; submitting it again continues it."
     parser = _file_parser("submit", text, "pipeline.yaml --cluster my_cluster.yaml")
@@ -216,6 +243,7 @@ def _cancel(argv: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plan": _plan,
+    "estimate": _estimate,
     "submit": _submit,
     "resume": _resume,
     "status": _status,

@@ -75,11 +75,11 @@ NEUTRAL = (
 
 def backbone_name(architecture: Architecture) -> str | None:
     """Return what papers call an architecture, such as Swin-B; None where they have no name for it."""
-    shape = _shape(architecture)
+    shape = shape_of(architecture)
     return next((name for name, known in BACKBONES.items() if known == shape), None)
 
 
-def _shape(architecture: Architecture) -> Shape | None:
+def shape_of(architecture: Architecture) -> Shape | None:
     """Return the shape of a model; None for one of unknown family, or with an argument that makes another block."""
     shape = _shape_of_timm(architecture.name.partition(".")[0])
     for argument, value in architecture.arguments.items():

@@ -47,6 +47,14 @@ class Timed(Config):
     """Seconds from the start of its process until its first round was done."""
     ways: tuple[str, ...] = ()
     """The faster ways that its steps took."""
+    processes: Annotated[Count, Field(ge=1)] = 1
+    """How many processes trained together, each with as many images; memory is that of the one that took most."""
+    sharded: bool = False
+    """Whether they divided the model (FSDP2) rather than copy it (DDP)."""
+    sent_mb: Amount | None = None
+    """What each process sends in a step, by arithmetic; None where processes were not compared."""
+    parts_s: dict[str, Amount] = Field(default_factory=dict)
+    """Of a start, the seconds of its parts by the median; empty where starts were not compared."""
 
 
 class BenchRecord(Config):
@@ -54,14 +62,14 @@ class BenchRecord(Config):
 
     schema_version: Literal[1] = 1
     recipe: RecipeUse
-    part: Literal["step", "loader"]
+    part: Literal["step", "loader", "scale", "start"]
     batch_size: Annotated[Count, Field(ge=1)]
     threads: Count
     environment: Environment
     programs: tuple[Timed, ...]
     """Mimbench's own first."""
     matrix_flops_per_second: Amount | None = None
-    """What products of large matrices reach on this device in the recipe's precision; None for the loader."""
+    """What products of large matrices reach on this device in the recipe's precision; None unless steps were timed."""
     step_flops: Amount | None = None
     """The FLOPs of a step: three forward passes of the batch."""
     measured_at: str
@@ -73,6 +81,11 @@ class BenchRecord(Config):
             return None
         own = self.programs[0]
         return self.step_flops * own.per_second / self.batch_size / self.matrix_flops_per_second
+
+    @property
+    def is_of_cpu(self) -> bool:
+        """Whether a CPU was measured."""
+        return self.environment.device.startswith("cpu")
 
     @property
     def resolved(self) -> dict[str, JsonValue]:

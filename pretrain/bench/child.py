@@ -22,10 +22,16 @@ class Order(Config):
 
     part: str
     name: str
+    shown: str | None = None
+    """Its name in the record, where that is another."""
     path: str | None
     recipe_name: str
     recipe: PretrainRecipe
     threads: int
+    processes: int = 1
+    """How many processes train together; each is a child of its own, with torchrun's variables."""
+    began_s: float = 0.0
+    """When its process was started, in seconds since 1970."""
 
 
 def main() -> None:
@@ -37,7 +43,10 @@ def main() -> None:
 
     order = Order.model_validate_json(sys.stdin.readline())
     try:
-        _serve(order, answer)
+        from benchmarks.engine.processes.exchange import joined  # torch, which takes seconds
+
+        with joined():
+            _serve(order, answer)
     except UserError as error:
         answer(error=str(error))
 
@@ -52,9 +61,10 @@ def _serve(order: Order, answer: Any) -> None:
 
     training = order.recipe.training
     device = choose_device(training)
-    path = None if order.path is None else Path(order.path)
+    path, imported_s = None if order.path is None else Path(order.path), time.time() - order.began_s
     built = program(order.part, order.name, Recipe(order.recipe_name, order.recipe, ()), path)
-    answer(device=device_name(device), ways=built.ways, flops_per_image=built.flops_per_image)
+    about = {"ways": built.ways, "flops_per_image": built.flops_per_image, "parameters": built.parameters}
+    answer(device=device_name(device), **about, parts_s={"imports": imported_s, **built.parts_s})
     for line in sys.stdin:
         if line.strip() == "rate":
             dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32

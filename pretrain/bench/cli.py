@@ -6,7 +6,7 @@ import argparse
 import os
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.config import Recipe, load_recipe
@@ -20,7 +20,8 @@ from pretrain.bench.child import Order
 from pretrain.bench.pictures import write_pictures
 from pretrain.recipe import PretrainRecipe
 
-PEERS = {"step": ("timm", "huggingface", "simmim"), "loader": ("torchvision",)}
+PEERS = {"step": ("timm", "huggingface", "simmim"), "loader": ("torchvision",), "scale": (), "start": ()}
+MOST_PROCESSES = 64
 PASSES = 3
 """A training step in forward passes: backwards, each matrix is multiplied twice (Kaplan et al. 2020, section 2.1)."""
 
@@ -28,6 +29,8 @@ EPILOG = """examples:
   mimbench bench simmim_swin_base_192_100ep --peer huggingface --peer simmim=../SimMIM training.precision=bf16
 
   mimbench bench simmim_swin_base_192_100ep --part loader --images /data/imagenet/train
+
+  mimbench bench simmim_swin_base_192_100ep --part scale --processes 1,2,4 --threads 1
 
 A whole step is timed: gradients set to nothing, forward, backward, clipping, optimiser. Every program has a process of
 its own, and they take turns, so that what else the machine does slows all of them; a ratio is that of rounds side by
@@ -48,10 +51,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: Path) -> BenchRecord:
-    from pretrain.bench.measure import in_turn
+    from pretrain.bench.measure import in_turn, starts
 
     images = args.images
-    if args.part == "loader" and images is None:
+    if args.part in ("loader", "start") and images is None:
         write_pictures(folder, recipe.config.training.batch_size)
         images = folder
     orders = [
@@ -65,8 +68,14 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
         )
         for name, path in [("mimbench", None), *_peers(args)]
     ]
-    programs, about, rate = in_turn(orders, args.rounds, args.warm_up)
-    one = about["flops_per_image"]
+    if args.part == "scale":
+        orders = list(_teams(orders[0], _numbers(args.processes)))
+    if args.part == "start":
+        timed, about = starts(orders[0], args.rounds)
+        programs, rate = [timed], None
+    else:
+        programs, about, rate = in_turn(orders, args.rounds, args.warm_up)
+    one = about["flops_per_image"] if args.part == "step" else None
     return BenchRecord(
         recipe=RecipeUse(
             name=recipe.name,
@@ -84,6 +93,26 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
         step_flops=None if one is None else PASSES * one * recipe.config.training.batch_size,
         measured_at=now(),
     )
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of processes, the smallest first. Raises UserError for what is none."""
+    words = {word.strip() for word in text.split(",")}
+    if not all(word.isdecimal() and 0 < int(word) <= MOST_PROCESSES for word in words):
+        rule = f"whole numbers from 1 to {MOST_PROCESSES}, with commas between"
+        raise UserError.about("--processes", text, rule, "--processes 1,2,4")
+    return sorted(map(int, words))
+
+
+def _teams(order: Order, numbers: Sequence[int]) -> Iterator[Order]:
+    """Yield the same training in so many processes, the model copied to each, and divided between them."""
+    for count in numbers:
+        for sharded in (False, True)[: 1 if count == 1 else 2]:
+            training = order.recipe.training
+            changed = {"batch_size": count * training.batch_size, "sharded": sharded}
+            recipe = order.recipe.model_copy(update={"training": training.model_copy(update=changed)})
+            name = f"{count} x {'FSDP2' if sharded else 'DDP'}" if count > 1 else "1 process"
+            yield order.model_copy(update={"recipe": recipe, "processes": count, "name": "mimbench", "shown": name})
 
 
 def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
@@ -105,12 +134,40 @@ def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
 def _text(record: BenchRecord) -> str:
     what = f"{record.part} of {record.recipe.name}, {record.batch_size} images, {record.environment.device}"
     header = ("program", "s", "images/s", "x", "95 %", "x cpu", "95 %", "peak MB", "built s", "first s")
+    if record.part == "scale":
+        return _scale_text(what, record)
     lines = [what, aligned([header, *(_row(timed) for timed in record.programs)], right=[False] + [True] * 9)]
     if record.utilisation is not None and record.matrix_flops_per_second is not None:
         rate = record.matrix_flops_per_second / 1e9
         lines.append(f"{record.utilisation:.0%} of what matrix products reach here ({rate:.0f} GFLOP/s)")
+    if parts := record.programs[0].parts_s:
+        lines.append(
+            "of the seconds until the first step: " + ", ".join(f"{name} {s:.1f}" for name, s in parts.items())
+        )
     lines.append(f"mimbench's ways: {', '.join(record.programs[0].ways) or 'plain'}")
     return "\n".join(lines)
+
+
+def _scale_text(what: str, record: BenchRecord) -> str:
+    header = ("processes", "step s", "x", "95 %", "x cpu", "images/s", "peak MB each", "sent MB each")
+    rows = [
+        (
+            timed.name,
+            f"{statistics.median(timed.seconds):.3f}",
+            f"{timed.ratio.median:.2f}",
+            f"{timed.ratio.low:.2f}-{timed.ratio.high:.2f}",
+            f"{timed.cpu_ratio.median:.2f}",
+            f"{timed.per_second:.1f}",
+            f"{timed.peak_memory_mb:.0f}",
+            f"{timed.sent_mb or 0:.0f}",
+        )
+        for timed in record.programs
+    ]
+    cores = len(os.sched_getaffinity(0))
+    few = f"{cores} cores: more processes than that share them" if record.environment.device.startswith("cpu") else ""
+    return "\n".join(
+        [f"{what}, each process", aligned([header, *rows], right=[False] + [True] * 7), *filter(None, [few])]
+    )
 
 
 def _row(timed: Timed) -> tuple[str, ...]:
@@ -140,13 +197,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe")
     parser.add_argument(
-        "--part", choices=tuple(PEERS), default="step", help="whole steps, or images from file to batch"
+        "--part",
+        choices=tuple(PEERS),
+        default="step",
+        help="whole steps; images from file to batch; steps in several processes; a start up to its first step",
     )
     parser.add_argument(
         "--peer",
         action="append",
         metavar="NAME[=FOLDER]",
         help="timm, huggingface, simmim=FOLDER; torchvision (loader)",
+    )
+    parser.add_argument(
+        "--processes", default="1,2,4", metavar="N,N", help="scale: how many train together (default 1,2,4)"
     )
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="images per step (default 8)")
     parser.add_argument("--rounds", type=int, default=10, metavar="N", help="rounds of each program (default 10)")

@@ -7,15 +7,17 @@ import itertools
 import logging
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.data.found import files_below
@@ -45,6 +47,10 @@ class Program:
     round: Callable[[], object]
     ways: tuple[str, ...] = ()
     flops_per_image: float | None = None
+    parameters: int | None = None
+    """Those that are trained; None where nobody asks."""
+    parts_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of what came before the first round, in this order."""
 
 
 class Task:
@@ -84,15 +90,18 @@ class Task:
 def own(task: Task) -> Program:
     """Return the steps of a pretraining as `mimbench pretrain` does them."""
     problem = task.problem
+    parameters = sum(each.numel() for each in problem.model.parameters() if each.requires_grad)
     problem.place()
     training = task.recipe.training.model_copy(update={"epochs": None, "steps": STEPS, "log_every_steps": STEPS})
     record: Any = RunRecord.model_construct
     run = Run(RunFolder(Path(tempfile.mkdtemp())), record(run_id="bench", seconds=0.0))  # nothing of it is written
-    labels = torch.zeros(len(task.images), dtype=torch.int64)
-    batch = Batch(task.images, labels, [], labels)
+    images = task.images[ranks.share(len(task.images))]
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    batch = Batch(images, labels, [], labels)
     loop = Loop(problem, problem.training_samples(), training, run, 0, 0)
     problem.model.train()
-    return Program(lambda: loop.train_step([batch] * training.accumulate), problem.fast_ways, problem.flops_per_image)
+    step = lambda: loop.train_step([batch] * training.accumulate)  # noqa: E731
+    return Program(step, problem.fast_ways, problem.flops_per_image, parameters)
 
 
 def stock(task: Task) -> Program:
@@ -167,6 +176,15 @@ def own_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
     return Program(round_)
 
 
+def start(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
+    """Return the first step of a pretraining, with the seconds of what comes before it: model, and first batch."""
+    began = time.perf_counter()
+    built = own(Task(recipe, None))
+    stood = time.perf_counter()
+    own_loader(recipe, folder).round()
+    return replace(built, parts_s={"model": stood - began, "data": time.perf_counter() - stood})
+
+
 def torchvision_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
     """Return rounds of a batch as microsoft/SimMIM makes them: torchvision's transforms on PIL images."""
     from torchvision import transforms
@@ -202,8 +220,10 @@ STEPS_OF: dict[str, Callable[[Task], Program]] = {
 """By name, whole training steps; the first is what the others are compared with."""
 LOADERS: dict[str, Make] = {"mimbench": own_loader, "torchvision": torchvision_loader}
 """By name, images from files to a batch."""
+MADE: dict[str, dict[str, Make]] = {"loader": LOADERS, "start": {"mimbench": start}}
+"""By part, the programs that read images."""
 
 
 def program(part: str, name: str, recipe: Recipe[PretrainRecipe], path: Path | None) -> Program:
-    """Build a program by its part, `step` or `loader`, and its name."""
-    return LOADERS[name](recipe, path) if part == "loader" else STEPS_OF[name](Task(recipe, path))
+    """Build a program by its part, `step`, `scale`, `loader` or `start`, and its name."""
+    return MADE[part][name](recipe, path) if part in MADE else STEPS_OF[name](Task(recipe, path))

@@ -40,7 +40,10 @@ class AnyCluster(Config):
     device: str | None = None
     """Part of the name of its devices: `H100`. `plan` uses only speeds measured on these; null: on any device."""
     images_per_second: dict[str, Positive] = Field(default_factory=dict)
-    """The speed of one process, by the recipe's name; `plan` uses it where no run has measured the speed yet."""
+    """The speed of one process, by the recipe's name; `plan` uses it before anything that was measured."""
+    training_images: dict[str, Count] = Field(default_factory=dict)
+    """How many training images, or videos, lie in a folder of data, by its path as the pipeline file has it: for `plan`
+    on a machine that has no data."""
     notify: str | None = None
     """A shell command that is run when a stage has failed and when a pipeline has ended, where the pipeline's own file
     names none. Its variables MIMBENCH_PIPELINE, _FOLDER, _STAGE and _STATE say what happened."""

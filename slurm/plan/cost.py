@@ -1,4 +1,4 @@
-"""What a pipeline will cost, estimated before it is submitted from what earlier runs measured, and nothing else."""
+"""What a pipeline will cost: by what earlier runs measured, and where nothing did, by arithmetic, kept apart."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import StageWork, stage_works
 from slurm.graph.stages import Pipeline
 from slurm.graph.sweep import without_sweeps
+from slurm.plan.estimate.data_sizes import published_images
+from slurm.plan.estimate.estimate import Estimate, Unknown, estimate
+from slurm.plan.estimate.span import NOTHING, Span
 from slurm.plan.speed import Measured, Speed, Training, find_speed, images_per_epoch
 
 
@@ -35,6 +38,8 @@ class Forecast:
     has_gpus: bool = False
     training: Training | None = None
     """What is trained; None where it was not looked at."""
+    estimate: Estimate | Unknown | None = None
+    """What it will take by arithmetic, where something of the above is None, or why nothing says."""
 
     @property
     def seconds(self) -> float | None:
@@ -50,14 +55,38 @@ class Forecast:
     @property
     def requeues(self) -> int | None:
         """How often the time limit will be reached before the end."""
-        return max(0, math.ceil(self.seconds / self.longest_attempt_s) - 1) if self.seconds is not None else None
+        return self._requeues(self.seconds) if self.seconds is not None else None
+
+    def requeues_in(self, span: Span) -> Span:
+        """Return how often it will be reached in a time that is estimated."""
+        return Span(*map(self._requeues, span))
+
+    def _requeues(self, seconds: float) -> int:
+        return max(0, math.ceil(seconds / self.longest_attempt_s) - 1)
 
     @property
-    def unknown(self) -> str | None:
-        """What is missing for a forecast, in words; None where nothing is."""
-        if self.images is None:
-            return "how many images an epoch has"
-        return "how fast it is" if self.speed is None else None
+    def span_disk_mb(self) -> Span:
+        """What it leaves on disk, measured or estimated; nothing where neither is known."""
+        if self.disk_mb is not None:
+            return Span(self.disk_mb, self.disk_mb)
+        return self.estimate.disk_mb if isinstance(self.estimate, Estimate) else NOTHING
+
+    @property
+    def estimated(self) -> Estimate | None:
+        """The estimate, where the time is known by nothing else."""
+        return self.estimate if self.seconds is None and isinstance(self.estimate, Estimate) else None
+
+    @property
+    def unknown(self) -> Unknown | None:
+        """What is missing for the time; None where nothing is."""
+        return self.estimate if self.seconds is None and isinstance(self.estimate, Unknown) else None
+
+    @property
+    def span_s(self) -> Span | None:
+        """How long it takes: measured, both ends being the same, or estimated; None where neither is known."""
+        if self.seconds is not None:
+            return Span(self.seconds, self.seconds)
+        return self.estimated.seconds if self.estimated is not None else None
 
 
 def forecasts(
@@ -87,6 +116,8 @@ def forecasts(
         if work.field not in counts and where not in epochs:
             epochs[where] = images_per_epoch(training, known)
         per_epoch = counts[work.field] if work.field in counts else epochs[where]
+        if per_epoch is None:
+            per_epoch = cluster.training_images.get(str(training.recipe.data.root))
         for stage in work.stages:
             own = done.get(stage)
             others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]
@@ -112,15 +143,22 @@ def _forecast(
             memory = measured.record.peak_memory_mb
     images = training.images(per_epoch)
     disk_mb = measured.disk_bytes() / 1e6 if measured is not None else None
+    part = work.end - work.begin
+    guess = None
+    if None in (images, speed, memory, disk_mb):
+        published = per_epoch if per_epoch is not None else published_images(training)
+        likely = images if images is not None else training.images(published)
+        guess = estimate(training, likely, published, part, cluster, placed, benches, speed)
     return Forecast(
         processes=training.processes,
-        images=round(images * (work.end - work.begin)) if images is not None else None,
+        images=round(images * part) if images is not None else None,
         speed=speed,
         memory_mb=memory,
         disk_mb=disk_mb if work.begin == 0 else 0.0,  # the parts of one run are one folder
         longest_attempt_s=placed.longest_attempt_s,
         has_gpus=placed.has_gpus,
         training=training,
+        estimate=guess,
     )
 
 

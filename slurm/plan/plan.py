@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from benchmarks.runs.bench_record import bench_records
 from benchmarks.runs.folder import completed
@@ -22,6 +23,8 @@ from slurm.graph.stages import Pipeline, Stage
 from slurm.graph.starts import misfits
 from slurm.plan.arithmetic import floor_of
 from slurm.plan.cost import Forecast, forecasts, makespan_s
+from slurm.plan.estimate.estimate import Estimate
+from slurm.plan.estimate.span import MARK, NOTHING, Span, rounded
 from slurm.plan.nodes import Proposal, proposals
 from slurm.plan.saved import Saved, saved_by_rungs
 from slurm.plan.speed import finished_runs
@@ -130,18 +133,38 @@ def _row(plan: Plan, stage: Stage) -> list[str]:
     where = plan.resources[stage.name]
     if forecast is None:
         return [stage.name, after, where, "-", "-", "-", took, "-", "-", "-", "-"]
-    speed = forecast.speed
+    speed, guess = forecast.speed, forecast.estimate if isinstance(forecast.estimate, Estimate) else None
+    rate = None if speed is None else speed.images_per_second * forecast.processes
+    time = None if guess is None else guess.seconds
+    rates, memory, disk = (None,) * 3 if guess is None else (guess.images_per_second, guess.memory_mb, guess.disk_mb)
+    images = None if guess is None else Span(guess.images, guess.images)
     return [
         *[stage.name, after, where],
-        f"{forecast.images:,}" if forecast.images is not None else UNKNOWN,
-        f"{speed.images_per_second * forecast.processes:,.0f}" if speed is not None else UNKNOWN,
-        clock(forecast.seconds) if forecast.seconds is not None else UNKNOWN,
+        _cell(forecast.images, images, lambda found: f"{found:,.0f}", lambda found: f"{found:,.0f}"),
+        _cell(rate, rates, lambda found: f"{found:,.0f}"),
+        _cell(forecast.seconds, time, clock, clock),
         took,
-        format_hours(forecast.device_hours) if forecast.device_hours is not None else UNKNOWN,
-        str(forecast.requeues) if forecast.requeues is not None else UNKNOWN,
-        f"{forecast.memory_mb / 1000:,.1f} GB" if forecast.memory_mb is not None else UNKNOWN,
-        f"{forecast.disk_mb / 1000:,.2f} GB" if forecast.disk_mb is not None else UNKNOWN,
+        _cell(forecast.device_hours, None if time is None else time.times(forecast.processes / 3600), format_hours),
+        _cell(
+            forecast.requeues, None if time is None else forecast.requeues_in(time), str, lambda found: f"{found:.0f}"
+        ),
+        _cell(forecast.memory_mb, memory, lambda found: f"{found / 1000:,.1f} GB", _gb),
+        _cell(forecast.disk_mb, disk, lambda found: f"{found / 1000:,.2f} GB", _gb),
     ]
+
+
+Shown = Callable[[Any], str]
+
+
+def _cell(known: float | None, estimated: Span | None, shown: Shown, guessed: Shown = rounded) -> str:
+    """Return a figure as it was measured or counted, or else as it was estimated, marked, or else as unknown."""
+    if known is not None:
+        return shown(known)
+    return UNKNOWN if estimated is None else estimated.text(guessed, " GB" if guessed is _gb else "")
+
+
+def _gb(megabytes: float) -> str:
+    return rounded(megabytes / 1000)
 
 
 def hours_of(has_gpus: Iterable[bool]) -> str:
@@ -161,19 +184,32 @@ def _short(needs: tuple[str, ...], most: int = 2) -> list[str]:
 
 def _sums(plan: Plan, hours: str) -> Iterator[str]:
     rest = {stage.name: plan.forecasts[stage.name] for stage in plan.rest if stage.name in plan.forecasts}
-    known = {name: seconds for name, found in rest.items() if (seconds := found.seconds) is not None}
+    known = {name: span for name, found in rest.items() if (span := found.span_s) is not None}
     if not rest:
         return
     if not known:
         yield f"still to do: {len(rest)} trainings, whose cost is unknown"
         return
-    spent = sum(found.device_hours or 0.0 for found in rest.values())
-    wall = clock(makespan_s(plan.pipeline, known, plan.cluster.places))
-    disk = sum(found.disk_mb or 0.0 for found in rest.values()) / 1000
+    guessed = sum(found.estimated is not None for found in rest.values())
+    spent, disk = NOTHING, NOTHING
+    for name, span in known.items():
+        spent = spent.plus(span.times(rest[name].processes / 3600))
+        disk = disk.plus(rest[name].span_disk_mb)
+    lengths = [{name: span[end] for name, span in known.items()} for end in (0, 1)]
+    wall = Span(*(makespan_s(plan.pipeline, length, plan.cluster.places) for length in lengths))
+    hours_spent, took = _sum(spent, format_hours, rounded), _sum(wall, clock, clock)
+    space = _sum(disk.times(1e-3), lambda found: f"{found:,.1f}", rounded)
+    by_arithmetic = f"; {guessed} of them by arithmetic" if guessed else ""
     left_out = f"; {len(rest) - len(known)} of unknown cost not counted" if len(known) < len(rest) else ""
-    yield f"still to do: {len(rest)} trainings, {format_hours(spent)} {hours}, {disk:,.1f} GB{left_out}"
+    yield f"still to do: {len(rest)} trainings, {hours_spent} {hours}, {space} GB{by_arithmetic}{left_out}"
     side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
-    yield f"wall time {wall} with {side} side by side; queues, start-up and evaluation come on top"
+    more = "queues come on top" if guessed == len(known) else "queues, start-up and evaluation come on top"
+    yield f"wall time {took} with {side} side by side; {more}"
+
+
+def _sum(span: Span, shown: Shown, guessed: Shown) -> str:
+    """Return a sum; marked as an estimate where its ends differ."""
+    return shown(span.low) if span.low == span.high else span.text(guessed)
 
 
 def length_here(plan: Plan, *, by_arithmetic: bool) -> Iterator[str]:
@@ -185,7 +221,7 @@ def length_here(plan: Plan, *, by_arithmetic: bool) -> Iterator[str]:
     if not rest:
         return
     yield from _sums(plan, hours_of([False]))
-    unknown = [found for found in rest if found.seconds is None]
+    unknown = [found for found in rest if found.span_s is None]
     if unknown:
         yield f"without a GPU: {_least(unknown, by_arithmetic)}"
         yield "  remedy: let a short run of each recipe finish (training.steps=...): then `mimbench pipeline plan` says"
@@ -221,8 +257,16 @@ def _sources(plan: Plan) -> Iterator[str]:
     speeds = {found.speed.source for found in plan.forecasts.values() if found.speed is not None}
     yield from (f"images/s {source}" for source in sorted(speeds))
     rest = {stage.name: plan.forecasts[stage.name] for stage in plan.rest if stage.name in plan.forecasts}
+    guesses = {name: guess for name, found in rest.items() if (guess := found.estimated) is not None}
+    for source in sorted({guess.source for guess in guesses.values()}):
+        stages = [name for name, guess in guesses.items() if guess.source == source]
+        yield f"{MARK} by arithmetic, not measured: {source}: {', '.join(_short(tuple(stages), 3))}"
+    if slow := [name for name, guess in guesses.items() if guess.bound == "loading"]:
+        yield f"{MARK} may wait for its loaders (training.workers): {', '.join(_short(tuple(slow), 3))}"
+    if large := [name for name, guess in guesses.items() if not guess.fits]:
+        yield f"{MARK} may not fit into a GPU's memory: {', '.join(_short(tuple(large), 3))}"
+        yield "  remedy: training.activation_checkpointing=true, training.sharded=true or training.accumulate=N"
     for missing in sorted({found.unknown for found in rest.values() if found.unknown is not None}):
         stages = [name for name, found in rest.items() if found.unknown == missing]
-        yield f"{UNKNOWN} no run has measured {missing}: {', '.join(_short(tuple(stages), 3))}"
-    if any(found.speed is None for found in rest.values()):
-        yield "  remedy: let a short run of the same recipe finish, or state images_per_second in the cluster file"
+        yield f"{UNKNOWN} nothing says {missing.reason}: {', '.join(_short(tuple(stages), 3))}"
+        yield f"  remedy: {missing.remedy}"

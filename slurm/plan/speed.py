@@ -99,17 +99,19 @@ def finished_runs(runs: Path) -> list[Measured]:
 def find_speed(
     training: Training, cluster: Cluster, runs: Sequence[Measured], benches: Sequence[BenchRecord] = ()
 ) -> Speed | None:
-    """Return the speed that the newest run of the same work measured, or else what the cluster file states, or what
+    """Return the speed that the cluster file states, or else what the newest run of the same work measured, or what
     `mimbench bench` measured, or None.
 
     Runs on as many processes come before others.
     """
     alike = [run for run in runs if _same_work(training, run) and _same_device(cluster, run.record)]
     alike = [run for run in alike if run.record.images_per_second]
-    if not alike:
-        stated = cluster.images_per_second.get(training.recipe_name)
-        return _benched(training, cluster, benches) if stated is None else Speed(stated, "stated in the cluster file")
-    run = next((run for run in alike if run.record.processes == training.processes), alike[0])
+    run = next((run for run in alike if run.record.processes == training.processes), alike[0] if alike else None)
+    stated = cluster.images_per_second.get(training.recipe_name)
+    if stated is not None:
+        return Speed(stated, "stated in the cluster file", run, max(map(_share, alike), default=None))
+    if run is None:
+        return _benched(training, cluster, benches)
     source = f"measured by {run.folder.name} on {run.record.environment.device}"
     rate = run.record.images_per_second or 0.0
     return Speed(rate / run.record.processes, source, run, max(map(_share, alike)))
@@ -122,7 +124,9 @@ def _benched(training: Training, cluster: Cluster, benches: Sequence[BenchRecord
     ours, device = _essence(training.recipe.model_dump(mode="json")), (cluster.device or "").lower()
     for bench in benches:
         where = bench.environment.device
-        if bench.part == "step" and device in where.lower() and ours == _essence(bench.recipe.resolved):
+        if bench.part != "step" or device not in where.lower() or bench.is_of_cpu is cluster.has_gpus:
+            continue
+        if ours == _essence(bench.recipe.resolved):
             return Speed(bench.programs[0].per_second, f"measured by `mimbench bench` on {where}")
     return None
 

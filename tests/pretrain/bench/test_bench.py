@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.runs.bench_record import bench_records
 from pretrain.bench.measure import ratio_of
+from pretrain.method.simmim import build_method
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import LocalCluster
 from slurm.plan.speed import Training, find_speed
@@ -72,9 +75,46 @@ def test_images_are_loaded_beside_torchvision(tmp_path: Path, capsys: pytest.Cap
     assert record.utilisation is None
 
 
+@pytest.mark.long
+def test_steps_in_several_processes_are_timed_copied_and_divided(tmp_path: Path) -> None:
+    """Each process sends half of twice all gradients, of 4 bytes, to one other; divided, weights twice beside them."""
+    changes = [f"encoder={small.SWIN}", "image_size_px=32", "training.device=cpu"]
+    asked = ["bench", "digits_simmim", "--part", "scale", "--processes", "2,1", "--batch", "4", "--rounds", "2"]
+    assert mimbench.main([*asked, "--threads", "1", "--runs", str(tmp_path), *changes]) == 0
+    (record,) = bench_records(tmp_path)
+    assert [timed.name for timed in record.programs] == ["1 process", "2 x DDP", "2 x FSDP2"]
+    assert [(timed.processes, timed.sharded) for timed in record.programs] == [(1, False), (2, False), (2, True)]
+    recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", changes).config
+    model = build_method(recipe, torch.device("cpu")).model
+    gradients_mb = 4 * sum(each.numel() for each in model.parameters()) / 1e6
+    assert [timed.sent_mb for timed in record.programs] == pytest.approx([0, gradients_mb, 1.5 * gradients_mb])
+    for timed in record.programs:
+        assert timed.per_second == pytest.approx(4 * timed.processes / statistics.median(timed.seconds))
+    here = LocalCluster(executor="local")
+    assert find_speed(Training("pretrain", recipe, "digits_simmim", None, 1), here, [], [record]) is None
+
+
+@pytest.mark.long
+def test_a_start_is_timed_from_its_process_to_its_first_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [f"encoder={small.SWIN}", "image_size_px=32", "training.device=cpu"]
+    asked = ["bench", "digits_simmim", "--part", "start", "--batch", "2", "--rounds", "1", "--threads", "1"]
+    assert mimbench.main([*asked, "--runs", str(tmp_path), *changes]) == 0
+    assert "of the seconds until the first step: imports " in capsys.readouterr().out
+    (record,) = bench_records(tmp_path)
+    own = record.programs[0]
+    assert list(own.parts_s) == ["imports", "model", "data", "first step"]
+    assert own.seconds == (own.first_step_s,)
+    assert 0.8 * own.first_step_s < sum(own.parts_s.values()) <= own.first_step_s
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--part", "scale", "--processes", "0,1"], "--processes = 0,1"),
+        (["--part", "scale", "--processes", "two"], "with commas between"),
+        (["--part", "scale", "--peer", "timm"], "--peer = timm"),
         (["--peer", "simmim"], "simmim=FOLDER"),
         (["--peer", "timm=x"], "simmim=FOLDER"),
         (["--peer", "torchvision"], "Known: huggingface, simmim, timm"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+import mimbench
 from benchmarks.catalogue.suites import TASKS_OF
 from slurm.graph.check import load_pipeline
 from slurm.graph.cluster import load_cluster
@@ -39,3 +41,21 @@ def test_the_pipeline_with_its_chain_and_its_sweeps_passes_the_check(tmp_path: P
 def test_the_cluster_files_are_valid(tmp_path: Path, block: str) -> None:
     (tmp_path / "mine.yaml").write_text(block)
     load_cluster(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("page", ["estimates.md", "pipelines.md"])
+def test_what_commands_are_shown_to_print_is_what_they_print(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a plan without its warnings and commands, which the page leaves out."""
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"```\n(\$ .*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert shown
+    for block in shown:
+        *files, last = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+        for file in files:
+            words, _, content = file.partition("\n")
+            Path(words.removeprefix("cat ")).write_text(content)
+        command, _, printed = last.partition("\n")
+        assert mimbench.main(shlex.split(command)[1:]) == 0
+        assert capsys.readouterr().out.partition("warning: ")[0].rstrip() == printed.rstrip()

@@ -1,4 +1,4 @@
-"""What a plan predicts: arithmetic on what was measured, and a question mark for everything else."""
+"""What a plan predicts: arithmetic on what was measured, and a question mark for what nothing says."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_what_no_run_has_measured_is_shown_as_unknown() -> None:
     assert nothing.forecasts["digits.simmim.seed0"].images is None  # epochs of data that is not there
     text = "\n".join(describe_plan(nothing))
     assert "still to do: 2 trainings, whose cost is unknown" in text
-    assert "? no run has measured how fast it is: pretrain.simmim" in text
-    assert "? no run has measured how many images an epoch has: digits.simmim.seed0" in text
-    assert "state images_per_second in the cluster file" in text
+    assert "? nothing says which device it runs on: pretrain.simmim" in text
+    assert "? nothing says how many images an epoch has: digits.simmim.seed0" in text
+    assert "remedy: state `device` in the cluster file" in text
 
 
 def test_an_epoch_of_a_subset_is_its_share_of_the_images() -> None:

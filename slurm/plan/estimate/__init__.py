@@ -1,0 +1,1 @@
+"""What a training costs by arithmetic, where nothing has measured it: operations, memory, time, each as a span."""

@@ -1,0 +1,1 @@
+"""What trainings cost by arithmetic, beside counted operations and published numbers."""
