@@ -134,13 +134,16 @@ ADAPTERS = {
     "classification": "transfer.classification.adapter:ClassificationAdapter",
     "depth": "transfer.depth.adapter:DepthAdapter",
     "detection": "transfer.detection.adapter:DetectionAdapter",
+    "multilabel": "transfer.multilabel.adapter:MultilabelAdapter",
     "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
     "video": "transfer.video.adapter:VideoAdapter",
 }
 
 ENGINES = {
     "classification": "transfer.classification.finetune",
+    "depth": "transfer.depth.train",
     "detection": "transfer.detection.train",
+    "multilabel": "transfer.multilabel.svm",
     "segmentation": "transfer.segmentation.train",
     "video": "transfer.video.train",
 }

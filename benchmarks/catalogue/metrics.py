@@ -63,6 +63,10 @@ DEPTH = (
 """Root mean squared error, mean error in percent of the true depth, and pixels within a factor of 1.25 ** power of it;
 each is the mean over images of an image's own."""
 
+MULTILABEL = (Metric(name="mAP11", unit="%"), Metric(name="mAP", unit="%"))
+"""Mean over classes of the average precision: at eleven recalls, as VOC 2007 defines it, and the area below the
+interpolated precision, as VOC has it since 2010."""
+
 BOX_AP = Metric(name="box_ap", unit="%")
 MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
 """Average precision, the mean over IoU 0.5 to 0.95; of masks only where the data set has some."""

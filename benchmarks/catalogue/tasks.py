@@ -20,6 +20,7 @@ from benchmarks.catalogue.metrics import (
     MEAN_PER_CLASS,
     MIOU,
     MIOU_MS,
+    MULTILABEL,
     OTHER_TEST_SETS,
     TOP1,
     TOP1_MACRO,
@@ -37,7 +38,7 @@ class Task(Config):
 
     name: str
     version: int
-    kind: Literal["classification", "depth", "detection", "segmentation", "video"]
+    kind: Literal["classification", "depth", "detection", "multilabel", "segmentation", "video"]
     dataset: str
     num_classes: int | None
     """None: as many as the data set has."""
@@ -85,15 +86,17 @@ class Task(Config):
 
 def _of_suite(part: DataSet) -> Task:
     """Return the task of one of a suite's data sets."""
+    several = part.own_recipe is not None
+    one_class = "mean_per_class" if part.mean_per_class else "top1"
     return Task(
         name=part.name,
         version=1,
-        kind="classification",
+        kind="multilabel" if several else "classification",
         dataset=part.dataset,
         num_classes=part.classes,
-        metrics=(TOP1, MEAN_PER_CLASS),
-        primary_metric="mean_per_class" if part.mean_per_class else "top1",
-        recipe=f"{FINE_GRAINED}_knn",
+        metrics=MULTILABEL if several else (TOP1, MEAN_PER_CLASS),
+        primary_metric="mAP11" if several else one_class,
+        recipe=part.own_recipe or f"{FINE_GRAINED}_knn",
         source="https://arxiv.org/abs/1805.08974",
     )
 
@@ -153,6 +156,18 @@ TASKS = {
             written_by="benchmarks.digits.folders:write_digits",
         ),
         *map(_of_suite, TASKS_OF[FINE_GRAINED]),
+        Task(
+            name="digit_labels",
+            version=1,
+            kind="multilabel",
+            dataset="UCI handwritten digits, several on a picture, 200 pictures to train and 100 to test",
+            num_classes=10,
+            metrics=MULTILABEL,
+            primary_metric="mAP11",
+            recipe="digit_labels_svm",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.labels:write_digit_labels",
+        ),
         Task(
             name="ade20k",
             version=1,

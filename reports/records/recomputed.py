@@ -16,6 +16,8 @@ MEANS = {
     "mAcc": "accuracy_percent",
     "box_ap": "box_ap_percent",
     "mask_ap": "mask_ap_percent",
+    "mAP11": "ap11_percent",
+    "mAP": "ap_percent",
 }
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 

@@ -17,6 +17,8 @@ from transfer.depth.adapter import DepthAdapter
 from transfer.depth.recipe import LinearDepthRecipe
 from transfer.detection.adapter import DetectionAdapter
 from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe, FrozenDetectionRecipe
+from transfer.multilabel.adapter import MultilabelAdapter
+from transfer.multilabel.recipe import SvmRecipe
 from transfer.segmentation.adapter import SegmentationAdapter
 from transfer.segmentation.recipe import (
     EvaluateSegmentationRecipe,
@@ -47,6 +49,7 @@ DETECTION = (
     {"frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
 )
 DEPTH = (DepthAdapter.recipe, LinearDepthRecipe, {})
+MULTILABEL = (MultilabelAdapter.recipe, SvmRecipe, {})
 VIDEO = (VideoAdapter.recipe, VideoRecipe, {"attentive": AttentiveVideoRecipe})
 BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[str, type[Config]]]] = {
     "ade20k": SEGMENTATION,
@@ -59,6 +62,8 @@ BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[st
     "digit_motion": VIDEO,
     "nyuv2_depth": DEPTH,
     "digit_depths": DEPTH,
+    "voc2007": MULTILABEL,
+    "digit_labels": MULTILABEL,
 }
 """Of each data set that is not for classification of images: all recipes, the usual one, others by a word in names."""
 
