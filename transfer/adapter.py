@@ -132,6 +132,7 @@ class Adapter(Protocol):
 
 ADAPTERS = {
     "classification": "transfer.classification.adapter:ClassificationAdapter",
+    "correspondence": "transfer.correspondence.adapter:CorrespondenceAdapter",
     "depth": "transfer.depth.adapter:DepthAdapter",
     "detection": "transfer.detection.adapter:DetectionAdapter",
     "multilabel": "transfer.multilabel.adapter:MultilabelAdapter",
@@ -141,6 +142,7 @@ ADAPTERS = {
 
 ENGINES = {
     "classification": "transfer.classification.finetune",
+    "correspondence": "transfer.correspondence.nearest",
     "depth": "transfer.depth.train",
     "detection": "transfer.detection.train",
     "multilabel": "transfer.multilabel.svm",

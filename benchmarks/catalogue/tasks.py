@@ -22,6 +22,7 @@ from benchmarks.catalogue.metrics import (
     MIOU_MS,
     MULTILABEL,
     OTHER_TEST_SETS,
+    PCK,
     TOP1,
     TOP1_MACRO,
     TOP5,
@@ -38,7 +39,7 @@ class Task(Config):
 
     name: str
     version: int
-    kind: Literal["classification", "depth", "detection", "multilabel", "segmentation", "video"]
+    kind: Literal["classification", "correspondence", "depth", "detection", "multilabel", "segmentation", "video"]
     dataset: str
     num_classes: int | None
     """None: as many as the data set has."""
@@ -201,6 +202,29 @@ TASKS = {
             recipe="digit_scenes_finetune",
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digits.scenes:write_digit_scenes",
+        ),
+        Task(
+            name="spair71k",
+            version=1,
+            kind="correspondence",
+            dataset="SPair-71k: 12,234 pairs of images of 18 categories, with the keypoints that both show",
+            num_classes=18,
+            metrics=PCK,
+            primary_metric="pck10",
+            recipe="spair71k_nearest_sd_dino",
+            source="https://arxiv.org/abs/1908.10543",
+        ),
+        Task(
+            name="digit_pairs",
+            version=1,
+            kind="correspondence",
+            dataset="UCI handwritten digits, each on two pictures that a known affine map relates, 60 pairs",
+            num_classes=10,
+            metrics=PCK,
+            primary_metric="pck10",
+            recipe="digit_pairs_nearest",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.pairs:write_digit_pairs",
         ),
         Task(
             name="nyuv2_depth",

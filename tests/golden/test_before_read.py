@@ -84,6 +84,8 @@ def test_an_exported_encoder_is_inspected(capsys: pytest.CaptureFixture[str]) ->
     newer = (
         "digit_depths ",
         "digit_labels ",
+        "digit_pairs ",
+        "spair71k ",
         "nyuv2_depth ",
         "imagemasks ",
         "inaturalist2018 ",

@@ -13,6 +13,8 @@ from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
 from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.correspondence.adapter import CorrespondenceAdapter
+from transfer.correspondence.recipe import NearestPatchRecipe
 from transfer.depth.adapter import DepthAdapter
 from transfer.depth.recipe import LinearDepthRecipe
 from transfer.detection.adapter import DetectionAdapter
@@ -49,6 +51,7 @@ DETECTION = (
     {"frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
 )
 DEPTH = (DepthAdapter.recipe, LinearDepthRecipe, {})
+PAIRS = (CorrespondenceAdapter.recipe, NearestPatchRecipe, {})
 MULTILABEL = (MultilabelAdapter.recipe, SvmRecipe, {})
 VIDEO = (VideoAdapter.recipe, VideoRecipe, {"attentive": AttentiveVideoRecipe})
 BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[str, type[Config]]]] = {
@@ -62,6 +65,8 @@ BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[st
     "digit_motion": VIDEO,
     "nyuv2_depth": DEPTH,
     "digit_depths": DEPTH,
+    "spair71k": PAIRS,
+    "digit_pairs": PAIRS,
     "voc2007": MULTILABEL,
     "digit_labels": MULTILABEL,
 }

@@ -150,6 +150,10 @@ def _seen(
         from transfer.show.labels import SeenLabels
 
         return SeenLabels(data, runs)
+    if kind == "correspondence":
+        from transfer.show.keypoints import SeenKeypoints
+
+        return SeenKeypoints(data, runs)
     from transfer.show.depths import SeenDepths, depth_names
     from transfer.show.maps import SeenMaps, scene_names
     from transfer.show.objects import SeenObjects, picture_names
