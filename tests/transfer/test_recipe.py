@@ -11,8 +11,8 @@ import pytest
 from benchmarks.config import RECIPES, Config, Family, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
-from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
-from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
+from transfer.classification.recipe import EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
 from transfer.correspondence.adapter import CorrespondenceAdapter
 from transfer.correspondence.recipe import NearestPatchRecipe
 from transfer.depth.adapter import DepthAdapter

@@ -8,10 +8,9 @@ from torch import nn
 from benchmarks.runs.record import LoadReport
 from transfer.classification.attentive import AttentiveProbe
 from transfer.classification.frozen import frozen_run
-from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
+from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
 from transfer.classification.grid import members_of
 from transfer.classification.recipe import (
-    AttentiveRecipe,
     ClassificationRecipe,
     FinetuneRecipe,
     KnnRecipe,
