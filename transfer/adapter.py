@@ -132,15 +132,20 @@ class Adapter(Protocol):
 
 ADAPTERS = {
     "classification": "transfer.classification.adapter:ClassificationAdapter",
+    "correspondence": "transfer.correspondence.adapter:CorrespondenceAdapter",
     "depth": "transfer.depth.adapter:DepthAdapter",
     "detection": "transfer.detection.adapter:DetectionAdapter",
+    "multilabel": "transfer.multilabel.adapter:MultilabelAdapter",
     "segmentation": "transfer.segmentation.adapter:SegmentationAdapter",
     "video": "transfer.video.adapter:VideoAdapter",
 }
 
 ENGINES = {
     "classification": "transfer.classification.finetune",
+    "correspondence": "transfer.correspondence.nearest",
+    "depth": "transfer.depth.train",
     "detection": "transfer.detection.train",
+    "multilabel": "transfer.multilabel.svm",
     "segmentation": "transfer.segmentation.train",
     "video": "transfer.video.train",
 }

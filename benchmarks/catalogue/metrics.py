@@ -63,6 +63,16 @@ DEPTH = (
 """Root mean squared error, mean error in percent of the true depth, and pixels within a factor of 1.25 ** power of it;
 each is the mean over images of an image's own."""
 
+MULTILABEL = (Metric(name="mAP11", unit="%"), Metric(name="mAP", unit="%"))
+"""Mean over classes of the average precision: at eleven recalls, as VOC 2007 defines it, and the area below the
+interpolated precision, as VOC has it since 2010."""
+PCK = (
+    *(Metric(name=f"pck{share:02}", unit="%", in_tables=share != 1) for share in (10, 5, 1)),
+    Metric(name="pck10_image", unit="%"),
+)
+"""Keypoints whose distance from the truth is below so many percent of the longer side of the object's box: over all
+points of a category, averaged over categories; or of each pair of images, averaged over pairs."""
+
 BOX_AP = Metric(name="box_ap", unit="%")
 MASK_AP = Metric(name="mask_ap", unit="%", optional=True)
 """Average precision, the mean over IoU 0.5 to 0.95; of masks only where the data set has some."""

@@ -20,7 +20,9 @@ from benchmarks.catalogue.metrics import (
     MEAN_PER_CLASS,
     MIOU,
     MIOU_MS,
+    MULTILABEL,
     OTHER_TEST_SETS,
+    PCK,
     TOP1,
     TOP1_MACRO,
     TOP5,
@@ -38,7 +40,7 @@ class Task(Config):
 
     name: str
     version: int
-    kind: Literal["classification", "depth", "detection", "segmentation", "video"]
+    kind: Literal["classification", "correspondence", "depth", "detection", "multilabel", "segmentation", "video"]
     dataset: str
     num_classes: int | None
     """None: as many as the data set has."""
@@ -86,15 +88,17 @@ class Task(Config):
 
 def _of_suite(part: DataSet) -> Task:
     """Return the task of one of a suite's data sets."""
+    several = part.own_recipe is not None
+    one_class = "mean_per_class" if part.mean_per_class else "top1"
     return Task(
         name=part.name,
         version=1,
-        kind="classification",
+        kind="multilabel" if several else "classification",
         dataset=part.dataset,
         num_classes=part.classes,
-        metrics=(TOP1, MEAN_PER_CLASS),
-        primary_metric="mean_per_class" if part.mean_per_class else "top1",
-        recipe=f"{FINE_GRAINED}_knn",
+        metrics=MULTILABEL if several else (TOP1, MEAN_PER_CLASS),
+        primary_metric="mAP11" if several else one_class,
+        recipe=part.own_recipe or f"{FINE_GRAINED}_knn",
         source="https://arxiv.org/abs/1805.08974",
     )
 
@@ -155,6 +159,18 @@ _OWN = {
         ),
         *map(_of_suite, TASKS_OF[FINE_GRAINED]),
         Task(
+            name="digit_labels",
+            version=1,
+            kind="multilabel",
+            dataset="UCI handwritten digits, several on a picture, 200 pictures to train and 100 to test",
+            num_classes=10,
+            metrics=MULTILABEL,
+            primary_metric="mAP11",
+            recipe="digit_labels_svm",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.labels:write_digit_labels",
+        ),
+        Task(
             name="ade20k",
             version=1,
             kind="segmentation",
@@ -187,6 +203,29 @@ _OWN = {
             recipe="digit_scenes_finetune",
             source="https://archive.ics.uci.edu/dataset/80",
             written_by="benchmarks.digits.scenes:write_digit_scenes",
+        ),
+        Task(
+            name="spair71k",
+            version=1,
+            kind="correspondence",
+            dataset="SPair-71k: 12,234 pairs of images of 18 categories, with the keypoints that both show",
+            num_classes=18,
+            metrics=PCK,
+            primary_metric="pck10",
+            recipe="spair71k_nearest_sd_dino",
+            source="https://arxiv.org/abs/1908.10543",
+        ),
+        Task(
+            name="digit_pairs",
+            version=1,
+            kind="correspondence",
+            dataset="UCI handwritten digits, each on two pictures that a known affine map relates, 60 pairs",
+            num_classes=10,
+            metrics=PCK,
+            primary_metric="pck10",
+            recipe="digit_pairs_nearest",
+            source="https://archive.ics.uci.edu/dataset/80",
+            written_by="benchmarks.digits.pairs:write_digit_pairs",
         ),
         Task(
             name="nyuv2_depth",

@@ -79,12 +79,12 @@ def pixels_of(canvas: np.ndarray) -> np.ndarray:
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write an image or a mask. Raises as `make_folder` does."""
+    """Write an image or a mask, by the suffix of its path. Raises as `make_folder` does."""
     from PIL import Image
 
     make_folder(path.parent)
     try:
-        Image.fromarray(pixels).save(path)
+        Image.fromarray(pixels).save(path, quality=95, subsampling=0)  # what JPEG alone has
     except OSError as error:
         raise disk_error(error, path, pixels.nbytes) from error
 

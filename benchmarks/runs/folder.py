@@ -55,7 +55,9 @@ class RunFolder:
     predicted = _Inside("predictions")
     """A detector's or a segmentation model's predictions, on request: a folder of files."""
     classes = _Inside("classes.csv")
-    """A detector's or a segmentation model's scores: one line for every class."""
+    """The scores of every class, of what scores classes but classification with one label: one line for each."""
+    keypoints = _Inside("keypoints.csv")
+    """Correspondence: where every keypoint was found, and where it is."""
     depths = _Inside("depths.csv")
     """An estimate of depth's scores: one line for every test image."""
     per_class = _Inside("per_class.csv")

@@ -7,7 +7,7 @@ data are all of theirs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -42,12 +42,8 @@ class Incomplete:
 def suite_rows(rows: Sequence[Row]) -> Iterator[Row | Incomplete]:
     """Yield a row for each encoder and recipe that measured a suite, or why there is none."""
     for suite, parts in TASKS_OF.items():
-        names = [part.name for part in parts]
-        measured: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-        for row in rows:
-            if row.task in names:
-                measured[_alike(row)][row.task].append(row)
-        for by_task in measured.values():
+        names, alone = [part.name for part in parts], {part.name for part in parts if part.own_recipe is not None}
+        for by_task in _measured([row for row in rows if row.task in names], alone):
             twice = tuple(name for name in names if len(by_task.get(name, ())) > 1)
             missing = tuple(name for name in names if name not in by_task)
             first = next(iter(by_task.values()))[0]
@@ -57,18 +53,26 @@ def suite_rows(rows: Sequence[Row]) -> Iterator[Row | Incomplete]:
                 yield _row(suite, {name: by_task[name][0] for name in names})
 
 
-def _alike(row: Row) -> tuple[str, ...]:
-    """Return what rows share that a mean may be taken over: the encoder, and the name of the recipe."""
+def _measured(rows: Sequence[Row], alone: Collection[str]) -> Iterator[Mapping[str, list[Row]]]:
+    """Yield the rows that a mean may be taken over, by task: those of an encoder by one recipe.
+
+    Those of the tasks that are `alone` in having a recipe of their own go with each of the others.
+    """
+    recipes: dict[tuple[str, ...], dict[str, dict[str, list[Row]]]] = defaultdict(lambda: defaultdict(dict))
+    own: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(dict)
+    for row in rows:
+        by_task = own[_encoder(row)] if row.task in alone else recipes[_encoder(row)][row.recipe.name]
+        by_task.setdefault(row.task, []).append(row)
+    for encoder in dict.fromkeys([*recipes, *own]):
+        for by_task in recipes[encoder].values() or [{}]:
+            yield {**by_task, **own[encoder]}
+
+
+def _encoder(row: Row) -> tuple[str, ...]:
+    """Return what rows of one encoder share."""
     encoder = row.encoder
     identity = encoder.sha256 or encoder.reference
-    return (
-        row.collection,
-        encoder.label,
-        identity,
-        digest_of(encoder.architecture),
-        encoder.init_stage,
-        row.recipe.name,
-    )
+    return row.collection, encoder.label, identity, digest_of(encoder.architecture), encoder.init_stage
 
 
 def _row(suite: str, parts: Mapping[str, Row]) -> Row:

@@ -19,6 +19,11 @@ MEANS = {
     "mAcc": "accuracy_percent",
     "box_ap": "box_ap_percent",
     "mask_ap": "mask_ap_percent",
+    "mAP11": "ap11_percent",
+    "mAP": "ap_percent",
+    "pck10": "pck10_percent",
+    "pck05": "pck05_percent",
+    "pck01": "pck01_percent",
 }
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 

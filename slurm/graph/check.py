@@ -149,6 +149,11 @@ def _recipe_of(found: StageWork) -> str | None:
     return recipe_name(found.work, found.kind, found.source)
 
 
+def _writes_its_own(found: StageWork) -> bool:
+    """Tell whether an entry names no folder and its data set is an embedded one, which its first stage writes."""
+    return found.work.data is None and found.task is not None and find_task(found.task).writer is not None
+
+
 def _work_mistakes(
     file: PipelineFile, found: StageWork, cluster: Cluster, advise: Advise | None, data_is_here: bool
 ) -> Iterator[str]:
@@ -167,7 +172,7 @@ def _work_mistakes(
     remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
-    elif data_is_here and not Path(root).is_dir():
+    elif data_is_here and not Path(root).is_dir() and not _writes_its_own(found):
         yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
     if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
         return

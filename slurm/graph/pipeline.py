@@ -150,7 +150,11 @@ def _tasks_as_mapping(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_suites(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the file with an entry for each data set of a suite in `tasks`; its folder is that below the suite's."""
+    """Return the file with an entry for each data set of a suite in `tasks`; its folder is that below the suite's.
+
+    An entry of its own, under the name that the data set has then, holds above the suite's. What the suite's says of a
+    recipe does not reach a data set that has a recipe of its own.
+    """
     tasks = data.get("tasks")
     if not isinstance(tasks, dict):
         return data
@@ -162,6 +166,10 @@ def _without_suites(data: dict[str, Any]) -> dict[str, Any]:
             continue
         for part in TASKS_OF[suite]:
             own = part.name if name == suite else f"{name}-{part.name}"
+            if own in tasks:
+                continue
             below = {"data": f"{entry['data']}/{part.name}"} if isinstance(entry.get("data"), str) else {}
             found[own] = {**entry, "task": part.name, **below}
+            if part.own_recipe is not None:
+                found[own] = {key: each for key, each in found[own].items() if key not in ("recipe", "overrides")}
     return {**data, "tasks": found}

@@ -81,7 +81,17 @@ def test_an_exported_encoder_is_inspected(capsys: pytest.CaptureFixture[str]) ->
     assert mimbench.main(["checkpoint", "inspect", f"runs/{PRETRAINED}/encoder"]) == 0
     said = capsys.readouterr().out
     # A task, the default recipe of a task, and what states the normalisation.
-    newer = ("digit_depths ", "nyuv2_depth ", "imagemasks ", "inaturalist2018 ", "ssv2 ", "normalisation is ")
+    newer = (
+        "digit_depths ",
+        "digit_labels ",
+        "digit_pairs ",
+        "spair71k ",
+        "nyuv2_depth ",
+        "imagemasks ",
+        "inaturalist2018 ",
+        "ssv2 ",
+        "normalisation is ",
+    )
     # It called dense tasks "nothing", whose transfers load an encoder, and left out what inflation resizes for videos.
     corrected = ("ade20k ", "coco ", "coco_format ", "digit_motion ", "kinetics400 ", "videofolder ")
     assert all(" 100.0 %  " in line for line in said.splitlines() if line.startswith(corrected))

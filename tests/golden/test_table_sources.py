@@ -315,6 +315,40 @@ def test_v_jepas_attentive_probe_of_videos(name: str, source: str) -> None:
     assert_has(f"{name}_attentive_vjepa", expected)
 
 
+@pytest.mark.parametrize(("name", "source"), [("kinetics400", "vjepa2_k400"), ("ssv2", "vjepa2_ssv2")])
+def test_v_jepa_2s_grid_of_attentive_probes(name: str, source: str) -> None:
+    value, clips = SOURCES[source], SOURCES["vjepa2_video"]
+    lowest, highest = clips["random_resize_aspect_ratio"].strip("()").split(", ")
+    assert (value["processes"], clips["parameters that decay"]) == ("8 x 8", "all")
+    batch = 8 * 8 * int(value["batch_size"])
+    expected = {
+        "image_size_px": int(value["resolution"]),
+        "pooler": "v-jepa",
+        "depth": int(value["num_probe_blocks"]),
+        "grid.learning_rates": [float(each) for each in value["lr"].split(", ")],
+        "grid.weight_decays": [float(each) for each in value["weight_decay"].split(", ")],
+        "grid.decay_everything": True,
+        "training.epochs": int(value["num_epochs"]),
+        "training.batch_size": batch,
+        "training.final_weight_decay": None,
+        "training.schedules_ahead": True,
+        "training.clip_grad_norm": None,
+        "training.optimizer.kind": clips["optimizer"].lower(),
+        "training.schedule.kind": "cosine",
+        "training.schedule.min_lr": float(value["final_lr"]),
+        "training.schedule.warmup_epochs": float(value["warmup"]),
+        "training.schedule.per_images": batch,
+        "sampling.frames": int(value["frames_per_clip"]),
+        "sampling.stride": int(value["frame_step"]),
+        "sampling.segments": int(value["num_segments"]),
+        "sampling.test_crops": int(value["num_views_per_segment"]),
+        "augmentation.crop.scale": list(ast.literal_eval(clips["random_resize_scale"])),
+        "augmentation.crop.ratio": pytest.approx([float(lowest), int(highest[0]) / int(highest[2])], abs=1e-6),
+        "augmentation.horizontal_flip": float(clips["random_horizontal_flip"] == "True"),
+    }
+    assert_has(f"{name}_attentive_vjepa2", expected)
+
+
 def test_dinov2s_logistic_regression() -> None:
     value = SOURCES["dinov2_logistic"]
     lowest, highest, count = ast.literal_eval(value["C_POWER_RANGE"])

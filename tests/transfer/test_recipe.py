@@ -11,12 +11,16 @@ import pytest
 from benchmarks.config import RECIPES, Config, Family, Recipe, load_recipe, recipe_names
 from benchmarks.errors import UserError
 from transfer.classification.adapter import ClassificationAdapter
-from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
-from transfer.classification.recipe import AttentiveRecipe, EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
+from transfer.classification.recipe import EvaluateRecipe, FinetuneRecipe, KnnRecipe, LinearRecipe
+from transfer.correspondence.adapter import CorrespondenceAdapter
+from transfer.correspondence.recipe import NearestPatchRecipe
 from transfer.depth.adapter import DepthAdapter
 from transfer.depth.recipe import LinearDepthRecipe
 from transfer.detection.adapter import DetectionAdapter
 from transfer.detection.recipe import DetectionRecipe, EvaluateDetectionRecipe, FrozenDetectionRecipe
+from transfer.multilabel.adapter import MultilabelAdapter
+from transfer.multilabel.recipe import SvmRecipe
 from transfer.segmentation.adapter import SegmentationAdapter
 from transfer.segmentation.recipe import (
     EvaluateSegmentationRecipe,
@@ -47,6 +51,8 @@ DETECTION = (
     {"frozen": FrozenDetectionRecipe, "evaluate": EvaluateDetectionRecipe},
 )
 DEPTH = (DepthAdapter.recipe, LinearDepthRecipe, {})
+PAIRS = (CorrespondenceAdapter.recipe, NearestPatchRecipe, {})
+MULTILABEL = (MultilabelAdapter.recipe, SvmRecipe, {})
 VIDEO = (VideoAdapter.recipe, VideoRecipe, {"attentive": AttentiveVideoRecipe})
 BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[str, type[Config]]]] = {
     "ade20k": SEGMENTATION,
@@ -59,6 +65,10 @@ BY_DATA: dict[str, tuple[Family[Config] | type[Config], type[Config], Mapping[st
     "digit_motion": VIDEO,
     "nyuv2_depth": DEPTH,
     "digit_depths": DEPTH,
+    "spair71k": PAIRS,
+    "digit_pairs": PAIRS,
+    "voc2007": MULTILABEL,
+    "digit_labels": MULTILABEL,
 }
 """Of each data set that is not for classification of images: all recipes, the usual one, others by a word in names."""
 

@@ -11,9 +11,8 @@ from benchmarks.config import Family
 from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.checkpoint.content.selection import Selection
-from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
+from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import (
-    AttentiveRecipe,
     ClassificationRecipe,
     EvaluateRecipe,
     FinetuneRecipe,

@@ -7,6 +7,9 @@ Sources: V-JEPA (Bardes et al. 2024), facebookresearch/jepa `src/models/attentiv
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,17 +18,15 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.engine.loop import Loop
-from benchmarks.engine.optim import parameter_groups
-from benchmarks.engine.run import Outcome
+from benchmarks.engine.optim import decays, parameter_groups
 from benchmarks.engine.samples.images import Batch
-from benchmarks.engine.samples.loaders import EvaluationSamples, Samples
 from benchmarks.errors import UserError
-from benchmarks.runs.folder import Run
+from benchmarks.training.training import Training
 from transfer.adapter import Transfer
-from transfer.classification.classifier import ImageClassifying
 from transfer.classification.frozen.extraction import EVERYTHING_BYTES, FeatureStore
-from transfer.classification.recipe import AttentivePooling, AttentiveRecipe
+from transfer.classification.frozen.recipe import AttentiveGrid, AttentivePooling, AttentiveRecipe
+from transfer.classification.grid import peak_of
+from transfer.classification.probing import Probing
 from transfer.encoder.features import (
     OUTPUT,
     Feature,
@@ -37,31 +38,60 @@ from transfer.encoder.features import (
     layers_in_words,
 )
 from transfer.encoder.model import build_model
-from transfer.images.labelled import LabelledImages
+from transfer.predictions.evaluation import Predictions
+from transfer.predictions.held_out import HELD_OUT_COLUMNS
+
+COLUMNS = ("learning_rate", "weight_decay", *HELD_OUT_COLUMNS)
+"""Of grid.csv."""
 
 
-class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
-    """An attentive probe as a problem for the training loop."""
+@dataclass(frozen=True)
+class AttentiveMember:
+    """One probe of a grid."""
+
+    learning_rate: float
+    """Its `base_lr` or `lr`."""
+    weight_decay: float
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return f"learning rate {self.learning_rate:g}, weight decay {self.weight_decay:g}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What distinguishes it, as COLUMNS begins."""
+        return f"{self.learning_rate:g}", f"{self.weight_decay:g}"
+
+
+def members_of(grid: AttentiveGrid | None) -> list[AttentiveMember]:
+    """Return the probes of a grid; none without one."""
+    return [] if grid is None else [AttentiveMember(*each) for each in product(grid.learning_rates, grid.weight_decays)]
+
+
+class AttentiveProbing(Probing[AttentiveRecipe]):
+    """An attentive probe, or a grid of them, as a problem for the training loop."""
 
     model: AttentiveProbe
+    columns = COLUMNS
 
     def __init__(self, transfer: Transfer) -> None:
         super().__init__(transfer)
         recipe = self.recipe
         backbone, self.load_report, self.plan = build_model(recipe, self.source, self.seed)
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
-        frozen = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
-        self.model = AttentiveProbe(frozen, recipe, self.classes)
-        self._patches = Summary(layers[0], "patches")
-        self._store = self._feature_store(transfer, frozen)
+        self.encoder = FrozenEncoder(backbone, layers, recipe.image_size_px, self.plan.architecture.in_chans)
+        self.model, self.members = AttentiveProbe(self.encoder, recipe, self.classes), members_of(recipe.grid)
+        self.taken = [Summary(layers[0], "patches")]
+        self.store = self._feature_store(transfer)
         self.model.to(self.device)
-        self._test: dict[int, EvaluationSamples[Batch]] = {}
         self.feature = f"{layers_in_words(Feature(layers, 'mean'))}: all patches, pooled by the probe's own attention"
 
-    def _feature_store(self, transfer: Transfer, frozen: FrozenEncoder) -> FeatureStore | None:
+    def _feature_store(self, transfer: Transfer) -> FeatureStore | None:
         """Return what gives images' patches once; None where images change, or there are too many for memory."""
-        recipe, images = self.recipe, len(self.data.train) + len(self.data.test)
-        too_many = 4 * images * frozen.summary_width(self._patches) > EVERYTHING_BYTES
+        recipe, data, frozen = self.recipe, self.data, self.encoder
+        images = len(data.train) + len(data.test) + len(data.held_out or ())
+        too_many = 4 * images * frozen.summary_width(*self.taken) > EVERYTHING_BYTES
         if not recipe.keeps_features or recipe.training.sharded or too_many:
             return None
         channels = self.plan.architecture.in_chans
@@ -69,29 +99,11 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
         every = FrozenEncoder(frozen.backbone, layers, recipe.image_size_px, channels)
         return FeatureStore(transfer, self.plan, every, self.device, recipe.training, self.unreadable)
 
-    def training_samples(self) -> Samples[Batch]:
-        if self._store is None:
-            return super().training_samples()
-        return self._store.samples(self.data.train, [self._patches], "training images", replace=True)
-
-    def evaluation_samples(self, images: LabelledImages) -> EvaluationSamples[Batch]:
-        if self._store is None:
-            return super().evaluation_samples(images)
-        if id(images) not in self._test:  # of the data, which live as long as the problem
-            self._test[id(images)] = self._store.samples(images, [self._patches], "test images")
-        return self._test[id(images)]
-
-    def finish(self, loop: Loop[Batch], run: Run) -> Outcome | None:
-        outcome = super().finish(loop, run)
-        if self._store is not None:
-            run.update(features=self._store.use)
-        return outcome
-
-    def blocks(self, model: nn.Module) -> list[nn.Module]:  # noqa: ARG002 (there is one)
-        return blocks_of(self.model.encoder.backbone)
+    def predict(self, batch: Batch) -> Predictions:
+        return Predictions(self.model(batch.images)[self.scored])
 
     def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.model, self.recipe.training.weight_decay)
+        return self.model.groups(self.recipe.grid, self.recipe.training)
 
     @property
     def state(self) -> nn.Module:
@@ -100,7 +112,8 @@ class AttentiveProbing(ImageClassifying[AttentiveRecipe]):
 
 
 class AttentiveProbe(nn.Module):
-    """A frozen encoder, attention pooling of its patch tokens, and a linear classifier."""
+    """A frozen encoder and, once or for each probe of a grid, attention pooling of its patch tokens and a linear
+    classifier."""
 
     def __init__(self, encoder: FrozenEncoder, recipe: AttentivePooling, classes: int) -> None:
         super().__init__()
@@ -109,20 +122,48 @@ class AttentiveProbe(nn.Module):
         if width % heads:
             rule = f"a divisor of the width of the encoder's tokens ({width})"
             raise UserError.about("heads", heads, rule, "set heads=N")
-        self.encoder = encoder
-        classifier = nn.Linear(width, classes)
-        if recipe.pooler == "v-jepa":
-            self.head = nn.Sequential(QueryPooler(width, heads, recipe), classifier)
-        else:
-            self.head = _timm_head(width, heads, recipe, classifier)
+        self.encoder, self._members = encoder, members_of(recipe.grid)
+        self.head: nn.Module = _head(width, heads, recipe, classes)
+        if recipe.grid is not None:  # every probe begins alike, as it would alone: nothing is drawn after its weights
+            self.head = nn.ModuleList([self.head, *(deepcopy(self.head) for _ in self._members[1:])])
+            for parameter in self.head.parameters():
+                parameter.register_hook(_finite)  # type: ignore[no-untyped-call]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes] of images [B, C, H, W], or of their patches, one after another [B, N * D]."""
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return every probe's logits [B, classes] of images [B, C, H, W], or of their patches, one after another
+        [B, N * D]."""
         (width,) = self.encoder.widths
         given = images.ndim == 2
-        tokens = images.reshape(len(images), -1, width) if given else self.encoder.patches(images)[0]
-        logits: Tensor = self.head(tokens.float())
-        return logits
+        tokens = (images.reshape(len(images), -1, width) if given else self.encoder.patches(images)[0]).float()
+        return [head(tokens) for head in (self.head if isinstance(self.head, nn.ModuleList) else [self.head])]
+
+    def groups(self, grid: AttentiveGrid | None, training: Training) -> list[dict[str, Any]]:
+        """Return the parameter groups; each probe of a grid has the learning rate and the decay of its member."""
+        if grid is None:
+            return parameter_groups(self, training.weight_decay)
+        assert isinstance(self.head, nn.ModuleList), "there is one for each member"
+        decayed = _everything if grid.decay_everything else decays
+        return [
+            {**group, "lr": peak_of(training, member.learning_rate)}
+            for member, head in zip(self._members, self.head, strict=True)
+            for group in parameter_groups(head, member.weight_decay, decays=decayed)
+        ]
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    """Return a gradient with zeros for what is not finite: a probe that has diverged gets none, and stops no other."""
+    return torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _everything(name: str, parameter: Tensor) -> bool:  # noqa: ARG001 (as `decays`)
+    return True
+
+
+def _head(width: int, heads: int, recipe: AttentivePooling, classes: int) -> nn.Sequential:
+    classifier = nn.Linear(width, classes)
+    if recipe.pooler == "v-jepa":
+        return nn.Sequential(QueryPooler(width, heads, recipe), classifier)
+    return _timm_head(width, heads, recipe, classifier)
 
 
 class QueryPooler(nn.Module):

@@ -1,23 +1,19 @@
-"""A linear probe's grid: which classifiers are trained at once, and how one is chosen by held-out training images."""
+"""Which classifiers a linear probe trains at once, and the learning rates of a grid's members."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.errors import WorkFailed
 from benchmarks.families.table import family_of
-from benchmarks.runs.probes import Choice
+from benchmarks.training.training import Training
 from transfer.classification.recipe import LinearRecipe
 from transfer.encoder.features import Feature, blocks_of, chosen_layers, last_blocks, layers_in_words
+from transfer.predictions.held_out import HELD_OUT_COLUMNS
 
-LARGEST_LOGIT = 1e30
-"""A classifier with a larger one has diverged; beyond 1e38 a float ends, and with it the sum of all losses."""
-COLUMNS = ("layers", "pooling", "learning_rate", "held_out_top1", "held_out_loss", "note")
+COLUMNS = ("layers", "pooling", "learning_rate", *HELD_OUT_COLUMNS)
+"""Of grid.csv."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,11 @@ class Member:
     def words(self) -> str:
         """What it is, in words."""
         return f"{layers_in_words(self.feature)}, {self.feature.pooling}, learning rate {self.learning_rate:g}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What distinguishes it, as COLUMNS begins."""
+        return layers_in_words(self.feature), self.feature.pooling, f"{self.learning_rate:g}"
 
 
 def members_of(recipe: LinearRecipe, backbone: nn.Module) -> list[Member]:
@@ -54,67 +55,7 @@ def members_of(recipe: LinearRecipe, backbone: nn.Module) -> list[Member]:
     return [Member(Feature(one, way), rate) for one in layers for way in poolings for rate in grid.learning_rates]
 
 
-def bounded(logits: Tensor) -> Tensor:
-    """Return logits [B, C] as they are, or zeros where they have diverged: then nothing flows back to the classifier.
-
-    Without this one classifier with too high a rate would make the loss that all share infinite, and stop the run.
-    """
-    usable = logits.detach().abs().amax() < LARGEST_LOGIT  # False for NaN too
-    return logits.where(usable, logits.new_zeros(()))
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Every member's scores on the held-out images, and which of them was chosen."""
-
-    members: Sequence[Member]
-    top1: Sequence[float]
-    losses: Sequence[float]
-    """Mean cross-entropies in nats; of a member that diverged not finite."""
-    images: int
-
-    @cached_property
-    def chosen(self) -> int:
-        """The position of the best member: of the best top-1, of those the lowest loss, of those the first."""
-        return min(self._finite, key=lambda at: (-self.top1[at], self.losses[at], at))
-
-    def require_finite(self) -> None:
-        """Raise WorkFailed where no member can be chosen."""
-        if not self._finite:
-            raise WorkFailed(
-                f"all {len(self.members)} classifiers of the grid have diverged\n  remedy: lower grid.learning_rates"
-            )
-
-    @cached_property
-    def _finite(self) -> list[int]:
-        return [at for at, loss in enumerate(self.losses) if math.isfinite(loss)]
-
-    @property
-    def why(self) -> str:
-        """Why the chosen member was chosen."""
-        same = sum(self.top1[at] == self.top1[self.chosen] for at in self._finite)
-        best = f"best top-1 of {len(self.members)} on {self.images} held-out training images"
-        return best if same == 1 else f"{best}, lowest loss of the {same} that reach it"
-
-    def as_record(self) -> Choice:
-        """Return what the run's record says of the choice."""
-        at = self.chosen
-        return Choice(
-            member=self.members[at].words,
-            members=len(self.members),
-            held_out_images=self.images,
-            held_out_top1=self.top1[at],
-            held_out_loss=self.losses[at],
-            why=self.why,
-        )
-
-    def rows(self) -> list[tuple[object, ...]]:
-        """Return one row of `COLUMNS` for each member."""
-        found: list[tuple[object, ...]] = []
-        for at, member in enumerate(self.members):
-            finite = math.isfinite(self.losses[at])
-            note = f"chosen: {self.why}" if at == self.chosen else "" if finite else "diverged"
-            scores = (f"{self.top1[at]:.4f}", f"{self.losses[at]:.6f}") if finite else ("", "")
-            rate = f"{member.learning_rate:g}"
-            found.append((layers_in_words(member.feature), member.feature.pooling, rate, *scores, note))
-        return found
+def peak_of(training: Training, rate: float | None) -> float:
+    """Return the highest learning rate of a member whose `base_lr` or `lr` is `rate`."""
+    schedule = training.schedule
+    return schedule.model_copy(update={schedule.rate: rate}).peak_lr(training.batch_size)

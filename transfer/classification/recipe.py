@@ -209,38 +209,6 @@ class LinearRecipe(TrainedRecipe):
         return self
 
 
-class AttentivePooling(Config):
-    """How an attentive probe pools the tokens of a frozen encoder, of images as of videos."""
-
-    layer: Count | None = None
-    """The block whose tokens are pooled, counted from 1 through all stages; null takes the encoder's own output."""
-    heads: Count | None = None
-    """Number of the attention's heads, which must divide the width of the tokens; null takes as many as the encoder's
-    own block has whose tokens are pooled."""
-    pooler: Literal["v-jepa", "timm"] = later("timm")
-    """v-jepa: what the query attended to is added to the query, as in V-JEPA's own code. timm: it is projected, and the
-    query is left out, as before this field was there."""
-    depth: Annotated[int, Field(ge=1, le=64)] = later(1)
-    """Blocks of the pooler: the query's and, before it, blocks of self-attention among the tokens, as in V-JEPA 2."""
-    mlp_ratio: Positive = 4.0
-    init_std: Positive = 0.02
-
-    @model_validator(mode="after")
-    def _depth_of_the_pooler(self) -> AttentivePooling:
-        if self.depth > 1 and self.pooler != "v-jepa":
-            raise ValueError("depth above 1 needs pooler=v-jepa")
-        return self
-
-
-class AttentiveRecipe(TrainedRecipe, AttentivePooling):
-    """An attentive probe: a learned query attends to the frozen patch tokens, and a linear classifier follows."""
-
-    protocol: Literal["attentive"] = "attentive"
-    starts_from: tuple[InitStage, ...] | None = placement(None)
-    features: KeptFeatures = placement(KeptFeatures())
-    """Used as in a linear probe, where the patches of all images take up to 1 GiB."""
-
-
 class KnnRecipe(ClassificationRecipe):
     """Weighted nearest neighbours of frozen features: nothing is trained. Source: Wu et al. 2018, Caron et al. 2021."""
 

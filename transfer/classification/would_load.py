@@ -7,16 +7,16 @@ from torch import nn
 
 from benchmarks.runs.record import LoadReport
 from transfer.classification.attentive import AttentiveProbe
-from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
+from transfer.classification.frozen import frozen_run
+from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
 from transfer.classification.grid import members_of
 from transfer.classification.recipe import (
-    AttentiveRecipe,
     ClassificationRecipe,
     FinetuneRecipe,
     KnnRecipe,
     LinearRecipe,
 )
-from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, chosen_layers
+from transfer.encoder.features import FrozenEncoder, chosen_layers
 from transfer.encoder.model import Loaded, build_model, on_meta, require_training
 from transfer.sources.source import Source
 
@@ -37,6 +37,8 @@ def would_load(recipe: ClassificationRecipe, source: Source) -> LoadReport:
         )
         require_training(loaded.model, recipe)
         return loaded.report
+    if isinstance(recipe, KnnRecipe | LogisticRecipe | FewShotRecipe):
+        return frozen_run.would_load(recipe, source)
     loaded = on_meta(lambda: build_model(recipe, source, 0))
     if loaded.report.complete or source.read is None:
         on_meta(lambda: _frozen(recipe, loaded))
@@ -56,5 +58,3 @@ def _frozen(recipe: ClassificationRecipe, loaded: Loaded) -> None:
         frozen = FrozenEncoder(backbone, every, side, channels)
         for feature in features:
             frozen.width(feature)
-    elif isinstance(recipe, KnnRecipe | LogisticRecipe | FewShotRecipe):
-        FrozenEncoder(backbone, (OUTPUT,), side, channels).width(Feature((OUTPUT,), recipe.pooling))

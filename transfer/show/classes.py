@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -35,16 +35,27 @@ class Prediction(NamedTuple):
     """The probability of the predicted class; None in files of earlier versions."""
 
 
+P = TypeVar("P")
+
+
 def read_predictions(path: Path) -> dict[str, Prediction]:
     """Return a classifier's predictions by the names of the test images. Raises UserError where there are none."""
+    return rows_by_path(path, _prediction, "path, label and predicted")
+
+
+def rows_by_path(path: Path, made: Callable[[Mapping[str, str]], P], columns: str) -> dict[str, P]:
+    """Return what is `made` of each line of a predictions.csv, by the column `path`.
+
+    Raises UserError where there is no line, or one that lacks the `columns`.
+    """
     remedy = "every run writes it at its end: run its command again, or leave this run out"
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = {row["path"]: _prediction(row) for row in csv.DictReader(file)}
+            rows = {row["path"]: made(row) for row in csv.DictReader(file)}
     except FileNotFoundError:
         raise UserError.about("predictions", str(path), "a file that is there", remedy) from None
     except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
-        rule = "a table with the columns path, label and predicted"
+        rule = f"a table with the columns {columns}"
         raise UserError.about("predictions", f"{path}: {error}", rule, remedy) from None
     if not rows:
         raise UserError.about("predictions", str(path), "at least one line", remedy)

@@ -147,6 +147,14 @@ def _seen(
     kind = runs[0].run.task.kind
     if kind in ("classification", "video"):
         return SeenClasses(data, runs, getattr(config.data, "decoder", "auto"))
+    if kind == "multilabel":
+        from transfer.show.labels import SeenLabels
+
+        return SeenLabels(data, runs)
+    if kind == "correspondence":
+        from transfer.show.keypoints import SeenKeypoints
+
+        return SeenKeypoints(data, runs)
     from transfer.show.depths import SeenDepths, depth_names
     from transfer.show.maps import SeenMaps, scene_names
     from transfer.show.objects import SeenObjects, picture_names

@@ -36,11 +36,12 @@ class VideoAdapter:
     def find_data(self, task: Task, recipe: TrainedVideoRecipe) -> VideoSets:
         root: Path = require_root(recipe.data.root)
         task.provide(root)
-        return read_videos(recipe.data, task.num_classes)
+        return read_videos(recipe.data, task.num_classes, recipe.held_out)
 
     def test_set_alone(self, recipe: TrainedVideoRecipe) -> TrainedVideoRecipe:
         test = {"train": recipe.data.test, "train_list": recipe.data.test_list}
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update=test)})
+        nothing_held_out = {"grid": None} if isinstance(recipe, AttentiveVideoRecipe) else {}
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=test), **nothing_held_out})
 
     def would_load(self, recipe: TrainedVideoRecipe, source: Source) -> LoadReport:
         from transfer.encoder.model import on_meta

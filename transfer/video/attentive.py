@@ -7,32 +7,46 @@ of clips sees each segment by itself (ClipAggregation there and in facebookresea
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.engine.optim import parameter_groups
+from benchmarks.engine.loop import Loop
+from benchmarks.engine.run import Outcome
 from benchmarks.families.table import family_of
-from transfer.classification.attentive import AttentiveProbe
+from benchmarks.progress import EvaluationLines
+from benchmarks.runs.folder import Run, RunFolder
+from transfer.classification.attentive import COLUMNS, AttentiveMember, AttentiveProbe, members_of
 from transfer.encoder.features import Feature, FrozenEncoder, blocks_of, chosen_layers, layers_in_words
 from transfer.encoder.model import Loaded, build_model
+from transfer.predictions.evaluation import Evaluation
+from transfer.predictions.held_out import HeldOut, bounded, measured
+from transfer.scores import write_csv
 from transfer.sources.source import Source
+from transfer.video.data.samples import ClipBatch, Views
 from transfer.video.model import require_frames
 from transfer.video.recipe import AttentiveVideoRecipe
-from transfer.video.train import Built, ClipClassifying
+from transfer.video.train import Built, ClipClassifying, mean_over_views
 
 SLOWEST = 10_000
 """The longest wavelength of the embedding of time, over 2 pi. Source: Vaswani et al. 2017."""
 
 
 class AttentiveVideo(ClipClassifying[AttentiveVideoRecipe]):
-    """An attentive probe of videos as a problem for the training loop."""
+    """An attentive probe of videos, or a grid of them, as a problem for the training loop."""
 
     model: AttentiveProbe
+    members: Sequence[AttentiveMember]
+    at = 0
+    """The position of the probe that is scored."""
+    held_out: HeldOut | None = None
+    """The latest choice from the grid."""
 
     def build(self) -> Built:
         recipe = self.recipe
+        self.members = members_of(recipe.grid)
         backbone, report, plan = build_frozen(recipe, self.source, self.seed)
         layers = chosen_layers(None if recipe.layer is None else (recipe.layer,), backbone)
         frames = FrozenFrames(backbone, layers, recipe.image_size_px, plan.architecture.in_chans)
@@ -45,7 +59,48 @@ class AttentiveVideo(ClipClassifying[AttentiveVideoRecipe]):
         return blocks_of(self.model.encoder.backbone)
 
     def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.model, self.recipe.training.weight_decay)
+        return self.model.groups(self.recipe.grid, self.recipe.training)
+
+    def outputs(self, clips: Tensor) -> list[Tensor]:
+        found: list[Tensor] = self.model(clips)
+        return found if self.recipe.grid is None else [bounded(logits) for logits in found]
+
+    def scored(self, clips: Tensor) -> Tensor:
+        found: list[Tensor] = self.model(clips)
+        return found[self.at]
+
+    def measure(self, views: Literal["one", "all"] = "all") -> Evaluation:
+        """Evaluate on the test videos; a grid's member is chosen first, by the same views of held-out videos alone."""
+        if self.recipe.grid is not None:
+            samples = self.views_of(self.data.held_out, views)
+            walk = self.walk(samples, EvaluationLines("chosen on", len(samples), "held-out videos"))
+            self.held_out = measured(self.members, walk, self._by_every_probe, "videos")
+            self.at = self.held_out.chosen
+        return super().measure(views)
+
+    def score_test_set(self, name: str) -> dict[str, float]:  # noqa: ARG002 (one at a time)
+        """Return the scores on a further test set, by the probe that the run's own held-out videos chose."""
+        return super().scores(super().measure())
+
+    def _by_every_probe(self, batch: Views) -> list[Tensor]:
+        parts = [self.model(part) for part in torch.split(batch.views, self.recipe.views_at_once)]
+        return [mean_over_views(each).cpu() for each in zip(*parts, strict=True)]
+
+    def scores(self, found: Evaluation) -> dict[str, float]:
+        """Return what every classification returns and, of a grid, the chosen member's `held_out_top1`."""
+        chosen = {} if self.held_out is None else {"held_out_top1": self.held_out.top1[self.at]}
+        return {**super().scores(found), **chosen}
+
+    def finish(self, loop: Loop[ClipBatch], run: Run) -> Outcome | None:
+        outcome = super().finish(loop, run)
+        if self.held_out is not None:
+            run.update(choice=self.held_out.as_record())
+        return outcome
+
+    def write_results(self, folder: RunFolder) -> None:
+        super().write_results(folder)
+        if self.held_out is not None:
+            write_csv(folder.grid, COLUMNS, self.held_out.rows())
 
     @property
     def state(self) -> nn.Module:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmarks.config import placement
 from benchmarks.encoders import InitStage
+from benchmarks.subset import Subset
 from benchmarks.training.numbers import Count, Share
 from benchmarks.training.training import Training
-from transfer.classification.recipe import AttentivePooling
+from transfer.classification.frozen.recipe import AttentivePooling
 from transfer.encoder.sizes import EncoderSizes, TrainedEncoderSizes
 from transfer.video.data.recipe import ClipSampling, VideoAugmentation, VideoData
 
@@ -29,6 +30,11 @@ class TrainedVideoRecipe(EncoderSizes):
     sampling: ClipSampling = ClipSampling()
     augmentation: VideoAugmentation = VideoAugmentation()
     training: Training
+
+    @property
+    def held_out(self) -> Subset | None:
+        """The part of the training videos that is not trained on; None: there is none."""
+        return None
 
 
 class VideoRecipe(TrainedVideoRecipe, TrainedEncoderSizes):
@@ -73,3 +79,13 @@ class AttentiveVideoRecipe(TrainedVideoRecipe, AttentivePooling):
     time_embedding: bool = False
     """Add sines and cosines of the place of a frame (or tubelet) in the clip to its patches; without it an encoder of
     images does not see the order of frames, as in V-JEPA's evaluation of such."""
+
+    @property
+    def held_out(self) -> Subset | None:
+        return None if self.grid is None else self.grid.held_out
+
+    @model_validator(mode="after")
+    def _probes_are_alone(self) -> AttentiveVideoRecipe:
+        if self.grid is not None:
+            self.grid.require_alone(self.training)
+        return self

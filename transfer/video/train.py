@@ -26,6 +26,7 @@ from transfer.predictions.evaluation import Evaluation, Predictions
 from transfer.predictions.results import scores_of
 from transfer.video.data.augment import Normalise, require_crop_fits
 from transfer.video.data.samples import ClipBatch, ClipForm, TestViews, TrainingClips, Views
+from transfer.video.data.videos import LabelledVideo
 from transfer.video.model import build_video_model, groups_of
 from transfer.video.recipe import TrainedVideoRecipe, VideoRecipe
 
@@ -71,8 +72,17 @@ class ClipClassifying(Classifying[ClipBatch], Generic[R]):
         return TrainingClips(self.data.train, self.form, augmentation, self.seed, patience)
 
     def loss(self, batch: ClipBatch, step: int) -> Tensor:  # noqa: ARG002 (the loop's protocol)
-        """Return the mean cross-entropy of a batch of clips."""
-        return functional.cross_entropy(self.model(batch.clips).float(), batch.labels)
+        """Return the mean cross-entropy of a batch of clips, summed over classifiers."""
+        losses = [functional.cross_entropy(logits.float(), batch.labels) for logits in self.outputs(batch.clips)]
+        return sum(losses[1:], start=losses[0])
+
+    def outputs(self, clips: Tensor) -> list[Tensor]:
+        """Return the logits [B, classes] of every classifier that is trained, for clips [B, C, T, H, W]."""
+        return [self.model(clips)]
+
+    def scored(self, clips: Tensor) -> Tensor:
+        """Return the logits [B, classes] of the classifier that is scored."""
+        return self.outputs(clips)[0]
 
     def evaluate(self, last: bool) -> dict[str, float]:
         """Return the metrics on the test set: before the last epoch of one view if the recipe says so, else of all."""
@@ -83,17 +93,20 @@ class ClipClassifying(Classifying[ClipBatch], Generic[R]):
 
     def measure(self, views: Literal["one", "all"] = "all") -> Evaluation:
         """Evaluate each test video by the mean probabilities of its views, or with "one" by a single centred clip."""
+        samples = self.views_of(self.data.test, views)
+        return self.predicted(samples, EvaluationLines("tested", len(samples), "videos"))
+
+    def views_of(self, videos: Sequence[LabelledVideo], views: Literal["one", "all"]) -> TestViews:
+        """Return videos as test samples, with all their views or with a single centred clip."""
         sampling = self.recipe.sampling
         if views == "one":
             sampling = sampling.model_copy(update={"test_clips": 1, "test_crops": 1})
-        samples = TestViews(self.data.test, replace(self.form, sampling=sampling))
-        return self.predicted(samples, EvaluationLines("tested", len(samples), "videos"))
+        return TestViews(videos, replace(self.form, sampling=sampling))
 
     def predict(self, batch: Views) -> Predictions:
         """Return the logarithm [1, classes] of the mean probabilities of a video's views."""
         parts = torch.split(batch.views, self.recipe.views_at_once)
-        mean = torch.cat([self.model(part).float().softmax(dim=1) for part in parts]).mean(dim=0, keepdim=True)
-        return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log())
+        return Predictions(mean_over_views([self.scored(part) for part in parts]))
 
     def conclude(self, folder: RunFolder) -> Mapping[str, float]:  # noqa: ARG002 (every rank's part of the files)
         return scores_of(self.final(), self.transfer)
@@ -101,6 +114,12 @@ class ClipClassifying(Classifying[ClipBatch], Generic[R]):
     def evaluations(self, loop: Loop[ClipBatch]) -> Sequence[Mapping[str, float]]:
         """Return only the evaluations of all views, with which scores of one view cannot be compared."""
         return loop.progress.evaluations if self.recipe.views_along_the_way == "all" else ()
+
+
+def mean_over_views(parts: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm [1, classes] of the mean probabilities of views, whose logits [V, classes] come in parts."""
+    mean = torch.cat([part.float().softmax(dim=1) for part in parts]).mean(dim=0, keepdim=True)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
 class VideoClassifying(ClipClassifying[VideoRecipe]):

@@ -11,7 +11,7 @@ from benchmarks.config import recipe_names
 from tests.golden.recipes import recipes
 from tests.support.command import ROOT, here
 
-FROZEN = {"linear", "attentive", "knn", "logistic", "few-shot", "frozen"}
+FROZEN = {"linear", "attentive", "knn", "logistic", "few-shot", "frozen", "svm", "nearest"}
 
 
 @pytest.mark.parametrize("recipe", recipe_names("transfer"))

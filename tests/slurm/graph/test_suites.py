@@ -34,8 +34,17 @@ def test_one_line_becomes_a_stage_for_each_data_set(tmp_path: Path) -> None:
     assert [stage.name for stage in stages] == [*(f"{name}.scratch.seed0" for name in names), "report"]
     for name, stage in zip(names, stages, strict=False):
         assert stage.argv[:2] == ("transfer", name)
-        assert stage.argv[-2:] == ("k=10", f"data.root=/data/fine/{name}")
-        assert "fine_grained_knn" in stage.argv
+        own = name == "voc2007"
+        assert stage.argv[-1] == f"data.root=/data/fine/{name}"
+        assert (stage.argv[-2] == "k=10") != own, "its recipe has no neighbours"
+        assert ("voc2007_svm" if own else "fine_grained_knn") in stage.argv
+
+
+def test_a_line_of_its_own_for_a_data_set_holds_above_the_suites(tmp_path: Path) -> None:
+    lines = "fine_grained: {data: /data/fine}, voc2007: {overrides: [folds=5]}"
+    for tasks in (lines, ", ".join(reversed(lines.split(", ", 1)))):
+        found = read_pipeline(write(f"{{{tasks}}}", tmp_path)).tasks["voc2007"]
+        assert (found.overrides, found.data) == (("folds=5",), None)
 
 
 def test_a_suite_by_another_name_and_recipe_beside_it(tmp_path: Path) -> None:
@@ -48,7 +57,7 @@ def test_a_suite_by_another_name_and_recipe_beside_it(tmp_path: Path) -> None:
 
 def test_a_list_of_tasks_may_name_a_suite(tmp_path: Path) -> None:
     file = read_pipeline(write("[imagenet1k, fine_grained]", tmp_path))
-    assert len(file.tasks) == 1 + 11
+    assert len(file.tasks) == 1 + 12
     again = tmp_path / "again.yaml"
     again.write_text(file.to_yaml())
     assert read_pipeline(again).id == file.id

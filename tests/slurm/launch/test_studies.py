@@ -44,7 +44,15 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("imagenet/train", "imagenet/val", "coco", "ADEChallengeData2016", "kinetics400"):
         Path("data", name).mkdir(parents=True)
-    for name in ("digits", "digit_boxes", "digit_scenes", "digit_motion"):
+    for name in (
+        "digits",
+        "digit_boxes",
+        "digit_scenes",
+        "digit_motion",
+        "digit_depths",
+        "digit_labels",
+        "digit_pairs",
+    ):
         Path("data", name).mkdir()
     Path("checkpoints").mkdir()
     for source in yaml.safe_load((PIPELINES / "frozen_digits.yaml").read_text())["encoders"].values():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.folder import follow
 from tests.slurm.bench import ONE_SEED, STUB, Bench, alive, members
 from tests.slurm.trained import pipeline
@@ -93,5 +94,5 @@ def test_what_a_verb_is_said_to_import_is_there(verb: str) -> None:
     import mimbench as entry
 
     module = importlib.import_module(entry.VERBS[verb][0])
-    for task in ("digits", "digit_boxes", "digit_scenes", "digit_motion"):
+    for task in {task.kind: task.name for task in TASKS.values()}.values():
         assert all(importlib.util.find_spec(name) is not None for name in module.imports([task]))

@@ -6,10 +6,14 @@ with 2 heads and 5 classes: its weights, all drawn anew; tokens [3, 7, 16]; thei
 the cross-entropy of labels 0, 3, 1; and the standard deviations of the initial weights at width 256 with 8 heads.
 The first also holds `training_tokens` and `training_labels` of four batches, and under `trained/` the weights after
 two epochs on them of evals/image_classification_frozen/eval.py, `run_one_epoch` and `init_opt` (lr 0.01, wd 1.0).
+`attentive_vjepa2_grid.safetensors` holds the same of facebookresearch/vjepa2's for four probes of depth 2 at once: of
+rates 0.01 and 0.001 and decays 0.1 and 0.8 (`members`), the weights after the training under `trained0/` to
+`trained3/`.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 
@@ -24,10 +28,11 @@ from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.optim import Schedules, build_optimizer, decays, parameter_groups
-from tests.support.runs import record_of
-from transfer.classification.attentive import AttentiveProbe, QueryPooler
-from transfer.classification.recipe import AttentiveRecipe
+from tests.support.runs import record_of, trained
+from transfer.classification.attentive import AttentiveProbe, QueryPooler, members_of
+from transfer.classification.frozen.recipe import AttentiveRecipe
 from transfer.encoder.features import OUTPUT, FrozenEncoder
+from transfer.predictions.held_out import bounded
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SHORT = ["training.epochs=1", "training.schedule.warmup_epochs=0", "training.batch_size=20"]
@@ -96,6 +101,79 @@ def test_a_training_ends_with_the_weights_of_the_official_code() -> None:
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 1e-6}
 
 
+def test_a_grids_training_ends_with_the_weights_of_v_jepa_2s_probes() -> None:
+    """Each probe has a rate that falls to 0 and a decay that stays, which biases and norms have, too."""
+    found = load_file(FIXTURES / "attentive_vjepa2_grid.safetensors")
+    grid = "grid={learning_rates: [0.01, 0.001], weight_decays: [0.1, 0.8], decay_everything: true, "
+    overrides = [f"{grid}held_out: {{per_class: 1}}}}", "depth=2", "heads=2", "training.epochs=2"]
+    overrides += ["training.schedule={base_lr: 0.3, warmup_lr: 0.3, min_lr: 0, warmup_epochs: 0, per_images: 6}"]
+    overrides += ["training.batch_size=6", "training.clip_grad_norm=null", "training.final_weight_decay=null"]
+    recipe = load_recipe(AttentiveRecipe, "transfer", "imagenet1k_attentive_vjepa", overrides).config
+    backbone = build_backbone(
+        Architecture(name="vit_tiny_patch16_224", arguments={"embed_dim": 16, "num_heads": 2}), 224
+    )
+    probe = AttentiveProbe(FrozenEncoder(backbone, (OUTPUT,), 224, 3), recipe, 5)
+    assert isinstance(probe.head, nn.ModuleList)
+    values = [value for each in members_of(recipe.grid) for value in (each.learning_rate, each.weight_decay)]
+    assert values == pytest.approx(found["members"].flatten().tolist())
+    for one in probe.head:
+        one.load_state_dict(part(found, "weights"))
+    optimizer = build_optimizer(probe.groups(recipe.grid, recipe.training), recipe.training)
+    schedules = Schedules(optimizer, recipe.training, 8, 4)
+    for step in range(8):
+        schedules.step_update(step)
+        optimizer.zero_grad()
+        tokens, labels = (found[name][step % 4] for name in ("tokens", "labels"))
+        losses = [cross_entropy(bounded(logits), labels) for logits in probe(tokens.flatten(1))]
+        sum(losses[1:], start=losses[0]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    for at, one in enumerate(probe.head):
+        after = part(found, f"trained{at}")
+        assert after.keys() == one.state_dict().keys()
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(tensor, after[name], rtol=0, atol=1e-5, msg=f"{at} {name}")
+
+
+def test_a_member_of_a_grid_ends_as_it_does_in_a_grid_of_its_own(small_digits: Path, tmp_path: Path) -> None:
+    """No probe influences another, and the held-out images choose: they are none of those that are trained on."""
+    runs = {}
+    for rates in ("[1e-3, 5e-3, 1e30]", "[5e-3]"):
+        grid = f"grid={{learning_rates: {rates}, weight_decays: [0.1], held_out: {{per_class: 1}}}}"
+        asked = [*digits_command(small_digits), "--recipe", "digits_attentive_grid", grid]
+        runs[rates] = trained([*asked, "training.batch_size=10", "training.epochs=3"], tmp_path / rates)
+    many, one = ([*csv.DictReader((folder / "grid.csv").open())] for folder in runs.values())
+    assert [row["note"] for row in many][2] == "diverged"
+    assert {key: many[1][key] for key in ("learning_rate", "held_out_top1", "held_out_loss")} == {
+        key: one[0][key] for key in ("learning_rate", "held_out_top1", "held_out_loss")
+    }
+    record = record_of(runs["[1e-3, 5e-3, 1e30]"])
+    assert record.choice is not None
+    assert (record.choice.members, record.choice.held_out_images) == (3, 10)
+    assert record.training_images == 30
+    assert record.trained_parameters == 3 * (record_of(runs["[5e-3]"]).trained_parameters or 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.clip_grad_norm=1.0", "clip_grad_norm must be null with a grid"),
+        ("training.final_weight_decay=0.1", "final_weight_decay must be null with a grid"),
+        ("grid.weight_decays=[0.1, 0.1]", "each value once"),
+        ("grid.learning_rates=[]", "learning_rates"),
+    ],
+)
+def test_what_a_grid_cannot_have_is_refused(
+    small_digits: Path, capsys: pytest.CaptureFixture[str], override: str, words: str
+) -> None:
+    asked = [*digits_command(small_digits), "--recipe", "digits_attentive_grid", override]
+    assert mimbench.main(asked) == 2
+    assert words in capsys.readouterr().err
+
+
+def digits_command(data: Path) -> list[str]:
+    return ["transfer", "digits", f"data.root={data}", "--encoder", "random:digits_swin"]
+
+
 @pytest.mark.parametrize("depth", OFFICIAL)
 def test_initial_weights_are_as_wide_as_the_official_codes(depth: int) -> None:
     torch.manual_seed(1)
@@ -126,7 +204,9 @@ def test_heads_are_the_encoders_own(name: str, arguments: dict[str, object], lay
     with torch.device("meta"):
         backbone = build_backbone(Architecture(name=name, arguments=arguments), 224)
         probe = AttentiveProbe(FrozenEncoder(backbone, (layer,), 224, 3), recipe, 10)
-        assert probe(torch.zeros(2, 3, 224, 224)).shape == (2, 10)
+        (logits,) = probe(torch.zeros(2, 3, 224, 224))
+    assert logits.shape == (2, 10)
+    assert isinstance(probe.head, nn.Sequential)
     assert probe.head[0].heads == heads
 
 

@@ -18,11 +18,12 @@ from benchmarks.engine.optim import build_optimizer
 from transfer.classification.frozen.few_shot import prepared
 from transfer.classification.frozen.logistic import fit
 from transfer.classification.frozen.recipe import FewShotRecipe, LogisticRecipe
-from transfer.classification.grid import HeldOut, members_of
+from transfer.classification.grid import members_of
 from transfer.classification.knn import Neighbours
 from transfer.classification.linear import LinearProbe
 from transfer.classification.recipe import KnnRecipe, LinearRecipe
 from transfer.encoder.features import FrozenEncoder, every_layer
+from transfer.predictions.held_out import HeldOut
 from transfer.predictions.metrics import top_k
 
 FOLDER = Path(__file__).parent / "original"

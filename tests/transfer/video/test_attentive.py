@@ -6,6 +6,7 @@ two segments of two frames: FrameAggregation around the same timm model, with an
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -52,6 +53,33 @@ def test_a_probe_keeps_its_head_alone_and_is_scored_again(motion: Path, tmp_path
     assert not any("backbone" in name for name in last_checkpoint(folder).part("model"))
     again = ["evaluate", "digit_motion", "--model", str(folder), f"data.root={motion}"]
     assert mimbench.main(again) == 0
+
+
+def test_a_grid_is_chosen_on_held_out_videos_and_scored_again_by_the_same_choice(
+    small_motion: Path, tmp_path: Path
+) -> None:
+    grid = "grid={learning_rates: [2e-3, 1e-3], weight_decays: [0.01, 0.4], held_out: {per_class: 2}}"
+    command = ["transfer", "digit_motion", "--recipe", "digit_motion_attentive", f"data.root={small_motion}", grid]
+    command += ["--encoder", "random:digits_swin", "training.epochs=1", "training.schedule.warmup_epochs=0"]
+    command += ["training.clip_grad_norm=null", "training.batch_size=4"]
+    folder = trained(command, tmp_path / "runs")
+    record, rows = record_of(folder), list(csv.DictReader((folder / "grid.csv").open()))
+    assert [(row["learning_rate"], row["weight_decay"]) for row in rows] == [
+        *(("0.002", "0.01"), ("0.002", "0.4")),
+        *(("0.001", "0.01"), ("0.001", "0.4")),
+    ]
+    (best,) = (row for row in rows if row["note"])
+    assert float(best["held_out_top1"]) == max(float(row["held_out_top1"]) for row in rows)
+    assert record.choice is not None
+    assert (record.choice.members, record.choice.held_out_images) == (4, 8)
+    assert "held-out training videos" in record.choice.why
+    train = {path.name for path in (small_motion / "train").rglob("*.mp4")}
+    assert record.training_images == len(train) - 8
+    again = ["evaluate", "digit_motion", "--model", str(folder), "--name", "train", f"data.root={small_motion}"]
+    assert mimbench.main([*again, "data.test=train"]) == 0
+    (added,) = record_of(folder).added_test_sets
+    assert added.reproduced["top1"] == pytest.approx(record.metrics["top1"].last)
+    assert "held_out_top1" not in added.scores
 
 
 def something(root: Path, motion: Path, labels: Any = None) -> dict[str, Any]:

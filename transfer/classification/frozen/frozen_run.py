@@ -22,10 +22,11 @@ from transfer.adapter import Transfer
 from transfer.classification.frozen.extraction import FeatureStore, Stored
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder, Summary, blocks_of, every_layer
-from transfer.encoder.model import build_model
+from transfer.encoder.model import build_model, on_meta
 from transfer.encoder.sizes import Pooling
 from transfer.images.labelled import LabelledImages
 from transfer.run import open_transfer
+from transfer.sources.source import Source
 
 
 class FrozenRun:
@@ -81,6 +82,17 @@ def built(transfer: Transfer, device: torch.device) -> Built:
     backbone, report, plan = build_model(transfer.work.config, transfer.source, transfer.work.seed)
     side, channels = transfer.work.config.image_size_px, plan.architecture.in_chans
     return Built(FrozenEncoder(backbone.to(device), every_layer(backbone), side, channels), report, plan)
+
+
+def would_load(
+    recipe: Any, source: Source, taken: Callable[[Any, FrozenEncoder], Sequence[Summary]] = pooled
+) -> LoadReport:
+    """Return what a run would load. Raises the UserErrors by which a run would refuse the encoder."""
+    loaded = on_meta(lambda: build_model(recipe, source, 0))
+    if loaded.report.complete or source.read is None:
+        backbone, channels = loaded.model.to("meta", torch.float32), loaded.plan.architecture.in_chans
+        on_meta(lambda: taken(recipe, FrozenEncoder(backbone, every_layer(backbone), recipe.image_size_px, channels)))
+    return loaded.report
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ training patches. Their number and the distance are chosen on held-out training 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -31,10 +30,11 @@ from benchmarks.runs.probes import Choice
 from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Transfer
 from transfer.classification.augment import preprocessed
+from transfer.classification.frozen import frozen_run
 from transfer.classification.frozen.frozen_run import FrozenRun, opened
 from transfer.encoder.encoder_plan import EncoderPlan
-from transfer.encoder.features import OUTPUT, FrozenEncoder, Summary, blocks_of
-from transfer.encoder.model import build_model, on_meta
+from transfer.encoder.features import FrozenEncoder, Summary
+from transfer.encoder.patch_grid import patches_along_a_side
 from transfer.images.labelled import LabelledImages
 from transfer.scores import metric_values, write_csv
 from transfer.segmentation.data import Pair, Scenes
@@ -66,32 +66,11 @@ def neighbouring_patches(transfer: Transfer) -> RunRecord:
 
 def would_load(recipe: KnnSegmentationRecipe, source: Source) -> LoadReport:
     """Return what a run would load. Raises the UserErrors by which a run would refuse the encoder."""
-    loaded = on_meta(lambda: build_model(recipe, source, 0))
-    if loaded.report.complete or source.read is None:
-        backbone, channels = loaded.model.to("meta"), loaded.plan.architecture.in_chans
-        on_meta(
-            lambda: patches_along_a_side(FrozenEncoder(backbone, (OUTPUT,), recipe.image_size_px, channels), recipe)
-        )
-    return loaded.report
-
-
-def patches_along_a_side(encoder: FrozenEncoder, recipe: KnnSegmentationRecipe) -> int:
-    """Return how many patches an image has along a side.
-
-    Raises UserError for an encoder that gives no patches, and where a patch is no whole number of pixels wide.
-    """
-    blocks_of(encoder.backbone)  # refuses one whose tokens are not known
-    width = encoder.widths[encoder.layers.index(OUTPUT)]
-    patches = encoder.summary_width(PATCHES) // width
-    side, size = math.isqrt(patches), recipe.image_size_px
-    if side**2 != patches or size % side:
-        rule = f"a multiple of the patches' side (the encoder makes {patches} of an image)"
-        raise UserError.about("image_size_px", size, rule, "another size of the images")
-    return side
+    return frozen_run.would_load(recipe, source, _taken)
 
 
 def _taken(recipe: KnnSegmentationRecipe, encoder: FrozenEncoder) -> list[Summary]:
-    patches_along_a_side(encoder, recipe)
+    patches_along_a_side(encoder, PATCHES, recipe.image_size_px)
     return [PATCHES]
 
 
@@ -133,7 +112,9 @@ def _read(classes: PatchClasses, pair: Pair) -> Tensor | str:
 
 def _measure(frozen: FrozenRun) -> None:
     recipe, data = frozen.recipe, frozen.data
-    classes = PatchClasses(data.values, patches_along_a_side(frozen.encoder, recipe), recipe.image_size_px)
+    classes = PatchClasses(
+        data.values, patches_along_a_side(frozen.encoder, PATCHES, recipe.image_size_px), recipe.image_size_px
+    )
     train = _patches(frozen, classes, data.train, "training images")
     test = _patches(frozen, classes, data.test, "test images")
     held_out = train.drawn(recipe.held_out)

@@ -13,9 +13,12 @@ from benchmarks.data.found import VIDEOS
 from benchmarks.errors import UserError, first_of
 from benchmarks.files.named_files import find_file
 from benchmarks.runs.command import require_root
+from benchmarks.subset import Subset, find_list
 from transfer.images.classes import in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.folders import read_folders
 from transfer.images.labelled import Found, LabelledImages
+from transfer.images.read import HELD_OUT
+from transfer.images.subset import hold_out
 from transfer.video.data.lists import base_of, read_video_list
 from transfer.video.data.recipe import VideoData
 from transfer.video.data.something import in_order
@@ -63,6 +66,8 @@ class VideoSets:
     fingerprint: Fingerprint
     missing: tuple[str, ...]
     """The listed videos that are not on disk, as `name: not there ...`, for the record."""
+    held_out: Sequence[LabelledVideo] = ()
+    """Training videos that nothing is trained on, by which a probe is chosen; they are not in `train`."""
 
     @property
     def train_labels(self) -> Sequence[int]:
@@ -78,11 +83,12 @@ class VideoSets:
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
 
-def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
+def read_videos(data: VideoData, num_classes: int | None, held_out: Subset | None = None) -> VideoSets:
     """Find the videos of both splits and their classes, and check that they fit each other and the task.
 
-    Nothing is decoded here: damage to a video is found when it is read. Raises UserError that names the file for
-    whatever is missing (beyond data.max_missing), unknown, out of range, listed twice or empty.
+    `held_out` is the part of the training videos that is not trained on. Nothing is decoded here: damage to a video is
+    found when it is read. Raises UserError that names the file for whatever is missing (beyond data.max_missing),
+    unknown, out of range, listed twice or empty.
     """
     root = require_root(data.root)
     classes = find_file(root, "data.classes", data.classes)
@@ -100,8 +106,13 @@ def read_videos(data: VideoData, num_classes: int | None) -> VideoSets:
     files = joined(train.source.files, test.source.files)
     splits = {"train labels": (in_train, train), "test labels": (in_test, test)}
     parts = {name: images.sha256() for name, (found, images) in splits.items() if not found.labels_in_names}
+    kept_back = train.select([])
+    if held_out is not None:
+        file = find_list(root, held_out.list, HELD_OUT)
+        train, kept_back = hold_out(train, held_out, file, HELD_OUT)
+        parts["held-out videos"] = kept_back.sha256()
     mark = fingerprint(base_of(root, files), files, parts=parts, noun="video")
-    return VideoSets(root, _videos(train), _videos(test), train.classes, mark, tuple(missing))
+    return VideoSets(root, _videos(train), _videos(test), train.classes, mark, tuple(missing), _videos(kept_back))
 
 
 def _found(root: Path, split: str, field: str, given: str | None, missing: list[str]) -> Found:
