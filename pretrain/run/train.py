@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import ranks
+from benchmarks import huge_pages, ranks
 from benchmarks.config import Recipe
 from benchmarks.data.image_source import ImageSource
 from benchmarks.encoders import EncoderManifest
@@ -97,7 +97,8 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         fused = ("a fused update",) if isinstance(self.training.optimizer, AdamW) else ()
         compiled = ("compiled blocks",) if self.recipe.training.compile else ()
         again = (RECOMPUTED,) if self.method.fast.windows and not compiled else ()
-        return (*self.method.fast.names, *again, *fused, *compiled)
+        pages = ("huge pages",) if self.device.type == "cpu" and huge_pages.asked() else ()
+        return (*self.method.fast.names, *again, *fused, *compiled, *pages)
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
