@@ -112,9 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         width = max(map(len, VERBS))
         print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items())), end="")
         return DONE if arguments else WRONG
-    from benchmarks import ranks
+    from benchmarks import huge_pages, ranks
     from benchmarks.errors import MachineFailed, Stopped, UserError, WorkFailed
 
+    if arguments[0] != "bench":  # whose programs each have their own way
+        huge_pages.ask()
     try:
         with contextlib.nullcontext() if ranks.is_main() else contextlib.redirect_stdout(None):
             return _run_verb(arguments[0], arguments[1:])

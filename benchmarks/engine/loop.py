@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 from typing import Any, Generic, NoReturn, TypeVar
@@ -13,7 +12,7 @@ from torch import nn
 from benchmarks import ranks
 from benchmarks.engine.checkpoint import Checkpoints, Progress, captured, restore
 from benchmarks.engine.device import autocast, peak_memory_mb
-from benchmarks.engine.optim import Schedules, build_optimizer
+from benchmarks.engine.optim import Schedules, build_optimizer, clip
 from benchmarks.engine.problem import LossOf
 from benchmarks.engine.problem import Problem as Problem  # for those who define one
 from benchmarks.engine.processes import exchange as distributed
@@ -198,8 +197,7 @@ class Loop(Generic[B]):
                     loss = self._loss(batch.to(self.problem.device), self.step)
                 (loss / len(parts)).backward()
             losses.append(loss.detach())
-        # An infinite limit clips nothing and still returns the norm.
-        norm = nn.utils.clip_grad_norm_(model.parameters(), self.training.clip_grad_norm or math.inf)
+        norm = clip(model, self.training.clip_grad_norm)
         self.optimizer.step()
         self._numbers.note(self.step, torch.stack(losses).mean(), norm)
 

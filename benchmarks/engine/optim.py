@@ -21,6 +21,9 @@ NEVER_DECAYED = re.compile(
     r"|(^|\.)(absolute_pos_embed|pos_embed|cls_token|mask_token)$"
 )
 
+CLIP_EPS = 1e-6
+"""What torch adds to the norm that it divides the limit by."""
+
 LayerOf = Callable[[str], int]
 
 
@@ -68,6 +71,19 @@ def build_optimizer(groups: list[dict[str, Any]], training: Training) -> Optimiz
     """Return the recipe's optimiser over the groups; the rates themselves are set by the schedule before every step."""
     fused = getattr(training, "fast_step", False)  # pretraining's alone
     return training.optimizer.build(groups, training.schedule.peak_lr(training.batch_size), fused)
+
+
+def clip(model: nn.Module, limit: float | None) -> Tensor:
+    """Scale gradients down to the norm `limit`, None being no limit; return the norm that they had.
+
+    Where the host need not wait for the norm, gradients below the limit are not multiplied by 1: the bits are the same.
+    """
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    at_hand = type(norm) is Tensor and norm.device.type == "cpu"
+    if limit is not None and not (at_hand and limit / (norm + CLIP_EPS) >= 1):
+        nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
+    return norm
 
 
 class Schedules:

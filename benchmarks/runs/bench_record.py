@@ -41,6 +41,8 @@ class Timed(Config):
     per_second: Amount
     """Images a second, by the median round."""
     peak_memory_mb: Amount
+    base_memory_mb: Amount | None = None
+    """The most that its process had used once torch and timm were imported; None: not measured."""
     start_s: Amount
     """Seconds from the start of its process until its model stood."""
     first_step_s: Amount
@@ -55,6 +57,11 @@ class Timed(Config):
     """What each process sends in a step, by arithmetic; None where processes were not compared."""
     parts_s: dict[str, Amount] = Field(default_factory=dict)
     """Of a start, the seconds of its parts by the median; empty where starts were not compared."""
+
+    @property
+    def training_memory_mb(self) -> float | None:
+        """The peak above what the process had used before: weights, gradients, the optimiser's states, activations."""
+        return None if self.base_memory_mb is None else self.peak_memory_mb - self.base_memory_mb
 
 
 class BenchRecord(Config):

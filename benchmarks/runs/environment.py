@@ -22,6 +22,8 @@ from benchmarks.version import __version__
 
 COMMIT = Path(__file__).parent.parent.parent / "COMMIT"
 """Present only in a snapshot of the code: the commit that it was taken from."""
+STATUS = Path("/proc/self/status")
+"""What Linux says of this process."""
 UP = os.path.pardir
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pydantic", "submitit")
 
@@ -68,9 +70,16 @@ def git_commit() -> str | None:
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident size of this process so far, in MB (10^6 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1e-6 if sys.platform == "darwin" else 1024e-6)
+    """Return the largest resident size of this process so far, in MB (10^6 bytes).
+
+    Linux counts what started a program as part of it in `getrusage`, and not in the program's status.
+    """
+    try:
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024e-6
+    except (OSError, StopIteration):  # no Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1e-6 if sys.platform == "darwin" else 1024e-6)
 
 
 def way_back(folder: Path) -> str | None:

@@ -12,9 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import huge_pages
 from benchmarks.config import Config, Recipe
 from benchmarks.errors import UserError
 from pretrain.recipe import PretrainRecipe
+
+OWN = "mimbench"
+"""The name of the program that the others are compared with."""
 
 
 class Order(Config):
@@ -42,6 +46,8 @@ def main() -> None:
         print(json.dumps(values), file=answers, flush=True)
 
     order = Order.model_validate_json(sys.stdin.readline())
+    if order.name == OWN:
+        huge_pages.ask()
     try:
         from benchmarks.engine.processes.exchange import joined  # torch, which takes seconds
 
@@ -62,9 +68,10 @@ def _serve(order: Order, answer: Any) -> None:
     training = order.recipe.training
     device = choose_device(training)
     path, imported_s = None if order.path is None else Path(order.path), time.time() - order.began_s
+    base = peak_memory_mb(device)
     built = program(order.part, order.name, Recipe(order.recipe_name, order.recipe, ()), path)
     about = {"ways": built.ways, "flops_per_image": built.flops_per_image, "parameters": built.parameters}
-    answer(device=device_name(device), **about, parts_s={"imports": imported_s, **built.parts_s})
+    answer(device=device_name(device), **about, base_mb=base, parts_s={"imports": imported_s, **built.parts_s})
     for line in sys.stdin:
         if line.strip() == "rate":
             dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32

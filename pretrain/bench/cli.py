@@ -16,7 +16,7 @@ from benchmarks.runs.command import RECIPE_HELP
 from benchmarks.runs.environment import describe
 from benchmarks.runs.record import RecipeUse, now
 from benchmarks.tables import aligned
-from pretrain.bench.child import Order
+from pretrain.bench.child import OWN, Order
 from pretrain.bench.pictures import write_pictures
 from pretrain.recipe import PretrainRecipe
 
@@ -34,7 +34,9 @@ EPILOG = """examples:
 
 A whole step is timed: gradients set to nothing, forward, backward, clipping, optimiser. Every program has a process of
 its own, and they take turns, so that what else the machine does slows all of them; a ratio is that of rounds side by
-side. On a GPU, rounds are timed by its own events. The record goes to RUNS/bench/, where `pipeline plan` finds it.
+side. On a GPU, rounds are timed by its own events. "peak MB" is all memory of a program's process, or of its GPU;
+"training MB" what it takes beyond torch and timm themselves. The record goes to RUNS/bench/, where `pipeline plan`
+finds it.
 """
 
 
@@ -66,7 +68,7 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
             recipe=recipe.config,
             threads=args.threads,
         )
-        for name, path in [("mimbench", None), *_peers(args)]
+        for name, path in [(OWN, None), *_peers(args)]
     ]
     if args.part == "scale":
         orders = list(_teams(orders[0], _numbers(args.processes)))
@@ -133,10 +135,10 @@ def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:
 
 def _text(record: BenchRecord) -> str:
     what = f"{record.part} of {record.recipe.name}, {record.batch_size} images, {record.environment.device}"
-    header = ("program", "s", "images/s", "x", "95 %", "x cpu", "95 %", "peak MB", "built s", "first s")
+    header = ("program", "s", "images/s", "x", "95 %", "x cpu", "95 %", "peak MB", "training MB", "built s", "first s")
     if record.part == "scale":
         return _scale_text(what, record)
-    lines = [what, aligned([header, *(_row(timed) for timed in record.programs)], right=[False] + [True] * 9)]
+    lines = [what, aligned([header, *(_row(timed) for timed in record.programs)], right=[False] + [True] * 10)]
     if record.utilisation is not None and record.matrix_flops_per_second is not None:
         rate = record.matrix_flops_per_second / 1e9
         lines.append(f"{record.utilisation:.0%} of what matrix products reach here ({rate:.0f} GFLOP/s)")
@@ -182,6 +184,7 @@ def _row(timed: Timed) -> tuple[str, ...]:
         *times,
         *spans,
         f"{timed.peak_memory_mb:.0f}",
+        "" if timed.training_memory_mb is None else f"{timed.training_memory_mb:.0f}",
         f"{timed.start_s:.1f}",
         f"{timed.first_step_s:.1f}",
     )

@@ -157,6 +157,7 @@ def _timed(child: Child, first: Child) -> Timed:
         cpu_ratio=ratio_of(others_cpu, cpu),
         per_second=child.order.recipe.training.batch_size / statistics.median(seconds),
         peak_memory_mb=child.rounds[-1]["memory_mb"],
+        base_memory_mb=child.about["base_mb"],
         start_s=child.start_s,
         first_step_s=child.first_step_s,
         ways=tuple(child.about["ways"]),

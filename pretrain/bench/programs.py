@@ -70,6 +70,10 @@ class Task:
         self.patch_px = self.problem.model.encoder.patch_size_px
         self.hidden = self.recipe.masking.sample(count, size, self.patch_px, random)
 
+    def without_own_model(self) -> None:
+        """Let go of mimbench's model, whose memory is not the other program's."""
+        del self.problem
+
     def plain_loop(self, model: nn.Module, loss: Callable[[], Tensor], groups: Any = None) -> Program:
         """Return the steps of a plain loop: AdamW as torch builds it, clipping, the loss read after every step."""
         model.to(self.device).train()
@@ -122,6 +126,7 @@ def hugging_face(task: Task) -> Program:
         encoder_stride=task.problem.model.encoder.stride_px,
         drop_path_rate=task.recipe.drop_path_rate,
     )
+    task.without_own_model()
     model: Any = SwinForMaskedImageModeling(config)
     hidden = task.hidden.flatten(1)
     return task.plain_loop(model, lambda: model(pixel_values=task.images, bool_masked_pos=hidden).loss)
@@ -142,6 +147,7 @@ def simmim(task: Task) -> Program:
     for name in ("patch_size", "embed_dim", "depths", "num_heads", "window_size"):
         value = sizes[name]
         chosen.MODEL.SWIN[name.upper()] = list(value) if isinstance(value, tuple) else value
+    task.without_own_model()
     model: nn.Module = build_simmim(chosen)
     quiet = logging.getLogger("simmim")
     quiet.setLevel(logging.CRITICAL)

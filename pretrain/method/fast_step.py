@@ -16,6 +16,7 @@ from pretrain.recipe import PretrainRecipe
 
 WINDOWS = "tokens in the order of windows"
 HIDDEN = "the head on hidden tokens alone"
+RECOMPUTED = "norms and GELU computed again"
 
 
 @dataclass(frozen=True)

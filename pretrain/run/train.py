@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import ranks
+from benchmarks import huge_pages, ranks
 from benchmarks.config import Recipe
 from benchmarks.data.image_source import ImageSource
 from benchmarks.encoders import EncoderManifest
@@ -32,6 +32,7 @@ from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
 from benchmarks.training.optimizers import AdamW
 from pretrain.method.avg_dist import avg_dist_of
+from pretrain.method.fast_step import RECOMPUTED
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
@@ -95,7 +96,9 @@ class MaskedImageModelling(TrainedProblem[Batch]):
             return ()
         fused = ("a fused update",) if isinstance(self.training.optimizer, AdamW) else ()
         compiled = ("compiled blocks",) if self.recipe.training.compile else ()
-        return (*self.method.fast.names, *fused, *compiled)
+        again = (RECOMPUTED,) if self.method.fast.windows and not compiled else ()
+        pages = ("huge pages",) if self.device.type == "cpu" and huge_pages.asked() else ()
+        return (*self.method.fast.names, *again, *fused, *compiled, *pages)
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px

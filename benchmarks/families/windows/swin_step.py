@@ -13,6 +13,8 @@ import math
 from typing import Any
 
 import torch
+from timm.layers import Mlp
+from timm.layers.activations import GELU
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, normalize
@@ -20,6 +22,7 @@ from torch.nn.functional import layer_norm, linear, normalize
 from benchmarks.families.blocks import Step, run_as
 from benchmarks.families.windows.attention import window_attention
 from benchmarks.families.windows.order import Grid, stage_orders
+from benchmarks.families.windows.recomputed import linear_of_gelu, linear_of_norm
 
 MOST_LOGIT_SCALE = math.log(100.0)
 """SwinV2's logarithms of temperatures are cut off here."""
@@ -104,8 +107,7 @@ def _merged(merging: Any, tokens: Tensor, is_second: bool) -> Tensor:
     """Return merged tokens [B, N, 2D] of four tokens each [B, N, 4D]: SwinV2's norm comes last, Swin's first."""
     if is_second:
         return _normed(merging.norm, merging.reduction(tokens))
-    merged: Tensor = merging.reduction(_normed(merging.norm, tokens))
-    return merged
+    return _linear_of_norm(merging.norm, merging.reduction, tokens)
 
 
 def _normed(norm: nn.Module, tokens: Tensor) -> Tensor:
@@ -120,22 +122,44 @@ def _normed(norm: nn.Module, tokens: Tensor) -> Tensor:
 
 def _norms_before(block: Any, tokens: Tensor) -> Tensor:
     """Run one block of Swin on tokens [B, N, D], which normalises before attention and MLP."""
-    tokens = tokens + block.drop_path1(_attend(block, _normed(block.norm1, tokens)))
-    result: Tensor = tokens + block.drop_path2(block.mlp(_normed(block.norm2, tokens)))
+    tokens = tokens + block.drop_path1(_attend(block, tokens))
+    if _is_plain(block.mlp):
+        widened = _linear_of_norm(block.norm2, block.mlp.fc1, tokens)
+        result: Tensor = tokens + block.drop_path2(linear_of_gelu(widened, block.mlp.fc2))
+    else:
+        result = tokens + block.drop_path2(block.mlp(_normed(block.norm2, tokens)))
     return result
 
 
 def _norms_after(block: Any, tokens: Tensor) -> Tensor:
     """Run one block of SwinV2 on tokens [B, N, D], which normalises after attention and MLP."""
     tokens = tokens + block.drop_path1(_normed(block.norm1, _attend_by_angle(block, tokens)))
-    result: Tensor = tokens + block.drop_path2(_normed(block.norm2, block.mlp(tokens)))
+    branch = linear_of_gelu(block.mlp.fc1(tokens), block.mlp.fc2) if _is_plain(block.mlp) else block.mlp(tokens)
+    result: Tensor = tokens + block.drop_path2(_normed(block.norm2, branch))
+    return result
+
+
+def _is_plain(mlp: Any) -> bool:
+    """Tell whether an MLP is two linear layers around GELU, whose output need not be kept.
+
+    A compiler decides by itself what it computes again.
+    """
+    kinds = type(mlp) is Mlp and type(mlp.fc2) is nn.Linear and type(mlp.act) in (nn.GELU, GELU)
+    return kinds and isinstance(mlp.norm, nn.Identity) and not torch.compiler.is_compiling()
+
+
+def _linear_of_norm(norm: nn.Module, layer: nn.Linear, tokens: Tensor) -> Tensor:
+    """Normalise tokens in their own precision and multiply them; what is between the two is not kept."""
+    if isinstance(norm, nn.LayerNorm) and not torch.compiler.is_compiling():
+        return linear_of_norm(tokens, norm, layer)
+    result: Tensor = layer(_normed(norm, tokens))
     return result
 
 
 def _attend(block: Any, tokens: Tensor) -> Tensor:
-    """Attend as Swin does, by scaled products and a table of biases."""
+    """Attend as Swin does to normalised tokens, by scaled products and a table of biases."""
     attention = block.attn
-    packed = _packed(block, attention.qkv(tokens)).contiguous()
+    packed = _packed(block, _linear_of_norm(block.norm1, attention.qkv, tokens)).contiguous()
     bias = _bias(attention, attention.relative_position_bias_table)
     found = window_attention(packed, _shifted(block, bias), attention.scale)
     projected: Tensor = attention.proj(found.view(*tokens.shape[:2], -1))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.encoders import find_architecture
-from benchmarks.engine.optim import build_optimizer, parameter_groups
+from benchmarks.engine.optim import build_optimizer, clip, parameter_groups
 from benchmarks.training.optimizers import Lars
 from benchmarks.training.schedules import Cosine, MultiStep, Poly
 from benchmarks.training.training import Training
@@ -161,3 +161,24 @@ def test_lars_is_the_papers(weight_decay: float) -> None:
         optimizer.step()
     np.testing.assert_allclose(linear.weight.detach().numpy(), weight, rtol=1e-7)
     np.testing.assert_allclose(linear.bias.detach().numpy(), bias, rtol=1e-12)
+
+
+@pytest.mark.parametrize("limit", [5.0, 0.3, None])
+@pytest.mark.parametrize("factor", [1.0, math.nan, math.inf])
+def test_gradients_are_clipped_as_torch_clips_them(limit: float | None, factor: float) -> None:
+    """To the bit, below the limit and above it, and where a gradient is not finite."""
+    found = []
+    for own in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 3))
+        torch.manual_seed(1)
+        for each in list(model.parameters())[:-1]:  # the last one has none, as an unused one
+            each.grad = torch.randn(each.shape)
+        next(model.parameters()).grad[0, 0] *= factor  # type: ignore[index]
+        norm = clip(model, limit) if own else nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
+        found.append((norm, *(each.grad for each in list(model.parameters())[:-1])))
+    if math.isnan(found[0][0]) or (limit is None and math.isinf(found[0][0])):
+        assert str(found[0][0]) == str(found[1][0]), "the step is taken back, whatever the gradients are"
+        return
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))

@@ -47,11 +47,14 @@ def test_steps_are_timed_beside_others_and_a_plan_uses_them(tmp_path: Path, caps
     own, timm = record.programs
     assert (own.name, timm.name, len(own.seconds), len(timm.seconds)) == ("mimbench", "timm", 2, 2)
     assert own.ways[0] == "tokens in the order of windows"
+    assert "norms and GELU computed again" in own.ways
     assert timm.ways == ()
     assert own.ratio.median == 1
     assert timm.ratio.median == pytest.approx(sum(b / a for a, b in zip(own.seconds, timm.seconds, strict=True)) / 2)
     assert own.per_second == pytest.approx(4 / (sum(own.seconds) / 2))
     assert 0 < own.start_s < own.first_step_s
+    assert own.training_memory_mb is not None
+    assert 0 < own.training_memory_mb < own.peak_memory_mb
     assert record.utilisation is not None
     assert 0 < record.utilisation < 1
 

@@ -1,0 +1,1 @@
+"""Attention in windows: what the faster step is made of."""
