@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import statistics
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.config import Recipe, load_recipe
@@ -60,10 +62,10 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
             name=name,
             path=str(path) if path else str(images) if images else None,
             recipe_name=recipe.name,
-            recipe=recipe.config,
+            recipe=config,
             threads=args.threads,
         )
-        for name, path in [("mimbench", None), *_peers(args)]
+        for name, path, config in [*_own(args.part, recipe.config), *((*peer, recipe.config) for peer in _peers(args))]
     ]
     programs, about, rate = in_turn(orders, args.rounds, args.warm_up)
     one = about["flops_per_image"]
@@ -84,6 +86,18 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
         step_flops=None if one is None else PASSES * one * recipe.config.training.batch_size,
         measured_at=now(),
     )
+
+
+def _own(part: str, config: PretrainRecipe) -> Iterator[tuple[str, None, PretrainRecipe]]:
+    """Yield mimbench as the recipe has it; of the loader, also its other mode, where its library is installed."""
+    yield "mimbench", None, config
+    if part == "loader":
+        other = "exact" if config.data.decode == "fast" else "fast"
+        if other == "fast" and importlib.util.find_spec("simplejpeg") is None:
+            print("data.decode=fast is not measured: pip install 'mimbench[jpeg]'", file=sys.stderr)
+            return
+        data = config.data.model_copy(update={"decode": other})
+        yield f"mimbench {other}", None, config.model_copy(update={"data": data})
 
 
 def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:

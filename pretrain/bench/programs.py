@@ -164,7 +164,7 @@ def own_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
         batch = samples.collate([samples[SampleKey(position, epoch)] for position in range(len(paths))])
         return batch.to(torch.device("cpu"))
 
-    return Program(round_)
+    return Program(round_, (f"decode: {recipe.config.data.decode}",))
 
 
 def torchvision_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
@@ -206,4 +206,4 @@ LOADERS: dict[str, Make] = {"mimbench": own_loader, "torchvision": torchvision_l
 
 def program(part: str, name: str, recipe: Recipe[PretrainRecipe], path: Path | None) -> Program:
     """Build a program by its part, `step` or `loader`, and its name."""
-    return LOADERS[name](recipe, path) if part == "loader" else STEPS_OF[name](Task(recipe, path))
+    return LOADERS[name.split()[0]](recipe, path) if part == "loader" else STEPS_OF[name](Task(recipe, path))
