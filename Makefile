@@ -16,7 +16,7 @@ RUN_TESTS := $(if $(SOURCES),PYTHONPATH="$(SOURCES)") $(BIN)/python -m pytest $(
 AGAIN := make $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test libgl system sources site scale test-long test-faults test-fast test-detectron2 check format venv clean
+.PHONY: help demo demo-full test libgl system sources site scale test-long test-faults test-gpu test-fast test-detectron2 check format venv clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -36,6 +36,9 @@ test-long: $(VENV)/test.stamp system sources  ## whole trainings, several proces
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
 	$(BIN)/python -m pytest $(PYTEST) -m faults
+
+test-gpu:  ## the program on this machine's GPU, by the Python there that has torch (PYTHON=...); builds no .venv
+	$(PYTHON) -m tests.gpu
 
 # The tests start a throwaway Slurm of their own, compare with libraries that need libGL, open reports in a real
 # browser, set tables by TeX, and read videos by torchcodec, which needs FFmpeg's shared libraries. Where these packages

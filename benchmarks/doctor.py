@@ -56,6 +56,7 @@ EXTRAS = {
     "detectron2": "detection with engine=detectron2, beside its sources",
     "segmentation": "tasks of kind segmentation (ADE20K)",
     "tokens": "pretraining on the tokens of a frozen tokenizer",
+    "jpeg": "data.decode=fast in pretraining",
     "video": "tasks of kind video (Kinetics-400)",
     "huggingface": "data.format=huggingface: folders of `datasets`, parquet files",
     "reports": "leaderboards as Parquet",

@@ -19,7 +19,7 @@ class Inference(Config):
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)
-    """Loader processes; 0 loads in the process that runs the model."""
+    """Loader processes, at most as many as the process has cores; 0 loads in the process that runs the model."""
 
 
 class Undivided(Inference):

@@ -31,6 +31,11 @@ def local_rank() -> int:
     return _number("LOCAL_RANK", 0) if world_size() > 1 else 0
 
 
+def local_size() -> int:
+    """Return the number of processes that work on this run on this node."""
+    return _number("LOCAL_WORLD_SIZE", 1, at_least=1) if world_size() > 1 else 1
+
+
 def is_main() -> bool:
     """Tell whether this process writes the run's files and prints its messages."""
     return rank() == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -41,6 +41,9 @@ class PretrainData(Config):
     horizontal_flip: Share = 0.5
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[Positive, ...] = IMAGENET_STD
+    decode: Literal["exact", "fast"] = later("exact")
+    """exact: the pixels of torchvision's transforms on PIL images, to the bit. fast: JPEG files are decoded by
+    libjpeg-turbo, no larger than crops need (extra `jpeg`); held-out images stay exact."""
     max_unreadable: int = Field(default=10, ge=0)
     """How many unreadable images are skipped and named; one more stops the run."""
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from torch import nn
+from torch.distributed import is_initialized
 
-from benchmarks import ranks
 from benchmarks.encoders import EncoderManifest
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.problem import B, Problem
@@ -69,7 +69,7 @@ class TrainedProblem(Problem[B], Generic[B]):
         if self.training.activation_checkpointing:
             for block in self.blocks(self.model):
                 recompute(block)
-        self.divided = self.training.sharded and ranks.world_size() > 1
+        self.divided = self.training.sharded and is_initialized()
         if self.divided:
             for model in self.models:
                 divide(model, self.blocks(model), self.device)

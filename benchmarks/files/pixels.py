@@ -51,8 +51,13 @@ def upright_pixels(image: Image.Image, mode: str) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Return an opened image in its own mode, turned as its EXIF orientation says; the image itself if upright."""
     image.load()
-    turn = TURNS.get(_orientation(image))
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Turn | None:
+    """Return what makes an opened image upright; None for one that is."""
+    return TURNS.get(_orientation(image))
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -56,7 +56,8 @@ class Training(Config):
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)
-    """Loader processes; 0 loads in the training process. The samples are the same for any number."""
+    """Loader processes, at most as many as the process has cores; 0 loads in the training process. The samples are the
+    same for any number."""
     log_every_steps: int = placement(50, ge=1)
     track: tuple[TrackerName, ...] = placement(())
     """What goes to metrics.jsonl also goes to these trackers, on this file system (extras of the same names)."""

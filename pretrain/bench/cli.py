@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,10 +67,10 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
             name=name,
             path=str(path) if path else str(images) if images else None,
             recipe_name=recipe.name,
-            recipe=recipe.config,
+            recipe=config,
             threads=args.threads,
         )
-        for name, path in [(OWN, None), *_peers(args)]
+        for name, path, config in [*_own(args.part, recipe.config), *((*peer, recipe.config) for peer in _peers(args))]
     ]
     if args.part == "scale":
         orders = list(_teams(orders[0], _numbers(args.processes)))
@@ -115,6 +117,18 @@ def _teams(order: Order, numbers: Sequence[int]) -> Iterator[Order]:
             recipe = order.recipe.model_copy(update={"training": training.model_copy(update=changed)})
             name = f"{count} x {'FSDP2' if sharded else 'DDP'}" if count > 1 else "1 process"
             yield order.model_copy(update={"recipe": recipe, "processes": count, "name": "mimbench", "shown": name})
+
+
+def _own(part: str, config: PretrainRecipe) -> Iterator[tuple[str, None, PretrainRecipe]]:
+    """Yield mimbench as the recipe has it; of the loader, also its other mode, where its library is installed."""
+    yield OWN, None, config
+    if part == "loader":
+        other = "exact" if config.data.decode == "fast" else "fast"
+        if other == "fast" and importlib.util.find_spec("simplejpeg") is None:
+            print("data.decode=fast is not measured: pip install 'mimbench[jpeg]'", file=sys.stderr)
+            return
+        data = config.data.model_copy(update={"decode": other})
+        yield f"{OWN} {other}", None, config.model_copy(update={"data": data})
 
 
 def _peers(args: argparse.Namespace) -> list[tuple[str, Path | None]]:

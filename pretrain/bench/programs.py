@@ -179,7 +179,7 @@ def own_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
         batch = samples.collate([samples[SampleKey(position, epoch)] for position in range(len(paths))])
         return batch.to(torch.device("cpu"))
 
-    return Program(round_)
+    return Program(round_, (f"decode: {recipe.config.data.decode}",))
 
 
 def start(recipe: Recipe[PretrainRecipe], folder: Path | None) -> Program:
@@ -232,4 +232,4 @@ MADE: dict[str, dict[str, Make]] = {"loader": LOADERS, "start": {"mimbench": sta
 
 def program(part: str, name: str, recipe: Recipe[PretrainRecipe], path: Path | None) -> Program:
     """Build a program by its part, `step`, `scale`, `loader` or `start`, and its name."""
-    return MADE[part][name](recipe, path) if part in MADE else STEPS_OF[name](Task(recipe, path))
+    return MADE[part][name.split()[0]](recipe, path) if part in MADE else STEPS_OF[name](Task(recipe, path))

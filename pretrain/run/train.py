@@ -37,6 +37,7 @@ from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
 from pretrain.run.export import export_encoder
+from pretrain.run.fast_jpegs import decode_jpeg
 from pretrain.run.held_out import MaskedBatch, MaskedSamples, held_out_loss
 from pretrain.run.image_files import Images
 from pretrain.run.start import Start
@@ -169,9 +170,12 @@ def pretrain(
 ) -> RunRecord:
     """Pretrain on `images` to the end of the recipe, from the last checkpoint of the run if there is one.
 
-    A run without a checkpoint begins at `start`, or at random weights. Raises Paused at the share `until`.
+    A run without a checkpoint begins at `start`, or at random weights. Raises UserError where the data do not fit the
+    encoder or a library is missing, and Paused at the share `until`.
     """
     _check_channels(work.config)
+    if work.config.data.decode == "fast":
+        decode_jpeg()
     build = partial(MaskedImageModelling, work.recipe, work.seed, images, start, until)
     return train(work.config.training, len(images.training), build, partial(_opened, work))
 

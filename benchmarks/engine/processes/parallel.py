@@ -1,6 +1,7 @@
 """A model over the processes of a run: copied to each of them (DDP), or divided between them (FSDP2).
 
-torch's part for divided models takes a second to import, so it is only where there are several processes.
+A process that was joined to no others (`exchange.joined`) has the model as it is, since torch's part for divided models
+takes a second to import. A group of one process, which only tests make, has it as larger ones do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import get_world_size, is_initialized
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks import ranks
@@ -19,7 +21,7 @@ from benchmarks import ranks
 
 def copied(module: nn.Module) -> nn.Module:
     """Return the module as one that averages gradients over ranks; alone, the module itself."""
-    return DistributedDataParallel(module, gradient_as_bucket_view=True) if ranks.world_size() > 1 else module
+    return DistributedDataParallel(module, gradient_as_bucket_view=True) if is_initialized() else module
 
 
 def divide(model: nn.Module, blocks: Iterable[nn.Module], device: torch.device) -> None:
@@ -27,12 +29,12 @@ def divide(model: nn.Module, blocks: Iterable[nn.Module], device: torch.device) 
 
     Parameters are replaced: make parameter groups afterwards. Every rank has to run the model equally often.
     """
-    if ranks.world_size() == 1:
+    if not is_initialized():
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(device.type, (ranks.world_size(),))
+    mesh = init_device_mesh(device.type, (get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
@@ -42,7 +44,7 @@ def without_exchange(module: nn.Module, model: nn.Module, last: bool) -> Abstrac
     """Return the context of a backward pass; gradients are exchanged between ranks only in the `last` of a step."""
     if isinstance(module, DistributedDataParallel):
         return contextlib.nullcontext() if last else module.no_sync()
-    if ranks.world_size() > 1:
+    if is_initialized():
         from torch.distributed.fsdp import FSDPModule
 
         if isinstance(model, FSDPModule):
@@ -52,7 +54,7 @@ def without_exchange(module: nn.Module, model: nn.Module, last: bool) -> Abstrac
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor as one rank alone would have it; to be called on every rank."""
-    if ranks.world_size() == 1:
+    if not is_initialized():
         return tensor
     from torch.distributed.tensor import DTensor
 
@@ -75,7 +77,7 @@ def gathered_tensors(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
 
 def divided_like(tensor: Tensor, own: Tensor) -> Tensor:
     """Return this rank's part of a whole tensor, where `own` is one of its parts; else the tensor."""
-    if ranks.world_size() == 1:
+    if not is_initialized():
         return tensor
     from torch.distributed.tensor import DTensor, distribute_tensor
 

@@ -107,7 +107,11 @@ class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
     def read(self, item: int) -> tuple[Any, int]:
         """Return the image at a position of the source, and its label."""
         with damage_named(self.source.where(item), _words), self.source.open(item) as stream:
-            return read_image(stream, self.channels), self.labels[item] if self.labels is not None else 0
+            return self.decoded(stream), self.labels[item] if self.labels is not None else 0
+
+    def decoded(self, stream: IO[bytes]) -> Any:
+        """Return the image of an opened file, as the transform takes it. Raises what `read_image` raises."""
+        return read_image(stream, self.channels)
 
     def sample(self, position: int, found: tuple[Any, int] | None, failed: list[str]) -> tuple[int, Sample]:
         if found is None and not self.replace:

@@ -171,11 +171,12 @@ def evaluation_loader(samples: Samples[B], batch_size: int, workers: int, pin: b
 
 
 def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) -> DataLoader[B_co]:
-    """Return a loader with at most as many workers as this process has cores: more would wait for each other."""
+    """Return a loader of `workers` processes, or fewer: no more than this rank's share of the cores that it may use."""
+    cores = max(1, len(os.sched_getaffinity(0)) // ranks.local_size())
     return DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=min(workers, len(os.sched_getaffinity(0))),
+        num_workers=min(workers, cores),
         collate_fn=samples.collate,
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_parent,

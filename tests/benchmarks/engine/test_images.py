@@ -52,6 +52,36 @@ def test_workers_do_not_change_the_samples(small_digits: Path) -> None:
     assert all(a.images.equal(b.images) and a.positions.equal(b.positions) for a, b in zip(alone, helped, strict=True))
 
 
+class Named(ImageSamples):
+    """Samples that say which process made them."""
+
+    def __getitem__(self, key: SampleKey) -> tuple[int, Sample]:
+        position, sample = super().__getitem__(key)
+        return position, sample._replace(label=os.getpid())
+
+
+@pytest.mark.parametrize(("cores", "ranks", "expected"), [(2, 1, 2), (1, 1, 1), (2, 2, 1), (1, 2, 1)])
+@pytest.mark.filterwarnings("error")
+def test_workers_start_once_and_are_no_more_than_a_ranks_cores(
+    small_digits: Path, monkeypatch: pytest.MonkeyPatch, cores: int, ranks: int, expected: int
+) -> None:
+    """Eight are asked for, and torch itself warns of more than there are cores."""
+    mine = os.sched_getaffinity(0)
+    if len(mine) < cores:
+        pytest.skip(f"this machine has {len(mine)} core")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    samples = Named(ImageFiles(small_digits, images(small_digits)), None, TRANSFORM, seed=3)
+    batches = StepBatches(48, 10, 11, 0, seed=3)
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    try:
+        os.sched_setaffinity(0, sorted(mine)[:cores])
+        processes = {int(label) for batch in training_loader(samples, batches, 8, pin=False) for label in batch.labels}
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert len(processes) == expected, "over three epochs"
+    assert os.getpid() not in processes
+
+
 @pytest.mark.parametrize("start", [1, 4, 7])
 def test_a_training_continued_at_a_step_sees_the_same_samples(small_digits: Path, start: int) -> None:
     whole, rest = batches(images(small_digits), 0), batches(images(small_digits), 0, start)

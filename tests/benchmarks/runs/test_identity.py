@@ -60,7 +60,7 @@ NEWER |= {"features.folder", "features.limit_gb"}
 LATER = {"training.repeats", "interpolation", "decay_everything", "data.subset", "grid"}
 LATER |= {"normalisation", "norm_after_pooling", "head_init_std", "pooler", "depth", "pad_to_square"}
 LATER |= {"adapters", "sampling.segments", "other_pooling", "training.final_weight_decay", "training.schedules_ahead"}
-LATER |= {"data.test_images", "data.test_interpolation", "data.test_resize"}
+LATER |= {"data.decode", "data.test_images", "data.test_interpolation", "data.test_resize"}
 """Fields that came after runs were made; with the value that stands for what was done before they are left out too."""
 
 

@@ -74,7 +74,11 @@ def test_images_are_loaded_beside_torchvision(tmp_path: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "loader of digits_simmim, 2 images, cpu (1 thread)" in out
     (record,) = bench_records(tmp_path)
-    assert [timed.name for timed in record.programs] == ["mimbench", "torchvision"]
+    assert [(timed.name, timed.ways) for timed in record.programs] == [
+        ("mimbench", ("decode: exact",)),
+        ("mimbench fast", ("decode: fast",)),
+        ("torchvision", ()),
+    ]
     assert record.utilisation is None
 
 

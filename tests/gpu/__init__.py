@@ -1,0 +1,1 @@
+"""The program on a GPU: `make test-gpu`. The ordinary tests run those on the CPU that say something there."""
