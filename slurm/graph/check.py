@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
+from benchmarks.data.remote.paths import RemotePath, data_path
 from benchmarks.encoders import MANIFEST, RAW_PIXELS, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
@@ -167,7 +168,7 @@ def _work_mistakes(
     remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
-    elif data_is_here and not Path(root).is_dir():
+    elif data_is_here and not isinstance(path := data_path(root), RemotePath) and not path.is_dir():
         yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
     if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
         return
