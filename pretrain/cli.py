@@ -14,7 +14,6 @@ from benchmarks.runs.command import RECIPE_HELP, Work, add_run_arguments, add_we
 from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
 from pretrain.recipe import PretrainRecipe
-from pretrain.run.image_files import find_images
 
 EPILOG = """example:
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet training.epochs=800
@@ -41,6 +40,8 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
         print(recipe.to_yaml(), end="")
         return 0
     _check_pause(args.until, recipe.config)
+    from pretrain.run.image_files import find_images  # NumPy, which the above needs not
+
     root = require_root(recipe.config.data.root)
     found = find_images(recipe.config, root)
     initial = _initial(args, find_initial)
