@@ -102,17 +102,20 @@ def _order(seed: int, name: str) -> str:
 def listed(names: Iterable[str], file: Path, where: str = FIELD) -> Sequence[int]:
     """Return the positions among `names` of the images listed in `file`, by their full names or their last parts.
 
+    A suffix may be in other letters where no name has these: shards have small ones.
     Raises UserError for a name that fits no image or several, for one that is listed twice, and for an empty list.
     """
     names = list(names)
     by_last_part: dict[str, list[int]] = defaultdict(list)
     for position, name in enumerate(names):
-        by_last_part[PurePosixPath(name).name].append(position)
+        by_last_part[PurePosixPath(_small_suffix(name)).name].append(position)
     chosen: list[int] = []
     for line, text in enumerate(text_of(file, f"{where}.list").splitlines(), start=1):
         wanted = text.strip()
-        same = by_last_part.get(PurePosixPath(wanted).name, [])
+        alike = _small_suffix(f"/{wanted}")
+        same = by_last_part.get(PurePosixPath(alike).name, [])
         found = [at for at in same if f"/{names[at]}".endswith(f"/{wanted}")]
+        found = found or [at for at in same if _small_suffix(f"/{names[at]}").endswith(alike)]
         if wanted and len(found) != 1:
             how_many = f"this one fits {len(found)}" if found else "this one fits none"
             rule = f"the name, or its end, of one training image, as {names[0]} ({how_many})"
@@ -125,3 +128,9 @@ def listed(names: Iterable[str], file: Path, where: str = FIELD) -> Sequence[int
         value = f"{file}: {', '.join(twice[:5])} twice" if twice else f"{file}, empty"
         raise UserError.about(f"{where}.list", value, "each image once, and at least one", "correct the list")
     return sorted(chosen)
+
+
+def _small_suffix(name: str) -> str:
+    """Return a name with its suffix in small letters."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}"

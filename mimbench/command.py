@@ -54,7 +54,7 @@ VERBS = {
         "pretrain.show.masking_cli",
         "how far the masks of every strategy hide pixels, as a table and a figure",
     ),
-    "data": ("benchmarks.data.cli", "look through a data set once, for all runs on it"),
+    "data": ("benchmarks.data.cli", "a data set looked through once, for all runs on it; packed into tar shards"),
     "bench": ("pretrain.bench.cli", "how fast pretraining is here, side by side with other programs"),
     "transfer": ("transfer.commands.transfer", "fine-tune an encoder on a task and measure it"),
     "evaluate": ("transfer.commands.evaluate", "score a trained model on further test sets, without training"),
@@ -71,6 +71,7 @@ VERBS = {
 
 # Words after a verb that belong to another room than the verb's own, which may not import it.
 ELSEWHERE: dict[tuple[str, ...], str] = {
+    ("data", "pack"): "transfer.commands.pack",
     ("list", "formats"): "transfer.commands.formats",
     ("list", "pipelines"): "slurm.listing",
     ("doctor", "--cluster"): "slurm.doctor",

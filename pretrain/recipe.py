@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from benchmarks.config import Config, later, placement
-from benchmarks.data.forms.unlabelled import Form
+from benchmarks.data.forms.place import Form
+from benchmarks.data.remote.paths import Root
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD, Architecture, find_architecture
 from benchmarks.subset import Subset
 from benchmarks.training.numbers import Count, Positive, Share, ShareSpan, Span
@@ -20,8 +21,8 @@ from pretrain.method.targets import Pixels, Targets
 class PretrainData(Config):
     """Images without labels, and how they are cropped."""
 
-    root: str | None = placement(None)
-    """Folder of the data set."""
+    root: Root | None = placement(None)
+    """Folder of the data set, or an address: s3://bucket/folder, hf://datasets/owner/name, https://host/folder."""
     split: str = "train"
     """Folder below the root, of which every image is used, whatever its sub-folder; or shards or tables:
     `train-{000000..000146}.tar`, `train-*.parquet`."""

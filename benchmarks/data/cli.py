@@ -1,4 +1,4 @@
-"""`mimbench data`: the index of a data set."""
+"""`mimbench data`: the index of a data set. Its verb `pack` reads labels, and lies where these are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ KINDS = {"images": IMAGES, "arrays": ARRAYS, "videos": VIDEOS}
 
 EPILOG = """examples:
   mimbench data index /data/imagenet/train
+  mimbench data pack /data/imagenet/train /data/shards
 
 The index has the names and sizes of all files below a folder. Every verb makes it where it is missing, and checks it at
 each start: files that come or go are noticed. After files were overwritten in place, or to make it before jobs start,
@@ -36,11 +37,12 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mimbench data",
-        description="Look through data sets once.",
+        description="Look through data sets once; write them as tar shards.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="what", required=True)
+    verbs.add_parser("pack", help="write images as WebDataset tar shards: mimbench data pack --help")
     index = verbs.add_parser("index", help="make the index of a folder, or say where it lies")
     index.add_argument("folder", type=Path, metavar="FOLDER")
     index.add_argument("--kind", choices=tuple(KINDS), default="images", help="which files (default images)")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.config import Config, Count
+from benchmarks.data.remote.paths import RemotePath
 from benchmarks.files.named_files import sha256_of
 from benchmarks.files.regular import regular
 
@@ -79,6 +80,10 @@ def share_seen(test: ContentSample, trained: ContentSample) -> Seen:
 
 def content_sha256(file: Path) -> str | None:
     """Return the sha256 (hex) of an ordinary file's bytes; None for one that cannot be read."""
+    if isinstance(file, RemotePath):
+        from benchmarks.data.remote.kept import sha256_of_remote
+
+        return sha256_of_remote(file)
     try:
         return sha256_of(regular(file))
     except OSError:

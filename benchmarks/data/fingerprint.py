@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.data.content_sample import ContentSample, content_sha256, draw
+from benchmarks.data.remote.paths import RemotePath
 from benchmarks.files.regular import size_and_time
 
 if TYPE_CHECKING:
@@ -118,4 +119,8 @@ def _hashed(root: Path, files: Sequence[Path], sizes: NDArray[Any] | None, parts
 
 def _size_bytes(file: Path) -> int:
     """Return a file's size; below 0 for what is no ordinary file."""
+    if isinstance(file, RemotePath):
+        from benchmarks.data.remote.access import state_of
+
+        return state_of(file).size_bytes
     return size_and_time(file.stat)[0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from benchmarks.data.files import IndexedFiles
 from benchmarks.files.regular import regular
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ class ImageFiles:
         return len(self.files)
 
     def name(self, position: int) -> str:
+        from benchmarks.data.files import IndexedFiles
+
         if isinstance(self.files, IndexedFiles):
             return self.files.name(position, self.root)
         return self.files[position].relative_to(self.root).as_posix()
@@ -63,6 +64,8 @@ class ImageFiles:
         return open(regular(self.files[position]), "rb")
 
     def select(self, positions: Sequence[int] | NDArray[Any]) -> ImageFiles:
+        from benchmarks.data.files import IndexedFiles
+
         files = self.files
         chosen = files.select(positions) if isinstance(files, IndexedFiles) else [files[at] for at in positions]
         return ImageFiles(self.root, chosen)

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from benchmarks.errors import UserError, WorkFailed
 
@@ -22,20 +23,35 @@ def write_atomically(path: Path, data: bytes | bytearray) -> None:
 
     Raises WorkFailed when the disk is full, UserError when `path` cannot be written; the old file is then untouched.
     """
+    with written_whole(path, len(data)) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, needed_bytes: int = 0) -> Iterator[IO[bytes]]:
+    """Yield a new file, which replaces `path` when the block ends without an error.
+
+    Any OSError in the block is taken for one of this file; `needed_bytes` is said where the disk is full. Raises what
+    `write_atomically` raises.
+    """
     temporary = temporary_name(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
+        written = temporary.stat().st_size if temporary.is_file() else 0
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise disk_error(error, path, len(data)) from error
+            temporary.unlink()  # before it is said how much is free
+        raise disk_error(error, path, max(needed_bytes, written)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:

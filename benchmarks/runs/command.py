@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal
 from benchmarks import plugins
 from benchmarks.config import C_co, Recipe
 from benchmarks.data.fingerprint import Fingerprint
+from benchmarks.data.remote.paths import data_path
 from benchmarks.encoders import damage_of, misfit
 from benchmarks.errors import UserError
 from benchmarks.ranks import world_size
@@ -70,10 +71,10 @@ def add_weights_arguments(parser: argparse._ActionsContainer, encoder: str = "th
 
 
 def require_root(root: str | None) -> Path:
-    """Return the data folder. Raises UserError when the recipe names none."""
+    """Return the data folder, or a RemotePath. Raises UserError when the recipe names none."""
     if root is None:
         raise UserError.about("data.root", "(not given)", "the folder of the data set", "add data.root=FOLDER")
-    return Path(root)
+    return data_path(root)
 
 
 @dataclass(frozen=True)

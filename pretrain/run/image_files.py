@@ -14,6 +14,7 @@ from benchmarks.data.forms.place import Place
 from benchmarks.data.forms.unlabelled import read_unlabelled
 from benchmarks.data.found import ARRAYS, IMAGES
 from benchmarks.data.image_source import ImageFiles, ImageSource
+from benchmarks.data.remote.paths import RemotePath
 from benchmarks.errors import UserError
 from benchmarks.files.named_files import sha256_of
 from benchmarks.subset import Subset, find_list, listed
@@ -70,7 +71,7 @@ def _read(root: Path, split: str, recipe: PretrainRecipe) -> ImageSource:
 
 def _validation_split(root: Path, split: str, recipe: PretrainRecipe) -> ImageSource:
     place = Place(root, split)
-    if not place.is_pattern and not place.path.exists():
+    if not place.is_pattern and not isinstance(root, RemotePath) and not place.path.exists():
         rule = f"a folder below {root}, or shards"
         remedy = "name another, or set validation=null to measure no loss on held-out images"
         raise UserError.about("validation.split", split, rule, remedy)

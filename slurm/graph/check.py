@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
+from benchmarks.data.remote.paths import RemotePath, data_path
 from benchmarks.encoders import MANIFEST, RAW_PIXELS, unknown_architecture
 from benchmarks.errors import UserError, did_you_mean, four_parts
 from benchmarks.runs.folder import read_record
@@ -172,7 +173,7 @@ def _work_mistakes(
     remedy = f"set {found.field}.data=FOLDER to where the images are"
     if root is None:
         yield four_parts(f"{found.field}.data", "(not given)", "the folder of the data set", remedy)
-    elif data_is_here and not Path(root).is_dir() and not _writes_its_own(found):
+    elif data_is_here and not _writes_its_own(found) and not _is_there(root):
         yield four_parts(f"{found.field}.data", root, "a folder that exists", remedy)
     if training is None or placed is None or not training.batch_size % (placed.ranks_per_stage * training.accumulate):
         return
@@ -286,3 +287,9 @@ def _cycles(file: PipelineFile) -> Iterator[str]:
             remedy = "let one of them start from a `ref`, from another `pretrain` entry, or from random weights"
             shown = " <- ".join([*chain, start])
             yield four_parts(f"{start_field(start)}.from", shown, "a chain without a cycle", remedy)
+
+
+def _is_there(root: str) -> bool:
+    """Tell whether a folder is there; one that lies elsewhere is taken to be."""
+    path = data_path(root)
+    return isinstance(path, RemotePath) or path.is_dir()

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.data.fingerprint import without_contents
+from benchmarks.data.remote.paths import data_path
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.training.training import require_full_batch
 from pretrain.run.image_files import find_images
@@ -68,7 +68,7 @@ def _words_or(answer: Callable[[], int]) -> int | str:
 
 def _count(found: StageWork, recipe: Any) -> int:
     if found.task is None:
-        return len(find_images(recipe, Path(recipe.data.root)).training)
+        return len(find_images(recipe, data_path(recipe.data.root)).training)
     task = find_task(found.task)
     data: Any = adapter_for(task).find_data(task, recipe)
     return len(data.train)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue.tasks import Task
 from benchmarks.config import Family
+from benchmarks.data.remote.paths import RemotePath, data_path
 from benchmarks.runs.record import LoadReport, RunRecord
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.checkpoint.content.selection import Selection
@@ -20,7 +20,6 @@ from transfer.classification.recipe import (
     LinearRecipe,
 )
 from transfer.images.labelled import ClassificationSets
-from transfer.images.read import read_classification_data, read_test_images
 from transfer.sources.source import Source
 
 PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
@@ -45,8 +44,10 @@ class ClassificationAdapter:
         return []
 
     def find_data(self, task: Task, recipe: ClassificationRecipe) -> ClassificationSets:
-        if recipe.data.root is not None:
-            task.provide(Path(recipe.data.root))
+        from transfer.images.read import read_classification_data, read_test_images  # NumPy, which recipes need not
+
+        if recipe.data.root is not None and not isinstance(root := data_path(recipe.data.root), RemotePath):
+            task.provide(root)
         if isinstance(recipe, EvaluateRecipe):
             return read_test_images(recipe.data, task.num_classes)
         return read_classification_data(recipe.data, task.num_classes, recipe.held_out)

@@ -13,7 +13,7 @@ def main(argv: Sequence[str]) -> int:
     if argv:  # options are for other lists, and the catalogue says so
         return listing.main(["formats", *argv])
     from transfer.checkpoint.layouts.known import LAYOUTS, TIMM, plugin_layouts
-    from transfer.commands.convert import TARGETS
+    from transfer.commands.targets import TARGETS
 
     written = {layout: target for target in TARGETS for layout in TARGETS[target].layouts.values()}
     rows = [("format", "family", "convert --to", "whose files these are")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.data.pack.manifest import read_manifest
 from benchmarks.errors import UserError, first_of
 from benchmarks.files.named_files import text_of
 from transfer.images.labelled import Found, LabelledImages
@@ -27,8 +28,9 @@ class ClassList:
 
 
 def read_class_list(file: Path) -> ClassList:
-    """Read a text file with one name per line (a wnid may be followed by words), or a devkit's meta.mat."""
-    names = _meta_mat(file) if file.suffix == ".mat" else _lines(file)
+    """Read a text file with one name per line (a wnid may be followed by words), a devkit's meta.mat, or the file that
+    `mimbench data pack` writes beside its shards."""
+    names = READERS.get(file.suffix, _lines)(file)
     twice = sorted({name for name in names if names.count(name) > 1})[:SHOWN]
     if twice or not names:
         value = f"{file}: {', '.join(twice)}" if twice else str(file)
@@ -55,6 +57,16 @@ def _meta_mat(file: Path) -> tuple[str, ...]:
         rule = "classes numbered 1, 2, ... without a gap by ILSVRC2012_ID"
         raise UserError.about("data.classes", str(file), rule, "take it from the devkit again")
     return tuple(leaves[number] for number in sorted(leaves))
+
+
+def _packed(file: Path) -> tuple[str, ...]:
+    classes = None if (found := read_manifest(file)) is None else found.source.classes
+    if classes is None:
+        raise UserError.about("data.classes", str(file), "of images with classes", "name a list of the classes")
+    return classes
+
+
+READERS = {".mat": _meta_mat, ".json": _packed}
 
 
 def standard_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.data.forms.place import Place
+from benchmarks.data.forms.place import Place, require_shards_elsewhere
 from benchmarks.errors import UserError
 from transfer.images.folders import read_folders
 from transfer.images.labelled import Found
@@ -25,6 +25,7 @@ class LabelledPlace(Place):
 def read_place(place: LabelledPlace) -> Found:
     """Read a place in the form that the recipe states, or else in the one that is found on disk."""
     place.require_below_root()
+    require_shards_elsewhere(place, place.storage.format)
     form = place.storage.format if place.storage.format != "auto" else _form_of(place)
     return READERS[form](place)
 

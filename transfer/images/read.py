@@ -10,6 +10,7 @@ from typing import NamedTuple
 from benchmarks.data.files import joined, with_further
 from benchmarks.data.fingerprint import fingerprint
 from benchmarks.data.forms.shards import default_index_folder
+from benchmarks.data.remote.paths import data_path
 from benchmarks.files.named_files import find_file, sha256_of
 from benchmarks.runs.command import require_root
 from benchmarks.subset import Subset, find_list
@@ -99,7 +100,7 @@ def _further(
 ) -> _Further:
     """Read a further test set: its own images, or those of the test split."""
     data_root = require_root(data.root)
-    root = Path(images.root) if images.root is not None else data_root
+    root = data_path(images.root) if images.root is not None else data_root
     parts: dict[str, str] = {}
     if images.has_images:
         found = _found(data, root, images, images.split or ".", images.labels)

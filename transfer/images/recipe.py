@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from benchmarks.catalogue.suites import ALEXNET_ERROR, SEVERITIES, SUITES, corrupted, test_sets_of
 from benchmarks.config import Config, later, placement
+from benchmarks.data.remote.paths import Root
 from benchmarks.subset import Subset
 
 Form = Literal["folders", "flat", "webdataset", "huggingface"]
@@ -20,8 +21,8 @@ class Storage(Config):
     None of it is in the recipe's digest: which images and labels were found is in the data's fingerprint.
     """
 
-    root: str | None = placement(None)
-    """The folder of the data set."""
+    root: Root | None = placement(None)
+    """The folder of the data set, or its address: s3://bucket/folder, hf://datasets/owner/name, https://host/folder."""
     format: Literal["auto"] | Form = placement("auto")
     """folders: CLASS/IMAGE. flat: images and a list of their labels. webdataset: tar shards. huggingface: a saved
     `datasets` folder, or parquet files. auto takes the form that is found on disk."""
@@ -42,7 +43,7 @@ class TestImages(Storage):
 
     __test__ = False  # no test case of pytest's
 
-    root: str | None = placement(None)
+    root: Root | None = placement(None)
     """The folder of the test set; null is data.root."""
     split: str | None = None
     """Folder or shards below the root; null is the root itself, or the test split's images where no root is given."""

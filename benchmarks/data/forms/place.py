@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.data.remote.paths import RemotePath
 from benchmarks.errors import UserError
 
 PATTERN = set("*?[{")
 Packed = Literal["webdataset", "huggingface"]
+Form = Literal["auto", "folders"] | Packed
+"""The forms of images without labels."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Place:
 
     def files(self, suffix: str) -> list[Path]:
         """Return the files that a pattern names, the file itself, or the folder's files with the suffix."""
+        if isinstance(self.root, RemotePath):
+            return _elsewhere(self.root, self.split, suffix)
         if self.is_pattern:
             escaped = glob.escape(str(self.root))
             named = [f"{escaped}/{each}" for each in expand(self.split)]
@@ -60,11 +65,32 @@ class Place:
 
     def packed_form(self) -> Packed | None:
         """Return the form in which many images share a file here; None where none do."""
+        if isinstance(self.root, RemotePath):
+            return "webdataset"
         if self.is_pattern or self.path.is_file():
             return "huggingface" if self.split.endswith(".parquet") else "webdataset"
         if self.is_saved or self.files(".parquet"):
             return "huggingface"
         return "webdataset" if self.files(".tar") else None
+
+
+def require_shards_elsewhere(place: Place, form: str) -> None:
+    """Raise UserError where data that lies elsewhere should have another form than shards."""
+    if isinstance(place.root, RemotePath) and form not in ("auto", "webdataset"):
+        rule, remedy = (
+            "tar shards, where the data lies elsewhere",
+            "data.format=webdataset, or copy the data to a folder",
+        )
+        raise UserError.about("data.format", form, rule, remedy)
+
+
+def _elsewhere(root: RemotePath, split: str, suffix: str) -> list[Path]:
+    """Return the files of a place elsewhere, which is asked for names only where there is a wildcard or a folder."""
+    from benchmarks.data.remote.access import listed
+
+    names = expand(split if split.endswith(suffix) or not PATTERN.isdisjoint(split) else f"{split}/*{suffix}")
+    paths = [RemotePath(root / each) for each in names]
+    return [path for each in paths for path in (listed(each) if glob.has_magic(str(each)) else [each])]
 
 
 def expand(pattern: str) -> list[str]:

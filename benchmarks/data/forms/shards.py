@@ -14,12 +14,15 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data.index import cache_folder
+from benchmarks.data.remote.access import state_of
+from benchmarks.data.remote.kept import RemoteFiles, plan
+from benchmarks.data.remote.paths import RemotePath
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.arrays import read_arrays, write_arrays
 from benchmarks.files.atomic import make_folder
@@ -62,6 +65,8 @@ class ShardedImages:
     """For each image [2], where its name begins in `names`, and where it ends."""
     offsets: NDArray[Any]
     sizes_bytes: NDArray[Any]
+    remote: RemoteFiles | None = None
+    """How shards are read that lie elsewhere."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -85,9 +90,12 @@ class ShardedImages:
 
     def open(self, position: int) -> BinaryIO:
         # Opened anew each time, as an image file would be: a handle kept for each shard would exceed a process's limit.
-        with open(regular(self._shard(position)), "rb") as shard:
-            shard.seek(int(self.offsets[position]))
-            return io.BytesIO(shard.read(int(self.sizes_bytes[position])))
+        place, first, size = self._shard(position), int(self.offsets[position]), int(self.sizes_bytes[position])
+        if isinstance(place, RemotePath) and self.remote is not None:
+            return io.BytesIO(self.remote.read(place, first, size))
+        with open(regular(place), "rb") as shard:
+            shard.seek(first)
+            return io.BytesIO(shard.read(size))
 
     def select(self, positions: Sequence[int] | NDArray[Any]) -> ShardedImages:
         at = np.asarray(positions, dtype=np.int64)
@@ -114,9 +122,11 @@ def read_shards(root: Path, shards: Sequence[Path], label_field: str | None, ind
     for a shard that is missing, cut off or compressed, and for an image without a label that should have one.
     """
     parts: list[dict[str, NDArray[Any]]] = []
+    elsewhere = {shard: state_of(shard) for shard in shards if isinstance(shard, RemotePath)}
+    remote = plan(elsewhere) if elsewhere else None
     with ProgressReport(f"indexing {shards[0].parent}", len(shards), "shard") as progress:
         for position, shard in enumerate(shards):
-            parts.append(_indexed(shard, label_field, index_folder))
+            parts.append(_indexed(shard, label_field, index_folder, remote))
             progress.show(position + 1)
     counts = [len(part["offsets"]) for part in parts]
     if not sum(counts):
@@ -126,7 +136,8 @@ def read_shards(root: Path, shards: Sequence[Path], label_field: str | None, ind
     ends = np.cumsum(columns["name_lengths"], dtype=np.int64)
     spans = np.stack([ends - columns["name_lengths"], ends], axis=1)
     shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
-    source = ShardedImages(root, shards, shard_of, columns["names"], spans, columns["offsets"], columns["sizes"])
+    places = columns["offsets"], columns["sizes"]
+    source = ShardedImages(root, shards, shard_of, columns["names"], spans, *places, remote)
     return Sharded(source, [] if label_field is None else columns["labels"].tolist())
 
 
@@ -135,26 +146,38 @@ def default_index_folder() -> Path:
     return cache_folder("shards")
 
 
-def _indexed(shard: Path, label_field: str | None, index_folder: Path) -> dict[str, NDArray[Any]]:
+def _indexed(
+    shard: Path, label_field: str | None, index_folder: Path, remote: RemoteFiles | None
+) -> dict[str, NDArray[Any]]:
     """Return a shard's index, from the folder of indices where it holds one for a file of this path, size and time."""
+    if isinstance(shard, RemotePath) and remote is not None:
+        size, state = remote.states[shard].size_bytes, f"{shard}\0{remote.states[shard]}"
+    else:
+        found = _state(shard)
+        size, state = found.st_size, f"{shard.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
+    known = f"{INDEX_VERSION}\0{state}" + ("" if label_field is None else f"\0{label_field}")
+    index = index_folder / f"{hashlib.sha256(known.encode(errors='surrogateescape')).hexdigest()}.index"
     try:
-        state = regular_stat(shard)
+        return _known(index, size)
+    except (OSError, ValueError, KeyError):
+        with (
+            remote.opened(shard) if isinstance(shard, RemotePath) and remote is not None else open(shard, "rb") as file
+        ):
+            made = _columns(list(_members(shard, file, label_field)))
+    try:
+        make_folder(index_folder)
+        write_arrays(index, {"version": INDEX_VERSION}, made)
+    except (UserError, WorkFailed):
+        pass  # no room or no right: the shard is indexed again next time
+    return made
+
+
+def _state(shard: Path) -> os.stat_result:
+    try:
+        return regular_stat(shard)
     except OSError as error:
         rule, remedy = "a tar file that exists", "complete the shards, or change the pattern"
         raise UserError.about("shard", f"{shard}" if error.errno else f"{shard} ({error})", rule, remedy) from None
-    labelled = "" if label_field is None else f"\0{label_field}"
-    known = f"{INDEX_VERSION}\0{shard.resolve()}\0{state.st_size}\0{state.st_mtime_ns}{labelled}"
-    index = index_folder / f"{hashlib.sha256(known.encode(errors='surrogateescape')).hexdigest()}.index"
-    try:
-        return _known(index, state.st_size)
-    except (OSError, ValueError, KeyError):
-        found = _columns(list(_members(shard, label_field)))
-    try:
-        make_folder(index_folder)
-        write_arrays(index, {"version": INDEX_VERSION}, found)
-    except (UserError, WorkFailed):
-        pass  # no room or no right: the shard is indexed again next time
-    return found
 
 
 def _columns(members: Sequence[ImageMember]) -> dict[str, NDArray[Any]]:
@@ -183,12 +206,12 @@ def _known(index: Path, shard_bytes: int) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _members(shard: Path, label_field: str | None) -> Iterator[ImageMember]:
+def _members(shard: Path, file: IO[bytes], label_field: str | None) -> Iterator[ImageMember]:
     """Yield the images of one shard, of which only the headers and labels are read."""
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             headers = tar.getmembers()
-            _require_end(shard, tar)  # before a missing label is blamed on the writer
+            _require_end(file, tar)  # before a missing label is blamed on the writer
             yield from _samples(shard, tar, headers, label_field)
     except tarfile.ReadError as error:
         whole = "an uncompressed tar file, whole"
@@ -265,9 +288,9 @@ def _label(shard: Path, tar: tarfile.TarFile, key: str, parts: dict[str, tarfile
     raise UserError.about("label", value, rule, "data.label_field=FIELD names the field; or write the shard again")
 
 
-def _require_end(shard: Path, tar: tarfile.TarFile) -> None:
+def _require_end(file: IO[bytes], tar: tarfile.TarFile) -> None:
     """Raise ReadError unless the shard has tar's end mark: one cut off between two images would look whole."""
-    with open(shard, "rb") as file:
-        file.seek(tar.offset)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.tell() == tar.offset:
-            raise tarfile.ReadError("the end mark is missing: it was cut off")
+    file.seek(tar.offset)
+    mark = file.read(tarfile.BLOCKSIZE)
+    if not mark or mark.strip(b"\0"):
+        raise tarfile.ReadError("the end mark is missing: it was cut off")

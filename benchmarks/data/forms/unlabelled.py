@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from benchmarks.data.forms.place import Packed, Place
+from benchmarks.data.forms.place import Form, Place, require_shards_elsewhere
 from benchmarks.data.found import Kind, files_below, holds_any
 from benchmarks.data.image_source import ImageFiles, ImageSource
-
-Form = Literal["auto", "folders"] | Packed
 
 
 def read_unlabelled(
@@ -21,6 +18,7 @@ def read_unlabelled(
     Raises UserError where there are none.
     """
     place.require_below_root()
+    require_shards_elsewhere(place, form)
     if form == "auto":
         is_folder = not place.is_pattern and not place.path.is_file()
         form = "folders" if is_folder and holds_any(place.path, kind) else place.packed_form() or "folders"

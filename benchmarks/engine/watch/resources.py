@@ -13,7 +13,10 @@ from benchmarks.training.training import Training
 
 @contextlib.contextmanager
 def resources_in_words(training: Training) -> Iterator[None]:
-    """Raise WorkFailed for a GPU without memory left, and MachineFailed for a loader process that was killed."""
+    """Raise WorkFailed for a GPU without memory left, and MachineFailed for a loader process that was killed.
+
+    Work that failed in a loader process is said in its own words, without the traceback that torch writes before them.
+    """
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -21,8 +24,13 @@ def resources_in_words(training: Training) -> Iterator[None]:
             f"the GPU has no memory left: {str(error).splitlines()[0]}\n"
             f"  remedy: a smaller training.batch_size than {training.batch_size}, or a smaller image_size_px"
         ) from error
+    except WorkFailed as error:
+        _, in_worker, words = str(error).rpartition(f"\n{type(error).__module__}.{type(error).__qualname__}: ")
+        if not in_worker:
+            raise
+        raise type(error)(words.rstrip()) from None
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error) or isinstance(error, WorkFailed | Stopped):
+        if "DataLoader worker" not in str(error) or isinstance(error, Stopped):
             raise
         raise MachineFailed(
             f"a loader process died: {str(error).splitlines()[0]}\n"

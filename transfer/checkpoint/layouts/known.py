@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from benchmarks import plugins
 from benchmarks.errors import UserError
@@ -20,6 +20,9 @@ from transfer.checkpoint.layouts.plain.video import VIDEO_LAYOUTS
 from transfer.checkpoint.layouts.plain.vit import VIT_LAYOUTS
 from transfer.checkpoint.layouts.plain.vit_mmpretrain import CLIP_MMPRETRAIN, SAM_MMPRETRAIN
 from transfer.checkpoint.layouts.refused import refuse_known
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _REMEDY = (
     "for a model of timm add --architecture NAME, or put timm's config.json beside the file; `mimbench list formats` "

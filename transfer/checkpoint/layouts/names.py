@@ -11,10 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from benchmarks.errors import UserError, printable
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
@@ -67,8 +63,10 @@ class FileNames:
         return self._read(self.shapes)
 
     def _read(self, shapes: Shapes) -> dict[str, frozenset[str]]:
-        read = self.layout.to_timm({name: _traced(name, shape) for name, shape in shapes.items()})
-        return {name: _origins(tensor) for name, tensor in read.items()}
+        from transfer.checkpoint.layouts.traced import origins_of, traced
+
+        read = self.layout.to_timm({name: traced(name, shape) for name, shape in shapes.items()})
+        return {name: origins_of(tensor) for name, tensor in read.items()}
 
     def _odd(self, parts: Iterable[str]) -> list[str]:
         shapes = Counter(self.shapes[part] for part in parts)
@@ -107,11 +105,13 @@ class FileNames:
 
     def _as_written(self, name: str) -> frozenset[str]:
         """Return the names under which the layout writes timm's `name`, given the other names of a whole encoder."""
+        from transfer.checkpoint.layouts.traced import origins_of, traced
+
         numbers = _NUMBER.findall(name)
         block = {_renumbered(other, numbers) for other in self._made_of if len(_NUMBER.findall(other)) == len(numbers)}
-        whole: Weights = {other: _traced(other, (12,)) for other in (*self._made_of, *block, name)}
+        whole: Weights = {other: traced(other, (12,)) for other in (*self._made_of, *block, name)}
         written = self.layout.named_back(whole)
-        return frozenset(part for part, tensor in written.items() if name in _origins(tensor))
+        return frozenset(part for part, tensor in written.items() if name in origins_of(tensor))
 
 
 def differing(names: FileNames | None, timm: Iterable[str]) -> dict[str, list[str]]:
@@ -120,38 +120,6 @@ def differing(names: FileNames | None, timm: Iterable[str]) -> dict[str, list[st
         return {}
     found: Mapping[str, tuple[str, ...]] = {name: names.of(name) for name in timm}
     return {name: list(own) for name, own in found.items() if own and own != (name,)}
-
-
-class _Traced(Tensor):
-    """A tensor without values that remembers the names it was made of, through whatever a layout does to it."""
-
-    origins: frozenset[str] = frozenset()
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-        origins = frozenset().union(*(tensor.origins for tensor in _tensors(args)))
-        for tensor in _tensors((made,)):
-            tensor.origins = origins
-        return made
-
-
-def _tensors(values: Any) -> Iterable[_Traced]:
-    for value in values:
-        if isinstance(value, _Traced):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-
-
-def _traced(name: str, shape: tuple[int, ...]) -> _Traced:
-    tensor = torch.empty(shape, device="meta").as_subclass(_Traced)
-    tensor.origins = frozenset({name})
-    return tensor
-
-
-def _origins(tensor: Tensor) -> frozenset[str]:
-    return tensor.origins if isinstance(tensor, _Traced) else frozenset()
 
 
 def _shared(name: str, other: str) -> int:

@@ -7,17 +7,18 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.layout import Family, Layout, Shapes, Weights
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Pairs = tuple[tuple[str, str], ...]
 Join = tuple[tuple[str, ...], str]
 """Foreign matrices that timm keeps as one, and timm's name for it."""
-Reshape = Callable[[Tensor], Tensor]
+Reshape = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ def require(weights: Weights, names: Iterable[str], target: str) -> None:
 
 def _join(weights: Weights, parts: tuple[str, ...], joined: str) -> Weights:
     """Join the parts of each block; parts that are missing or of unequal shape stay as they are."""
+    from torch import cat
+
     whole: Weights = {}
     taken: set[str] = set()
     for name in weights:
@@ -144,7 +147,7 @@ def _join(weights: Weights, parts: tuple[str, ...], joined: str) -> Weights:
             continue
         pieces = [translate(name, ((parts[0], part),)) or "" for part in parts]
         if len({weights[piece].shape if piece in weights else None for piece in pieces}) == 1:
-            whole[target] = torch.cat([weights[piece] for piece in pieces])
+            whole[target] = cat([weights[piece] for piece in pieces])
             taken.update(pieces)
     return {**{name: tensor for name, tensor in weights.items() if name not in taken}, **whole}
 

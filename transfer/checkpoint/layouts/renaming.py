@@ -9,14 +9,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.layout import Shapes, Weights
 
-Convert = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Convert = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,15 @@ def join(weights: Weights, parts: tuple[str, ...], whole: str) -> Weights:
 
     Where a part is missing, or parts cannot be stacked, all stay under their own names: the whole is then missing.
     """
+    from torch import cat
+
     joined = dict(weights)
     for prefix in [name.removesuffix(parts[0]) for name in weights if name.endswith(parts[0])]:
         found = [weights[prefix + part] for part in parts if prefix + part in weights]
         if len(found) == len(parts) and len({(tensor.shape[1:], tensor.dtype) for tensor in found}) == 1:
             for part in parts:
                 del joined[prefix + part]
-            joined[prefix + whole] = torch.cat(found)
+            joined[prefix + whole] = cat(found)
     return joined
 
 

@@ -23,7 +23,7 @@ from tests.transfer.checkpoint import swin_zoo, vit_files
 from tests.transfer.checkpoint.encoders import SMALL, export, features, loaded, randomised
 from transfer.checkpoint.foreign import read_foreign
 from transfer.checkpoint.layouts.known import LAYOUTS
-from transfer.commands.convert import TARGETS
+from transfer.commands.targets import TARGETS
 from transfer.sources.hub import download
 from transfer.sources.opened import open_encoder
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere, without
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STAGES = range(4)
 _BLOCK = "stages.{}.blocks.{}."

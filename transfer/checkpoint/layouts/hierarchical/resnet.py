@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere, without
 
 HEADS = ("fc.", "head.", "classifier.", "projection_head.", "projector.", "predictor.", "prototypes.", "queue")
 _STAGES = range(1, 5)
-_COUNTER = torch.int64
 _PARTS = ("conv1", "conv2", "conv3", "bn1", "bn2", "bn3", "downsample.0", "downsample.1", "downsample.2")
 # Where a model is cut before its pooling, `nn.Sequential(*list(resnet.children())[:-1])` numbers its children.
 _NUMBERED = Names(
@@ -158,7 +155,7 @@ def with_counters(weights: Weights) -> Weights:
     """Add what files of torch before 0.4.1 lack: the step counter of each batch norm, which nothing computes with."""
     norms = {name.rpartition(".")[0] for name in weights if name.endswith((".running_mean", ".running_var"))}
     missing = [f"{norm}.num_batches_tracked" for norm in norms if f"{norm}.num_batches_tracked" not in weights]
-    return weights | {name: next(iter(weights.values())).new_zeros((), dtype=_COUNTER) for name in missing}
+    return weights | {name: next(iter(weights.values())).new_zeros(()).long() for name in missing}
 
 
 def _to_timm(weights: Weights) -> Weights:

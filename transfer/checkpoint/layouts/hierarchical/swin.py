@@ -11,12 +11,14 @@ open-mmlab/mmsegmentation, mmpretrain and mmselfsup, torchvision, transformers a
 from __future__ import annotations
 
 import re
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.renaming import Rule, join, matches, split, to_ours, to_theirs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TIMM_BLOCK = r"layers\.\d+\.blocks\.\d+\."
 MM_BLOCK = r"stages\.\d+\.blocks\.\d+\."

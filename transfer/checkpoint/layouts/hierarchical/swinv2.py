@@ -6,8 +6,6 @@ SwinV2's keys have no bias; timm keeps the biases of queries and values as `q_bi
 
 from __future__ import annotations
 
-import torch
-
 from transfer.checkpoint.layouts.hierarchical.swin import (
     HF_BLOCK,
     HF_RULES,
@@ -73,7 +71,7 @@ def _read_torchvision(weights: Weights) -> Weights:
 
 def _write_torchvision(weights: Weights) -> Weights:
     biases = {name: tensor for name, tensor in weights.items() if name.endswith(".attn.q_bias")}
-    zeros = {name.replace("q_bias", "k_bias"): torch.zeros_like(tensor) for name, tensor in biases.items()}
+    zeros = {name.replace("q_bias", "k_bias"): tensor.new_zeros(tensor.shape) for name, tensor in biases.items()}
     joined = join({**weights, **zeros}, (".attn.q_bias", ".attn.k_bias", ".attn.v_bias"), ".attn.qkv.bias")
     return write_torchvision({name: tensor for name, tensor in joined.items() if not name.endswith(".attn.k_bias")})
 

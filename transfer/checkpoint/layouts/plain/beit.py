@@ -8,8 +8,6 @@ transformers `models/beit`.
 
 from __future__ import annotations
 
-from timm.models.beit import gen_relative_position_index
-
 from benchmarks.errors import UserError
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, anywhere, has_relative_positions, has_timm_blocks, without
@@ -75,6 +73,8 @@ def _to_timm(weights: Weights) -> Weights:
 
 def _simmim_from_timm(weights: Weights) -> Weights:
     """Add the index buffers, so that microsoft's model takes the tensors with `strict=True` (its head aside)."""
+    from timm.models.beit import gen_relative_position_index
+
     for name in weights:
         if name.endswith(("attn.qkv.bias", "reg_token", "ls1.gamma", "ls2.gamma", ".fc1_g.weight")):
             rule = "an encoder of BEiT's kind (q_bias and v_bias, gamma_1 and gamma_2), as SimMIM's ViT is"

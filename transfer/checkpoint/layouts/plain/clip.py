@@ -7,11 +7,13 @@ Sources: openai/CLIP `clip/model.py`, mlfoundations/open_clip `transformer.py`, 
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from transfer.checkpoint.layouts.layout import Layout, Shapes, Weights
 from transfer.checkpoint.layouts.pairs import Names, Pairs, anywhere
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = "blocks.{}."
 
