@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import parse_yaml
 
 Overrides: TypeAlias = Mapping[str, object] | Sequence[str]
@@ -14,12 +15,22 @@ Overrides: TypeAlias = Mapping[str, object] | Sequence[str]
 
 
 def override_texts(overrides: Overrides, data: str | Path | None = None) -> tuple[str, ...]:
-    """Return overrides as texts; `data`, where it is given, is the recipe's `data.root`."""
+    """Return overrides as texts; `data`, where it is given, is the recipe's `data.root`.
+
+    Raises UserError where the overrides set that, too.
+    """
     if isinstance(overrides, Mapping):
         texts = [f"{name}={_as_text(value)}" for name, value in overrides.items()]
     else:
         texts = [overrides] if isinstance(overrides, str) else list(overrides)
-    return (*texts, *([] if data is None else [f"data.root={_as_text(data)}"]))
+    if data is None:
+        return tuple(texts)
+    twice = next((text for text in texts if text.startswith("data.root=")), None)
+    if twice is not None:
+        raise UserError.about(
+            "--data", data, f"where the data lie, said once (beside {twice})", "leave one of them out"
+        )
+    return (*texts, f"data.root={_as_text(data)}")
 
 
 def _as_text(value: object) -> str:

@@ -106,7 +106,7 @@ on, 130 stopped on request with the state saved.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code. A user's mistake prints four lines, never a traceback."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _typed() if argv is None else list(argv)
     if arguments == ["--version"]:
         return _print_version()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -134,6 +134,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `mimbench ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+def _typed() -> list[str]:
+    """Return the arguments of the process; where the shell asks how a line may go on, answer it and end."""
+    if "_ARGCOMPLETE" in os.environ:
+        from mimbench.completion import complete
+
+        complete(VERBS, _run_verb)
+    return sys.argv[1:]
 
 
 def _print_version() -> int:

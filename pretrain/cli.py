@@ -8,6 +8,7 @@ from typing import get_args
 
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import Paused
+from benchmarks.overrides import override_texts
 from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
 from benchmarks.runs.initial import FindInitial
 from pretrain.api import DESCRIBING, AskedPretraining
@@ -27,7 +28,7 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
     args = _parser().parse_intermixed_args(argv)
     asked = AskedPretraining(
         args.recipe,
-        tuple(args.overrides),
+        override_texts(args.overrides, args.data),
         Placing(args.seed, args.runs, args.announce),
         **{name: getattr(args, name) for name in ("initial", "until", *DESCRIBING)},
     )

@@ -42,11 +42,12 @@ class Work(Generic[C_co]):
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add seed, folders, --print and the `key=value` overrides."""
+    """Add data, seed, folders, --print and the `key=value` overrides."""
     # A default keeps argparse from saying that overrides are required too, where the recipe is missing.
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="set any field of the recipe: a.b=c"
     )
+    parser.add_argument("--data", metavar="DIR", help="where the data lie: the same as data.root=DIR")
     parser.add_argument("--seed", type=int, default=0, help="seed for weights, order, masks, augmentation (default 0)")
     parser.add_argument("--runs", type=Path, default=Path(RUNS), metavar="DIR", help="where runs lie (default runs/)")
     parser.add_argument("--print", action="store_true", help="print the resolved recipe and stop")

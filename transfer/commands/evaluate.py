@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.encoders import TrainedStage
+from benchmarks.overrides import override_texts
 from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
 from transfer.api.evaluate import AskedEvaluation
 from transfer.sources.head_classes import SUBSETS
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_intermixed_args(argv)
     asked = AskedEvaluation(
         **{name: getattr(args, name) for name in OPTIONS},
-        overrides=tuple(args.overrides),
+        overrides=override_texts(args.overrides, args.data),
         placing=Placing(args.seed, args.runs, args.announce, args.label),
     )
     if args.print and (recipe := asked.recipe_of_others()) is not None:

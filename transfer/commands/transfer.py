@@ -10,6 +10,7 @@ from typing import Any, get_args
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe
 from benchmarks.encoders import TrainedStage
+from benchmarks.overrides import override_texts
 from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
 from transfer.adapter import ADAPTERS, ENGINES, adapter_for
 from transfer.api.transfer import AskedTransfer
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_intermixed_args(argv)
     asked = AskedTransfer(
         **{name: getattr(args, name) for name in OPTIONS},
-        overrides=tuple(args.overrides),
+        overrides=override_texts(args.overrides, args.data),
         placing=Placing(args.seed, args.runs, args.announce, args.label),
     )
     if args.print:
