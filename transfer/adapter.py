@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Config, Family
 from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import TrainedStage

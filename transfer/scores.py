@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.catalogue.suites import MCE, mean_corruption_error
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.files.atomic import write_atomically
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import MetricValue

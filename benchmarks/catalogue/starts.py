@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.catalogue.by_backbone import ANY_BACKBONE
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.encoders import Architecture, InitStage
 
 

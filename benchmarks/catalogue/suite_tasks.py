@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.catalogue.metrics import Metric
 from benchmarks.catalogue.suites import TASKS_OF
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 
 SUITE_TASKS = {
     name: Task(

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
 from benchmarks.runs.folder import LOCK, METRICS, RECORD, announced_label, follow, read_record
-from benchmarks.runs.record import NewerSchema, RunRecord
+from benchmarks.runs.migrations import NewerSchema
+from benchmarks.runs.record import RunRecord
 from benchmarks.runs.shared import SharedParts
 
 Place = tuple[int, int] | str

@@ -16,7 +16,8 @@ from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import path_from, read_json, read_json_bytes
 from benchmarks.files.locks import Locked, locked
-from benchmarks.runs.record import NewerSchema, RunRecord, now, parse_record
+from benchmarks.runs.migrations import NewerSchema, parse_record
+from benchmarks.runs.record import RunRecord, now
 
 RECORD, LOCK, METRICS = "record.json", ".lock", "metrics.jsonl"
 RECORD_BYTES = 2**22

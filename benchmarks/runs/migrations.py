@@ -1,9 +1,15 @@
-"""Records of older schema versions, in today's fields."""
+"""Records as this version or an older one wrote them, in today's fields."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import pydantic_core
+from pydantic import ValidationError
+
+from benchmarks.runs.record import NEWEST_SCHEMA, RunRecord
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: {**data, "schema_version": 2, "processes": 1},
@@ -49,3 +55,34 @@ def _names(value: Any, prefix: str) -> Iterator[str]:
 
 def _last(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+class NewerSchema(ValueError):
+    """A record of a schema version that this program does not know yet."""
+
+
+def parse_record(text: bytes) -> RunRecord:
+    """Return a record as it was written by this version or an older one.
+
+    Raises NewerSchema, or pydantic's ValidationError for what is no record.
+    """
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        data = _json_object(text)
+        version = data.get("schema_version")
+        if isinstance(version, int) and version > NEWEST_SCHEMA:
+            raise NewerSchema(f"version {version}; this mimbench reads up to {NEWEST_SCHEMA}: update it") from None
+        if not isinstance(version, int) or version not in MIGRATIONS:
+            raise error from None
+    while data["schema_version"] in MIGRATIONS:
+        data = MIGRATIONS[data["schema_version"]](data)
+    return RunRecord.model_validate_json(json.dumps(data))
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        data = pydantic_core.from_json(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}

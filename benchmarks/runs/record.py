@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import json
-from typing import Any, Literal
+from typing import Literal
 
-import pydantic_core
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from benchmarks.config import Amount, Config, Count
 from benchmarks.data.content_sample import ContentSample
 from benchmarks.encoders import Architecture, CodeUse, InitStage
 from benchmarks.history import History, TrainingData, pretraining_data
-from benchmarks.runs.migrations import MIGRATIONS
 from benchmarks.runs.probes import Choice, Draws, FeatureUse
 
 Status = Literal["started", "completed", "failed", "preempted"]
@@ -280,37 +277,6 @@ class RunRecord(Config):
 
 
 NEWEST_SCHEMA = 4
-
-
-class NewerSchema(ValueError):
-    """A record of a schema version that this program does not know yet."""
-
-
-def parse_record(text: bytes) -> RunRecord:
-    """Return a record as it was written by this version or an older one.
-
-    Raises NewerSchema, or pydantic's ValidationError for what is no record.
-    """
-    try:
-        return RunRecord.model_validate_json(text)
-    except ValidationError as error:
-        data = _json_object(text)
-        version = data.get("schema_version")
-        if isinstance(version, int) and version > NEWEST_SCHEMA:
-            raise NewerSchema(f"version {version}; this mimbench reads up to {NEWEST_SCHEMA}: update it") from None
-        if not isinstance(version, int) or version not in MIGRATIONS:
-            raise error from None
-    while data["schema_version"] in MIGRATIONS:
-        data = MIGRATIONS[data["schema_version"]](data)
-    return RunRecord.model_validate_json(json.dumps(data))
-
-
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        data = pydantic_core.from_json(text)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def now() -> str:

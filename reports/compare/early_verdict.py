@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from benchmarks.catalogue.published import Reference, load_references
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import digest_of
 from benchmarks.runs.find import FoundRun
 from benchmarks.runs.record import RunRecord

@@ -11,7 +11,8 @@ from typing import Literal
 from benchmarks.catalogue.published import Reference, load_file
 from benchmarks.catalogue.suite_tasks import SUITE_TASKS
 from benchmarks.catalogue.suites import TASKS_OF
-from benchmarks.catalogue.tasks import TASKS, Task
+from benchmarks.catalogue.task import Task
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.errors import UserError, did_you_mean
 from benchmarks.runs.find import FoundRun, LeftOut
 from reports.compare.early_verdict import probes_by_weights, verdicts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from reports.compare.early_verdict import Verdict
 from reports.leaderboard.lines import Line, Measured, Published
 from reports.records.rows import FAMILIES, Conditions

@@ -14,6 +14,7 @@ from benchmarks.encoders import find_architecture
 from benchmarks.runs.find import find_runs
 from benchmarks.runs.folder import announce
 from benchmarks.runs.identity import recorded_transfer_id
+from benchmarks.runs.migrations import parse_record
 from benchmarks.runs.record import (
     DataUse,
     EncoderUse,
@@ -23,7 +24,6 @@ from benchmarks.runs.record import (
     RecipeUse,
     RunRecord,
     TaskUse,
-    parse_record,
 )
 from reports.records.collect import Collected, collect
 from reports.records.rows import Row, TransferRun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Recipe
 from benchmarks.runs.command import Placing, claim
 from benchmarks.runs.identity import transfer_id

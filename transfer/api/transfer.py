@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks import plugins, ranks
 from benchmarks.catalogue.starts import authors_recipe, default_recipe, misfit_in_words
-from benchmarks.catalogue.tasks import Task, find_task
+from benchmarks.catalogue.task import Task
+from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.data.remote.paths import RemotePath, data_path
 from benchmarks.runs.record import LoadReport, RunRecord

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.catalogue.suites import TASKS_OF
-from benchmarks.catalogue.tasks import TASKS, Task
+from benchmarks.catalogue.task import Task
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import find_recipe, schema_for, validate
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml

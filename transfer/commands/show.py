@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.catalogue.tasks import Task, find_task
+from benchmarks.catalogue.task import Task
+from benchmarks.catalogue.tasks import find_task
 from benchmarks.errors import UserError, WorkFailed, printable_lines
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.find import Findings, find_runs

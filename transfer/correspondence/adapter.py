@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root

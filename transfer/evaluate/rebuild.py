@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Recipe, apply_overrides, schema_for, validate
 from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage
 from benchmarks.errors import UserError

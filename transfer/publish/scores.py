@@ -11,7 +11,8 @@ from typing import Any
 from huggingface_hub import EvalResult
 
 from benchmarks.catalogue.protocols import load_protocols
-from benchmarks.catalogue.tasks import TASKS, Task
+from benchmarks.catalogue.task import Task
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import without_fields
 from benchmarks.markup import one_line
 from benchmarks.runs.find import find_runs

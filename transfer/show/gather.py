@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue.tasks import TASKS, Task
+from benchmarks.catalogue.task import Task
+from benchmarks.catalogue.tasks import TASKS
 from benchmarks.errors import UserError
 from benchmarks.runs.find import FoundRun
 from benchmarks.runs.folder import RunFolder

@@ -160,9 +160,8 @@ def _resolved(
         stated = _state(place.settled)
     if architecture is not None and stated is None and place.kind not in ("export", "python"):
         rule = "given for runs and exports of one's own code alone"
-        raise UserError.about(
-            "--architecture", architecture, rule, "let the function load the file: --encoder python:..."
-        )
+        remedy = "let the function load the file: --encoder python:..."
+        raise UserError.about("--architecture", architecture, rule, remedy)
     if place.kind == "file":
         from transfer.sources.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
@@ -230,10 +229,9 @@ def _folder_of(reference: str, path: Path) -> Path | None:
 
 def _on_the_way(reference: str, path: Path, epoch: int) -> Path:
     """Return the folder of the encoder that a pretraining run exported after an epoch. Raises UserError for none."""
-    run = run_folder_of(path)
-    folder = RunFolder(run).encoder_after(epoch)
+    folder = (run := RunFolder(run_folder_of(path))).encoder_after(epoch)
     if not (folder / MANIFEST).is_file():
-        there = sorted(int(found.name.rpartition("_")[2]) for found in RunFolder(run).encoders.glob("epoch_*"))
+        there = sorted(int(found.name.rpartition("_")[2]) for found in run.encoders.glob("epoch_*"))
         rule = f"an epoch after which {reference} exported its encoder ({', '.join(map(str, there)) or 'none'})"
         remedy = "pretrain with export_epochs=[...]; a finished run keeps no other encoder than its last"
         raise UserError.about("--epoch", epoch, rule, remedy)

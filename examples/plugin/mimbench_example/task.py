@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.catalogue.metrics import TOP1
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.digits.embedded import write_once
 from benchmarks.digits.folders import write_digits
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.runs.identity import pretraining_id, recorded_transfer_id, run_id
-from benchmarks.runs.record import RecipeUse, parse_record
+from benchmarks.runs.migrations import parse_record
+from benchmarks.runs.record import RecipeUse
 from tests.golden.recipes import recipes
 from tests.reports import factory
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, NormalisationUse, RecipeUse, parse_record
+from benchmarks.runs.migrations import parse_record
+from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, NormalisationUse, RecipeUse
 from reports.compare.like_for_like import compare, recipe_changes
 from reports.compare.score_difference import Comparison, difference
 from reports.compare.student import holm, paired_t, welch_t

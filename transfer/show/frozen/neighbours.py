@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from benchmarks.catalogue.tasks import Task
+from benchmarks.catalogue.task import Task
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import MANIFEST
 from benchmarks.engine.device import choose_device
