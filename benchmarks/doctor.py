@@ -51,6 +51,7 @@ PURPOSES = {
     "pandas": "tables of reports",
     "jinja2": "the HTML page of reports",
     "packaging": "compares versions",
+    "argcomplete": "completion in the shell",
 }
 EXTRAS = {
     "detection": "tasks of kind detection (COCO)",
@@ -67,6 +68,7 @@ EXTRAS = {
     "wandb": "training.track=[wandb]",
     "mlflow": "training.track=[mlflow]",
     "trackers": "the three trackers together",
+    "docs": "the documentation as a site: make site",
     "test": "the checks and tests of this project",
 }
 SLURM = {"sbatch": "submits stages to a cluster", "squeue": "sees their state", "scontrol": "requeues them"}

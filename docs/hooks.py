@@ -33,6 +33,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Leave the words alone of links that lead out of this folder to what is no page."""
+    return re.sub(r"\[([^\]]*)\]\((?:\.\./)+(?:examples|benchmarks|tests)/[^)\s]*\)", r"\1", markdown)
+
+
 def _linked(text: str) -> str:
     """Return a page of the repository's top with its links as they are on the site."""
 

@@ -13,7 +13,6 @@ from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
 from benchmarks.runs.result import RunResult
 from pretrain.recipe import PretrainRecipe
-from pretrain.run.image_files import find_images
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class AskedPretraining:
         plugins.begin()
         recipe = self.resolved()
         _check_pause(self.until, recipe.config)
+        from pretrain.run.image_files import find_images  # NumPy, which the above needs not
+
         root = require_root(recipe.config.data.root)
         found = find_images(recipe.config, root)
         initial = self._initial(find_initial)

@@ -72,7 +72,11 @@ def _of_identity(record: RunRecord) -> Iterator[str]:
 
 def _of_recipe(recipe: RecipeUse) -> Iterator[str]:
     if recipe.beside_digest is not None:
-        digest = digest_of(without_fields(recipe.resolved, {*recipe.beside_digest, *recipe.placement}))
+        try:
+            digest = digest_of(without_fields(recipe.resolved, {*recipe.beside_digest, *recipe.placement}))
+        except ValueError:
+            yield "its recipe has a number that is not finite"
+            return
         if digest != recipe.digest:
             yield f"its recipe's digest is {recipe.digest[:12]}, the recipe's fields make {digest[:12]}"
 

@@ -85,7 +85,7 @@ def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields:
     use = fields.pop("encoder", None) or encoder(label)
     chosen = fields.get("recipe") or recipe()
     training: Any = chosen.resolved.get("training", {})
-    epochs = training.get("epochs", 20)
+    epochs = training.get("epochs") or 20
     metrics = {
         "top1": MetricValue(last=top1, best=min(100.0, top1 + 0.5), best_epoch=min(17, epochs)),
         "top5": MetricValue(last=99.25, best=99.5, best_epoch=min(12, epochs)),

@@ -40,8 +40,8 @@ def test_what_a_real_transfer_leaves_is_believed(transfer_command: list[str], tm
     known = find_architecture("digits_swin")
     model = create_model(known.name, num_classes=0, **known.arguments)
     assert row["parameters_millions"] == round(sum(one.numel() for one in model.parameters()) / 1e6, 1)
-    assert str(row["reproduce"]).startswith("mimbench transfer digits data.root=")
-    assert "--encoder random:digits_swin" in str(row["reproduce"])
+    assert str(row["reproduce"]).startswith("mimbench transfer digits --encoder random:digits_swin --runs ")
+    assert " data.root=" in str(row["reproduce"])
 
 
 @pytest.mark.parametrize(
