@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Sequence
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.digits.folders import write_digits
 from benchmarks.errors import DONE_CODE
-from benchmarks.runs.folder import run_folder_of
+from benchmarks.runs.folder import read_record, run_folder_of
 from slurm.graph.check import load_pipeline, load_work
 from slurm.graph.cluster import LocalCluster, load_cluster
 from slurm.graph.pipeline import PipelineFile, read_pipeline
@@ -56,22 +60,49 @@ def main(argv: Sequence[str]) -> int:
     print(f"data: {DIGITS}, {write_digits(DIGITS)}", flush=True)
     overrides = [*overrides, _possible_tasks(read_pipeline(pipeline, overrides))]
     file = load_pipeline(pipeline, overrides, cluster)
-    code = submit(file, cluster, Places())
-    if code == DONE_CODE and arguments.study is None and isinstance(cluster, LocalCluster):
-        code = _draw(graph(file, Places())[0])
-    return code
+    if arguments.study is not None or not isinstance(cluster, LocalCluster):
+        return submit(file, cluster, Places())
+    folder = graph(file, Places())[0]
+    with _reconstructed(folder):
+        code = submit(file, cluster, Places())
+    return code if code != DONE_CODE else _mimbench("show", folder.path / "stages", "--images", folder=folder)
 
 
-def _draw(folder: PipelineFolder) -> int:
-    """Draw what the pretraining reconstructs, and what all encoders predict for the same test images."""
-    from mimbench.command import main as run
+@contextlib.contextmanager
+def _reconstructed(folder: PipelineFolder) -> Iterator[None]:
+    """Draw what the pretraining reconstructs as soon as it is done, beside the stages that are left."""
+    ended = threading.Event()
+    drawing = threading.Thread(target=_reconstruct, args=(folder, ended))
+    drawing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        drawing.join()
 
-    pictures, pretrained = folder.path / "pictures", run_folder_of(folder.announcement("pretrain.simmim"))
-    commands = (
-        ["reconstruct", str(pretrained), str(DIGITS / "test"), "--limit", str(SHOWN)],
-        ["show", str(folder.path / "stages"), "--images", str(SHOWN)],
-    )
-    return max(run([*command, "--out", str(pictures)]) for command in commands)
+
+def _reconstruct(folder: PipelineFolder, ended: threading.Event) -> None:
+    announced = folder.announcement("pretrain.simmim")
+    while not _is_completed(announced):
+        if ended.wait(1.0):
+            return
+    _mimbench("reconstruct", run_folder_of(announced), DIGITS / "test", "--limit", folder=folder)
+
+
+def _is_completed(announced: Path) -> bool:
+    try:
+        record = read_record(run_folder_of(announced))
+    except (OSError, ValueError):  # not there yet
+        return False
+    return record is not None and record.status == "completed"
+
+
+def _mimbench(*words: str | Path, folder: PipelineFolder) -> int:
+    """Draw pictures by a verb, in a process of its own, and print what it says; return its exit code."""
+    command = [sys.executable, "-m", "mimbench", *words, str(SHOWN), "--out", folder.path / "pictures"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    print(done.stdout if done.returncode == DONE_CODE else done.stderr, end="", flush=True)
+    return done.returncode
 
 
 def _possible_tasks(file: PipelineFile) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 import mimbench
 from tests.conftest import MadeOnce
+from tests.slurm.launch.test_demo import SHORTER
 from tests.support import small
 from tests.support.command import ROOT
 from tests.support.runs import only_run, record_of
@@ -117,7 +118,7 @@ def test_its_pipelines_recipes_and_clusters_are_there(installed: Installed) -> N
 
 @pytest.mark.long
 def test_the_demo_runs_from_the_wheel(installed: Installed, tmp_path: Path) -> None:
-    done = installed.run(installed.command, "demo", cwd=tmp_path)
+    done = installed.run(installed.command, "demo", *SHORTER, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/record.json")]
     assert {record["status"] for record in records} == {"completed"}
