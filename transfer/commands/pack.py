@@ -53,7 +53,8 @@ def _say(packing: Packing, manifest: Manifest, verified: bool) -> None:
         print(f"skipped: {each.name}: {each.reason}")
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
     last = packing.file(len(manifest.shards) - 1)
-    what = f"{manifest.images:,} images in {len(manifest.shards):,} shards to {packing.folder / last}, {size:,.1f} MB"
+    shards = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards):,} shards"
+    what = f"{manifest.images:,} images in {shards} to {packing.folder / last}, {size:,.1f} MB"
     print(f"{'verified' if verified else 'done'}: {what}; {packing.manifest}")
 
 

@@ -70,7 +70,9 @@ def cases(
     found = find_devices(device)
     if len(found) != 1:
         rule = "one device of the table" + (f"; it means {', '.join(each.device for each in found)}" if found else "")
-        raise UserError.about("--device", device, rule, unknown_device(device).partition(": ")[2])
+        named = [f"--device '{each.device}'" for each in found]
+        remedy = " or ".join(named) if named else unknown_device(device).partition(": ")[2]
+        raise UserError.about("--device", device, rule, remedy)
     if images is not None and images < 1:
         raise UserError.about("--images", images, "1 or more", "the number of training images")
     names = encoders or [""]
