@@ -20,7 +20,7 @@ Group = Literal["tasks", "families", "layouts", "columns", "callbacks"]
 T = TypeVar("T")
 
 KINDS: Mapping[Group, str] = {
-    "tasks": "benchmarks.catalogue.tasks:Task",
+    "tasks": "benchmarks.catalogue.task:Task",
     "families": "benchmarks.families.family:Family",
     "layouts": "transfer.checkpoint.layouts.layout:Layout",
     "columns": "reports.tables.column:Column",

@@ -188,7 +188,7 @@ def test_help_and_built_in_work_import_no_plugin(packages: Path) -> None:
     [
         ("broken = broken_package:TASK", "import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
         ("broken = broken_package:TASK", "raise SystemExit(3)", "can be imported (SystemExit: 3)"),
-        ("broken = broken_package:TASK", "TASK = 3", "an object of benchmarks.catalogue.tasks:Task (it is int)"),
+        ("broken = broken_package:TASK", "TASK = 3", "an object of benchmarks.catalogue.task:Task (it is int)"),
         ("broken = broken_package:ABSENT", "", "has no attribute 'ABSENT'"),
         (
             "broken = broken_package:TASK",
