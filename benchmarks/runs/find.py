@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks.errors import UserError
+from benchmarks.files.ahead import read_ahead
 from benchmarks.files.json_files import read_json
 from benchmarks.runs.folder import LOCK, METRICS, RECORD, announced_label, follow, read_record
 from benchmarks.runs.migrations import NewerSchema
@@ -71,10 +72,14 @@ def find_runs(arguments: Sequence[str]) -> Findings:
     findings = Findings()
     seen: set[tuple[Place, str | None]] = set()
     for argument in arguments:
-        for path in _expand(argument):
-            for candidate in _candidates(path, given=True):
-                _take(candidate, findings, seen)
+        found = (candidate for path in _expand(argument) for candidate in _candidates(path, given=True))
+        for candidate in read_ahead(found, _record_of):
+            _take(candidate, findings, seen)
     return findings
+
+
+def _record_of(candidate: Candidate | LeftOut) -> list[Path]:
+    return [candidate.folder / RECORD] if isinstance(candidate, Candidate) else []
 
 
 def _expand(argument: str) -> list[Path]:

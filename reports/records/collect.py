@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.catalogue.suites import tasks_in
 from benchmarks.catalogue.tasks import TASKS
+from benchmarks.files.ahead import read_ahead
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
@@ -50,7 +51,7 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
     left_out = list(findings.left_out)
     signatures = {run.folder: signature_of(run.folder, None) for run in findings.runs if run.collection}
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
-    for run in findings.runs:
+    for run in read_ahead(findings.runs, lambda run: [RunFolder(run.folder).metrics]):
         judged = _signed_wrongly(run, signatures) or _judge(run, task)
         if isinstance(judged, LeftOut):
             left_out.append(judged)
