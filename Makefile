@@ -35,7 +35,7 @@ test-long: $(VENV)/test.stamp system sources  ## whole trainings, several proces
 	$(RUN_TESTS) -m long
 
 test-faults: $(VENV)/test.stamp system  ## faults injected into pipelines on a Slurm cluster of its own
-	$(BIN)/python -m pytest $(PYTEST) -m faults
+	$(BIN)/python -m pytest $(PYTEST) -n 3 -m faults
 
 test-gpu:  ## the program on this machine's GPU, by the Python there that has torch (PYTHON=...); builds no .venv
 	$(PYTHON) -m tests.gpu

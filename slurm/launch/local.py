@@ -86,9 +86,12 @@ class LocalLauncher:
         ended = {name for name, each in self.processes.items() if each.has_ended()}  # before looking at their files
         views = observe_all(self.folder, self.manifest)
         for name in self.processes:
-            if views[name].state == "waiting" and self.folder.read_attempt(name) is None:
-                log = self.folder.newest_log(name)
-                views[name] = View("failed", f"ended before it began: see {log}") if name in ended else View("starting")
+            if views[name].state != "waiting":
+                continue
+            if name not in ended:  # it has not begun, or began after its files were looked at
+                views[name] = View("starting")
+            elif self.folder.read_attempt(name) is None:
+                views[name] = View("failed", f"ended before it began: see {self.folder.newest_log(name)}")
         before = {entry.stage.name: entry.state for entry in self.manifest.entries}
         changed = {name: {"state": view.state} for name, view in views.items() if view.state != before[name]}
         if changed:

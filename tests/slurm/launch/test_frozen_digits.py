@@ -34,7 +34,7 @@ def test_every_image_is_run_through_the_encoder_once(
     Path("data").mkdir()
     Path("data/digits").symlink_to(digits)
     Path("checkpoints").mkdir()
-    sizes: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 6, "num_heads": 1}
+    sizes: dict[str, Any] = {"img_size": 32, "patch_size": 16, "embed_dim": 64, "depth": 6, "num_heads": 1}
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, **sizes)
     randomise(vit)
     torch.save(vit.state_dict(), "checkpoints/encoder.pth")
