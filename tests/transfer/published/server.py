@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.web import address_of, answering
 
 
 @dataclass
@@ -64,14 +65,6 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(content: bytes) -> Iterator[Served]:
     """Serve `content` as `/weights.pth` until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    served = Served(content, address=f"http://127.0.0.1:{server.server_port}/weights.pth")
-    server.served = served  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with answering(_Handler) as server:
+        server.served = served = Served(content, address=f"{address_of(server)}/weights.pth")  # type: ignore[attr-defined]
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

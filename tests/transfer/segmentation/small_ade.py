@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import timm
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from tests.support.waves import fill
+from tests.support.waves import write_vit
 
 IMAGE_SIZE_PX, TRAIN, TEST = 42, 12, 4
 VALUES = (0, 3, 7, 20, 150)
@@ -44,18 +40,6 @@ def write_small_ade(root: Path, suffix: str = ".png") -> Path:
     return root
 
 
-def small_vit() -> torch.nn.Module:
-    """Return a ViT whose weights are waves."""
-    vit: torch.nn.Module = timm.create_model("vit_tiny_patch16_224", num_classes=0, **VIT)
-    with torch.no_grad():
-        fill(vit)
-    return vit.eval()
-
-
 def write_small_vit(folder: Path) -> Path:
-    """Write it as timm does, with a config beside it; return its file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(small_vit().state_dict(), folder / "model.safetensors")
-    config = {"architecture": "vit_tiny_patch16_224", "num_classes": 0, "model_args": VIT}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder / "model.safetensors"
+    """Write the ViT as timm does; return its file."""
+    return write_vit(folder, VIT)
