@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,15 +20,14 @@ _PARSING = {
 }
 
 
-def complete(verbs: Iterable[str], run: Callable[[str, list[str]], int]) -> None:
-    """Answer the shell, and end the process. `run` runs a verb with its arguments."""
+def complete(verbs: Mapping[str, tuple[str, str]], run: Callable[[str, list[str]], int]) -> None:
+    """Answer the shell, and end the process. `verbs` have their modules; `run` runs one with its arguments."""
     words = argcomplete.lexers.split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3][1:]
     if not words or words[0] not in verbs:
         _answer(_choice("mimbench", verbs))
-    if words == ["pipeline"]:
-        from slurm.cli import COMMANDS
-
-        _answer(_choice("mimbench pipeline", COMMANDS))
+    commands = getattr(import_module(verbs[words[0]][0]), "COMMANDS", None)
+    if len(words) == 1 and commands is not None:  # each has a parser of its own
+        _answer(_choice(f"mimbench {words[0]}", commands))
     for name in _PARSING:
         setattr(argparse.ArgumentParser, name, _answer)
     run(words[0], words[1:])
