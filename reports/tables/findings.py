@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from reports.compare.score_difference import methods
 from reports.leaderboard.board import Leaderboard
-from reports.tables.overview import Encoder, Heading, Overview, Standing, overview_of
+from reports.tables.overview import Encoder, Glance, Heading, Overview, overview_of
 from reports.text import count
 
 MOST_NAMED = 3
@@ -77,11 +77,11 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
 
 def _sentence(encoder: Encoder, headings: Sequence[Heading], baseline: str) -> str:
     """Return `simmim is ahead of scratch on 3 of 4 tasks (digits +7.33, ...) and undecided on 1 (...)`."""
-    tasks: dict[Standing, list[str]] = defaultdict(list)
+    tasks: dict[str, list[str]] = defaultdict(list)
     for heading, glance in zip(headings, encoder.glances, strict=True):
         if glance is not None and glance.standing is not None:
             name = heading.title.partition(":")[0]
-            tasks[glance.standing].append(f"{name} {glance.difference}".strip())
+            tasks[_standing(glance, heading)].append(f"{name} {glance.difference}".strip())
     measured = sum(map(len, tasks.values()))
     parts: list[str] = []
     for standing, words in WORDS.items():
@@ -93,10 +93,22 @@ def _sentence(encoder: Encoder, headings: Sequence[Heading], baseline: str) -> s
     return f"{encoder.name} is {'; '.join(parts)}."
 
 
-WORDS: dict[Standing, str] = {
+def _standing(glance: Glance, heading: Heading) -> str:
+    """Return how an encoder stands to the baseline; without an interval, by the sign of the difference alone."""
+    delta = glance.entry.comparison.delta
+    if glance.standing != "no interval" or delta is None:
+        return str(glance.standing)
+    if delta == 0:
+        return "equal"
+    return "better" if (delta > 0) == heading.section.task.primary.higher_is_better else "worse"
+
+
+WORDS = {
     "ahead": "ahead of {}",
     "behind": "behind {}",
     "undecided": "undecided against {}",
-    "no interval": "compared with {} without an interval",
+    "better": "better than {}, without an interval,",
+    "worse": "worse than {}, without an interval,",
+    "equal": "equal to {}, without an interval,",
     "not compared": "not comparable with {}",
 }

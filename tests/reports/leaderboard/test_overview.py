@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalogue.metrics import DEPTH
 from benchmarks.catalogue.published import load_references
+from benchmarks.runs.record import MetricValue
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.leaderboard.lines import Published
 from reports.page.leaderboard import to_html
@@ -64,12 +66,25 @@ def test_sentences_say_what_the_numbers_say(tmp_path: Path) -> None:
 
 
 def test_without_seeds_nothing_is_ahead(tmp_path: Path) -> None:
-    board = board_of(written(tmp_path, {"digits": {"scratch": [80], "simmim": [99]}}))
-    assert overview_of(board).rows[0][:2] == ["simmim", "99.00, +19.00 (no interval)"]
+    scores = {"digits": {"scratch": [80.0], "simmim": [99.0]}, "imagefolder": {"scratch": [70.0], "simmim": [60.0]}}
+    board = board_of(written(tmp_path, scores))
+    assert {row[0]: row[2] for row in overview_of(board).rows}["simmim"] == "99.00, +19.00 (no interval)"
     assert findings_of(board) == [
-        "simmim is compared with scratch without an interval on digits +19.00.",
+        "simmim is better than scratch, without an interval, on 1 of 2 tasks (digits +19.00); worse than scratch, "
+        "without an interval, on 1 (imagefolder -10.00).",
+        "Of the 2 encoders compared on all 2 tasks, scratch and simmim have the best mean rank (1.50).",
         "Where there is no interval there are too few seeds: such a difference may be chance.",
     ]
+
+
+def test_without_seeds_a_smaller_error_is_better(tmp_path: Path) -> None:
+    depth = factory.TaskUse(name="digit_depths", version=1)
+    for label, error in (("scratch", 30.0), ("simmim", 20.0), ("other", 30.0)):
+        values = {metric.name: MetricValue(last=error, best=error, best_epoch=20) for metric in DEPTH}
+        factory.write(tmp_path, factory.transfer(label, task=depth, metrics=values))
+    first, second, *_ = findings_of(board_of(tmp_path))
+    assert first == "simmim is better than scratch, without an interval, on digit_depths -10.00."
+    assert second == "other is equal to scratch, without an interval, on digit_depths +0.00."
 
 
 def test_no_rank_over_what_is_not_alike(tmp_path: Path) -> None:
