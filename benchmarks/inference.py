@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from benchmarks.config import Config, placement
+from benchmarks.config import Config, Precision, placement
 
 
 class Inference(Config):
     """How a model is run over images."""
 
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16 is autocast: weights stay fp32."""
+    precision: Precision = "bf16"
+    """bf16 and fp16 are autocast: weights stay fp32. fp16 is for GPUs without bf16 (V100, T4)."""
     batch_size: int = placement(256, ge=1)
     """Images at once; it changes nothing but the time and the memory."""
     sharded: bool = placement(False)

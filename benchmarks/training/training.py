@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from benchmarks.config import Config, later, placement
+from benchmarks.config import Config, Precision, later, placement
 from benchmarks.errors import UserError
 from benchmarks.training.numbers import Count, NotNegative, Positive
 from benchmarks.training.optimizers import AdamW, Optimization
@@ -45,8 +45,9 @@ class Training(Config):
     optimizer: Optimization = AdamW()
     clip_grad_norm: Positive | None = 5.0
     """Gradients are scaled down to this l2 norm; null switches clipping off."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16 is autocast: weights and optimiser state stay fp32."""
+    precision: Precision = "bf16"
+    """bf16 and fp16 are autocast: weights and optimiser state stay fp32. fp16 scales the loss, so that small gradients
+    do not vanish; a step whose gradients overflow changes nothing. It is for GPUs without bf16 (V100, T4)."""
     accumulate: int = placement(1, ge=1)
     """Forward and backward passes per optimiser step: each process takes its share of a batch in so many parts."""
     sharded: bool = placement(False)
