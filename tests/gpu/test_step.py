@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from benchmarks.config import load_recipe
 from benchmarks.engine.device import LossScale, autocast
 from benchmarks.engine.seeding import generator
+from benchmarks.families.windows.order import stage_orders
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
 
@@ -104,6 +105,26 @@ def test_fp16_is_as_near_as_eleven_bits_of_mantissa_let_it_be(encoder: str, fast
     exact_loss, exact = exact_step(encoder)
     assert loss == pytest.approx(exact_loss, rel=2**-9)
     assert 2**-16 < distance(gradients, exact) < 2**-5
+
+
+@encoders
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_after_an_evaluation_in_inference_mode_is_the_same(
+    encoder: str, precision: str, device: torch.device
+) -> None:
+    """A run that is continued may be evaluated first: what the encoder keeps from then on must be fit for training."""
+    recipe = recipe_of(encoder, f"training.precision={precision}")
+    method = method_of(recipe, device)
+    loss, gradients = step(method, recipe, device)
+    stage_orders.cache_clear()
+    again = method_of(recipe, device)
+    patch = again.model.encoder.patch_size_px
+    with torch.inference_mode(), autocast(device, recipe.training):
+        hidden = recipe.masking.sample(4, SIZE, patch, generator(0, "mask")).to(device)
+        again.loss(torch.zeros(4, 3, SIZE, SIZE, device=device), hidden)
+    found, others = step(again, recipe, device)
+    assert found == loss
+    assert distance(others, gradients) < 1e-6
 
 
 @encoders
