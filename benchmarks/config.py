@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
@@ -23,6 +23,7 @@ from benchmarks.files.yaml_files import parse_yaml, read_yaml, to_yaml
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """A whole number that a float holds exactly."""
 Amount = Annotated[float, Field(ge=0, le=1e24)]
+Precision = Literal["fp32", "bf16", "fp16"]
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 

@@ -241,7 +241,8 @@ PROBE = """
 import json, timm, torch, torchvision
 torchvision.ops.nms
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}))
+old = bool(gpus) and not torch.cuda.is_bf16_supported(including_emulation=False)
+print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus, "without_bf16": old}))
 """
 
 
@@ -256,12 +257,15 @@ def engine() -> Iterator[Finding]:
         return
     found = json.loads(done.stdout.splitlines()[-1])
     yield Finding("import", "ok", f"torch {found['torch']}, CUDA {found['cuda'] or 'none'}", purpose, required=True)
-    yield gpus(found["gpus"], found["cuda"])
+    yield gpus(found["gpus"], found["cuda"], found["without_bf16"])
 
 
-def gpus(names: Sequence[str], cuda: str | None) -> Finding:
+def gpus(names: Sequence[str], cuda: str | None, without_bf16: bool = False) -> Finding:
     """Return the finding about the GPUs that torch sees; none is a warning only where the machine has one."""
     purpose = "pretraining on real data"
+    if names and without_bf16:
+        remedy = "training.precision=fp16 (or inference.precision=fp16) in recipes that say bf16"
+        return Finding("GPU", "warning", f"{', '.join(names)}, without bf16", purpose, remedy)
     if names:
         return Finding("GPU", "ok", ", ".join(names), purpose)
     if shutil.which("nvidia-smi") is None:

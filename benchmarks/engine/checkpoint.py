@@ -37,6 +37,15 @@ class Progress:
     """Losses of the steps since the last log line."""
     skipped: list[int] = field(default_factory=list)
     """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
+    overflowed: list[int] = field(default_factory=list)
+    """Steps (0-based) that changed nothing, as their scaled gradients overflowed fp16."""
+    scale: dict[str, float] = field(default_factory=dict)
+    """The scale of the loss and how long it has been left as it is; empty where nothing is scaled."""
+
+    @property
+    def without_effect(self) -> tuple[int, ...]:
+        """All steps that changed nothing, for the record."""
+        return tuple(sorted({*self.skipped, *self.overflowed}))
 
 
 @dataclass(frozen=True)

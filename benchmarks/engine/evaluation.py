@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
+from torch.distributed import is_initialized
 
 from benchmarks import ranks
 from benchmarks.engine.device import Compute, autocast
@@ -28,7 +29,7 @@ class Running(Compute, Protocol):
     """The part of a recipe that says how a model is run over samples: its `training` or `inference`."""
 
     @property
-    def batch_size(self) -> int: ...
+    def evaluated_at_once(self) -> int: ...
     @property
     def workers(self) -> int: ...
     @property
@@ -64,7 +65,7 @@ class Walk(Generic[B]):
         share_buffers(self.model)
         self.model.eval()
         world_size = ranks.world_size()
-        size = self.running.batch_size if self.one_by_one is None else world_size
+        size = self.running.evaluated_at_once if self.one_by_one is None else world_size
         blank = self.samples.blank if self.running.sharded and world_size > 1 else None
         loader = evaluation_loader(self.samples, size, self.running.workers, self.device.type == "cuda")
         left, failed = len(range(ranks.rank(), len(self.samples), world_size)), []
@@ -99,10 +100,15 @@ class Walk(Generic[B]):
         `step` is run on blank batches too, and may keep nothing of them: what it returns for them is dropped.
         """
         for batch, counts in self._batches():
-            with torch.no_grad(), autocast(self.device, self.running):
+            with self._without_gradients(), autocast(self.device, self.running):
                 found = step(batch)
             if counts:
                 yield found
+
+    def _without_gradients(self) -> contextlib.AbstractContextManager[None]:
+        """Return torch's inference mode, but for a divided model: FSDP2 trains on with the tensors that it gathered."""
+        divided = self.running.sharded and is_initialized()
+        return torch.no_grad() if divided else torch.inference_mode()
 
     def results(self, step: Callable[[B], R]) -> list[R]:
         """Return what `step` makes of all ranks' batches: those of the first rank, then those of the second."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks import ranks
 from benchmarks.engine.checkpoint import Checkpoints, Progress, captured, restore
-from benchmarks.engine.device import autocast, peak_memory_mb
+from benchmarks.engine.device import LossScale, autocast, peak_memory_mb
 from benchmarks.engine.optim import Schedules, build_optimizer, clip
 from benchmarks.engine.problem import LossOf
 from benchmarks.engine.problem import Problem as Problem  # for those who define one
@@ -26,7 +26,7 @@ from benchmarks.engine.watch.resources import resources_in_words
 from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
 from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
-from benchmarks.errors import Paused, Stopped, UserError, WorkFailed
+from benchmarks.errors import Paused, Stopped, WorkFailed
 from benchmarks.progress import ProgressReport
 from benchmarks.runs.folder import Run
 from benchmarks.training.training import Training
@@ -54,7 +54,8 @@ class Loop(Generic[B]):
         self.total_steps = training.total_steps(self.per_epoch)
         self.evaluate_every_steps = evaluate_every_steps
         self.optimizer = build_optimizer(problem.parameter_groups, training)
-        self.schedule = self._build_schedule()
+        self.schedule = Schedules(self.optimizer, training, self.total_steps, self.per_epoch)
+        self._scale = LossScale(problem.device, training)
         self.checkpoints = Checkpoints(run.folder.checkpoints)
         callbacks = Callbacks(training.callbacks, problem.model) if training.callbacks and ranks.is_main() else None
         self.log = TrainingLog(run, training, callbacks)
@@ -69,14 +70,6 @@ class Loop(Generic[B]):
         self._numbers = StepNumbers()
         self._timed_steps = 0
         """Steps since the last log line or resume."""
-
-    def _build_schedule(self) -> Schedules:
-        schedule, total = self.training.schedule, self.total_steps
-        warmup = schedule.warmup_steps_of(self.per_epoch)
-        if warmup >= total:
-            rule = f"a warm-up shorter than the training ({total} steps)"
-            raise UserError.about("training.schedule", f"warm-up of {warmup} steps", rule, "a shorter warm-up")
-        return Schedules(self.optimizer, self.training, total, self.per_epoch)
 
     def train(self) -> Progress:
         """Train to the last step, from the newest whole checkpoint on.
@@ -120,7 +113,7 @@ class Loop(Generic[B]):
         images = self.step * self.training.batch_size
         return {
             "steps": self.step,
-            "skipped_steps": tuple(self.progress.skipped),
+            "skipped_steps": self.progress.without_effect,
             "images_per_second": images / self.progress.training_seconds,
             "seconds_per_step": self.progress.training_seconds / self.step,
             "peak_memory_mb": peak_memory_mb(self.problem.device),
@@ -139,6 +132,7 @@ class Loop(Generic[B]):
             self.progress = Progress(**checkpoint.data["progress"])
             self.unreadable.names += [name for name in self.progress.unreadable if name not in self.unreadable.names]
             self._numbers.clear(before=self.progress.losses)
+            self._scale.put_back(self.progress.scale)
         self.log.rewind(self.step)
         return self.step > 0
 
@@ -149,13 +143,13 @@ class Loop(Generic[B]):
             raise WorkFailed(
                 f"{what}, after the batch of step {self.progress.skipped[0] + 1} was passed over for the same reason\n"
                 f"  The last checkpoint before that is kept in {self.checkpoints.folder}.\n"
-                f"  remedy: a lower training.schedule.{self.training.schedule.rate}, or training.precision=fp32"
+                f"  remedy: {self._remedy}"
             )
         self._restore()
         distributed.require_equal("the step to go back to", self.step)
         self.progress.skipped.append(bad)
         self._timed_steps = 0
-        self._run.update(skipped_steps=tuple(self.progress.skipped))
+        self._run.update(skipped_steps=self.progress.without_effect)
         if ranks.is_main():
             warning = f"warning: {what}; going back to step {self.step} and passing over its batch"
             print(warning, file=sys.stderr, flush=True)
@@ -195,24 +189,35 @@ class Loop(Generic[B]):
             with without_exchange(self._loss, model, last=number == len(parts)):
                 with autocast(self.problem.device, self.training):
                     loss = self._loss(batch.to(self.problem.device), self.step)
-                (loss / len(parts)).backward()
+                self._scale.scale(loss / len(parts)).backward()
             losses.append(loss.detach())
+        self._scale.unscale_(self.optimizer)
         norm = clip(model, self.training.clip_grad_norm)
-        self.optimizer.step()
-        self._numbers.note(self.step, torch.stack(losses).mean(), norm)
+        self._scale.step(self.optimizer)
+        self._numbers.note(self.step, torch.stack(losses).mean(), norm, self._scale.overflow(self.optimizer))
+        self._scale.update()
 
     def _after_step(self) -> None:
         evaluate = self._evaluation_is_due()
         log = self.step == self.total_steps or self.step % self.training.log_every_steps == 0
         save = self.step % self.training.checkpoint_every_steps == 0
         if log or evaluate or save:
-            self._numbers.require_finite()
+            self._require_finite()
         if log:
             self._log()
         if evaluate:
             self._evaluate()
         if save:
             self._save()
+
+    def _require_finite(self) -> None:
+        self._numbers.require_finite()
+        self.progress.overflowed = sorted({*self.progress.overflowed, *self._numbers.overflowed})
+        self._scale.require_useful(f"in step {self.step} of {self.total_steps}", self._remedy)
+
+    @property
+    def _remedy(self) -> str:
+        return f"a lower training.schedule.{self.training.schedule.rate}, or training.precision=fp32"
 
     def _log(self) -> None:
         """Write one line; the only place, beside a checkpoint, where the host waits for the device."""
@@ -231,9 +236,10 @@ class Loop(Generic[B]):
             total_steps=self.total_steps,
             loss=loss,
             lr=rate,
-            grad_norm=norm,
+            **({} if norm is None else {"grad_norm": norm}),
             images_per_second=per_second,
             eta_seconds=eta,
+            **self._scale.numbers(len(self.progress.without_effect)),
         )
         text = f"loss {loss:.4f}  lr {rate:.2e}  {per_second:.0f} images/s  eta {eta:.0f} s"
         self._bar.show(self.step, text)
@@ -265,7 +271,7 @@ class Loop(Generic[B]):
         state = captured(self.problem.state, self.optimizer)
         if ranks.is_main():
             self.checkpoints.save(state, self.step, vars(self.progress))
-            self._run.update(steps=self.step)
+            self._run.update(steps=self.step, skipped_steps=self.progress.without_effect)
         self._saved = self.step
 
     def _note_progress(self) -> None:
@@ -274,6 +280,7 @@ class Loop(Generic[B]):
         self.progress.training_seconds = self._watch.total()
         self.progress.unreadable = self.unreadable.names
         self.progress.losses = self._numbers.losses()
+        self.progress.scale = self._scale.state_dict()
 
     def _pause_if_due(self) -> None:
         if self.pause_at is not None and self.step >= self.pause_at:
@@ -283,7 +290,7 @@ class Loop(Generic[B]):
 
     def _save_what_is_new(self) -> None:
         if self._saved != self.step:
-            self._numbers.require_finite()
+            self._require_finite()
             self._save()
 
     def _stop(self, signal_name: str) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmarks.errors import UserError
 from benchmarks.training.training import Training
 
 NEVER_DECAYED = re.compile(
@@ -90,6 +91,11 @@ class Schedules:
     """The learning rates and the weight decay of every step of a training."""
 
     def __init__(self, optimizer: Optimizer, training: Training, total_steps: int, steps_per_epoch: int) -> None:
+        """Raises UserError for a warm-up that the training does not outlast."""
+        warmup = training.schedule.warmup_steps_of(steps_per_epoch)
+        if warmup >= total_steps:
+            rule = f"a warm-up shorter than the training ({total_steps} steps)"
+            raise UserError.about("training.schedule", f"warm-up of {warmup} steps", rule, "a shorter warm-up")
         self._optimizer, self._total_steps = optimizer, total_steps
         self._rates = training.schedule.build(optimizer, training.batch_size, total_steps, steps_per_epoch)
         self._ahead = int(training.schedules_ahead)

@@ -244,7 +244,8 @@ class RunRecord(Config):
     """The sha256 (hex) of the encoder that this run left in `encoder/`."""
     steps: Count = 0
     skipped_steps: tuple[Count, ...] = ()
-    """Steps (0-based) whose batch was passed over, as its loss or gradient was not finite."""
+    """Steps (0-based) that changed nothing: their batch was passed over, as its loss or gradient was not finite, or
+    their scaled gradients overflowed fp16."""
     seconds: Amount = 0.0
     """Time at work over all attempts, set-up included."""
     images_per_second: Amount | None = None

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from benchmarks.config import Config, later, placement
+from benchmarks.config import Config, Precision, later, placement
 from benchmarks.errors import UserError
 from benchmarks.training.numbers import Count, NotNegative, Positive
 from benchmarks.training.optimizers import AdamW, Optimization
@@ -45,14 +45,18 @@ class Training(Config):
     optimizer: Optimization = AdamW()
     clip_grad_norm: Positive | None = 5.0
     """Gradients are scaled down to this l2 norm; null switches clipping off."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16 is autocast: weights and optimiser state stay fp32."""
+    precision: Precision = "bf16"
+    """bf16 and fp16 are autocast: weights and optimiser state stay fp32. fp16 scales the loss, so that small gradients
+    do not vanish; a step whose gradients overflow changes nothing. It is for GPUs without bf16 (V100, T4)."""
     accumulate: int = placement(1, ge=1)
     """Forward and backward passes per optimiser step: each process takes its share of a batch in so many parts."""
     sharded: bool = placement(False)
     """Divide parameters, gradients and optimiser state between processes (FSDP2), rather than copy them (DDP)."""
     activation_checkpointing: bool = placement(False)
     """Compute the activations of each block again in the backward pass instead of keeping them."""
+    evaluation_batch_size: Count | None = placement(None)
+    """Images at once, over all processes, where the model is only measured; null: batch_size. It changes nothing but
+    the time and the memory. Detection, segmentation, depth and video take one at a time in each process."""
     device: Literal["auto", "cpu", "cuda"] = placement("auto")
     """auto takes a GPU where there is one."""
     workers: int = placement(8, ge=0)
@@ -91,6 +95,11 @@ class Training(Config):
         if not isinstance(schedule, Cosine) and self.steps is not None and schedule.warmup_steps >= self.steps:
             raise ValueError(f"schedule.warmup_steps ({schedule.warmup_steps}) must be less than steps ({self.steps})")
         return self
+
+    @property
+    def evaluated_at_once(self) -> int:
+        """How many images all processes together measure at once."""
+        return self.evaluation_batch_size or self.batch_size
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Return the optimiser steps of the whole training."""

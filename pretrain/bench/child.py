@@ -61,7 +61,7 @@ def _serve(order: Order, answer: Any) -> None:
     import torch
 
     torch.set_num_threads(order.threads)
-    from benchmarks.engine.device import choose_device, device_name, peak_memory_mb
+    from benchmarks.engine.device import choose_device, device_name, multiplied_in, peak_memory_mb
     from benchmarks.engine.flops import matrix_flops_per_second, seconds_of
     from pretrain.bench.programs import program
 
@@ -74,8 +74,7 @@ def _serve(order: Order, answer: Any) -> None:
     answer(device=device_name(device), **about, base_mb=base, parts_s={"imports": imported_s, **built.parts_s})
     for line in sys.stdin:
         if line.strip() == "rate":
-            dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
-            answer(flops_per_second=matrix_flops_per_second(device, dtype))
+            answer(flops_per_second=matrix_flops_per_second(device, multiplied_in(training)))
             continue
         cpu = time.process_time()
         seconds = seconds_of(built.round, device)

@@ -43,9 +43,9 @@ class MaskedEncoder(nn.Module):
         return family_of(self.backbone).blocks()
 
     def compile_blocks(self, fast: bool) -> None:
-        """Let torch compile the blocks as they run in a plain step or a `fast` one."""
+        """Let torch compile the blocks as they run in a plain step, or in the family's `fast` one."""
         family = family_of(self.backbone)
-        self.compiled = fast and family.has_fast_step
+        self.compiled = fast
         for block in [] if self.compiled else family.blocks():
             block.compile()
 
@@ -53,9 +53,12 @@ class MaskedEncoder(nn.Module):
         """Encode images [B, C, H, W] with hidden [B, H/p, W/p] bool (True = hidden) to [B, D, H/s, W/s]."""
         return family_of(self.backbone).masked_features(images, hidden, self.mask_token)
 
-    def tokens(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Return what the encoder itself returns as tokens [B, H/s * W/s, D], in the family's fastest way."""
-        return family_of(self.backbone).features_of_step(images, hidden, self.mask_token, compiled=self.compiled)
+    def tokens(self, images: Tensor, hidden: Tensor, fast: bool) -> Tensor:
+        """Return what the encoder itself returns as tokens [B, H/s * W/s, D], in the family's `fast` way if asked."""
+        family = family_of(self.backbone)
+        if fast:
+            return family.features_of_step(images, hidden, self.mask_token, compiled=self.compiled)
+        return family.masked_features(images, hidden, self.mask_token).flatten(2).transpose(1, 2)
 
 
 def build_masked_encoder(architecture: Architecture, image_size_px: int, drop_path_rate: float) -> MaskedEncoder:

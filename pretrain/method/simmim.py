@@ -30,7 +30,7 @@ class SimMIM(nn.Module):
         if fast is None:
             predictions: Tensor = self.head(self.encoder(images, hidden))
             return predictions
-        tokens = self.encoder.tokens(images, hidden)
+        tokens = self.encoder.tokens(images, hidden, fast.windows)
         if fast.hidden is not None:
             return predictions_at(self.head, tokens, hidden_places(hidden, grid, fast.hidden))
         mapped: Tensor = self.head(tokens.transpose(1, 2).reshape(len(tokens), -1, grid, grid))
@@ -47,6 +47,11 @@ class Method:
     """The faster ways to the loss; None: the plain one."""
     grid: int = 0
     """The side of the encoder's features, which the faster ways need."""
+
+    @property
+    def in_window_order(self) -> bool:
+        """Whether tokens go through the encoder in the order of windows."""
+        return self.fast is not None and self.fast.windows
 
     def loss(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Return the scalar loss of images [B, C, S, S] under masks on the encoder's patch grid."""

@@ -87,7 +87,7 @@ class MaskedImageModelling(TrainedProblem[Batch]):
 
     def place(self) -> None:
         if self.recipe.training.compile:
-            self.model.encoder.compile_blocks(self.method.fast is not None)
+            self.model.encoder.compile_blocks(self.method.in_window_order)
         super().place()
 
     @property

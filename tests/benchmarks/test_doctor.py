@@ -118,3 +118,6 @@ def test_gpu_that_torch_cannot_see_is_a_warning(tmp_path: Path, monkeypatch: pyt
     assert gpus([], "13.2").state == "warning"
     assert "it must support CUDA 13.2" in gpus([], "13.2").remedy
     assert gpus(["H100", "H100"], "13.2").found == "H100, H100"
+    old = gpus(["Tesla V100-SXM2-32GB"], "13.2", without_bf16=True)
+    assert (old.state, old.found) == ("warning", "Tesla V100-SXM2-32GB, without bf16")
+    assert "training.precision=fp16" in old.remedy

@@ -14,10 +14,10 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 import mimbench
-from benchmarks.engine.device import device_name
+from benchmarks.engine.device import FIRST_SCALE, device_name
 from benchmarks.runs.bench_record import bench_records
 from tests.support import small
-from tests.support.runs import assert_close_training, numbers_of, record_of, stop_after, trained
+from tests.support.runs import assert_close_training, last_checkpoint, numbers_of, record_of, stop_after, trained
 from tests.support.small import RANDOM
 from tests.transfer.kinds import KINDS, Kind
 
@@ -45,6 +45,16 @@ def group_of_one(device: torch.device) -> Iterator[None]:
     distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
+
+
+def test_a_stopped_run_in_fp16_goes_on_with_its_scale(command: list[str], tmp_path: Path) -> None:
+    half = [*command, "training.precision=fp16"]
+    whole = trained(half, tmp_path / "whole")
+    stop_after(half, tmp_path / "stopped", 4)
+    resumed = trained(half, tmp_path / "stopped")
+    assert_close_training(whole, resumed, weights=1e-3, numbers=1e-2)
+    scales = [last_checkpoint(run).data["progress"]["scale"]["scale"] for run in (whole, resumed)]
+    assert scales[0] == scales[1] == FIRST_SCALE / 2 ** len(record_of(whole).skipped_steps)
 
 
 def test_a_stopped_run_goes_on_to_the_same_numbers(
@@ -111,7 +121,7 @@ def test_steps_are_timed_as_a_share_of_what_the_device_can_do(
 ) -> None:
     """What was measured is printed with -s; how fast it has to be is no test's matter."""
     rounds = ["--batch", str(batch), "--rounds", "6", "--warm-up", "3", "--runs", str(tmp_path), "--json"]
-    precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     words = [f"encoder={encoder}", f"training.precision={precision}", f"training.device={gpu.type}"]
     assert mimbench.main(["bench", recipe, *rounds, *words]) == 0
     printed = json.loads(capsys.readouterr().out)

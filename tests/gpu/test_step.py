@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
-from benchmarks.engine.device import autocast
+from benchmarks.engine.device import LossScale, autocast
 from benchmarks.engine.seeding import generator
+from benchmarks.families.windows.order import stage_orders
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
 
@@ -48,7 +49,9 @@ def step(method: Method, recipe: PretrainRecipe, device: torch.device) -> tuple[
     images = torch.randn(4, 3, SIZE, SIZE, generator=generator(0, "images")).to(weight)
     with autocast(device, recipe.training):
         loss = method.loss(images, hidden)
-    loss.backward()
+    scale, optimizer = LossScale(device, recipe.training), torch.optim.SGD(method.model.parameters())
+    scale.scale(loss).backward()
+    scale.unscale_(optimizer)
     named = method.model.named_parameters()
     return loss.item(), {name: each.grad.double().cpu() for name, each in named if each.grad is not None}
 
@@ -93,11 +96,43 @@ def test_bf16_is_as_near_as_eight_bits_of_mantissa_let_it_be(encoder: str, devic
 
 
 @encoders
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_fp16_is_as_near_as_eleven_bits_of_mantissa_let_it_be(encoder: str, fast: bool, device: torch.device) -> None:
+    recipe = recipe_of(encoder, "training.precision=fp16", f"training.fast_step={fast}")
+    method = method_of(recipe, device)
+    assert not method.in_window_order
+    loss, gradients = step(method, recipe, device)
+    exact_loss, exact = exact_step(encoder)
+    assert loss == pytest.approx(exact_loss, rel=2**-9)
+    assert 2**-16 < distance(gradients, exact) < 2**-5
+
+
+@encoders
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_after_an_evaluation_in_inference_mode_is_the_same(
+    encoder: str, precision: str, device: torch.device
+) -> None:
+    """A run that is continued may be evaluated first: what the encoder keeps from then on must be fit for training."""
+    recipe = recipe_of(encoder, f"training.precision={precision}")
+    method = method_of(recipe, device)
+    loss, gradients = step(method, recipe, device)
+    stage_orders.cache_clear()
+    again = method_of(recipe, device)
+    patch = again.model.encoder.patch_size_px
+    with torch.inference_mode(), autocast(device, recipe.training):
+        hidden = recipe.masking.sample(4, SIZE, patch, generator(0, "mask")).to(device)
+        again.loss(torch.zeros(4, 3, SIZE, SIZE, device=device), hidden)
+    found, others = step(again, recipe, device)
+    assert found == loss
+    assert distance(others, gradients) < 1e-6
+
+
+@encoders
 def test_compiled_blocks_compute_the_same(encoder: str, gpu: torch.device) -> None:
     """On a CPU `tests/pretrain/run/test_memory.py` trains with them."""
     recipe = recipe_of(encoder, "training.compile=true")
     method = method_of(recipe, gpu)
-    method.model.encoder.compile_blocks(method.fast is not None)
+    method.model.encoder.compile_blocks(method.in_window_order)
     loss, gradients = step(method, recipe, gpu)
     exact_loss, exact = exact_step(encoder)
     assert loss == pytest.approx(exact_loss, rel=1e-4)

@@ -59,6 +59,7 @@ class Steps:
     [
         ("Swin", "training.precision=fp32"),
         ("Swin", "training.precision=bf16"),
+        ("Swin", "training.precision=fp16"),
         ("Swin", "training.fast_step=false"),
         ("Swin", "training.accumulate=2"),
         ("Swin", "masking={kind: square, mask_patch_size_px: 16}"),

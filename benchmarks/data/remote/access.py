@@ -38,6 +38,8 @@ TAGS = (
 """What file systems of fsspec call that by which contents are known to be the same."""
 MAY_PASS = (408, 425, 429)
 WRONG_PLACE = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+WRONG_SETTINGS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError")
+"""What botocore, which reads S3, calls settings with which no request can be made: it is not imported here."""
 BLOCK_BYTES = 2**22
 T = TypeVar("T")
 
@@ -187,10 +189,10 @@ def _patiently(path: RemotePath, call: Callable[[Any], T]) -> T:
         except Exception as error:
             # fsspec says of whatever went wrong on the web that there is no such file; what it was is the cause.
             cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
-            status = getattr(cause, "status", None)
-            reason = f"HTTP {status}" if status else str(cause) if isinstance(cause, _Short) else type(cause).__name__
-            refused = isinstance(status, int) and 400 <= status < 500 and status not in MAY_PASS
-            if refused or isinstance(cause, WRONG_PLACE):
+            status, name = _status(cause), type(cause).__name__
+            reason = f"HTTP {status}" if status else str(cause) if isinstance(cause, _Short) else name
+            refused = status is not None and 400 <= status < 500 and status not in MAY_PASS
+            if refused or isinstance(cause, WRONG_PLACE) or name in WRONG_SETTINGS:
                 raise _wrong(path, reason) from None
             if attempt == ATTEMPTS:
                 break
@@ -201,6 +203,14 @@ def _patiently(path: RemotePath, call: Callable[[Any], T]) -> T:
         f"{path} cannot be read: {reason}, {ATTEMPTS} times\n"
         "  remedy: the same command goes on once the network and the server answer again"
     )
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of HTTP that an error of aiohttp or of botocore has; None where it has none."""
+    answer: Any = getattr(error, "response", None)
+    about = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    status = about.get("HTTPStatusCode") or getattr(error, "status", None)
+    return status if isinstance(status, int) else None
 
 
 def _wrong(path: RemotePath, reason: str) -> UserError:

@@ -32,8 +32,12 @@ class Device(Config):
     source: str
 
     def halves(self, precision: str) -> bool:
-        """Tell whether products of matrices are computed in 16 bits; a device without bf16 computes them in fp32."""
+        """Tell whether products of matrices are computed in 16 bits. A device without bf16 refuses that precision."""
         return precision == "fp16" or (precision == "bf16" and self.bf16 is not None)
+
+    def lacks(self, precision: str) -> bool:
+        """Tell whether the device cannot compute in a precision."""
+        return precision == "bf16" and self.bf16 is None
 
     def peak(self, precision: str) -> float:
         """Return the operations per second of products of matrices in `bf16`, `fp16` or `fp32`."""

@@ -38,14 +38,17 @@ class Kept(NamedTuple):
 
     def bytes(self, precision: str, fast: bool) -> float:
         """Return them for a precision, and for the plain or the fast step."""
-        if precision == "bf16":
-            return self.fast_bf16 if fast else self.bf16
+        if precision in HALVES:
+            return self.fast_bf16 if fast and precision == "bf16" else self.bf16  # fp16 runs blocks under autocast
         return self.fast_fp32 if fast else self.fp32
 
 
 KEPT = {"swin": Kept(64, 37, 40, 21), "swinv2": Kept(95, 65, 65, 33), "vit": Kept(78, 60, 78, 60)}
-INPUTS = {"fp32": 4.0, "bf16": 4.0}
-"""Bytes for each token and channel that a block keeps whose activations are computed again: its input."""
+INPUT_BYTES = 4.0
+"""For each token and channel of a block whose activations are computed again: its input."""
+HALVES = ("bf16", "fp16")
+SIZES = {"fp32": 4, **dict.fromkeys(HALVES, 2)}
+"""Bytes of a number that is multiplied, by precision."""
 
 
 class Volume(NamedTuple):
@@ -149,12 +152,12 @@ def _summed(shape: Shape, blocks: list[Block], merged: list[tuple[int, int]], pi
     parameters += sum(8.0 * width**2 + 8.0 * width for _, width in merged) + 2.0 * blocks[-1].width
     around = first.tokens * (pixels + 3.0 * first.width) + sum(8.0 * tokens * width for tokens, width in merged)
     kept = {}
-    for precision, bytes_each in (("fp32", 4), ("bf16", 2)):
+    for precision, bytes_each in SIZES.items():
         for fast in (False, True):
             rate = KEPT[shape.family].bytes(precision, fast)
             weights = 0.0 if shape.family == "vit" else float(bytes_each)
             whole = sum(each.depth * (rate * each.channels + weights * each.attention) for each in blocks)
-            inputs = sum(each.depth * INPUTS[precision] * each.channels for each in blocks)
+            inputs = sum(each.depth * INPUT_BYTES * each.channels for each in blocks)
             kept[precision, fast, False] = whole + bytes_each * around
             kept[precision, fast, True] = inputs + bytes_each * around
     return EncoderCost(
@@ -202,7 +205,7 @@ def _resnet(shape: Shape, volume: Volume) -> EncoderCost:
     numbers = RESNET50["kept"] * scale
     kept = {
         (precision, fast, again): numbers * size * (0.3 if again else 1.0)
-        for precision, size in (("fp32", 4), ("bf16", 2))
+        for precision, size in SIZES.items()
         for fast in (False, True)
         for again in (False, True)
     }

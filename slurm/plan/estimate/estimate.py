@@ -122,6 +122,8 @@ def find_rate(work: Work, cluster: Cluster, has_gpus: bool, benches: Sequence[Be
     if not (found := find_devices(cluster.device)):
         return Unknown(unknown_device(cluster.device), "correct `device`, or run `mimbench bench` there")
     names = " or ".join(each.device for each in found)
+    if any(each.lacks(work.precision) for each in found):
+        return Unknown(f"what {work.precision} would take on {names}, which has none", "set training.precision=fp16")
     peaks = sorted({each.peak(work.precision) / 1e12 for each in found})
     span = rate(work.encoder.shape, found, work.precision)
     shares = Span(span.low / 1e12 / peaks[0], span.high / 1e12 / peaks[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from slurm.plan.estimate.encoders import HALVES, SIZES
 from slurm.plan.estimate.span import Span
 from slurm.plan.estimate.work import Work
 
@@ -42,8 +43,8 @@ class Memory(NamedTuple):
 def memory_of(work: Work, images: float, processes: int) -> Memory:
     """Return the memory of each of several processes that has `images` at once."""
     states = WEIGHT_BYTES * work.parameters + (GRADIENT_BYTES + work.state_bytes) * work.trained
-    size = 2 if work.precision == "bf16" else 4
-    gathered = CAST_BYTES * work.parameters if work.precision == "bf16" else 0.0
+    size = SIZES[work.precision]
+    gathered = CAST_BYTES * work.parameters if work.precision in HALVES else 0.0
     if work.sharded and processes > 1:
         states /= processes
         gathered += 2 * (WEIGHT_BYTES + GRADIENT_BYTES) * work.encoder.largest_block

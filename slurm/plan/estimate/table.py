@@ -115,6 +115,9 @@ def _in_way(
     per_epoch = images if images is not None else published_images(training)
     work, placed = work_of(training), cluster.allocation(None, "")
     found = estimate(training, training.images(per_epoch), per_epoch, 1.0, cluster, placed, ())
+    if work is not None and device.lacks(work.precision):
+        rule = f"what {device.device} has: fp16 or fp32"
+        raise UserError.about("training.precision", work.precision, rule, "set training.precision=fp16")
     if isinstance(found, Unknown) or work is None:
         rule = "a Swin, SwinV2, ViT or ResNet-50 of the catalogue (`mimbench list encoders`)"
         raise UserError.about("encoder", shown, rule, "another, or `mimbench bench` on such a device")

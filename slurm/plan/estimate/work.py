@@ -11,7 +11,7 @@ from benchmarks.catalogue.tasks import TASKS
 from benchmarks.encoders import MANIFEST, Architecture, read_manifest
 from benchmarks.errors import UserError
 from slurm.plan.arithmetic import FROZEN, PASSES
-from slurm.plan.estimate.encoders import Cut, EncoderCost, Volume, encoder_cost
+from slurm.plan.estimate.encoders import SIZES, Cut, EncoderCost, Volume, encoder_cost
 from slurm.plan.estimate.heads import NO_HEAD, HeadCost, classifier, detector, predictor, upernet
 from slurm.plan.speed import Training
 
@@ -58,8 +58,7 @@ class Work:
     @property
     def kept_bytes(self) -> float:
         """What is kept of each image for the backward pass."""
-        size = 2 if self.precision == "bf16" else 4
-        kept = self.head.kept * size
+        kept = self.head.kept * SIZES[self.precision]
         if self.passes > 1:
             kept += self.frames * self.encoder.kept[self.precision, self.fast, self.recomputed]
         return kept

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision.transforms import v2
@@ -38,6 +39,23 @@ def test_every_readable_sample_comes_once_and_no_batch_is_empty(small_digits: Pa
     assert all(positions), "a batch of which nothing could be read does not come"
     assert [text.split(":")[0] for text in walk.unreadable.names] == [str(files[position]) for position in broken]
     assert not walk.model.training
+
+
+def test_predictions_do_not_depend_on_how_many_are_made_at_once(small_digits: Path) -> None:
+    """Nor is any gradient kept; the largest batch is larger than the test set."""
+    files, found = sorted((small_digits / "unlabelled").iterdir()), []
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=10)
+    for size in (1, 7, 64):
+        samples = ImageSamples(ImageFiles(Path("/"), files), None, TENSOR, replace=False)
+        running = RUNNING.model_copy(update={"batch_size": size})
+        walk = Walk(model, samples, torch.device("cpu"), running, Unreadable(0))
+        logits = walk.results(lambda batch: model(batch.images))
+        assert [len(each) for each in logits] == [len(range(at, min(at + size, 48))) for at in range(0, 48, size)]
+        assert all(each.is_inference() for each in logits)
+        found.append(torch.cat(logits))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6)
 
 
 def test_more_unreadable_files_than_are_allowed_end_the_walk(small_digits: Path) -> None:

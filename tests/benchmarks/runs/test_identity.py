@@ -56,6 +56,7 @@ def test_a_field_that_came_later_changes_an_identity_only_by_another_value_than_
 BEFORE_LATER = "284f7210524134429d0010ea8841eb9de47f0a4970336e888620d35ed7340fd3"
 NEWER = {"starts_from", "data.ignore_value", "grid.held_out.list", "inference.sharded"}
 NEWER |= {"training.callbacks", "training.track", "training.track_online", "training.fast_step", "save_predictions"}
+NEWER |= {"training.evaluation_batch_size"}
 NEWER |= {"features.folder", "features.limit_gb"}
 """Placement fields that no record of version 3 has."""
 LATER = {"training.repeats", "interpolation", "decay_everything", "data.subset", "grid"}

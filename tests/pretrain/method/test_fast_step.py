@@ -91,7 +91,7 @@ def test_an_encoder_in_the_order_of_windows_is_timms_own(encoder: str) -> None:
         model = method_of(encoder, MASKS, fast=fast).model.encoder.double()
         hidden = torch.rand(2, 16, 16, generator=generator(0, "mask")) < 0.6
         images = torch.randn(2, 3, 64, 64, generator=generator(0, "images"), dtype=torch.float64)
-        features = model.tokens(images, hidden) if fast else model(images, hidden).flatten(2).transpose(1, 2)
+        features = model.tokens(images, hidden, True) if fast else model(images, hidden).flatten(2).transpose(1, 2)
         (features * torch.randn(features.shape, generator=generator(0, "weights"))).sum().backward()
         found.append({name: each.grad for name, each in model.named_parameters()} | {"features": features.detach()})
     plain, faster = found

@@ -19,7 +19,7 @@ from pretrain.recipe import PretrainRecipe
 from pretrain.run.held_out import MaskedSamples
 from pretrain.run.image_files import find_images
 from pretrain.run.pretrained import open_pretrained
-from tests.support.runs import only_run, record_of
+from tests.support.runs import only_run, record_of, trained
 
 EVERY = "validation={split: test, every_epochs: 1}"
 
@@ -56,6 +56,20 @@ def test_the_record_holds_the_papers_loss_on_the_test_images(
     assert loss.last == pytest.approx(measured[-1][1], rel=1e-8)
     lowest, step = min((value, step) for step, value in measured)
     assert (loss.best, loss.best_epoch) == (pytest.approx(lowest, rel=1e-8), step // 6)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_the_loss_does_not_depend_on_how_many_images_are_measured_at_once(
+    pretrain_command: list[str], tmp_path: Path, size: int
+) -> None:
+    command = [*pretrain_command, EVERY, "training.epochs=1", "training.schedule.warmup_epochs=0"]
+    one, other = (
+        trained(command, tmp_path / name, *more)
+        for name, more in {"as trained": [], "own": [f"training.evaluation_batch_size={size}"]}.items()
+    )
+    assert one.name == other.name, "it is no part of what the run is"
+    found, expected = (record_of(run).metrics["masked_loss"].last for run in (other, one))
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_avg_dist_is_that_of_the_recipes_masks(pretrain_command: list[str], tmp_path: Path) -> None:

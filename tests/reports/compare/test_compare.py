@@ -248,6 +248,7 @@ def test_two_baselines_that_agree_are_not_chosen_between() -> None:
         ("training.sharded", False),
         ("target.palette", False),
         ("training.epochs", True),
+        ("training.precision", True),
         ("data.subset.fraction", True),
         ("list", True),
     ],

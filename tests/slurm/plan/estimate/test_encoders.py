@@ -84,7 +84,7 @@ def test_an_encoder_of_another_shape_has_no_arithmetic(name: str) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize(
     ("name", "window"), [("swin_tiny_patch4_window7_224", 6), ("swinv2_tiny_window8_256", 6)], ids=["swin", "swinv2"]
 )
@@ -113,4 +113,5 @@ def test_what_is_kept_for_the_backward_pass_is_what_autograd_keeps(
         found.append(sum(each.untyped_storage().nbytes() for each in kept.values()))
     work = work_of(Training("pretrain", recipe.config, recipe.name, None, 1))
     assert work is not None
-    assert (found[1] - found[0]) / 2 == pytest.approx(work.kept_bytes, rel=0.3 if again else 0.1)
+    within = 0.3 if again else 0.2 if precision == "fp16" else 0.1
+    assert (found[1] - found[0]) / 2 == pytest.approx(work.kept_bytes, rel=within)

@@ -127,6 +127,20 @@ def test_what_is_missing_is_named_with_its_remedy(cluster: SlurmCluster, reason:
         assert f"? nothing says {found.estimate.reason}: pretrain.simmim" in "\n".join(describe_plan(plan(cluster)))
 
 
+def test_a_device_without_bf16_is_named_with_the_precision_that_it_has() -> None:
+    """NVIDIA's sheet of the V100 has fp16 and fp32 alone; compute capability 8.0 was the first with bf16."""
+    old = H100.model_copy(update={"device": "V100"})
+    half, brain = (
+        plan(old, f"pretrain.simmim.overrides=[{', '.join(OVERRIDES)}, training.precision={precision}]")
+        .forecasts["pretrain.simmim"]
+        .estimate
+        for precision in ("fp16", "bf16")
+    )
+    assert isinstance(half, Estimate)
+    assert isinstance(brain, Unknown)
+    assert (brain.reason[:30], brain.remedy) == ("what bf16 would take on V100 S", "set training.precision=fp16")
+
+
 def test_a_data_set_of_unknown_size_names_the_field_that_says_it() -> None:
     found = plan(H100.model_copy(update={"training_images": {}})).forecasts["digits.simmim.seed0"].unknown
     assert found is not None
@@ -231,6 +245,7 @@ def test_numbers_of_gpus_are_compared_by_arithmetic(capsys: pytest.CaptureFixtur
         (["--device", "T4", "--encoder", "convnext_base"], "a Swin, SwinV2, ViT or ResNet-50"),
         (["--device", "T4", "--images", "0"], "--images = 0"),
         (["--device", "T4", "training.epochs=0"], "training.epochs"),
+        (["--device", "T4"], "set training.precision=fp16"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
