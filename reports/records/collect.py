@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.catalogue.suites import tasks_in
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.files.ahead import read_ahead
+from benchmarks.files.divided import divided
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
@@ -51,12 +54,11 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
     left_out = list(findings.left_out)
     signatures = {run.folder: signature_of(run.folder, None) for run in findings.runs if run.collection}
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
-    for run in read_ahead(findings.runs, lambda run: [RunFolder(run.folder).metrics]):
-        judged = _signed_wrongly(run, signatures) or _judge(run, task)
-        if isinstance(judged, LeftOut):
-            left_out.append(judged)
+    for run, judged in zip(findings.runs, divided(partial(_judged, task=task), findings.runs), strict=True):
+        if (fault := _signed_wrongly(run, signatures) or judged.fault) is not None:
+            left_out.append(fault)
         else:
-            same[_identity(run)].append(judged)
+            same[_identity(run)].append(_usable(run, judged.tested_on))
     usable = []
     for copies in same.values():
         first, others = _only_one(copies)
@@ -111,29 +113,52 @@ def _left(run: FoundRun | TransferRun, kind: str, detail: str = "") -> LeftOut:
     return LeftOut(str(run.folder), kind, detail, run.record.encoder.label if run.record.encoder else None)
 
 
-def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
-    """Return the record as a transfer or a pretraining that can be reported, or the reason why it is left out."""
+class _Judged(NamedTuple):
+    """Why a record is left out or, where it can be reported, what it was tested on."""
+
+    fault: LeftOut | None = None
+    tested_on: str = ""
+
+
+def _judged(runs: Sequence[FoundRun], task: str | None) -> list[_Judged]:
+    return [_judge(run, task) for run in read_ahead(runs, lambda run: [RunFolder(run.folder).metrics])]
+
+
+def _judge(run: FoundRun, task: str | None) -> _Judged:
+    """Hold a record against itself and the files beside it."""
     record = run.record
     if record.status != "completed":
-        return _left(run, *_unfinished(record))
+        return _faulty(run, *_unfinished(record))
     if record.kind == "pretrain":
         contradiction = altered(run.folder, record)
-        return run if contradiction is None else _left(run, "altered record", contradiction)
+        return _Judged() if contradiction is None else _faulty(run, "altered record", contradiction)
     if record.task is None or record.encoder is None:
-        return _left(run, "damaged", "a transfer record must name its task and its encoder")
+        return _faulty(run, "damaged", "a transfer record must name its task and its encoder")
     if task is not None and record.task.name not in tasks_in(task):
-        return _left(run, "other task", f"{record.task.name}, asked for {task}")
+        return _faulty(run, "other task", f"{record.task.name}, asked for {task}")
     if record.task.name not in TASKS:
-        return _left(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
+        return _faulty(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
     primary = TASKS[record.task.name].primary_metric
     if primary not in record.metrics:
-        return _left(run, "no score", f"completed without {primary}")
+        return _faulty(run, "no score", f"completed without {primary}")
     if fault := _load_fault(record.load_report, record.encoder):
-        return _left(run, *fault)
+        return _faulty(run, *fault)
     again = recomputed(RunFolder(run.folder))
     if contradiction := altered(run.folder, record, again.scores):
-        return _left(run, "altered record", contradiction)
-    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, again.tested_on)
+        return _faulty(run, "altered record", contradiction)
+    return _Judged(tested_on=again.tested_on)
+
+
+def _faulty(run: FoundRun, kind: str, detail: str) -> _Judged:
+    return _Judged(_left(run, kind, detail))
+
+
+def _usable(run: FoundRun, tested_on: str) -> TransferRun | FoundRun:
+    """Return a run without a fault as a transfer or a pretraining."""
+    record = run.record
+    if record.kind == "pretrain" or record.task is None or record.encoder is None:
+        return run
+    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, tested_on)
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:
