@@ -20,10 +20,13 @@ from reports.records.integrity import altered
 from reports.records.recomputed import recomputed
 from reports.records.rows import Row, TransferRun
 from reports.records.signatures import Signature, signature_of
+from reports.records.traces import NO_TRACES, Traces, traces_of, unreadable_file
 from reports.text import count, tally
 
 PRUNED = "pruned by a rung"
 """The short reason of a pretraining that its sweep ended as planned."""
+LONGEST_ERROR = 500
+"""So much of an error is shown; its record has the whole."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
         if (fault := _signed_wrongly(run, signatures) or judged.fault) is not None:
             left_out.append(fault)
         else:
-            same[_identity(run)].append(_usable(run, judged.tested_on))
+            same[_identity(run)].append(_usable(run, judged))
     usable = []
     for copies in same.values():
         first, others = _only_one(copies)
@@ -114,10 +117,11 @@ def _left(run: FoundRun | TransferRun, kind: str, detail: str = "") -> LeftOut:
 
 
 class _Judged(NamedTuple):
-    """Why a record is left out or, where it can be reported, what it was tested on."""
+    """Why a record is left out or, where it can be reported, what the files beside it show."""
 
     fault: LeftOut | None = None
     tested_on: str = ""
+    traces: Traces = NO_TRACES
 
 
 def _judged(runs: Sequence[FoundRun], task: str | None) -> list[_Judged]:
@@ -129,6 +133,8 @@ def _judge(run: FoundRun, task: str | None) -> _Judged:
     record = run.record
     if record.status != "completed":
         return _faulty(run, *_unfinished(record))
+    if odd := unreadable_file(run.folder):
+        return _faulty(run, "damaged", odd)
     if record.kind == "pretrain":
         contradiction = altered(run.folder, record)
         return _Judged() if contradiction is None else _faulty(run, "altered record", contradiction)
@@ -146,19 +152,20 @@ def _judge(run: FoundRun, task: str | None) -> _Judged:
     again = recomputed(RunFolder(run.folder))
     if contradiction := altered(run.folder, record, again.scores):
         return _faulty(run, "altered record", contradiction)
-    return _Judged(tested_on=again.tested_on)
+    traces = traces_of(run.folder, record, again.predictions)
+    return _Judged(None, again.tested_on, traces._replace(marks=(*again.marks, *traces.marks)))
 
 
 def _faulty(run: FoundRun, kind: str, detail: str) -> _Judged:
     return _Judged(_left(run, kind, detail))
 
 
-def _usable(run: FoundRun, tested_on: str) -> TransferRun | FoundRun:
+def _usable(run: FoundRun, judged: _Judged) -> TransferRun | FoundRun:
     """Return a run without a fault as a transfer or a pretraining."""
     record = run.record
     if record.kind == "pretrain" or record.task is None or record.encoder is None:
         return run
-    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, tested_on)
+    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, judged.tested_on, judged.traces)
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:
@@ -166,7 +173,7 @@ def _unfinished(record: RunRecord) -> tuple[str, str]:
         return PRUNED, record.pruned
     kind = "still started" if record.status == "started" else record.status
     error = (record.error or "").strip().splitlines()
-    return kind, error[0] if error else f"begun {record.started_at}"
+    return kind, error[0][:LONGEST_ERROR] if error else f"begun {record.started_at}"
 
 
 def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, str] | None:

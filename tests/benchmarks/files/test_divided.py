@@ -20,14 +20,15 @@ def _by_whom(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 
 @pytest.fixture
-def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process fork on two cores, which pytest's own threads would forbid; these are none that a fork needs."""
     monkeypatch.setattr(module, "_may_fork", lambda: True)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
 
+@pytest.mark.usefixtures("_forks")
 @pytest.mark.parametrize("count", [0, 1, FEWEST - 1, FEWEST, FEWEST + PART + 1])
-def test_every_result_comes_once_and_in_its_order(forks: None, count: int) -> None:
+def test_every_result_comes_once_and_in_its_order(count: int) -> None:
     found = list(divided(_by_whom, range(count)))
     assert [number for number, _ in found] == list(range(count))
     processes = {process for _, process in found}
@@ -58,12 +59,13 @@ def _end_by_signal(numbers: Sequence[int]) -> Sequence[int]:
     return numbers
 
 
+@pytest.mark.usefixtures("_forks")
 @pytest.mark.parametrize(
     ("work", "error", "words"),
     [(_refuse, UserError, "take another one"), (_end_by_signal, WorkFailed, "ended from outside")],
 )
 def test_what_ends_the_work_is_raised_and_no_process_is_left(
-    forks: None, work: module.Callable[[Sequence[int]], Sequence[int]], error: type[Exception], words: str
+    work: module.Callable[[Sequence[int]], Sequence[int]], error: type[Exception], words: str
 ) -> None:
     results = divided(work, range(FEWEST))
     assert next(results) == 0
@@ -72,7 +74,8 @@ def test_what_ends_the_work_is_raised_and_no_process_is_left(
     assert not multiprocessing.active_children()
 
 
-def test_who_stops_asking_leaves_no_process(forks: None) -> None:
+@pytest.mark.usefixtures("_forks")
+def test_who_stops_asking_leaves_no_process() -> None:
     results = divided(_by_whom, range(10 * FEWEST))
     assert next(results)[0] == 0
     assert len(multiprocessing.active_children()) == 2
