@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections import Counter
+
+from rich.cells import cell_len, chop_cells
 
 from benchmarks.markup import isolated, markdown, one_line
 
-__all__ = ["count", "filled", "isolated", "markdown", "one_line", "spreadsheet", "tally"]
+__all__ = ["broken", "count", "filled", "isolated", "markdown", "one_line", "spreadsheet", "tally", "within_width"]
 
 WIDTH = 120
 """How wide text is: what does not fit in a table stands below, and sentences go on in the next line."""
@@ -32,6 +33,40 @@ def tally(reasons: Counter[str]) -> str:
 
 
 def filled(text: str, indent: str = "") -> list[str]:
-    """Break a sentence into lines of at most WIDTH; a longer word, such as a path, keeps to one line."""
-    lines = textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    """Break a sentence into lines of at most WIDTH cells of a terminal, between words where that is possible."""
+    lines = broken(text, WIDTH, indent)
     return [isolated(line) for line in lines] or [""]
+
+
+def within_width(text: str) -> str:
+    """Return lines of text with those broken that are wider than WIDTH, as words of others' may make them."""
+    lines = text.split("\n")
+    return "\n".join(line for each in lines for line in (_broken_line(each) if _is_wide(each) else [each]))
+
+
+def _is_wide(line: str) -> bool:
+    return len(line) > WIDTH or (not line.isascii() and cell_len(line) > WIDTH)
+
+
+def _broken_line(line: str) -> list[str]:
+    begin = line[: len(line) - len(line.lstrip(" "))][: WIDTH // 2]
+    return broken(line.lstrip(" "), WIDTH, f"{begin}  ", begin)
+
+
+def broken(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
+    """Break a text into lines of at most `width` cells, each but the first after `indent`.
+
+    Wide characters count as two cells. A word that is longer than a line goes on in the next one.
+    """
+    if not first and cell_len(text) <= width:
+        return [text]
+    lines, line = [], first
+    for word in text.split():
+        pieces = chop_cells(word, width - cell_len(indent)) if cell_len(word) > width - cell_len(indent) else [word]
+        for number, piece in enumerate(pieces):
+            begun = bool(line.strip())
+            if begun and (number or cell_len(line) + 1 + cell_len(piece) > width):
+                lines.append(line)
+                line, begun = indent, False
+            line += f" {piece}" if begun else piece
+    return [*lines, line] if line.strip() else lines

@@ -14,9 +14,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 THREADS = 8
-BATCH = 16
+BATCH = 32
 """How many items one thread looks after at a time."""
-AHEAD = 4 * THREADS
+AHEAD = 2 * THREADS
 """How many batches are under way: beyond these, files could leave the cache before their turn."""
 MOST_BYTES = 1 << 16
 """What is read of a file's end; the records and logs of runs are smaller, but for a few."""

@@ -10,11 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from benchmarks.errors import UserError
 from benchmarks.files.ahead import read_ahead
+from benchmarks.files.divided import divided
 from benchmarks.files.json_files import read_json
 from benchmarks.runs.folder import LOCK, METRICS, RECORD, announced_label, follow, read_record
 from benchmarks.runs.migrations import NewerSchema
@@ -69,17 +71,12 @@ class Findings:
 
 def find_runs(arguments: Sequence[str]) -> Findings:
     """Return every record that `arguments` lead to. Raises UserError for an argument that leads nowhere."""
-    findings = Findings()
-    seen: set[tuple[Place, str | None]] = set()
-    for argument in arguments:
-        found = (candidate for path in _expand(argument) for candidate in _candidates(path, given=True))
-        for candidate in read_ahead(found, _record_of):
-            _take(candidate, findings, seen)
+    paths = [path for argument in arguments for path in _expand(argument)]
+    candidates = [candidate for path in paths for candidate in _candidates(path, given=True)]
+    findings, seen = Findings(), set[tuple[Place, str | None]]()
+    for candidate, look in zip(candidates, divided(_looked_into, candidates), strict=True):
+        _take(candidate, look, findings, seen)
     return findings
-
-
-def _record_of(candidate: Candidate | LeftOut) -> list[Path]:
-    return [candidate.folder / RECORD] if isinstance(candidate, Candidate) else []
 
 
 def _expand(argument: str) -> list[Path]:
@@ -99,10 +96,10 @@ def _is_run(path: Path) -> bool:
 
 def _candidates(path: Path, *, given: bool) -> Iterator[Candidate | LeftOut]:
     """Yield run folders below `path`. A .json file that is no announcement is a mistake only when it was `given`."""
-    if path.is_file():
-        yield from _announced(path, given=given)
-    elif _is_run(path):
+    if _is_run(path):  # asked first: of thousands nearly all are
         yield Candidate(path)
+    elif path.is_file():
+        yield from _announced(path, given=given)
     elif given or not path.is_symlink():  # a link to a run counts; one to a folder of folders could be a circle
         try:
             with os.scandir(path) as entries:
@@ -149,23 +146,43 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _take(candidate: Candidate | LeftOut, findings: Findings, seen: set[tuple[Place, str | None]]) -> None:
-    if isinstance(candidate, LeftOut):
-        findings.left_out.append(candidate)
-        return
-    found = _read(candidate.folder)
-    if isinstance(found, FoundRun):
-        named = _named(found, candidate.label)
-        found = FoundRun(named.folder, findings.shared.of(named.record))
-    encoder = found.record.encoder if isinstance(found, FoundRun) else None
-    key = (_place(candidate.folder), encoder.label if encoder else None)
-    if key in seen:  # reached twice, for instance through runs/ and through an announcement
-        return
-    seen.add(key)
-    if isinstance(found, FoundRun):
-        findings.runs.append(found)
-    else:
-        findings.left_out.append(found)
+class _Look(NamedTuple):
+    """What lies in a candidate's folder."""
+
+    place: Place | None
+    """None where there is no folder to look into."""
+    found: RunRecord | LeftOut
+
+
+def _record_of(candidate: Candidate | LeftOut) -> list[Path]:
+    return [candidate.folder / RECORD] if isinstance(candidate, Candidate) else []
+
+
+def _looked_into(candidates: Sequence[Candidate | LeftOut]) -> list[_Look]:
+    """Return what lies in some folders; parts that their records have alike are held, and handed over, once."""
+    shared, looks = SharedParts(), []
+    for candidate in read_ahead(candidates, _record_of):
+        if isinstance(candidate, LeftOut):
+            looks.append(_Look(None, candidate))
+            continue
+        found = _read(candidate.folder)
+        if isinstance(found, RunRecord):
+            found = shared.of(_named(found, candidate.label))
+        looks.append(_Look(_place(candidate.folder), found))
+    return looks
+
+
+def _take(candidate: Candidate | LeftOut, look: _Look, findings: Findings, seen: set[tuple[Place, str | None]]) -> None:
+    record = look.found if isinstance(look.found, RunRecord) else None
+    if look.place is not None:
+        key = (look.place, record.encoder.label if record is not None and record.encoder is not None else None)
+        if key in seen:  # reached twice, for instance through runs/ and through an announcement
+            return
+        seen.add(key)
+    if isinstance(candidate, Candidate) and record is not None:
+        findings.runs.append(FoundRun(candidate.folder, findings.shared.of(record)))
+    elif isinstance(look.found, LeftOut):
+        findings.left_out.append(look.found)
 
 
 def _place(folder: Path) -> Place:
@@ -177,23 +194,19 @@ def _place(folder: Path) -> Place:
     return status.st_dev, status.st_ino
 
 
-def _named(found: FoundRun, label: str | None) -> FoundRun:
-    """Return the run under the name its announcement gives the encoder: a shared run has one for each pipeline."""
-    if label is None or found.record.encoder is None:
-        return found
-    encoder = found.record.encoder.model_copy(update={"label": label})
-    return FoundRun(found.folder, found.record.model_copy(update={"encoder": encoder}))
+def _named(record: RunRecord, label: str | None) -> RunRecord:
+    """Return the record with the name its announcement gives the encoder: a shared run has one for each pipeline."""
+    if label is None or record.encoder is None:
+        return record
+    return record.model_copy(update={"encoder": record.encoder.model_copy(update={"label": label})})
 
 
-def _read(folder: Path) -> FoundRun | LeftOut:
-    where = str(folder / RECORD)
+def _read(folder: Path) -> RunRecord | LeftOut:
     try:
         record = read_record(folder)
     except UserError as error:
-        return _unreadable(where, error)
-    if record is None:
-        return LeftOut(str(folder), "no record", f"a run folder without {RECORD}")
-    return FoundRun(folder, record)
+        return _unreadable(str(folder / RECORD), error)
+    return LeftOut(str(folder), "no record", f"a run folder without {RECORD}") if record is None else record
 
 
 def _unreadable(where: str, error: UserError) -> LeftOut:

@@ -110,7 +110,7 @@ def read_record(folder: Path) -> RunRecord | None:
         raise UserError.about(str(path), "(damaged)", "a run record", remedy) from None
     except ValueError as error:
         remedy = "delete the file and run again, or restore it"
-        raise UserError.about(str(path), str(error), "a run record of a size that a training writes", remedy) from None
+        raise UserError.about(str(path), str(error), "a run record as a training writes it", remedy) from None
 
 
 def completed(folder: Path) -> RunRecord | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from benchmarks.config import digest_of
+from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RunRecord, TaskUse
 
 
@@ -48,9 +50,15 @@ def transfer_id(recipe: str, digest: str, data: str, seed: int, task: TaskUse, e
         task=task.name,
         version=task.version,
         encoder=encoder.sha256 or encoder.reference,
-        architecture=encoder.architecture.identity_digest(),
+        architecture=_architecture_digest(encoder.architecture.model_dump_json()),
         **more,
     )
+
+
+@lru_cache(maxsize=2**10)
+def _architecture_digest(text: str) -> str:
+    """Return the digest of an architecture's identity: thousands of records share few architectures."""
+    return Architecture.model_validate_json(text).identity_digest()
 
 
 def recorded_transfer_id(record: RunRecord) -> str:

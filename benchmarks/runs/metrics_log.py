@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.files.atomic import disk_error, write_atomically
+from benchmarks.files.regular import regular
 
 TAIL_BYTES = 32_768
 """Enough for the newest lines: they are a few hundred bytes each."""
@@ -59,7 +60,7 @@ def read_evaluations(path: Path, name: str) -> Iterator[tuple[int, float, float]
 
     Other lines, which are nearly all, are not parsed.
     """
-    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+    with contextlib.suppress(OSError), regular(path).open(encoding="utf-8", errors="replace") as file:
         for line in _objects(text for text in file if f'"{name}"' in text):
             step, epoch, value = _finite(line.get("step")), _finite(line.get("epoch")), _number(line.get(name))
             if step is not None and epoch is not None and value is not None:
@@ -147,7 +148,7 @@ def _newest_first(path: Path) -> Iterator[dict[str, object]]:
 def _lines_from_end(path: Path) -> Iterator[str]:
     """Yield the lines of the file's tail, the last one first; the line that the tail begins within counts as a line."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
     except OSError:
         return
     try:
@@ -179,7 +180,7 @@ def _objects(texts: Iterable[str]) -> Iterator[dict[str, object]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return regular(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

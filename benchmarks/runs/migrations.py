@@ -57,6 +57,10 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+class RepeatedName(ValueError):
+    """A name that stands twice in one object."""
+
+
 class NewerSchema(ValueError):
     """A record of a schema version that this program does not know yet."""
 
@@ -64,8 +68,16 @@ class NewerSchema(ValueError):
 def parse_record(text: bytes) -> RunRecord:
     """Return a record as it was written by this version or an older one.
 
-    Raises NewerSchema, or pydantic's ValidationError for what is no record.
+    Raises NewerSchema, pydantic's ValidationError for what is no record, and ValueError where a name stands twice in an
+    object: readers of other programs may take the other value.
     """
+    record = _parsed(text)
+    if record.model_dump_json(indent=2).encode() != text:  # what this version wrote is the very text
+        json.loads(text, object_pairs_hook=_each_once)
+    return record
+
+
+def _parsed(text: bytes) -> RunRecord:
     try:
         return RunRecord.model_validate_json(text)
     except ValidationError as error:
@@ -78,6 +90,15 @@ def parse_record(text: bytes) -> RunRecord:
     while data["schema_version"] in MIGRATIONS:
         data = MIGRATIONS[data["schema_version"]](data)
     return RunRecord.model_validate_json(json.dumps(data))
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedName(f"{twice!r} stands there twice")
+    return found
 
 
 def _json_object(text: bytes) -> dict[str, Any]:

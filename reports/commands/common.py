@@ -6,12 +6,17 @@ import argparse
 import sys
 from typing import TypeAlias
 
+from benchmarks.errors import printable
+
 RAW = argparse.RawDescriptionHelpFormatter
 RUNS_HELP = "run folders, folders of runs, globs, announcement files or folders of those"
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def say(text: str) -> None:
-    """Print `text`, with escapes for what a terminal without UTF-8 cannot show."""
+    """Print `text`, with escapes for what would act on a terminal, and for what one without UTF-8 cannot show."""
+    from benchmarks.markup import FIRST_STRONG_ISOLATE, POP_ISOLATE
+
+    kept = f"\n{FIRST_STRONG_ISOLATE}{POP_ISOLATE}"  # which names have only from us
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+    print(printable(text, kept).encode(encoding, "backslashreplace").decode(encoding))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.atomic import write_atomically
 from reports.api import prepare
 from reports.commands.common import RAW, RUNS_HELP, Verbs, say
-from reports.text import one_line
+from reports.text import one_line, within_width
 
 COMPARE_EXAMPLES = """examples:
   mimbench report compare simmim supervised --in runs
@@ -70,7 +71,11 @@ def verdict(arguments: argparse.Namespace) -> int:
         found = [f"{section.title}: {one.words}" for section in board.sections for one in section.verdicts]
         say("Runs at hand:")
         found = found or ["no encoder has a cheap signal and a final score"]
-        say("\n".join(f"  {one_line(line)}" for line in (*found, *doubts_of_losses(board))))
-    say(f"Published runs (SimMIM with SwinV2, by model size). {one_line(conclusion().words)}")
-    say("\n".join(f"  {one_line(one.words)}" for one in published()))
+        _say_lines((*found, *doubts_of_losses(board)))
+    say(within_width(f"Published runs (SimMIM with SwinV2, by model size). {one_line(conclusion().words)}"))
+    _say_lines([one.words for one in published()])
     return 0
+
+
+def _say_lines(lines: Iterable[str]) -> None:
+    say(within_width("\n".join(f"  {one_line(line)}" for line in lines)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError, WorkFailed
 from reports.commands.common import RAW, RUNS_HELP, Verbs, say
-from reports.text import one_line
+from reports.text import one_line, within_width
 
 if TYPE_CHECKING:
     from reports.records.signatures import Signature
@@ -55,7 +55,7 @@ def verify(arguments: argparse.Namespace) -> int:
         lost = ", but for its pictures: the test images are no longer at hand" if finding.without_pictures else ""
         say(f"{word}: {finding.path}{lost}")
         for line in finding.differences:
-            say(f"    {line}")
+            say(within_width(f"    {line}"))
     if any(finding.compared != "all" for finding in findings):
         say(EARLIER)
         if not any(finding.agrees for finding in findings):

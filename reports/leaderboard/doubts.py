@@ -35,15 +35,52 @@ def marks_of(rows: Sequence[Row], baselines: Sequence[Row], known: Mapping[str, 
     name = "most rows" if first is None else "baseline"
     usual = _made(first.records) if first is not None else _most_common([_made(row.records) for row in rows])
     tested = _tested_on(first) if first is not None else _most_common_test_images(rows)
+    left = _by_trace(rows)
     return {
         id(row): [
             *_skipped(row),
             *_made_otherwise(row, usual, name),
             *_tested_otherwise(row, tested, name),
             *_unknown(row, known),
+            *_odd(row),
+            *_repeated(row, left),
         ]
         for row in rows
     }
+
+
+def _odd(row: Row) -> Iterator[str]:
+    """Yield what is odd in the files of the row's runs, each with the runs that have it."""
+    whose: dict[str, list[str]] = defaultdict(list)
+    for run in row.runs:
+        for mark in run.traces.marks:
+            whose[mark].append(row.draw(run).words)
+    yield from (f"{mark} ({', '.join(runs)})" for mark, runs in whose.items())
+
+
+def _by_trace(rows: Sequence[Row]) -> dict[str, list[tuple[Row, TransferRun]]]:
+    """Return the runs that left each trace, where several did: one run under two names counts once."""
+    found: dict[str, list[tuple[Row, TransferRun]]] = defaultdict(list)
+    for row in rows:
+        for run in row.runs:
+            for trace in run.traces.own:
+                found[trace].append((row, run))
+    return {
+        trace: runs
+        for trace, runs in found.items()
+        if len(runs) > 1 and len({run.record.run_id for _, run in runs}) > 1
+    }
+
+
+def _repeated(row: Row, left: Mapping[str, Sequence[tuple[Row, TransferRun]]]) -> Iterator[str]:
+    """Yield where runs of the row have what only one training can have left: they are copies under another seed."""
+    for run in row.runs:
+        for trace in run.traces.own:
+            others = [pair for pair in left.get(trace, ()) if pair[1].record.run_id != run.record.run_id]
+            if others:
+                other, its = others[0]
+                whose = "" if other is row else f"{other.encoder.label}, "
+                yield f"{row.draw(run).words} has the same {trace.split()[0]} as {whose}{other.draw(its).words}"
 
 
 def _tested_on(row: Row) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -26,6 +26,8 @@ MOST_ENTRIES = 100
 """A feed holds so many changes, the latest ones."""
 MOST_DRAWN = 50
 """Of more encoders their own pages have no charts, which take most of the time; the tasks' pages have them."""
+MOST_PAGES = 1000
+"""So many encoders have a page of their own: a hundred kilobytes each, and hosts of sites take a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Names(NamedTuple):
 
     tasks: Mapping[str, str]
     encoders: Mapping[str, str]
+    more: int
+    """How many further encoders stand on the pages of tasks alone."""
 
     @property
     def pages(self) -> list[str]:
@@ -58,10 +62,17 @@ class Names(NamedTuple):
 
 
 def names_of(board: Leaderboard) -> Names:
-    """Return how the pages of a leaderboard's site are called."""
+    """Return how the pages of a leaderboard's site are called.
+
+    Where there are more than MOST_PAGES encoders, those of the overview and the first ones of the tables have pages.
+    """
     labels = dict.fromkeys(entry.row.encoder.label for part in board.sections for entry in part.entries)
+    first = dict.fromkeys([*(one.label for one in overview_of(board).encoders), *labels])
+    kept = set(list(first)[:MOST_PAGES])
+    shown = [label for label in labels if label in kept]
     titles = {section.title: section.slug for section in board.sections}
-    return Names(_files("task", titles), _files("encoder", dict(zip(labels, labels, strict=True))))
+    pages = _files("encoder", dict(zip(shown, shown, strict=True)))
+    return Names(_files("task", titles), pages, len(labels) - len(shown))
 
 
 def _files(kind: str, names: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +90,7 @@ def pages_of(board: Leaderboard, data: Sequence[str]) -> Iterator[tuple[str, str
     yield HOME, _index(board, data, names)
     for section in board.sections:
         yield names.tasks[section.title], to_html(replace(board, sections=(section,)), HOME)
-    for label, part in _by_encoder(board):
+    for label, part in _by_encoder(board, names.encoders):
         yield names.encoders[label], to_html(part, HOME, charts=len(names.encoders) <= MOST_DRAWN)
 
 
@@ -91,8 +102,8 @@ def slug(name: str, *, hashed: bool = False) -> str:
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _by_encoder(board: Leaderboard) -> Iterator[tuple[str, Leaderboard]]:
-    """Yield each label with what a leaderboard says of it.
+def _by_encoder(board: Leaderboard, labels: Collection[str]) -> Iterator[tuple[str, Leaderboard]]:
+    """Yield each of the labels with what a leaderboard says of it.
 
     That is its tasks, with its rows and those of the baseline alone, their pretrainings, and what was left out under
     this label.
@@ -101,7 +112,7 @@ def _by_encoder(board: Leaderboard) -> Iterator[tuple[str, Leaderboard]]:
     for section in board.sections:
         own: dict[str, list[Group]] = defaultdict(list)
         for group in section.groups:
-            for label, kept in _with_baseline(group).items():
+            for label, kept in _with_baseline(group, labels).items():
                 own[label].append(replace(group, entries=tuple(kept)))
         for label, groups in own.items():
             found[label].append(replace(section, groups=tuple(groups), published=(), verdicts=()))
@@ -124,12 +135,13 @@ def _by_encoder(board: Leaderboard) -> Iterator[tuple[str, Leaderboard]]:
         yield label, replace(board, collected=collected, sections=tuple(sections), pretrainings=made_by)
 
 
-def _with_baseline(group: Group) -> dict[str, list[Measured]]:
+def _with_baseline(group: Group, labels: Collection[str]) -> dict[str, list[Measured]]:
     """Return, by label, an encoder's entries of a group and the baseline's, in the order of the group."""
     places: dict[str, list[int]] = defaultdict(list)
     baseline = []
     for place, entry in enumerate(group.entries):
-        places[entry.row.encoder.label].append(place)
+        if entry.row.encoder.label in labels:
+            places[entry.row.encoder.label].append(place)
         if entry.comparison == BASELINE:
             baseline.append(place)
     return {label: [group.entries[place] for place in sorted({*own, *baseline})] for label, own in places.items()}
@@ -152,6 +164,7 @@ def _index(board: Leaderboard, data: Sequence[str], names: Names) -> str:
         data=data,
         tasks=names.tasks,
         encoders=names.encoders,
+        more=names.more,
     )
 
 

@@ -18,13 +18,17 @@ def architecture_name(architecture: Architecture) -> str:
 
 
 def architecture_digest(architecture: Architecture) -> str:
-    """Return the digest of all of an architecture's fields."""
-    return _digest(architecture.model_dump_json())
+    """Return the digest of all of an architecture's fields; thousands of records share few architectures."""
+    known = _DIGESTS.get(id(architecture))
+    if known is None or known[0] is not architecture:
+        if len(_DIGESTS) == MOST_DIGESTS:
+            _DIGESTS.clear()
+        known = _DIGESTS[id(architecture)] = (architecture, digest_of(architecture))
+    return known[1]
 
 
-@cache
-def _digest(text: str) -> str:
-    return digest_of(Architecture.model_validate_json(text))
+MOST_DIGESTS = 2**10
+_DIGESTS: dict[int, tuple[Architecture, str]] = {}
 
 
 @cache

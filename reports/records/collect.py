@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.catalogue.suites import tasks_in
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.files.ahead import read_ahead
+from benchmarks.files.divided import divided
 from benchmarks.runs.find import Findings, FoundRun, LeftOut
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import EncoderUse, LoadReport, RunRecord
@@ -17,10 +20,13 @@ from reports.records.integrity import altered
 from reports.records.recomputed import recomputed
 from reports.records.rows import Row, TransferRun
 from reports.records.signatures import Signature, signature_of
+from reports.records.traces import NO_TRACES, Traces, traces_of, unreadable_file
 from reports.text import count, tally
 
 PRUNED = "pruned by a rung"
 """The short reason of a pretraining that its sweep ended as planned."""
+LONGEST_ERROR = 500
+"""So much of an error is shown; its record has the whole."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,11 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
     left_out = list(findings.left_out)
     signatures = {run.folder: signature_of(run.folder, None) for run in findings.runs if run.collection}
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
-    for run in read_ahead(findings.runs, lambda run: [RunFolder(run.folder).metrics]):
-        judged = _signed_wrongly(run, signatures) or _judge(run, task)
-        if isinstance(judged, LeftOut):
-            left_out.append(judged)
+    for run, judged in zip(findings.runs, divided(partial(_judged, task=task), findings.runs), strict=True):
+        if (fault := _signed_wrongly(run, signatures) or judged.fault) is not None:
+            left_out.append(fault)
         else:
-            same[_identity(run)].append(judged)
+            same[_identity(run)].append(_usable(run, judged))
     usable = []
     for copies in same.values():
         first, others = _only_one(copies)
@@ -111,29 +116,56 @@ def _left(run: FoundRun | TransferRun, kind: str, detail: str = "") -> LeftOut:
     return LeftOut(str(run.folder), kind, detail, run.record.encoder.label if run.record.encoder else None)
 
 
-def _judge(run: FoundRun, task: str | None) -> TransferRun | FoundRun | LeftOut:
-    """Return the record as a transfer or a pretraining that can be reported, or the reason why it is left out."""
+class _Judged(NamedTuple):
+    """Why a record is left out or, where it can be reported, what the files beside it show."""
+
+    fault: LeftOut | None = None
+    tested_on: str = ""
+    traces: Traces = NO_TRACES
+
+
+def _judged(runs: Sequence[FoundRun], task: str | None) -> list[_Judged]:
+    return [_judge(run, task) for run in read_ahead(runs, lambda run: [RunFolder(run.folder).metrics])]
+
+
+def _judge(run: FoundRun, task: str | None) -> _Judged:
+    """Hold a record against itself and the files beside it."""
     record = run.record
     if record.status != "completed":
-        return _left(run, *_unfinished(record))
+        return _faulty(run, *_unfinished(record))
+    if odd := unreadable_file(run.folder):
+        return _faulty(run, "damaged", odd)
     if record.kind == "pretrain":
         contradiction = altered(run.folder, record)
-        return run if contradiction is None else _left(run, "altered record", contradiction)
+        return _Judged() if contradiction is None else _faulty(run, "altered record", contradiction)
     if record.task is None or record.encoder is None:
-        return _left(run, "damaged", "a transfer record must name its task and its encoder")
+        return _faulty(run, "damaged", "a transfer record must name its task and its encoder")
     if task is not None and record.task.name not in tasks_in(task):
-        return _left(run, "other task", f"{record.task.name}, asked for {task}")
+        return _faulty(run, "other task", f"{record.task.name}, asked for {task}")
     if record.task.name not in TASKS:
-        return _left(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
+        return _faulty(run, "unknown task", f"{record.task.name} is not in this mimbench's catalogue")
     primary = TASKS[record.task.name].primary_metric
     if primary not in record.metrics:
-        return _left(run, "no score", f"completed without {primary}")
+        return _faulty(run, "no score", f"completed without {primary}")
     if fault := _load_fault(record.load_report, record.encoder):
-        return _left(run, *fault)
+        return _faulty(run, *fault)
     again = recomputed(RunFolder(run.folder))
     if contradiction := altered(run.folder, record, again.scores):
-        return _left(run, "altered record", contradiction)
-    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, again.tested_on)
+        return _faulty(run, "altered record", contradiction)
+    traces = traces_of(run.folder, record, again.predictions)
+    return _Judged(None, again.tested_on, traces._replace(marks=(*again.marks, *traces.marks)))
+
+
+def _faulty(run: FoundRun, kind: str, detail: str) -> _Judged:
+    return _Judged(_left(run, kind, detail))
+
+
+def _usable(run: FoundRun, judged: _Judged) -> TransferRun | FoundRun:
+    """Return a run without a fault as a transfer or a pretraining."""
+    record = run.record
+    if record.kind == "pretrain" or record.task is None or record.encoder is None:
+        return run
+    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, judged.tested_on, judged.traces)
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:
@@ -141,7 +173,7 @@ def _unfinished(record: RunRecord) -> tuple[str, str]:
         return PRUNED, record.pruned
     kind = "still started" if record.status == "started" else record.status
     error = (record.error or "").strip().splitlines()
-    return kind, error[0] if error else f"begun {record.started_at}"
+    return kind, error[0][:LONGEST_ERROR] if error else f"begun {record.started_at}"
 
 
 def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, str] | None:

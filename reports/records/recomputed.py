@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.files.regular import read_regular
 from benchmarks.runs.folder import RunFolder
 
 WEIGHTED = {"aAcc": ("accuracy_percent", "pixels")}
@@ -28,6 +30,12 @@ MEANS = {
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 
 
+MOST_BYTES = 2**28
+"""Larger tables are not read: predictions of a million images are a third of it."""
+FEWEST_UNSURE = 20
+"""Two trainings do not give so many images the same confidences, to three decimals, unless these are 0 or 1."""
+
+
 class Recomputed(NamedTuple):
     """What the tables beside a record say."""
 
@@ -35,21 +43,50 @@ class Recomputed(NamedTuple):
     """The metrics that can be computed again, in percent."""
     tested_on: str = ""
     """How many test images predictions.csv has, and a digest of their names and labels; empty without that file."""
+    marks: tuple[str, ...] = ()
+    """What is odd about the tables, in words."""
+    predictions: str = ""
+    """The digest of all predictions with their confidences; empty where these tell no trainings apart."""
 
 
 def recomputed(run: RunFolder) -> Recomputed:
     """Return what predictions.csv, classes.csv and shots.csv say.
 
-    Files that are not there, or cannot be read as such tables, say nothing.
+    Files that are not there say nothing; those that cannot be read as such tables are marked.
     """
     found: dict[str, float] = {}
-    tested_on = ""
+    tested_on, predictions, marks = "", "", []
     for name, scores in SCORES.items():
-        if os.path.exists(f"{run.path}/{name}"):  # mostly none is there, and to ask costs less than to open
-            rows = _rows(run.path / name)
-            found |= scores(rows)
-            tested_on = _test_images(rows) if name == RunFolder.predictions.name else tested_on
-    return Recomputed(found, tested_on)
+        if not os.path.exists(f"{run.path}/{name}"):  # mostly none is there, and to ask costs less than to open
+            continue
+        rows = _rows(run.path / name)
+        again = scores(rows)
+        found |= again
+        marks += [] if again else [f"{name} cannot be read"]
+        if name == RunFolder.predictions.name:
+            tested_on, predictions = _test_images(rows), _predictions(rows)
+            marks += [f"{name} names {twice} images twice"] if (twice := _named_twice(rows)) else []
+    return Recomputed(found, tested_on, tuple(marks), predictions)
+
+
+def _named_twice(rows: Sequence[Mapping[str, str]]) -> int:
+    return len(rows) - len({row["path"] for row in rows}) if rows and "path" in rows[0] else 0
+
+
+def _predictions(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return the digest of classes and confidences, image by image; empty where few confidences are in between."""
+    unsure = sum(0.005 < confidence < 0.995 for confidence in map(_confidence, rows))
+    if unsure < FEWEST_UNSURE:
+        return ""
+    lines = sorted(f"{row.get('path')}\t{row.get('predicted')}\t{row['confidence']}" for row in rows)
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+def _confidence(row: Mapping[str, str]) -> float:
+    try:
+        return float(row["confidence"])
+    except (KeyError, ValueError, TypeError):
+        return 0.0
 
 
 def _test_images(rows: Sequence[Mapping[str, str]]) -> str:
@@ -62,8 +99,8 @@ def _test_images(rows: Sequence[Mapping[str, str]]) -> str:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        text = read_regular(path, MOST_BYTES + 1).decode("utf-8-sig")
+        return list(csv.DictReader(io.StringIO(text, newline=""))) if len(text) <= MOST_BYTES else []
     except (OSError, ValueError, csv.Error):
         return []
 

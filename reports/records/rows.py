@@ -16,6 +16,7 @@ from benchmarks.config import digest_of
 from benchmarks.encoders import Architecture
 from benchmarks.runs.record import EncoderUse, RecipeUse, RunRecord, TaskUse
 from reports.records.architectures import architecture_digest
+from reports.records.traces import NO_TRACES, Traces
 
 FINETUNED, ADAPTED = "finetune", "low-rank adapters"
 """The protocols that train the whole encoder, whose score is the final transfer, and adapters beside it."""
@@ -59,6 +60,7 @@ class TransferRun:
     """The name of the collection that it was found in; empty where there is only one."""
     tested_on: str = ""
     """How many test images it has predictions of, and a digest of their names and labels; empty without predictions."""
+    traces: Traces = NO_TRACES
 
     @property
     def conditions(self) -> Conditions:

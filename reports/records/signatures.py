@@ -14,6 +14,7 @@ from typing import Literal
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
 from benchmarks.files.json_files import read_json
+from benchmarks.files.regular import regular
 from benchmarks.runs.folder import RECORD, RunFolder
 
 SIGNED, SIGNATURE = "signed.json", "signed.json.sig"
@@ -35,7 +36,12 @@ def sign(folder: Path, key: Path) -> None:
 
     Raises UserError where the key cannot sign.
     """
-    text = json.dumps({"schema_version": 1, "files": _digests(folder)}, indent=1).encode()
+    try:
+        digests = _digests(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError.about("RUNS", str(folder), f"files that can be read ({reason})", "repair the run") from None
+    text = json.dumps({"schema_version": 1, "files": digests}, indent=1).encode()
     done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", NAMESPACE], text)
     if done.returncode:
         rule = f"a key of OpenSSH that can sign ({done.stderr.decode(errors='replace').strip()})"
@@ -50,13 +56,13 @@ def signature_of(folder: Path, signers: Path | None) -> Signature:
     Without one any key will do, and is named by its fingerprint.
     """
     try:
-        text = (folder / SIGNED).read_bytes()
+        text = regular(folder / SIGNED).read_bytes()
     except FileNotFoundError:
         if (folder / SIGNATURE).exists():
             return Signature("wrongly signed", f"{SIGNED} is gone")
         return Signature("unsigned")
     except OSError as error:
-        return Signature("wrongly signed", f"{SIGNED}: {error.strerror}")
+        return Signature("wrongly signed", f"{SIGNED}: {error.strerror or error}")
     if (changed := _changed(folder)) is not None:
         return Signature("wrongly signed", changed)
     return _by_key(folder, text) if signers is None else _by_signer(folder, text, signers)
@@ -64,7 +70,7 @@ def signature_of(folder: Path, signers: Path | None) -> Signature:
 
 def _digests(folder: Path) -> dict[str, str]:
     paths = RunFolder(folder).read_by_reports()
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {path.name: hashlib.sha256(regular(path).read_bytes()).hexdigest() for path in paths}
 
 
 def _changed(folder: Path) -> str | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from rich.cells import cell_len
 
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.tables import aligned
@@ -13,12 +16,13 @@ from reports.compare.like_for_like import Change
 from reports.compare.two_sides import Pairing, Score, SideBySide
 from reports.leaderboard.notes import METHODS
 from reports.tables.cells import delta_parts, fixed, join_delta, join_spread, p_value, spread_parts
-from reports.text import filled, one_line
+from reports.text import WIDTH, broken, filled, isolated, one_line, within_width
 
 MOST_CLASSES = 10
 """How many gains, and how many losses, the text shows at most; the JSON has every class."""
 
 
+INDENT, GAP, NARROWEST = "    ", 2, 8
 NOTES = (
     "The score is the last epoch's, as mean ± sample standard deviation over n seeds. p is that of the t-test behind "
     "the interval, two-sided.",
@@ -41,7 +45,7 @@ def to_text(both: SideBySide) -> str:
     for side, collected in zip("AB", both.sides, strict=True):
         lines.append(f"{side}: {collected.account}")
         lines += [f"  left out: {one_line(f'{left.where}: {left.reason}')}" for left in collected.left_out]
-    return "\n".join(lines).rstrip() + "\n"
+    return within_width("\n".join(lines)).rstrip() + "\n"
 
 
 def _pairing(pairing: Pairing) -> Iterator[str]:
@@ -133,7 +137,12 @@ def class_cells(one: ClassGain) -> tuple[str, ...]:
 
 
 def _indented(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    return [f"    {line}" for line in aligned(rows).splitlines()]
+    """Return rows as columns that fit beside one another: the widest are made narrower, and their texts broken."""
+    sizes = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    while sum(sizes) + GAP * (len(sizes) - 1) > WIDTH - len(INDENT) and max(sizes) > NARROWEST:
+        sizes[sizes.index(max(sizes))] -= 1
+    lines = [tuple(map(isolated, line)) for row in rows for line in zip_longest(*map(broken, row, sizes), fillvalue="")]
+    return [f"{INDENT}{line}" for line in aligned(lines, gap=GAP, widths=sizes).splitlines()]
 
 
 def to_json(both: SideBySide) -> str:

@@ -46,7 +46,11 @@ def to_json(board: Leaderboard) -> str:
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return text.replace(NO_ROWS, f"{NO_ROWS[:-1]}\n{rows}\n ]", 1) if (rows := ",\n".join(_row_texts(board))) else text
+    rows = [f"{row},\n" for row in _row_texts(board)]
+    if not rows:
+        return text
+    before, after = text.split(NO_ROWS, 1)
+    return "".join([before, NO_ROWS[:-1], "\n", *rows[:-1], rows[-1][:-2], "\n ]", after])  # of 50 MB no further copy
 
 
 NO_ROWS = '\n "rows": []'

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from urllib.parse import quote
 
 import pandas as pd
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 
 from benchmarks.tables import aligned
 from reports.leaderboard.board import Leaderboard
@@ -18,7 +18,7 @@ from reports.tables.column import Column
 from reports.tables.findings import findings_of
 from reports.tables.overview import overview_of
 from reports.tables.table import Table, tables_of
-from reports.text import WIDTH, count, filled, isolated, markdown, one_line
+from reports.text import WIDTH, broken, count, filled, isolated, markdown, one_line, within_width
 
 TITLE = "Leaderboard"
 GAP = 3
@@ -30,7 +30,7 @@ WIDEST_NAME = 64
 
 
 def to_text(board: Leaderboard) -> str:
-    """Return the report for a terminal or a log. No name is cut off."""
+    """Return the report for a terminal or a log, at most WIDTH cells wide. No name is cut off."""
     sentences = words(board)
     lines = _beginning(board)
     for table in tables_of(board):
@@ -39,12 +39,12 @@ def to_text(board: Leaderboard) -> str:
         lines += filled(f"* {one_line(note)}", "  ")
     lines += ["", *filled(sentences.account)]
     lines += [f"  left out: {isolated(one_line(f'{left.where}: {left.reason}'))}" for left in board.left_out]
-    return "\n".join(lines).rstrip() + "\n"
+    return within_width("\n".join(lines)).rstrip() + "\n"
 
 
 def to_overview(board: Leaderboard) -> str:
     """Return how the text begins: what was compared, what came out, and every encoder on every task."""
-    return "\n".join(_beginning(board)).rstrip() + "\n"
+    return within_width("\n".join(_beginning(board))).rstrip() + "\n"
 
 
 def _beginning(board: Leaderboard) -> list[str]:
@@ -124,16 +124,8 @@ class _Aligned:
         return found
 
     def _of_row(self, titles: Sequence[str], row: Sequence[str]) -> Iterator[tuple[str, ...]]:
-        cells = [_broken(text, self.widths[title]) for title, text in zip(titles, row, strict=True)]
+        cells = [broken(text, self.widths[title]) for title, text in zip(titles, row, strict=True)]
         yield from (tuple(map(isolated, line)) for line in zip_longest(*cells, fillvalue=""))
-
-
-def _broken(text: str, width: int) -> list[str]:
-    """Break a cell's text into lines of at most `width`, between words where that is possible."""
-    if cell_len(text) <= width:
-        return [text]
-    words = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return [piece for line in words for piece in chop_cells(line, width)]
 
 
 def _wrapped(title: str, size: int) -> list[str]:

@@ -40,3 +40,21 @@ def hostile_runs(root: Path) -> Path:
         failed = factory.transfer(name, 9, status="failed", error=f"x {name}")
         factory.write(root, failed, name=f"failed-{NAMES.index(name)}")
     return root
+
+
+LONGEST = ["x" * 4000, "日本" * 300, "dir/" * 900, "=cmd|" * 200, "a\u0301" * 500]
+"""Names without a space that are longer than any line, of narrow, wide and combining characters."""
+
+EVIL = [
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "=cmd|' /C calc'!A0",
+    "| a | b `c` ![i](javascript:alert(1)) <https://x.example> **d**",
+    "\\input{/etc/passwd}\\write18{id} $x$ % ^^5c",
+    "\x1b]0;owned\x07\x1b[2J\x9b31m",
+    "../../../../etc/passwd\0.png",
+    "\u202eexe.txt\u2066\u2067\ufeff\u200f",
+    "N" * 4000,
+    "javascript:alert(document.domain)//",
+    "{{ 7 * 7 }}{% include '/etc/passwd' %}'\"-->",
+]
+"""Texts for every field of a record."""

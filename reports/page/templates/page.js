@@ -289,6 +289,16 @@ everywhere?.querySelector("input[type=search]")?.addEventListener("input", (even
 });
 everywhere?.removeAttribute("hidden");
 
+for (const button of document.querySelectorAll("button.opens")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+        const all = [...button.closest("section").querySelectorAll(".origins details")];
+        const closed = all.some((details) => !details.open);
+        for (const details of all) details.open = closed;
+        button.textContent = closed ? "Close all" : "Open all";
+    });
+}
+
 function open() {
     const anchor = location.hash.slice(1);
     if (origins.has(anchor) && !document.getElementById(anchor)) origins.get(anchor)();

@@ -279,14 +279,3 @@ def test_a_long_name_is_cut_and_a_tooltip_has_all_of_it(chromium: Any, tmp_path:
             cell = seen.page.locator(f"{table} tbody th[scope=row] bdi")
             assert (cell.get_attribute("title"), cell.text_content()) == (name, name)
             assert cell.evaluate("e => e.clientHeight < e.scrollHeight")
-
-
-def test_on_paper_every_column_and_the_provenance_are_there(chromium: Any, page: Path) -> None:
-    with browser.opened(chromium, page) as seen:
-        seen.page.emulate_media(media="print")
-        assert seen.page.locator(".tools").first.is_hidden()
-        wide = seen.page.evaluate(
-            "[...document.querySelectorAll('.scroll')].every(e => getComputedStyle(e).overflowX === 'visible')"
-        )
-        assert wide
-        assert seen.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import mimbench
+from reports.page import site as site_pages
 from reports.page.site import ATOM, slug
 from tests.reports import browser, factory
 from tests.reports.hostile import hostile_runs
@@ -154,3 +155,17 @@ def test_no_two_encoders_share_a_page_and_each_says_what_was_left_out_of_it(tmp_
     assert sorted(re.findall(r'<th scope="row"><a href="#[^"]*"><bdi>([^<]*)', "".join(texts))) == sorted(labels)
     assert sum("WorkFailed: of swin" in text for text in texts) == 1
     assert "WorkFailed: of swin" in (out / "task-digits.html").read_text(encoding="utf-8")
+
+
+def test_of_very_many_encoders_the_first_have_pages(
+    publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    monkeypatch.setattr(site_pages, "MOST_PAGES", 2)
+    publish()
+    site = tmp_path / "site"
+    assert {path.name for path in site.glob("encoder-*.html")} == {"encoder-simmim.html", "encoder-supervised.html"}
+    index = (site / "index.html").read_text(encoding="utf-8")
+    assert "1 more only on the tasks&#39; pages" in index or "1 more only on the tasks' pages" in index
+    assert "encoder-scratch.html" not in index
+    assert "<bdi>scratch" in (site / "task-digits.html").read_text(encoding="utf-8")

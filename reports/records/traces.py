@@ -1,0 +1,124 @@
+"""What the files beside a record show of it: what is odd in them, and traces that no second training can leave."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.files.regular import KINDS
+from benchmarks.runs.folder import METRICS, RECORD
+from benchmarks.runs.record import RunRecord
+
+MOST_LOG_BYTES = 2**23
+"""Of a longer log only the end is looked through."""
+STEP, PLAN = re.compile(rb'"step":\s*(\d{1,18})'), re.compile(rb'"total_steps":\s*(\d{1,18})')
+MEASURED = b'"images_per_second"'
+"""What log steps have that was measured: no two trainings have the same to nine digits."""
+
+
+class Traces(NamedTuple):
+    """What speaks of how a run came to be."""
+
+    marks: tuple[str, ...] = ()
+    """What is odd about it, in words."""
+    own: tuple[str, ...] = ()
+    """What only one training can leave, as the kind in words and a digest: `log 0123456789ab`."""
+
+
+NO_TRACES = Traces()
+
+
+def unreadable_file(folder: Path) -> str | None:
+    """Return which of a run's files is no ordinary file, which would not end or not begin; None where all are."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((".csv", ".json", ".jsonl")) and not entry.is_file(follow_symlinks=False):
+                try:
+                    mode = entry.stat().st_mode
+                except OSError as error:
+                    return f"{entry.name}: {error.strerror}"
+                if not stat.S_ISREG(mode):
+                    return f"{entry.name} is {KINDS.get(stat.S_IFMT(mode), 'no file')} where an ordinary file belongs"
+    return None
+
+
+def traces_of(folder: Path, record: RunRecord, predictions: str) -> Traces:
+    """Return what the record's times, its log, its weights and its predictions show.
+
+    `predictions` is the digest of all predictions with their confidences, empty where chance may have made them.
+    """
+    trained = isinstance(record.recipe.resolved.get("training"), dict)
+    log = _read_log(folder / METRICS) if trained else b""
+    own = [f"log {_digest(line)}"] if (line := _measured_line(log)) else []
+    mine = record.exported_sha256
+    own += [f"weights {mine[:12]}"] if trained and mine and record.encoder and mine != record.encoder.sha256 else []
+    own += [f"predictions {predictions}"] if trained and predictions else []
+    return Traces((*_of_times(record), *_of_log(record, log)), tuple(own))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _of_times(record: RunRecord) -> Iterator[str]:
+    """Yield where a run ended before it began; years and hours that are none are damage, too."""
+    if record.finished_at is None:
+        return
+    try:
+        started, finished = (datetime.fromisoformat(text) for text in (record.started_at, record.finished_at))
+        backwards = finished < started
+    except (ValueError, TypeError):
+        yield f"when it ran cannot be read in {RECORD}"
+        return
+    if backwards:
+        yield f"ended at {record.finished_at}, before it began at {record.started_at}"
+
+
+def _of_log(record: RunRecord, log: bytes) -> Iterator[str]:
+    """Yield where a log lacks its beginning, goes back, or has lines of a training of another length."""
+    steps = [int(found) for found in STEP.findall(log)]
+    every = _log_every(record)
+    if steps and every is not None and steps[0] > every and not record.skipped_steps and len(log) < MOST_LOG_BYTES:
+        yield f"log begins at step {steps[0]}, with a line every {every} steps"
+    back = next(((one, two) for one, two in itertools.pairwise(steps) if two < one), None)
+    if back is not None:
+        yield f"log goes back from step {back[0]} to {back[1]}"
+    plans = sorted({int(found) for found in PLAN.findall(log)})
+    if len(plans) > 1:
+        yield f"log has lines of trainings of {' and '.join(map(str, plans[:3]))} steps"
+
+
+def _log_every(record: RunRecord) -> int | None:
+    training = record.recipe.resolved.get("training")
+    every = training.get("log_every_steps") if isinstance(training, dict) else None
+    return every if isinstance(every, int) else None
+
+
+def _measured_line(log: bytes) -> bytes:
+    """Return the newest line with a measured speed; empty where there is none."""
+    at = log.rfind(MEASURED)
+    if at < 0:
+        return b""
+    end = log.find(b"\n", at)
+    return log[log.rfind(b"\n", 0, at) + 1 : end if end >= 0 else len(log)].strip()
+
+
+def _read_log(path: Path) -> bytes:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        size = os.fstat(file).st_size
+        return os.pread(file, MOST_LOG_BYTES, max(0, size - MOST_LOG_BYTES))
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
