@@ -24,6 +24,10 @@ from tests.support.runs import only_run, record_of
             "training.schedule.warmup_epochs=9",
             ["training = (several fields)", "warmup_epochs (9) must be less than epochs (3)"],
         ),
+        (
+            "training.steps=2",
+            ["training.epochs and training.steps = 3 and 2", "exactly one of the two", "training.epochs=null"],
+        ),
         ("training.batch_size=64", ["training.batch_size = 64", "number of training images (48)"]),
         ("data.root=/nowhere", ["data folder = /nowhere", "a folder that exists", "set data.root=FOLDER"]),
         ("data.mean=[0.5]", ["data.mean = [0.5]", "one value per input channel of the encoder (3)"]),
@@ -37,6 +41,7 @@ from tests.support.runs import only_run, record_of
         ("data.std=[0,0,0]", ["data.std = 0", "greater than 0"]),
         ("training.optimizer.momentum=0.5", ["no such field here", "Known: betas, eps, kind\n"]),
         ("training.optimizer.betas=[2,3]", ["training.optimizer.betas = 2", "less than 1", "change the override"]),
+        ("data.fraction=0.1", ["data.fraction = 0.1", "no such field here", "Did you mean data.subset.fraction?"]),
         ("epochs", ["override = epochs", "the form field.name=value, without spaces around ="]),
     ],
 )
