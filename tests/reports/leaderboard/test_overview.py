@@ -55,8 +55,8 @@ def test_sentences_say_what_the_numbers_say(tmp_path: Path) -> None:
     board = board_of(written(tmp_path, SCORES))
     assert title_of(board) == "supervised and simmim against scratch on imagefolder and digits"
     assert findings_of(board) == [
-        "supervised is ahead of scratch on 1 of 2 tasks (imagefolder +20.17); undecided against scratch on 1 (digits "
-        "+0.00).",
+        "supervised is ahead of scratch on 1 of 2 tasks (imagefolder +20.17); neither ahead of nor behind scratch on 1 "
+        "(digits +0.00).",
         "simmim is ahead of scratch on 1 of 2 tasks (digits +10.17); behind scratch on 1 (imagefolder -9.83).",
         "Of the 3 encoders compared on all 2 tasks, supervised has the best mean rank (1.75).",
         "Ahead and behind mean that the 95 % interval of the difference excludes 0 (paired t, n = 3).",
@@ -67,7 +67,7 @@ def test_without_seeds_nothing_is_ahead(tmp_path: Path) -> None:
     board = board_of(written(tmp_path, {"digits": {"scratch": [80], "simmim": [99]}}))
     assert overview_of(board).rows[0][:2] == ["simmim", "99.00, +19.00 (no interval)"]
     assert findings_of(board) == [
-        "simmim is compared with scratch without an interval on digits +19.00.",
+        "simmim is compared with scratch without an interval on digits (+19.00).",
         "Where there is no interval there are too few seeds: such a difference may be chance.",
     ]
 
@@ -100,6 +100,8 @@ def test_an_encoder_has_the_time_of_all_that_led_to_it(tmp_path: Path) -> None:
     written(tmp_path / "more", {"digits": {"simmim": [80]}})
     prices = {row[0]: row[-1] for row in overview_of(board_of(tmp_path)).rows}
     assert prices["simmim"] == "? + 21 s"  # a record without its history, and no parent at hand
+    factory.write(tmp_path, factory.transfer("scratch", 2, 80.0, seconds=4 * 3600.0))
+    assert {row[0]: row[-1] for row in overview_of(board_of(tmp_path)).rows}["scratch"] == "0.0 + 4.0 h"
 
 
 @pytest.mark.parametrize("baseline", ["scratch", None])
