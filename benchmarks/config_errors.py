@@ -46,7 +46,9 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
         remedy = f"Did you mean {inner}?" if inner is not None else did_you_mean(path[-1], known)
         return four_parts(field, detail["input"], "no such field here", remedy)
     if detail["type"] == "missing":
-        return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path).removeprefix('.')}")
+        return four_parts(
+            field, "(not given)", "required", f"set {field}=...{_meaning(schema, path).removeprefix('.')}"
+        )
     if detail["type"] in ("tuple_type", "list_type"):
         return four_parts(field, detail["input"], "a list", f"[{detail['input']}] is a list of one")
     rule = _in_words(detail)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from benchmarks.errors import UserError
+from benchmarks.inference import Inference
 from benchmarks.runs import environment
 
 
@@ -22,7 +23,7 @@ class Compute(Protocol):
 def choose_device(compute: Compute) -> torch.device:
     """Return the device a recipe asks for. Raises UserError when a GPU is asked for and none is there."""
     if compute.device == "cuda" and not torch.cuda.is_available():
-        field = f"{type(compute).__name__.lower()}.device"
+        field = "inference.device" if isinstance(compute, Inference) else "training.device"
         rule = "a CUDA device that torch can see"
         raise UserError.about(field, "cuda", rule, f"set {field}=auto; `mimbench doctor` says why")
     if compute.device == "cpu" or not torch.cuda.is_available():

@@ -32,7 +32,7 @@ from tests.support.runs import only_run, record_of
         ("data.root=/nowhere", ["data folder = /nowhere", "a folder that exists", "set data.root=FOLDER"]),
         ("data.mean=[0.5]", ["data.mean = [0.5]", "one value per input channel of the encoder (3)"]),
         ("image_size_px=40", ["image_size_px = 40", "multiples of the window"]),
-        ("training.device=cuda", ["training.device = cuda", "a CUDA device"]),
+        ("training.device=cuda", ["error: training.device = cuda", "a CUDA device"]),
         ("encoder=efficientnet_b0", ["encoder.name = efficientnet_b0", "a family that can be masked"]),
         ("target.resolution_px=5", ["target.resolution_px = 5", "a divisor of image_size_px (32)"]),
         ("encoder=swim_tiny_patch4_window7_224", ["swim_tiny", "Did you mean swin_tiny"]),
