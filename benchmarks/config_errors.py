@@ -14,7 +14,11 @@ from benchmarks.errors import UserError, did_you_mean, four_parts
 
 def explain(schema: type[BaseModel], error: ValidationError, where: str, overrides: Sequence[str]) -> str:
     """Return one four-part paragraph per mistake found in `where`."""
-    paragraphs = [_one(schema, detail, overrides) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    wrong_inside = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    # pydantic calls a list too short whose items are wrong; the items say so themselves
+    shown = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in wrong_inside]
+    paragraphs = [_one(schema, detail, overrides) for detail in shown]
     count = "1 mistake" if len(paragraphs) == 1 else f"{len(paragraphs)} mistakes"
     return f"{where}: {count}\n" + "\n".join(paragraphs)
 
@@ -38,15 +42,49 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
         parents = _models_at(schema, path[:-1])
         chosen = [parent for parent in parents if _kind(parent) in detail["loc"]] or parents
         known = [info.alias or name for parent in chosen for name, info in parent.model_fields.items()]
-        return four_parts(field, detail["input"], "no such field here", did_you_mean(path[-1], known))
+        inner = _deeper(chosen, path)
+        remedy = f"Did you mean {inner}?" if inner is not None else did_you_mean(path[-1], known)
+        return four_parts(field, detail["input"], "no such field here", remedy)
     if detail["type"] == "missing":
-        return four_parts(field, "(not given)", "required", f"set {field}=...{_meaning(schema, path)}")
+        return four_parts(
+            field, "(not given)", "required", f"set {field}=...{_meaning(schema, path).removeprefix('.')}"
+        )
     if detail["type"] in ("tuple_type", "list_type"):
         return four_parts(field, detail["input"], "a list", f"[{detail['input']}] is a list of one")
-    rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    rule = _in_words(detail)
+    if detail["type"] == "string_type" and isinstance(detail["input"], dict) and isinstance(detail["loc"][-1], int):
+        texts = " ".join(f"{key}={value}" for key, value in detail["input"].items())
+        return four_parts(field, detail["input"], "text, not a mapping", f"write it without the colon: {texts}")
     if isinstance(detail["input"], dict):  # a rule over several fields names them itself
         return four_parts(field, "(several fields)", rule, "change one of the fields that the rule names")
     return four_parts(field, detail["input"], rule, _remedy(schema, path, field, overrides))
+
+
+def _in_words(detail: ErrorDetails) -> str:
+    """Return what pydantic asks for, in words for the person who wrote the file."""
+    if detail["type"] == "too_short":
+        return f"a list of at least {detail['ctx']['min_length']}"
+    if detail["type"] == "model_type":
+        return "a mapping of fields to values"
+    if detail["type"] == "string_pattern_mismatch" and (words := PATTERNS.get(detail["ctx"]["pattern"])):
+        return words
+    return detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+PATTERNS = {r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, - and _, with a letter or a digit first"}
+"""What names have to look like: patterns in words."""
+
+
+def _deeper(parents: Sequence[type[BaseModel]], path: Sequence[str]) -> str | None:
+    """Return the field of that name which lies one level deeper, by its path; None where there is none, or several."""
+    found = {
+        ".".join([*path[:-1], name, path[-1]])
+        for parent in parents
+        for name, info in parent.model_fields.items()
+        for inner in _members(info.annotation)
+        if _is_model(inner) and path[-1] in inner.model_fields
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _settable(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
@@ -80,7 +118,7 @@ def _remedy(schema: type[BaseModel], path: list[str], field: str, overrides: Seq
 def _meaning(schema: type[BaseModel], path: list[str]) -> str:
     parent = _model_at(schema, path[:-1])
     info = parent.model_fields.get(path[-1]) if parent and path else None
-    return f". Meaning: {info.description}" if info is not None and info.description else ""
+    return f". Meaning: {' '.join(info.description.split())}" if info is not None and info.description else ""
 
 
 def _model_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:

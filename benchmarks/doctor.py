@@ -93,8 +93,13 @@ class Finding:
 
 def main(argv: Sequence[str]) -> int:
     """Print the findings; return 0 when all that the base needs is there, else 1."""
-    epilog = "`mimbench doctor --cluster NAME` submits a job of one minute to a Slurm cluster and checks its nodes."
-    parser = argparse.ArgumentParser(prog="mimbench doctor", description=__doc__, epilog=epilog)
+    parser = argparse.ArgumentParser(
+        prog="mimbench doctor",
+        usage="mimbench doctor [-h] [--cluster NAME]",
+        description="Say what this machine has, what is missing, what that is for, and the command that fixes it.",
+        epilog="`mimbench doctor --cluster NAME` submits a job of one minute to the Slurm cluster NAME (slurm, or the "
+        "YAML file of a cluster) and checks its nodes.",
+    )
     parser.parse_args(argv)
     broken: list[str] = []
     for title, findings in (

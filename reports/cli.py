@@ -7,17 +7,21 @@ import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 
-from benchmarks.errors import require_word
+from benchmarks.errors import WRONG_CODE, require_word
 from reports.commands.comparisons import add_compare, add_verdict
 from reports.commands.leaderboard import add_leaderboard, add_publish
 from reports.commands.records import add_sign, add_verify
 
+EPILOG = "`mimbench report REPORT --help` explains one report, with examples."
 VERBS = ("leaderboard", "publish", "compare", "verdict", "verify", "sign")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `mimbench report ...`; return the exit code."""
-    if argv and not argv[0].startswith("-"):
+    if not argv:
+        _parser().print_help()
+        return WRONG_CODE
+    if not argv[0].startswith("-"):
         require_word("report", argv[0], VERBS, "a report of `mimbench report`")
     arguments = _parser().parse_args(argv)
     with _no_collector():
@@ -38,7 +42,7 @@ def _no_collector() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("mimbench report")
+    parser = argparse.ArgumentParser("mimbench report", description="Reports from the records of runs.", epilog=EPILOG)
     verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
     add_leaderboard(verbs)
     add_publish(verbs)

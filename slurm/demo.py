@@ -34,9 +34,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mimbench demo",
         description="Write handwritten digits to data/ in four forms, pretrain on unlabelled ones by SimMIM, and see "
-        "what that is worth where few have labels: a probe, and short trainings that name digits, find them, outline "
-        "them and tell how they move, beside the same from random weights. Whatever comes out is printed, with "
-        "pictures of what was reconstructed and predicted. Run it again and it continues, or shows the result.",
+        "what that is worth where few have labels: a probe, and short fine-tunings that classify digits, detect "
+        "them, segment them and recognise how they move, beside the same from random weights. The "
+        "results are printed, with pictures of what was reconstructed and predicted. Run it again and it continues, "
+        "or shows the result.",
         epilog="examples: mimbench demo; mimbench demo --full 'seeds=[0]'; mimbench demo --study simmim_vs_supervised",
         allow_abbrev=False,
     )

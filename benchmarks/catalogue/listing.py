@@ -58,8 +58,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps([_as_json(each) for each in _of_method(arguments.method)], indent=2))
         return 0
+    listed = LISTS[arguments.what](arguments)
     print(f"{arguments.what}: {KINDS[arguments.what]}\n")
-    print(LISTS[arguments.what](arguments))
+    print(listed)
     return 0
 
 
@@ -167,7 +168,7 @@ def _as_json(checkpoint: Checkpoint) -> dict[str, object]:
 def _references(arguments: argparse.Namespace) -> str:
     known = [each for each in load_references() if arguments.task in (None, each.task)]
     shown = [each for each in known if each.verified or arguments.unverified]
-    text = aligned([REFERENCE_COLUMNS, *map(_reference_row, shown)])
+    text = aligned([REFERENCE_COLUMNS, *map(_reference_row, shown)]) if shown else "none is known"
     hidden = len(known) - len(shown)
     return text + (f"\n\n{hidden} more were not read in their source: add --unverified." if hidden else "")
 

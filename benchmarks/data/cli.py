@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.data.found import ARRAYS, IMAGES, VIDEOS, require_folder
+from benchmarks.errors import WRONG_CODE
 
 KINDS = {"images": IMAGES, "arrays": ARRAYS, "videos": VIDEOS}
 
@@ -23,6 +24,9 @@ deleted there.
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
+    if not argv:
+        _parser().print_help()
+        return WRONG_CODE
     args = _parser().parse_args(argv)
     from benchmarks.data.index import index_of
 
@@ -43,8 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="what", required=True)
     verbs.add_parser("pack", help="write images as WebDataset tar shards: mimbench data pack --help")
-    index = verbs.add_parser("index", help="make the index of a folder, or say where it lies")
-    index.add_argument("folder", type=Path, metavar="FOLDER")
+    about = "make the index of a folder, or say where it lies"
+    index = verbs.add_parser("index", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    index.add_argument("folder", type=Path, metavar="FOLDER", help="files are looked for at any depth below it")
     index.add_argument("--kind", choices=tuple(KINDS), default="images", help="which files (default images)")
     index.add_argument("--refresh", action="store_true", help="make it again even where it seems to hold")
     return parser

@@ -20,6 +20,8 @@ MOST_VALUES = 100_000
 """The most values of a document, keys included, with every alias written out."""
 DEEPEST = 50
 """The most levels of lists and mappings, with every alias written out."""
+TYPOGRAPHIC = tuple("\u201c\u201d\u201e\u2018\u2019\u201a")
+"""Quotation marks of word processors: to YAML they are letters of the value."""
 LONGEST_NUMBER = 100
 """The most characters of one number."""
 
@@ -38,6 +40,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = parse_yaml(text.decode())
     except ValueError as error:
         raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"correct the file: {error}") from None
+    if data is None:
+        raise UserError.about(str(path), "(empty)", "a mapping of fields to values", "write `field: value` lines")
     if not isinstance(data, dict):
         raise UserError.about(str(path), data, "a mapping of fields to values", "write `field: value` lines")
     return {key: value for key, value in data.items() if not str(key).startswith("x-")}
@@ -88,6 +92,8 @@ class _Loader(yaml.SafeLoader):
         self._refuse_beyond(self._composed, self._level, mark)
         node = super().compose_node(parent, index)
         self._level -= 1
+        if isinstance(node, yaml.ScalarNode) and node.style is None and node.value.startswith(TYPOGRAPHIC):
+            raise yaml.composer.ComposerError(None, None, "a typographic quotation mark: write \" or '", mark)
         if not alias:
             self._extents[node] = self._extent(node)
             self._refuse_beyond(*self._extents[node], mark)

@@ -82,7 +82,9 @@ class Training(Config):
     @model_validator(mode="after")
     def _one_length(self) -> Training:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("exactly one of training.epochs and training.steps")
+            given = "(neither)" if self.steps is None else f"{self.epochs} and {self.steps}"
+            remedy = "set one of them" if self.steps is None else "leave one out: training.epochs=null, for example"
+            raise UserError.about("training.epochs and training.steps", given, "exactly one of the two", remedy)
         return self
 
     @model_validator(mode="after")

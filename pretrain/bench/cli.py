@@ -45,6 +45,10 @@ finds it.
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_intermixed_args(argv)
+    for name, least in (("batch", 1), ("rounds", 1), ("warm_up", 0), ("threads", 1)):
+        if (given := getattr(args, name)) < least:
+            field = f"--{name.replace('_', '-')}"
+            raise UserError.about(field, given, f"{least} or more", "leave it out for the default")
     set_for_bench = [f"training.batch_size={args.batch}", "training.accumulate=1", "training.workers=0"]
     recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, [*set_for_bench, *args.overrides])
     with tempfile.TemporaryDirectory() as folder:

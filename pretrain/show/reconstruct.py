@@ -105,7 +105,8 @@ def load(path: Path, recipe: PretrainRecipe) -> Tensor:
     try:
         image = read_image(path, recipe.encoder.in_chans)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError.about("image", str(path), "an image that can be read", str(error)) from None
+        rule = f"an image that can be read ({error})"
+        raise UserError.about("image", str(path), rule, "leave it out, or give another") from None
     tensor = images_of.to_dtype(v2.functional.to_image(image), torch.float32, scale=True)
     whole = v2.Resize(size, v2.InterpolationMode.BICUBIC, antialias=True)(tensor)
     square: Tensor = v2.CenterCrop(size)(whole)

@@ -47,6 +47,9 @@ def compare(arguments: argparse.Namespace) -> int:
 
     if arguments.pictures and arguments.out is None:
         raise UserError.about("--pictures", "(given)", "with --out, where the page goes", "add --out DIR")
+    if not arguments.within:
+        for name in ("a", "b"):
+            _require_runs(name.upper(), getattr(arguments, name))
     both = side_by_side(arguments.a, arguments.b, arguments.within)
     say(to_text(both))
     if arguments.out is not None:
@@ -58,6 +61,13 @@ def compare(arguments: argparse.Namespace) -> int:
     if not both.pairings:
         raise WorkFailed("nothing to compare: no row of A and row of B are of one task\n  remedy: see the rows above")
     return 0
+
+
+def _require_runs(field: str, given: str) -> None:
+    """Raise UserError where a word that names no file stands for runs: it may be the label of an encoder."""
+    if not any(mark in given for mark in "/*?[") and not Path(given).exists():
+        rule = "a run folder or a folder of runs; the label of an encoder only with --in"
+        raise UserError.about(field, given, rule, "check the path, or add --in runs")
 
 
 def verdict(arguments: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ ENCODER = Column(
 
 def _join_start(method: str, stage: str) -> str:
     if not stage:
-        return f"{method} (start not told)"
+        return f"{method} (start not stated)"
     return stage if method == stage else f"{method} ({stage})"
 
 

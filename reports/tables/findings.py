@@ -60,7 +60,7 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
     for encoder in others[:MOST_NAMED]:
         yield _sentence(encoder, overview.headings, baseline)
     if len(others) > MOST_NAMED:
-        yield f"{count(len(others) - MOST_NAMED, 'more encoder')} in the overview."
+        yield f"{count(len(others) - MOST_NAMED, 'more encoder')} in the overview below."
     ranked = [one for one in overview.encoders if one.mean_rank is not None]
     if len(overview.headings) > 1 and ranked:
         tasks = f"all {len(overview.headings)} tasks"
@@ -76,19 +76,20 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
 
 
 def _sentence(encoder: Encoder, headings: Sequence[Heading], baseline: str) -> str:
-    """Return `simmim is ahead of scratch on 3 of 4 tasks (digits +7.33, ...) and undecided on 1 (...)`."""
-    tasks: dict[str, list[str]] = defaultdict(list)
+    """Return `simmim is ahead of scratch on 3 of 4 tasks (digits +7.33, ...); behind scratch on 1 (...).`."""
+    tasks: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for heading, glance in zip(headings, encoder.glances, strict=True):
         if glance is not None and glance.standing is not None:
-            name = heading.title.partition(":")[0]
-            tasks[_standing(glance, heading)].append(f"{name} {glance.difference}".strip())
+            tasks[_standing(glance, heading)].append((heading.title.partition(":")[0], glance.difference))
     measured = sum(map(len, tasks.values()))
     parts: list[str] = []
     for standing, words in WORDS.items():
         if names := tasks.get(standing):
             of = f" of {count(measured, 'task')}" if not parts else ""
-            listed = ", ".join(names[:MOST_TASKS]) + (", ..." if len(names) > MOST_TASKS else "")
-            where = listed if measured == 1 else f"{len(names)}{of} ({listed})"
+            listed = ", ".join(" ".join(each).strip() for each in names[:MOST_TASKS])
+            listed += ", ..." if len(names) > MOST_TASKS else ""
+            where = " (".join(filter(None, names[0])) + ")" * bool(names[0][1])
+            where = where if measured == 1 else f"{len(names)}{of} ({listed})"
             parts.append(f"{words.format(baseline)} on {where}")
     return f"{encoder.name} is {'; '.join(parts)}."
 
@@ -106,7 +107,7 @@ def _standing(glance: Glance, heading: Heading) -> str:
 WORDS = {
     "ahead": "ahead of {}",
     "behind": "behind {}",
-    "undecided": "undecided against {}",
+    "undecided": "neither ahead of nor behind {}",
     "better": "better than {}, without an interval,",
     "worse": "worse than {}, without an interval,",
     "equal": "equal to {}, without an interval,",

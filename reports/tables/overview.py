@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -106,7 +106,9 @@ class Overview:
 
 PRICE = "Training, before + tasks"
 SHORTEST_HOURS = 0.5
-"""Less is given in seconds."""
+"""Less of a GPU is given in seconds."""
+LONGEST_SECONDS_H = 3
+"""More hours at work than these are given in hours."""
 Key = tuple[str, str, str]
 """What one encoder has in common on all tasks: label, architecture, and weights; random weights are all alike."""
 
@@ -227,8 +229,8 @@ def _kept(order: Sequence[Key], found: Mapping[Key, Mapping[int, Glance]]) -> li
 def _price(glances: Collection[Glance]) -> str:
     """Return the time of all trainings that led to an encoder, and of those on its tasks, over all seeds.
 
-    GPU hours where all ran on GPUs and it is not over in minutes; else seconds at work. What is not known is a question
-    mark.
+    GPU hours where all ran on GPUs and it is not over in minutes; else the time at work, in hours if long. What
+    is not known is a question mark.
     """
     budgets = [glance.entry.budget for glance in glances if glance.entry.budget is not None]
     before = max((one.before for one in budgets), key=len, default=())
@@ -237,11 +239,19 @@ def _price(glances: Collection[Glance]) -> str:
     own = [own_stage(record) for record in runs]
     stages = (*before, *own)
     on_gpus = all(stage.gpus for stage in stages) and sum(stage.gpu_hours or 0 for stage in stages) > SHORTEST_HOURS
-    first = "?" if unknown else _time(before, on_gpus=on_gpus)
-    return f"{first} + {_time(own, on_gpus=on_gpus)} {'GPU h' if on_gpus else 's'}"
+    long = on_gpus or sum(stage.seconds or 0 for stage in stages) > 3600 * LONGEST_SECONDS_H
+    unit = "GPU h" if on_gpus else "h" if long else "s"
+    times = ([_time(stage, unit) for stage in part] for part in (before, own))
+    first, then = (_sum_of(part, 1 if long else 0) for part in times)
+    return f"{'?' if unknown else first} + {then} {unit}"
 
 
-def _time(stages: Iterable[TrainingStage], *, on_gpus: bool) -> str:
-    times = [stage.gpu_hours if on_gpus else stage.seconds for stage in stages]
+def _time(stage: TrainingStage, unit: str) -> float | None:
+    if unit == "GPU h":
+        return stage.gpu_hours
+    return stage.seconds if unit == "s" or stage.seconds is None else stage.seconds / 3600
+
+
+def _sum_of(times: Sequence[float | None], digits: int) -> str:
     known = [time for time in times if time is not None]
-    return fixed(math.fsum(known), 1 if on_gpus else 0) if len(known) == len(times) else "?"
+    return fixed(math.fsum(known), digits) if len(known) == len(times) else "?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,7 @@ from slurm.state.observe import DONE, observe
 from slurm.terminal import clock
 
 UNKNOWN = "?"
+SHORT_RUN = "let a short run of each recipe finish (training.epochs=null training.steps=100)"
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     if not rest:
         return
     if not known:
-        yield f"still to do: {len(rest)} trainings, whose cost is unknown"
+        yield f"still to do: {_trainings(rest)}, whose cost is unknown"
         return
     guessed = sum(found.estimated is not None for found in rest.values())
     spent, disk = NOTHING, NOTHING
@@ -201,10 +202,15 @@ def _sums(plan: Plan, hours: str) -> Iterator[str]:
     space = _sum(disk.times(1e-3), lambda found: f"{found:,.1f}", rounded)
     by_arithmetic = f"; {guessed} of them by arithmetic" if guessed else ""
     left_out = f"; {len(rest) - len(known)} of unknown cost not counted" if len(known) < len(rest) else ""
-    yield f"still to do: {len(rest)} trainings, {hours_spent} {hours}, {space} GB{by_arithmetic}{left_out}"
-    side = "all that can" if math.isinf(plan.cluster.places) else f"at most {plan.cluster.places}"
+    yield f"still to do: {_trainings(rest)}, {hours_spent} {hours}, {space} GB{by_arithmetic}{left_out}"
+    places = plan.cluster.places
+    side = "as many stages at once as can be" if math.isinf(places) else f"at most {places} stages at once"
     more = "queues come on top" if guessed == len(known) else "queues, start-up and evaluation come on top"
-    yield f"wall time {took} with {side} side by side; {more}"
+    yield f"wall time {took} with {side}; {more}"
+
+
+def _trainings(found: Sized) -> str:
+    return "1 training" if len(found) == 1 else f"{len(found)} trainings"
 
 
 def _sum(span: Span, shown: Shown, guessed: Shown) -> str:
@@ -224,15 +230,15 @@ def length_here(plan: Plan, *, by_arithmetic: bool) -> Iterator[str]:
     unknown = [found for found in rest if found.span_s is None]
     if unknown:
         yield f"without a GPU: {_least(unknown, by_arithmetic)}"
-        yield "  remedy: let a short run of each recipe finish (training.steps=...): then `mimbench pipeline plan` says"
+        yield f"  remedy: {SHORT_RUN}; `mimbench pipeline plan` then knows its speed"
 
 
 def _least(unknown: Sequence[Forecast], by_arithmetic: bool) -> str:
     """Say how long trainings of unknown speed take at least on this machine, as far as that is known."""
-    cores, stages = len(os.sched_getaffinity(0)), "1 training" if len(unknown) == 1 else f"{len(unknown)} trainings"
+    cores, stages = len(os.sched_getaffinity(0)), _trainings(unknown)
     unmeasured = f"no run has measured how many hours or days {stages} will take on {cores} CPU cores"
     if not by_arithmetic:
-        return f"{unmeasured}; `mimbench pipeline plan` counts the least"
+        return f"{unmeasured}; `mimbench pipeline plan` gives a lower bound"
     floor = floor_of((found.training, found.images) for found in unknown if found.training is not None)
     if floor is None:
         return unmeasured
@@ -268,5 +274,5 @@ def _sources(plan: Plan) -> Iterator[str]:
         yield "  remedy: training.activation_checkpointing=true, training.sharded=true or training.accumulate=N"
     for missing in sorted({found.unknown for found in rest.values() if found.unknown is not None}):
         stages = [name for name, found in rest.items() if found.unknown == missing]
-        yield f"{UNKNOWN} nothing says {missing.reason}: {', '.join(_short(tuple(stages), 3))}"
+        yield f"{UNKNOWN} {', '.join(_short(tuple(stages), 3))}: nothing says {missing.reason}"
         yield f"  remedy: {missing.remedy}"

@@ -220,6 +220,9 @@ def find_pipeline(root: Path, text: str) -> PipelineFolder:
     found = [folder for folder in known if folder.id == text] or [f for f in known if f.id.startswith(text)]
     if len(found) == 1:
         return found[0]
+    if not known:
+        remedy = "`mimbench pipeline submit FILE` launches one; --pipelines FOLDER says where they lie"
+        raise UserError.about("pipeline", text, f"a pipeline that was launched: {root}/ has none", remedy)
     rule = f"the id of one pipeline in {root}/" + (f" ({len(found)} begin so)" if found else "")
     raise UserError.about("pipeline", text, rule, did_you_mean(text, [folder.id for folder in known]))
 

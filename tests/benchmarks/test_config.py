@@ -176,6 +176,7 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
     [
         ("a: 1\nfield = 3\n", "line 2, `field = 3`: a field without a colon: write `field: value`"),
         ("a: 1\nb: 2\na: 3\n", "line 3, `a: 3`: given twice: a"),
+        ("a: \u201cdigits\u201d\n", "line 1, `a: \u201cdigits\u201d`: a typographic quotation mark: write \" or '"),
         ("a: 1\nb: *nowhere\n", "line 2, `b: *nowhere`: found undefined alias"),
     ],
 )
@@ -202,6 +203,30 @@ def test_a_single_value_in_the_place_of_a_list_is_told_from_a_list_of_one(tmp_pa
     assert ["seeds = 3", "a list", "[3] is a list of one"] in mistakes(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seeds: [a, b]", [["seeds = a", "a valid integer"], ["seeds = b", "a valid integer"]]),
+        ("seeds: []", [["seeds = []", "a list of at least 1"]]),
+        ("name: ../up", [["name = ../up", "letters, digits, - and _, with a letter or a digit first"]]),
+    ],
+)
+def test_what_a_list_or_a_name_must_be_is_said_once_and_in_words(tmp_path: Path, line: str, said: list[Any]) -> None:
+    path = tmp_path / "pipeline.yaml"
+    name = "" if line.startswith("name") else "name: ours\n"
+    path.write_text(f"{name}{line}\nencoders: {{a: {{ref: 'random:digits_swin'}}}}\ntasks: [digits]\nbaseline: a\n")
+    with pytest.raises(UserError) as caught:
+        read_pipeline(path)
+    assert [mistake[:2] for mistake in mistakes(caught.value)] == said
+
+
+def test_an_override_written_with_a_colon_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("pretrain: {a: {recipe: digits_simmim, overrides: [training.epochs: 30]}}\n")
+    with pytest.raises(UserError, match=r"without the colon: training\.epochs=30"):
+        read_pipeline(path)
+
+
 def test_fields_for_anchors_are_the_file_s_own(tmp_path: Path) -> None:
     path = tmp_path / "anchors.yaml"
     path.write_text("x-rates: &rates {base_lr: 1}\nschedule: *rates\nx: {x-inner: 2}\n")
@@ -223,6 +248,7 @@ def test_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, content: byte
     with pytest.raises(UserError) as caught:
         read_yaml(path)
     assert str(path) in str(caught.value)
+    assert ("= (empty)" in str(caught.value)) == (content == b"")
 
 
 def test_missing_recipe_gets_the_nearest_name() -> None:

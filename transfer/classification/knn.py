@@ -106,7 +106,12 @@ def _check_counts(recipe: KnnRecipe, images: int) -> None:
     for field, counts in (("k", (recipe.k,)), ("other_k", recipe.other_k)):
         if any(count > images for count in counts):
             rule = f"at most the number of training images ({images})"
-            raise UserError.about(field, max(counts), rule, f"set {field} to less")
+            raise UserError.about(field, max(counts), rule, f"set {field}={_fewer(recipe, field, images)}")
+
+
+def _fewer(recipe: KnnRecipe, field: str, images: int) -> str:
+    """Return a value of `field` that fits: at most `images`, or those numbers of the recipe's that are."""
+    return str(images) if field == "k" else str([count for count in recipe.other_k if count <= images])
 
 
 def _measure(frozen: FrozenRun) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue.checkpoints import find_checkpoint
-from benchmarks.errors import printable, require_word
+from benchmarks.errors import WRONG_CODE, printable, require_word
 from benchmarks.tables import aligned
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.destination import check_destination
@@ -44,7 +44,10 @@ TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "hugging
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
-    if argv and not argv[0].startswith("-"):
+    if not argv:
+        _parser().print_help()
+        return WRONG_CODE
+    if not argv[0].startswith("-"):
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
     args = _parser().parse_args(argv)
     if args.action == "fetch":

@@ -63,6 +63,9 @@ def _packing(args: argparse.Namespace, options: PackOptions) -> Packing:
     from benchmarks.data.pack.packing import Packing
 
     place = _place(args.source)
+    if Path(args.source).is_dir() and args.destination.resolve().is_relative_to(Path(args.source).resolve()):
+        rule = f"a folder outside SOURCE ({args.source}): shards in it would be taken for its images"
+        raise UserError.about("DESTINATION", str(args.destination), rule, "name another folder")
     name = args.name or re.sub(r"[^A-Za-z0-9_-].*", "", place.path.name) or "images"
     if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
         raise UserError.about("--name", name, "letters, digits, _ and -", "choose another")
@@ -131,7 +134,8 @@ def _options(args: argparse.Namespace) -> PackOptions:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = f"--{str(first['loc'][0]).removesuffix('_px').replace('_', '-')}"
-        raise UserError.about(field, first["input"], first["msg"], "choose another value") from None
+        rule = first["msg"].removeprefix("Input should be ")
+        raise UserError.about(field, first["input"], rule, "choose another value") from None
 
 
 def _parser() -> argparse.ArgumentParser:

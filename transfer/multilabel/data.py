@@ -116,10 +116,10 @@ def _split(folder: Path, field: str, split: str) -> LabelledSplit:
     for name in others:
         if apart := sorted(lists[name].keys() ^ lists[first].keys()):
             rule = f"in both or in none of {first}_{split}.txt and {name}_{split}.txt"
-            raise UserError.about(field, first_of(apart, SHOWN), rule, "mend the lists")
+            raise UserError.about(field, first_of(apart, SHOWN), rule, "correct the lists")
     names = sorted(lists[first])
     if not names:
-        raise UserError.about(field, f"{split} (no image)", "a line NAME LABEL for each image", "mend the lists")
+        raise UserError.about(field, f"{split} (no image)", "a line NAME LABEL for each image", "correct the lists")
     source = ImageFiles(folder, [folder / IMAGES / f"{name}.jpg" for name in names])
     truth = np.array([[labels[name] for labels in lists.values()] for name in names], dtype=np.int8)
     return LabelledSplit(LabelledImages(tuple(lists), source, [0] * len(names)), truth)
@@ -134,7 +134,7 @@ def _labels(path: Path, field: str) -> dict[str, int]:
             continue
         if len(words) != 2 or words[1] not in ("1", "0", "-1") or words[0] in found or "/" in words[0]:
             rule = "NAME LABEL, where LABEL is 1, 0 or -1, and each name once"
-            raise UserError.about(field, f"{path}:{number}: {line}", rule, "mend the line")
+            raise UserError.about(field, f"{path}:{number}: {line}", rule, "correct the line")
         found[words[0]] = int(words[1])
     return found
 

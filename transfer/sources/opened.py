@@ -101,7 +101,12 @@ def open_encoder(
     refuse_selection(selection, str(reference))
     if place.kind == "python":
         rule = "an encoder in a file, an export or a hub"
-        raise UserError.about("encoder", str(reference), rule, "a transfer checks own code before anything is trained")
+        raise UserError.about(
+            "encoder",
+            str(reference),
+            rule,
+            "`mimbench transfer TASK --encoder python:...` checks code of your own before anything is trained",
+        )
     if place.kind == "random":
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         raise UserError.about("encoder", str(reference), rule, "name one of those; random weights show nothing")

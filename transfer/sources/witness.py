@@ -49,6 +49,8 @@ def find_witness(against: str) -> Witness:
     scheme, _, name = against.partition(":")
     if scheme == "timm":
         return _of_timm(name)
+    if scheme == "hf" and not Path(name).is_dir():
+        raise UserError.about("--against", against, "a folder that exists", "check the path")
     if scheme == "hf":
         return _of_transformers(Path(name))
     if against.endswith(".npz"):
@@ -127,6 +129,8 @@ def _entries(content: object) -> dict[Any, Any]:
 
 
 def _of_arrays(path: Path) -> Witness:
+    if not path.is_file():
+        raise UserError.about("--against", str(path), "an npz file that exists", "check the path")
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(each.file_size for each in archive.infolist()) > LARGEST_BYTES:

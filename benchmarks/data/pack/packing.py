@@ -112,6 +112,9 @@ def _begun(packing: Packing) -> Manifest:
             raise UserError.about("DESTINATION", str(packing.folder), rule, remedy)
         fresh.write(packing.manifest)
         return fresh
+    if not found.shards and not found.complete:  # nothing is there yet that other options could contradict
+        fresh.write(packing.manifest)
+        return fresh
     for what, before, now in (
         *((name, getattr(found.source, name), getattr(fresh.source, name)) for name in Source.model_fields),
         *((name, getattr(found.options, name), getattr(fresh.options, name)) for name in PackOptions.model_fields),

@@ -119,8 +119,8 @@ class Maker:
         if self.options.damaged != "skip":
             raise WorkFailed(
                 f"damaged image {where}: {reason}\n"
-                "  remedy: repair or remove it; --damaged skip leaves such images out and names them, --damaged keep "
-                "packs them as they are"
+                "  remedy: repair or remove it; or pack anew, under another --name: --damaged skip leaves such images "
+                "out and names them, --damaged keep packs them as they are"
             )
         return Skipped(position=position, name=self.images.name(position), reason=reason)
 

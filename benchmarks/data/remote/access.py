@@ -170,7 +170,7 @@ def _filesystem(path: RemotePath) -> Any:
         rule = f"read with what is installed ({error})"
         remedy = "pip install 'mimbench[remote]' for https://, 'mimbench[s3]' for s3://"
     except ValueError:
-        rule, remedy = "an address that fsspec knows: s3://, hf://, https://, gs://, ...", "mend data.root"
+        rule, remedy = "an address that fsspec knows: s3://, hf://, https://, gs://, ...", "correct data.root"
     raise UserError.about("data.root", str(path), rule, remedy)
 
 

@@ -79,7 +79,7 @@ def _names(part: str, asked: str) -> bool:
 
 def unknown_device(name: str) -> str:
     """Return what to say of a device that the table lacks."""
-    return f"no peak is known of the device {name}: {did_you_mean(name, [each.device for each in devices()])}"
+    return f"what the device {name} reaches at its peak: {did_you_mean(name, [each.device for each in devices()])}"
 
 
 class Reached(NamedTuple):

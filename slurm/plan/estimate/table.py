@@ -25,6 +25,11 @@ MOST_GPUS = 65_536
 WAYS = {"whole": (False, False), "recomputed": (True, False), "divided": (False, True), "both": (True, True)}
 """Whether blocks are computed again, and whether the model is divided between processes."""
 HEAD = ("encoder", "GPUs", "images each", "step", "images/s", "time", "GPU hours", *WAYS, "fits")
+LEGEND = (
+    "~ marks an estimate by arithmetic: from the lowest to the highest that is likely. "
+    f"{', '.join(WAYS)}: the memory of each GPU,\nas the recipe is, with training.activation_checkpointing, with "
+    "training.sharded, with both; fits: the first that fits, by which the\ntime is."
+)
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,8 @@ def _in_way(
 
 
 def table(found: Sequence[Case]) -> str:
-    """Return one row for each case."""
-    return aligned([HEAD, *map(_row, found)], right=[False] + [True] * (len(HEAD) - 2) + [False])
+    """Return one row for each case, and below them what the columns mean."""
+    return f"{aligned([HEAD, *map(_row, found)], right=[False] + [True] * (len(HEAD) - 2) + [False])}\n\n{LEGEND}"
 
 
 def _row(case: Case) -> tuple[str, ...]:

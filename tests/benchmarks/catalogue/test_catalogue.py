@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import mimbench as program
 from benchmarks.catalogue.listing import describe
 from benchmarks.catalogue.published import load_references
 from benchmarks.catalogue.tasks import TASKS
@@ -118,3 +119,16 @@ def test_description_is_the_leading_comment_on_one_line(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("# Swin-B, 100 epochs;\n#   then more.\nepochs: 100  # not this\n# nor this\n")
     assert describe(path) == "Swin-B, 100 epochs; then more."
+
+
+def test_a_task_without_published_numbers_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["list", "references", "--task", "digits"]) == 0
+    assert capsys.readouterr().out.endswith("\n\nnone is known\n")
+
+
+@pytest.mark.parametrize(("verb", "action"), [("report", "leaderboard"), ("checkpoint", "inspect"), ("data", "pack")])
+def test_a_verb_alone_says_what_it_can_do(capsys: pytest.CaptureFixture[str], verb: str, action: str) -> None:
+    assert program.main([verb]) == program.WRONG
+    shown = capsys.readouterr()
+    assert action in shown.out
+    assert shown.err == ""

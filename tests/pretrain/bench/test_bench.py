@@ -135,3 +135,9 @@ def test_a_program_that_cannot_be_compared_is_refused(
     assert mimbench.main(["bench", "digits_simmim", "--batch", "2", "--runs", str(tmp_path), *words]) == mimbench.WRONG
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", [["--rounds", "0"], ["--batch", "0"], ["--warm-up", "-1"], ["--threads", "0"]])
+def test_numbers_that_time_nothing_are_refused(capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
+    assert mimbench.main(["bench", "digits_simmim", *given]) == mimbench.WRONG
+    assert f"{given[0]} = {given[1]}" in capsys.readouterr().err

@@ -154,6 +154,8 @@ def test_as_typed(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [one["gain"] for one in document["pairings"][0]["classes"]] == ["+20.00", "+20.00", "-20.00"]
     assert mimbench.main(["report", "compare", "a", "bb", "--in", str(two)]) == 2
     assert "Did you mean b?" in capsys.readouterr().err
+    assert mimbench.main(["report", "compare", "a", "b"]) == 2
+    assert "add --in runs" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert mimbench.main(["report", "compare", str(two), str(tmp_path / "empty")]) == 1
 

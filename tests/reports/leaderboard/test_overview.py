@@ -57,8 +57,8 @@ def test_sentences_say_what_the_numbers_say(tmp_path: Path) -> None:
     board = board_of(written(tmp_path, SCORES))
     assert title_of(board) == "supervised and simmim against scratch on imagefolder and digits"
     assert findings_of(board) == [
-        "supervised is ahead of scratch on 1 of 2 tasks (imagefolder +20.17); undecided against scratch on 1 (digits "
-        "+0.00).",
+        "supervised is ahead of scratch on 1 of 2 tasks (imagefolder +20.17); neither ahead of nor behind scratch on 1 "
+        "(digits +0.00).",
         "simmim is ahead of scratch on 1 of 2 tasks (digits +10.17); behind scratch on 1 (imagefolder -9.83).",
         "Of the 3 encoders compared on all 2 tasks, supervised has the best mean rank (1.75).",
         "Ahead and behind mean that the 95 % interval of the difference excludes 0 (paired t, n = 3).",
@@ -83,8 +83,8 @@ def test_without_seeds_a_smaller_error_is_better(tmp_path: Path) -> None:
         values = {metric.name: MetricValue(last=error, best=error, best_epoch=20) for metric in DEPTH}
         factory.write(tmp_path, factory.transfer(label, task=depth, metrics=values))
     first, second, *_ = findings_of(board_of(tmp_path))
-    assert first == "simmim is better than scratch, without an interval, on digit_depths -10.00."
-    assert second == "other is equal to scratch, without an interval, on digit_depths +0.00."
+    assert first == "simmim is better than scratch, without an interval, on digit_depths (-10.00)."
+    assert second == "other is equal to scratch, without an interval, on digit_depths (+0.00)."
 
 
 def test_no_rank_over_what_is_not_alike(tmp_path: Path) -> None:
@@ -115,6 +115,8 @@ def test_an_encoder_has_the_time_of_all_that_led_to_it(tmp_path: Path) -> None:
     written(tmp_path / "more", {"digits": {"simmim": [80]}})
     prices = {row[0]: row[-1] for row in overview_of(board_of(tmp_path)).rows}
     assert prices["simmim"] == "? + 21 s"  # a record without its history, and no parent at hand
+    factory.write(tmp_path, factory.transfer("scratch", 2, 80.0, seconds=4 * 3600.0))
+    assert {row[0]: row[-1] for row in overview_of(board_of(tmp_path)).rows}["scratch"] == "0.0 + 4.0 h"
 
 
 @pytest.mark.parametrize("baseline", ["scratch", None])

@@ -35,8 +35,8 @@ def test_what_no_run_has_measured_is_shown_as_unknown() -> None:
     assert nothing.forecasts["digits.simmim.seed0"].images is None  # epochs of data that is not there
     text = "\n".join(describe_plan(nothing))
     assert "still to do: 2 trainings, whose cost is unknown" in text
-    assert "? nothing says which device it runs on: pretrain.simmim" in text
-    assert "? nothing says how many images an epoch has: digits.simmim.seed0" in text
+    assert "? pretrain.simmim: nothing says which device it runs on" in text
+    assert "? digits.simmim.seed0: nothing says how many images an epoch has" in text
     assert "remedy: state `device` in the cluster file" in text
 
 

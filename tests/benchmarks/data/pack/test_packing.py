@@ -226,3 +226,26 @@ def test_pretraining_on_shards_has_the_losses_of_the_folder(small_digits: Path, 
         losses.append([line.get("loss") for line in numbers_of(only_run(tmp_path / f"of {root.name}"))])
     assert losses[0] == losses[1]
     assert len(losses[0]) > 3
+
+
+def test_a_folder_is_not_packed_into_itself(
+    small_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "train"
+    shutil.copytree(small_digits / "train", source)
+    for to in (source, source / "shards"):
+        assert pack(source, to) == mimbench.WRONG
+        assert "a folder outside SOURCE" in capsys.readouterr().err
+    assert not list(source.rglob("*.tar"))
+
+
+def test_the_remedy_for_a_damaged_first_image_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is no image comes first; with nothing packed yet, --damaged skip goes on in the same folder."""
+    for name in ("one", "two"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / name / "fine.png")
+    (tmp_path / "data" / "one" / "bad.png").write_text("no image")
+    assert pack(tmp_path / "data", tmp_path / "to", "--no-shuffle") == mimbench.FAILED
+    assert "--damaged skip" in capsys.readouterr().err
+    assert pack(tmp_path / "data", tmp_path / "to", "--no-shuffle", "--damaged", "skip") == 0
+    assert "2 images in 1 shard" in capsys.readouterr().out
