@@ -63,7 +63,7 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
         yield f"{count(len(others) - MOST_NAMED, 'more encoder')} in the overview below."
     ranked = [one for one in overview.encoders if one.mean_rank is not None]
     if len(overview.headings) > 1 and ranked:
-        tasks = f"all {len(overview.headings)} tasks"
+        tasks = "both tasks" if len(overview.headings) == 2 else f"all {len(overview.headings)} tasks"
         best = [one for one in ranked if one.mean_rank == ranked[0].mean_rank]
         names = " and ".join(one.name for one in best)
         has = "has" if len(best) == 1 else "have"

@@ -60,7 +60,7 @@ def test_sentences_say_what_the_numbers_say(tmp_path: Path) -> None:
         "supervised is ahead of scratch on 1 of 2 tasks (imagefolder +20.17); neither ahead of nor behind scratch on 1 "
         "(digits +0.00).",
         "simmim is ahead of scratch on 1 of 2 tasks (digits +10.17); behind scratch on 1 (imagefolder -9.83).",
-        "Of the 3 encoders compared on all 2 tasks, supervised has the best mean rank (1.75).",
+        "Of the 3 encoders compared on both tasks, supervised has the best mean rank (1.75).",
         "Ahead and behind mean that the 95 % interval of the difference excludes 0 (paired t, n = 3).",
     ]
 
@@ -72,7 +72,7 @@ def test_without_seeds_nothing_is_ahead(tmp_path: Path) -> None:
     assert findings_of(board) == [
         "simmim is better than scratch, without an interval, on 1 of 2 tasks (digits +19.00); worse than scratch, "
         "without an interval, on 1 (imagefolder -10.00).",
-        "Of the 2 encoders compared on all 2 tasks, scratch and simmim have the best mean rank (1.50).",
+        "Of the 2 encoders compared on both tasks, scratch and simmim have the best mean rank (1.50).",
         "Where there is no interval there are too few seeds: such a difference may be chance.",
     ]
 
