@@ -1,4 +1,4 @@
-"""Linear layers after a norm or GELU, whose backward pass computes what they take again instead of keeping it.
+"""Linear layers, alone or after a norm or GELU, whose backward pass computes again what it can instead of keeping it.
 
 A norm's and GELU's outputs cost little time and much memory: in a block of Swin they are 6 of the 17 values that the
 backward pass keeps of each channel of a token. Only what they are made of is kept, which is kept anyway or has no
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
+ADDS_BIAS: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""oneDNN's linear layer, which torch's compiler uses as well; None where torch was built without it."""
+
 
 def linear_of_norm(tokens: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tensor:
     """Return the linear layer's output [..., K] of normalised tokens [..., D], all in the precision of the tokens."""
@@ -23,6 +26,12 @@ def linear_of_norm(tokens: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tens
 def linear_of_gelu(tokens: Tensor, layer: nn.Linear) -> Tensor:
     """Return the linear layer's output [..., K] of GELU's [..., D], all in the precision of the tokens."""
     result: Tensor = _LinearOfGelu.apply(tokens, layer.weight, layer.bias)
+    return result
+
+
+def linear_of(tokens: Tensor, layer: nn.Linear) -> Tensor:
+    """Return the linear layer's output [..., K] of tokens [..., D], in the precision of the tokens."""
+    result: Tensor = _LinearOf.apply(tokens, layer.weight, layer.bias)
     return result
 
 
@@ -71,6 +80,19 @@ class _LinearOfGelu(torch.autograd.Function):
         return found, of_weight, of_bias
 
 
+class _LinearOf(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(tokens, weight, bias)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return _linear(tokens, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        tokens, weight, bias = ctx.saved_tensors
+        return _of_input(gradients[0], weight), *_of_layer(gradients[0], tokens, weight, bias)
+
+
 def _normed(tokens: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return normalised tokens, and the mean and the inverse deviation of each."""
     shape = tokens.shape[-1:]
@@ -78,7 +100,16 @@ def _normed(tokens: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[T
 
 
 def _linear(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return linear(tokens, weight.to(tokens.dtype), None if bias is None else bias.to(tokens.dtype))
+    """Return a linear layer's output.
+
+    In bf16 on a CPU, torch's `linear` writes the bias to each row before it multiplies, which takes as long as the
+    product. oneDNN, which computes the product in either case, adds the bias to its sums, before it rounds them.
+    """
+    weight, bias = weight.to(tokens.dtype), None if bias is None else bias.to(tokens.dtype)
+    if ADDS_BIAS is None or bias is None or tokens.dtype != torch.bfloat16 or tokens.device.type != "cpu":
+        return linear(tokens, weight, bias)
+    result: Tensor = ADDS_BIAS(tokens, weight, bias, "none", [], "")
+    return result
 
 
 def _of_layer(gradient: Tensor, taken: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -22,7 +22,7 @@ from torch.nn.functional import layer_norm, linear, normalize
 from benchmarks.families.blocks import Step, run_as
 from benchmarks.families.windows.attention import window_attention
 from benchmarks.families.windows.order import Grid, stage_orders
-from benchmarks.families.windows.recomputed import linear_of_gelu, linear_of_norm
+from benchmarks.families.windows.recomputed import linear_of, linear_of_gelu, linear_of_norm
 
 MOST_LOGIT_SCALE = math.log(100.0)
 """SwinV2's logarithms of temperatures are cut off here."""
@@ -156,14 +156,27 @@ def _linear_of_norm(norm: nn.Module, layer: nn.Linear, tokens: Tensor) -> Tensor
     return result
 
 
+def _linear_of(layer: nn.Linear, tokens: Tensor) -> Tensor:
+    """Multiply tokens in their own precision."""
+    own = type(layer) is nn.Linear and not torch.compiler.is_compiling()
+    result: Tensor = linear_of(tokens, layer) if own else layer(tokens)
+    return result
+
+
 def _attend(block: Any, tokens: Tensor) -> Tensor:
-    """Attend as Swin does to normalised tokens, by scaled products and a table of biases."""
+    """Attend as Swin does to normalised tokens, by scaled products and a table of biases.
+
+    Between tokens that were no neighbours before a shift, timm adds -100 to the products, which makes weights of 1e-44.
+    Every sum loses these, but a CPU multiplies numbers too small for fp32's normal form many times as slowly as others:
+    here they are 0.
+    """
     attention = block.attn
     packed = _packed(block, _linear_of_norm(block.norm1, attention.qkv, tokens)).contiguous()
     bias = _bias(attention, attention.relative_position_bias_table)
-    found = window_attention(packed, _shifted(block, bias), attention.scale)
-    projected: Tensor = attention.proj(found.view(*tokens.shape[:2], -1))
-    return projected
+    if block.attn_mask is not None:
+        bias = bias.masked_fill(block.attn_mask.unsqueeze(1) < 0, -math.inf)
+    found = window_attention(packed, bias, attention.scale).view_as(tokens)
+    return _linear_of(attention.proj, found)
 
 
 def _attend_by_angle(block: Any, tokens: Tensor) -> Tensor:
