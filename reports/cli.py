@@ -18,12 +18,13 @@ VERBS = ("leaderboard", "publish", "compare", "verdict", "verify", "sign")
 
 def main(argv: Sequence[str]) -> int:
     """Run `mimbench report ...`; return the exit code."""
-    if not argv:
-        _parser().print_help()
-        return WRONG_CODE
-    if not argv[0].startswith("-"):
+    if argv and not argv[0].startswith("-"):
         require_word("report", argv[0], VERBS, "a report of `mimbench report`")
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if "run" not in arguments:
+        parser.print_help()
+        return WRONG_CODE
     with _no_collector():
         code: int = arguments.run(arguments)
     return code
@@ -43,7 +44,7 @@ def _no_collector() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mimbench report", description="Reports from the records of runs.", epilog=EPILOG)
-    verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT", required=True)
+    verbs = parser.add_subparsers(prog="mimbench report", metavar="REPORT")
     add_leaderboard(verbs)
     add_publish(verbs)
     add_compare(verbs)

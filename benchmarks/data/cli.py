@@ -24,10 +24,11 @@ deleted there.
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
-    if not argv:
-        _parser().print_help()
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.what is None:
+        parser.print_help()
         return WRONG_CODE
-    args = _parser().parse_args(argv)
     from benchmarks.data.index import index_of
 
     kind = KINDS[args.kind]
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="what", required=True)
+    verbs = parser.add_subparsers(dest="what")
     verbs.add_parser("pack", help="write images as WebDataset tar shards: mimbench data pack --help")
     about = "make the index of a folder, or say where it lies"
     index = verbs.add_parser("index", help=about, description=f"{about[0].upper()}{about[1:]}.")

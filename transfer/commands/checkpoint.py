@@ -44,12 +44,13 @@ TARGET_NAMES = ("timm", "simmim", "mmseg", "detectron2", "torchvision", "hugging
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
-    if not argv:
-        _parser().print_help()
-        return WRONG_CODE
-    if not argv[0].startswith("-"):
+    if argv and not argv[0].startswith("-"):
         require_word("action", argv[0], ACTIONS, "an action of `mimbench checkpoint`")
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.action is None:
+        parser.print_help()
+        return WRONG_CODE
     if args.action == "fetch":
         return _fetch(args.name)
     if args.action == "publish":
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=raw,
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     inspect = actions.add_parser("inspect", help=ACTIONS["inspect"])
     inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
     inspect.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
