@@ -2,64 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.errors import MachineFailed, Stopped, UserError, WorkFailed
-    from benchmarks.overrides import Overrides
-    from benchmarks.runs.record import RunRecord
-    from benchmarks.runs.result import RunResult
-    from benchmarks.version import __version__
-    from mimbench.command import main
-    from mimbench.pretraining import pretrain
-    from reports.api import leaderboard, records
-    from transfer.api.evaluate import evaluate
-    from transfer.api.load import Encoder, load
-    from transfer.api.transfer import transfer
 
-__all__ = [
-    "Encoder",
-    "MachineFailed",
-    "Overrides",
-    "RunRecord",
-    "RunResult",
-    "Stopped",
-    "UserError",
-    "WorkFailed",
-    "__version__",
-    "evaluate",
-    "leaderboard",
-    "load",
-    "main",
-    "pretrain",
-    "records",
-    "transfer",
-]
+def _places() -> dict[str, str]:
+    """Return the module of each name of this package, as `__init__.pyi` imports them for type checkers."""
+    listed = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    imports = [each for each in listed if isinstance(each, ast.ImportFrom)]
+    return {name.name: str(each.module) for each in imports for name in each.names}
 
-_PLACES = {
-    "RunResult": "benchmarks.runs.result",
-    "Encoder": "transfer.api.load",
-    "MachineFailed": "benchmarks.errors",
-    "Overrides": "benchmarks.overrides",
-    "RunRecord": "benchmarks.runs.record",
-    "Stopped": "benchmarks.errors",
-    "UserError": "benchmarks.errors",
-    "WorkFailed": "benchmarks.errors",
-    "evaluate": "transfer.api.evaluate",
-    "leaderboard": "reports.api",
-    "load": "transfer.api.load",
-    "pretrain": "mimbench.pretraining",
-    "records": "reports.api",
-    "transfer": "transfer.api.transfer",
-}
+
+_PLACES = _places()
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
     """Return a name of this package, whose module is imported now; the command's own names are there as well."""
     command = import_module("mimbench.command")  # which refuses packages that hide our rooms
-    if name == "__version__":
-        return import_module("benchmarks.version").__version__
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     if name in vars(command):

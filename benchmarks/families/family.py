@@ -59,8 +59,8 @@ class Family(ModelSizes):
     # Which capabilities there are.
 
     def can(self, capability: Capability) -> bool:
-        """Tell whether this model has a capability: by a way of its family's, or by timm's own interface."""
-        if type(self).overrides(capability):
+        """Tell whether this model has a capability: by its family's way (to maps, if it has levels), or by timm's."""
+        if type(self).overrides(capability) and capability is not MAPS:
             return True
         by_timm = {
             MAPS: lambda: bool(self.levels()),
@@ -83,7 +83,8 @@ class Family(ModelSizes):
     def refusal(self, capability: Capability, shown: str | None = None) -> UserError:
         """Return the error that refuses a capability."""
         able = ", ".join(family.name for family in self._families if family.overrides(capability))
-        rule = capability.rule.format(families=able)
+        strides = ", ".join(map(str, timm_model.strides(self.model))) or "none that are known"
+        rule = capability.rule.format(families=able, strides=strides)
         return UserError.about(capability.field, shown or type(self.model).__name__, rule, capability.remedy)
 
     # Parts.

@@ -21,7 +21,8 @@ class Capability:
     field: str
     """The setting that is refused."""
     rule: str
-    """`{families}` stands for the names of the families that have a way of their own to do it."""
+    """`{families}` stands for the names of the families that have a way of their own to do it, `{strides}` for the
+    strides of the features that the model has."""
     remedy: str
 
 
@@ -30,7 +31,7 @@ MASKING: Final = Capability("masked_features", "encoder.name", "of a family that
 MAPS: Final = Capability(
     "maps",
     "encoder",
-    "an encoder with feature maps of strides 4, 8, 16 and 32, or with one of stride 16",
+    "an encoder with feature maps of strides 4, 8, 16 and 32, or whose last is of stride 16 (this one: {strides})",
     "another encoder; this one can be used for classification and for videos. Patches of another size than 16 are "
     "resized by patch_size_px=16 where the encoder is a plain transformer",
 )

@@ -47,6 +47,11 @@ def features(model: Any) -> list[tuple[int, int]]:
     return [(int(each["num_chs"]), int(each["reduction"])) for each in listed]
 
 
+def strides(model: Any) -> list[int]:
+    """Return the strides (px) of a model's intermediate features in order, each once: a plain transformer has one."""
+    return list(dict.fromkeys(stride for _, stride in features(model)))
+
+
 def channels(model: nn.Module) -> int:
     """Return the number of channels of a model's images."""
     own = getattr(model, "in_chans", None)

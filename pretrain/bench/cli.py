@@ -61,23 +61,7 @@ def main(argv: Sequence[str]) -> int:
 def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: Path) -> BenchRecord:
     from pretrain.bench.measure import in_turn, starts
 
-    images = args.images
-    if args.part in ("loader", "start") and images is None:
-        write_pictures(folder, recipe.config.training.batch_size)
-        images = folder
-    orders = [
-        Order(
-            part=args.part,
-            name=name,
-            path=str(path) if path else str(images) if images else None,
-            recipe_name=recipe.name,
-            recipe=config,
-            threads=args.threads,
-        )
-        for name, path, config in [*_own(args.part, recipe.config), *((*peer, recipe.config) for peer in _peers(args))]
-    ]
-    if args.part == "scale":
-        orders = list(_teams(orders[0], _numbers(args.processes)))
+    orders = _orders(args, recipe, folder)
     if args.part == "start":
         timed, about = starts(orders[0], args.rounds)
         programs, rate = [timed], None
@@ -101,6 +85,26 @@ def _measured(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: 
         step_flops=None if one is None else PASSES * one * recipe.config.training.batch_size,
         measured_at=now(),
     )
+
+
+def _orders(args: argparse.Namespace, recipe: Recipe[PretrainRecipe], folder: Path) -> list[Order]:
+    """Return what is timed; pictures are written to `folder` where they are needed and none are given."""
+    images = args.images
+    if args.part in ("loader", "start") and images is None:
+        write_pictures(folder, recipe.config.training.batch_size)
+        images = folder
+    orders = [
+        Order(
+            part=args.part,
+            name=name,
+            path=str(path) if path else str(images) if images else None,
+            recipe_name=recipe.name,
+            recipe=config,
+            threads=args.threads,
+        )
+        for name, path, config in [*_own(args.part, recipe.config), *((*peer, recipe.config) for peer in _peers(args))]
+    ]
+    return list(_teams(orders[0], _numbers(args.processes))) if args.part == "scale" else orders
 
 
 def _numbers(text: str) -> list[int]:

@@ -23,7 +23,7 @@ from slurm.graph.rungs import rung_mistakes
 from slurm.graph.stages import recipe_name
 from slurm.graph.sweep import alike, members, seed_mistakes, without_sweeps
 from transfer.adapter import adapter_for
-from transfer.sources.references import SCHEMES, published_checkpoint, scheme_of
+from transfer.sources.references import SCHEMES, can_be_built, published_checkpoint, random_architecture, scheme_of
 
 Advise = Callable[[PipelineFile, StageWork, Sequence[int]], int | None]
 """Returns which of several numbers of nodes a stage should have; None where nothing measured says so."""
@@ -144,10 +144,13 @@ def different_works(file: PipelineFile) -> list[StageWork]:
 
 
 def _recipe_of(found: StageWork) -> str | None:
-    """Return the name of a work's recipe; None for a task that does not exist, which has no recipe of its own."""
+    """Return the name of a work's recipe; None where none is named and its task or its encoder does not exist."""
     if found.source is None or found.kind not in TASKS:
         return found.work.recipe
-    return recipe_name(found.work, found.kind, found.source)
+    try:
+        return recipe_name(found.work, found.kind, found.source)
+    except UserError:  # a file of an architecture: shown where the encoder is checked
+        return found.work.recipe
 
 
 def _writes_its_own(found: StageWork) -> bool:
@@ -255,23 +258,23 @@ def _own_statement(source: Source) -> str | None:
 
 
 def _unknown_model(ref: str) -> str | None:
-    """Return why `random:NAME`, `timm:NAME` or `mae:NAME` names no model, else None.
+    """Return why `random:NAME`, `timm:NAME` or `mae:NAME` names no model, else None; NAME may be a YAML file.
 
     Names that timm alone knows take seconds.
     """
     scheme, _, name = ref.partition(":")
     try:
         published_checkpoint(ref)
+        random = random_architecture(ref)
     except UserError as error:
         return str(error)
     if scheme not in ("random", "timm") or (scheme == "random" and name in recipe_names("encoders")):
         return None
     import timm
 
-    from transfer.sources.references import can_be_built
-
-    known = can_be_built(name) if scheme == "random" else timm.is_model(name) and timm.is_model_pretrained(name)
-    return None if known else str(unknown_architecture(name, timm.list_models(pretrained=scheme == "timm")))
+    name = name if random is None else random.name
+    known = timm.is_model(name) and timm.is_model_pretrained(name) if random is None else can_be_built(name)
+    return None if known else str(unknown_architecture(name, timm.list_models(pretrained=random is None)))
 
 
 def _cycles(file: PipelineFile) -> Iterator[str]:

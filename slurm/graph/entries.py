@@ -27,8 +27,8 @@ class Source(Config):
     from_: str | None = Field(default=None, alias="from")
     """`pretrain.NAME` or `finetune.NAME`."""
     ref: str | None = None
-    """`timm:NAME`, `hf-hub:NAME`, `random:NAME`, a name of `mimbench list checkpoints`, or the path of a run, an
-    exported encoder or a checkpoint."""
+    """`timm:NAME`, `hf-hub:NAME`, `random:NAME` or `random:FILE.yaml`, a name of `mimbench list checkpoints`, or the
+    path of a run, an exported encoder or a checkpoint."""
     stage: TrainedStage | None = None
     """How far the encoder that `ref` names was trained, where its file or tag does not say."""
     pretrained_on: Annotated[str, Field(min_length=1, max_length=100)] | None = None

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import mimbench
 from benchmarks.files.atomic import make_folder, temporary_name
 from benchmarks.runs.environment import COMMIT, git_commit
 
@@ -101,7 +100,7 @@ def exports(snapshot: Path) -> list[str]:
 
 
 def _root() -> Path:
-    return Path(mimbench.__file__).parents[1]
+    return Path(__file__).parents[2]
 
 
 def _files() -> Iterator[Path]:

@@ -31,6 +31,7 @@ from benchmarks.files.locks import is_held
 from benchmarks.runs.folder import completed
 from slurm.graph.stages import Pipeline, Stage
 from slurm.stage import team
+from slurm.stage.program import run_verb
 from slurm.stage.request import Request, is_from, parse
 from slurm.stage.requeue import NOTICE, new_attempt, signals_handled
 from slurm.stage.staging import with_local_data
@@ -201,10 +202,8 @@ def _run_verb(folder: PipelineFolder, stage: Stage, call: Callable[[Sequence[str
 
 def _in_this_process(argv: Sequence[str]) -> Outcome:
     """Run a verb in this process. A bug's traceback goes to the log; argparse's SystemExit is an exit code too."""
-    from mimbench import command
-
     try:
-        return Outcome(command.main(argv))
+        return Outcome(run_verb(argv))
     except SystemExit as error:
         return Outcome(error.code if isinstance(error.code, int) else FAILED_CODE)
     except Exception:

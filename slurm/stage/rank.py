@@ -10,6 +10,7 @@ from types import FrameType
 
 from benchmarks import ranks
 from benchmarks.errors import CRASHED_CODE
+from slurm.stage.program import run_verb
 
 
 def main(argv: list[str], parent: int) -> int:
@@ -22,9 +23,7 @@ def main(argv: list[str], parent: int) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _stop_before_work)
     try:
-        from mimbench import command
-
-        return command.main(argv)
+        return run_verb(argv)
     except Exception:
         traceback.print_exc()
         return CRASHED_CODE

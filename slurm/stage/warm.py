@@ -19,8 +19,8 @@ import traceback
 from collections.abc import Sequence
 
 from benchmarks.config import Config
-from mimbench.command import import_for
 from slurm.stage import job
+from slurm.stage.program import import_for
 from slurm.stage.request import Request
 
 LONGEST_MESSAGE = 2**20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,6 @@ import pytest
 
 import mimbench
 from tests.conftest import MadeOnce
-from tests.slurm.launch.test_demo import SHORTER
 from tests.support import small
 from tests.support.command import ROOT
 from tests.support.runs import only_run, record_of
@@ -116,10 +116,25 @@ def test_its_pipelines_recipes_and_clusters_are_there(installed: Installed) -> N
     assert clusters == sorted(path.name for path in (ROOT / "slurm" / "clusters").iterdir())
 
 
+DIGITS = "{recipe: digits_finetune, data: data/digits, encoders: [simmim, scratch], overrides: [%s]}"
+FINETUNING = "training.epochs=2, training.schedule.warmup_epochs=1, evaluate_every_epochs=2, data.subset.per_class=5"
+PRETRAINING = "training.epochs=1, training.schedule.warmup_epochs=0, validation=null"
+SHORTER = (f"pretrain.simmim.overrides=[{PRETRAINING}]", f"tasks={{digits: {DIGITS % FINETUNING}}}")
+"""What makes a demo of a few seconds."""
+
+
 @pytest.mark.long
-def test_the_demo_runs_from_the_wheel(installed: Installed, tmp_path: Path) -> None:
+def test_the_demo_runs_from_the_wheel_and_prints_a_few_lines_with_its_overview_and_its_pictures(
+    installed: Installed, tmp_path: Path
+) -> None:
     done = installed.run(installed.command, "demo", *SHORTER, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) < 60
+    assert re.search(r"^simmim +\d", done.stdout, re.MULTILINE), "the overview"
+    assert "Like for like" not in done.stdout, "the tables are in the files"
+    pages = re.findall(r"^written: (\S+\.html) and [1-9]\d* PNG files", done.stdout, re.MULTILINE)
+    assert [Path(page).name for page in pages] == ["reconstruct.html", "show.html"]
+    assert all((tmp_path / page).is_file() for page in pages)
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/record.json")]
     assert {record["status"] for record in records} == {"completed"}
     assert {record["environment"]["packages"]["mimbench"] for record in records} == {mimbench.__version__}

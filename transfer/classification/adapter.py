@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.data.remote.paths import RemotePath, data_path
-from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.adapter import Asked, Trained, Transfer
+from benchmarks.runs.record import LoadReport
+from transfer.adapter import Asked, Trained
 from transfer.checkpoint.content.selection import Selection
 from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import (
@@ -20,9 +17,10 @@ from transfer.classification.recipe import (
     LinearRecipe,
 )
 from transfer.images.labelled import ClassificationSets
+from transfer.protocols import OfProtocols, Protocols
 from transfer.sources.source import Source
 
-PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
+PROTOCOLS: Protocols = {
     "finetune": (FinetuneRecipe, "transfer.classification.finetune:Finetuning"),
     "linear": (LinearRecipe, "transfer.classification.linear:LinearProbing"),
     "attentive": (AttentiveRecipe, "transfer.classification.attentive:AttentiveProbing"),
@@ -31,14 +29,14 @@ PROTOCOLS: dict[str, tuple[type[ClassificationRecipe], str]] = {
     "few-shot": (FewShotRecipe, "transfer.classification.frozen.few_shot:few_shot"),
     "evaluate": (EvaluateRecipe, "transfer.classification.headed:evaluate_classifier"),
 }
-"""For each protocol its recipe and its problem for the training loop, or a function where nothing is trained."""
 
 
-class ClassificationAdapter:
+class ClassificationAdapter(OfProtocols):
     """Classification with the protocol that the recipe names; all protocols read the same data."""
 
     recipe = Family("protocol", {name: recipe for name, (recipe, _) in PROTOCOLS.items()}, default="finetune")
     config_field = None
+    protocols = PROTOCOLS
 
     def missing_requirements(self) -> list[str]:
         return []
@@ -71,20 +69,3 @@ class ClassificationAdapter:
         made = source.protocol
         stated = (f"image_size_px={made.image_size_px}", f"preprocessing={made.preprocessing.model_dump_json()}")
         return Trained(source, "imagenet1k_evaluate", stated, made.published, made.stated_by)
-
-    def problem(self, recipe: ClassificationRecipe) -> type[Any] | None:
-        protocol = _protocol(recipe)
-        return protocol if isinstance(protocol, type) else None
-
-    def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import train_transfer  # torch, only now that there is work
-
-        protocol = _protocol(transfer.work.config)
-        record: RunRecord = train_transfer(transfer, protocol) if isinstance(protocol, type) else protocol(transfer)
-        return record
-
-
-def _protocol(recipe: ClassificationRecipe) -> Any:
-    """Return what runs a recipe: a problem for the training loop, or a function."""
-    module, _, name = PROTOCOLS[recipe.protocol][1].partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -70,48 +70,37 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="mimbench checkpoint",
         description="Look into a checkpoint, or write its encoder in another tool's layout.",
         epilog=EXAMPLES,
-        formatter_class=raw,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    inspect = actions.add_parser("inspect", help=ACTIONS["inspect"])
-    inspect.add_argument("encoder", metavar="ENCODER", help=ENCODER)
-    inspect.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
-    inspect.add_argument("--json", action="store_true", help="print everything as JSON")
-    convert = actions.add_parser("convert", help=ACTIONS["convert"])
-    convert.add_argument("encoder", metavar="ENCODER", help=ENCODER)
-    convert.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
-    convert.add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
-    convert.add_argument(
+    of = {name: actions.add_parser(name, help=text) for name, text in ACTIONS.items()}
+    for name in ("inspect", "convert", "verify", "publish"):
+        of[name].add_argument("encoder", metavar="ENCODER", help=ENCODER)
+        of[name].add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    of["inspect"].add_argument("--json", action="store_true", help="print everything as JSON")
+    of["convert"].add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
+    of["convert"].add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="safetensors, or a torch file for .pth, .pt, .bin"
     )
-    verify = actions.add_parser("verify", help=ACTIONS["verify"])
-    verify.add_argument("encoder", metavar="ENCODER", help=ENCODER)
-    verify.add_argument("--against", required=True, metavar="WITNESS", help=AGAINST_HELP)
-    verify.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
-    verify.add_argument(
+    of["verify"].add_argument("--against", required=True, metavar="WITNESS", help=AGAINST_HELP)
+    of["verify"].add_argument(
         "--tolerance",
         type=float,
         default=1e-4,
         metavar="X",
         help="the largest difference that counts as equal, in units of the features' root mean square (default 1e-4)",
     )
-    publish = actions.add_parser("publish", help=ACTIONS["publish"])
-    publish.add_argument("encoder", metavar="ENCODER", help=ENCODER)
-    publish.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
-    add_arguments(publish)
-    fetch = actions.add_parser("fetch", help=ACTIONS["fetch"])
-    fetch.add_argument("name", metavar="NAME", help="a name of `mimbench list checkpoints`")
-    tensors = actions.add_parser("tensors", help=ACTIONS["tensors"])
-    tensors.add_argument("file", metavar="FILE", type=Path, help="a checkpoint of torch.save or safetensors")
-    tensors.add_argument("--out", required=True, type=Path, metavar="FILE", help="the safetensors file to write")
-    for action in (inspect, convert, verify, publish, tensors):
-        action.add_argument("--weights", metavar="KEY", help="the set of weights to take, where a file holds several")
-        action.add_argument("--prefix", metavar="NAME", help="what the encoder's names in the file begin with")
+    add_arguments(of["publish"])
+    of["fetch"].add_argument("name", metavar="NAME", help="a name of `mimbench list checkpoints`")
+    of["tensors"].add_argument("file", metavar="FILE", type=Path, help="a checkpoint of torch.save or safetensors")
+    of["tensors"].add_argument("--out", required=True, type=Path, metavar="FILE", help="the safetensors file to write")
+    for name in ("inspect", "convert", "verify", "publish", "tensors"):
+        of[name].add_argument("--weights", metavar="KEY", help="the set of weights to take, where a file holds several")
+        of[name].add_argument("--prefix", metavar="NAME", help="what the encoder's names in the file begin with")
     return parser
 
 

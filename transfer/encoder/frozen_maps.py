@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from benchmarks.errors import UserError
+from benchmarks.families import timm_model
 from benchmarks.families.table import family_of
 from transfer.encoder.dense import Encoder
 
@@ -55,7 +56,7 @@ class FrozenMaps(nn.Module):
         super().__init__()
         self.encoder, self.last, self.evenly, self.normed = FrozenDense(encoder), last, evenly, normed
         self._family, self._found = family_of(encoder.backbone), dict[int, Tensor]()
-        self.plain = len(encoder.strides) == 1
+        self.plain = len(encoder.strides) == 1 and len(timm_model.strides(encoder.backbone)) <= 1
         there = len(self._family.blocks()) if self.plain and last > 1 else len(encoder.strides)
         if last > there:
             rule = f"at most {there}, the encoder's {'blocks' if self.plain else 'maps'}"

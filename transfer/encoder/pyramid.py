@@ -66,7 +66,7 @@ class PyramidEncoder(nn.Module):
     def __init__(self, encoder: Encoder, channels: int = 256) -> None:
         super().__init__()
         if encoder.strides != (16,):
-            rule = f"an encoder with one map of stride 16 (this one: {encoder.strides})"
+            rule = f"an encoder with one map of stride 16 (this one: {', '.join(map(str, encoder.strides))})"
             remedy = "build it with the argument patch_size=16: kernels of another patch are resized when loaded"
             raise UserError.about("encoder", type(encoder.backbone).__name__, rule, remedy)
         self.encoder = encoder

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
 from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
-from benchmarks.runs.record import LoadReport, RunRecord
-from transfer.adapter import Asked, Trained, Transfer
+from benchmarks.runs.record import LoadReport
+from transfer.adapter import Asked, Trained
+from transfer.protocols import OfProtocols, Protocols
 from transfer.segmentation.data import Scenes, class_names, read_scenes
 from transfer.segmentation.masks import MaskValues, own_values
 from transfer.segmentation.recipe import (
@@ -23,27 +23,24 @@ from transfer.segmentation.recipe import (
 )
 from transfer.sources.source import Source
 
-if TYPE_CHECKING:
-    from transfer.segmentation.train import TrainedSegmenter
-
 Recipe = TrainedSegmentationRecipe | KnnSegmentationRecipe | EvaluateSegmentationRecipe
 PACKAGES = ("onedl-mmcv", "onedl-mmengine", "onedl-mmsegmentation")
 
-PROTOCOLS: dict[str, tuple[type[Config], str]] = {
+PROTOCOLS: Protocols = {
     "finetune": (SegmentationRecipe, "transfer.segmentation.train:Segmentation"),
     "linear": (LinearSegmentationRecipe, "transfer.segmentation.frozen.linear:LinearSegmentation"),
     "knn": (KnnSegmentationRecipe, "transfer.segmentation.frozen.knn:neighbouring_patches"),
     "evaluate": (EvaluateSegmentationRecipe, "transfer.segmentation.headed:score_segmenter"),
 }
-"""For each protocol its recipe and its problem for the training loop, or a function where nothing is trained."""
 
 
-class SegmentationAdapter:
+class SegmentationAdapter(OfProtocols):
     """Fine-tuning with UPerNet or the heads of a user's own mmsegmentation config; a linear layer or nearest neighbours
     on a frozen encoder; scoring a model with its heads."""
 
     recipe: Family[Config] = Family("protocol", {name: each for name, (each, _) in PROTOCOLS.items()}, "finetune")
     config_field = "mmseg_config"
+    protocols = PROTOCOLS
 
     def missing_requirements(self) -> list[str]:
         return sorted(set(PACKAGES) - versions(PACKAGES).keys()) or _unloadable()
@@ -79,24 +76,6 @@ class SegmentationAdapter:
         from transfer.segmentation.headed import read_segmenter  # torch, only now that there is work
 
         return read_segmenter(asked)
-
-    def problem(self, recipe: Recipe) -> type[TrainedSegmenter[Any]] | None:
-        protocol = _protocol(recipe)
-        return protocol if isinstance(protocol, type) else None
-
-    def run(self, transfer: Transfer) -> RunRecord:
-        from transfer.run import train_transfer
-
-        protocol = _protocol(transfer.work.config)
-        record: RunRecord = train_transfer(transfer, protocol) if isinstance(protocol, type) else protocol(transfer)
-        return record
-
-
-def _protocol(recipe: Recipe) -> Any:
-    """Return what runs a recipe: a problem for the training loop, or a function."""
-    place = next(place for kind, place in PROTOCOLS.values() if type(recipe) is kind)
-    module, _, name = place.partition(":")  # torch and mmseg, only now that there is work
-    return getattr(importlib.import_module(module), name)
 
 
 def _unloadable() -> list[str]:

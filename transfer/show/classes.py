@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -62,6 +62,12 @@ def rows_by_path(path: Path, made: Callable[[Mapping[str, str]], P], columns: st
     return rows
 
 
+def in_all(tables: Sequence[Mapping[str, object]], names: Iterable[str]) -> Mapping[str, int]:
+    """Return the positions of those names, in their order, that stand in every table."""
+    everywhere = set(tables[0]).intersection(*tables)
+    return {name: position for position, name in enumerate(names) if name in everywhere}
+
+
 def _prediction(row: Mapping[str, str]) -> Prediction:
     confidence = row.get("confidence")
     return Prediction(row["label"], row["predicted"], float(confidence) if confidence else None)
@@ -91,9 +97,7 @@ class SeenClasses(Seen):
 
     @cached_property
     def names(self) -> Mapping[str, int]:
-        everywhere = set(self.tables[0]).intersection(*self.tables)
-        named = ((self.data.test_name(position), position) for position in range(len(self.data.test)))
-        return {name: position for name, position in named if name in everywhere}
+        return in_all(self.tables, map(self.data.test_name, range(len(self.data.test))))
 
     def differ(self, position: int, one: int, other: int) -> float:
         name = self.data.test_name(position)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from benchmarks.engine.samples.unreadable import UNREADABLE, UnusableError
 from benchmarks.errors import UserError
 from transfer.multilabel.data import TRUTH_COLUMNS, MultilabelSets
-from transfer.show.classes import picture_of, rows_by_path
+from transfer.show.classes import in_all, picture_of, rows_by_path
 from transfer.show.shown import Cell, Example, Seen, ShownRun
 
 
@@ -44,9 +44,7 @@ class SeenLabels(Seen):
 
     @cached_property
     def names(self) -> Mapping[str, int]:
-        everywhere = set(self.tables[0]).intersection(*self.tables)
-        named = ((self.data.test_name(position), position) for position in range(len(self.data.test)))
-        return {name: position for name, position in named if name in everywhere}
+        return in_all(self.tables, map(self.data.test_name, range(len(self.data.test))))
 
     def differ(self, position: int, one: int, other: int) -> float:
         name = self.data.test_name(position)

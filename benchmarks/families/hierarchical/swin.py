@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.encoders import plain_window, windows_as_json
 from benchmarks.errors import UserError
 from benchmarks.families.family import Family
-from benchmarks.families.parts import Layers
+from benchmarks.families.parts import MAPS, Layers
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.windows.position_tables import Size, TableMode
 from benchmarks.families.windows.stages import window_argument
@@ -99,11 +99,20 @@ class Swin(Family):
         return features_in_window_order(self.model, images, hidden, token, compiled=compiled)
 
     def map_sizes(self) -> MapSizes:
+        self.require(MAPS)
         return MapSizes()
 
+    def beside_maps(self) -> frozenset[str]:
+        """Count stages after the last map, too, where a model of more than four has them."""
+        last, _ = self._indexed_levels()[-1]
+        later = tuple(f"layers.{stage}." for stage in range(last + 1, len(self.model.layers)))
+        return super().beside_maps() | {name for name, _ in self.model.named_parameters() if name.startswith(later)}
+
     def maps(self, images: Tensor, *, shift_single_windows: bool, table_mode: TableMode) -> list[Tensor]:
-        """Return one map for each stage; tables keep the window they have."""
-        return swin_maps(self.model, images, shift_single_windows, self.run_block)
+        """Return the maps of those stages that `levels` names; tables keep the window they have."""
+        self.require(MAPS)
+        found = swin_maps(self.model, images, shift_single_windows, self.run_block)
+        return [found[stage] for stage, _ in self._indexed_levels()]
 
     def tokens(self, output: Any) -> Tensor:
         found: Tensor = output.flatten(1, 2)  # blocks give [B, H, W, D]

@@ -167,13 +167,12 @@ def _estimated(
     exchange = _exchange_s(work, training, placed, reached)
     step = Span(max(computing.low, exchange.low), computing.high + exchange.high)
     loading = _loading_s(training, benches).times(recipe.batch_size / processes)
-    seen_once = per_epoch if work.keeps_features and per_epoch else None
-    steps_seen = steps if seen_once is None else min(steps, seen_once / recipe.batch_size)
+    steps_seen = min(steps, per_epoch / recipe.batch_size) if work.keeps_features and per_epoch else steps
     whole = Span(max(step.low, loading.low), max(step.high, loading.high)).times(steps_seen)
     if speed is not None:
         whole = Span(1, 1).times(images / (speed.images_per_second * processes))
-    number = evaluations(training, images, per_epoch)
     most = tested if tested is not None else (per_epoch or 0) // 4
+    number = evaluations(training, images, per_epoch)
     testing = _inverse(reached.flops_per_second, work.testing_flops * number / processes)
     seconds = whole.plus(Span((tested or 0) * testing.low, most * testing.high))
     attempts = 1 + (seconds.high // placed.longest_attempt_s if math.isfinite(placed.longest_attempt_s) else 0)

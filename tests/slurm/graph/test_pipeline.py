@@ -116,6 +116,21 @@ def test_what_is_said_of_weights_in_a_file_is_passed_on_and_asked_of_nothing_els
     assert "encoders.scratch.weights = model_ema" in message
 
 
+def test_an_architecture_in_a_file_is_named_as_the_commands_name_it() -> None:
+    Path("mine.yaml").write_text("name: resnet10t\narguments: {stem_width: 16}\n")
+    mine = {"ref": "random:mine.yaml"}
+    study = changed(encoders__scratch=mine, finetune__supervised__encoder=mine, tasks={"digits": {"data": "data"}})
+    argv = graph(study).stage("digits.scratch.seed0").argv
+    assert argv[argv.index("--encoder") + 1] == "random:mine.yaml"
+    assert argv[argv.index("--recipe") + 1] == "digits_supervised"  # that of random weights
+    Path("mine.yaml").write_text("name: resnet10x\n")
+    assert "encoders.scratch.ref: architecture = resnet10x" in refusal(study)
+    Path("mine.yaml").write_text("name: [resnet10t]\n")
+    assert "encoders.scratch.ref: encoder mine.yaml: 1 mistake" in refusal(study)
+    Path("mine.yaml").unlink()
+    assert "encoders.scratch.ref: recipe = mine.yaml" in refusal(study)
+
+
 def test_ones_own_code_is_not_run_to_check_a_pipeline_and_its_stage_is_asked_for() -> None:
     own = {"ref": "python:no_such_package.encoders:make"}
     assert "encoders.scratch.stage = (not given)" in refusal(changed(encoders__scratch=own))

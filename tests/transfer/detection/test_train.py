@@ -105,6 +105,22 @@ def test_a_plain_vit_gets_a_pyramid(detect_command: list[str], tmp_path: Path) -
     assert load_file(folder / "encoder" / "encoder.safetensors")["pos_embed"].shape == (1, 1 + 4 * 4, 192)
 
 
+def test_the_map_of_a_swins_three_stages_gets_a_pyramid_and_two_stages_are_refused(
+    detect_command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def command(stages: int) -> list[str]:
+        sizes = {"img_size": 64, "embed_dim": 16, "depths": [1] * stages, "num_heads": [1, 2, 4][:stages]}
+        architecture = {"name": "swin_tiny_patch4_window7_224", "arguments": {**sizes, "window_size": 4}}
+        (tmp_path / "swin.yaml").write_text(json.dumps(architecture))
+        return [*detect_command, "--encoder", f"random:{tmp_path / 'swin.yaml'}"]
+
+    assert mimbench.main([*command(2), "--runs", str(tmp_path)]) == mimbench.WRONG
+    assert "or whose last is of stride 16 (this one: 4, 8)" in capfd.readouterr().err
+    short = ("training.steps=2", "training.schedule.milestone_steps=[1]", "training.schedule.warmup_steps=0")
+    folder = trained(command(3), tmp_path / "runs", *short)
+    assert any(name.startswith("maps.pyramid.") for name in last_checkpoint(folder).part("model"))
+
+
 def test_another_number_of_categories_is_refused(
     small_boxes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,5 +168,5 @@ def test_mixed_precision() -> None:
 
 @pytest.mark.parametrize("name", ["vit_tiny_r_s16_p8_224", "crossvit_tiny_240", "levit_128s"])
 def test_what_has_no_maps_here_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="feature maps of strides 4, 8, 16 and 32, or with one of stride 16"):
+    with pytest.raises(UserError, match="feature maps of strides 4, 8, 16 and 32, or whose last is of stride 16"):
         build_encoder(Architecture(name=name))
