@@ -18,11 +18,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 import mimbench
+from benchmarks.version import COMMIT
 from tests.conftest import MadeOnce
 from tests.slurm.launch.test_demo import SHORTER
 from tests.support import small
 from tests.support.command import ROOT
 from tests.support.runs import only_run, record_of
+from tests.support.sources import repository_files
 
 
 class Installed(NamedTuple):
@@ -48,16 +50,9 @@ class Installed(NamedTuple):
         )
 
 
-def _known() -> set[str]:
-    """Return the files that git knows, or would know: those of a clone."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    return {name for name in names if name and (ROOT / name).is_file()}
-
-
 def _sources(folder: Path) -> Path:
     """Copy the files of a clone."""
-    for name in _known():
+    for name in repository_files():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     return folder
@@ -104,6 +99,8 @@ def _install(folder: Path) -> None:
 @pytest.fixture
 def installed(made_once: MadeOnce) -> Installed:
     """The wheel, installed elsewhere; no test may change it."""
+    if COMMIT.is_file():
+        pytest.skip("needs a clone: this is a copy of the code, which states the commit that it was taken from")
     folder = made_once("installed", _install)
     (sdist,) = (folder / "built").glob("*.tar.gz")
     programs = folder / "somebody" / ".venv" / "bin"
@@ -203,7 +200,7 @@ def test_a_persons_program_is_checked_in_strict_mode(installed: Installed, tmp_p
 def test_the_sdist_holds_all_that_git_knows_but_how_this_repository_is_kept(installed: Installed) -> None:
     with tarfile.open(installed.sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    known = _known()
+    known = repository_files()
     assert {name for name in known - names if not name.startswith(".")} == set()
     made = {name for name in names - known if not name.startswith("mimbench.egg-info/")}
     assert made == {"PKG-INFO", "setup.cfg", "benchmarks/COMMIT"}
