@@ -118,3 +118,11 @@ def test_gpu_that_torch_cannot_see_is_a_warning(tmp_path: Path, monkeypatch: pyt
     assert gpus([], "13.2").state == "warning"
     assert "it must support CUDA 13.2" in gpus([], "13.2").remedy
     assert gpus(["H100", "H100"], "13.2").found == "H100, H100"
+
+
+def test_a_copy_that_states_its_commit_needs_no_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert benchmarks.doctor.git().state == "warning"
+    monkeypatch.setattr(benchmarks.doctor, "COMMIT", tmp_path / "COMMIT")
+    (tmp_path / "COMMIT").write_text("0123456789ab")
+    assert benchmarks.doctor.git().state == "ok"
