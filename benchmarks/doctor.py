@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmarks import plugins
 from benchmarks.tables import aligned
+from benchmarks.version import COMMIT
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -236,8 +237,8 @@ def folder(path: Path) -> Finding:
 
 
 def git() -> Finding:
-    """Look for git."""
-    path = shutil.which("git")
+    """Look for git, which a copy of the code that states its commit does not need."""
+    path = shutil.which("git") or (f"not needed: {COMMIT} states the commit" if COMMIT.is_file() else None)
     purpose = "notes the commit of this code in every record"
     return Finding("git", "ok" if path else "warning", path or "none", purpose, "" if path else "sudo apt install git")
 

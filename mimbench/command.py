@@ -146,8 +146,7 @@ def _typed() -> list[str]:
 
 
 def _print_version() -> int:
-    from benchmarks.runs.environment import git_commit
-    from benchmarks.version import __version__
+    from benchmarks.version import __version__, git_commit
 
     commit = git_commit()
     print(f"mimbench {__version__}" + (f" (commit {commit})" if commit else ""))

@@ -14,6 +14,7 @@ import pytest
 
 import mimbench as entry
 from tests.support.command import ROOT, mimbench
+from tests.support.sources import repository_files
 
 PACKAGES = ("benchmarks", "pretrain", "transfer", "slurm", "reports")
 HEAVY = ("torch", "torchvision", "timm", "numpy", "pandas", "pydantic", "yaml", "rich", "matplotlib", "submitit")
@@ -107,13 +108,7 @@ def test_output_into_a_closed_pipe_ends_quietly() -> None:
 
 
 def _repository_links() -> list[tuple[str, str]]:
-    pages = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    pages = sorted(name for name in repository_files() if name.endswith(".md"))
     pattern = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
     found = [(page, a or b) for page in pages for a, b in pattern.findall((ROOT / page).read_text(encoding="utf-8"))]
     return [(page, target) for page, target in found if not re.match(r"[a-z]+:|#", target)]

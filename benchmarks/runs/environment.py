@@ -11,17 +11,14 @@ import importlib.metadata
 import os
 import platform
 import resource
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plugins
 from benchmarks.runs.record import Environment, RunRecord
-from benchmarks.version import __version__
+from benchmarks.version import __version__, git_commit
 
-COMMIT = Path(__file__).parent.parent.parent / "COMMIT"
-"""Present only in a snapshot of the code: the commit that it was taken from."""
 STATUS = Path("/proc/self/status")
 """What Linux says of this process."""
 UP = os.path.pardir
@@ -48,25 +45,6 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def git_commit() -> str | None:
-    """Return this source tree's commit, with `+changes` where files differ from it.
-
-    It is None where git does not know this file: outside git, and of an installation that lies in another's repository.
-    """
-    if COMMIT.is_file():
-        return COMMIT.read_text(encoding="utf-8") or None
-    here = Path(__file__).parent
-    try:
-        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True, check=True)
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, capture_output=True).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}+changes" if changed else commit
 
 
 def peak_memory_mb() -> float:

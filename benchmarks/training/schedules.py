@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, Tag, model_validator
@@ -12,6 +13,11 @@ from benchmarks.training.numbers import Count, NotNegative, Positive, Share
 if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
     from torch.optim import Optimizer
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Drop timm's warning that the rate of a training of one step does not change."""
+    return "will have no effect on the learning rate" not in record.getMessage()
 
 
 class Cosine(Config):
@@ -45,6 +51,7 @@ class Cosine(Config):
         """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
         from timm.scheduler.cosine_lr import CosineLRScheduler
 
+        logging.getLogger(CosineLRScheduler.__module__).addFilter(_tells_something)
         warmup = self.warmup_steps_of(steps_per_epoch)
         return CosineLRScheduler(
             optimizer,
@@ -83,6 +90,7 @@ class Poly(Config):
         """Return the schedule; its `step_update(t)` sets the rates of step t (0-based)."""
         from timm.scheduler.poly_lr import PolyLRScheduler
 
+        logging.getLogger(PolyLRScheduler.__module__).addFilter(_tells_something)
         return PolyLRScheduler(
             optimizer,
             t_initial=max(1, total_steps - self.warmup_steps),

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.files.atomic import make_folder, temporary_name
-from benchmarks.runs.environment import COMMIT, git_commit
+from benchmarks.version import COMMIT, git_commit
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+STATED = Path("benchmarks") / COMMIT.name
 PARTS = ("mimbench", "benchmarks", "pretrain", "transfer", "reports", "slurm")
 
 
@@ -56,7 +57,7 @@ def take_snapshot(folder: Path) -> Path:
     for path in _files():
         make_folder((temporary / path).parent)
         shutil.copyfile(_root() / path, temporary / path)
-    (temporary / COMMIT.name).write_text(git_commit() or "")
+    (temporary / STATED).write_text(git_commit() or "")
     _close(temporary)
     temporary.rename(place)
     return place
@@ -68,7 +69,7 @@ def _is_unchanged(place: Path) -> bool:
     if any(stat.S_ISLNK(each.st_mode) or each.st_mode & OTHERS_WRITE or not _is_ours(each) for each in found.values()):
         return False
     files = {path.relative_to(place) for path, each in found.items() if not stat.S_ISDIR(each.st_mode)}
-    files.discard(Path(COMMIT.name))
+    files.discard(STATED)
     return files == {*_files()} and all((place / path).read_bytes() == (_root() / path).read_bytes() for path in files)
 
 
@@ -104,11 +105,11 @@ def _root() -> Path:
 
 
 def _files() -> Iterator[Path]:
-    """Yield the program's files, relative to its root, in a fixed order."""
+    """Yield the program's files, relative to its root, in a fixed order; the commit is no part of the code."""
     for part in PARTS:
         found = sorted((_root() / part).rglob("*")) if (_root() / part).is_dir() else [_root() / part]
         for path in found:
             relative = path.relative_to(_root())
             hidden = any(name.startswith(".") or name == "__pycache__" for name in relative.parts)
-            if path.is_file() and not hidden:
+            if path.is_file() and not hidden and relative != STATED:
                 yield relative

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from benchmarks.config import Config
@@ -89,11 +90,18 @@ def _serve(launcher: socket.socket) -> Order | None:
                 _import_for(order.argv)
                 if threading.active_count() > 1:  # another thread may hold a lock that the fork would never see opened
                     raise RuntimeError(f"an import started threads: {threading.enumerate()}")
-                if (pid := os.fork()) == 0:
+                if (pid := _fork()) == 0:
                     _become(order, [launcher.detach(), *running])
                     return order
                 running[os.pidfd_open(pid)] = (pid, order.number)
                 _send(launcher, News(number=order.number, pid=pid))
+
+
+def _fork() -> int:
+    """Fork. Idle threads of numerical libraries do no harm, of which Python warns since 3.12; its own were refused."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        return os.fork()
 
 
 def _become(order: Order, handles: Sequence[int]) -> None:

@@ -121,3 +121,11 @@ def test_gpu_that_torch_cannot_see_is_a_warning(tmp_path: Path, monkeypatch: pyt
     old = gpus(["Tesla V100-SXM2-32GB"], "13.2", without_bf16=True)
     assert (old.state, old.found) == ("warning", "Tesla V100-SXM2-32GB, without bf16")
     assert "training.precision=fp16" in old.remedy
+
+
+def test_a_copy_that_states_its_commit_needs_no_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert benchmarks.doctor.git().state == "warning"
+    monkeypatch.setattr(benchmarks.doctor, "COMMIT", tmp_path / "COMMIT")
+    (tmp_path / "COMMIT").write_text("0123456789ab")
+    assert benchmarks.doctor.git().state == "ok"

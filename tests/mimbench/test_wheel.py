@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from markdown_it import MarkdownIt
 
 import mimbench
+from benchmarks.version import COMMIT
 from tests.conftest import MadeOnce
 from tests.support import small
 from tests.support.command import ROOT
 from tests.support.runs import only_run, record_of
+from tests.support.sources import repository_files
 
 
 class Installed(NamedTuple):
@@ -32,6 +35,8 @@ class Installed(NamedTuple):
     sdist: Path
     home: Path
     """A git repository of somebody else, in which the environment lies."""
+    commit: str
+    """What sdist and wheel were built from."""
 
     def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -46,49 +51,69 @@ class Installed(NamedTuple):
 
 
 def _sources(folder: Path) -> Path:
-    """Copy the files that git knows, or would know, as a clone has them."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file() and not name.startswith("tests/"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    """Copy the files of a clone."""
+    for name in repository_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 
+def _commit(folder: Path) -> str:
+    """Make a folder a git repository with one commit of all that lies in it; return the commit."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run([*git, "init", "-q"], cwd=folder, check=True)
+    subprocess.run([*git, "add", "--all"], cwd=folder, check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", folder.name], cwd=folder, check=True)
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=folder, text=True).strip()
+
+
+def _build(sources: Path, what: str, built: Path) -> Path:
+    code = f"from setuptools import build_meta; print(build_meta.build_{what}({str(built)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=sources, capture_output=True, text=True, check=True)
+    return built / done.stdout.splitlines()[-1]
+
+
 def _install(folder: Path) -> None:
-    """Build wheel and sdist, and install the wheel in an environment that lies in a git repository of somebody else."""
+    """Build an sdist of a commit and a wheel of the sdist; install it inside a git repository of somebody else."""
     sources, built, home = _sources(folder / "sources"), folder / "built", folder / "somebody"
-    code = "from setuptools import build_meta as b; b.build_wheel({0!r}); b.build_sdist({0!r})".format(str(built))
     built.mkdir()
     home.mkdir()
-    subprocess.run([sys.executable, "-c", code], cwd=sources, capture_output=True, check=True)
+    (folder / "commit").write_text(_commit(sources))
+    with tarfile.open(_build(sources, "sdist", built)) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    wheel = _build(unpacked, "wheel", built)
     shutil.rmtree(sources)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run([*git, "init", "-q"], cwd=home, check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], cwd=home, check=True)
+    shutil.rmtree(unpacked)
+    _commit(home)
     place = home / ".venv"
     venv.create(place, with_pip=False)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
     (packages / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # not its own .pth files
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "--python", str(place / "bin" / "python")]
-    (wheel,) = built.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], capture_output=True, check=True)
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", "--ignore-installed", str(wheel)], capture_output=True, check=True
+    )
 
 
 @pytest.fixture
 def installed(made_once: MadeOnce) -> Installed:
     """The wheel, installed elsewhere; no test may change it."""
+    if COMMIT.is_file():
+        pytest.skip("needs a clone: this is a copy of the code, which states the commit that it was taken from")
     folder = made_once("installed", _install)
     (sdist,) = (folder / "built").glob("*.tar.gz")
     programs = folder / "somebody" / ".venv" / "bin"
-    return Installed(programs / "python", programs / "mimbench", sdist, folder / "somebody")
+    return Installed(
+        programs / "python", programs / "mimbench", sdist, folder / "somebody", (folder / "commit").read_text()
+    )
 
 
-def test_the_wheel_knows_its_version_and_takes_no_commit_of_the_repository_around_it(
+def test_the_wheel_knows_its_version_and_the_commit_it_was_built_from(
     installed: Installed, digits: Path, tmp_path: Path
 ) -> None:
-    assert installed.run(installed.command, "--version").stdout == f"mimbench {mimbench.__version__}\n"
+    said = installed.run(installed.command, "--version").stdout
+    assert said == f"mimbench {mimbench.__version__} (commit {installed.commit[:12]})\n"
     data = small.cut_digits(digits, tmp_path / "data")
     encoder = ["--encoder", f"random:{small.SWIN}"]
     command = ["transfer", "digits", "--recipe", "digits_knn", *encoder, f"data.root={data}", "k=5", "other_k=[]"]
@@ -96,7 +121,7 @@ def test_the_wheel_knows_its_version_and_takes_no_commit_of_the_repository_aroun
     assert done.returncode == 0, done.stderr
     record = record_of(only_run(tmp_path / "runs"))
     assert record.environment.packages["mimbench"] == mimbench.__version__
-    assert record.environment.git_commit is None
+    assert record.environment.git_commit == installed.commit[:12]
     report = ["report", "leaderboard", tmp_path / "runs", "--out", tmp_path / "report"]
     assert installed.run(installed.command, *report).returncode == 0
     assert (tmp_path / "report" / "leaderboard.html").is_file()
@@ -187,9 +212,21 @@ def test_a_persons_program_is_checked_in_strict_mode(installed: Installed, tmp_p
     assert len(wrong) >= 3
 
 
-def test_the_sdist_holds_what_a_person_reads_and_pins(installed: Installed) -> None:
+def test_the_sdist_holds_all_that_git_knows_but_how_this_repository_is_kept(installed: Installed) -> None:
     with tarfile.open(installed.sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")}
-    assert {"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "constraints.txt", *pages} <= names
-    assert not [name for name in names if name.endswith(".pyc")]
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    known = repository_files()
+    assert {name for name in known - names if not name.startswith(".")} == set()
+    made = {name for name in names - known if not name.startswith("mimbench.egg-info/")}
+    assert made == {"PKG-INFO", "setup.cfg", "benchmarks/COMMIT"}
+
+
+def test_the_description_of_the_wheel_leads_nowhere_that_only_the_repository_has(installed: Installed) -> None:
+    code = "import importlib.metadata as m; print(m.metadata('mimbench').get_payload())"
+    text = installed.run(installed.python, "-c", code).stdout
+    assert "# mimbench" in text
+    assert "Installing says how with pip" in text
+    tokens = MarkdownIt().parse(text)
+    inside = [child for token in tokens for child in token.children or []]
+    addresses = [str(child.attrs.get("href", child.attrs.get("src"))) for child in inside if child.attrs]
+    assert [address for address in addresses if not address.startswith("https://")] == []

@@ -28,10 +28,10 @@ class RemotePath(PosixPath):
     def protocol(self) -> str:
         return self.parts[0].removesuffix(":")
 
-    def is_file(self) -> bool:
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 (of newer versions of Python)
         return False
 
-    def is_dir(self) -> bool:
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 (of newer versions of Python)
         return False
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 (of newer versions of Python)

@@ -52,6 +52,17 @@ def test_poly_rates_per_step() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "schedule", [Cosine(base_lr=1e-4, warmup_lr=1e-6, min_lr=1e-5, warmup_epochs=0), Poly(lr=1e-4, warmup_steps=0)]
+)
+def test_of_a_training_of_one_step_nobody_is_warned(schedule: Cosine | Poly, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = training(schedule=schedule, batch_size=512)
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 1.0}], recipe)
+    schedule.build(optimizer, 512, 1, 1).step_update(0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert caplog.messages == []
+
+
 def test_multistep_rates_per_step() -> None:
     """mmdetection's 3x schedule at batch 16: a tenth of the rate after epochs 27 and 33 of 36, 7330 steps each."""
     schedule = MultiStep(lr=1e-4, milestone_epochs=(27, 33), warmup_steps=500, warmup_ratio=1e-3)

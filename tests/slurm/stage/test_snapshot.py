@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runs.environment import git_commit
+from benchmarks.version import git_commit
 from slurm.launch.snapshot import PARTS, exports, snapshot_path, take_snapshot, variables
 from tests.support.command import ROOT
 
 ASK = """
 import json, mimbench, slurm.stage.job
-from benchmarks.runs.environment import git_commit
+from benchmarks.version import git_commit
 from benchmarks.config import recipe_names
 print(json.dumps([mimbench.__file__, slurm.stage.job.__file__, git_commit(), recipe_names("pretrain")]))
 """
