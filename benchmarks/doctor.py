@@ -294,8 +294,4 @@ def this_project(extra: str = "") -> list[str]:
 
 
 def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return any(True for _ in importlib.metadata.distributions(name=name))

@@ -56,6 +56,7 @@ class Loop(Generic[B]):
         self.optimizer = build_optimizer(problem.parameter_groups, training)
         self.schedule = Schedules(self.optimizer, training, self.total_steps, self.per_epoch)
         self._scale = LossScale(problem.device, training)
+        self._remedy = f"a lower training.schedule.{training.schedule.rate}, or training.precision=fp32"
         self.checkpoints = Checkpoints(run.folder.checkpoints)
         callbacks = Callbacks(training.callbacks, problem.model) if training.callbacks and ranks.is_main() else None
         self.log = TrainingLog(run, training, callbacks)
@@ -214,10 +215,6 @@ class Loop(Generic[B]):
         self._numbers.require_finite()
         self.progress.overflowed = sorted({*self.progress.overflowed, *self._numbers.overflowed})
         self._scale.require_useful(f"in step {self.step} of {self.total_steps}", self._remedy)
-
-    @property
-    def _remedy(self) -> str:
-        return f"a lower training.schedule.{self.training.schedule.rate}, or training.precision=fp32"
 
     def _log(self) -> None:
         """Write one line; the only place, beside a checkpoint, where the host waits for the device."""
