@@ -39,6 +39,7 @@ def marks_of(rows: Sequence[Row], baselines: Sequence[Row], known: Mapping[str, 
     return {
         id(row): [
             *_skipped(row),
+            *_without_chance(row),
             *_made_otherwise(row, usual, name),
             *_tested_otherwise(row, tested, name),
             *_unknown(row, known),
@@ -102,6 +103,14 @@ def _tested_otherwise(row: Row, usual: Collection[str], name: str) -> Iterator[s
 def _skipped(row: Row) -> Iterator[str]:
     if skipped := sum(len(record.skipped_steps) for record in row.records):
         yield f"{skipped} of {count(sum(record.steps for record in row.records), 'step')} skipped"
+
+
+def _without_chance(row: Row) -> Iterator[str]:
+    """Yield where runs that train nothing have the same scores: a deviation of 0 says nothing of another encoder."""
+    scores = {tuple(sorted((name, value.last) for name, value in record.metrics.items())) for record in row.records}
+    trained = any("training" in record.recipe.resolved for record in row.records)
+    if len(row.runs) > 1 and len(scores) == 1 and not trained:
+        yield f"the same scores in all {len(row.runs)} runs: the seed changes nothing, so they count as one"
 
 
 def _made(records: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:

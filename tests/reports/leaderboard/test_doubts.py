@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.encoders import MANIFEST
-from benchmarks.runs.record import RunRecord
+from benchmarks.runs.record import MetricValue, RunRecord
 from reports.leaderboard.board import Request, make
 from reports.leaderboard.notes import words
 from reports.tables.csv_json_parquet import typed_rows
@@ -64,6 +64,19 @@ def test_runs_of_one_row_by_different_commits_are_marked(tmp_path: Path) -> None
     factory.write(tmp_path, factory.transfer("simmim", 0))
     factory.write(tmp_path, factory.transfer("simmim", 1, **elsewhere(git_commit="feedbeef0123")))
     assert marks(tmp_path) == {"simmim": "commit differs between its runs: 0123456789ab, feedbeef0123"}
+
+
+@pytest.mark.parametrize(("top1", "trains", "marked"), [(90.0, False, True), (90.0, True, False), (91.0, False, False)])
+def test_seeds_that_change_nothing_count_as_one(tmp_path: Path, top1: float, trains: bool, marked: bool) -> None:
+    """Nearest neighbours of a pretrained encoder are the same for every seed; of random weights they are not."""
+    training = {"training": {"epochs": 20}} if trains else {}
+    recipe = factory.recipe("digits_knn").model_copy(update={"resolved": {"protocol": "knn", **training}})
+    values = {"top1": MetricValue(last=90.0)}
+    for seed in (0, 1, 2):
+        last = {"top1": MetricValue(last=top1)} if seed == 2 else values
+        factory.write(tmp_path, factory.transfer("simmim", seed, metrics=last, recipe=recipe))
+    expected = "the same scores in all 3 runs: the seed changes nothing, so they count as one"
+    assert marks(tmp_path) == ({"simmim": expected} if marked else {})
 
 
 def started_from(reference: str, sha256: str, **fields: Any) -> RunRecord:
