@@ -32,5 +32,6 @@ class OfProtocols:
         return record
 
     def _what_runs(self, recipe: Any) -> Any:
-        module, _, name = self.protocols[recipe.protocol][1].partition(":")
+        place = next(place for kind, place in self.protocols.values() if type(recipe) is kind)
+        module, _, name = place.partition(":")
         return getattr(importlib.import_module(module), name)
