@@ -89,7 +89,7 @@ def test_members_that_fail_are_killed_or_pruned_and_a_second_launch_goes_on(rung
     assert why is not None
     assert "held-out loss 0.003 after epoch 12 is number 3 of 4; 2 go on" in why
     assert pruned(rungs, BEST) is None
-    table = (rungs.folder.report / "leaderboard.txt").read_text()
+    table = " ".join((rungs.folder.report / "leaderboard.txt").read_text().split())
     assert "3 left out (3 pruned by a rung)" in table
     assert table.count("pruned by a rung: rate-base_lr=") == 3
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import load_recipe
-from benchmarks.encoders import Architecture
-from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.families.table import family_of
 from tests.transfer.matrix.encoders import Encoder
@@ -86,27 +84,10 @@ def source_of(encoder: Encoder, way: str) -> Source | None:
 
 
 def row_of(encoder: Encoder) -> dict[str, dict[str, Cell]]:
-    """Return the cells of an encoder by way and kind.
-
-    Tasks see of an encoder its source alone: each architecture, as it is written, is loaded once. Features are computed
-    once where such architectures build the same model.
+    """Return the cells of an encoder by way and kind. Tasks see of an encoder its source alone: sources of the same
+    architecture and tensors are tried once.
     """
-    refusals: dict[object, str] = {}
-    differences: dict[object, float] = {}
-
-    def cell(source: Source, kind: str, built: object) -> Cell:
-        written = kind, source.use.architecture.model_dump_json(), source.use.sha256
-        if written not in refusals:
-            refusals[written] = _refusal(source, kind, encoder)
-        if refusals[written]:
-            return Cell(None, refusals[written])
-        same = kind, built, source.use.sha256
-        if same not in differences:
-            differences[same] = difference(source, kind, encoder)
-        if differences[same] >= LIMIT and source.assumed:
-            return Cell(None, assumed=" ".join(source.assumed.values()))
-        return Cell(differences[same])
-
+    known: dict[object, dict[str, Cell]] = {}
     row: dict[str, dict[str, Cell]] = {}
     for way in WAYS:
         try:
@@ -114,31 +95,28 @@ def row_of(encoder: Encoder) -> dict[str, dict[str, Cell]]:
         except UserError as error:
             row[way] = dict.fromkeys(KINDS, Cell(None, _in_words(error, encoder.folder)))
             continue
-        if source is not None:
-            built = _built(source.use.architecture)
-            row[way] = {kind: cell(source, kind, built) for kind in KINDS}
+        if source is None:
+            continue
+        same = source.use.architecture.model_dump_json(), source.use.sha256, tuple(source.assumed), source.normalisation
+        if same not in known:
+            known[same] = {kind: _cell(source, kind, encoder) for kind in KINDS}
+        row[way] = known[same]
     return row
 
 
-def _built(architecture: Architecture) -> tuple[str, str]:
-    """Return all modules of what an architecture builds, and its own settings, such as how it pools."""
-    with torch.device("meta"):
-        model = build_backbone(architecture, None, whole_windows=False)
-    said = {name: each for name, each in vars(model).items() if isinstance(each, str | int | float | tuple | None)}
-    return repr(model), repr({name: each for name, each in said.items() if name != "built_as"})
-
-
-def _refusal(source: Source, kind: str, encoder: Encoder) -> str:
-    """Return why a kind of task refuses an encoder; an empty text where it does not."""
+def _cell(source: Source, kind: str, encoder: Encoder) -> Cell:
     for name, (task, _) in KINDS[kind].items():
         try:
             report = adapter_for(find_task(task)).would_load(recipe_of(name, kind, encoder.side_px), source)
             require_complete(report, source.use.reference, source.names)
         except UserError as error:
-            return f"{name}: {_in_words(error, encoder.folder)}"
+            return Cell(None, f"{name}: {_in_words(error, encoder.folder)}")
         except WorkFailed as error:
-            return f"{name}: {_one_line(error, encoder.folder)}"
-    return ""
+            return Cell(None, f"{name}: {_one_line(error, encoder.folder)}")
+    found = difference(source, kind, encoder)
+    if found >= LIMIT and source.assumed:
+        return Cell(None, assumed=" ".join(source.assumed.values()))
+    return Cell(found)
 
 
 def _in_words(error: UserError, folder: Path) -> str:
