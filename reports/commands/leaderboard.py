@@ -63,10 +63,11 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     Raises UserError for a wrong argument, and WorkFailed when no run is usable. The files say why then; without any
     record there are none.
     """
-    from reports.formats import rendered
-
     suffixes = suffixes_of(None if arguments.formats is None else arguments.formats.split(","))
     board = _board(arguments)
+
+    from reports.formats import rendered  # pandas, whose threads would keep the board from being made by processes
+
     paths = write_board(board, arguments.out, suffixes)
     text = arguments.out / "leaderboard.txt"
     say((text.read_bytes() if text in paths else rendered(board, "txt")).decode())
@@ -82,10 +83,11 @@ def publish(arguments: argparse.Namespace) -> int:
 
     Raises UserError for a wrong argument, and WorkFailed where no run is usable: nothing is written then.
     """
-    from reports.publish import write_site
-
     board = _board(arguments)
     require_runs(board)
+
+    from reports.publish import write_site  # pandas, as above
+
     prepare(arguments.out)
     changed = write_site(board, arguments.out)
     say(f"written: {arguments.out / 'index.html'} ({count(changed, 'change')} in feed.xml)")

@@ -203,3 +203,28 @@ def test_many_differences_to_one_baseline_are_noted_and_corrected_on_request(
         **{label: f"{value:.3f}" for label, value in expected.items()},
     }
     assert mimbench.main([*asked, "--holm"]) == 2
+
+
+ALONE = """
+import os, sys
+from mimbench.command import main
+from reports.records import collect
+
+judge = collect._judged
+def judged(*arguments, **named):
+    print("threads:", len(os.listdir("/proc/self/task")), file=sys.stderr)
+    return judge(*arguments, **named)
+
+collect._judged = judged
+sys.exit(main(["report", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("verb", ["leaderboard", "publish"])
+def test_no_library_has_started_threads_before_records_are_judged(tmp_path: Path, verb: str) -> None:
+    """A process with threads of its own is not forked, so thousands of records would be read by one core alone."""
+    factory.write(tmp_path / "runs", factory.transfer("simmim"))
+    command = [sys.executable, "-c", ALONE, verb, str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "threads: 1\n" in done.stderr
