@@ -86,10 +86,13 @@ def _sentence(encoder: Encoder, headings: Sequence[Heading], baseline: str) -> s
     for standing, words in WORDS.items():
         if names := tasks.get(standing):
             of = f" of {count(measured, 'task')}" if not parts else ""
-            listed = ", ".join(" ".join(each).strip() for each in names[:MOST_TASKS])
-            listed += ", ..." if len(names) > MOST_TASKS else ""
-            where = " (".join(filter(None, names[0])) + ")" * bool(names[0][1])
-            where = where if measured == 1 else f"{len(names)}{of} ({listed})"
+            if measured == 1:
+                name, difference = names[0]
+                where = f"{name} ({difference})" if difference else name
+            else:
+                listed = ", ".join(" ".join(each).strip() for each in names[:MOST_TASKS])
+                listed += ", ..." if len(names) > MOST_TASKS else ""
+                where = f"{len(names)}{of} ({listed})"
             parts.append(f"{words.format(baseline)} on {where}")
     return f"{encoder.name} is {'; '.join(parts)}."
 
