@@ -14,7 +14,7 @@ from transfer.checkpoint.architecture.normalisation import shown_alone
 from transfer.checkpoint.architecture.stated import Stated
 from transfer.checkpoint.content.digest import weights_sha256
 from transfer.checkpoint.content.selection import Selection
-from transfer.checkpoint.foreign import read_foreign
+from transfer.checkpoint.foreign import ForeignEncoder, read_foreign
 from transfer.sources.hub_tags import stages_of_hub_name
 from transfer.sources.kept_parity import read_parity
 from transfer.sources.preprocessing import TestProtocol, of_huggingface, of_timm
@@ -42,21 +42,9 @@ def foreign_source(
         said = replace(said, stage=said.stage or published.stage, pretrained_on=said.pretrained_on or published.data)
     epochs = published.epochs if published and published.epochs is not None else encoder.epochs
     normalisation = encoder.normalisation or assumed_normalisation(encoder.inferred.architecture.in_chans)
-    sha256 = weights_sha256(encoder.weights)
-    by_layout = normalisation == shown_alone(encoder.layout, encoder.inferred.architecture.in_chans)
-    use = EncoderUse(
-        label=label or path.stem,
-        reference=reference,
-        method=encoder.layout.name,
-        init_stage=known_stage(said.stage or encoder.stage, reference),
-        epochs=epochs,
-        architecture=encoder.inferred.architecture,
-        sha256=sha256,
-        images=None if by_layout else use_of(normalisation),
-    )
-    named = stages_of_hub_name(reference) if said.pretrained_on is None else None
-    history = named or stated_history(use.method, said.pretrained_on, use.init_stage, epochs)
-    use = use.model_copy(update={"history": history})
+    use = _use(encoder, reference, said, label or path.stem, epochs)
+    if normalisation != shown_alone(encoder.layout, encoder.inferred.architecture.in_chans):
+        use = use.model_copy(update={"images": use_of(normalisation)})
     return Source(
         use,
         use.method,
@@ -65,8 +53,24 @@ def foreign_source(
         remarks=(*encoder.found.remarks, *encoder.inferred.remarks),
         assumed=encoder.inferred.assumed,
         names=encoder.names,
-        parity=read_parity(encoder.file.path, sha256, use.architecture),
+        parity=read_parity(encoder.file.path, str(use.sha256), use.architecture),
         test_protocol=lambda: stated_protocol(encoder.file.path),
+    )
+
+
+def _use(encoder: ForeignEncoder, reference: str, said: EncoderStatement, label: str, epochs: int | None) -> EncoderUse:
+    """Return what a record says of the encoder."""
+    stage, method = known_stage(said.stage or encoder.stage, reference), encoder.layout.name
+    named = stages_of_hub_name(reference) if said.pretrained_on is None else None
+    return EncoderUse(
+        label=label,
+        reference=reference,
+        method=method,
+        init_stage=stage,
+        epochs=epochs,
+        architecture=encoder.inferred.architecture,
+        sha256=weights_sha256(encoder.weights),
+        history=named or stated_history(method, said.pretrained_on, stage, epochs),
     )
 
 
