@@ -10,6 +10,7 @@ from benchmarks.overrides import Overrides, override_texts
 from benchmarks.progress import shown
 from benchmarks.runs.command import RUNS, Placing
 from benchmarks.runs.result import RunResult
+from benchmarks.runs.statement import EncoderStatement
 from mimbench.command import LENT, when_called
 from pretrain.api import AskedPretraining
 
@@ -48,13 +49,15 @@ def pretrain(
         placing=Placing(seed, Path(runs)),
         initial=None if initial is None else str(initial),
         with_head=with_head,
-        stage=stage,
-        architecture=architecture,
-        epoch=epoch,
-        pretrained_on=pretrained_on,
-        weights=weights,
-        prefix=prefix,
-        allow_implausible_weights=allow_implausible_weights,
+        said=EncoderStatement(
+            stage=stage,
+            architecture=architecture,
+            epoch=epoch,
+            pretrained_on=pretrained_on,
+            weights=weights,
+            prefix=prefix,
+            allow_implausible_weights=allow_implausible_weights,
+        ),
         until=until,
     )
     with shown(progress) as kept:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from benchmarks import plugins
 from benchmarks.config import Recipe, load_recipe
-from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.runs.command import Placing, Work, claim, command_line, require_root
+from benchmarks.runs.command import Placing, Work, as_arguments, claim, command_line, require_root
 from benchmarks.runs.identity import pretraining_id
 from benchmarks.runs.initial import FindInitial, InitialEncoder
 from benchmarks.runs.result import RunResult
+from benchmarks.runs.statement import EncoderStatement
 from pretrain.recipe import PretrainRecipe
 
 
@@ -24,20 +24,20 @@ class AskedPretraining:
     placing: Placing
     initial: str | None = None
     with_head: bool = False
-    stage: TrainedStage | None = None
-    architecture: str | None = None
-    epoch: int | None = None
-    pretrained_on: str | None = None
-    weights: str | None = None
-    prefix: str | None = None
-    allow_implausible_weights: bool = False
+    said: EncoderStatement = EncoderStatement()
+    """What a person says of `initial`."""
     until: float | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command that asks for the same."""
-        options = {name: getattr(self, name) for name in ("initial", *DESCRIBING)}
+        options = {"initial": self.initial, **self._of_initial}
         return command_line("pretrain", [self.recipe], options, self.overrides, self.placing)
+
+    @property
+    def _of_initial(self) -> dict[str, object]:
+        """The options that say more of what `initial` names."""
+        return {**self.said.options, **({"with_head": True} if self.with_head else {})}
 
     def resolved(self) -> Recipe[PretrainRecipe]:
         """Return the recipe with its overrides. Raises UserError for a wrong one."""
@@ -70,33 +70,16 @@ class AskedPretraining:
     def _initial(self, find_initial: FindInitial) -> InitialEncoder | None:
         """Return what `initial` names; None without it. Raises UserError for other options that do not fit it."""
         if self.initial is not None:
-            if self.with_head and self.epoch is not None:
+            if self.with_head and self.said.epoch is not None:
                 remedy = "leave one of the two out"
                 raise UserError.about(
                     "--with-head", True, "without --epoch: only the last epoch's head is kept", remedy
                 )
-            return find_initial(
-                self.initial,
-                self.stage,
-                self.architecture,
-                self.epoch,
-                self.pretrained_on,
-                weights=self.weights,
-                prefix=self.prefix,
-                implausible_allowed=self.allow_implausible_weights,
-            )
-        for name in DESCRIBING:
-            if value := getattr(self, name):
-                rule = "given beside --initial, whose encoder it describes"
-                raise UserError.about(f"--{name.replace('_', '-')}", value, rule, "add --initial REF, or leave it out")
+            return find_initial(self.initial, self.said)
+        for name, value in self._of_initial.items():
+            rule = "given beside --initial, whose encoder it describes"
+            raise UserError.about(as_arguments({name: value})[0], value, rule, "add --initial REF, or leave it out")
         return None
-
-
-DESCRIBING = (
-    *("stage", "architecture", "epoch", "with_head", "pretrained_on"),
-    *("weights", "prefix", "allow_implausible_weights"),
-)
-"""Options that say more of what `initial` names."""
 
 
 def _as_begun(work: Work[PretrainRecipe]) -> Work[PretrainRecipe]:

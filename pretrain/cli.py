@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import get_args
 
-from benchmarks.encoders import TrainedStage
 from benchmarks.errors import Paused
 from benchmarks.overrides import override_texts
-from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
+from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
 from benchmarks.runs.initial import FindInitial
-from pretrain.api import DESCRIBING, AskedPretraining
+from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
+from pretrain.api import AskedPretraining
 
 EPILOG = """example:
   mimbench pretrain simmim_swin_base_192_100ep data.root=/data/imagenet training.epochs=800
@@ -30,7 +29,10 @@ def main(argv: Sequence[str], find_initial: FindInitial) -> int:
         args.recipe,
         override_texts(args.overrides, args.data),
         Placing(args.seed, args.runs, args.announce),
-        **{name: getattr(args, name) for name in ("initial", "until", *DESCRIBING)},
+        initial=args.initial,
+        with_head=args.with_head,
+        said=EncoderStatement.of(args),
+        until=args.until,
     )
     if args.print:
         print(asked.resolved().to_yaml(), end="")
@@ -69,15 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--with-head", action="store_true", help="take the mask token and the head of the run REF as well"
     )
-    parser.add_argument(
-        "--stage", choices=get_args(TrainedStage), help="how far REF was trained, where neither file nor name says so"
-    )
-    parser.add_argument(
-        "--architecture", metavar="NAME", help="the architecture of REF, where its tensors leave it open"
-    )
-    parser.add_argument("--pretrained-on", metavar="NAME", help="the data on which others trained REF, for reports")
-    parser.add_argument("--epoch", type=int, metavar="N", help="the encoder of the run REF after N epochs")
-    add_weights_arguments(parser, "REF")
+    add_statement_arguments(parser, "REF")
     pause = "pause after the first evaluation on held-out images at or after this share of the training"
     parser.add_argument("--until", type=float, metavar="SHARE", help=pause)
     add_run_arguments(parser)

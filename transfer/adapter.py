@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Config, Family
 from benchmarks.data.fingerprint import Fingerprint
-from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.record import LoadReport, RunRecord
+from benchmarks.runs.statement import EncoderStatement
 from transfer.sources.source import Source, Whole
 
 
@@ -53,23 +53,20 @@ class Asked:
     """A model of others, with its head, as a person names it."""
 
     reference: str
+    said: EncoderStatement = EncoderStatement()
     config: Path | None = None
     """The config file of the library that it was trained with."""
-    architecture: str | None = None
     label: str | None = None
-    stage: TrainedStage | None = None
     head_classes: str | None = None
     """A list of what its logits stand for, by name or as a file."""
-    weights: str | None = None
-    prefix: str | None = None
-    """Which of the file's sets of weights, and which part of it; see `Selection`."""
 
     def require_left_out(
         self, *options: Literal["config", "architecture", "head_classes", "weights", "prefix"]
     ) -> None:
         """Raise UserError for an option that has no part in models of this kind."""
+        given = {**vars(self), **self.said.options}
         for name in options:
-            if (value := getattr(self, name)) is not None:
+            if (value := given.get(name)) is not None:
                 of = "of mmsegmentation and detectron2" if name == "config" else "that classify images"
                 raise UserError.about(f"--{name.replace('_', '-')}", str(value), f"for models {of}", "leave it out")
 

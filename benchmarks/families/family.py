@@ -59,16 +59,12 @@ class Family(ModelSizes):
     # Which capabilities there are.
 
     def can(self, capability: Capability) -> bool:
-        """Tell whether this model has a capability: by its family's way (to maps, if it has levels), or by timm's."""
-        if type(self).overrides(capability) and capability is not MAPS:
-            return True
-        by_timm = {
-            MAPS: lambda: bool(self.levels()),
-            TOKENS: lambda: bool(timm_model.blocks(self.model)),
-            BLOCKS: lambda: bool(timm_model.blocks(self.model)),
-            LAYERS: lambda: hasattr(self.model, "group_matcher"),
-        }
-        return capability in by_timm and by_timm[capability]()
+        """Tell whether this model has a capability: maps where it has levels, others by its family's way or timm's."""
+        if capability is MAPS:
+            return bool(self.levels())
+        by_timm = capability is LAYERS and hasattr(self.model, "group_matcher")
+        by_blocks = capability in (TOKENS, BLOCKS) and bool(timm_model.blocks(self.model))
+        return type(self).overrides(capability) or by_timm or by_blocks
 
     @classmethod
     def overrides(cls, capability: Capability) -> bool:

@@ -56,21 +56,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights_arguments(parser: argparse._ActionsContainer, encoder: str = "the checkpoint") -> None:
-    """Add what says which weights of a file are meant, and that odd ones are."""
-    parser.add_argument(
-        "--weights", metavar="KEY", help=f"the set of weights of {encoder} to take, where it holds several: model_ema"
-    )
-    parser.add_argument(
-        "--prefix", metavar="NAME", help=f"what the encoder's names in {encoder} begin with, where it holds several"
-    )
-    parser.add_argument(
-        "--allow-implausible-weights",
-        action="store_true",
-        help="go on with weights that are constant, not finite or as a fresh initialisation; the record says so",
-    )
-
-
 def require_root(root: str | None) -> Path:
     """Return the data folder, or a RemotePath. Raises UserError when the recipe names none."""
     if root is None:
@@ -94,11 +79,16 @@ def command_line(
 ) -> tuple[str, ...]:
     """Return the command that does the same again. Options that are None, False or empty are left out."""
     placed = {"seed": placing.seed or None, "runs": None if placing.runs == Path(RUNS) else placing.runs}
-    found = ["mimbench", verb, *words]
-    for name, value in {**options, **placed}.items():
+    return ("mimbench", verb, *words, *as_arguments({**options, **placed}), *overrides)
+
+
+def as_arguments(options: Mapping[str, object]) -> list[str]:
+    """Return options by their fields' names as a command has them; those that are None, False or empty are left out."""
+    found = []
+    for name, value in options.items():
         if value is not None and value is not False and value != "":
             found += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return (*found, *overrides)
+    return found
 
 
 def claim(

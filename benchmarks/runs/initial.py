@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks.encoders import InitStage, Normalisation
+from benchmarks.encoders import Normalisation
 from benchmarks.runs.record import EncoderUse, LoadReport
+from benchmarks.runs.statement import EncoderStatement
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,17 +36,6 @@ class InitialEncoder(ABC):
 
 
 class FindInitial(Protocol):
-    """A function that returns the encoder which a reference names; the arguments are those of `mimbench transfer`."""
+    """A function that returns the encoder which a reference names, as `mimbench transfer` finds it."""
 
-    def __call__(
-        self,
-        reference: str,
-        stage: InitStage | None,
-        architecture: str | None,
-        epoch: int | None,
-        pretrained_on: str | None,
-        *,
-        weights: str | None,
-        prefix: str | None,
-        implausible_allowed: bool,
-    ) -> InitialEncoder: ...
+    def __call__(self, reference: str, said: EncoderStatement) -> InitialEncoder: ...

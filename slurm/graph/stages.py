@@ -12,6 +12,8 @@ from typing import Literal
 from benchmarks.catalogue.starts import default_recipe
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import RECIPES, Config, PathText, find_recipe
+from benchmarks.runs.command import as_arguments
+from benchmarks.runs.statement import EncoderStatement
 from slurm.graph.entries import Finetune, Pretrain, Source, Work
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.sweep import members, without_sweeps
@@ -268,14 +270,7 @@ class _Builder:
         """Return an encoder's reference, and the options that say more of it."""
         encoder = source.ref if source.from_ is None else str(self._announcement(source.from_))
         assert encoder is not None
-        options = [] if source.stage is None else ["--stage", source.stage]
-        options += [] if source.pretrained_on is None else ["--pretrained-on", source.pretrained_on]
-        options += [] if source.architecture is None else ["--architecture", source.architecture]
-        options += [] if source.weights is None else ["--weights", source.weights]
-        options += [] if source.prefix is None else ["--prefix", source.prefix]
-        options += ["--allow-implausible-weights"] if source.allow_implausible_weights else []
-        options += [] if source.epoch is None else ["--epoch", str(source.epoch)]
-        return [encoder, *options]
+        return [encoder, *as_arguments(EncoderStatement.of(source).options)]
 
     def _announcement(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.json"

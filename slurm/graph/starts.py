@@ -8,12 +8,12 @@ from benchmarks.catalogue.starts import misfit_in_words
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import InitStage, misfit
 from benchmarks.errors import UserError, four_parts
+from benchmarks.runs.statement import EncoderStatement
 from slurm.graph.check import load_work, start_field
 from slurm.graph.entries import Source
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import stage_works
 from slurm.graph.sweep import without_sweeps
-from transfer.checkpoint.content.selection import Selection
 from transfer.sources.references import (
     SCHEMES,
     published_checkpoint,
@@ -68,13 +68,11 @@ def require_encoder_files(file: PipelineFile) -> None:
         if source.ref is None or scheme_of(source.ref) in SCHEMES:
             continue
         try:
-            selection = Selection(source.weights, source.prefix)
-            stated = (source.stage, source.architecture)
-            found = resolve(source.ref, None, *stated, pretrained_on=source.pretrained_on, selection=selection)
+            found = resolve(source.ref, EncoderStatement.of(source))
         except UserError as error:
             mistakes.append(f"{field}.ref: {error}")
             continue
-        if found.names is not None and not source.allow_implausible_weights:  # a file of others
+        if found.names is not None and not found.implausible_allowed:  # a file of others
             mistakes += _implausible(field, found)
     if mistakes:
         raise UserError("\n".join(mistakes))

@@ -7,6 +7,7 @@ import timm
 
 from benchmarks.errors import UserError
 from benchmarks.history import find_data_set, name_of_folder
+from benchmarks.runs.statement import EncoderStatement
 from transfer.sources.hub_tags import stages_of_hub_name, stages_of_tag
 from transfer.sources.references import resolve
 from transfer.sources.source import stated_history
@@ -104,4 +105,4 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 
 def test_what_is_on_record_is_not_stated_again() -> None:
     with pytest.raises(UserError, match="--pretrained-on"):
-        resolve("random:digits_swin", pretrained_on="ImageNet-1K")
+        resolve("random:digits_swin", EncoderStatement(pretrained_on="ImageNet-1K"))

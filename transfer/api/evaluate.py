@@ -19,6 +19,7 @@ from benchmarks.runs.command import RUNS, Placing, command_line
 from benchmarks.runs.folder import read_record, run_folder_of
 from benchmarks.runs.record import RunRecord
 from benchmarks.runs.result import RunResult
+from benchmarks.runs.statement import EncoderStatement
 from transfer.adapter import Asked, Trained, adapter_for
 from transfer.api.claimed import claim_transfer
 from transfer.sources.references import trust_code
@@ -64,13 +65,15 @@ def evaluate(
         encoder=None if encoder is None else str(encoder),
         tolerance=tolerance,
         recipe=None if recipe is None else str(recipe),
-        stage=stage,
-        architecture=architecture,
+        said=EncoderStatement(
+            stage=stage,
+            architecture=architecture,
+            weights=weights,
+            prefix=prefix,
+            allow_implausible_weights=allow_implausible_weights,
+        ),
         config=None if config is None else Path(config),
         head_classes=head_classes,
-        weights=weights,
-        prefix=prefix,
-        allow_implausible_weights=allow_implausible_weights,
     )
     with shown(progress) as kept:
         result = asked.run()
@@ -89,19 +92,17 @@ class AskedEvaluation:
     encoder: str | None = None
     tolerance: float = 0.0
     recipe: str | None = None
-    stage: TrainedStage | None = None
-    architecture: str | None = None
+    said: EncoderStatement = EncoderStatement()
+    """What a person says of a model of others."""
     config: Path | None = None
     head_classes: str | None = None
-    weights: str | None = None
-    prefix: str | None = None
-    allow_implausible_weights: bool = False
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command that asks for the same."""
-        options = {name: getattr(self, name) for name in _OPTIONS} | {"label": self.placing.label}
-        options["tolerance"] = self.tolerance or None
+        named = {name: getattr(self, name) for name in ("model", "name", "encoder", "config", "head_classes", "recipe")}
+        beside = {"label": self.placing.label, "tolerance": self.tolerance or None}
+        options = {**named, **self.said.options, **beside}
         return command_line("evaluate", [self.task], options, self.overrides, self.placing)
 
     @cached_property
@@ -126,18 +127,7 @@ class AskedEvaluation:
     def _recipe_and_model(self) -> tuple[Recipe[Any], Trained]:
         task = find_task(self.task)
         adapter = adapter_for(task)
-        trained = adapter.trained(
-            Asked(
-                self.model,
-                self.config,
-                self.architecture,
-                self.placing.label,
-                self.stage,
-                self.head_classes,
-                self.weights,
-                self.prefix,
-            )
-        )
+        trained = adapter.trained(Asked(self.model, self.said, self.config, self.placing.label, self.head_classes))
         own = f"{task.name}_evaluate"
         named = self.recipe or (own if own in recipe_names("transfer") else trained.recipe)
         loaded = load_recipe(adapter.recipe, "transfer", named, [*trained.stated, *self.overrides])
@@ -147,7 +137,7 @@ class AskedEvaluation:
         task = find_task(self.task)
         adapter = adapter_for(task)
         recipe, trained = self._recipe_and_model()
-        source = replace(trained.source, implausible_allowed=self.allow_implausible_weights)
+        source = replace(trained.source, implausible_allowed=self.said.allow_implausible_weights)
         claimed = claim_transfer(self.command, self.placing, task, adapter, recipe, source)
         if isinstance(claimed, RunResult):
             return claimed
@@ -161,8 +151,8 @@ class AskedEvaluation:
         return RunResult(claimed.work.folder.path, record, remark="\n".join(published))
 
     def _finished(self, record: RunRecord) -> RunResult:
-        if self.architecture is not None:
-            trust_code(self.architecture)
+        if self.said.architecture is not None:
+            trust_code(self.said.architecture)
         from transfer.evaluate.finished import add_test_sets  # torch, only now that there is work
         from transfer.evaluate.rebuild import finished_run, read_own, read_wanted, require_classes
 
@@ -181,9 +171,3 @@ class AskedEvaluation:
         transfer = run.transfer(own, self.encoder, self.command, run.data(own))
         require_classes(run, transfer.data, wanted)
         return RunResult(self._folder, add_test_sets(transfer, record, problem, wanted, self.tolerance))
-
-
-_OPTIONS = (
-    *("model", "name", "encoder", "stage", "architecture", "config", "head_classes", "recipe", "weights", "prefix"),
-    "allow_implausible_weights",
-)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedStage
+from benchmarks.encoders import Architecture, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.samples.images import MODES, read_image
 from benchmarks.engine.seeding import seeded
@@ -18,6 +18,7 @@ from benchmarks.errors import UserError
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
+from benchmarks.runs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
 from transfer.classification.augment import preprocessed
 from transfer.encoder.dense import Encoder as DenseEncoder
@@ -57,8 +58,15 @@ def load(
     Raises UserError for a reference that names no encoder, and WorkFailed where less than the whole encoder comes from
     it, or weights that no training leaves behind.
     """
-    source = _source(str(reference), stage, architecture, epoch, Selection(weights, prefix))
-    source = replace(source, implausible_allowed=allow_implausible_weights)
+    said = EncoderStatement(
+        stage=stage,
+        architecture=architecture,
+        epoch=epoch,
+        weights=weights,
+        prefix=prefix,
+        allow_implausible_weights=allow_implausible_weights,
+    )
+    source = _source(str(reference), said)
     with torch.device("meta"):
         skeleton = family_of(build_backbone(source.use.architecture, image_size_px, whole_windows=False))
     sizes = EncoderSizes(image_size_px=image_size_px or skeleton.built_px, window_size=window_size)
@@ -215,15 +223,20 @@ class Encoder:
         return f"<{self.architecture.name} of {self.reference} ({self.source_format}, {said}), {self.image_size_px} px>"
 
 
-def _source(
-    reference: str, stage: InitStage | None, architecture: str | None, epoch: int | None, selection: Selection
-) -> Source:
+def _source(reference: str, said: EncoderStatement) -> Source:
     """Return the encoder that a reference names; of a file, how far it was trained need not be known."""
-    place = locate(reference, epoch)
+    place = locate(reference, said.epoch)
     if place.kind != "file":
-        return resolve(reference, None, stage, architecture, epoch, selection=selection)
-    opened = open_encoder(reference, architecture, selection)
+        return resolve(reference, said)
+    opened = open_encoder(reference, said.architecture, Selection(said.weights, said.prefix))
     found = opened.as_source()
     use = found.use.model_copy(update={"reference": reference, "sha256": opened.sha256, "label": place.path.stem})
     protocol = lambda: stated_protocol(place.path)  # noqa: E731
-    return replace(found, use=use, names=opened.names, remarks=opened.remarks, test_protocol=protocol)
+    return replace(
+        found,
+        use=use,
+        names=opened.names,
+        remarks=opened.remarks,
+        test_protocol=protocol,
+        implausible_allowed=said.allow_implausible_weights,
+    )

@@ -19,9 +19,9 @@ from benchmarks.overrides import Overrides, override_texts
 from benchmarks.progress import shown
 from benchmarks.runs.command import RUNS, Placing, command_line
 from benchmarks.runs.result import RunResult
+from benchmarks.runs.statement import EncoderStatement
 from transfer.adapter import Adapter, adapter_for
 from transfer.api.claimed import claim_transfer
-from transfer.checkpoint.content.selection import Selection
 from transfer.encoder.sizes import given_by
 from transfer.sources.references import random_architecture, resolve
 from transfer.sources.source import Source
@@ -64,13 +64,15 @@ def transfer(
         recipe=None if recipe is None else str(recipe),
         overrides=override_texts(overrides, data),
         placing=Placing(seed, Path(runs), label=label),
-        stage=stage,
-        architecture=architecture,
-        epoch=epoch,
-        pretrained_on=pretrained_on,
-        weights=weights,
-        prefix=prefix,
-        allow_implausible_weights=allow_implausible_weights,
+        said=EncoderStatement(
+            stage=stage,
+            architecture=architecture,
+            epoch=epoch,
+            pretrained_on=pretrained_on,
+            weights=weights,
+            prefix=prefix,
+            allow_implausible_weights=allow_implausible_weights,
+        ),
         config=None if config is None else Path(config),
     )
     with shown(progress) as kept:
@@ -87,19 +89,14 @@ class AskedTransfer:
     recipe: str | None
     overrides: tuple[str, ...]
     placing: Placing
-    stage: TrainedStage | None = None
-    architecture: str | None = None
-    epoch: int | None = None
-    pretrained_on: str | None = None
-    weights: str | None = None
-    prefix: str | None = None
-    allow_implausible_weights: bool = False
+    said: EncoderStatement = EncoderStatement()
     config: Path | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command that asks for the same."""
-        options = {name: getattr(self, name) for name in _OPTIONS} | {"label": self.placing.label}
+        named = {"encoder": self.encoder, "recipe": self.recipe, "config": self.config}
+        options = {**named, **self.said.options, "label": self.placing.label}
         return command_line("transfer", [self.task], options, self.overrides, self.placing)
 
     def recipe_of(self, task: Task, adapter: Adapter) -> Recipe[Any]:
@@ -113,16 +110,7 @@ class AskedTransfer:
         if self.encoder is None:
             remedy = "add --encoder runs/RUN_ID, a checkpoint's path, timm:NAME, hf-hub:NAME or random:NAME"
             raise UserError.about("--encoder", "(not given)", "what the transfer starts from", remedy)
-        return resolve(
-            self.encoder,
-            self.placing.label,
-            self.stage,
-            self.architecture,
-            self.epoch,
-            self.pretrained_on,
-            selection=Selection(self.weights, self.prefix),
-            implausible_allowed=self.allow_implausible_weights,
-        )
+        return resolve(self.encoder, self.said, self.placing.label)
 
     def run(self) -> RunResult:
         """Train and evaluate, unless that is done already; return the run."""
@@ -156,12 +144,6 @@ class AskedTransfer:
         if self.recipe is None and own is not None and ranks.is_main():
             by = f"the authors of {use.label} ({use.method}) fine-tune it by --recipe {own}"
             print(f"note: {by}; the default is {task.recipe}, the same for all encoders", file=sys.stderr)
-
-
-_OPTIONS = (
-    *("encoder", "recipe", "config", "stage", "pretrained_on", "architecture", "epoch", "weights", "prefix"),
-    "allow_implausible_weights",
-)
 
 
 def _config_override(task: Task, adapter: Adapter, config: Path | None) -> list[str]:

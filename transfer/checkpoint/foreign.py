@@ -52,7 +52,7 @@ class ForeignEncoder:
 def read_foreign(
     path: Path,
     stated: Stated | None = None,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    selection: Selection = Selection(),
 ) -> ForeignEncoder:
     """Read a checkpoint of any known layout. Raises UserError for anything else, and where `stated` contradicts it.
 
@@ -66,7 +66,7 @@ def read_foreign(
 def recognise(
     file: CheckpointFile,
     stated: Stated | None = None,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    selection: Selection = Selection(),
 ) -> ForeignEncoder:
     """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
     described = describe(file)

@@ -7,7 +7,6 @@ from benchmarks.config import Family
 from benchmarks.data.remote.paths import RemotePath, data_path
 from benchmarks.runs.record import LoadReport
 from transfer.adapter import Asked, Trained
-from transfer.checkpoint.content.selection import Selection
 from transfer.classification.frozen.recipe import AttentiveRecipe, FewShotRecipe, LogisticRecipe
 from transfer.classification.recipe import (
     ClassificationRecipe,
@@ -62,10 +61,7 @@ class ClassificationAdapter(OfProtocols):
         from transfer.sources.headed import headed_source  # torch, only now that there is work
 
         asked.require_left_out("config")
-        selection = Selection(asked.weights, asked.prefix)
-        source = headed_source(
-            asked.reference, asked.label, asked.stage, asked.architecture, asked.head_classes, selection
-        )
+        source = headed_source(asked.reference, asked.said, asked.label, asked.head_classes)
         made = source.protocol
         stated = (f"image_size_px={made.image_size_px}", f"preprocessing={made.preprocessing.model_dump_json()}")
         return Trained(source, "imagenet1k_evaluate", stated, made.published, made.stated_by)

@@ -12,11 +12,12 @@ from typing import Any
 
 from benchmarks.catalogue.checkpoints import find_checkpoint
 from benchmarks.errors import WRONG_CODE, printable, require_word
+from benchmarks.runs.statement import add_statement_arguments
 from benchmarks.tables import aligned
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.destination import check_destination
 from transfer.publish.arguments import add_arguments, check_arguments
-from transfer.sources.references import ARCHITECTURE_HELP, locate, scheme_of
+from transfer.sources.references import locate, scheme_of
 
 EXAMPLES = """examples:
   mimbench checkpoint inspect simmim_pretrain__swin_base.pth
@@ -80,7 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     of = {name: actions.add_parser(name, help=text) for name, text in ACTIONS.items()}
     for name in ("inspect", "convert", "verify", "publish"):
         of[name].add_argument("encoder", metavar="ENCODER", help=ENCODER)
-        of[name].add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
     of["inspect"].add_argument("--json", action="store_true", help="print everything as JSON")
     of["convert"].add_argument("--to", required=True, choices=TARGET_NAMES, help="whose layout")
     of["convert"].add_argument(
@@ -98,9 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     of["fetch"].add_argument("name", metavar="NAME", help="a name of `mimbench list checkpoints`")
     of["tensors"].add_argument("file", metavar="FILE", type=Path, help="a checkpoint of torch.save or safetensors")
     of["tensors"].add_argument("--out", required=True, type=Path, metavar="FILE", help="the safetensors file to write")
-    for name in ("inspect", "convert", "verify", "publish", "tensors"):
-        of[name].add_argument("--weights", metavar="KEY", help="the set of weights to take, where a file holds several")
-        of[name].add_argument("--prefix", metavar="NAME", help="what the encoder's names in the file begin with")
+    for name in ("inspect", "convert", "verify"):
+        add_statement_arguments(of[name], names=("architecture", "weights", "prefix"))
+    add_statement_arguments(of["publish"], names=("stage", "pretrained_on", "architecture", "weights", "prefix"))
+    add_statement_arguments(of["tensors"], "the weights", names=("weights", "prefix"))
     return parser
 
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from benchmarks.encoders import TrainedStage
 from benchmarks.overrides import override_texts
-from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
+from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
+from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
 from transfer.api.evaluate import AskedEvaluation
 from transfer.sources.head_classes import SUBSETS
-from transfer.sources.references import ARCHITECTURE_HELP
 
-OPTIONS = (
-    *("task", "model", "name", "encoder", "tolerance", "stage", "architecture", "config", "head_classes", "recipe"),
-    *("weights", "prefix", "allow_implausible_weights"),
-)
+SAID = ("stage", "architecture", "weights", "prefix", "allow_implausible_weights")
+OPTIONS = ("task", "model", "name", "encoder", "tolerance", "config", "head_classes", "recipe")
 EPILOG = """examples:
   mimbench evaluate imagenet1k --model runs/RUN_ID
   mimbench evaluate imagenet1k --model runs/RUN_ID data.test_sets.imagenet_v2.root=/data/imagenetv2
@@ -44,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
         **{name: getattr(args, name) for name in OPTIONS},
         overrides=override_texts(args.overrides, args.data),
         placing=Placing(args.seed, args.runs, args.announce, args.label),
+        said=EncoderStatement.of(args),
     )
     if args.print and (recipe := asked.recipe_of_others()) is not None:
         print(recipe.to_yaml(), end="")
@@ -96,8 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model_of_others(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("a model of others")
-    others.add_argument("--stage", choices=get_args(TrainedStage), help="how far it was trained, where nothing says so")
-    others.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
+    add_statement_arguments(others, "the model", names=SAID)
     others.add_argument(
         "--config",
         type=Path,
@@ -111,5 +107,4 @@ def _add_model_of_others(parser: argparse.ArgumentParser) -> None:
         "the number of each class's logit",
     )
     others.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; its protocol is `evaluate`")
-    add_weights_arguments(others)
     others.add_argument("--label", metavar="NAME", help="the model's name in tables")

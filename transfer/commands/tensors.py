@@ -14,7 +14,7 @@ from transfer.checkpoint.files.checkpoint_file import read_checkpoint_file
 from transfer.commands.destination import cannot_write, check_destination
 
 
-def write_tensors(path: Path, out: Path, selection: Selection = Selection()) -> int:  # noqa: B008 (frozen)
+def write_tensors(path: Path, out: Path, selection: Selection = Selection()) -> int:
     """Write the checkpoint's weights to `out` and return the number of tensors; nothing that the file names is run.
 
     A whole pickled module gives its parameters and buffers. Raises UserError where the file holds no set of weights or

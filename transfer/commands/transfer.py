@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe
-from benchmarks.encoders import TrainedStage
 from benchmarks.overrides import override_texts
-from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, add_weights_arguments, already_done
+from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
+from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
 from transfer.adapter import ADAPTERS, ENGINES, adapter_for
 from transfer.api.transfer import AskedTransfer
 from transfer.encoder.sizes import normalisation_of, own_protocol
-from transfer.sources.references import ARCHITECTURE_HELP, random_architecture
+from transfer.sources.references import random_architecture
 from transfer.sources.source import Source
 
-OPTIONS = (
-    *("task", "encoder", "recipe", "config", "stage", "architecture", "epoch", "pretrained_on", "weights", "prefix"),
-    "allow_implausible_weights",
-)
 EPILOG = """examples:
   mimbench transfer imagenet1k --encoder runs/RUN_ID data.root=/data/imagenet
   mimbench transfer imagenet1k --encoder simmim_pretrain__swin_base.pth data.root=/data/imagenet
@@ -44,9 +40,13 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_intermixed_args(argv)
     asked = AskedTransfer(
-        **{name: getattr(args, name) for name in OPTIONS},
-        overrides=override_texts(args.overrides, args.data),
-        placing=Placing(args.seed, args.runs, args.announce, args.label),
+        args.task,
+        args.encoder,
+        args.recipe,
+        override_texts(args.overrides, args.data),
+        Placing(args.seed, args.runs, args.announce, args.label),
+        EncoderStatement.of(args),
+        args.config,
     )
     if args.print:
         _print_recipe(asked)
@@ -101,21 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoints`, timm:NAME, hf-hub:NAME, random:NAME or python:MODULE:FACTORY, your own code, which runs in this "
         "process",
     )
-    parser.add_argument(
-        "--stage",
-        choices=get_args(TrainedStage),
-        help="how far a foreign checkpoint or timm: model was trained, where neither the file nor the name says so",
-    )
-    parser.add_argument(
-        "--pretrained-on",
-        metavar="NAME",
-        help="the data set on which others trained the encoder, for reports, where its name does not say so",
-    )
-    parser.add_argument("--architecture", metavar="NAME", help=ARCHITECTURE_HELP)
-    parser.add_argument(
-        "--epoch", type=int, metavar="N", help="a pretraining run's encoder after N epochs (its export_epochs)"
-    )
-    add_weights_arguments(parser)
+    add_statement_arguments(parser)
     parser.add_argument("--recipe", metavar="RECIPE", help=f"{RECIPE_HELP}; default: the task's own for what starts")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="your own mmsegmentation config: its heads, losses and pipelines"

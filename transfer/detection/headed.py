@@ -65,7 +65,7 @@ def read_detector(asked: Asked) -> Trained:
         cfg.MODEL.BACKBONE.NAME,
         _normalisation(cfg),
         asked.label,
-        asked.stage,
+        asked.said.stage,
         tuple(remarks),
     )
     size = cfg.INPUT.MIN_SIZE_TEST or cfg.INPUT.MAX_SIZE_TEST

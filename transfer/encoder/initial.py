@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.encoders import Architecture, InitStage
+from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
 from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
-from transfer.checkpoint.content.selection import Selection
+from benchmarks.runs.statement import EncoderStatement
 from transfer.encoder.proof.loading import load_source, require_loaded
 from transfer.sources.references import resolve
 from transfer.sources.source import Source
@@ -23,28 +23,9 @@ _RESIZED = ("img_size", "window_size", "pretrained_window_sizes", "patch_size", 
 """Properties in which the two may differ, as the weights are resized, or which `_check_offsets` compares."""
 
 
-def find_initial(
-    reference: str,
-    stage: InitStage | None,
-    architecture: str | None,
-    epoch: int | None,
-    pretrained_on: str | None,
-    *,
-    weights: str | None = None,
-    prefix: str | None = None,
-    implausible_allowed: bool = False,
-) -> InitialEncoder:
+def find_initial(reference: str, said: EncoderStatement) -> InitialEncoder:
     """Return the encoder that `reference` names. Raises what `resolve` raises, and UserError for random weights."""
-    source = resolve(
-        reference,
-        None,
-        stage,
-        architecture,
-        epoch,
-        pretrained_on,
-        selection=Selection(weights, prefix),
-        implausible_allowed=implausible_allowed,
-    )
+    source = resolve(reference, said)
     if source.read is None:
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         remedy = "leave --initial out: without it a pretraining starts from random weights"

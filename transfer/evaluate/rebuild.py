@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Recipe, apply_overrides, schema_for, validate
-from benchmarks.encoders import MANIFEST, Normalisation, TrainedStage
+from benchmarks.encoders import MANIFEST, Normalisation
 from benchmarks.errors import UserError
 from benchmarks.runs.command import Work
 from benchmarks.runs.environment import found_again, with_roots_found
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
+from benchmarks.runs.statement import EncoderStatement
 from transfer.adapter import Adapter, Data, Transfer
 from transfer.evaluate.finished import Wanted
 from transfer.predictions.results import MASKED
@@ -183,9 +184,11 @@ def _source(folder: RunFolder, record: RunRecord, reference: str | None) -> Sour
         exported = resolve(str(folder.encoder))
         built = use.model_copy(update={"architecture": exported.use.architecture})
         return dataclasses.replace(exported, use=built)
-    stage = use.init_stage if use.init_stage in get_args(TrainedStage) else None
+    stage = None if use.init_stage == "random" else use.init_stage
+    said = dataclasses.replace(EncoderStatement.in_command(record.command), stage=stage)
+    said = said if reference is None else dataclasses.replace(said, epoch=None)  # REF itself is that epoch's export
     try:
-        found = resolve(reference or found_again(folder.path, record, use.reference), use.label, stage)
+        found = resolve(reference or found_again(folder.path, record, use.reference), said, use.label)
     except UserError as error:
         raise UserError(f"{error}\n  (the encoder of {folder.path}: --encoder REF says where it lies now)") from None
     if found.use.sha256 != use.sha256:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
-from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `publish` takes beside the encoder, its architecture and its weights."""
+    """Add what `publish` takes beside the encoder and what is said of it."""
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FOLDER", help="a new folder, or one published before"
     )
@@ -25,8 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", action="append", default=[], metavar="DIR", help="where transfers of this encoder lie, for its scores"
     )
-    parser.add_argument("--stage", choices=get_args(TrainedStage), help="how far others trained it, as in transfer")
-    parser.add_argument("--pretrained-on", metavar="NAME", help="the data on which others trained it, as in transfer")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to the hub, by the login of huggingface_hub")
     parser.add_argument("--public", action="store_true", help="with --push: everybody may see it; else it is private")
     parser.add_argument(

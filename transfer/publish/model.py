@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.catalogue.tasks import TASKS
-from benchmarks.encoders import MANIFEST, Architecture, InitStage, Normalisation, read_manifest
+from benchmarks.encoders import MANIFEST, Architecture, Normalisation, read_manifest
 from benchmarks.engine.backbone import build_backbone, is_known, sized
 from benchmarks.engine.checkpoint import Checkpoints
 from benchmarks.engine.own_code import is_own
@@ -21,7 +21,7 @@ from benchmarks.families.table import family_named, family_of
 from benchmarks.families.torchvision_model import is_torchvisions
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, RunRecord
-from transfer.checkpoint.content.selection import Selection
+from benchmarks.runs.statement import EncoderStatement
 from transfer.encoder.proof.loading import load_encoder, require_complete
 from transfer.encoder.proof.plausible import implausible
 from transfer.sources.references import resolve
@@ -62,11 +62,8 @@ class Publication:
 
 def find_published(
     reference: str,
+    said: EncoderStatement = EncoderStatement(),
     *,
-    stage: InitStage | None = None,
-    architecture: str | None = None,
-    pretrained_on: str | None = None,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
     with_head: bool = False,
 ) -> Publication:
     """Return the encoder that `reference` names, or the classifier that a run fine-tuned, `with_head`.
@@ -74,7 +71,7 @@ def find_published(
     Raises UserError for what names none, for an encoder that timm has no model for, for weights that no training leaves
     behind, and for heads other than a fine-tuned classifier's.
     """
-    source = resolve(reference, None, stage, architecture, None, pretrained_on, selection=selection)
+    source = resolve(reference, said)
     if source.read is None:
         rule = "an encoder that has weights: a run, an export, any checkpoint, timm:NAME or hf-hub:NAME"
         raise UserError.about("encoder", reference, rule, "name one of those; random weights are made anew from a seed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from transfer.checkpoint.content.selection import Selection
+from benchmarks.runs.statement import EncoderStatement
 from transfer.publish.card import card_bytes
 from transfer.publish.folder import put, require_ours, staged
 from transfer.publish.licence import stated_licence
@@ -22,14 +22,7 @@ def publish(args: argparse.Namespace) -> str:
     licence = stated_licence(args.license, args.license_name, args.license_link)
     repository = checked_repository(args.push) if args.push else None
     known = require_ours(args.out)
-    model = find_published(
-        args.encoder,
-        stage=args.stage,
-        architecture=args.architecture,
-        pretrained_on=args.pretrained_on,
-        selection=Selection(args.weights, args.prefix),
-        with_head=args.head,
-    )
+    model = find_published(args.encoder, EncoderStatement.of(args), with_head=args.head)
     scores = find_scores(model, args.runs)
     files = {WEIGHTS: weights_bytes(model), CONFIG: config_bytes(model, licence.name)}
     with staged(args.out, files) as stage:

@@ -57,7 +57,7 @@ def read_segmenter(asked: Asked) -> Trained:
     mmseg = {"model": model, "test_pipeline": pipeline, "classes": _classes(file)}
     name = str(restored(model["backbone"]).get("type"))
     source = whole_source(
-        file, asked.reference, "mmsegmentation", name, _normalisation(model), asked.label, asked.stage
+        file, asked.reference, "mmsegmentation", name, _normalisation(model), asked.label, asked.said.stage
     )
     stated = (f"image_size_px={_image_size_px(model, pipeline)}", f"mmseg={json.dumps(mmseg)}")
     return Trained(source, RECIPE, stated, stated_by=where)

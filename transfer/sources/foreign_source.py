@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.catalogue.checkpoints import Checkpoint
-from benchmarks.encoders import InitStage, Normalisation, assumed_normalisation
+from benchmarks.encoders import assumed_normalisation
 from benchmarks.runs.record import EncoderUse
+from benchmarks.runs.statement import EncoderStatement
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.normalisation import shown_alone
 from transfer.checkpoint.architecture.stated import Stated
@@ -22,28 +24,27 @@ from transfer.sources.source import Source, known_stage, stated_history, use_of
 def foreign_source(
     reference: str,
     path: Path,
+    said: EncoderStatement,
     label: str | None,
-    stage: InitStage | None,
     stated: Stated | None,
-    pretrained_on: str | None = None,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
     published: Checkpoint | None = None,
 ) -> Source:
     """Read a checkpoint of any known layout and return it as the source of a transfer.
 
-    `published` is the file's row of the catalogue, which says what neither the file nor a person does. Where no file
-    beside it states its normalisation, and published encoders of its layout do not agree in it, ImageNet's is taken
-    (0.5 for other than three channels). Raises UserError when the file cannot be read, is not the architecture that is
-    `stated`, or shows no stage of training while `stage` is None.
+    `published` is the file's row of the catalogue, which says what neither the file nor a person does; `stated` is the
+    architecture that one of them states. Where no file beside it states its normalisation, and published encoders of
+    its layout do not agree in it, ImageNet's is taken (0.5 for other than three channels). Raises UserError when the
+    file cannot be read, is not the architecture that is `stated`, or shows no stage of training where nobody says it.
     """
-    encoder = read_foreign(path, stated, selection)
+    encoder = read_foreign(path, stated, Selection(said.weights, said.prefix))
     if published is not None:
-        label, stage = label or published.name, stage or published.stage
-        pretrained_on = pretrained_on or published.data
+        label = label or published.name
+        said = replace(said, stage=said.stage or published.stage, pretrained_on=said.pretrained_on or published.data)
     epochs = published.epochs if published and published.epochs is not None else encoder.epochs
     normalisation = encoder.normalisation or assumed_normalisation(encoder.inferred.architecture.in_chans)
-    sha256 = weights_sha256(encoder.weights)
-    use = _use(encoder, sha256, normalisation, reference, label or path.stem, stage, epochs, pretrained_on)
+    use = _use(encoder, reference, said, label or path.stem, epochs)
+    if normalisation != shown_alone(encoder.layout, encoder.inferred.architecture.in_chans):
+        use = use.model_copy(update={"images": use_of(normalisation)})
     return Source(
         use,
         use.method,
@@ -52,35 +53,24 @@ def foreign_source(
         remarks=(*encoder.found.remarks, *encoder.inferred.remarks),
         assumed=encoder.inferred.assumed,
         names=encoder.names,
-        parity=read_parity(encoder.file.path, sha256, use.architecture),
+        parity=read_parity(encoder.file.path, str(use.sha256), use.architecture),
         test_protocol=lambda: stated_protocol(encoder.file.path),
     )
 
 
-def _use(
-    encoder: ForeignEncoder,
-    sha256: str,
-    normalisation: Normalisation,
-    reference: str,
-    label: str,
-    stage: InitStage | None,
-    epochs: int | None,
-    pretrained_on: str | None,
-) -> EncoderUse:
+def _use(encoder: ForeignEncoder, reference: str, said: EncoderStatement, label: str, epochs: int | None) -> EncoderUse:
     """Return what a record says of the encoder."""
-    architecture, method = encoder.inferred.architecture, encoder.layout.name
-    known = known_stage(stage or encoder.stage, reference)
-    named = stages_of_hub_name(reference) if pretrained_on is None else None
+    stage, method = known_stage(said.stage or encoder.stage, reference), encoder.layout.name
+    named = stages_of_hub_name(reference) if said.pretrained_on is None else None
     return EncoderUse(
         label=label,
         reference=reference,
         method=method,
-        init_stage=known,
+        init_stage=stage,
         epochs=epochs,
-        architecture=architecture,
-        sha256=sha256,
-        images=None if normalisation == shown_alone(encoder.layout, architecture.in_chans) else use_of(normalisation),
-        history=named or stated_history(method, pretrained_on, known, epochs),
+        architecture=encoder.inferred.architecture,
+        sha256=weights_sha256(encoder.weights),
+        history=named or stated_history(method, said.pretrained_on, stage, epochs),
     )
 
 

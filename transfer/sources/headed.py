@@ -17,6 +17,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.torchvision_model import USUAL_PX, is_torchvisions
 from benchmarks.runs.record import EncoderUse
+from benchmarks.runs.statement import EncoderStatement
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.content.digest import weights_sha256
@@ -56,45 +57,36 @@ class Headed(Whole):
 
 def headed_source(
     reference: str,
-    label: str | None,
-    stage: InitStage | None,
-    architecture: str | None,
+    said: EncoderStatement = EncoderStatement(),
+    label: str | None = None,
     head_classes: str | None = None,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
 ) -> Headed:
     """Read the classifier that `reference` names: timm:NAME, hf-hub:NAME, a file, or a folder with its config.json.
 
-    `architecture` says what a file is that does not show it, `head_classes` what its logits stand for. Raises UserError
-    where there is no head, WorkFailed where a hub cannot be reached.
+    `head_classes` says what its logits stand for. Raises UserError where there is no head, WorkFailed where a hub
+    cannot be reached.
     """
     rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
     if scheme_of(reference) is None and not Path(reference).exists():
         raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
-        refuse_selection(selection, reference)
-        return _with_classes(_of_timm(reference, place.name, label, stage), head_classes)
+        refuse_selection(Selection(said.weights, said.prefix), reference)
+        return _with_classes(_of_timm(reference, place.name, label, said.stage), head_classes)
     if place.kind != "file":
         raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
-    return _with_classes(_of_file(reference, place.path, label, stage, architecture, selection), head_classes)
+    return _with_classes(_of_file(reference, place.path, said, label), head_classes)
 
 
 def _with_classes(source: Headed, stated: str | None) -> Headed:
     return source if stated is None else replace(source, head_classes=stated_classes(stated, source.num_classes))
 
 
-def _of_file(
-    reference: str,
-    path: Path,
-    label: str | None,
-    stage: InitStage | None,
-    architecture: str | None,
-    selection: Selection,
-) -> Headed:
-    file = read_checkpoint_file(path)
+def _of_file(reference: str, path: Path, said: EncoderStatement, label: str | None) -> Headed:
+    file, selection = read_checkpoint_file(path), Selection(said.weights, said.prefix)
     found = find_weights(file.content, selection)
     head = _find_head({**found.beside, **found.tensors}, reference)
-    model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture, selection)
+    model = _direct(file, found, head, said.architecture) or _by_layout(file, head, said.architecture, selection)
     remarks = (*found.remarks, *model.remarks)
     stated = of_torchvision(file.sha256) or model.protocol or stated_protocol(file.path)
     protocol = stated or _assumed(model)
@@ -102,7 +94,7 @@ def _of_file(
         label=label or path.stem,
         reference=reference,
         method=model.layout,
-        init_stage=known_stage(stage or ("supervised" if protocol.published else model.stage), reference),
+        init_stage=known_stage(said.stage or ("supervised" if protocol.published else model.stage), reference),
         epochs=None,
         architecture=model.architecture,
         sha256=weights_sha256(model.weights),

@@ -85,7 +85,7 @@ class OpenedEncoder:
 def open_encoder(
     reference: str | Path,
     architecture: str | None = None,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    selection: Selection = Selection(),
 ) -> OpenedEncoder:
     """Open any encoder that `--encoder` may name, except random weights.
 

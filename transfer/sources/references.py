@@ -15,7 +15,6 @@ from benchmarks.encoders import (
     Architecture,
     CodeUse,
     EncoderManifest,
-    InitStage,
     Normalisation,
     assumed_normalisation,
     find_architecture,
@@ -26,6 +25,7 @@ from benchmarks.errors import UserError
 from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, Published
+from benchmarks.runs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
 from transfer.sources.source import Source, refuse_selection, refuse_statement
 
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from transfer.checkpoint.architecture.stated import Stated
 
 
-ARCHITECTURE_HELP = (
-    "what the encoder is: an encoder of `mimbench list encoders`, a YAML file of that form or a timm model; "
-    "it must agree with the tensors, and settles what they leave open"
-)
 SCHEMES = ("timm", "hf-hub", "random", "python")
 """The words that may stand before the colon of a reference that is no path."""
 
@@ -125,37 +121,20 @@ def locate(reference: str, epoch: int | None = None) -> Location:
 
 def resolve(
     reference: str,
+    said: EncoderStatement = EncoderStatement(),
     label: str | None = None,
-    stage: InitStage | None = None,
-    architecture: str | None = None,
-    epoch: int | None = None,
-    pretrained_on: str | None = None,
-    *,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
-    implausible_allowed: bool = False,
 ) -> Source:
-    """Return the encoder that `reference` names. Raises UserError when it names none, or an unfinished one.
+    """Return the encoder that `reference` names, of which a person has `said` something and which is called `label`.
 
-    `stage` says how far a foreign checkpoint or a timm model was trained, where its file or tag does not show it.
-    `architecture` says what it is, which must agree with what is found. `epoch` is the same as in `locate`.
-    `pretrained_on` names the data that others trained it on, `selection` which of the weights in their file are meant.
-    `implausible_allowed` lets weights be used that no training leaves behind.
+    Raises UserError where there is none, or an unfinished one, and where what was said does not fit it.
     """
-    found = _resolved(reference, label, stage, architecture, epoch, pretrained_on, selection)
-    return replace(found, implausible_allowed=implausible_allowed)
+    return replace(_resolved(reference, said, label), implausible_allowed=said.allow_implausible_weights)
 
 
-def _resolved(
-    reference: str,
-    label: str | None,
-    stage: InitStage | None,
-    architecture: str | None,
-    epoch: int | None,
-    pretrained_on: str | None,
-    selection: Selection,
-) -> Source:
+def _resolved(reference: str, said: EncoderStatement, label: str | None) -> Source:
+    architecture = said.architecture
     stated = _state(architecture) if architecture is not None and not trust_code(architecture) else None
-    place = locate(reference, epoch)
+    place = locate(reference, said.epoch)
     if architecture is None and place.settled is not None:
         stated = _state(place.settled)
     if architecture is not None and stated is None and place.kind not in ("export", "python"):
@@ -165,18 +144,18 @@ def _resolved(
     if place.kind == "file":
         from transfer.sources.foreign_source import foreign_source  # torch, only when a checkpoint is read
 
-        source = foreign_source(reference, place.path, label, stage, stated, pretrained_on, selection, place.checkpoint)
+        source = foreign_source(reference, place.path, said, label, stated, place.checkpoint)
         return replace(source, use=source.use.model_copy(update={"published": place.published}))
-    refuse_selection(selection, reference)
+    refuse_selection(Selection(said.weights, said.prefix), reference)
     if place.kind == "python":
         from transfer.sources.own_source import own_source
 
-        return _on_record(own_source(reference, label, stage, pretrained_on), stated)
+        return _on_record(own_source(reference, label, said.stage, said.pretrained_on), stated)
     if place.kind == "timm":
         from transfer.sources.hub import timm_source
 
-        return _on_record(timm_source(reference, place.name, label, stage, pretrained_on), stated)
-    refuse_statement(pretrained_on, reference, "it is trained here or not at all, and its record states the data")
+        return _on_record(timm_source(reference, place.name, label, said.stage, said.pretrained_on), stated)
+    refuse_statement(said.pretrained_on, reference, "it is trained here or not at all, and its record states the data")
     if place.kind == "export":
         return _on_record(_exported(reference, place.path, label), stated)
     return _on_record(_random(reference, place.name, label), stated)

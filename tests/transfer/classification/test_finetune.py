@@ -16,6 +16,7 @@ import mimbench
 from benchmarks.encoders import InitStage, read_manifest
 from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import (
     assert_same_end,
@@ -154,9 +155,9 @@ def test_stage_of_a_timm_model(
     monkeypatch.setattr("transfer.sources.hub._pretrained", lambda _name: {"weight": torch.zeros(1)})
     if stage is None:
         with pytest.raises(UserError, match="add --stage self-supervised"):
-            resolve(f"timm:{name}", None, given)
+            resolve(f"timm:{name}", EncoderStatement(stage=given))
     else:
-        assert resolve(f"timm:{name}", None, given).use.init_stage == stage
+        assert resolve(f"timm:{name}", EncoderStatement(stage=given)).use.init_stage == stage
 
 
 def test_bf16_trains_and_keeps_weights_in_fp32(transfer_command: list[str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 import mimbench
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import load_recipe
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import assert_same_training, last_checkpoint, only_run, record_of
 from tests.transfer.classification.features import ENCODER, frozen_features
@@ -119,5 +120,5 @@ def test_a_file_in_half_precision_is_looked_into_as_any_other(tmp_path: Path) ->
     model = randomise(timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=2))
     torch.save({name: each.bfloat16() for name, each in model.state_dict().items()}, tmp_path / "half.pth")
     recipe = load_recipe(adapter_for(find_task("digits")).recipe, "transfer", "digits_linear", ["image_size_px=32"])
-    source = resolve(str(tmp_path / "half.pth"), stage="supervised")
+    source = resolve(str(tmp_path / "half.pth"), EncoderStatement(stage="supervised"))
     assert adapter_for(find_task("digits")).would_load(recipe.config, source).coverage_percent == 100

@@ -17,6 +17,7 @@ from transformers import ViTImageProcessor
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, randomised
 from transfer.classification.adapter import ClassificationAdapter
@@ -71,7 +72,7 @@ def test_a_frozen_encoders_own_test_images_are_as_its_library_makes_them(
     save_file(randomised(SMALL["swin"]).state_dict(), tmp_path / "encoder" / "model.safetensors")
     own, reference = "data.test_images=own", str(tmp_path / "encoder")
     config = load_recipe(ClassificationAdapter.recipe, "transfer", "digits_knn", [own]).config
-    source = resolve(reference, stage="supervised")
+    source = resolve(reference, EncoderStatement(stage="supervised"))
     plan, image = plan_encoder(source, config), picture(48, 64)
     expected = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32), transforms.ToTensor()])(image)
     made = made_for_tests(config, (0.0,) * 3, (1.0,) * 3, plan.protocol)(image)

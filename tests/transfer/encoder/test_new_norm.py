@@ -15,6 +15,7 @@ import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture, write_encoder
 from benchmarks.errors import UserError
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
 from transfer.classification.recipe import FinetuneRecipe
@@ -32,7 +33,7 @@ def file_of(name: str, folder: Path, **arguments: Any) -> tuple[Source, Any]:
     model: Any = timm.create_model(name, num_classes=0, **SIZES, **arguments)
     randomise(model)
     save_file(model.state_dict(), folder / "theirs.safetensors")
-    return resolve(str(folder / "theirs.safetensors"), stage="self-supervised"), model.eval()
+    return resolve(str(folder / "theirs.safetensors"), EncoderStatement(stage="self-supervised")), model.eval()
 
 
 @pytest.mark.parametrize(

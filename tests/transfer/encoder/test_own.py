@@ -16,6 +16,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.own_code import build_own, trust
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
+from benchmarks.runs.statement import EncoderStatement
 from tests.support import own_encoders
 from tests.support.runs import only_run, record_of
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind
@@ -155,15 +156,15 @@ def test_an_export_keeps_the_source_that_trained_it(tmp_path: Path, request: pyt
     use, manifest = record_of(run).encoder, read_manifest(run / "encoder")
     assert use is not None
     assert use.code is not None
-    source = resolve(str(run), architecture=CNN)
+    source = resolve(str(run), EncoderStatement(architecture=CNN))
     assert manifest.code == source.use.code == use.code
     assert source.remarks == ()
     data = json.loads((run / "encoder" / "manifest.json").read_text())
     data["code"]["source_sha256"] = "0" * 64
     (run / "encoder" / "manifest.json").write_text(json.dumps(data))
-    (said,) = resolve(str(run), architecture=CNN).remarks
+    (said,) = resolve(str(run), EncoderStatement(architecture=CNN)).remarks
     assert "000000000000... then" in said
-    assert resolve(str(run), architecture=CNN).use.code == use.code
+    assert resolve(str(run), EncoderStatement(architecture=CNN)).use.code == use.code
 
 
 def test_a_manifest_of_others_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import mimbench
 from benchmarks.runs.find import find_runs
@@ -222,6 +224,20 @@ def test_a_probe_finds_its_frozen_encoder_again(
     knn = [*command[:3], "--recipe", "digits_knn", "--encoder", str(moved), "image_size_px=32", "k=5", "other_k=[]"]
     neighbours = trained(knn, tmp_path / "knn")
     assert "nearest neighbours" in refused(capsys, "digits", neighbours, others)
+
+
+def test_a_probe_finds_the_weights_that_its_command_chose(simmim_run: Path, data: Path, tmp_path: Path) -> None:
+    """Of a file with several sets the probe took the one that is not the default, as its record's command says."""
+    tensors = load_file(simmim_run / "encoder" / "encoder.safetensors")
+    other = {name: tensor.roll(1, 0) for name, tensor in tensors.items()}
+    torch.save({"state_dict_ema": tensors, "state_dict": other}, tmp_path / "both.pth")
+    architecture = json.loads((simmim_run / "encoder" / "manifest.json").read_text())["architecture"]
+    (tmp_path / "stated.yaml").write_text(json.dumps(architecture))
+    said = ["--weights", "state_dict", "--stage", "self-supervised", "--architecture", str(tmp_path / "stated.yaml")]
+    command = ["transfer", "digits", f"data.root={data}", "--recipe", "digits_linear", "image_size_px=32"]
+    command += ["training.epochs=2", "training.batch_size=20", "training.schedule.warmup_epochs=1"]
+    probe = trained([*command, "--encoder", str(tmp_path / "both.pth"), *said], tmp_path / "runs")
+    assert evaluate("digits", probe, f"data.test_sets.others.root={data / 'train'}") == 0
 
 
 def test_a_suite_may_be_asked_of_a_finished_run(

@@ -95,7 +95,7 @@ def test_a_model_of_timms_hub_through_its_cache(
     save_file(model.state_dict(), snapshot / "model.safetensors")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    source = headed_source(f"timm:{name}", None, None, None)
+    source = headed_source(f"timm:{name}")
     assert source.read is not None
     weights = source.read()
     assert all(tensor.equal(weights[key]) for key, tensor in model.state_dict().items())

@@ -15,6 +15,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo
 from transfer.encoder.proof.loading import load_source
@@ -39,7 +40,7 @@ def test_logits_are_torchvisions(head: str, tmp_path: Path) -> None:
     theirs = randomise(READ[head]())
     side = 96 if head == "head" else 64
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
-    source = headed_source(str(tmp_path / "theirs.pth"), None, "supervised", None)
+    source = headed_source(str(tmp_path / "theirs.pth"), EncoderStatement(stage="supervised"))
     ours = build_backbone(source.use.architecture, side, num_classes=source.num_classes).eval()
     assert load_source(ours, source, with_head=True).complete
     images = torch.randn(2, 3, side, side)
@@ -53,4 +54,4 @@ def test_heads_of_other_classes_are_found_and_their_layout_is_refused(name: str,
         shapes = torchvision.models.get_model(name, num_classes=7).state_dict()
     torch.save({key: torch.zeros(each.shape, dtype=each.dtype) for key, each in shapes.items()}, tmp_path / "f.pth")
     with pytest.raises(UserError, match="an encoder in a known layout"):
-        headed_source(str(tmp_path / "f.pth"), None, "supervised", None)
+        headed_source(str(tmp_path / "f.pth"), EncoderStatement(stage="supervised"))

@@ -14,6 +14,7 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.families.table import family_of
+from benchmarks.runs.statement import EncoderStatement
 from tests.transfer.matrix.encoders import Encoder
 from transfer.adapter import adapter_for
 from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder
@@ -68,19 +69,19 @@ def source_of(encoder: Encoder, way: str) -> Source | None:
     """
     folder = encoder.folder
     if way == FOLDER:
-        return resolve(str(folder), stage="supervised") if (folder / "config.json").exists() else None
+        return resolve(str(folder), EncoderStatement(stage="supervised")) if (folder / "config.json").exists() else None
     (weights,) = (file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
     alone = folder / "alone" / weights.name
     alone.parent.mkdir(exist_ok=True)
     shutil.copy(weights, alone)
     if way == PLAIN:
-        return resolve(str(alone), stage="supervised")
+        return resolve(str(alone), EncoderStatement(stage="supervised"))
     stated = dict(encoder.stated)
     if not stated:
-        architecture = resolve(str(folder), stage="supervised").use.architecture
+        architecture = resolve(str(folder), EncoderStatement(stage="supervised")).use.architecture
         stated = architecture.model_dump(exclude={"norm_eps"} if architecture.norm_eps is None else None)
     (folder / "stated.yaml").write_text(yaml.safe_dump(stated))
-    return resolve(str(alone), stage="supervised", architecture=str(folder / "stated.yaml"))
+    return resolve(str(alone), EncoderStatement(stage="supervised", architecture=str(folder / "stated.yaml")))
 
 
 def row_of(encoder: Encoder) -> dict[str, dict[str, Cell]]:

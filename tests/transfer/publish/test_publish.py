@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import mimbench
 from benchmarks.encoders import read_encoder
 from benchmarks.errors import UserError
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import of_timm, randomise
 from tests.support.runs import record_of
 from transfer.publish.model import find_published
@@ -119,7 +120,10 @@ def test_scores_of_another_encoder_are_not_taken(
 
 def test_mimbench_reads_back_what_it_published(simmim_run: Path, tmp_path: Path) -> None:
     assert publish(simmim_run, tmp_path / "published") == 0
-    again, before = resolve(str(tmp_path / "published"), stage="self-supervised"), resolve(str(simmim_run))
+    again, before = (
+        resolve(str(tmp_path / "published"), EncoderStatement(stage="self-supervised")),
+        resolve(str(simmim_run)),
+    )
     assert again.read is not None
     assert before.read is not None
     expected = before.read()
@@ -244,7 +248,7 @@ def test_the_licence_is_asked_for(simmim_run: Path, tmp_path: Path, capsys: pyte
 )
 def test_what_timm_cannot_hold(reference: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        find_published(reference, stage="supervised")
+        find_published(reference, EncoderStatement(stage="supervised"))
 
 
 def test_clips_and_torchvisions_networks_are_refused(tmp_path: Path) -> None:
@@ -259,14 +263,14 @@ def test_clips_and_torchvisions_networks_are_refused(tmp_path: Path) -> None:
         model = randomise(build_backbone(Architecture(name=name), None))
         torch.save(model.state_dict(), tmp_path / "x.pth")
         with pytest.raises(UserError, match=said):
-            find_published(str(tmp_path / "x.pth"), stage="self-supervised", architecture=name)
+            find_published(str(tmp_path / "x.pth"), EncoderStatement(stage="self-supervised", architecture=name))
 
 
 def test_weights_that_nobody_trained(tmp_path: Path) -> None:
     model = of_timm("vit_small_patch16_224", embed_dim=64, depth=2, num_heads=1, img_size=48)
     torch.save(model.state_dict(), tmp_path / "x.pth")
     with pytest.raises(UserError, match="weights that a training left behind"):
-        find_published(str(tmp_path / "x.pth"), stage="supervised")
+        find_published(str(tmp_path / "x.pth"), EncoderStatement(stage="supervised"))
 
 
 def test_an_eps_that_timm_takes_no_argument_for_is_refused_where_it_shows(

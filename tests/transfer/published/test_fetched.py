@@ -18,6 +18,7 @@ import mimbench
 from benchmarks.catalogue.checkpoints import OWN_FILE, Checkpoint, Digest, find_checkpoint, load_checkpoints
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import Published
+from benchmarks.runs.statement import EncoderStatement
 from slurm.graph.check import load_pipeline
 from tests.support.command import ROOT
 from tests.support.random_weights import of_timm, randomise
@@ -83,7 +84,7 @@ def test_a_transfer_fetches_verifies_and_records_it(
     assert use.pretraining_data is not None
     assert [data.name for data in use.pretraining_data] == ["ImageNet-1K"]
     assert "licence CC-BY-NC-4.0" in capsys.readouterr().out
-    by_path = resolve(str(place_of(find_checkpoint("lab:small"))), stage="self-supervised")
+    by_path = resolve(str(place_of(find_checkpoint("lab:small"))), EncoderStatement(stage="self-supervised"))
     assert by_path.use.sha256 == use.sha256  # the very file, by its path
     asked = len(served.asked)
     assert mimbench.main(["checkpoint", "inspect", "lab:small"]) == 0

@@ -23,6 +23,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.parts import Weights
 from benchmarks.families.table import family_of
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.runs import record_of, trained
 from tests.support.waves import fill
 from tests.transfer.checkpoint.library_zoo import VIDEOMAE, VJEPA2, of_clips
@@ -204,7 +205,7 @@ def test_a_kernel_of_other_sizes_embeds_alike() -> None:
 def test_clips_are_seen_whole_by_fine_tuning(tmp_path: Path) -> None:
     """The order of frames is seen, unlike by frame pooling, which remains to be had."""
     foreign = LIBRARY["VideoMAE, normed"](tmp_path)
-    source = resolve(str(foreign.save(tmp_path)), stage="self-supervised")
+    source = resolve(str(foreign.save(tmp_path)), EncoderStatement(stage="self-supervised"))
     sizes = ("image_size_px=64", f"sampling.frames={FRAMES}")
     model = build_video_model(recipe(*sizes, "temporal=auto"), source, 5, 0).model.encoder.eval()
     clips = torch.randn(2, 3, FRAMES, 64, 64)

@@ -69,7 +69,7 @@ StateDict = Mapping[str, Tensor]
 
 def find_weights(
     content: object,
-    selection: Selection = Selection(),  # noqa: B008 (frozen)
+    selection: Selection = Selection(),
     names: Collection[str] | None = None,
 ) -> FoundWeights:
     """Return the encoder's tensors: those that are selected, else those that the authors evaluate.

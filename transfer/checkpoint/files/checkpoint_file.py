@@ -56,7 +56,7 @@ class CheckpointFile:
         return digest.hexdigest()
 
 
-def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFile:  # noqa: B008 (frozen)
+def read_checkpoint_file(path: Path, limits: Limits = Limits()) -> CheckpointFile:
     """Read a file, an index of shards, or a folder that holds one checkpoint.
 
     Raises UserError for everything else, saying what was found and what to do.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mimbench
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
 from transfer.checkpoint.content.selection import Selection
@@ -48,12 +49,12 @@ def of_timm(folder: Path) -> Path:
 def test_timms_average_is_taken_as_timms_own_loader_does(tmp_path: Path) -> None:
     path = of_timm(tmp_path)
     theirs = timm.models.load_state_dict(str(path), weights_only=False)
-    source = resolve(str(path), stage="supervised")
+    source = resolve(str(path), EncoderStatement(stage="supervised"))
     assert source.read is not None
     assert kernel(source.read()).equal(kernel(theirs))
     assert kernel(theirs).equal(kernel(AVERAGE.state_dict()))
     assert "weights: state_dict_ema; the file holds state_dict as well (--weights takes another)" in source.remarks
-    chosen = resolve(str(path), stage="supervised", selection=Selection("state_dict"))
+    chosen = resolve(str(path), EncoderStatement(stage="supervised", weights="state_dict"))
     assert chosen.read is not None
     assert kernel(chosen.read()).equal(kernel(MODEL.state_dict()))
 

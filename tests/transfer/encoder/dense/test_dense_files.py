@@ -16,6 +16,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.libraries import library
 from tests.support.random_weights import randomise
 from tests.transfer.encoder.witnesses import difference, images, torchvision_maps, whole_patches
@@ -176,7 +177,7 @@ def test_the_map_of_timms_vit(size: tuple[int, int], tmp_path: Path) -> None:
 
 def read(witness: Witness) -> Encoder:
     """Read a file as `mimbench transfer --encoder FILE --stage supervised` does, whole or not at all."""
-    source = resolve(str(witness.file), stage="supervised")
+    source = resolve(str(witness.file), EncoderStatement(stage="supervised"))
     assert source.source_format == witness.layout
     assert source.window_assumed == (witness.window is not None)
     assert source.read is not None

@@ -13,6 +13,7 @@ from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import WorkFailed
 from benchmarks.runs.record import LoadReport
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.transfer.matrix.cells import recipe_of
 from transfer.encoder.model import build_frozen_maps, build_head_maps
@@ -118,7 +119,7 @@ def test_a_file_that_ends_before_its_last_norm_is_for_maps_alone(tmp_path: Path)
 
     def maps(tensors: dict[str, Tensor], frozen: bool = False) -> tuple[Source, LoadReport]:
         torch.save(tensors, tmp_path / "file.pth")
-        source = resolve(str(tmp_path / "file.pth"), stage="supervised")
+        source = resolve(str(tmp_path / "file.pth"), EncoderStatement(stage="supervised"))
         if frozen:
             return source, build_frozen_maps(recipe, source, 0, longest_px=64, last=1).report
         return source, build_head_maps(recipe, source, 0, longest_px=64).report

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mimbench
+from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.library_zoo import FOREIGN
@@ -111,8 +112,8 @@ def test_what_is_kept_belongs_to_the_weights_it_was_found_of(published: Path, tm
     shutil.copy(kept, wrong)
     from transfer.sources.references import resolve
 
-    assert resolve(str(copy), stage="supervised").parity is not None
-    assert resolve(str(wrong), stage="supervised").parity is None
+    assert resolve(str(copy), EncoderStatement(stage="supervised")).parity is not None
+    assert resolve(str(wrong), EncoderStatement(stage="supervised")).parity is None
 
 
 def test_a_pickle_of_transformers_is_a_witness_without_its_code(published: Path, tmp_path: Path) -> None:
