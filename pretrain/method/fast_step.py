@@ -17,6 +17,7 @@ from pretrain.recipe import PretrainRecipe
 WINDOWS = "tokens in the order of windows"
 HIDDEN = "the head on hidden tokens alone"
 RECOMPUTED = "norms and GELU computed again"
+ONEDNN = "products of linear layers by oneDNN"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
 from benchmarks.engine.seeding import generator
-from pretrain.method.fast_step import HIDDEN, RECOMPUTED, WINDOWS
+from benchmarks.families.products import LinearByOneDNN, multiply_by_onednn
+from pretrain.method.fast_step import HIDDEN, ONEDNN, RECOMPUTED, WINDOWS
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
 from tests.support import small
@@ -75,6 +76,21 @@ def test_loss_and_gradients_are_those_of_the_plain_step(overrides: list[str], wa
     assert plain.fast is None
     assert fast.fast is not None
     assert fast.fast.names == ways
+    assert_same_step(plain, fast, overrides)
+
+
+@pytest.mark.parametrize("encoder", [SWIN, SWINV2, VIT])
+def test_products_by_onednn_are_those_of_the_plain_step(encoder: str) -> None:
+    """In every linear layer of the encoder, on whichever CPU this runs."""
+    overrides = [encoder, MASKS, "target={loss: smooth_l1}"]
+    plain, fast = (method_of(*overrides, fast=each) for each in (False, True))
+    multiply_by_onednn(fast.model.encoder)
+    layers = [each for each in fast.model.encoder.modules() if isinstance(each, nn.Linear)]
+    assert {type(each) for each in layers} == {LinearByOneDNN}
+    assert_same_step(plain, fast, overrides)
+
+
+def assert_same_step(plain: Method, fast: Method, overrides: list[str]) -> None:
     (loss, gradients), (fast_loss, fast_gradients) = (step_of(method, overrides) for method in (plain, fast))
     assert fast_loss.item() == pytest.approx(loss.item(), rel=1e-5)
     assert fast_gradients.keys() == gradients.keys()
@@ -123,3 +139,30 @@ def test_a_run_goes_on_with_the_steps_it_began_with(digits: Path, tmp_path: Path
     fast = record_of(trained(command, tmp_path / "fast"))
     assert fast.fast_ways is not None
     assert fast.fast_ways[:3] == (WINDOWS, RECOMPUTED, "a fused update")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_run_goes_on_with_the_library_it_began_with(
+    first: bool, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it goes on another machine, or was begun before oneDNN was asked: to the bits of one that never stopped."""
+    command = [*small.pretraining(small.cut_digits(digits, tmp_path / "cut")), "training.precision=fp32"]
+
+    def is_faster(answer: bool) -> None:
+        monkeypatch.setattr("pretrain.run.train.faster_by_onednn", lambda: answer)
+
+    is_faster(first)
+    whole = trained(command, tmp_path / "whole")
+    stop_after(command, tmp_path / "runs", 4)
+    is_faster(not first)
+    resumed = trained(command, tmp_path / "runs")
+    assert_same_training(whole, resumed)
+    for run in (whole, resumed):
+        assert (ONEDNN in (record_of(run).fast_ways or ())) == first
+    other = trained(command, tmp_path / "other")
+    assert (ONEDNN in (record_of(other).fast_ways or ())) != first
+    assert trained_weights(other) != trained_weights(whole), "sums in another order: else this test could not fail"
+
+
+def trained_weights(run: Path) -> bytes:
+    return (run / "encoder" / "encoder.safetensors").read_bytes()
