@@ -26,14 +26,16 @@ from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
+from benchmarks.families.products import ONEDNN as ONEDNN_LINEAR
 from benchmarks.families.products import faster_by_onednn, multiply_by_onednn
+from benchmarks.families.table import family_of
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
 from benchmarks.training.optimizers import AdamW
 from pretrain.method.avg_dist import avg_dist_of
-from pretrain.method.fast_step import ONEDNN, RECOMPUTED
+from pretrain.method.fast_step import APART, BIASES, ONEDNN, RECOMPUTED
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
@@ -114,12 +116,19 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         """What a step does in a faster way than the plain one, in words."""
         if self.method.fast is None:
             return ()
-        fused = ("a fused update",) if isinstance(self.training.optimizer, AdamW) else ()
-        compiled = ("compiled blocks",) if self.recipe.training.compile else ()
-        again = (RECOMPUTED,) if self.method.fast.windows and not compiled else ()
-        pages = ("huge pages",) if self.device.type == "cpu" and huge_pages.asked() else ()
-        onednn = (ONEDNN,) if self.by_onednn else ()
-        return (*self.method.fast.names, *again, *fused, *compiled, *onednn, *pages)
+        training, windows, on_cpu = self.recipe.training, self.method.fast.windows, self.device.type == "cpu"
+        own = windows and not training.compile  # a compiler decides by itself how blocks are computed
+        adds_biases = own and on_cpu and training.precision == "bf16" and ONEDNN_LINEAR is not None
+        found = {
+            RECOMPUTED: own,
+            APART: windows and family_of(self.model.encoder.backbone).attends_within_shifts,
+            BIASES: adds_biases,
+            "a fused update": isinstance(training.optimizer, AdamW),
+            "compiled blocks": training.compile,
+            ONEDNN: self.by_onednn,
+            "huge pages": on_cpu and huge_pages.asked(),
+        }
+        return (*self.method.fast.names, *(name for name, taken in found.items() if taken))
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px

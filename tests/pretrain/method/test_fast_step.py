@@ -9,11 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
+from benchmarks.data.fingerprint import Fingerprint
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.seeding import generator
 from benchmarks.families.products import LinearByOneDNN, multiply_by_onednn
-from pretrain.method.fast_step import HIDDEN, ONEDNN, RECOMPUTED, WINDOWS
+from pretrain.method.fast_step import APART, BIASES, HIDDEN, ONEDNN, RECOMPUTED, WINDOWS
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
+from pretrain.run.image_files import Images
+from pretrain.run.train import MaskedImageModelling
 from tests.support import small
 from tests.support.runs import assert_same_training, record_of, stop_after, trained
 
@@ -127,6 +131,17 @@ def test_in_bf16_the_fast_step_is_as_exact_as_autocast(encoder: str) -> None:
     assert 0 < errors[1] < 4 / 3 * errors[0]
 
 
+@pytest.mark.parametrize(
+    ("encoder", "precision", "ways"),
+    [(SWIN, "bf16", {APART, BIASES}), (SWIN, "fp32", {APART}), (SWINV2, "bf16", {BIASES}), (VIT, "bf16", set())],
+)
+def test_ways_that_turn_ties_of_rounding_are_on_record(encoder: str, precision: str, ways: set[str]) -> None:
+    overrides = ["image_size_px=64", encoder, MASKS, f"training.precision={precision}", "training.device=cpu"]
+    recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", overrides)
+    none = Images(Path(), ImageFiles(Path(), []), None, Fingerprint(0, "content", ""))
+    assert {APART, BIASES} & set(MaskedImageModelling(recipe, 0, none).fast_ways) == ways
+
+
 def test_a_run_goes_on_with_the_steps_it_began_with(digits: Path, tmp_path: Path) -> None:
     """As those do that an earlier version began, which had plain steps alone: to the same bits."""
     command = small.pretraining(small.cut_digits(digits, tmp_path / "cut"))
@@ -138,7 +153,7 @@ def test_a_run_goes_on_with_the_steps_it_began_with(digits: Path, tmp_path: Path
     assert_same_training(whole, resumed)
     fast = record_of(trained(command, tmp_path / "fast"))
     assert fast.fast_ways is not None
-    assert fast.fast_ways[:3] == (WINDOWS, RECOMPUTED, "a fused update")
+    assert fast.fast_ways[:4] == (WINDOWS, RECOMPUTED, APART, "a fused update")
 
 
 @pytest.mark.parametrize("first", [False, True])
