@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,12 +39,14 @@ def forward_flops(model: nn.Module, forward: Callable[[], Any]) -> float:
     return float(counter.get_total_flops())
 
 
-def matrix_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+def matrix_flops_per_second(
+    device: torch.device, dtype: torch.dtype, product: Callable[[Tensor, Tensor], Tensor] = torch.matmul
+) -> float:
     """Return the FLOPs per second of products of large square matrices on a device: the best of `TRIES`."""
     side = SIDES[device.type]
     matrix, best = torch.ones(side, side, dtype=dtype, device=device), 0.0
     for _ in range(TRIES):
-        best = max(best, 2 * side**3 / seconds_of(lambda: matrix @ matrix, device))
+        best = max(best, 2 * side**3 / seconds_of(lambda: product(matrix, matrix), device))
     return best
 
 

@@ -36,6 +36,8 @@ class Family(ModelSizes):
     """Modules of timm.models whose registered names are models of this family."""
     mask_token_decays: ClassVar[bool] = False
     """Whether weight decay applies to the mask token. Source: `no_weight_decay` of microsoft/SimMIM's models."""
+    attends_within_shifts: ClassVar[bool] = False
+    """Whether the faster step gives tokens that a shift brought together the weight 0, where timm's is nearly 0."""
     video_form: ClassVar[str | None] = None
     """The recipe's `temporal` by which its weights get an axis of time; None where there is none."""
     blocks_give_tokens: ClassVar[bool] = True

@@ -63,7 +63,9 @@ def _serve(order: Order, answer: Any) -> None:
     torch.set_num_threads(order.threads)
     from benchmarks.engine.device import choose_device, device_name, multiplied_in, peak_memory_mb
     from benchmarks.engine.flops import matrix_flops_per_second, seconds_of
+    from benchmarks.families.products import product_by_onednn
     from pretrain.bench.programs import program
+    from pretrain.method.fast_step import ONEDNN
 
     training = order.recipe.training
     device = choose_device(training)
@@ -74,7 +76,8 @@ def _serve(order: Order, answer: Any) -> None:
     answer(device=device_name(device), **about, base_mb=base, parts_s={"imports": imported_s, **built.parts_s})
     for line in sys.stdin:
         if line.strip() == "rate":
-            answer(flops_per_second=matrix_flops_per_second(device, multiplied_in(training)))
+            product = product_by_onednn if ONEDNN in built.ways else torch.matmul
+            answer(flops_per_second=matrix_flops_per_second(device, multiplied_in(training), product))
             continue
         cpu = time.process_time()
         seconds = seconds_of(built.round, device)

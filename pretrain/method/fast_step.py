@@ -17,6 +17,9 @@ from pretrain.recipe import PretrainRecipe
 WINDOWS = "tokens in the order of windows"
 HIDDEN = "the head on hidden tokens alone"
 RECOMPUTED = "norms and GELU computed again"
+APART = "no attention across shifts"
+BIASES = "biases added by oneDNN"
+ONEDNN = "products of linear layers by oneDNN"
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,16 @@ from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, generator, seed_all
 from benchmarks.errors import UserError
+from benchmarks.families.products import ONEDNN as ONEDNN_LINEAR
+from benchmarks.families.products import faster_by_onednn, multiply_by_onednn
+from benchmarks.families.table import family_of
 from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
 from benchmarks.training.optimizers import AdamW
 from pretrain.method.avg_dist import avg_dist_of
-from pretrain.method.fast_step import RECOMPUTED
+from pretrain.method.fast_step import APART, BIASES, ONEDNN, RECOMPUTED
 from pretrain.method.simmim import SimMIM, build_method
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.crops import training_samples
@@ -61,15 +64,19 @@ class MaskedImageModelling(TrainedProblem[Batch]):
         images: Images,
         start: Start | None = None,
         until: float | None = None,
+        begun: tuple[str, ...] | None = None,
     ) -> None:
-        """`until`: the share of the training at which it pauses, after its next evaluation; None: at no share."""
+        """`until`: the share of the training at which it pauses, after its next evaluation; None: at no share.
+
+        `begun`: the faster ways of the run that goes on; None: a new one.
+        """
         self.named_recipe, self.recipe, self.seed, self.images = recipe, recipe.config, seed, images
         self.training = self.recipe.training
         self.device = choose_device(self.training)
         seed_all(derive(seed, "weights"))
         self.method = build_method(self.recipe, self.device)
         self.model = self.method.model
-        self.start, self.until = start, until
+        self.start, self.until, self._begun = start, until, begun
         if start is not None:
             self.load_report = start.load(self.model, self.recipe)
         self.flops_per_image = self._flops()
@@ -88,18 +95,40 @@ class MaskedImageModelling(TrainedProblem[Batch]):
     def place(self) -> None:
         if self.recipe.training.compile:
             self.model.encoder.compile_blocks(self.method.in_window_order)
+        if self.by_onednn:
+            multiply_by_onednn(self.model.encoder)
         super().place()
+
+    @property
+    def by_onednn(self) -> bool:
+        """Whether oneDNN computes the products of linear layers; of a run that goes on, whether it did from the start.
+
+        Sums are in another order then, so that one begun without it would not end with the same bits.
+        """
+        training = self.recipe.training
+        fits = self.device.type == "cpu" and training.precision == "fp32" and not training.compile
+        if self.method.fast is None or not fits:
+            return False
+        return faster_by_onednn() if self._begun is None else ONEDNN in self._begun
 
     @property
     def fast_ways(self) -> tuple[str, ...]:
         """What a step does in a faster way than the plain one, in words."""
         if self.method.fast is None:
             return ()
-        fused = ("a fused update",) if isinstance(self.training.optimizer, AdamW) else ()
-        compiled = ("compiled blocks",) if self.recipe.training.compile else ()
-        again = (RECOMPUTED,) if self.method.fast.windows and not compiled else ()
-        pages = ("huge pages",) if self.device.type == "cpu" and huge_pages.asked() else ()
-        return (*self.method.fast.names, *again, *fused, *compiled, *pages)
+        training, windows, on_cpu = self.recipe.training, self.method.fast.windows, self.device.type == "cpu"
+        own = windows and not training.compile  # a compiler decides by itself how blocks are computed
+        adds_biases = own and on_cpu and training.precision == "bf16" and ONEDNN_LINEAR is not None
+        found = {
+            RECOMPUTED: own,
+            APART: windows and family_of(self.model.encoder.backbone).attends_within_shifts,
+            BIASES: adds_biases,
+            "a fused update": isinstance(training.optimizer, AdamW),
+            "compiled blocks": training.compile,
+            ONEDNN: self.by_onednn,
+            "huge pages": on_cpu and huge_pages.asked(),
+        }
+        return (*self.method.fast.names, *(name for name, taken in found.items() if taken))
 
     def _flops(self) -> float:
         size, side = self.recipe.image_size_px, self.recipe.image_size_px // self.model.encoder.patch_size_px
@@ -176,7 +205,9 @@ def pretrain(
     _check_channels(work.config)
     if work.config.data.decode == "fast":
         decode_jpeg()
-    build = partial(MaskedImageModelling, work.recipe, work.seed, images, start, until)
+    earlier = work.folder.earlier()
+    begun = None if earlier is None else earlier.fast_ways or ()
+    build = partial(MaskedImageModelling, work.recipe, work.seed, images, start, until, begun)
     return train(work.config.training, len(images.training), build, partial(_opened, work))
 
 

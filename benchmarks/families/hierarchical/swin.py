@@ -26,6 +26,7 @@ class Swin(Family):
     """Swin of the first version: attention in windows, with a table of relative positions in each block."""
 
     name = "Swin"
+    attends_within_shifts = True
     kind = SwinTransformer
     registered_in = ("swin_transformer",)
     takes_window = True
@@ -142,6 +143,7 @@ class SwinV2(Swin):
     """SwinV2: a network computes biases from offsets, and norms follow attention and MLP."""
 
     name = "SwinV2"
+    attends_within_shifts = False
     kind = SwinTransformerV2
     registered_in = ("swin_transformer_v2",)
     scales_offsets = True

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, normalize
 
 from benchmarks.families.blocks import Step, run_as
+from benchmarks.families.products import LinearByOneDNN, is_plain, linear_by, linear_of
 from benchmarks.families.windows.attention import window_attention
 from benchmarks.families.windows.order import Grid, stage_orders
-from benchmarks.families.windows.recomputed import linear_of, linear_of_gelu, linear_of_norm
+from benchmarks.families.windows.recomputed import linear_of_gelu, linear_of_norm
 
 MOST_LOGIT_SCALE = math.log(100.0)
 """SwinV2's logarithms of temperatures are cut off here."""
@@ -144,7 +145,7 @@ def _is_plain(mlp: Any) -> bool:
 
     A compiler decides by itself what it computes again.
     """
-    kinds = type(mlp) is Mlp and type(mlp.fc2) is nn.Linear and type(mlp.act) in (nn.GELU, GELU)
+    kinds = type(mlp) is Mlp and is_plain(mlp.fc2) and type(mlp.act) in (nn.GELU, GELU)
     return kinds and isinstance(mlp.norm, nn.Identity) and not torch.compiler.is_compiling()
 
 
@@ -158,7 +159,7 @@ def _linear_of_norm(norm: nn.Module, layer: nn.Linear, tokens: Tensor) -> Tensor
 
 def _linear_of(layer: nn.Linear, tokens: Tensor) -> Tensor:
     """Multiply tokens in their own precision."""
-    own = type(layer) is nn.Linear and not torch.compiler.is_compiling()
+    own = is_plain(layer) and not torch.compiler.is_compiling()
     result: Tensor = linear_of(tokens, layer) if own else layer(tokens)
     return result
 
@@ -185,7 +186,7 @@ def _attend_by_angle(block: Any, tokens: Tensor) -> Tensor:
     vectors = None
     if attention.q_bias is not None:
         vectors = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
-    query, key, value = _packed(block, linear(tokens, attention.qkv.weight, vectors)).unbind()
+    query, key, value = _packed(block, _joined_by_angle(attention.qkv, tokens, vectors)).unbind()
     with torch.autocast(tokens.device.type, enabled=False):  # of up to 16, of which bf16 keeps only tenths
         table = attention.cpb_mlp(attention.relative_coords_table).flatten(0, 2)
     bias = 16 * _bias(attention, table).sigmoid()
@@ -195,6 +196,12 @@ def _attend_by_angle(block: Any, tokens: Tensor) -> Tensor:
     found = window_attention(packed, _shifted(block, bias), 1.0, exact=True)
     projected: Tensor = attention.proj(found.view(*tokens.shape[:2], -1))
     return projected
+
+
+def _joined_by_angle(layer: nn.Linear, tokens: Tensor, bias: Tensor | None) -> Tensor:
+    """Multiply tokens by a layer's weight, with biases that lie beside it."""
+    by_onednn = type(layer) is LinearByOneDNN
+    return linear_by(tokens, layer, bias) if by_onednn else linear(tokens, layer.weight, bias)
 
 
 def _packed(block: Any, joined: Tensor) -> Tensor:

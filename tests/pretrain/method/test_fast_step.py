@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.config import load_recipe
+from benchmarks.data.fingerprint import Fingerprint
+from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.seeding import generator
-from pretrain.method.fast_step import HIDDEN, RECOMPUTED, WINDOWS
+from benchmarks.families.products import LinearByOneDNN, multiply_by_onednn
+from pretrain.method.fast_step import APART, BIASES, HIDDEN, ONEDNN, RECOMPUTED, WINDOWS
 from pretrain.method.simmim import Method, build_method
 from pretrain.recipe import PretrainRecipe
+from pretrain.run.image_files import Images
+from pretrain.run.train import MaskedImageModelling
 from tests.support import small
 from tests.support.runs import assert_same_training, record_of, stop_after, trained
 
@@ -75,6 +80,21 @@ def test_loss_and_gradients_are_those_of_the_plain_step(overrides: list[str], wa
     assert plain.fast is None
     assert fast.fast is not None
     assert fast.fast.names == ways
+    assert_same_step(plain, fast, overrides)
+
+
+@pytest.mark.parametrize("encoder", [SWIN, SWINV2, VIT])
+def test_products_by_onednn_are_those_of_the_plain_step(encoder: str) -> None:
+    """In every linear layer of the encoder, on whichever CPU this runs."""
+    overrides = [encoder, MASKS, "target={loss: smooth_l1}"]
+    plain, fast = (method_of(*overrides, fast=each) for each in (False, True))
+    multiply_by_onednn(fast.model.encoder)
+    layers = [each for each in fast.model.encoder.modules() if isinstance(each, nn.Linear)]
+    assert {type(each) for each in layers} == {LinearByOneDNN}
+    assert_same_step(plain, fast, overrides)
+
+
+def assert_same_step(plain: Method, fast: Method, overrides: list[str]) -> None:
     (loss, gradients), (fast_loss, fast_gradients) = (step_of(method, overrides) for method in (plain, fast))
     assert fast_loss.item() == pytest.approx(loss.item(), rel=1e-5)
     assert fast_gradients.keys() == gradients.keys()
@@ -111,6 +131,17 @@ def test_in_bf16_the_fast_step_is_as_exact_as_autocast(encoder: str) -> None:
     assert 0 < errors[1] < 4 / 3 * errors[0]
 
 
+@pytest.mark.parametrize(
+    ("encoder", "precision", "ways"),
+    [(SWIN, "bf16", {APART, BIASES}), (SWIN, "fp32", {APART}), (SWINV2, "bf16", {BIASES}), (VIT, "bf16", set())],
+)
+def test_ways_that_turn_ties_of_rounding_are_on_record(encoder: str, precision: str, ways: set[str]) -> None:
+    overrides = ["image_size_px=64", encoder, MASKS, f"training.precision={precision}", "training.device=cpu"]
+    recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", overrides)
+    none = Images(Path(), ImageFiles(Path(), []), None, Fingerprint(0, "content", ""))
+    assert {APART, BIASES} & set(MaskedImageModelling(recipe, 0, none).fast_ways) == ways
+
+
 def test_a_run_goes_on_with_the_steps_it_began_with(digits: Path, tmp_path: Path) -> None:
     """As those do that an earlier version began, which had plain steps alone: to the same bits."""
     command = small.pretraining(small.cut_digits(digits, tmp_path / "cut"))
@@ -122,4 +153,31 @@ def test_a_run_goes_on_with_the_steps_it_began_with(digits: Path, tmp_path: Path
     assert_same_training(whole, resumed)
     fast = record_of(trained(command, tmp_path / "fast"))
     assert fast.fast_ways is not None
-    assert fast.fast_ways[:3] == (WINDOWS, RECOMPUTED, "a fused update")
+    assert fast.fast_ways[:4] == (WINDOWS, RECOMPUTED, APART, "a fused update")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_run_goes_on_with_the_library_it_began_with(
+    first: bool, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it goes on another machine, or was begun before oneDNN was asked: to the bits of one that never stopped."""
+    command = [*small.pretraining(small.cut_digits(digits, tmp_path / "cut")), "training.precision=fp32"]
+
+    def is_faster(answer: bool) -> None:
+        monkeypatch.setattr("pretrain.run.train.faster_by_onednn", lambda: answer)
+
+    is_faster(first)
+    whole = trained(command, tmp_path / "whole")
+    stop_after(command, tmp_path / "runs", 4)
+    is_faster(not first)
+    resumed = trained(command, tmp_path / "runs")
+    assert_same_training(whole, resumed)
+    for run in (whole, resumed):
+        assert (ONEDNN in (record_of(run).fast_ways or ())) == first
+    other = trained(command, tmp_path / "other")
+    assert (ONEDNN in (record_of(other).fast_ways or ())) != first
+    assert trained_weights(other) != trained_weights(whole), "sums in another order: else this test could not fail"
+
+
+def trained_weights(run: Path) -> bytes:
+    return (run / "encoder" / "encoder.safetensors").read_bytes()

@@ -10,9 +10,10 @@ import timm
 import torch
 from torch import Tensor
 
+from benchmarks.families.products import linear_of
 from benchmarks.families.windows import swin_step
 from benchmarks.families.windows.attention import window_attention
-from benchmarks.families.windows.recomputed import linear_of, linear_of_norm
+from benchmarks.families.windows.recomputed import linear_of_norm
 
 SIDE, WIDTH = 16, 16
 

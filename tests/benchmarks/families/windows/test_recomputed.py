@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from benchmarks.families.windows.recomputed import linear_of, linear_of_gelu, linear_of_norm
+from benchmarks.families.products import linear_of
+from benchmarks.families.windows.recomputed import linear_of_gelu, linear_of_norm
 from benchmarks.families.windows.swin_step import _normed
 
 ROWS, WIDTH, WIDER = 37, 24, 40
