@@ -17,6 +17,8 @@ from slurm.state.observe import BAD, DONE, LIVE, View
 
 LINE_EVERY_S = (2.0, 60.0)
 """Between two lines of a log on what is at work: at first, and at most; else half of the time that has passed."""
+SAME_EVERY_S = 10.0
+"""Between two lines of a log that say the same, at least."""
 WIDE = 200
 COLOURS = {
     "completed": "green",
@@ -78,6 +80,7 @@ class PlainLines:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._last = -math.inf
+        self._said: list[str] = []
         self._shown: dict[str, str] = {}
 
     def update(self, views: Mapping[str, View]) -> None:
@@ -86,9 +89,11 @@ class PlainLines:
                 self.say(f"{name} {describe(view)}")
             self._shown[name] = view.state
         now, (least, most) = time.monotonic(), LINE_EVERY_S
+        words = [_done(views), *_moving(views)]
+        least = SAME_EVERY_S if words == self._said else least
         if now - self._last >= min(max(least, (self._last - self._started) / 2), most):
-            self.say(" | ".join([_done(views), *_moving(views)]))
-            self._last = now
+            self.say(" | ".join(words))
+            self._last, self._said = now, words
 
     def say(self, message: str) -> None:
         print(f"[{time.monotonic() - self._started:4.0f}s] {message}", flush=True)

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchmarks.data.image_source import ImageSource
+from benchmarks.engine.samples.kept import KeptPictures
 from benchmarks.engine.samples.seeded import SeededSamples
 from benchmarks.engine.samples.unreadable import damage_named
 from benchmarks.files.pictures import open_picture, require_pixels
@@ -103,11 +104,17 @@ class ImageSamples(SeededSamples[int, tuple[Any, int], tuple[int, Sample]]):
         super().__init__(range(len(source)), seed, patience)
         self.source, self.labels, self.transform = source, labels, transform
         self.channels, self.replace = channels, replace
+        self._kept = KeptPictures(len(source), MODES[channels]) if replace and channels in MODES else None
 
     def read(self, item: int) -> tuple[Any, int]:
         """Return the image at a position of the source, and its label."""
-        with damage_named(self.source.where(item), _words), self.source.open(item) as stream:
-            return self.decoded(stream), self.labels[item] if self.labels is not None else 0
+        image = None if self._kept is None else self._kept.find(item)
+        if image is None:
+            with damage_named(self.source.where(item), _words), self.source.open(item) as stream:
+                image = self.decoded(stream)
+            if self._kept is not None and isinstance(image, Image.Image):
+                self._kept.keep(item, image)
+        return image, self.labels[item] if self.labels is not None else 0
 
     def decoded(self, stream: IO[bytes]) -> Any:
         """Return the image of an opened file, as the transform takes it. Raises what `read_image` raises."""

@@ -51,6 +51,11 @@ def test_a_stage_that_crashes_takes_no_other_with_it(bench: Bench, number: signa
     assert members(launcher.pid) == []
 
 
+def test_a_forked_stage_collects_garbage_though_the_process_that_forks_it_does_not(bench: Bench) -> None:
+    assert bench.submit().returncode == 0
+    assert {found["collects"] for found in bench.diary("begins")} == {True}
+
+
 def test_stages_outlive_the_process_that_forked_them_and_the_next_have_another(bench: Bench) -> None:
     bench.hold(PRETRAIN)
     launcher = bench.start("pipeline", "submit", "pipeline.yaml", "--cluster", two_at_once(bench))

@@ -63,6 +63,22 @@ def test_a_log_of_two_minutes_has_few_lines_and_every_end(
     assert said[0] == "[   0s] 0/2 stages done | one running | two running"
 
 
+def test_a_log_of_what_still_starts_says_so_every_ten_seconds_and_what_changed_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines = PlainLines()
+    for tick in range(40):
+        now = 0.4 * tick
+        lines.update({"one": View("starting" if now < 12.3 else "running")})
+    assert capsys.readouterr().out.splitlines() == [
+        "[   0s] 0/1 stages done | one starting",
+        "[  10s] 0/1 stages done | one starting",
+        "[  15s] 0/1 stages done | one running",
+    ]
+
+
 def test_a_log_of_a_day_has_a_line_each_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -135,6 +136,6 @@ def note(desk: Path, stage: str, event: str) -> None:
     """Add a line to the diary of the test."""
     threads = os.environ.get("OMP_NUM_THREADS")
     who = {"stage": stage, "pid": os.getpid(), "rank": ranks.rank()}
-    line = {**who, "event": event, "at": time.time(), "threads": threads}
+    line = {**who, "event": event, "at": time.time(), "threads": threads, "collects": gc.isenabled()}
     with open(desk / "diary.jsonl", "a") as diary:  # one short append: whole lines, whoever writes beside
         diary.write(json.dumps(line) + "\n")
