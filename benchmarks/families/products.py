@@ -33,7 +33,8 @@ def faster_by_onednn() -> bool:
     What is asked is the make of the processor, not the time, so that a machine gives the same answer, and the same
     bits, whatever else it does.
     """
-    if ONEDNN is None or not torch.backends.mkl.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if ONEDNN is None or not has_mkl or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:
         return "AuthenticAMD" in CPUS.read_text(encoding="utf-8", errors="replace")
