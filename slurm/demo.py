@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from slurm.graph.check import load_pipeline, load_work
 from slurm.graph.cluster import LocalCluster, load_cluster
 from slurm.graph.pipeline import PipelineFile, read_pipeline
 from slurm.graph.shipped import PIPELINES, shortened_studies, shortening
+from slurm.launch.local import THREAD_VARIABLES
+from slurm.launch.snapshot import variables
 from slurm.launch.submit import graph, submit
 from slurm.state.folder import PipelineFolder, Places
 from transfer.adapter import missing_requirements
@@ -99,9 +102,14 @@ def _is_completed(announced: Path) -> bool:
 
 
 def _mimbench(*words: str | Path, folder: PipelineFolder) -> int:
-    """Draw pictures by a verb, in a process of its own, and print what it says; return its exit code."""
+    """Draw pictures by a verb, in a process of its own, and print what it says; return its exit code.
+
+    It runs the stages' code with one thread, as they do: threads that wait for a core that a stage has cost time too.
+    """
     command = [sys.executable, "-m", "mimbench", *words, str(SHOWN), "--out", folder.path / "pictures"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    own = {**dict.fromkeys(THREAD_VARIABLES, "1"), **variables(Path(folder.read_manifest().code))}
+    environment = {**os.environ, **own}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     print(done.stdout if done.returncode == DONE_CODE else done.stderr, end="", flush=True)
     return done.returncode
 

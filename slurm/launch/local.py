@@ -21,7 +21,7 @@ from slurm.state.folder import Job, Manifest, PipelineFolder
 from slurm.state.observe import BAD, DONE, LIVE, View, observe_all
 from slurm.terminal import Display
 
-TICK_S, STOPPING_TICK_S = 0.4, 0.1
+TICK_S, STOPPING_TICK_S = 1.0, 0.1
 GRACE_S = 20.0
 """How long a stage may take to save its state before it is killed."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

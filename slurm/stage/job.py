@@ -126,7 +126,12 @@ def _run_held(folder: PipelineFolder, manifest: Manifest, stage: Stage, layout: 
         given_up = {"finished_at": time.time(), "exit_code": FAILED_CODE, "given_up_after": attempt.fruitless}
         folder.write_attempt(stage.name, attempt.model_copy(update=given_up))
         return FAILED_CODE
-    folder.write_attempt(stage.name, attempt)
+    try:
+        folder.write_attempt(stage.name, attempt)
+    except KeyboardInterrupt:  # a stop that came while the file was written
+        stopped = {"finished_at": time.time(), "exit_code": STOPPED_CODE}
+        folder.write_attempt(stage.name, attempt.model_copy(update=stopped))
+        return STOPPED_CODE
     if why_not is not None:
         print(f"{'pruned' if why_not.is_pruned else 'skipped'}: {why_not.why}", file=sys.stderr)
         return DONE_CODE if why_not.is_pruned else FAILED_CODE
