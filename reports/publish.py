@@ -11,7 +11,8 @@ from benchmarks.files.atomic import write_atomically
 from benchmarks.files.json_files import read_json
 from reports.formats import rendered
 from reports.leaderboard.board import Leaderboard
-from reports.page.site import HOME, PAGE_NAME, News, changes, feed, names_of, pages_of
+from reports.page.site import HOME, PAGE_NAME, changes, feed, names_of, pages_of, scores_of
+from reports.tables.csv_json_parquet import typed
 from reports.tables.findings import title_of
 
 DATA = ("leaderboard.csv", "leaderboard.json")
@@ -26,10 +27,8 @@ def write_site(board: Leaderboard, out: Path) -> int:
 
     Raises UserError for a folder with pages that no publication wrote.
     """
-    before = _pages_before(out)
-    data = {name: rendered(board, name.rpartition(".")[2]) for name in DATA}
+    before, scores = _pages_before(out), _scores_before(out)
     pages = names_of(board).pages
-    changed = _changes(out, json.loads(data["leaderboard.json"])["rows"])
     earlier = (out / FEED).read_bytes() if (out / FEED).is_file() else None
     write_atomically(out / SITE, json.dumps({"pages": sorted({*pages, *before})}).encode())
     for name, text in pages_of(board, DATA):
@@ -37,9 +36,10 @@ def write_site(board: Leaderboard, out: Path) -> int:
     for name in before.difference(pages):
         (out / name).unlink(missing_ok=True)
     write_atomically(out / SITE, json.dumps({"pages": sorted(pages)}).encode())
+    changed = changes(scores, scores_of(typed(board)), datetime.now(UTC).isoformat(timespec="seconds"))
     write_atomically(out / FEED, feed(title_of(board), changed, earlier))
-    for name, content in data.items():  # last: until they are written, the feed's changes are found again
-        write_atomically(out / name, content)
+    for name in DATA:  # last: until they are written, the feed's changes are found again
+        write_atomically(out / name, rendered(board, name.rpartition(".")[2]))
     return len(changed)
 
 
@@ -56,9 +56,9 @@ def _pages_before(out: Path) -> set[str]:
     return set()
 
 
-def _changes(out: Path, rows: list[dict[str, object]]) -> list[News]:
+def _scores_before(out: Path) -> dict[str, str]:
+    """Return the scores of the publication before, by the names of its rows; empty where it cannot be read."""
     try:
-        before = [dict(row) for row in read_json(out / "leaderboard.json")["rows"]]
+        return scores_of(dict(row) for row in read_json(out / "leaderboard.json")["rows"])
     except (OSError, ValueError, LookupError, TypeError):
-        before = []
-    return changes(before, rows, datetime.now(UTC).isoformat(timespec="seconds"))
+        return {}

@@ -60,7 +60,7 @@ def _row_texts(board: Leaderboard) -> Iterator[str]:
     """Yield each row as JSON, as it stands in the document: there may be too many to hold them in another form, too."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     names = [f"   {encode(field.name)}: " for field in fields_of(board)]
-    for row in _typed(board):
+    for row in typed(board):
         values = ["null" if value is None else encode(value) for value in row.values()]
         yield "  {\n" + ",\n".join(map(str.__add__, names, values)) + "\n  }"
 
@@ -117,11 +117,12 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
 
 
 def typed_rows(board: Leaderboard) -> list[dict[str, Value]]:
-    """Return every row with the same fields, typed; None where there is nothing."""
-    return list(_typed(board))
+    """Return every row at once, as `typed` yields them."""
+    return list(typed(board))
 
 
-def _typed(board: Leaderboard) -> Iterator[dict[str, Value]]:
+def typed(board: Leaderboard) -> Iterator[dict[str, Value]]:
+    """Yield every row with the same fields, typed; None where there is nothing."""
     fields = fields_of(board)
     rows = _parts(board).itertuples(index=False, name=None)
     yield from ({field.name: field.value(part) for field, part in zip(fields, row, strict=True)} for row in rows)
