@@ -76,23 +76,22 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
 
 
 def _sentence(encoder: Encoder, headings: Sequence[Heading], baseline: str) -> str:
-    """Return `simmim is ahead of scratch on 3 of 4 tasks (digits +7.33, ...); behind scratch on 1 (...).`."""
+    """Return `simmim is ahead of scratch on 3 of 4 tasks: digits +7.33, ...; behind scratch on 1: ... .`."""
     tasks: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for heading, glance in zip(headings, encoder.glances, strict=True):
         if glance is not None and glance.standing is not None:
-            tasks[_standing(glance, heading)].append((heading.title.partition(":")[0], glance.difference))
+            tasks[_standing(glance, heading)].append((heading.label, glance.difference))
     measured = sum(map(len, tasks.values()))
     parts: list[str] = []
     for standing, words in WORDS.items():
         if names := tasks.get(standing):
             of = f" of {count(measured, 'task')}" if not parts else ""
             if measured == 1:
-                name, difference = names[0]
-                where = f"{name} ({difference})" if difference else name
+                where = ": ".join(filter(None, names[0]))
             else:
                 listed = ", ".join(" ".join(each).strip() for each in names[:MOST_TASKS])
                 listed += ", ..." if len(names) > MOST_TASKS else ""
-                where = f"{len(names)}{of} ({listed})"
+                where = f"{len(names)}{of}: {listed}"
             parts.append(f"{words.format(baseline)} on {where}")
     return f"{encoder.name} is {'; '.join(parts)}."
 
