@@ -75,7 +75,7 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append(SUITES)
     notes += [each.words for each in board.incomplete]
     if board.request.collections:
-        notes += [*descriptions(board.collected, board.request.collections), COLLECTIONS]
+        notes += [*descriptions(board.collected, board.request.runs, board.request.collections), COLLECTIONS]
     notes += _not_shown(board)
     for section in sections:
         notes += [f"{section.title}: {words}" for words in notes_on(section.entries, baseline)]
