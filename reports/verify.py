@@ -48,10 +48,13 @@ class Finding:
 
 
 class Verified(NamedTuple):
-    """How the files of a leaderboard compare with its records, and whether these are signed, by the runs' folders."""
+    """How the files of a leaderboard compare with its records, whether these are signed, and by what it was made."""
 
     files: list[Finding]
     signatures: dict[Path, Signature]
+    """By the runs' folders."""
+    made_by: str
+    """The program that wrote the files; empty where they do not say it."""
 
 
 def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -> Verified:
@@ -71,7 +74,7 @@ def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -
     else:
         found = [_compared(path, asked, moved) for path in paths]
     folders = dict.fromkeys(run.folder for run in (*transfers_of(board.collected), *board.pretrainings))
-    return Verified(found, {folder: signature_of(folder, signers) for folder in folders})
+    return Verified(found, {folder: signature_of(folder, signers) for folder in folders}, request.made_by)
 
 
 def _files(place: Path) -> list[Path]:

@@ -34,7 +34,7 @@ def to_json(board: Leaderboard) -> str:
     sentences = words(board)
     document = {
         "schema_version": SCHEMA_VERSION,
-        "made_by": f"mimbench {__version__}",
+        "made_by": board.request.made_by or f"mimbench {__version__}",
         "request": board.request.recorded(),
         "summary": one_line(sentences.summary),
         "findings": [one_line(finding) for finding in findings_of(board)],
