@@ -29,7 +29,7 @@ def to_csv(board: Leaderboard) -> str:
     return str(_parts(board).map(spreadsheet).to_csv(index=False, lineterminator="\n"))
 
 
-def to_json(board: Leaderboard) -> str:
+def to_json(board: Leaderboard) -> bytes:
     """Return the rows with typed values, the sentences around them, what was left out, and what was asked for."""
     sentences = words(board)
     document = {
@@ -46,11 +46,15 @@ def to_json(board: Leaderboard) -> str:
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    rows = [f"{row},\n" for row in _row_texts(board)]
-    if not rows:
-        return text
     before, after = text.split(NO_ROWS, 1)
-    return "".join([before, NO_ROWS[:-1], "\n", *rows[:-1], rows[-1][:-2], "\n ]", after])  # of 50 MB no further copy
+    out, between = io.BytesIO(), "\n"
+    out.write(f"{before}{NO_ROWS[:-1]}".encode())
+    for row in _row_texts(board):
+        out.write(f"{between}{row}".encode())
+        between = ",\n"
+    end = "]" if between == "\n" else "\n ]"
+    out.write(f"{end}{after}".encode())
+    return out.getvalue()  # which of 50 MB is no copy
 
 
 NO_ROWS = '\n "rows": []'
