@@ -48,7 +48,7 @@ class Collected:
         if self.pretrainings:
             parts.append(count(len(self.pretrainings), "pretraining run"))
         reasons = Counter(left.kind for left in self.left_out)
-        parts.append(f"{len(self.left_out)} left out" + (f" ({tally(reasons)})" if reasons else ""))
+        parts.append(f"{len(self.left_out):,} left out" + (f" ({tally(reasons)})" if reasons else ""))
         return f"{count(total, 'record')} found: {'; '.join(parts)}."
 
 

@@ -20,6 +20,7 @@ from reports.leaderboard.section import Section, labelled
 from reports.records.architectures import architecture_name
 from reports.tables.cells import fixed
 from reports.tables.column import NONE
+from reports.text import thousands
 
 MOST_ROWS = 30
 """An overview shows so many encoders: those measured on most tasks, the baseline among them."""
@@ -260,4 +261,4 @@ def _time(stage: TrainingStage, unit: str) -> float | None:
 
 def _sum_of(times: Sequence[float | None], digits: int) -> str:
     known = [time for time in times if time is not None]
-    return fixed(math.fsum(known), digits) if len(known) == len(times) else "?"
+    return thousands(fixed(math.fsum(known), digits)) if len(known) == len(times) else "?"
