@@ -22,7 +22,7 @@ from reports.page.leaderboard import REQUEST
 from reports.page.packed import unpacked
 from reports.records.pretrainings import transfers_of
 from reports.records.signatures import Signature, signature_of
-from reports.text import one_line
+from reports.text import count, one_line
 
 MOST_DIFFERENCES = 10
 STEM = "leaderboard"
@@ -160,7 +160,7 @@ def _changed(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     for line in changed[:MOST_DIFFERENCES]:
         yield one_line(line)
     if len(changed) > MOST_DIFFERENCES:
-        yield f"and {len(changed) - MOST_DIFFERENCES} more lines"
+        yield f"and {count(len(changed) - MOST_DIFFERENCES, 'more line')}"
 
 
 def _as_of_then(path: Path, board: Leaderboard, moved: Mapping[str, str], ignored: re.Pattern[str]) -> Finding:

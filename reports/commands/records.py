@@ -71,7 +71,7 @@ def verify(arguments: argparse.Namespace) -> int:
         remedy = "make the leaderboard again, or find out who changed a record or a file"
         raise WorkFailed(f"not what the records say: {', '.join(differing)}\n  remedy: {remedy}")
     if wrong := sum(found.state == "wrongly signed" for found in signatures.values()):
-        raise WorkFailed(f"records wrongly signed: {wrong}\n  remedy: ask who signed them for the runs as they were")
+        raise WorkFailed(f"records wrongly signed: {wrong:,}\n  remedy: ask who signed them for the runs as they were")
     return 0
 
 
@@ -81,7 +81,7 @@ def _say_signatures(signatures: Mapping[Path, Signature]) -> None:
         return
     for words, number in Counter(f"{each.state} {each.words}" for each in signatures.values()).items():
         if not words.startswith("wrongly"):
-            say(f"records {one_line(words.strip())}: {number}")
+            say(f"records {one_line(words.strip())}: {number:,}")
     for folder, found in signatures.items():
         if found.state == "wrongly signed":
             say(f"record wrongly signed: {one_line(f'{folder}: {found.words}')}")

@@ -95,7 +95,7 @@ def descriptions(collected: Collected, places: Sequence[str], names: Sequence[st
         found = [collected.signatures[folder] for folder in (*folders, *pretrainings)]
         signed = Counter(each.words for each in found if each.state == "signed")
         unsigned = len(found) - signed.total()
-        words = [f"{number} signed by {who}" for who, number in sorted(signed.items())]
-        words += [f"{unsigned} unsigned"] if words and unsigned else []
+        words = [f"{number:,} signed by {who}" for who, number in sorted(signed.items())]
+        words += [f"{unsigned:,} unsigned"] if words and unsigned else []
         together = f", which lies in {' and '.join(where)}" if len(where) > 1 else ""
         yield f"Collection {name}{together}: {', '.join(parts)}; {', '.join(words) or 'none signed'}."

@@ -64,7 +64,7 @@ def recomputed(run: RunFolder, beside: Collection[str]) -> Recomputed:
         marks += [] if again else [f"{name} cannot be read"]
         if name == RunFolder.predictions.name:
             tested_on, predictions = _test_images(rows), _predictions(rows)
-            marks += [f"{name} names {twice} images twice"] if (twice := _named_twice(rows)) else []
+            marks += [f"{name} names {twice:,} images twice"] if (twice := _named_twice(rows)) else []
     return Recomputed(found, tested_on, tuple(marks), predictions)
 
 

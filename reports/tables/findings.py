@@ -50,7 +50,7 @@ def _best(overview: Overview) -> Iterator[str]:
         alike = [(name, glance) for name, glance in known if glance and any(glance.entry is each for each in group)]
         if len(alike) > 1:
             name, best = max(alike, key=lambda pair: pair[1].worth)
-            yield f"{heading.title}: {name} has the best score of {len(alike)} encoders, {best.score}."
+            yield f"{heading.title}: {name} has the best score of {count(len(alike), 'encoder')}, {best.score}."
     yield "No difference is taken without a baseline: name one with --baseline LABEL."
 
 
@@ -67,7 +67,8 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
         best = [one for one in ranked if one.mean_rank == ranked[0].mean_rank]
         names = " and ".join(one.name for one in best)
         has = "has" if len(best) == 1 else "have"
-        yield f"Of the {len(ranked)} encoders compared on {tasks}, {names} {has} the best mean rank ({best[0].rank})."
+        among = f"Of the {count(len(ranked), 'encoder')} compared on {tasks}"
+        yield f"{among}, {names} {has} the best mean rank ({best[0].rank})."
     glances = [glance for one in others for glance in one.glances if glance]
     if used := methods(glance.entry.comparison for glance in glances):
         yield f"Ahead and behind mean that the 95 % interval of the difference excludes 0 ({used})."
