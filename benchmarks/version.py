@@ -11,6 +11,12 @@ COMMIT = Path(__file__).with_name("COMMIT")
 """Present only in a copy of the code (wheel, source archive, snapshot of a pipeline): the commit it was taken from."""
 
 
+def program() -> str:
+    """Return `mimbench 0.1.0 (commit 0123456789ab)`, the commit as far as it is known."""
+    commit = git_commit()
+    return f"mimbench {__version__}" + (f" (commit {commit})" if commit else "")
+
+
 def git_commit() -> str | None:
     """Return the commit of this code, with `+changes` where files of its packages differ from it or are new.
 

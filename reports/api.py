@@ -101,6 +101,7 @@ def board_of(
     """Return the leaderboard that is asked for. Raises UserError for a wrong argument."""
     from benchmarks.catalogue.suites import tasks_in
     from benchmarks.catalogue.tasks import find_task
+    from benchmarks.version import program
     from reports.leaderboard.board import Request, make
     from reports.records.collections import named
 
@@ -124,6 +125,7 @@ def board_of(
         pictures=pictures,
         collections=names,
         reference_files=files,
+        made_by=program(),
     )
     return make(request)
 

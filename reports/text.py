@@ -9,7 +9,18 @@ from rich.cells import cell_len, chop_cells
 
 from benchmarks.markup import isolated, markdown, one_line
 
-__all__ = ["broken", "count", "filled", "isolated", "markdown", "one_line", "spreadsheet", "tally", "within_width"]
+__all__ = [
+    "broken",
+    "count",
+    "filled",
+    "isolated",
+    "markdown",
+    "one_line",
+    "spreadsheet",
+    "tally",
+    "thousands",
+    "within_width",
+]
 
 WIDTH = 120
 """How wide text is: what does not fit in a table stands below, and sentences go on in the next line."""
@@ -22,6 +33,15 @@ def spreadsheet(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
 
 
+def thousands(number: str) -> str:
+    """Return a number's digits as people read them, `43,110.5`; anything else as it is.
+
+    What programs read has no such commas.
+    """
+    whole, point, rest = number.partition(".")
+    return f"{int(whole):,}{point}{rest}" if len(whole) > 3 and whole.isascii() and whole.isdigit() else number
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 run`, `3 runs`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
@@ -29,7 +49,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 def tally(reasons: Counter[str]) -> str:
     """Return `2 damaged, 1 failed`-like counts, in the order of the words."""
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(reasons.items()))
+    return ", ".join(f"{number:,} {kind}" for kind, number in sorted(reasons.items()))
 
 
 def filled(text: str, indent: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from reports.page.leaderboard import REQUEST
 from reports.page.packed import unpacked
 from reports.records.pretrainings import transfers_of
 from reports.records.signatures import Signature, signature_of
-from reports.text import one_line
+from reports.text import count, one_line
 
 MOST_DIFFERENCES = 10
 STEM = "leaderboard"
@@ -48,10 +48,13 @@ class Finding:
 
 
 class Verified(NamedTuple):
-    """How the files of a leaderboard compare with its records, and whether these are signed, by the runs' folders."""
+    """How the files of a leaderboard compare with its records, whether these are signed, and by what it was made."""
 
     files: list[Finding]
     signatures: dict[Path, Signature]
+    """By the runs' folders."""
+    made_by: str
+    """The program that wrote the files; empty where they do not say it."""
 
 
 def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -> Verified:
@@ -71,7 +74,7 @@ def verify(place: Path, runs: Sequence[str] = (), signers: Path | None = None) -
     else:
         found = [_compared(path, asked, moved) for path in paths]
     folders = dict.fromkeys(run.folder for run in (*transfers_of(board.collected), *board.pretrainings))
-    return Verified(found, {folder: signature_of(folder, signers) for folder in folders})
+    return Verified(found, {folder: signature_of(folder, signers) for folder in folders}, request.made_by)
 
 
 def _files(place: Path) -> list[Path]:
@@ -157,7 +160,7 @@ def _changed(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     for line in changed[:MOST_DIFFERENCES]:
         yield one_line(line)
     if len(changed) > MOST_DIFFERENCES:
-        yield f"and {len(changed) - MOST_DIFFERENCES} more lines"
+        yield f"and {count(len(changed) - MOST_DIFFERENCES, 'more line')}"
 
 
 def _as_of_then(path: Path, board: Leaderboard, moved: Mapping[str, str], ignored: re.Pattern[str]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,8 @@ BATCH = 32
 """How many items one thread looks after at a time."""
 AHEAD = 2 * THREADS
 """How many batches are under way: beyond these, files could leave the cache before their turn."""
+FIRST = 4
+"""How many items tell at first whether there is anything to wait for."""
 MOST_BYTES = 1 << 16
 """What is read of a file's end; the records and logs of runs are smaller, but for a few."""
 
@@ -25,9 +28,13 @@ MOST_BYTES = 1 << 16
 def read_ahead(items: Iterable[T], files: Callable[[T], Iterable[Path]]) -> Iterator[T]:
     """Yield the items in their order, while threads read the files of the next ones into the system's cache.
 
-    Who is given an item reads its files as if this were not there: what cannot be read is no error here.
+    They begin once who is given the items has waited for the disk: where the files are in the cache already, threads
+    would double the work, and take turns with who reads them. Who is given an item reads its files as if this were not
+    there: what cannot be read is no error here.
     """
-    rest, batches = iter(items), deque[list[T]]()
+    rest = iter(items)
+    yield from _until_one_waits(rest)
+    batches = deque[list[T]]()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="read-ahead") as pool:
         try:
             while batch := list(islice(rest, BATCH)):
@@ -39,6 +46,22 @@ def read_ahead(items: Iterable[T], files: Callable[[T], Iterable[Path]]) -> Iter
                 yield from batches.popleft()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _until_one_waits(rest: Iterator[T]) -> Iterator[T]:
+    """Yield items until the thread that takes them had to wait for every other one of a batch, or there are no more."""
+    size = FIRST
+    while batch := list(islice(rest, size)):
+        before = _waits()
+        yield from batch
+        if _waits() - before >= len(batch) / 2:
+            return
+        size = BATCH
+
+
+def _waits() -> int:
+    """Return how often this thread has waited so far, as for a disk; that others had the processor does not count."""
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw
 
 
 def _read(paths: Iterable[str]) -> None:

@@ -79,9 +79,19 @@ class LastLines(NamedTuple):
 
 def last_lines(path: Path, names: set[str]) -> LastLines:
     """Return the newest step, epoch, planned steps and values of `names`; only the end of the file is read."""
+    return _last_of(_newest_first(path), names)
+
+
+def last_lines_of(log: bytes, names: set[str]) -> LastLines:
+    """Return the same of a log that was read: all of it, or at least its last TAIL_BYTES."""
+    tail = log[-TAIL_BYTES:].split(b"\n")
+    return _last_of(_objects(line.decode(errors="replace") for line in reversed(tail)), names)
+
+
+def _last_of(newest_first: Iterable[dict[str, object]], names: set[str]) -> LastLines:
     found: dict[str, float] = {}
     values: dict[str, float] = {}
-    for line in _newest_first(path):
+    for line in newest_first:
         for name in ("step", "epoch", "total_steps"):
             if name not in found and (number := _finite(line.get(name))) is not None:
                 found[name] = number

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError, WorkFailed
+from benchmarks.version import program
 from reports.commands.common import RAW, RUNS_HELP, Verbs, say
 from reports.text import one_line, within_width
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 EARLIER = (
     "made by an earlier version, which laid out text and pages otherwise: only the rows of data files are compared, "
     "percentile bootstraps left out. Make the leaderboard again to verify all of it."
+)
+
+OTHERWISE = (
+    "made by {}, compared by {}: where no number differs, the program may have learnt to say the same otherwise."
 )
 
 
@@ -48,7 +53,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
     if arguments.signers is not None and not arguments.signers.is_file():
         raise UserError.about("--signers", str(arguments.signers), "a file of allowed signers", "check the path")
-    findings, signatures = check(arguments.place, arguments.runs, arguments.signers)
+    findings, signatures, made_by = check(arguments.place, arguments.runs, arguments.signers)
     _say_signatures(signatures)
     for finding in findings:
         word = "agrees" if finding.agrees else "not compared" if finding.compared == "nothing" else "differs"
@@ -61,10 +66,12 @@ def verify(arguments: argparse.Namespace) -> int:
         if not any(finding.agrees for finding in findings):
             raise WorkFailed("nothing agrees with the records\n  remedy: make the leaderboard again")
     if differing := [str(finding.path) for finding in findings if finding.differences]:
+        if made_by != program():
+            say(within_width(one_line(OTHERWISE.format(made_by or "a version that did not name itself", program()))))
         remedy = "make the leaderboard again, or find out who changed a record or a file"
         raise WorkFailed(f"not what the records say: {', '.join(differing)}\n  remedy: {remedy}")
     if wrong := sum(found.state == "wrongly signed" for found in signatures.values()):
-        raise WorkFailed(f"records wrongly signed: {wrong}\n  remedy: ask who signed them for the runs as they were")
+        raise WorkFailed(f"records wrongly signed: {wrong:,}\n  remedy: ask who signed them for the runs as they were")
     return 0
 
 
@@ -74,7 +81,7 @@ def _say_signatures(signatures: Mapping[Path, Signature]) -> None:
         return
     for words, number in Counter(f"{each.state} {each.words}" for each in signatures.values()).items():
         if not words.startswith("wrongly"):
-            say(f"records {one_line(words.strip())}: {number}")
+            say(f"records {one_line(words.strip())}: {number:,}")
     for folder, found in signatures.items():
         if found.state == "wrongly signed":
             say(f"record wrongly signed: {one_line(f'{folder}: {found.words}')}")

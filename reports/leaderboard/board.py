@@ -61,10 +61,12 @@ class Request:
     """The names of the collections that `runs` are of, one for each; empty where they are not told apart."""
     reference_files: tuple[str, ...] = ()
     """Files of further published numbers."""
+    made_by: str = ""
+    """The program that wrote the files, with its version and commit; empty where they do not say it."""
 
     def recorded(self) -> dict[str, object]:
         """Return the fields as files record them; what later versions added is there only where it was asked for."""
-        added = ("pictures", "collections", "reference_files")
+        added = ("pictures", "collections", "reference_files", "made_by")
         return {name: value for name, value in asdict(self).items() if name not in added or value}
 
 

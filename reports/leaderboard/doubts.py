@@ -102,7 +102,7 @@ def _tested_otherwise(row: Row, usual: Collection[str], name: str) -> Iterator[s
 
 def _skipped(row: Row) -> Iterator[str]:
     if skipped := sum(len(record.skipped_steps) for record in row.records):
-        yield f"{skipped} of {count(sum(record.steps for record in row.records), 'step')} skipped"
+        yield f"{skipped:,} of {count(sum(record.steps for record in row.records), 'step')} skipped"
 
 
 def _without_chance(row: Row) -> Iterator[str]:

@@ -14,7 +14,7 @@ from benchmarks.catalogue.tasks import TASKS
 from benchmarks.runs.record import RunRecord
 from reports.compare.score_difference import Comparison
 from reports.records.ancestry import Budget
-from reports.records.rows import FAMILIES, Row
+from reports.records.rows import EVALUATED, FAMILIES, Row
 from reports.text import count
 
 COST = "training_cost"
@@ -24,8 +24,9 @@ PROTOCOLS = {
     "finetune": "fine-tuned",
     "linear": "linear probe",
     "knn": "nearest neighbours",
+    EVALUATED: FAMILIES[3],
 }
-"""What published protocols are called in names."""
+"""What protocols are called wherever people read them; others go by their own names."""
 Shown = Literal["none", "same", "all"]
 """Which published numbers a table shows: none, those of the backbones in it, or all of its task."""
 

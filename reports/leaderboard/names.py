@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from benchmarks.catalogue.backbones import backbone_name
@@ -14,12 +14,14 @@ def names_of(rows: Sequence[Row]) -> dict[int, str]:
     """Return a name for each row, by its `id()`: its label and, where others share that, what distinguishes it."""
     names = {id(row): row.encoder.label for row in rows}
     for mark in (_collection, _backbone, _architecture, _weights):
-        marks: dict[str, set[str]] = defaultdict(set)
+        sharing = Counter(names.values())
+        marks: dict[str, dict[int, str]] = defaultdict(dict)
         for row in rows:
-            marks[names[id(row)]].add(mark(row))
-        for row in rows:
-            name = names[id(row)]
-            names[id(row)] = f"{name} ({mark(row)})" if len(marks[name]) > 1 else name
+            if sharing[name := names[id(row)]] > 1:
+                marks[name][id(row)] = mark(row)
+        for name, own in marks.items():
+            if len(set(own.values())) > 1:
+                names |= {row: f"{name} ({word})" for row, word in own.items()}
     return names
 
 

@@ -52,9 +52,7 @@ def _summary(sections: Sequence[Section], baseline: str | None) -> str:
         runs = [len(entry.row.runs) for entry in section.entries]
         each = str(min(runs)) if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
         seeds = "1 seed" if each == "1" else f"{each} seeds"
-        task, *protocol = section.title.split(", ", 1)
-        title = f"{task} ({protocol[0]})" if protocol else task
-        parts.append(f"{count(len(runs), 'row')} on {title} over {seeds} each")
+        parts.append(f"{count(len(runs), 'row')} on {section.title} over {seeds} each")
     against = f", against {baseline} wherever the comparison is like for like" if baseline is not None else ""
     return "; ".join(parts) + against + "."
 
@@ -77,7 +75,7 @@ def _notes(board: Leaderboard) -> list[str]:
         notes.append(SUITES)
     notes += [each.words for each in board.incomplete]
     if board.request.collections:
-        notes += [*descriptions(board.collected, board.request.collections), COLLECTIONS]
+        notes += [*descriptions(board.collected, board.request.runs, board.request.collections), COLLECTIONS]
     notes += _not_shown(board)
     for section in sections:
         notes += [f"{section.title}: {words}" for words in notes_on(section.entries, baseline)]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from benchmarks.catalogue.task import Task
 from reports.compare.early_verdict import Verdict
 from reports.leaderboard.lines import Line, Measured, Published
 from reports.records.rows import FAMILIES, Conditions
+
+
+def labelled(task: str, protocol: str) -> str:
+    """Return what a task under one of several protocols is called in every format: `digits (frozen)`.
+
+    Sentences list such names with commas between them.
+    """
+    return f"{task} ({protocol})"
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,12 @@ class Section:
     @property
     def title(self) -> str:
         """The task's name and, unless all its rows are fine-tuned, the family."""
-        return self.task.name if self.alone and self.family == FAMILIES[0] else f"{self.task.name}, {self.family}"
+        return self.task.name if self.alone and self.family == FAMILIES[0] else labelled(self.task.name, self.family)
 
     @property
     def slug(self) -> str:
         """The title as an identifier."""
-        return self.title.replace(", ", "-").replace(" ", "-")
+        return re.sub("[ ()]+", "-", self.title).rstrip("-")
 
     @property
     def entries(self) -> list[Measured]:

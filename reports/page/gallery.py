@@ -99,7 +99,7 @@ def galleries_of(pairing: Pairing) -> list[Gallery]:
         names = [name for name in tables[0].index if right[side][name] and not right[other].get(name, True)]
         order = sorted(names, key=_drawn)
         if order:
-            found.append(_gallery(pairing.ours.task, f"{heading}: {len(order)}", runs, tables, order))
+            found.append(_gallery(pairing.ours.task, f"{heading}: {len(order):,}", runs, tables, order))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -168,18 +168,20 @@ def _index(board: Leaderboard, data: Sequence[str], names: Names) -> str:
     )
 
 
-def changes(before: Sequence[Mapping[str, object]], after: Sequence[Mapping[str, object]], when: str) -> list[News]:
-    """Return what rows, as the JSON file has them, were added or got another score since the publication before."""
-    known = {_name(row): _score(row) for row in before}
+def scores_of(rows: Iterable[Mapping[str, object]]) -> dict[str, str]:
+    """Return the scores of rows, as the JSON file has them, by what the rows are called in a feed."""
+    return {_name(row): _score(row) for row in rows}
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str], when: str) -> list[News]:
+    """Return what rows were added, got another score or went since the publication before, both as of `scores_of`."""
     found = []
-    for row in after:
-        name, score = _name(row), _score(row)
-        if name not in known:
+    for name, score in after.items():
+        if name not in before:
             found.append(News(name, f"new: {score}", when))
-        elif known[name] != score:
-            found.append(News(name, f"was {known[name]}, is {score}", when))
-    gone = known.keys() - {_name(row) for row in after}
-    return [*found, *(News(name, "no longer there", when) for name in sorted(gone))]
+        elif before[name] != score:
+            found.append(News(name, f"was {before[name]}, is {score}", when))
+    return [*found, *(News(name, "no longer there", when) for name in sorted(before.keys() - after.keys()))]
 
 
 def _name(row: Mapping[str, object]) -> str:

@@ -20,7 +20,7 @@ from reports.records.integrity import altered
 from reports.records.recomputed import recomputed
 from reports.records.rows import Row, TransferRun
 from reports.records.signatures import Signature, signature_of
-from reports.records.traces import NO_TRACES, Traces, traces_of, unreadable_file
+from reports.records.traces import NO_TRACES, Traces, files_beside, read_log, traces_of
 from reports.text import count, tally
 
 PRUNED = "pruned by a rung"
@@ -48,7 +48,7 @@ class Collected:
         if self.pretrainings:
             parts.append(count(len(self.pretrainings), "pretraining run"))
         reasons = Counter(left.kind for left in self.left_out)
-        parts.append(f"{len(self.left_out)} left out" + (f" ({tally(reasons)})" if reasons else ""))
+        parts.append(f"{len(self.left_out):,} left out" + (f" ({tally(reasons)})" if reasons else ""))
         return f"{count(total, 'record')} found: {'; '.join(parts)}."
 
 
@@ -133,8 +133,9 @@ def _judge(run: FoundRun, task: str | None) -> _Judged:
     record = run.record
     if record.status != "completed":
         return _faulty(run, *_unfinished(record))
-    if odd := unreadable_file(run.folder):
-        return _faulty(run, "damaged", odd)
+    beside = files_beside(run.folder)
+    if beside.odd is not None:
+        return _faulty(run, "damaged", beside.odd)
     if record.kind == "pretrain":
         contradiction = altered(run.folder, record)
         return _Judged() if contradiction is None else _faulty(run, "altered record", contradiction)
@@ -149,10 +150,10 @@ def _judge(run: FoundRun, task: str | None) -> _Judged:
         return _faulty(run, "no score", f"completed without {primary}")
     if fault := _load_fault(record.load_report, record.encoder):
         return _faulty(run, *fault)
-    again = recomputed(RunFolder(run.folder))
-    if contradiction := altered(run.folder, record, again.scores):
+    again, log = recomputed(RunFolder(run.folder), beside.names), read_log(run.folder)
+    if contradiction := altered(run.folder, record, again.scores, log):
         return _faulty(run, "altered record", contradiction)
-    traces = traces_of(run.folder, record, again.predictions)
+    traces = traces_of(record, log, again.predictions)
     return _Judged(None, again.tested_on, traces._replace(marks=(*again.marks, *traces.marks)))
 
 

@@ -11,9 +11,10 @@ from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import digest_of, without_fields
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.identity import recorded_transfer_id
-from benchmarks.runs.metrics_log import LastLines, last_lines
+from benchmarks.runs.metrics_log import LastLines, last_lines, last_lines_of
 from benchmarks.runs.record import RecipeUse, RunRecord
 from reports.records.recomputed import recomputed
+from reports.records.traces import files_beside, read_log
 
 LOGGED_DIGITS = 1e-8
 """The log keeps nine significant digits of what the record has in full."""
@@ -21,14 +22,18 @@ ROUNDING = 1e-6
 """How far a score computed again may be from the recorded one, in percent: sums are taken in another order."""
 
 
-def altered(folder: Path, record: RunRecord, again: Mapping[str, float] | None = None) -> str | None:
+def altered(
+    folder: Path, record: RunRecord, again: Mapping[str, float] | None = None, log: bytes | None = None
+) -> str | None:
     """Return what contradicts a completed run's record; None where nothing does.
 
-    `again` are the scores that were computed again, if they were.
+    `again` are the scores that were computed again, and `log` is the transfer's log, where these were read already.
     """
     if record.kind == "pretrain":
         return next(_of_pretraining(folder, record), None)
-    return next(_contradictions(folder, record, recomputed(RunFolder(folder)).scores if again is None else again), None)
+    if again is None:
+        again = recomputed(RunFolder(folder), files_beside(folder).names).scores
+    return next(_contradictions(folder, record, again, read_log(folder) if log is None else log), None)
 
 
 def _of_pretraining(folder: Path, record: RunRecord) -> Iterator[str]:
@@ -39,19 +44,19 @@ def _of_pretraining(folder: Path, record: RunRecord) -> Iterator[str]:
     yield from _of_logged(record, last_lines(RunFolder(folder).metrics, set(record.metrics)))
 
 
-def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float]) -> Iterator[str]:
+def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float], log: bytes) -> Iterator[str]:
     yield from _of_identity(record)
     yield from _of_encoder(record)
     yield from _of_scores(record)
-    run = RunFolder(folder)
-    log = last_lines(run.metrics, set(record.metrics))
-    yield from _of_log(record, log)
+    ends = last_lines_of(log, set(record.metrics))
+    yield from _of_log(record, ends)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
+            run = RunFolder(folder)
             drawn = run.predictions if record.draws is None else run.shots
             table = drawn if name == "top1" else run.classes
             yield f"{name} is {record.metrics[name].last} in the record, {value} by {table.name}"
-    yield from _unproved(record, {*log.values, *again})
+    yield from _unproved(record, {*ends.values, *again})
 
 
 def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:

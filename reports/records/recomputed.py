@@ -6,8 +6,7 @@ import csv
 import hashlib
 import io
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,15 +48,15 @@ class Recomputed(NamedTuple):
     """The digest of all predictions with their confidences; empty where these tell no trainings apart."""
 
 
-def recomputed(run: RunFolder) -> Recomputed:
-    """Return what predictions.csv, classes.csv and shots.csv say.
+def recomputed(run: RunFolder, beside: Collection[str]) -> Recomputed:
+    """Return what predictions.csv, classes.csv and shots.csv say, of those that are among the names `beside` a record.
 
     Files that are not there say nothing; those that cannot be read as such tables are marked.
     """
     found: dict[str, float] = {}
     tested_on, predictions, marks = "", "", []
     for name, scores in SCORES.items():
-        if not os.path.exists(f"{run.path}/{name}"):  # mostly none is there, and to ask costs less than to open
+        if name not in beside:
             continue
         rows = _rows(run.path / name)
         again = scores(rows)
@@ -65,7 +64,7 @@ def recomputed(run: RunFolder) -> Recomputed:
         marks += [] if again else [f"{name} cannot be read"]
         if name == RunFolder.predictions.name:
             tested_on, predictions = _test_images(rows), _predictions(rows)
-            marks += [f"{name} names {twice} images twice"] if (twice := _named_twice(rows)) else []
+            marks += [f"{name} names {twice:,} images twice"] if (twice := _named_twice(rows)) else []
     return Recomputed(found, tested_on, tuple(marks), predictions)
 
 

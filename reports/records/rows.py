@@ -164,6 +164,10 @@ class Row:
     def draw(self, run: TransferRun) -> Draw:
         return Draw(run.record.seed, run.before if self.nested else ())
 
+    @cached_property
+    def _drawn(self) -> list[tuple[Draw, RunRecord]]:
+        return [(self.draw(run), run.record) for run in self.runs]
+
     def pairs_with(self, other: Row) -> list[tuple[Draw, TransferRun, TransferRun]]:
         """Return pairs of runs that share their seed, and that of pretraining where both rows have several."""
         theirs = {other.draw(run): run for run in other.runs}
@@ -178,8 +182,7 @@ class Row:
 
     def scores(self, metric: str) -> dict[Draw, float]:
         """Return the last epoch's value of `metric` by what chance was drawn by; runs without it are absent."""
-        measured = (run for run in self.runs if metric in run.record.metrics)
-        return {self.draw(run): run.record.metrics[metric].last for run in measured}
+        return {draw: record.metrics[metric].last for draw, record in self._drawn if metric in record.metrics}
 
     @property
     def protocol(self) -> str:
@@ -212,7 +215,7 @@ class Row:
 
     def best(self, metric: str) -> Spread | None:
         """Return the best epochs' values of `metric`; None where it was measured once a run."""
-        known = {self.draw(run): run.record.metrics[metric].best for run in self.runs if metric in run.record.metrics}
+        known = {draw: record.metrics[metric].best for draw, record in self._drawn if metric in record.metrics}
         return spread(units({draw: best for draw, best in known.items() if best is not None}).values())
 
 

@@ -35,27 +35,44 @@ class Traces(NamedTuple):
 NO_TRACES = Traces()
 
 
-def unreadable_file(folder: Path) -> str | None:
-    """Return which of a run's files is no ordinary file, which would not end or not begin; None where all are."""
+class Beside(NamedTuple):
+    """What lies beside a record."""
+
+    names: frozenset[str]
+    """Of the files that reports read, as far as they were looked through."""
+    odd: str | None
+    """Which of them is no ordinary file, which would not end or not begin; None where all are."""
+
+
+def files_beside(folder: Path) -> Beside:
+    """Look through a run's folder, none of whose files is opened."""
+    names = set()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith((".csv", ".json", ".jsonl")) and not entry.is_file(follow_symlinks=False):
-                try:
-                    mode = entry.stat().st_mode
-                except OSError as error:
-                    return f"{entry.name}: {error.strerror}"
-                if not stat.S_ISREG(mode):
-                    return f"{entry.name} is {KINDS.get(stat.S_IFMT(mode), 'no file')} where an ordinary file belongs"
-    return None
+            if not entry.name.endswith((".csv", ".json", ".jsonl")):
+                continue
+            names.add(entry.name)
+            if not entry.is_file(follow_symlinks=False) and (odd := _odd(entry)) is not None:
+                return Beside(frozenset(names), odd)
+    return Beside(frozenset(names), None)
 
 
-def traces_of(folder: Path, record: RunRecord, predictions: str) -> Traces:
+def _odd(entry: os.DirEntry[str]) -> str | None:
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        return f"{entry.name}: {error.strerror}"
+    kind = KINDS.get(stat.S_IFMT(mode), "no file")
+    return None if stat.S_ISREG(mode) else f"{entry.name} is {kind} where an ordinary file belongs"
+
+
+def traces_of(record: RunRecord, log: bytes, predictions: str) -> Traces:
     """Return what the record's times, its log, its weights and its predictions show.
 
     `predictions` is the digest of all predictions with their confidences, empty where chance may have made them.
     """
     trained = isinstance(record.recipe.resolved.get("training"), dict)
-    log = _read_log(folder / METRICS) if trained else b""
+    log = log if trained else b""
     own = [f"log {_digest(line)}"] if (line := _measured_line(log)) else []
     mine = record.exported_sha256
     own += [f"weights {mine[:12]}"] if trained and mine and record.encoder and mine != record.encoder.sha256 else []
@@ -110,14 +127,15 @@ def _measured_line(log: bytes) -> bytes:
     return log[log.rfind(b"\n", 0, at) + 1 : end if end >= 0 else len(log)].strip()
 
 
-def _read_log(path: Path) -> bytes:
+def read_log(folder: Path) -> bytes:
+    """Return a run's log, the end of it if it is longer than MOST_LOG_BYTES; empty where it cannot be read."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = os.open(f"{folder}/{METRICS}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
         size = os.fstat(file).st_size
-        return os.pread(file, MOST_LOG_BYTES, max(0, size - MOST_LOG_BYTES))
+        return os.pread(file, min(size, MOST_LOG_BYTES), max(0, size - MOST_LOG_BYTES))
     except OSError:
         return b""
     finally:

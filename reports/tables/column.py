@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from reports.leaderboard.lines import Line, Measured, Published
 from reports.records.rows import Row
 from reports.tables.cells import Parts
-from reports.text import one_line
+from reports.text import one_line, thousands
 
 NONE = "–"  # noqa: RUF001 (an en dash: nothing to show)
 Block = Literal["scores", "settings", "provenance"]
@@ -86,10 +86,22 @@ def row_column(
         found = published(result) if published else None
         return ("" if found is None else str(found),)
 
-    number = field.type is not str
     return Column(
-        title, (field,), of_row, block, published=of_published, numeric=number, optional=optional, leading=leading
+        title,
+        (field,),
+        of_row,
+        block,
+        written(field),
+        published=of_published,
+        numeric=field.type is not str,
+        optional=optional,
+        leading=leading,
     )
+
+
+def written(field: Field) -> Callable[[str], str]:
+    """Return how people read the values of a column of one field."""
+    return str if field.type is str else thousands
 
 
 def rare_column(title: str, field: str, value: Callable[[Measured], str]) -> Column:

@@ -18,7 +18,7 @@ from reports.records.architectures import architecture_name
 from reports.records.rows import Row
 from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
-from reports.tables.column import Column, Field, differing_column, rare_column, row_column
+from reports.tables.column import Column, Field, differing_column, rare_column, row_column, written
 from reports.tables.plugin_columns import plugin_columns
 from reports.tables.score_columns import delta_column, has_few_classes, holm_column, metric_columns, published_column
 
@@ -80,7 +80,7 @@ def _of_budget(title: str, field: Field, value: Callable[[Budget], str], *, opti
         return (value(entry.budget) if entry.budget else "",)
 
     number = field.type is not str
-    return Column(title, (field,), parts, "settings", numeric=number, optional=optional, leading=number)
+    return Column(title, (field,), parts, "settings", written(field), numeric=number, optional=optional, leading=number)
 
 
 BUDGET = [

@@ -29,12 +29,12 @@ def to_csv(board: Leaderboard) -> str:
     return str(_parts(board).map(spreadsheet).to_csv(index=False, lineterminator="\n"))
 
 
-def to_json(board: Leaderboard) -> str:
+def to_json(board: Leaderboard) -> bytes:
     """Return the rows with typed values, the sentences around them, what was left out, and what was asked for."""
     sentences = words(board)
     document = {
         "schema_version": SCHEMA_VERSION,
-        "made_by": f"mimbench {__version__}",
+        "made_by": board.request.made_by or f"mimbench {__version__}",
         "request": board.request.recorded(),
         "summary": one_line(sentences.summary),
         "findings": [one_line(finding) for finding in findings_of(board)],
@@ -46,11 +46,15 @@ def to_json(board: Leaderboard) -> str:
         "left_out": [{"record": one_line(left.where), "reason": one_line(left.reason)} for left in board.left_out],
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    rows = [f"{row},\n" for row in _row_texts(board)]
-    if not rows:
-        return text
     before, after = text.split(NO_ROWS, 1)
-    return "".join([before, NO_ROWS[:-1], "\n", *rows[:-1], rows[-1][:-2], "\n ]", after])  # of 50 MB no further copy
+    out, between = io.BytesIO(), "\n"
+    out.write(f"{before}{NO_ROWS[:-1]}".encode())
+    for row in _row_texts(board):
+        out.write(f"{between}{row}".encode())
+        between = ",\n"
+    end = "]" if between == "\n" else "\n ]"
+    out.write(f"{end}{after}".encode())
+    return out.getvalue()  # which of 50 MB is no copy
 
 
 NO_ROWS = '\n "rows": []'
@@ -60,7 +64,7 @@ def _row_texts(board: Leaderboard) -> Iterator[str]:
     """Yield each row as JSON, as it stands in the document: there may be too many to hold them in another form, too."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     names = [f"   {encode(field.name)}: " for field in fields_of(board)]
-    for row in _typed(board):
+    for row in typed(board):
         values = ["null" if value is None else encode(value) for value in row.values()]
         yield "  {\n" + ",\n".join(map(str.__add__, names, values)) + "\n  }"
 
@@ -117,11 +121,12 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
 
 
 def typed_rows(board: Leaderboard) -> list[dict[str, Value]]:
-    """Return every row with the same fields, typed; None where there is nothing."""
-    return list(_typed(board))
+    """Return every row at once, as `typed` yields them."""
+    return list(typed(board))
 
 
-def _typed(board: Leaderboard) -> Iterator[dict[str, Value]]:
+def typed(board: Leaderboard) -> Iterator[dict[str, Value]]:
+    """Yield every row with the same fields, typed; None where there is nothing."""
     fields = fields_of(board)
     rows = _parts(board).itertuples(index=False, name=None)
     yield from ({field.name: field.value(part) for field, part in zip(fields, row, strict=True)} for row in rows)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from benchmarks.catalogue.backbones import backbone_name
 from reports.leaderboard.lines import PROTOCOLS, Line, Measured
 from reports.records.architectures import architecture_name
-from reports.records.rows import FAMILIES, FINETUNED
 from reports.tables.cells import pretraining_data
 from reports.text import one_line
 
@@ -26,8 +25,7 @@ def facets_of(line: Line) -> dict[str, str]:
     row = line.row
     architecture = backbone_name(row.architecture) or architecture_name(row.architecture)
     data = UNKNOWN if line.budget is None else pretraining_data(line.budget)
-    protocol = FAMILIES[0] if row.protocol == FINETUNED else PROTOCOLS.get(row.protocol, row.protocol)
-    return _named((architecture, _size(line), data, protocol))
+    return _named((architecture, _size(line), data, PROTOCOLS.get(row.protocol, row.protocol)))
 
 
 def _named(values: Sequence[str]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def _best(overview: Overview) -> Iterator[str]:
         alike = [(name, glance) for name, glance in known if glance and any(glance.entry is each for each in group)]
         if len(alike) > 1:
             name, best = max(alike, key=lambda pair: pair[1].worth)
-            yield f"{heading.title}: {name} has the best score of {len(alike)} encoders, {best.score}."
+            yield f"{heading.title}: {name} has the best score of {count(len(alike), 'encoder')}, {best.score}."
     yield "No difference is taken without a baseline: name one with --baseline LABEL."
 
 
@@ -67,7 +67,8 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
         best = [one for one in ranked if one.mean_rank == ranked[0].mean_rank]
         names = " and ".join(one.name for one in best)
         has = "has" if len(best) == 1 else "have"
-        yield f"Of the {len(ranked)} encoders compared on {tasks}, {names} {has} the best mean rank ({best[0].rank})."
+        among = f"Of the {count(len(ranked), 'encoder')} compared on {tasks}"
+        yield f"{among}, {names} {has} the best mean rank ({best[0].rank})."
     glances = [glance for one in others for glance in one.glances if glance]
     if used := methods(glance.entry.comparison for glance in glances):
         yield f"Ahead and behind mean that the 95 % interval of the difference excludes 0 ({used})."
@@ -76,23 +77,22 @@ def _against(overview: Overview, baseline: str) -> Iterator[str]:
 
 
 def _sentence(encoder: Encoder, headings: Sequence[Heading], baseline: str) -> str:
-    """Return `simmim is ahead of scratch on 3 of 4 tasks (digits +7.33, ...); behind scratch on 1 (...).`."""
+    """Return `simmim is ahead of scratch on 3 of 4 tasks: digits +7.33, ...; behind scratch on 1: ... .`."""
     tasks: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for heading, glance in zip(headings, encoder.glances, strict=True):
         if glance is not None and glance.standing is not None:
-            tasks[_standing(glance, heading)].append((heading.title.partition(":")[0], glance.difference))
+            tasks[_standing(glance, heading)].append((heading.label, glance.difference))
     measured = sum(map(len, tasks.values()))
     parts: list[str] = []
     for standing, words in WORDS.items():
         if names := tasks.get(standing):
             of = f" of {count(measured, 'task')}" if not parts else ""
             if measured == 1:
-                name, difference = names[0]
-                where = f"{name} ({difference})" if difference else name
+                where = ": ".join(filter(None, names[0]))
             else:
                 listed = ", ".join(" ".join(each).strip() for each in names[:MOST_TASKS])
                 listed += ", ..." if len(names) > MOST_TASKS else ""
-                where = f"{len(names)}{of} ({listed})"
+                where = f"{len(names)}{of}: {listed}"
             parts.append(f"{words.format(baseline)} on {where}")
     return f"{encoder.name} is {'; '.join(parts)}."
 

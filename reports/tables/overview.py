@@ -15,11 +15,12 @@ from benchmarks.history import TrainingStage
 from benchmarks.runs.stages import own_stage
 from reports.compare.score_difference import BASELINE
 from reports.leaderboard.board import Leaderboard
-from reports.leaderboard.lines import Measured
-from reports.leaderboard.section import Section
+from reports.leaderboard.lines import PROTOCOLS, Measured
+from reports.leaderboard.section import Section, labelled
 from reports.records.architectures import architecture_name
 from reports.tables.cells import fixed
 from reports.tables.column import NONE
+from reports.text import thousands
 
 MOST_ROWS = 30
 """An overview shows so many encoders: those measured on most tasks, the baseline among them."""
@@ -34,7 +35,13 @@ class Heading:
 
     section: Section
     protocol: str
-    title: str
+    label: str
+    """The task's name and, where it has several protocols, this one's."""
+
+    @property
+    def title(self) -> str:
+        metric = self.section.task.primary
+        return f"{self.label}: {metric.name} ({metric.unit})"
 
 
 class Glance(NamedTuple):
@@ -145,10 +152,10 @@ def _shown(sections: Sequence[Section]) -> Iterator[Section]:
 def _headings(section: Section) -> Iterator[Heading]:
     """Yield a heading for each protocol of a task, in the order of its groups."""
     protocols = list(dict.fromkeys(entry.row.protocol for entry in section.entries))
-    metric = section.task.primary
+    name = section.task.name
     for each in protocols:
-        name = section.task.name if section.alone and len(protocols) == 1 else f"{section.task.name}, {each}"
-        yield Heading(section, each, f"{name}: {metric.name} ({metric.unit})")
+        alone = section.alone and len(protocols) == 1
+        yield Heading(section, each, name if alone else labelled(name, PROTOCOLS.get(each, each)))
 
 
 def _key(entry: Measured) -> Key:
@@ -254,4 +261,4 @@ def _time(stage: TrainingStage, unit: str) -> float | None:
 
 def _sum_of(times: Sequence[float | None], digits: int) -> str:
     known = [time for time in times if time is not None]
-    return fixed(math.fsum(known), digits) if len(known) == len(times) else "?"
+    return thousands(fixed(math.fsum(known), digits)) if len(known) == len(times) else "?"

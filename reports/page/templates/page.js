@@ -21,9 +21,10 @@ const LATEX = {
 };
 const latex = (text) => text.replace(/[\\~^±Δ{}$&#%_]/g, (char) => LATEX[char] ?? `\\${char}`);
 const spreadsheet = (text) => (/^[=+\-@]/.test(text) && !/^[-+]?\d+(\.\d+)?$/.test(text) ? `'${text}` : text); // no cell is a formula
+const ungrouped = (text) => (/^\d{1,3}(,\d{3})+(\.\d+)?$/.test(text) ? text.replaceAll(",", "") : text); // as programs read it
 const WRITERS = {
     csv: (lines) =>
-        lines.map((cells) => cells.map((text) => `"${spreadsheet(text).replaceAll('"', '""')}"`).join(",")).join("\n"),
+        lines.map((cells) => cells.map((text) => `"${spreadsheet(ungrouped(text)).replaceAll('"', '""')}"`).join(",")).join("\n"),
     md: ([head, ...lines]) =>
         [head, head.map(() => "---"), ...lines]
             .map((cells) => `| ${cells.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`)
@@ -50,7 +51,7 @@ const element = (name, fields = {}, ...children) => {
 const inBdi = (text) => element("bdi", { textContent: text });
 
 // A line of a table. One of data has no `row` until it is shown; `texts` are its cells.
-const numberIn = (text) => (text === "baseline" ? "0" : (/^[-+]?\d+(\.\d+)?(?!\w)/.exec(text)?.[0] ?? ""));
+const numberIn = (text) => (text === "baseline" ? "0" : (/^[-+]?\d+(,\d{3})*(\.\d+)?(?!\w)/.exec(text)?.[0] ?? "").replaceAll(",", ""));
 const lineOf = (row) => ({ row, texts: [...row.cells].map((cell) => cell.textContent.trim()), facets: row.dataset });
 const wordsIn = (line) => (line.words ??= line.texts.join(" ").toLowerCase());
 const origins = new Map(); // what makes the details of a line of data, by their anchor

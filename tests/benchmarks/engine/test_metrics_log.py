@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.runs.metrics_log import TAIL_BYTES, MetricsLog, last_lines
+from benchmarks.runs.metrics_log import TAIL_BYTES, MetricsLog, last_lines, last_lines_of
 
 
 def test_broken_bytes_do_not_stop_a_run_from_being_continued(tmp_path: Path) -> None:
@@ -39,3 +39,4 @@ def test_the_end_of_a_log_is_found_behind_lines_of_any_length_and_number(
     after = path.stat().st_size - path.read_bytes().index(b'{"step": 7')
     found = last_lines(path, {"top1", "top5"})
     assert found == ((7, 1.5, 9, {"top1": 90.5}) if after <= TAIL_BYTES else (None, None, None, {}))
+    assert last_lines_of(path.read_bytes(), {"top1", "top5"}) == found

@@ -79,7 +79,7 @@ def test_signals_of_the_runs_at_hand(tmp_path: Path, capsys: pytest.CaptureFixtu
     runs = study(tmp_path, [0.5, 0.4, 0.3, 0.25, 0.2, 0.1], [60.0, 61.0, 59.0, 64.0, 63.0, 70.0])
     section, frozen = make(Request((str(runs),))).sections
     loss, knn = section.verdicts
-    assert (section.title, frozen.title, frozen.verdicts) == ("digits, fine-tuned", "digits, frozen", ())
+    assert (section.title, frozen.title, frozen.verdicts) == ("digits (fine-tuned)", "digits (frozen)", ())
     assert loss.signal.words.startswith("masked_loss of pretraining")
     assert loss.correlation is not None
     assert loss.correlation.rho == pytest.approx(-1)

@@ -106,6 +106,34 @@ def test_names_of_collections(labs: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "--in = " in capsys.readouterr().err
 
 
+def test_places_of_one_name_are_one_collection_which_says_where_it_lies(labs: Path) -> None:
+    asked = [f"lab={labs / 'lab_a'}", f"lab={labs / 'lab_b'}"]
+    assert report("--in", asked[0], "--in", asked[1], "--out", labs / "out") == 0
+    words = (
+        f"Collection lab, which lies in {labs / 'lab_a'} and {labs / 'lab_b'}: 3 transfer runs in 1 row; none signed."
+    )
+    assert words in written(labs / "out")["notes"]
+    assert mimbench.main(["report", "verify", str(labs / "out")]) == 0
+
+
+def test_no_place_is_in_two_collections(labs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (labs / "link").symlink_to(labs / "lab_a")
+    run = next((labs / "lab_a").iterdir())
+    lab = labs / "lab_a"
+    rules = {
+        f"two={labs / 'link'}": f"--in = {lab}\n  rule:   a place another than {labs / 'link'}",
+        f"one={lab}": f"a place another than {lab}",
+        f"two={run}": f"--in = {run}\n  rule:   a place not inside {lab}",
+        f"all={labs}": f"--in = {lab}\n  rule:   a place not inside {labs}",
+    }
+    for other, rule in rules.items():
+        assert report("--in", f"one={lab}", "--in", other, "--out", labs / "out") == 2
+        assert rule in capsys.readouterr().err
+    assert not (labs / "out").exists()
+    beside = shutil.copytree(labs / "lab_b", labs / "lab_a_too")
+    assert report("--in", lab, "--in", beside, "--out", labs / "out", "--formats", "json") == 0
+
+
 def test_moved_collections_are_verified_in_their_order(labs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report("--in", labs / "lab_a", "--in", labs / "lab_b", "--out", labs / "out", "--formats", "json") == 0
     for name in ("lab_a", "lab_b"):
@@ -146,7 +174,7 @@ def test_encoders_of_one_label_are_told_apart_in_the_overview(tmp_path: Path) ->
 
 def test_any_text_names_a_collection_and_is_data(labs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [name for name in NAMES if "=" not in name]
-    assert named([f"{name}={labs / 'lab_a'}" for name in names])[1] == tuple(names)
+    assert named([f"{name}={labs / str(place)}" for place, name in enumerate(names)])[1] == tuple(names)
     asked = [
         f"{name}={labs / lab}" for name, lab in (("<script>" + "x" * 4000, "lab_a"), ("two\nlines\x1b[31m", "lab_b"))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks.catalogue.metrics import DEPTH
 from benchmarks.catalogue.published import load_references
 from benchmarks.runs.record import MetricValue
+from reports.formats import rendered
 from reports.leaderboard.board import Leaderboard, Request, make
 from reports.leaderboard.lines import Published
 from reports.page.leaderboard import to_html
@@ -57,9 +59,9 @@ def test_sentences_say_what_the_numbers_say(tmp_path: Path) -> None:
     board = board_of(written(tmp_path, SCORES))
     assert title_of(board) == "supervised and simmim against scratch on imagefolder and digits"
     assert findings_of(board) == [
-        "supervised is ahead of scratch on 1 of 2 tasks (imagefolder +20.17); neither ahead of nor behind scratch on 1 "
-        "(digits +0.00).",
-        "simmim is ahead of scratch on 1 of 2 tasks (digits +10.17); behind scratch on 1 (imagefolder -9.83).",
+        "supervised is ahead of scratch on 1 of 2 tasks: imagefolder +20.17; neither ahead of nor behind scratch on 1: "
+        "digits +0.00.",
+        "simmim is ahead of scratch on 1 of 2 tasks: digits +10.17; behind scratch on 1: imagefolder -9.83.",
         "Of the 3 encoders compared on both tasks, supervised has the best mean rank (1.75).",
         "Ahead and behind mean that the 95 % interval of the difference excludes 0 (paired t, n = 3).",
     ]
@@ -70,8 +72,8 @@ def test_without_seeds_nothing_is_ahead(tmp_path: Path) -> None:
     board = board_of(written(tmp_path, scores))
     assert {row[0]: row[2] for row in overview_of(board).rows}["simmim"] == "99.00, +19.00 (no interval)"
     assert findings_of(board) == [
-        "simmim is better than scratch, without an interval, on 1 of 2 tasks (digits +19.00); worse than scratch, "
-        "without an interval, on 1 (imagefolder -10.00).",
+        "simmim is better than scratch, without an interval, on 1 of 2 tasks: digits +19.00; worse than scratch, "
+        "without an interval, on 1: imagefolder -10.00.",
         "Of the 2 encoders compared on both tasks, scratch and simmim have the best mean rank (1.50).",
         "Where there is no interval there are too few seeds: such a difference may be chance.",
     ]
@@ -83,8 +85,8 @@ def test_without_seeds_a_smaller_error_is_better(tmp_path: Path) -> None:
         values = {metric.name: MetricValue(last=error, best=error, best_epoch=20) for metric in DEPTH}
         factory.write(tmp_path, factory.transfer(label, task=depth, metrics=values))
     first, second, *_ = findings_of(board_of(tmp_path))
-    assert first == "simmim is better than scratch, without an interval, on digit_depths (-10.00)."
-    assert second == "other is equal to scratch, without an interval, on digit_depths (+0.00)."
+    assert first == "simmim is better than scratch, without an interval, on digit_depths: -10.00."
+    assert second == "other is equal to scratch, without an interval, on digit_depths: +0.00."
 
 
 def test_no_rank_over_what_is_not_alike(tmp_path: Path) -> None:
@@ -175,14 +177,36 @@ def test_frozen_and_fine_tuned_never_share_a_table(tmp_path: Path) -> None:
     board = board_of(tmp_path, None)
     found = {section.title: [one.row.protocol for one in section.entries] for section in board.sections}
     assert found == {
-        "digits, fine-tuned": ["finetune"],
-        "digits, low-rank adapters": ["low-rank adapters"],
-        "digits, frozen": ["knn", "linear"],
-        "digits, trained elsewhere": ["evaluate"],
+        "digits (fine-tuned)": ["finetune"],
+        "digits (low-rank adapters)": ["low-rank adapters"],
+        "digits (frozen)": ["knn", "linear"],
+        "digits (trained elsewhere)": ["evaluate"],
     }
+    assert [heading.title for heading in overview_of(board).headings] == [
+        "digits (fine-tuned): top1 (%)",
+        "digits (low-rank adapters): top1 (%)",
+        "digits (nearest neighbours): top1 (%)",
+        "digits (linear probe): top1 (%)",
+        "digits (trained elsewhere): top1 (%)",
+    ]
     page = to_html(board)
     assert page.count('<table class="board">') == 4
     assert 'id="task-digits-low-rank-adapters"' in page
+
+
+def test_a_sentence_lists_tasks_under_several_protocols_one_by_one(tmp_path: Path) -> None:
+    for name, better in (("finetune", 4.0), ("few-shot", 2.0)):
+        recipe = factory.recipe(f"digits_{name}")
+        recipe = recipe.model_copy(update={"resolved": {**recipe.resolved, "protocol": name}})
+        for label, top1 in (("scratch", 80.0), ("simmim", 80.0 + better)):
+            for seed in range(3):
+                factory.write(tmp_path, factory.transfer(label, seed, top1 + seed, recipe=recipe))
+    sentence = "simmim is ahead of scratch on 2 of 2 tasks: digits (fine-tuned) +4.00, digits (few-shot) +2.00."
+    board = board_of(tmp_path)
+    assert findings_of(board)[0] == sentence
+    for suffix in ("txt", "md", "json"):
+        assert sentence in rendered(board, suffix).decode().replace("\\", "")
+    assert sentence in html.unescape(rendered(board, "html").decode())
 
 
 def test_published_neighbours_stand_with_frozen_encoders() -> None:

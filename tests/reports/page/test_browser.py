@@ -166,6 +166,28 @@ def test_what_is_shown_is_copied(seen: browser.Seen, kind: str, first: str, row:
     assert seen.complaints == []
 
 
+def test_numbers_with_thousands_apart_are_sorted_and_copied_as_numbers(chromium: Any, tmp_path: Path) -> None:
+    for label, seconds in (("a", 999.5), ("b", 43110.25), ("c", 1200.5)):
+        factory.write(tmp_path / "runs", factory.transfer(label, seconds=seconds))
+    page = tmp_path / "leaderboard.html"
+    page.write_text(to_html(make(Request((str(tmp_path / "runs"),)))), encoding="utf-8")
+    with browser.opened(chromium, page) as seen:
+        seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        section = seen.page.locator("section.task").first
+        section.get_by_role("button", name="Time per run (s)").click()
+        titles = [text.strip() for text in section.locator("thead th").all_inner_texts()]
+        place = next(number for number, title in enumerate(titles) if title.startswith("Time per run"))
+        assert column(seen, "digits", place) == ["43,110.2", "1,200.5", "999.5"]
+        section.get_by_role("button", name="CSV").click()
+        section.get_by_role("button", name="copied").wait_for()
+        copied = seen.page.evaluate("navigator.clipboard.readText()")
+        assert '"43110.2"' in copied
+        section.get_by_role("button", name="Markdown").click()
+        section.get_by_role("button", name="copied").nth(1).wait_for()
+        assert "| 43,110.2 |" in seen.page.evaluate("navigator.clipboard.readText()")
+        assert seen.complaints == []
+
+
 def test_the_keyboard_skips_to_the_tables(seen: browser.Seen) -> None:
     seen.page.keyboard.press("Tab")
     assert seen.page.evaluate("document.activeElement.textContent") == "Skip to the tables"

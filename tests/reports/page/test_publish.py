@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import mimbench
+from reports import publish as publishing
 from reports.page import site as site_pages
 from reports.page.site import ATOM, slug
 from tests.reports import browser, factory
@@ -99,22 +100,68 @@ def test_pages_of_what_is_no_more_go_and_all_other_files_stay(publish: Publish, 
     assert any(title.endswith("no longer there") for title in titles(site))
 
 
-def test_a_folder_with_somebody_else_s_pages_is_refused(
-    publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["index.html", "task-digits.html", "leaderboard.json", "feed.xml", "site.json"])
+def test_a_file_that_no_publication_wrote_is_never_written_over(
+    publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    (site / "index.html").write_text("mine")
+    (site / name).write_text("mine")
     assert publish() == 2
-    assert "somebody else's" in capsys.readouterr().err
-    assert [path.name for path in site.iterdir()] == ["index.html"]
+    assert f"a folder without {name}, or one with the site.json of an earlier publication" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in site.iterdir()] == [(name, "mine")]
 
 
-@pytest.mark.parametrize("listed", ['{"pages": ["../runs", "/etc/passwd", 7]}', '{"pages": 3}', "[", "{}"])
+def test_a_page_that_another_put_into_a_site_stays(
+    publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The site gets an encoder whose page would have the name of a file that somebody else laid there."""
+    publish()
+    (tmp_path / "site/encoder-other.html").write_text("mine")
+    assert publish() == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "site").iterdir()}
+    factory.write(tmp_path / "runs", factory.transfer("other"))
+    assert publish() == 2
+    assert "a folder without encoder-other.html" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "site").iterdir()} == before
+
+
+def test_the_site_of_other_encoders_is_not_replaced(
+    publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish()
+    before = {path: path.read_bytes() for path in (tmp_path / "site").iterdir()}
+    factory.write(tmp_path / "others", factory.transfer("theirs"))
+    asked = ["report", "publish", str(tmp_path / "others"), "--out", str(tmp_path / "site")]
+    capsys.readouterr()
+    assert mimbench.main(asked) == 2
+    assert "it has a site of scratch, simmim, supervised: name another folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "site").iterdir()} == before
+    factory.write(tmp_path / "others", factory.transfer("simmim", 1))
+    assert mimbench.main(asked) == 0
+
+
+def test_a_publication_that_was_interrupted_is_finished_by_the_next(
+    publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "title_of", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish()
+    assert not (tmp_path / "site/leaderboard.json").exists()
+    monkeypatch.undo()
+    assert publish() == 0
+    assert len(titles(tmp_path / "site")) == 4
+
+
+@pytest.mark.parametrize(
+    "listed",
+    ['{"pages": ["index.html", "../runs", "/etc/passwd"]}', '{"pages": ["index.html", 7]}', '{"pages": 3}', "["],
+)
 def test_a_list_of_pages_by_somebody_else_removes_nothing(publish: Publish, tmp_path: Path, listed: str) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/site.json").write_text(listed)
-    assert publish() == 0
+    assert publish() == 2
+    assert [(path.name, path.read_text()) for path in (tmp_path / "site").iterdir()] == [("site.json", listed)]
     assert (tmp_path / "runs").is_dir()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import mimbench
+from benchmarks.version import program
 from tests.reports import factory
 
 
@@ -64,6 +65,23 @@ def test_an_edited_number_is_found(study: Path, suffix: str, capsys: pytest.Capt
     assert [line for line in out.splitlines() if line.startswith("differs")] == [f"differs: {path}"]
     assert "98.97" in out
     assert f"not what the records say: {path}\n" in error
+
+
+def test_a_difference_is_said_to_be_perhaps_the_version_s(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page as another version laid it out; an edited one of this version is not excused."""
+    path = study / "report/leaderboard.html"
+    made = path.read_text(encoding="utf-8")
+    path.write_text(made.replace("may be compared with one another", "are alike"), encoding="utf-8")
+    assert verify(path) == 1
+    assert "compared by" not in capsys.readouterr().out
+    earlier = made.replace(program(), "mimbench 0.0.9 (commit 0123456789ab)")
+    assert earlier != made
+    path.write_text(earlier, encoding="utf-8")
+    assert verify(path) == 0  # the version alone is no difference
+    path.write_text(earlier.replace("may be compared with one another", "are alike"), encoding="utf-8")
+    assert verify(path) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"made by mimbench 0.0.9 (commit 0123456789ab), compared by {program()}: " in said
 
 
 def test_an_edited_record_is_found(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
