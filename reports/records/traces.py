@@ -18,6 +18,8 @@ from benchmarks.runs.record import RunRecord
 
 MOST_LOG_BYTES = 2**23
 """Of a longer log only the end is looked through."""
+LARGEST_LOG_BYTES = 2**28
+"""A run with a larger log is refused, since curves need the whole: it would be one of a million lines."""
 STEP, PLAN = re.compile(rb'"step":\s*(\d{1,18})'), re.compile(rb'"total_steps":\s*(\d{1,18})')
 MEASURED = b'"images_per_second"'
 """What log steps have that was measured: no two trainings have the same to nine digits."""
@@ -36,9 +38,14 @@ NO_TRACES = Traces()
 
 
 def unreadable_file(folder: Path) -> str | None:
-    """Return which of a run's files is no ordinary file, which would not end or not begin; None where all are."""
+    """Return which of a run's files cannot be read to its end; None where all can.
+
+    It is no ordinary file, which would not end or not begin, or a log of any size.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
+            if entry.name == METRICS and entry.is_file() and (size := entry.stat().st_size) > LARGEST_LOG_BYTES:
+                return f"{METRICS} has {size:,} bytes, and at most {LARGEST_LOG_BYTES:,} are read"
             if entry.name.endswith((".csv", ".json", ".jsonl")) and not entry.is_file(follow_symlinks=False):
                 try:
                     mode = entry.stat().st_mode
