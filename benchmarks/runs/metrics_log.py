@@ -118,7 +118,7 @@ class MetricsLog:
 
     def write(self, **numbers: float) -> dict[str, float]:
         """Append one line, and return its numbers as they were written. Raises WorkFailed when the disk is full."""
-        written = {key: _rounded(value) for key, value in numbers.items()}
+        written = {key: rounded(value) for key, value in numbers.items()}
         line = json.dumps(written) + "\n"
         try:
             with open(self.path, "a", encoding="utf-8") as file:
@@ -135,7 +135,7 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Return a number with nine significant digits: these numbers are not known more exactly."""
     return value if isinstance(value, int) else float(f"{value:.9g}")
 

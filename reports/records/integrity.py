@@ -14,11 +14,12 @@ from benchmarks.runs.identity import recorded_transfer_id
 from benchmarks.runs.metrics_log import LastLines, last_lines
 from benchmarks.runs.record import RecipeUse, RunRecord
 from reports.records.recomputed import recomputed
+from reports.records.traces import LOGGED_DIGITS, logged_seconds
 
-LOGGED_DIGITS = 1e-8
-"""The log keeps nine significant digits of what the record has in full."""
 ROUNDING = 1e-6
 """How far a score computed again may be from the recorded one, in percent: sums are taken in another order."""
+LEAST_TIME = 0.8
+"""A run takes so much of the time of its steps at least, by the speeds in its log; set-up and evaluation add to it."""
 
 
 def altered(folder: Path, record: RunRecord, again: Mapping[str, float] | None = None) -> str | None:
@@ -37,6 +38,7 @@ def _of_pretraining(folder: Path, record: RunRecord) -> Iterator[str]:
         if value.last < 0:  # losses and distances
             yield f"{name} is {value.last}, and is never negative"
     yield from _of_logged(record, last_lines(RunFolder(folder).metrics, set(record.metrics)))
+    yield from _of_time(folder, record)
 
 
 def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float]) -> Iterator[str]:
@@ -52,6 +54,7 @@ def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float])
             table = drawn if name == "top1" else run.classes
             yield f"{name} is {record.metrics[name].last} in the record, {value} by {table.name}"
     yield from _unproved(record, {*log.values, *again})
+    yield from _of_time(folder, record)
 
 
 def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:
@@ -59,6 +62,19 @@ def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:
     assert record.task is not None, "only for transfers"
     if (primary := TASKS[record.task.name].primary_metric) not in proved:
         yield f"nothing proves its {primary}: neither metrics.jsonl has it, nor predictions.csv, nor classes.csv"
+
+
+def _of_time(folder: Path, record: RunRecord) -> Iterator[str]:
+    """Yield where the record has less time than the log: hours are part of what is compared."""
+    training = record.recipe.resolved.get("training")
+    batch_size = training.get("batch_size") if isinstance(training, dict) else None
+    if not isinstance(batch_size, int) or not 0 < batch_size < 2**31:
+        return
+    times = [record.seconds]
+    times += [record.steps * record.seconds_per_step] if record.seconds_per_step is not None else []
+    times += [record.steps * batch_size / record.images_per_second] if record.images_per_second else []
+    if (logged := logged_seconds(folder, batch_size)) * LEAST_TIME > min(times):
+        yield f"it took {min(times):.4g} seconds, and its steps {logged:.4g} by the speeds in metrics.jsonl"
 
 
 def _of_identity(record: RunRecord) -> Iterator[str]:

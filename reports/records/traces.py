@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import re
 import stat
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.files.regular import KINDS
 from benchmarks.runs.folder import METRICS, RECORD
+from benchmarks.runs.metrics_log import read_evaluations, rounded
 from benchmarks.runs.record import RunRecord
 
 MOST_LOG_BYTES = 2**23
@@ -21,6 +23,9 @@ MOST_LOG_BYTES = 2**23
 LARGEST_LOG_BYTES = 2**28
 """A run with a larger log is refused, since curves need the whole: it would be one of a million lines."""
 STEP, PLAN = re.compile(rb'"step":\s*(\d{1,18})'), re.compile(rb'"total_steps":\s*(\d{1,18})')
+TIMED = re.compile(rb'"step":\s*(\d{1,18})\b[^\n]*?"images_per_second":\s*(\d{1,18}(?:\.\d{1,18})?)')
+LOGGED_DIGITS = 1e-8
+"""The log keeps nine significant digits of what the record has in full."""
 MEASURED = b'"images_per_second"'
 """What log steps have that was measured: no two trainings have the same to nine digits."""
 
@@ -67,7 +72,8 @@ def traces_of(folder: Path, record: RunRecord, predictions: str) -> Traces:
     mine = record.exported_sha256
     own += [f"weights {mine[:12]}"] if trained and mine and record.encoder and mine != record.encoder.sha256 else []
     own += [f"predictions {predictions}"] if trained and predictions else []
-    return Traces((*_of_times(record), *_of_log(record, log)), tuple(own))
+    best = _of_best(record, folder / METRICS, log) if log else ()
+    return Traces((*_of_times(record), *_of_log(record, log), *best), tuple(own))
 
 
 def _digest(content: bytes) -> str:
@@ -102,6 +108,29 @@ def _of_log(record: RunRecord, log: bytes) -> Iterator[str]:
         yield f"log has lines of trainings of {' and '.join(map(str, plans[:3]))} steps"
 
 
+def _of_best(record: RunRecord, path: Path, log: bytes) -> Iterator[str]:
+    """Yield which best score no evaluation in the log has; `log` is its end, of most logs all."""
+    for name, value in record.metrics.items():
+        if value.best is None:
+            continue
+        text = f'"{name}": {rounded(value.best)!r}'.encode(errors="replace")
+        if text + b"," in log or text + b"}" in log:  # as the log's own writer has it, so that nothing need be parsed
+            continue
+        values = (logged for _, _, logged in read_evaluations(path, name))
+        if not any(math.isclose(logged, value.best, rel_tol=LOGGED_DIGITS) for logged in values):
+            yield f"the best {name}, {value.best:.9g}, is in no evaluation of its log"
+
+
+def logged_seconds(folder: Path, batch_size: int) -> float:
+    """Return how long the steps took whose speed is in the log, by that speed."""
+    seconds, before = 0.0, None
+    for step, speed in ((int(step), float(speed)) for step, speed in TIMED.findall(_read_log(folder / METRICS))):
+        if before is not None and step > before and speed > 0:
+            seconds += (step - before) * batch_size / speed
+        before = step
+    return seconds
+
+
 def _log_every(record: RunRecord) -> int | None:
     training = record.recipe.resolved.get("training")
     every = training.get("log_every_steps") if isinstance(training, dict) else None
@@ -118,6 +147,7 @@ def _measured_line(log: bytes) -> bytes:
 
 
 def _read_log(path: Path) -> bytes:
+    """Return the end of a log, of most logs all; empty where there is none."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
