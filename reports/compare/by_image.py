@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.files.tables import table_bytes
 from benchmarks.runs.folder import RunFolder
-from reports.records.recomputed import table_bytes
 from reports.records.rows import Draw, Row
 
 

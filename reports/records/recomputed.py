@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.files.regular import read_regular, regular_stat
+from benchmarks.files.tables import table_bytes
 from benchmarks.runs.folder import RunFolder
 from reports.text import count
 
@@ -31,10 +31,6 @@ MEANS = {
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 
 
-MOST_BYTES = 2**28
-"""Larger tables are not read: predictions of a million images are a third of it."""
-MOST_CELLS = 2**22
-"""Nor are tables of more cells, each of which costs many times its bytes: it is the predictions of a million images."""
 FEWEST_UNSURE = 20
 """Two trainings do not give so many images the same confidences, to three decimals, unless these are 0 or 1."""
 
@@ -112,19 +108,6 @@ def _test_classes(rows: Sequence[Mapping[str, str]]) -> str:
 def _digest(rows: Sequence[Mapping[str, str]], *columns: str) -> str:
     lines = sorted("\t".join(str(row[column]) for column in columns) for row in rows)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:8]
-
-
-def table_bytes(path: Path) -> bytes:
-    """Return the bytes of a table that a run left, which may be anybody's.
-
-    Raises OSError where it is no readable file, and ValueError where it is too large to be read.
-    """
-    if regular_stat(path).st_size > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES:,} bytes")
-    data = read_regular(path, MOST_BYTES)
-    if data.count(b",") + max(data.count(b"\n"), data.count(b"\r")) > MOST_CELLS:
-        raise ValueError(f"more than {MOST_CELLS:,} cells")
-    return data
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
