@@ -24,8 +24,10 @@ img { max-width: 100%; height: auto; background: white; }
 </style>
 </head>
 <body>
+<main>
 <h1>{{ title }}</h1>
 {% block content %}{% endblock %}
+</main>
 </body>
 </html>
 """  # noqa: E501 (a policy is one line)

@@ -38,7 +38,7 @@ class Progress:
 
 def read_progress(path: Path) -> Progress | None:
     """Return how far a training is, or None before its first log line; only the end of the file is read."""
-    for line in _newest_first(path):
+    for line in _objects(_lines_from_end(path)):
         step, total = _finite(line.get("step")), _finite(line.get("total_steps"))
         if step is not None and total is not None:
             return Progress(int(step), int(total), _number(line.get("loss")), _finite(line.get("eta_seconds")))
@@ -77,21 +77,12 @@ class LastLines(NamedTuple):
     """Those of the names asked for that the last line with any of them holds."""
 
 
-def last_lines(path: Path, names: set[str]) -> LastLines:
-    """Return the newest step, epoch, planned steps and values of `names`; only the end of the file is read."""
-    return _last_of(_newest_first(path), names)
-
-
-def last_lines_of(log: bytes, names: set[str]) -> LastLines:
-    """Return the same of a log that was read: all of it, or at least its last TAIL_BYTES."""
-    tail = log[-TAIL_BYTES:].split(b"\n")
-    return _last_of(_objects(line.decode(errors="replace") for line in reversed(tail)), names)
-
-
-def _last_of(newest_first: Iterable[dict[str, object]], names: set[str]) -> LastLines:
+def last_lines(log: bytes, names: set[str]) -> LastLines:
+    """Return the newest step, epoch, planned steps and values of `names`; only the last TAIL_BYTES are looked at."""
     found: dict[str, float] = {}
     values: dict[str, float] = {}
-    for line in newest_first:
+    tail = log[-TAIL_BYTES:].split(b"\n")
+    for line in _objects(line.decode(errors="replace") for line in reversed(tail)):
         for name in ("step", "epoch", "total_steps"):
             if name not in found and (number := _finite(line.get(name))) is not None:
                 found[name] = number
@@ -128,7 +119,7 @@ class MetricsLog:
 
     def write(self, **numbers: float) -> dict[str, float]:
         """Append one line, and return its numbers as they were written. Raises WorkFailed when the disk is full."""
-        written = {key: _rounded(value) for key, value in numbers.items()}
+        written = {key: rounded(value) for key, value in numbers.items()}
         line = json.dumps(written) + "\n"
         try:
             with open(self.path, "a", encoding="utf-8") as file:
@@ -145,14 +136,9 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Return a number with nine significant digits: these numbers are not known more exactly."""
     return value if isinstance(value, int) else float(f"{value:.9g}")
-
-
-def _newest_first(path: Path) -> Iterator[dict[str, object]]:
-    """Yield the objects of the file's tail."""
-    return _objects(_lines_from_end(path))
 
 
 def _lines_from_end(path: Path) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.files.tables import table_bytes
 from benchmarks.runs.folder import RunFolder
 from reports.records.rows import Draw, Row
 
@@ -47,9 +49,9 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 def read_text_csv(path: Path) -> pd.DataFrame:
     """Return a CSV file whose every cell is text: a class may be called `NA` or `007`.
 
-    Raises OSError where the file cannot be read, and ValueError where it is no CSV in UTF-8.
+    Raises OSError where the file cannot be read, and ValueError where it is no CSV in UTF-8, or too large.
     """
-    return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+    return pd.read_csv(io.BytesIO(table_bytes(path)), dtype=str, keep_default_na=False, index_col=False)
 
 
 def _mcnemar(draw: Draw, ours: pd.DataFrame, theirs: pd.DataFrame) -> Disagreement:

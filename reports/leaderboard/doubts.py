@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.config import without_fields
 from benchmarks.encoders import MANIFEST
 from benchmarks.errors import UserError
 from benchmarks.files.json_files import read_json
@@ -15,6 +17,7 @@ from benchmarks.runs.environment import found_again
 from benchmarks.runs.find import FoundRun
 from benchmarks.runs.folder import RunFolder, run_folder_of
 from benchmarks.runs.record import RunRecord
+from reports.compare.like_for_like import changes
 from reports.leaderboard.lines import Measured
 from reports.records.rows import Row, TransferRun
 from reports.text import count
@@ -42,6 +45,8 @@ def marks_of(rows: Sequence[Row], baselines: Sequence[Row], known: Mapping[str, 
             *_without_chance(row),
             *_made_otherwise(row, usual, name),
             *_tested_otherwise(row, tested, name),
+            *_not_recounted(row, rows if first is None else (first,), name),
+            *_of_another_recipe(row, rows),
             *_unknown(row, known),
             *_odd(row),
             *_repeated(row, left),
@@ -98,6 +103,28 @@ def _tested_otherwise(row: Row, usual: Collection[str], name: str) -> Iterator[s
     mine = _tested_on(row)
     if usual and not mine <= set(usual):
         yield f"predictions of other test images: {', '.join(sorted(mine))}, {name} {', '.join(sorted(usual))}"
+
+
+def _not_recounted(row: Row, others: Sequence[Row], name: str) -> Iterator[str]:
+    """Yield which runs lack the tables that give a score again, where the baseline or most rows have them."""
+    whole = sum(all(run.recounted for run in other.runs) for other in others)
+    lacking = [row.draw(run).words for run in row.runs if not run.recounted]
+    if lacking and 2 * whole > len(others):
+        verb = "has" if name == "baseline" else "have"
+        yield f"no table gives its score again, as {name} {verb} ({', '.join(lacking)})"
+
+
+def _of_another_recipe(row: Row, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the fields in which a recipe is not that of its digest, where it does not say what the digest is of."""
+    whole = next((other.recipe for other in rows if other.recipe.beside_digest is not None), None)
+    if whole is None or all(run.record.recipe.beside_digest is not None for run in row.runs):
+        return
+    beside = {*(whole.beside_digest or ()), *whole.placement}
+    theirs = without_fields(whole.resolved, beside)
+    for run in row.runs:
+        mine = without_fields(run.record.recipe.resolved, {*beside, *run.record.recipe.placement})
+        if other := [change.field for change in changes(mine, theirs)]:
+            yield f"its recipe is not that of its digest: {', '.join(other)} ({row.draw(run).words})"
 
 
 def _skipped(row: Row) -> Iterator[str]:
@@ -195,18 +222,23 @@ def notes_on(entries: Sequence[Measured], baseline: str | None) -> Iterator[str]
 
 
 CYRILLIC, GREEK = (
-    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455",
-    "\u03bf\u03b1\u03c1\u03bd\u03b9\u03ba",
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0432\u043a\u043c\u043d\u0442\u0501\u04bb\u04cf",
+    "\u03bf\u03b1\u03c1\u03bd\u03b9\u03ba\u03b2\u03b5\u03b6\u03b7\u03bc\u03c4\u03c5\u03c7",
 )
-DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
-LOOK_ALIKE = str.maketrans(f"{CYRILLIC}{GREEK}{DASHES}", f"aeopcyxijs{'oapvik'}{'-' * len(DASHES)}")
-"""Letters of other scripts, and dashes, by what they are taken for."""
+LATIN, DASHES = "\u0131\u0251\u0261\u0269", "\u2010\u2011\u2012\u2013\u2014\u2212"
+LOOK_ALIKE = str.maketrans(
+    f"{CYRILLIC}{GREEK}{LATIN}{DASHES}",
+    f"{'aeopcyxijsbkmhtdhl'}{'oapvikbezhmtyx'}{'iagi'}{'-' * len(DASHES)}",
+)
+"""Letters of other scripts, small or as capitals, and dashes, by what they are taken for."""
+BLANK = re.compile("[\u0300-\u036f\u115f\u1160\u17b4\u17b5\u2800\ufe00-\ufe0f]")
+"""What has no width and is no format character, accents included, or is blank and no space."""
 
 
 def _plain(label: str) -> str:
     """Return what a reader sees of a label: no case, nothing invisible, and look-alikes as what they resemble."""
-    text = unicodedata.normalize("NFKC", label).casefold()
-    seen = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    text = unicodedata.normalize("NFKD", label).casefold()
+    seen = "".join(char for char in BLANK.sub("", text) if unicodedata.category(char) != "Cf")
     return " ".join(seen.translate(LOOK_ALIKE).split())
 
 

@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from benchmarks.data.content_sample import share_seen
 from benchmarks.history import TrainingStage, pretraining_data
 from benchmarks.runs.find import FoundRun
+from benchmarks.runs.record import EncoderUse
 from benchmarks.runs.stages import history_before, own_stage
+from reports.records.integrity import LEAST_TIME
 from reports.records.rows import Row
+from reports.text import count
+
+AFTER_EXPORT_SECONDS = 60.0
+"""What a run may measure after it has written its encoder, in which the time until then is stated."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,9 @@ def budget_of(row: Row, known: Mapping[str, FoundRun]) -> Budget:
     before = [stage if stage.run_id in own_ids else _filled(stage, known, sha256) for stage in history]
     seconds = math.fsum(record.seconds for record in row.records) / len(row.records)
     own = own_stage(row.first.record).model_copy(update={"seconds": seconds})
-    doubts = [*_circles(before, own_ids), *(_contradictions(before, known) if use.history is not None else ())]
+    doubts = [*_circles(before, own_ids)]
+    if use.history is not None:
+        doubts += [*_contradictions(before, known), *_unnamed(before, use, known)]
     return Budget(tuple(before), own, use.history is not None, tuple(doubts))
 
 
@@ -90,8 +98,37 @@ def _contradictions(stages: Iterable[TrainingStage], known: Mapping[str, FoundRu
         done = own_stage(run.record)
         # An encoder may come from an epoch before the last, so fewer epochs agree.
         longer = stage.epochs is not None and done.epochs is not None and stage.epochs > done.epochs * (1 + 1e-9)
-        if stage.data != done.data or longer or stage.gpus != done.gpus:
+        if stage.data != done.data or longer or stage.gpus != done.gpus or _quicker(stage, done):
             yield f"history is not what the record of {stage.run_id} says"
+
+
+def _quicker(stage: TrainingStage, done: TrainingStage) -> bool:
+    """Tell whether a stage has less time than its run took for as many epochs; a run goes on after it has exported."""
+    if stage.seconds is None or done.seconds is None:
+        return False
+    share = 1.0 if not stage.epochs or not done.epochs else min(1.0, stage.epochs / done.epochs)
+    return stage.seconds + AFTER_EXPORT_SECONDS < LEAST_TIME * share * done.seconds
+
+
+def _unnamed(stages: Sequence[TrainingStage], use: EncoderUse, known: Mapping[str, FoundRun]) -> Iterator[str]:
+    """Yield what a history leaves out: the run at hand that left these weights, and that labels were used."""
+    made = known.get(use.sha256 or "")
+    trained = made is not None and (made.record.encoder is None or made.record.encoder.sha256 != use.sha256)
+    if made is not None and trained and made.record.run_id not in {stage.run_id for stage in stages}:
+        yield f"history does not name {made.record.run_id}, which left these weights"
+    yield from _misstated(stages, use)
+
+
+def _misstated(stages: Sequence[TrainingStage], use: EncoderUse) -> Iterator[str]:
+    """Yield what an encoder is said to be that its history is not."""
+    own = stages[0].epochs if len(stages) == 1 and stages[0].run_id else None
+    if own is not None and use.epochs is not None and abs(use.epochs - own) >= 1:
+        yield f"said to be of {count(use.epochs, 'epoch')}, and its history has {own:g}"
+    if any(stage.method == "simmim" for stage in stages) and "simmim" not in use.method:
+        yield f"said to be of method {use.method}, and its history has simmim"
+    labelled = next((stage for stage in stages if stage.data is not None and stage.data.labels == "labels"), None)
+    if labelled is not None and use.init_stage == "self-supervised":
+        yield f"said to be self-supervised, and its history has labels ({labelled.method})"
 
 
 def other_data(ours: Budget, theirs: Budget, name: str) -> str | None:

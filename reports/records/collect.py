@@ -122,6 +122,7 @@ class _Judged(NamedTuple):
     fault: LeftOut | None = None
     tested_on: str = ""
     traces: Traces = NO_TRACES
+    recounted: bool = False
 
 
 def _judged(runs: Sequence[FoundRun], task: str | None) -> list[_Judged]:
@@ -153,8 +154,9 @@ def _judge(run: FoundRun, task: str | None) -> _Judged:
     again, log = recomputed(RunFolder(run.folder), beside.names), read_log(run.folder)
     if contradiction := altered(run.folder, record, again.scores, log):
         return _faulty(run, "altered record", contradiction)
-    traces = traces_of(record, log, again.predictions)
-    return _Judged(None, again.tested_on, traces._replace(marks=(*again.marks, *traces.marks)))
+    traces = traces_of(run.folder, record, log, again.predictions)
+    marked = traces._replace(marks=(*again.marks, *traces.marks))
+    return _Judged(None, again.tested_on, marked, primary in again.scores)
 
 
 def _faulty(run: FoundRun, kind: str, detail: str) -> _Judged:
@@ -166,7 +168,7 @@ def _usable(run: FoundRun, judged: _Judged) -> TransferRun | FoundRun:
     record = run.record
     if record.kind == "pretrain" or record.task is None or record.encoder is None:
         return run
-    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, judged.tested_on, judged.traces)
+    return TransferRun(run.folder, record, record.task, record.encoder, run.collection, *judged[1:])
 
 
 def _unfinished(record: RunRecord) -> tuple[str, str]:
@@ -183,10 +185,12 @@ def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, st
         return None
     if report is None:
         return "no load report", f"nothing proves that {encoder.reference} was loaded"
-    if report.complete and report.coverage_percent >= 100:
+    if report.complete and report.coverage_percent >= 100 and report.loaded >= report.expected:
         return None
     faults = {"missing": report.missing, "unexpected": report.unexpected, "of another shape": report.mismatched}
     words = [f"{count(len(names), 'tensor')} {fault}" for fault, names in faults.items() if names]
+    if not words and report.loaded < report.expected:
+        words = [f"{report.loaded} of {count(report.expected, 'tensor')}"]
     return "incomplete load report", ", ".join([f"{report.coverage_percent:.2f} % loaded", *words])
 
 

@@ -11,15 +11,15 @@ from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import digest_of, without_fields
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.identity import recorded_transfer_id
-from benchmarks.runs.metrics_log import LastLines, last_lines, last_lines_of
+from benchmarks.runs.metrics_log import LastLines, last_lines
 from benchmarks.runs.record import RecipeUse, RunRecord
 from reports.records.recomputed import recomputed
-from reports.records.traces import files_beside, read_log
+from reports.records.traces import LOGGED_DIGITS, files_beside, logged_seconds, read_log
 
-LOGGED_DIGITS = 1e-8
-"""The log keeps nine significant digits of what the record has in full."""
 ROUNDING = 1e-6
 """How far a score computed again may be from the recorded one, in percent: sums are taken in another order."""
+LEAST_TIME = 0.8
+"""A run takes so much of the time of its steps at least, by the speeds in its log; set-up and evaluation add to it."""
 
 
 def altered(
@@ -27,28 +27,30 @@ def altered(
 ) -> str | None:
     """Return what contradicts a completed run's record; None where nothing does.
 
-    `again` are the scores that were computed again, and `log` is the transfer's log, where these were read already.
+    `again` are the scores that were computed again, and `log` is the run's log, where these were read already.
     """
+    log = read_log(folder) if log is None else log
     if record.kind == "pretrain":
-        return next(_of_pretraining(folder, record), None)
+        return next(_of_pretraining(record, log), None)
     if again is None:
         again = recomputed(RunFolder(folder), files_beside(folder).names).scores
-    return next(_contradictions(folder, record, again, read_log(folder) if log is None else log), None)
+    return next(_contradictions(folder, record, again, log), None)
 
 
-def _of_pretraining(folder: Path, record: RunRecord) -> Iterator[str]:
+def _of_pretraining(record: RunRecord, log: bytes) -> Iterator[str]:
     yield from _of_recipe(record.recipe)
     for name, value in record.metrics.items():
         if value.last < 0:  # losses and distances
             yield f"{name} is {value.last}, and is never negative"
-    yield from _of_logged(record, last_lines(RunFolder(folder).metrics, set(record.metrics)))
+    yield from _of_logged(record, last_lines(log, set(record.metrics)))
+    yield from _of_time(record, log)
 
 
 def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float], log: bytes) -> Iterator[str]:
     yield from _of_identity(record)
     yield from _of_encoder(record)
     yield from _of_scores(record)
-    ends = last_lines_of(log, set(record.metrics))
+    ends = last_lines(log, set(record.metrics))
     yield from _of_log(record, ends)
     for name, value in again.items():
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
@@ -57,6 +59,7 @@ def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float],
             table = drawn if name == "top1" else run.classes
             yield f"{name} is {record.metrics[name].last} in the record, {value} by {table.name}"
     yield from _unproved(record, {*ends.values, *again})
+    yield from _of_time(record, log)
 
 
 def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:
@@ -64,6 +67,19 @@ def _unproved(record: RunRecord, proved: Collection[str]) -> Iterator[str]:
     assert record.task is not None, "only for transfers"
     if (primary := TASKS[record.task.name].primary_metric) not in proved:
         yield f"nothing proves its {primary}: neither metrics.jsonl has it, nor predictions.csv, nor classes.csv"
+
+
+def _of_time(record: RunRecord, log: bytes) -> Iterator[str]:
+    """Yield where the record has less time than the log: hours are part of what is compared."""
+    training = record.recipe.resolved.get("training")
+    batch_size = training.get("batch_size") if isinstance(training, dict) else None
+    if not isinstance(batch_size, int) or not 0 < batch_size < 2**31:
+        return
+    times = [record.seconds]
+    times += [record.steps * record.seconds_per_step] if record.seconds_per_step is not None else []
+    times += [record.steps * batch_size / record.images_per_second] if record.images_per_second else []
+    if (logged := logged_seconds(log, batch_size)) * LEAST_TIME > min(times):
+        yield f"it took {min(times):.4g} seconds, and its steps {logged:.4g} by the speeds in metrics.jsonl"
 
 
 def _of_identity(record: RunRecord) -> Iterator[str]:

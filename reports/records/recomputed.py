@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.files.regular import read_regular
+from benchmarks.files.tables import table_bytes
 from benchmarks.runs.folder import RunFolder
+from reports.text import count
 
 WEIGHTED = {"aAcc": ("accuracy_percent", "pixels")}
 """Metrics that weigh the classes of classes.csv, with the columns of score and weight."""
@@ -29,8 +30,6 @@ MEANS = {
 """Metrics that are the mean over the classes of classes.csv that have a score, with its column."""
 
 
-MOST_BYTES = 2**28
-"""Larger tables are not read: predictions of a million images are a third of it."""
 FEWEST_UNSURE = 20
 """Two trainings do not give so many images the same confidences, to three decimals, unless these are 0 or 1."""
 
@@ -41,7 +40,8 @@ class Recomputed(NamedTuple):
     scores: dict[str, float]
     """The metrics that can be computed again, in percent."""
     tested_on: str = ""
-    """How many test images predictions.csv has, and a digest of their names and labels; empty without that file."""
+    """How many test images predictions.csv has, and a digest of their names and labels; without that file how many
+    classes classes.csv has, with their sizes; empty without both."""
     marks: tuple[str, ...] = ()
     """What is odd about the tables, in words."""
     predictions: str = ""
@@ -65,6 +65,8 @@ def recomputed(run: RunFolder, beside: Collection[str]) -> Recomputed:
         if name == RunFolder.predictions.name:
             tested_on, predictions = _test_images(rows), _predictions(rows)
             marks += [f"{name} names {twice:,} images twice"] if (twice := _named_twice(rows)) else []
+        elif name == RunFolder.classes.name:
+            tested_on = tested_on or _test_classes(rows)
     return Recomputed(found, tested_on, tuple(marks), predictions)
 
 
@@ -91,15 +93,25 @@ def _confidence(row: Mapping[str, str]) -> float:
 def _test_images(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows or not {"path", "label"} <= rows[0].keys():
         return ""
-    lines = sorted(f"{row['path']}\t{row['label']}" for row in rows)
-    digest = hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
-    return f"{len(rows):,} images with labels ({digest[:8]})"
+    return f"{len(rows):,} images with labels ({_digest(rows, 'path', 'label')})"
+
+
+def _test_classes(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return the classes with their sizes, as pixels or objects, which stand in the last column."""
+    size = [*rows[0]][-1] if rows else None
+    if size is None or "class" not in rows[0] or size.endswith("_percent"):
+        return ""
+    return f"{count(len(rows), 'class', 'classes')} with {size} ({_digest(rows, 'class', size)})"
+
+
+def _digest(rows: Sequence[Mapping[str, str]], *columns: str) -> str:
+    lines = sorted("\t".join(str(row[column]) for column in columns) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        text = read_regular(path, MOST_BYTES + 1).decode("utf-8-sig")
-        return list(csv.DictReader(io.StringIO(text, newline=""))) if len(text) <= MOST_BYTES else []
+        return list(csv.DictReader(io.StringIO(table_bytes(path).decode("utf-8-sig"), newline="")))
     except (OSError, ValueError, csv.Error):
         return []
 

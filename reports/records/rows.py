@@ -61,6 +61,8 @@ class TransferRun:
     tested_on: str = ""
     """How many test images it has predictions of, and a digest of their names and labels; empty without predictions."""
     traces: Traces = NO_TRACES
+    recounted: bool = False
+    """Whether a table beside the record gives its score again."""
 
     @property
     def conditions(self) -> Conditions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -13,7 +12,8 @@ from typing import Literal
 
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
-from benchmarks.files.json_files import read_json
+from benchmarks.files.json_files import parse_json, read_json_bytes
+from benchmarks.files.named_files import sha256_of
 from benchmarks.files.regular import regular
 from benchmarks.runs.folder import RECORD, RunFolder
 
@@ -56,36 +56,35 @@ def signature_of(folder: Path, signers: Path | None) -> Signature:
     Without one any key will do, and is named by its fingerprint.
     """
     try:
-        text = regular(folder / SIGNED).read_bytes()
+        text = read_json_bytes(folder / SIGNED)
     except FileNotFoundError:
         if (folder / SIGNATURE).exists():
             return Signature("wrongly signed", f"{SIGNED} is gone")
         return Signature("unsigned")
-    except OSError as error:
-        return Signature("wrongly signed", f"{SIGNED}: {error.strerror or error}")
-    if (changed := _changed(folder)) is not None:
+    except (OSError, ValueError) as error:
+        return Signature("wrongly signed", f"{SIGNED}: {getattr(error, 'strerror', None) or error}")
+    if (changed := _changed(folder, text)) is not None:
         return Signature("wrongly signed", changed)
     return _by_key(folder, text) if signers is None else _by_signer(folder, text, signers)
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    paths = RunFolder(folder).read_by_reports()
-    return {path.name: hashlib.sha256(regular(path).read_bytes()).hexdigest() for path in paths}
+    return {path.name: sha256_of(regular(path)) for path in RunFolder(folder).read_by_reports()}
 
 
-def _changed(folder: Path) -> str | None:
-    """Return which file is no longer what was signed."""
+def _changed(folder: Path, text: bytes) -> str | None:
+    """Return which file is no longer what was signed; none is read where one is new or gone."""
     try:
-        signed = dict(read_json(folder / SIGNED)["files"])
-        found = _digests(folder)
+        signed = dict(parse_json(text)["files"])
+        if RECORD not in signed:
+            return f"{SIGNED} does not name {RECORD}"
+        there = {path.name for path in RunFolder(folder).read_by_reports()}
+        found = _digests(folder) if there == signed.keys() else {}
+        changed = sorted(name for name in there | signed.keys() if signed.get(name) != found.get(name))
+        named = sorted(there ^ signed.keys()) or changed
     except (OSError, ValueError, LookupError, TypeError):
         return f"{SIGNED} or a file that it names cannot be read"
-    if RECORD not in signed:
-        return f"{SIGNED} does not name {RECORD}"
-    for name in sorted({*signed, *found}):
-        if signed.get(name) != found.get(name):
-            return f"{name} is not what was signed"
-    return None
+    return f"{named[0]} is not what was signed" if named else None
 
 
 def _by_key(folder: Path, text: bytes) -> Signature:

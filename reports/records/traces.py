@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import re
 import stat
@@ -14,11 +15,17 @@ from typing import NamedTuple
 
 from benchmarks.files.regular import KINDS
 from benchmarks.runs.folder import METRICS, RECORD
+from benchmarks.runs.metrics_log import read_evaluations, rounded
 from benchmarks.runs.record import RunRecord
 
 MOST_LOG_BYTES = 2**23
 """Of a longer log only the end is looked through."""
+LARGEST_LOG_BYTES = 2**28
+"""A run with a larger log is refused, since curves need the whole: it would be one of a million lines."""
 STEP, PLAN = re.compile(rb'"step":\s*(\d{1,18})'), re.compile(rb'"total_steps":\s*(\d{1,18})')
+TIMED = re.compile(rb'"step":\s*(\d{1,18})\b[^\n]*?"images_per_second":\s*(\d{1,18}(?:\.\d{1,18})?)')
+LOGGED_DIGITS = 1e-8
+"""The log keeps nine significant digits of what the record has in full."""
 MEASURED = b'"images_per_second"'
 """What log steps have that was measured: no two trainings have the same to nine digits."""
 
@@ -41,7 +48,7 @@ class Beside(NamedTuple):
     names: frozenset[str]
     """Of the files that reports read, as far as they were looked through."""
     odd: str | None
-    """Which of them is no ordinary file, which would not end or not begin; None where all are."""
+    """Which of them cannot be read to its end: no ordinary file, or a log of any size; None where all can."""
 
 
 def files_beside(folder: Path) -> Beside:
@@ -52,21 +59,26 @@ def files_beside(folder: Path) -> Beside:
             if not entry.name.endswith((".csv", ".json", ".jsonl")):
                 continue
             names.add(entry.name)
-            if not entry.is_file(follow_symlinks=False) and (odd := _odd(entry)) is not None:
+            if (odd := _odd(entry)) is not None:
                 return Beside(frozenset(names), odd)
     return Beside(frozenset(names), None)
 
 
 def _odd(entry: os.DirEntry[str]) -> str | None:
+    if entry.is_file(follow_symlinks=False) and entry.name != METRICS:
+        return None
     try:
-        mode = entry.stat().st_mode
+        found = entry.stat()
     except OSError as error:
         return f"{entry.name}: {error.strerror}"
-    kind = KINDS.get(stat.S_IFMT(mode), "no file")
-    return None if stat.S_ISREG(mode) else f"{entry.name} is {kind} where an ordinary file belongs"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{entry.name} is {KINDS.get(stat.S_IFMT(found.st_mode), 'no file')} where an ordinary file belongs"
+    if entry.name == METRICS and found.st_size > LARGEST_LOG_BYTES:
+        return f"{METRICS} has {found.st_size:,} bytes, and at most {LARGEST_LOG_BYTES:,} are read"
+    return None
 
 
-def traces_of(record: RunRecord, log: bytes, predictions: str) -> Traces:
+def traces_of(folder: Path, record: RunRecord, log: bytes, predictions: str) -> Traces:
     """Return what the record's times, its log, its weights and its predictions show.
 
     `predictions` is the digest of all predictions with their confidences, empty where chance may have made them.
@@ -77,7 +89,8 @@ def traces_of(record: RunRecord, log: bytes, predictions: str) -> Traces:
     mine = record.exported_sha256
     own += [f"weights {mine[:12]}"] if trained and mine and record.encoder and mine != record.encoder.sha256 else []
     own += [f"predictions {predictions}"] if trained and predictions else []
-    return Traces((*_of_times(record), *_of_log(record, log)), tuple(own))
+    best = _of_best(record, folder / METRICS, log) if log else ()
+    return Traces((*_of_times(record), *_of_log(record, log), *best), tuple(own))
 
 
 def _digest(content: bytes) -> str:
@@ -110,6 +123,29 @@ def _of_log(record: RunRecord, log: bytes) -> Iterator[str]:
     plans = sorted({int(found) for found in PLAN.findall(log)})
     if len(plans) > 1:
         yield f"log has lines of trainings of {' and '.join(map(str, plans[:3]))} steps"
+
+
+def _of_best(record: RunRecord, path: Path, log: bytes) -> Iterator[str]:
+    """Yield which best score no evaluation in the log has; `log` is its end, of most logs all."""
+    for name, value in record.metrics.items():
+        if value.best is None:
+            continue
+        text = f'"{name}": {rounded(value.best)!r}'.encode(errors="replace")
+        if text + b"," in log or text + b"}" in log:  # as the log's own writer has it, so that nothing need be parsed
+            continue
+        values = (logged for _, _, logged in read_evaluations(path, name))
+        if not any(math.isclose(logged, value.best, rel_tol=LOGGED_DIGITS) for logged in values):
+            yield f"the best {name}, {value.best:.9g}, is in no evaluation of its log"
+
+
+def logged_seconds(log: bytes, batch_size: int) -> float:
+    """Return how long the steps took whose speed is in the log, by that speed."""
+    seconds, before = 0.0, None
+    for step, speed in ((int(step), float(speed)) for step, speed in TIMED.findall(log)):
+        if before is not None and step > before and speed > 0:
+            seconds += (step - before) * batch_size / speed
+        before = step
+    return seconds
 
 
 def _log_every(record: RunRecord) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.catalogue.metrics import Metric
+from benchmarks.files.regular import read_regular
 from benchmarks.runs.folder import RunFolder
 from reports.leaderboard.lines import Measured
 from reports.leaderboard.section import Section
@@ -92,7 +93,7 @@ def has_few_classes(section: Section) -> bool:
     classes = section.task.num_classes
     if classes is None and section.entries:
         try:
-            lines = RunFolder(section.entries[0].row.first.folder).per_class.read_bytes().splitlines()
+            lines = read_regular(RunFolder(section.entries[0].row.first.folder).per_class, 2**20).splitlines()
         except OSError:
             return False
         classes = len(lines) - 1

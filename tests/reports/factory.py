@@ -87,8 +87,8 @@ def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields:
     training: Any = chosen.resolved.get("training", {})
     epochs = training.get("epochs") or 20
     metrics = {
-        "top1": MetricValue(last=top1, best=min(100.0, top1 + 0.5), best_epoch=min(17, epochs)),
-        "top5": MetricValue(last=99.25, best=99.5, best_epoch=min(12, epochs)),
+        "top1": MetricValue(last=top1, best=_best(top1) if epochs > 17 else top1, best_epoch=min(17, epochs)),
+        "top5": MetricValue(last=99.25, best=99.5 if epochs > 12 else 99.25, best_epoch=min(12, epochs)),
     }
     known: dict[str, Any] = {
         "run_id": "",
@@ -113,6 +113,10 @@ def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields:
     }
     record = RunRecord(**{**known, **fields})
     return record if record.run_id else record.model_copy(update={"run_id": identity(record)})
+
+
+def _best(top1: float) -> float:
+    return min(100.0, top1 + 0.5)
 
 
 def identity(record: RunRecord) -> str:
@@ -161,18 +165,25 @@ def last_lines(record: RunRecord) -> list[dict[str, float]]:
     training: Any = record.recipe.resolved.get("training", {})
     here = {"step": record.steps, "epoch": float(training.get("epochs", 0))}
     scores = {name: value.last for name, value in record.metrics.items()}
-    return [{**here, "total_steps": record.steps, "loss": 0.5, "lr": 0.0}, {**here, **scores}]
+    return [*best_lines(record), {**here, "total_steps": record.steps, "loss": 0.5, "lr": 0.0}, {**here, **scores}]
+
+
+def best_lines(record: RunRecord) -> list[dict[str, float]]:
+    """Return the evaluations at which each metric was best, in a log that has no others but the last."""
+    best = sorted((value.best_epoch or 0, name, value.best) for name, value in record.metrics.items() if value.best)
+    return [{"step": 1, "epoch": float(epoch), name: value} for epoch, name, value in best]
 
 
 def score_lines(top1: float, start: float, epochs: int = 20, seed: int = 0) -> list[dict[str, float]]:
-    """Return evaluation lines that rise from `start` to `top1`, over 240 steps."""
+    """Return evaluation lines that rise from `start` to `top1`, over 240 steps, the record's best epochs among them."""
     noise = random.Random(f"{top1}{seed}")
     lines: list[dict[str, float]] = []
     for epoch in range(1, epochs + 1):
         value = top1 - (top1 - start) * math.exp(-epoch / 3.5) + noise.gauss(0, 0.35) if epoch < epochs else top1
+        value = _best(top1) if epoch == 17 < epochs else value
         here = {"step": epoch * 240 // epochs, "epoch": float(epoch)}
         lines.append({**here, "total_steps": 240, "loss": 2.3 * math.exp(-epoch / 9), "lr": 1e-3})
-        lines.append({**here, "top1": min(value, 100.0), "top5": 99.25})
+        lines.append({**here, "top1": min(value, 100.0), "top5": 99.5 if epoch == 12 < epochs else 99.25})
     return lines
 
 

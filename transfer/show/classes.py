@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from benchmarks.engine.samples.images import read_image
 from benchmarks.engine.samples.unreadable import UNREADABLE, UnusableError
 from benchmarks.errors import UserError
+from benchmarks.files.tables import table_bytes
 from benchmarks.pictures.small import fit
 from transfer.images.labelled import ClassificationSets, LabelledImages
 from transfer.show.shown import Bytes, Cell, Confusion, Example, Seen, ShownRun
@@ -50,8 +52,8 @@ def rows_by_path(path: Path, made: Callable[[Mapping[str, str]], P], columns: st
     """
     remedy = "every run writes it at its end: run its command again, or leave this run out"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = {row["path"]: made(row) for row in csv.DictReader(file)}
+        text = io.StringIO(table_bytes(path).decode(), newline="")
+        rows = {row["path"]: made(row) for row in csv.DictReader(text)}
     except FileNotFoundError:
         raise UserError.about("predictions", str(path), "a file that is there", remedy) from None
     except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
@@ -69,8 +71,10 @@ def in_all(tables: Sequence[Mapping[str, object]], names: Iterable[str]) -> Mapp
 
 
 def _prediction(row: Mapping[str, str]) -> Prediction:
-    confidence = row.get("confidence")
-    return Prediction(row["label"], row["predicted"], float(confidence) if confidence else None)
+    confidence = float(row["confidence"]) if row.get("confidence") else None
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise ValueError(f"a confidence of {confidence}")
+    return Prediction(row["label"], row["predicted"], confidence)
 
 
 class SeenClasses(Seen):

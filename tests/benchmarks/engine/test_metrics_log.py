@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import UserError
-from benchmarks.runs.metrics_log import TAIL_BYTES, MetricsLog, last_lines, last_lines_of
+from benchmarks.runs.metrics_log import TAIL_BYTES, MetricsLog, last_lines, read_progress
 
 
 def test_broken_bytes_do_not_stop_a_run_from_being_continued(tmp_path: Path) -> None:
@@ -37,6 +37,11 @@ def test_the_end_of_a_log_is_found_behind_lines_of_any_length_and_number(
     lines = [{"step": 6, "epoch": 1.0, "total_steps": 9, "top1": 80.0}, wanted, *others]
     path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
     after = path.stat().st_size - path.read_bytes().index(b'{"step": 7')
-    found = last_lines(path, {"top1", "top5"})
-    assert found == ((7, 1.5, 9, {"top1": 90.5}) if after <= TAIL_BYTES else (None, None, None, {}))
-    assert last_lines_of(path.read_bytes(), {"top1", "top5"}) == found
+    found, progress = last_lines(path.read_bytes(), {"top1", "top5"}), read_progress(path)
+    if after <= TAIL_BYTES:
+        assert found == (7, 1.5, 9, {"top1": 90.5})
+        assert progress is not None
+        assert (progress.step, progress.total_steps) == (7, 9)
+    else:
+        assert found == (None, None, None, {})
+        assert progress is None

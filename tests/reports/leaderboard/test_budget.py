@@ -71,7 +71,7 @@ def budget(*places: Path, label: str = "chained") -> Any:
 
 
 def stated(label: str, top1: float, *stages: TrainingStage, seed: int = 0, **fields: Any) -> RunRecord:
-    use = factory.encoder(label, history=stages)
+    use = factory.encoder(label, epochs=None, history=stages)
     return factory.transfer(encoder=use, seed=seed, top1=top1, recipe=recipe("r", 3), training_images=40, **fields)
 
 

@@ -148,6 +148,12 @@ def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
         "super\u200dvised",
         "sup\u0435rv\u0456s\u0435d",
         "\uff53upervised",
+        "SU\u0420\u0415RV\u0406SED",
+        "\u0455upervi\u0455ed",
+        "sup\u00e9rvised",
+        "superv\u0131sed",
+        "supervised\u3164",
+        "supervised\u2800\ufe0f",
     ]
     for label in [*alike, "simmim"]:
         factory.write(tmp_path, factory.transfer(label))

@@ -141,7 +141,7 @@ def test_a_comparison_shows_what_one_side_alone_gets_right(study: Path, capsys: 
     assert "with --out, where the page goes" in capsys.readouterr().err
     assert mimbench.main([*command, "--out", str(study / "out")]) == 0
     page = (study / "out" / "comparison.html").read_text()
-    first, second = page.split("Test images that B gets right and A wrong: 1")
+    first, second = page.split("<h3>Test images that B gets right and A wrong: 1")
     assert "Test images that A gets right and B wrong: 3" in first
     assert {name for name, _, _ in rows(first)} == {f"test/owl/{number}.png" for number in range(3)}
     assert [name for name, _, _ in rows(second)] == ["test/cat/1.png"]
