@@ -78,6 +78,14 @@ class RunFolder:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
         return self.encoders / f"epoch_{epochs}"
 
+    @property
+    def number_of_classes(self) -> int | None:
+        """How many classes a classifier's test set has; None where no file tells."""
+        try:
+            return max(0, len(self.per_class.read_bytes().splitlines()) - 1) or None
+        except OSError:
+            return None
+
     def read_by_reports(self) -> list[Path]:
         """Return the files from which reports are made, of those that are there."""
         named = (self.record, self.recipe, self.metrics)
