@@ -25,6 +25,7 @@ from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import recognise
+from transfer.checkpoint.refusal import naming
 from transfer.sources.foreign_source import stated_protocol
 from transfer.sources.head_classes import HeadClasses, known_classes, stated_classes
 from transfer.sources.hub import tensors_of, timm_model
@@ -92,7 +93,8 @@ def _of_file(
     selection: Selection,
 ) -> Headed:
     file = read_checkpoint_file(path)
-    found = find_weights(file.content, selection)
+    with naming(file.path):
+        found = find_weights(file.content, selection)
     head = _find_head({**found.beside, **found.tensors}, reference)
     model = _direct(file, found, head, architecture) or _by_layout(file, head, architecture, selection)
     remarks = (*found.remarks, *model.remarks)
