@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mimbench
+from benchmarks.data.remote.paths import data_path
+from benchmarks.overrides import override_texts, path_text
 from benchmarks.runs.command import Placing
 from benchmarks.runs.result import scores_in_words
 
@@ -91,3 +96,47 @@ def test_the_best_five_of_few_classes_are_not_told(classes: int | None, told: bo
     assert text.startswith("top1 50.00, ")
     assert ("top5 " in text.replace("imagenet_v2_top5", ""), "top5_masked" in text) == (told, told)
     assert "imagenet_v2_top5 90.00" in text
+
+
+def test_from_python_the_home_folder_is_meant_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert override_texts({}, Path("~/images")) == (f"data.root={tmp_path}/images",)
+    assert data_path("~/images") == tmp_path / "images"
+    assert path_text("encoder", "timm:resnet18") == "timm:resnet18"
+    with pytest.raises(mimbench.UserError, match=f"encoder = {tmp_path}/none.pth"):
+        mimbench.load("~/none.pth")
+    assert not (tmp_path / "~").exists()
+
+
+def test_numbers_of_numpy_are_numbers_in_overrides() -> None:
+    assert override_texts({"k": np.int64(5), "rate": np.float32(0.5)}) == ("k=5", "rate=0.5")
+
+
+@pytest.mark.parametrize("given", [np.zeros(3), 5, object(), b"runs"])
+def test_from_python_what_is_no_path_is_refused(given: Any) -> None:
+    calls = (
+        lambda: mimbench.transfer("digits", given, progress=False),
+        lambda: mimbench.transfer("digits", "random:digits_swin", data=given, progress=False),
+        lambda: mimbench.transfer("digits", "random:digits_swin", runs=given, progress=False),
+        lambda: mimbench.pretrain("digits_simmim", data=given, progress=False),
+        lambda: mimbench.evaluate("digits", given, progress=False),
+        lambda: mimbench.records(given),
+        lambda: mimbench.load(given),
+    )
+    for call in calls:
+        with pytest.raises(mimbench.UserError, match=r"an object of .*\n  rule:   a path, as text"):
+            call()
+
+
+def test_words_of_python_are_held_against_those_that_are_known() -> None:
+    with pytest.raises(mimbench.UserError, match=r"stage = pretrained\n"):
+        mimbench.transfer("digits", "random:digits_swin", stage="pretrained", progress=False)  # type: ignore[arg-type]
+    for size in (0, -4, "32"):
+        with pytest.raises(mimbench.UserError, match=r"image_size_px = .*\n  rule:   a whole number of pixels"):
+            mimbench.load("random:digits_swin", image_size_px=size)  # type: ignore[arg-type]
+    with pytest.raises(mimbench.UserError, match=r"device = gpu\n"):
+        mimbench.load("random:digits_swin", image_size_px=32, device="gpu")
+    encoder = mimbench.load("random:digits_swin", image_size_px=32)
+    with pytest.raises(mimbench.UserError, match=r"pooling = max\n"):
+        encoder.pooled(torch.rand(1, 3, 32, 32), pooling="max")  # type: ignore[arg-type]

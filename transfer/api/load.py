@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from benchmarks.encoders import Architecture, InitStage, Normalisation, TrainedS
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.samples.images import MODES, read_named
 from benchmarks.engine.seeding import seeded
-from benchmarks.errors import UserError, retold
+from benchmarks.errors import UserError, require_word, retold
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
+from benchmarks.overrides import path_text
 from benchmarks.runs.record import LoadReport
 from transfer.checkpoint.content.selection import Selection
 from transfer.classification.augment import preprocessed
@@ -58,7 +60,10 @@ def load(
     Raises UserError for a reference that names no encoder, and WorkFailed where less than the whole encoder comes from
     it, or weights that no training leaves behind.
     """
-    source = _source(str(reference), stage, architecture, epoch, Selection(weights, prefix))
+    if image_size_px is not None and (not isinstance(image_size_px, int) or image_size_px < 1):
+        raise UserError.about("image_size_px", repr(image_size_px), "a whole number of pixels, 1 or more", "e.g. 224")
+    on = _usable(device)
+    source = _source(path_text("reference", reference), stage, architecture, epoch, Selection(weights, prefix))
     source = replace(source, implausible_allowed=allow_implausible_weights)
     with torch.device("meta"):
         skeleton = family_of(build_backbone(source.use.architecture, image_size_px, whole_windows=False))
@@ -79,7 +84,7 @@ def load(
         notes=(*source.notes(("window_size",) if window_size else ()), *loaded.report.notes),
         _source=source,
         _sizes=sizes,
-        _frozen=frozen.to(device),
+        _frozen=frozen.to(on),
     )
 
 
@@ -162,6 +167,7 @@ class Encoder:
         another size.
         """
         side = self.image_size_px
+        require_word("pooling", pooling, get_args(Pooling), "how an output becomes one vector")
         self._require_batch(images)
         if tuple(images.shape[-2:]) != (side, side):
             rule = f"{side} x {side} px, for which the encoder is built"
@@ -190,7 +196,7 @@ class Encoder:
 
     def to(self, device: str | torch.device) -> Encoder:
         """Move the weights to a device; return the encoder."""
-        self._frozen.to(device)
+        self._frozen.to(_usable(device))
         self.__dict__.pop("_dense", None)
         return self
 
@@ -225,6 +231,17 @@ class Encoder:
     def __repr__(self) -> str:
         said = f"{self.report.coverage_percent:.0f} % loaded" if self._source.read else "random weights"
         return f"<{self.architecture.name} of {self.reference} ({self.source_format}, {said}), {self.image_size_px} px>"
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """Return a device. Raises UserError for one that torch has not here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        rule = f"a device that torch can use here ({str(error).splitlines()[0]})"
+        raise UserError.about("device", str(device), rule, "device='cpu'; `mimbench doctor` says why") from None
+    return found
 
 
 def _listed(pictures: Sequence[str | Path]) -> list[Path]:

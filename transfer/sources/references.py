@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from benchmarks.catalogue.checkpoints import Checkpoint, find_checkpoint, is_family
 from benchmarks.encoders import (
@@ -22,7 +22,7 @@ from benchmarks.encoders import (
     read_encoder,
     read_manifest,
 )
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, require_word
 from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, Published
@@ -141,6 +141,8 @@ def resolve(
     `pretrained_on` names the data that others trained it on, `selection` which of the weights in their file are meant.
     `implausible_allowed` lets weights be used that no training leaves behind.
     """
+    if stage is not None:
+        require_word("stage", stage, get_args(InitStage), "how far the encoder was trained")
     found = _resolved(reference, label, stage, architecture, epoch, pretrained_on, selection)
     return replace(found, implausible_allowed=implausible_allowed)
 
