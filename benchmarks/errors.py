@@ -7,8 +7,9 @@ own bug and keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 DONE_CODE = 0
 FAILED_CODE = 1
@@ -32,10 +33,29 @@ FATAL_CODES = (FAILED_CODE, WRONG_CODE)
 class UserError(ValueError):
     """What was asked for is wrong. The message names the field, the value, the rule and the remedy."""
 
+    parts: tuple[str, object, str, str] | None = None
+    """Field, value, rule and remedy, where the error is about one mistake."""
+
     @classmethod
     def about(cls, field: str, value: object, rule: str, remedy: str) -> UserError:
         """Return the error for one mistake, in the four parts that every message of this program has."""
-        return cls(four_parts(field, value, rule, remedy))
+        error = cls(four_parts(field, value, rule, remedy))
+        error.parts = field, value, rule, remedy
+        return error
+
+
+@contextlib.contextmanager
+def retold(field: str, tell: Callable[[object, str, str], UserError]) -> Iterator[None]:
+    """Let whoever knows more tell of a mistake that the block raises about `field`.
+
+    `tell` makes another error of its value, rule and remedy: that which names the option or the file a person gave.
+    """
+    try:
+        yield
+    except UserError as error:
+        if error.parts is None or error.parts[0] != field:
+            raise
+        raise tell(*error.parts[1:]) from None
 
 
 class WorkFailed(RuntimeError):

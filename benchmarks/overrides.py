@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -30,14 +31,26 @@ def override_texts(overrides: Overrides, data: str | Path | None = None) -> tupl
         raise UserError.about(
             "--data", data, f"where the data lie, said once (beside {twice})", "leave one of them out"
         )
-    return (*texts, f"data.root={_as_text(data)}")
+    return (*texts, f"data.root={_as_text(path_text('data', data))}")
+
+
+def path_text(field: str, value: object) -> str:
+    """Return a path, or a reference to an encoder, as a command has it: `~` is the home folder, as in a shell.
+
+    Raises UserError for what is neither text nor a path.
+    """
+    if not isinstance(value, str | Path):
+        rule = "a path, as text or as pathlib.Path"
+        remedy = "of what a call gave back, RESULT.folder is the run and RESULT.encoder what it exported"
+        raise UserError.about(field, f"an object of {type(value).__module__}.{type(value).__name__}", rule, remedy)
+    return os.path.expanduser(value)
 
 
 def _as_text(value: object) -> str:
     """Return a value as text that YAML reads as that value; a text that it reads as itself stays plain."""
     text = str(value) if isinstance(value, Path | str) else None
     if text is None:
-        return json.dumps(value, default=str)
+        return json.dumps(value, default=lambda each: each.item() if hasattr(each, "item") else str(each))
     try:
         plain = parse_yaml(text) == text
     except ValueError:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.encoders import TrainedStage
-from benchmarks.overrides import Overrides, override_texts
+from benchmarks.overrides import Overrides, override_texts, path_text
 from benchmarks.progress import shown
 from benchmarks.runs.command import RUNS, Placing
 from benchmarks.runs.result import RunResult
@@ -46,8 +46,8 @@ def pretrain(
     asked = AskedPretraining(
         str(recipe),
         overrides=override_texts(overrides, data),
-        placing=Placing(seed, Path(runs)),
-        initial=None if initial is None else str(initial),
+        placing=Placing(seed, Path(path_text("runs", runs))),
+        initial=None if initial is None else path_text("initial", initial),
         with_head=with_head,
         said=EncoderStatement(
             stage=stage,

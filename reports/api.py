@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean, first_of
 from benchmarks.files.atomic import write_atomically
+from benchmarks.overrides import path_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -197,7 +198,7 @@ def _references(given: Sequence[str]) -> tuple[Shown, tuple[str, ...]]:
 
 
 def _texts(runs: Sequence[str | Path]) -> tuple[str, ...]:
-    return tuple(map(str, runs))
+    return tuple(path_text("runs", each) for each in runs)
 
 
 def _row(found: FoundRun) -> dict[str, object]:

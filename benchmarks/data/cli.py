@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.data.found import ARRAYS, IMAGES, VIDEOS, require_folder
+from benchmarks.data.found import ARRAYS, IMAGES, VIDEOS, named_by, require_folder
 from benchmarks.errors import WRONG_CODE
 
 KINDS = {"images": IMAGES, "arrays": ARRAYS, "videos": VIDEOS}
@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
     from benchmarks.data.index import index_of
 
     kind = KINDS[args.kind]
-    require_folder(args.folder, kind)
+    with named_by("FOLDER"):
+        require_folder(args.folder, kind)
     index = index_of(args.folder, kind.suffixes, refresh=args.refresh)
     where = "kept nowhere: it is small, or changed within the last seconds" if index.place is None else index.place
     print(f"{args.folder}: {len(index):,} {args.kind} in {len(index.folders):,} folders; index: {where}")

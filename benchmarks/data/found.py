@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.errors import UserError, first_of, printable
+from benchmarks.errors import UserError, first_of, printable, retold
 
 if TYPE_CHECKING:
     from benchmarks.data.files import IndexedFiles
 
+FOLDER = "data folder"
+"""What messages call the folder of a data set, or of a part of it."""
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 ARRAY_SUFFIXES = {".npy"}
 """Suffixes of images that no image format holds: arrays [H, W, C] with any number of channels."""
@@ -88,13 +91,22 @@ def require_folder(folder: Path, kind: Kind) -> None:
     """Raise UserError where there is no such folder."""
     if not folder.is_dir():
         remedy = _split_remedy(folder) or _remedy(kind)
-        raise UserError.about("data folder", str(folder), "a folder that exists", remedy)
+        raise UserError.about(FOLDER, str(folder), "a folder that exists", remedy)
 
 
 def none_found(folder: Path, kind: Kind) -> UserError:
     """Return the error for a folder without files of a kind."""
     rule = f"at least one {kind.noun} ({', '.join(sorted(kind.suffixes))})"
-    return UserError.about("data folder", str(folder), rule, _remedy(kind))
+    return UserError.about(FOLDER, str(folder), rule, _remedy(kind))
+
+
+def named_by(option: str, remedy: str | None = None) -> AbstractContextManager[None]:
+    """Let errors about a data folder name the option that gave it, where that is not a recipe's `data.root`.
+
+    `remedy` says how it is given; by default, that the argument has to name another folder.
+    """
+    said = remedy or f"check the path, or name as {option} the folder where the data lie"
+    return retold(FOLDER, lambda value, rule, _: UserError.about(option, value, rule, said))
 
 
 def _remedy(kind: Kind) -> str:

@@ -61,7 +61,7 @@ class Index:
         """Every folder by its path below the first, which is empty."""
         self.run_folders: list[int] = stored.arrays["run_folders"].tolist()
         self.run_starts: list[int] = stored.arrays["run_starts"].tolist()
-        self.run_ends = [*self.run_starts[1:], len(self.sizes)]
+        self.run_ends = [*self.run_starts[1:], *([len(self.sizes)] if self.run_starts else [])]
         self._names, self._ends = stored.arrays["names"].data, stored.arrays["ends"]
 
     def __len__(self) -> int:

@@ -19,6 +19,7 @@ from benchmarks.runs.environment import describe, way_back
 from benchmarks.runs.folder import RunFolder, announce, completed
 from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
 from benchmarks.runs.result import RunResult
+from benchmarks.training.numbers import require_seed
 
 RUNS = "runs"
 """The folder of runs, where none is named."""
@@ -72,6 +73,9 @@ class Placing:
     announce: Path | None = None
     label: str | None = None
     """What the encoder is called by whoever waits for the announcement."""
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed, "seed")
 
 
 def command_line(

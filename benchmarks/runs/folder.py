@@ -16,6 +16,7 @@ from benchmarks.errors import Stopped, UserError, WorkFailed
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import path_from, read_json, read_json_bytes
 from benchmarks.files.locks import Locked, locked
+from benchmarks.files.tables import table_bytes
 from benchmarks.runs.migrations import NewerSchema, parse_record
 from benchmarks.runs.record import RunRecord, now
 
@@ -77,6 +78,14 @@ class RunFolder:
     def encoder_after(self, epochs: int) -> Path:
         """Return the folder of the encoder as it was after so many epochs of those in the recipe's export_epochs."""
         return self.encoders / f"epoch_{epochs}"
+
+    @property
+    def number_of_classes(self) -> int | None:
+        """How many classes a classifier's test set has; None where no file tells."""
+        try:
+            return max(0, len(table_bytes(self.per_class).splitlines()) - 1) or None
+        except (OSError, ValueError):
+            return None
 
     def read_by_reports(self) -> list[Path]:
         """Return the files from which reports are made, of those that are there."""

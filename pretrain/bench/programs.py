@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks import ranks
 from benchmarks.config import Recipe
 from benchmarks.data.fingerprint import Fingerprint
-from benchmarks.data.found import files_below
+from benchmarks.data.found import files_below, named_by
 from benchmarks.data.image_source import ImageFiles
 from benchmarks.engine.device import autocast
 from benchmarks.engine.loop import Loop
@@ -211,7 +211,8 @@ def torchvision_loader(recipe: Recipe[PretrainRecipe], folder: Path | None) -> P
 def _images(recipe: Recipe[PretrainRecipe], folder: Path | None) -> list[Path]:
     """Return a batch of image files of a folder. Raises UserError where it has too few."""
     count = recipe.config.training.batch_size
-    found = list(files_below(folder or Path())[:count])
+    with named_by("--images"):
+        found = list(files_below(folder or Path())[:count])
     require_full_batch(len(found), count)
     return found
 

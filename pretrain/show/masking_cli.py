@@ -14,6 +14,7 @@ from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.tables import aligned
+from benchmarks.training.numbers import require_seed
 
 if TYPE_CHECKING:
     from pretrain.method.avg_dist import Point
@@ -32,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     """Write masking.csv and masking.png, print the table; return the exit code."""
     args = _parser().parse_args(argv)
     _check(args.image_size, args.masks)
+    require_seed(args.seed)
     make_folder(args.out)
     curves = _curves(args.image_size, args.masks, args.seed)
     files = {args.out / "masking.csv": _csv(curves), args.out / "masking.png": _figure(curves, args.image_size)}

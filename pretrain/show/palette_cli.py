@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.data.fingerprint import fingerprint
-from benchmarks.data.found import files_below
+from benchmarks.data.found import files_below, named_by
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.training.numbers import require_seed
 
 EPILOG = """example:
   mimbench palette /data/imagenet/train --out palette.json
@@ -24,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     for name, value, least in (("--colours", args.colours, 2), ("--images", args.images, 1), ("--side", args.side, 1)):
         if value < least:
             raise UserError.about(name, value, f"{least} or more", "leave it out for the default")
-    found = files_below(args.folder)
+    require_seed(args.seed)
+    with named_by("FOLDER"):
+        found = files_below(args.folder)
     from benchmarks.engine.samples.images import MODES
     from pretrain.method.palette import Palette, choose, draw_pixels, fit_colours, to_json
 

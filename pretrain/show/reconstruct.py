@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as images_of
 
-from benchmarks.engine.samples.images import read_image
+from benchmarks.engine.samples.images import read_named
 from benchmarks.engine.seeding import generator
 from benchmarks.errors import UserError
 from pretrain.method.masking import RandomMask, finer
@@ -102,11 +101,7 @@ def object_masks(box: Box, size_px: int, image_size_px: int, seed: int) -> tuple
 def load(path: Path, recipe: PretrainRecipe) -> Tensor:
     """Return the centre square [C, S, S] of an image on a scale of 0 to 1. Raises UserError where it is unreadable."""
     size = recipe.image_size_px
-    try:
-        image = read_image(path, recipe.encoder.in_chans)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        rule = f"an image that can be read ({error})"
-        raise UserError.about("image", str(path), rule, "leave it out, or give another") from None
+    image = read_named(path, recipe.encoder.in_chans)
     tensor = images_of.to_dtype(v2.functional.to_image(image), torch.float32, scale=True)
     whole = v2.Resize(size, v2.InterpolationMode.BICUBIC, antialias=True)(tensor)
     square: Tensor = v2.CenterCrop(size)(whole)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.data.found import files_below
+from benchmarks.data.found import files_below, named_by
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
+from benchmarks.training.numbers import require_seed
 
 if TYPE_CHECKING:
     from pretrain.run.pretrained import Pretrained
@@ -27,6 +28,7 @@ masked patch size, most of the object, and the whole object. Written: one PNG fo
 def main(argv: Sequence[str]) -> int:
     """Draw the pictures; return the exit code."""
     args = _parser().parse_intermixed_args(argv)
+    require_seed(args.seed)
     files = list(_files(args.images, args.limit))
     from benchmarks.engine.device import choose_device
     from benchmarks.inference import Inference
@@ -62,7 +64,9 @@ def _files(given: Sequence[Path], limit: int) -> Iterator[Path]:
         raise UserError.about("--limit", limit, "1 or more", "leave it out for the default")
     for path in given:
         if path.is_dir():
-            yield from files_below(path)[:limit]
+            with named_by("IMAGE"):
+                found = files_below(path)
+            yield from found[:limit]
         elif path.is_file():
             yield path
         else:

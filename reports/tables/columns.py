@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from benchmarks.history import in_words
 from benchmarks.runs.record import RunRecord
+from benchmarks.runs.result import says_something
 from reports.leaderboard.lines import COST, Measured
 from reports.leaderboard.section import Section
 from reports.records.ancestry import Budget
@@ -20,7 +21,13 @@ from reports.tables import cells
 from reports.tables.cells import Parts, each, fixed
 from reports.tables.column import Column, Field, differing_column, rare_column, row_column, written
 from reports.tables.plugin_columns import plugin_columns
-from reports.tables.score_columns import delta_column, has_few_classes, holm_column, metric_columns, published_column
+from reports.tables.score_columns import (
+    delta_column,
+    holm_column,
+    metric_columns,
+    number_of_classes,
+    published_column,
+)
 
 
 def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -> list[Column]:
@@ -39,8 +46,8 @@ def columns_for(section: Section, baseline: str | None, *, holm: bool = False) -
     deltas += [holm_column(primary, baseline)] if baseline is not None and holm else []
     settings = [*SETTINGS, *(BUDGET if section.budgeted else ()), *COSTS]
     settings += [PRETRAINING_COST] if section.costs else []
-    if has_few_classes(section):
-        scores = [replace(one, block="provenance") if one.title.startswith("top5 ") else one for one in scores]
+    classes = number_of_classes(section)
+    scores = [one if says_something(one.title, classes) else replace(one, block="provenance") for one in scores]
     columns = [KIND, TASK, ENCODER, *scores, published_column(primary), *deltas, *settings, *PROVENANCE]
     columns += plugin_columns({field.name for column in columns for field in column.fields})
     return [column for column in columns if column.is_shown(section.entries)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from benchmarks.catalogue.metrics import Metric
-from benchmarks.files.regular import read_regular
 from benchmarks.runs.folder import RunFolder
 from reports.leaderboard.lines import Measured
 from reports.leaderboard.section import Section
@@ -84,17 +83,9 @@ def delta_column(metric: Metric, baseline: str) -> Column:
     )
 
 
-FEW_CLASSES = 6
-"""With so few classes a score among the best five says nothing; tables have no room for it."""
-
-
-def has_few_classes(section: Section) -> bool:
-    """Tell whether a task has few classes: as the catalogue says, or as one run's file of classes has."""
+def number_of_classes(section: Section) -> int | None:
+    """Return how many classes a task has: as the catalogue says, or else as one run's file of classes has."""
     classes = section.task.num_classes
     if classes is None and section.entries:
-        try:
-            lines = read_regular(RunFolder(section.entries[0].row.first.folder).per_class, 2**20).splitlines()
-        except OSError:
-            return False
-        classes = len(lines) - 1
-    return classes is not None and 0 < classes <= FEW_CLASSES
+        classes = RunFolder(section.entries[0].row.first.folder).number_of_classes
+    return classes

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from benchmarks.config import Config
 from benchmarks.encoders import TrainedStage
-from benchmarks.training.numbers import Count
+from benchmarks.training.numbers import Count, Seed
 from slurm.graph.resources import Asked
 
 Sweep = Annotated[dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]], Field(min_length=1)]
@@ -119,8 +119,8 @@ class Pretrain(Swept):
     recipe: str
     initial: Initial | None = None
     """The encoder to continue from; null: random weights."""
-    seed: int = 0
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    seed: Seed = 0
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     """Pretrain once with each of these seeds instead; whatever starts from this entry is there once for each, too."""
     rungs: Annotated[tuple[Between, ...], Field(min_length=1)] | None = None
     """Of a sweep: shares of the training at which its members are compared by their loss on held-out images."""
@@ -152,7 +152,7 @@ class Finetune(Work):
     encoder: Source
     task: str
     """A task of the catalogue; where no `recipe` is named, the task's own is used."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Measurement(Swept):

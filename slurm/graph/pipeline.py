@@ -13,6 +13,7 @@ from benchmarks.catalogue.suites import TASKS_OF
 from benchmarks.config import Config, apply_overrides, digest_of, validate
 from benchmarks.errors import UserError
 from benchmarks.files.yaml_files import read_yaml, to_yaml
+from benchmarks.training.numbers import Seed
 from slurm.graph.entries import Compared, Finetune, Measurement, Pretrain, Report, Source
 from slurm.graph.resources import Name
 from slurm.graph.shipped import find_pipeline_file
@@ -35,7 +36,7 @@ class PipelineFile(Config):
     tasks: dict[Name, Measurement] = Field(min_length=1)
     """Names of the catalogue, or names of your own with a `task`; a plain list takes every task's own recipe. A suite
     stands for all of its tasks, whose data lie below its `data` in folders of their names."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     baseline: str
     """The encoder that the others are compared with."""
     report: Report | None = None

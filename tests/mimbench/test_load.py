@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import mimbench
@@ -139,6 +143,50 @@ def test_less_than_the_whole_encoder_is_refused_and_random_weights_are_named(tmp
     encoder = mimbench.load(f"random:{small.SWIN}", image_size_px=32)
     assert (encoder.sha256, encoder.report.loaded) == (None, 0)
     assert "random weights" in repr(encoder)
+
+
+def test_random_weights_whose_windows_fit_no_usual_size_say_which_sizes_do() -> None:
+    with pytest.raises(mimbench.UserError, match=r"image_size_px = \(not given; timm builds 224\)") as caught:
+        mimbench.load("random:swin_base_window6")
+    (sizes,) = re.findall(r"image_size_px=(\d+ or \d+) \(the nearest", str(caught.value))
+    assert sizes == "192 or 384"
+    for px in map(int, sizes.split(" or ")):
+        assert mimbench.load("random:swin_base_window6", image_size_px=px).image_size_px == px
+    with pytest.raises(mimbench.UserError, match="image_size_px = 40\n"):
+        mimbench.load(f"random:{small.SWIN}", image_size_px=40)
+
+
+def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    encoder = mimbench.load(f"random:{small.SWIN}", image_size_px=32)
+    whole = tmp_path / "whole.png"
+    Image.new("RGB", (40, 30)).save(whole)
+    for mode, name in (("CMYK", "cmyk.jpg"), ("I;16", "wide.png"), ("P", "palette.gif"), ("LA", "clear.png")):
+        Image.new(mode, (40, 30)).save(tmp_path / name)
+        assert encoder.read([whole, str(tmp_path / name)]).shape == (2, 3, 32, 32)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "broken.png").write_bytes(whole.read_bytes()[:60])
+    (tmp_path / "page.jpg").write_text("<html>")
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
+    for name in ("none.png", "empty.png", "broken.png", "page.jpg", "pipe.png", "."):
+        path = tmp_path / name
+        with pytest.raises(mimbench.UserError, match=f"image = {re.escape(str(path))}\n  rule:   an image that can be"):
+            encoder.read([whole, path])
+
+
+@pytest.mark.parametrize("pictures", [[], "one.png", Path("one.png"), None, [np.zeros((32, 32, 3))], np.zeros((2, 3))])
+def test_what_is_no_list_of_pictures_is_refused(pictures: Any) -> None:
+    encoder = mimbench.load(f"random:{small.SWIN}", image_size_px=32)
+    with pytest.raises(mimbench.UserError, match=r"pictures = .*\n  rule:   a list of the paths of picture files"):
+        encoder.read(pictures)
+    for method in (encoder.pooled, encoder.features):
+        with pytest.raises(mimbench.UserError, match=r"images = .*\n  rule:   a tensor \[B, 3, H, W\]"):
+            method(pictures)
+
+
+@pytest.mark.parametrize("crop", [0, -0.5, 1.5])
+def test_a_crop_is_a_share(crop: float, tmp_path: Path) -> None:
+    with pytest.raises(mimbench.UserError, match="crop = "):
+        mimbench.load(f"random:{small.SWIN}", image_size_px=32).read([tmp_path / "any.png"], crop=crop)
 
 
 def test_loading_leaves_the_callers_random_numbers_alone() -> None:

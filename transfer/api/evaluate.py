@@ -13,7 +13,7 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.overrides import Overrides, override_texts
+from benchmarks.overrides import Overrides, override_texts, path_text
 from benchmarks.progress import shown
 from benchmarks.runs.command import RUNS, Placing, command_line
 from benchmarks.runs.folder import read_record, run_folder_of
@@ -58,11 +58,11 @@ def evaluate(
     """
     asked = AskedEvaluation(
         task,
-        str(model),
+        path_text("model", model),
         overrides=override_texts(overrides, data),
-        placing=Placing(seed, Path(runs), label=label),
+        placing=Placing(seed, Path(path_text("runs", runs)), label=label),
         name=name,
-        encoder=None if encoder is None else str(encoder),
+        encoder=None if encoder is None else path_text("encoder", encoder),
         tolerance=tolerance,
         recipe=None if recipe is None else str(recipe),
         said=EncoderStatement(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.encoders import Architecture, Normalisation, TrainedStage
 from benchmarks.engine.backbone import build_backbone
-from benchmarks.engine.samples.images import MODES, read_image
+from benchmarks.engine.samples.images import MODES, read_named
 from benchmarks.engine.seeding import seeded
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, require_word, retold
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
+from benchmarks.overrides import path_text
 from benchmarks.runs.record import LoadReport
 from benchmarks.runs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
@@ -58,6 +61,9 @@ def load(
     Raises UserError for a reference that names no encoder, and WorkFailed where less than the whole encoder comes from
     it, or weights that no training leaves behind.
     """
+    if image_size_px is not None and (not isinstance(image_size_px, int) or image_size_px < 1):
+        raise UserError.about("image_size_px", repr(image_size_px), "a whole number of pixels, 1 or more", "e.g. 224")
+    on = _usable(device)
     said = EncoderStatement(
         stage=stage,
         architecture=architecture,
@@ -66,12 +72,12 @@ def load(
         prefix=prefix,
         allow_implausible_weights=allow_implausible_weights,
     )
-    source = _source(str(reference), said)
+    source = _source(path_text("reference", reference), said)
     with torch.device("meta"):
         skeleton = family_of(build_backbone(source.use.architecture, image_size_px, whole_windows=False))
     sizes = EncoderSizes(image_size_px=image_size_px or skeleton.built_px, window_size=window_size)
-    with seeded(0):  # so that the caller draws as before
-        loaded = build_model(sizes, source, 0)
+    with seeded(0), contextlib.nullcontext() if image_size_px else retold("image_size_px", _no_own_size):
+        loaded = build_model(sizes, source, 0)  # seeded, so that the caller draws as before
     if source.read is not None:
         require_loaded(loaded.report, source)
     frozen = FrozenEncoder(loaded.model, (OUTPUT,), sizes.image_size_px, loaded.plan.architecture.in_chans)
@@ -86,7 +92,7 @@ def load(
         notes=(*source.notes(("window_size",) if window_size else ()), *loaded.report.notes),
         _source=source,
         _sizes=sizes,
-        _frozen=frozen.to(device),
+        _frozen=frozen.to(on),
     )
 
 
@@ -169,6 +175,8 @@ class Encoder:
         another size.
         """
         side = self.image_size_px
+        require_word("pooling", pooling, get_args(Pooling), "how an output becomes one vector")
+        self._require_batch(images)
         if tuple(images.shape[-2:]) != (side, side):
             rule = f"{side} x {side} px, for which the encoder is built"
             remedy = "resize them, as `read` does; or load(..., image_size_px=N)"
@@ -180,29 +188,39 @@ class Encoder:
         """Return pictures [B, C, S, S] as `pooled` takes them, from 0 to 1, upright, resized and cropped.
 
         The centre is cropped out of images of side S / `crop`. None makes images as the encoder's own test images were
-        made, where something beside its weights states it, and else crops 224 / 256. Raises UserError for an encoder of
-        other channels than 1 or 3.
+        made, where something beside its weights states it, and else crops 224 / 256. Raises UserError for a file that
+        is no whole picture, and for an encoder of other channels than 1 or 3.
         """
         if self.channels not in MODES:
             raise UserError.about("channels", self.channels, f"one of {sorted(MODES)}", "make the tensor yourself")
+        if crop is not None and not 0 < crop <= 1:
+            raise UserError.about("crop", crop, "above 0 and up to 1", "crop=1.0 takes the whole of the shorter side")
         side, own = self.image_size_px, self._source.test_protocol() if crop is None else None
         zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels
         usual = Preprocessing(resize_px=int(side / (crop or _CROP)), mean=zeros, std=ones)
         how = usual if own is None else own.at(side).model_copy(update={"mean": zeros, "std": ones})
         transform = preprocessed(how, side)
-        return torch.stack([transform(read_image(Path(each), self.channels)) for each in pictures])
+        return torch.stack([transform(read_named(each, self.channels)) for each in _listed(pictures)])
 
     def to(self, device: str | torch.device) -> Encoder:
         """Move the weights to a device; return the encoder."""
-        self._frozen.to(device)
+        self._frozen.to(_usable(device))
         self.__dict__.pop("_dense", None)
         return self
 
+    def _require_batch(self, images: object) -> None:
+        """Raise UserError for what is no batch of images of the encoder's channels."""
+        rule = f"a tensor [B, {self.channels}, H, W]"
+        if not isinstance(images, Tensor):
+            remedy = "torch.from_numpy(ARRAY) makes a tensor of an array, `read` of picture files"
+            raise UserError.about("images", f"{type(images).__module__}.{type(images).__name__}", rule, remedy)
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            remedy = "images[None] makes a batch of one image; .permute(0, 3, 1, 2) puts channels second"
+            raise UserError.about("images", list(images.shape), rule, remedy)
+
     def _prepared(self, images: Tensor, normalised: bool) -> Tensor:
         """Return images normalised, on the device. Raises UserError for what are no such images."""
-        if images.ndim != 4 or images.shape[1] != self.channels:
-            rule = f"[B, {self.channels}, H, W]"
-            raise UserError.about("images", list(images.shape), rule, "images[None] makes a batch of one image")
+        self._require_batch(images)
         found = images.to(self.device, torch.float32)
         if normalised:
             return found
@@ -221,6 +239,39 @@ class Encoder:
     def __repr__(self) -> str:
         said = f"{self.report.coverage_percent:.0f} % loaded" if self._source.read else "random weights"
         return f"<{self.architecture.name} of {self.reference} ({self.source_format}, {said}), {self.image_size_px} px>"
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """Return a device. Raises UserError for one that torch has not here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        rule = f"a device that torch can use here ({str(error).splitlines()[0]})"
+        raise UserError.about("device", str(device), rule, "device='cpu'; `mimbench doctor` says why") from None
+    return found
+
+
+def _listed(pictures: Sequence[str | Path]) -> list[Path]:
+    """Return the paths of picture files. Raises UserError for what is no list of them, or an empty one."""
+    rule = "a list of the paths of picture files, one or more"
+    remedy = "for example sorted(pathlib.Path(FOLDER).glob('*.png')); arrays and tensors go to pooled() and features()"
+    if isinstance(pictures, str | Path) or not isinstance(pictures, Iterable):
+        raise UserError.about("pictures", pictures, rule, f"put one path in brackets: [PATH]; {remedy}")
+    found = list(pictures)
+    for each in found:
+        if not isinstance(each, str | Path):
+            raise UserError.about("pictures", f"{type(each).__name__} in the list", rule, remedy)
+    if not found:
+        raise UserError.about("pictures", found, rule, remedy)
+    return [Path(each) for each in found]
+
+
+def _no_own_size(built: object, rule: str, remedy: str) -> UserError:
+    """Return the error where no size is asked for and the one that timm builds does not fit the encoder's windows."""
+    value = f"(not given; timm builds {built})"
+    say = "say for which side it is meant by load(..., image_size_px=N)"
+    return UserError.about("image_size_px", value, rule, f"{say}: {remedy}")
 
 
 def _source(reference: str, said: EncoderStatement) -> Source:

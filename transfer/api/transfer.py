@@ -15,7 +15,7 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.encoders import InitStage, TrainedStage, misfit
 from benchmarks.errors import UserError
-from benchmarks.overrides import Overrides, override_texts
+from benchmarks.overrides import Overrides, override_texts, path_text
 from benchmarks.progress import shown
 from benchmarks.runs.command import RUNS, Placing, command_line
 from benchmarks.runs.result import RunResult
@@ -60,10 +60,10 @@ def transfer(
     """
     asked = AskedTransfer(
         task,
-        str(encoder),
+        path_text("encoder", encoder),
         recipe=None if recipe is None else str(recipe),
         overrides=override_texts(overrides, data),
-        placing=Placing(seed, Path(runs), label=label),
+        placing=Placing(seed, Path(path_text("runs", runs)), label=label),
         said=EncoderStatement(
             stage=stage,
             architecture=architecture,

@@ -29,6 +29,7 @@ from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_check
 from transfer.checkpoint.layouts.known import TIMM, identify
 from transfer.checkpoint.layouts.layout import Layout, Weights
 from transfer.checkpoint.layouts.names import FileNames
+from transfer.checkpoint.refusal import naming
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ def recognise(
     selection: Selection = Selection(),
 ) -> ForeignEncoder:
     """Return the encoder in a checkpoint that has been read. Raises UserError as `read_foreign` does."""
+    with naming(file.path):
+        return _recognised(file, stated, selection)
+
+
+def _recognised(file: CheckpointFile, stated: Stated | None, selection: Selection) -> ForeignEncoder:
     described = describe(file)
     found, layout = _find(file.content, described, stated, selection)
     weights = layout.to_timm(found.tensors)

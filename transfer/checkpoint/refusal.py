@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, retold
 
 READABLE = "a checkpoint written by torch.save, safetensors, or either in shards with its index"
 ANOTHER_MODEL = (
@@ -34,6 +35,14 @@ class Refusal(Exception):
 
     def about(self, path: Path) -> UserError:
         return UserError.about("checkpoint", f"{path}: {self.finding}", self.rule, self.remedy)
+
+
+def naming(path: Path) -> AbstractContextManager[None]:
+    """Let errors about the content of a checkpoint that was read name its file, which the content does not know."""
+    return retold(
+        "checkpoint",
+        lambda found, rule, remedy: UserError.about("checkpoint", f"{path}: {found}", rule, remedy),
+    )
 
 
 def shown(word: str) -> str:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from benchmarks.data.pack.packing import Packing
     from transfer.images.labelled import LabelledImages
 
+SOURCE_REMEDY = (
+    "name another SOURCE; --labels FILE gives classes to a folder of images, --unlabelled packs one without classes"
+)
 EPILOG = """examples:
   mimbench data pack /data/imagenet/train /data/shards
   mimbench data pack /data/imagenet/val /data/shards --classes /data/shards/train.json
@@ -38,9 +41,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; return the exit code."""
     args = _parser().parse_args(argv)
     options = _options(args)
+    from benchmarks.data.found import named_by
     from benchmarks.data.pack.packing import pack, verify
 
-    packing = _packing(args, options)
+    with named_by("SOURCE", SOURCE_REMEDY):
+        packing = _packing(args, options)
     manifest = pack(packing)
     if args.verify:
         verify(packing, manifest)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.catalogue.task import Task
 from benchmarks.catalogue.tasks import find_task
+from benchmarks.data.found import named_by
 from benchmarks.errors import UserError, WorkFailed, printable_lines
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.runs.find import Findings, find_runs
+from benchmarks.training.numbers import MOST_SEED
 
 if TYPE_CHECKING:
     from transfer.show.frozen.neighbours import Maker
@@ -77,7 +79,7 @@ def _makers(args: argparse.Namespace, task: Task | None) -> tuple[Findings, list
 
 def _check(args: argparse.Namespace) -> None:
     """Raise UserError for a number that is out of bounds, and for options that have no part in what is asked."""
-    bounds = [("--images", 1, args.images, MOST_IMAGES), ("--seed", 0, args.seed, 2**63)]
+    bounds = [("--images", 1, args.images, MOST_IMAGES), ("--seed", 0, args.seed, MOST_SEED)]
     bounds += [("--score", 0, args.score, 1)]
     bounds += [("--nearest", 1, args.nearest, MOST_NEAREST)] if args.nearest is not None else []
     for name, least, value, most in bounds:
@@ -96,7 +98,8 @@ def _sheets(makers: Sequence[Maker]) -> tuple[list[Sheet], list[str]]:
     sheets, refused, first = [], [], None
     for what, make in makers:
         try:
-            sheets.append(make())
+            with named_by("data folder", "--data TASK=FOLDER says where the data of a task lie now"):
+                sheets.append(make())
         except (UserError, WorkFailed) as error:
             first = first or error
             refused.append(f"{what}: {error}")

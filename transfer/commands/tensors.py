@@ -11,6 +11,7 @@ from benchmarks.files.atomic import write_atomically
 from transfer.checkpoint.content.selection import Selection
 from transfer.checkpoint.content.state_dict import find_weights
 from transfer.checkpoint.files.checkpoint_file import read_checkpoint_file
+from transfer.checkpoint.refusal import naming
 from transfer.commands.destination import cannot_write, check_destination
 
 
@@ -21,7 +22,9 @@ def write_tensors(path: Path, out: Path, selection: Selection = Selection()) -> 
     several, and where `out` cannot be written.
     """
     check_destination(out, path)
-    found = find_weights(read_checkpoint_file(path).content, selection)
+    file = read_checkpoint_file(path)
+    with naming(file.path):
+        found = find_weights(file.content, selection)
     tensors: dict[str, Tensor] = {f"{found.prefix}{name}": tensor for name, tensor in found.tensors.items()}
     tensors |= found.beside
     try:

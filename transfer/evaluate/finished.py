@@ -19,6 +19,7 @@ from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.folder import Run, RunFolder, reopen
 from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, RunRecord, now
+from benchmarks.runs.result import scores_in_words
 from transfer.adapter import Data, Transfer
 from transfer.run import TransferProblem
 from transfer.scores import declared, write_test_sets
@@ -127,5 +128,5 @@ def _add(problem: TransferProblem[Any, Any], wanted: Wanted, reproduced: Mapping
     metrics = run.record.metrics | {name: MetricValue(last=value) for name, value in task_metrics.items()}
     if ranks.is_main():
         write_test_sets(run.folder, {wanted.name: scores})
-        print(f"added {wanted.name}: {', '.join(f'{name} {value:.2f}' for name, value in scores.items())}")
+        print(f"added {wanted.name}: {scores_in_words(scores, run.folder.number_of_classes)}")
     run.add(metrics=metrics, added_test_sets=(*run.record.added_test_sets, added))

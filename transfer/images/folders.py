@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.data.found import IMAGES, Kind, files_below, files_by_folder, none_found
+from benchmarks.data.found import IMAGES, Kind, files_below, files_by_folder
 from benchmarks.data.image_source import ImageFiles
 from benchmarks.errors import UserError
 from transfer.images.labelled import Found
@@ -27,7 +27,9 @@ def read_folders(root: Path, folder: Path, kind: Kind = IMAGES, lists: str = IMA
     labels: list[int] = []
     for label, (name, count) in enumerate(found.counts.items()):
         if not count:
-            raise none_found(folder / name, kind)
+            rule = f"at least one {noun} in the folder of every class ({', '.join(sorted(kind.suffixes))})"
+            remedy = f"put its {noun}s there, or remove the folder if it is no class"
+            raise UserError.about("class folder", str(folder / name), rule, remedy)
         labels += [label] * count
     source, names = ImageFiles(root, found.files), tuple(found.counts)
     return Found(source, labels, names, str(folder), labels_in_names=True, noun=noun)

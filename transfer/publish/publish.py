@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.runs.statement import EncoderStatement
 from transfer.publish.card import card_bytes
 from transfer.publish.folder import put, require_ours, staged
-from transfer.publish.licence import stated_licence
+from transfer.publish.licence import Licence, stated_licence
 from transfer.publish.model import Publication, find_published
 from transfer.publish.push import checked_repository, listing, push
 from transfer.publish.scores import Score, find_scores
@@ -29,7 +29,7 @@ def publish(args: argparse.Namespace) -> str:
         proof = prove(model, stage)
     card = card_bytes(model, scores, proof, licence, args.name or _name(args.out, repository), repository)
     names = put(args.out, {**files, CARD: card, **{score.file: score.public() for score in scores}}, known)
-    said = _said(args.out, model, scores, proof)
+    said = _said(args.out, model, scores, proof, licence)
     if repository is None:
         return said
     going = f"to {repository} ({'public' if args.public else 'private'}):\n{listing(args.out, names)}"
@@ -42,11 +42,13 @@ def _name(out: Path, repository: str | None) -> str:
     return (repository or "").partition("/")[2] or out.absolute().name
 
 
-def _said(out: Path, model: Publication, scores: tuple[Score, ...], proof: Proof) -> str:
+def _said(out: Path, model: Publication, scores: tuple[Score, ...], proof: Proof, licence: Licence) -> str:
     what = f"a classifier of {model.num_classes:,} classes" if model.num_classes else "an encoder"
     numbers = sum(len(score.metrics) for score in scores)
     measured = f"{numbers} scores of {len(scores)} runs" if scores else "no scores (--runs says where runs lie)"
     lines = [f"published: {out}: {model.architecture.name}, {what}, {measured}", proof.in_words()]
     if model.use.published is not None:
         lines.append(f"note: its authors publish it at {model.use.published.page}, and their licence holds")
+    if licence.note is not None:
+        lines.append(f"note: {licence.note}")
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from transfer.checkpoint.content.stage import infer_stage
 from transfer.checkpoint.content.state_dict import FoundWeights, find_weights
 from transfer.checkpoint.files.checkpoint_file import CheckpointFile, read_checkpoint_file
 from transfer.checkpoint.foreign import recognise
+from transfer.checkpoint.refusal import naming
 from transfer.sources.foreign_source import stated_protocol
 from transfer.sources.head_classes import HeadClasses, known_classes, stated_classes
 from transfer.sources.hub import tensors_of, timm_model
@@ -84,7 +85,8 @@ def _with_classes(source: Headed, stated: str | None) -> Headed:
 
 def _of_file(reference: str, path: Path, said: EncoderStatement, label: str | None) -> Headed:
     file, selection = read_checkpoint_file(path), Selection(said.weights, said.prefix)
-    found = find_weights(file.content, selection)
+    with naming(file.path):
+        found = find_weights(file.content, selection)
     head = _find_head({**found.beside, **found.tensors}, reference)
     model = _direct(file, found, head, said.architecture) or _by_layout(file, head, said.architecture, selection)
     remarks = (*found.remarks, *model.remarks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from benchmarks.catalogue.checkpoints import Checkpoint, find_checkpoint, is_family
 from benchmarks.encoders import (
@@ -15,13 +15,14 @@ from benchmarks.encoders import (
     Architecture,
     CodeUse,
     EncoderManifest,
+    InitStage,
     Normalisation,
     assumed_normalisation,
     find_architecture,
     read_encoder,
     read_manifest,
 )
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, require_word
 from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, Published
@@ -128,6 +129,8 @@ def resolve(
 
     Raises UserError where there is none, or an unfinished one, and where what was said does not fit it.
     """
+    if said.stage is not None:
+        require_word("stage", said.stage, get_args(InitStage), "how far the encoder was trained")
     return replace(_resolved(reference, said, label), implausible_allowed=said.allow_implausible_weights)
 
 

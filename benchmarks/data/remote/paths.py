@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PosixPath
 from typing import Annotated
@@ -42,7 +43,7 @@ def data_path(given: str) -> Path:
     """Return the path that a recipe gives: of this machine, or a RemotePath. Raises what `without_secrets` raises."""
     match = PROTOCOL.match(given)
     if match is None:
-        return Path(given)
+        return Path(os.path.expanduser(given))
     without_secrets(given)
     protocol = match[1].lower()
     if protocol in ("file", "local"):

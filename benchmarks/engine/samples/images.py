@@ -17,9 +17,11 @@ from torch import Tensor
 from benchmarks.data.image_source import ImageSource
 from benchmarks.engine.samples.kept import KeptPictures
 from benchmarks.engine.samples.seeded import SeededSamples
-from benchmarks.engine.samples.unreadable import damage_named
+from benchmarks.engine.samples.unreadable import UNREADABLE, damage_named
+from benchmarks.errors import UserError
 from benchmarks.files.pictures import open_picture, require_pixels
 from benchmarks.files.pixels import upright_pixels
+from benchmarks.files.regular import regular
 
 Transform = Callable[[Any], Tensor]
 """Makes a tensor of a PIL image, or of a tensor [C, H, W] float where no image format has so many channels."""
@@ -149,6 +151,17 @@ def read_image(file: Path | IO[bytes], channels: int) -> Image.Image | Tensor:
     array = _read_array(file, channels)
     largest = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / largest)
+
+
+def read_named(path: Path, channels: int) -> Image.Image | Tensor:
+    """Return an image that a person named, as `read_image` does. Raises UserError where it cannot be read."""
+    try:
+        return read_image(regular(path), channels)
+    except UNREADABLE as error:
+        why = _words(error)
+        why = why.strerror or why if isinstance(why, OSError) else why
+        rule = f"an image that can be read ({why})"
+        raise UserError.about("image", str(path), rule, "check the path; leave it out, or give another") from None
 
 
 def _read_array(file: Path | IO[bytes], channels: int) -> NDArray[Any]:

@@ -53,8 +53,29 @@ class Swin(Family):
                 continue
             if any(side % step for side, step in zip(resolution, window, strict=True)):
                 rule = f"a size whose feature maps are multiples of the window ({name}: {resolution}, window {window})"
-                remedy = "another image_size_px or window_size, e.g. 224 with 7, 192 with 6"
+                near = self._fitting_px()
+                sizes = (
+                    f"image_size_px={' or '.join(map(str, near))} (the nearest that fit)" if near else "another size"
+                )
+                remedy = f"{sizes}, or another window_size"
                 raise UserError.about("image_size_px", plain_window(self.model.patch_embed.img_size), rule, remedy)
+
+    def _fitting_px(self) -> list[int]:
+        """Return the sides next below and above the model's at which every map is a multiple of its window.
+
+        timm makes a window that is larger than its map as large as the map.
+        """
+        side, patch = max(self.model.patch_embed.img_size), max(self.model.patch_embed.patch_size)
+        largest = max(max(window) for window in self.windows)
+        step = patch * 2 ** (len(self.windows) - 1)
+
+        def fits(px: int) -> bool:
+            maps = [px // patch // 2**stage for stage in range(len(self.windows))]
+            return all(each % min(each, largest) == 0 for each in maps)
+
+        below = next((px for px in range(side // step * step, 0, -step) if px < side and fits(px)), None)
+        above = next((px for px in range(step, 4 * (side + step * largest), step) if px > side and fits(px)), None)
+        return [px for px in (below, above) if px is not None]
 
     def blocks(self) -> list[nn.Module]:
         return [block for stage in self.model.layers for block in stage.blocks]

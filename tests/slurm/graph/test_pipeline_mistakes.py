@@ -70,6 +70,8 @@ def test_weights_that_no_training_leaves_are_named_before_anything_starts() -> N
         (changed(tasks={"digts": {}}), ["tasks.digts: task = digts", "Did you mean digits?"]),
         (changed(tasks=["digits", "digits"]), ["tasks = ['digits', 'digits']", "each task once"]),
         (changed(seeds=[0, 1, 0]), ["seeds = [0, 1, 0]", "each seed once"]),
+        (changed(seeds=[0, -1]), ["seeds = -1", "greater than or equal to 0"]),
+        (changed(pretrain__simmim__seed=2**32), ["pretrain.simmim.seed = 4294967296", "less than or equal to"]),
         (changed(baseline="supervise"), ["baseline = supervise", "one of this file's encoders"]),
         (changed(name="../study"), ["name = ../study"]),
         (changed(sedes=[0]), ["sedes = [0]", "Did you mean seeds?"]),

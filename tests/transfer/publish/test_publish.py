@@ -22,6 +22,7 @@ from benchmarks.errors import UserError
 from benchmarks.runs.statement import EncoderStatement
 from tests.support.random_weights import of_timm, randomise
 from tests.support.runs import record_of
+from transfer.publish.licence import stated_licence
 from transfer.publish.model import find_published
 from transfer.sources.references import resolve
 
@@ -232,6 +233,21 @@ def test_wrong_requests(
     assert publish(simmim_run, tmp_path / "out", *more) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("mit", None),
+        ("openrail++", None),
+        ("apache2.0", "did you mean apache-2.0?"),
+        ("nonsense", "--license nonsense is an identifier that mimbench does not know: huggingface.co/docs"),
+    ],
+)
+def test_a_licence_that_the_hub_does_not_list_is_noted(name: str, note: str | None) -> None:
+    found = stated_licence(name, None, None)
+    assert found.name == name
+    assert (found.note is None) if note is None else (note in (found.note or ""))
 
 
 def test_the_licence_is_asked_for(simmim_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

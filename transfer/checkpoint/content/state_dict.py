@@ -186,12 +186,16 @@ def _choose(candidates: Mapping[Where, StateDict]) -> Where:
     ranks = {where: _rank(where) for where in candidates}
     best = [where for where in candidates if ranks[where] == min(ranks.values())]
     if len(best) > 1:
-        sets = ", ".join(f"{shown('.'.join(where))} ({len(candidates[where])} tensors)" for where in best[:8])
+        sets = ", ".join(f"{shown('.'.join(where))} ({_count(candidates[where])})" for where in best[:8])
         rule = "one encoder, or a teacher beside a student"
         raise UserError.about(
             "checkpoint", f"{len(best)} sets of weights: {sets}", rule, "name the one that is meant: --weights KEY"
         )
     return _average(candidates, best[0]) or best[0]
+
+
+def _count(weights: StateDict) -> str:
+    return "1 tensor" if len(weights) == 1 else f"{len(weights)} tensors"
 
 
 def _average(candidates: Mapping[Where, StateDict], chosen: Where) -> Where | None:

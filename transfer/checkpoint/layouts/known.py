@@ -83,7 +83,8 @@ def identify(tensors: dict[str, Tensor]) -> Layout:
     if not found:
         refuse_known(shapes)
     names = sorted(tensors)
-    shown = f"{len(names)} tensors: {', '.join(names[:4])}, ... {names[-1]}" if names else "no tensors"
+    listed = ", ".join([*names[:4], *(["..."] if len(names) > 5 else []), *names[4:][-1:]])
+    shown = f"{len(names)} tensors: {listed}" if names else "no tensors"
     if found:
         rule = f"in one layout, not in {' and '.join(layout.name for layout in found)}"
         raise UserError.about("checkpoint", shown, rule, "save one encoder alone")

@@ -55,7 +55,13 @@ class FileNames:
     def explain(self, error: UserError) -> UserError:
         """Return the same error, followed by the file's own names of the tensors that it mentions."""
         own = [name for tensor in _TENSOR.findall(str(error)) for name in self.of(tensor) if name != tensor]
-        return UserError(f"{error}\n  in the file: {printable(', '.join(own))}") if own else error
+        if not own:
+            return error
+        known = f"\n  in the file: {printable(', '.join(own))}"
+        if error.parts is None:
+            return UserError(f"{error}{known}")
+        field, value, rule, remedy = error.parts
+        return UserError.about(field, value, rule, f"{remedy}{known}")
 
     @cached_property
     def _made_of(self) -> dict[str, frozenset[str]]:

@@ -196,6 +196,26 @@ def test_a_file_without_weights_says_what_it_holds(tmp_path: Path, capsys: pytes
     assert "no weights found in it (it holds cpu, python)" in refusal(tmp_path / "rng_state.pth", capsys)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"epoch": 3},
+        {"generator": encoder().state_dict(), "critic": encoder().state_dict()},
+        {"weight": torch.ones(2, 2), "bias": torch.ones(2)},
+        listed("peft-adapter"),
+    ],
+    ids=["no-weights", "two-sets", "no-layout", "adapter"],
+)
+def test_whatever_is_wrong_with_the_content_names_the_file_once(
+    content: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.pth"
+    torch.save(content, path)
+    assert refusal(path, capsys).count(f"checkpoint = {path}: ") == 1
+    assert mimbench.main(["evaluate", "digits", "--model", str(path), "--data", str(tmp_path)]) == mimbench.WRONG
+    assert capsys.readouterr().err.count(str(path)) >= 1
+
+
 def test_a_file_of_another_architecture_is_not_said_to_be_loaded_in_part() -> None:
     from benchmarks.errors import WorkFailed
     from transfer.encoder.proof.loading import load_encoder, require_complete
