@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmarks import plugins
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from benchmarks.version import COMMIT
 
 if TYPE_CHECKING:

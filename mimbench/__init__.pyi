@@ -4,9 +4,9 @@ from benchmarks.errors import MachineFailed as MachineFailed
 from benchmarks.errors import Stopped as Stopped
 from benchmarks.errors import UserError as UserError
 from benchmarks.errors import WorkFailed as WorkFailed
-from benchmarks.overrides import Overrides as Overrides
 from benchmarks.runs.record import RunRecord as RunRecord
-from benchmarks.runs.result import RunResult as RunResult
+from benchmarks.verbs.overrides import Overrides as Overrides
+from benchmarks.verbs.result import RunResult as RunResult
 from benchmarks.version import __version__ as __version__
 from mimbench.command import main as main
 from mimbench.pretraining import pretrain as pretrain

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.encoders import TrainedStage
-from benchmarks.overrides import Overrides, override_texts, path_text
-from benchmarks.progress import shown
-from benchmarks.runs.command import RUNS, Placing
-from benchmarks.runs.result import RunResult
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.text.progress import shown
+from benchmarks.verbs.command import RUNS, Placing
+from benchmarks.verbs.overrides import Overrides, override_texts, path_text
+from benchmarks.verbs.result import RunResult
+from benchmarks.verbs.statement import EncoderStatement
 from mimbench.command import LENT, when_called
 from pretrain.api import AskedPretraining
 

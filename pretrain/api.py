@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from benchmarks import plugins
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.errors import UserError
-from benchmarks.runs.command import Placing, Work, as_arguments, claim, command_line, require_root
 from benchmarks.runs.identity import pretraining_id
-from benchmarks.runs.initial import FindInitial, InitialEncoder
-from benchmarks.runs.result import RunResult
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.command import Placing, Work, as_arguments, claim, command_line, require_root
+from benchmarks.verbs.initial import FindInitial, InitialEncoder
+from benchmarks.verbs.result import RunResult
+from benchmarks.verbs.statement import EncoderStatement
 from pretrain.recipe import PretrainRecipe
 
 

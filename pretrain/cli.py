@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.errors import Paused
-from benchmarks.overrides import override_texts
-from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
-from benchmarks.runs.initial import FindInitial
-from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
+from benchmarks.verbs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
+from benchmarks.verbs.initial import FindInitial
+from benchmarks.verbs.overrides import override_texts
+from benchmarks.verbs.statement import EncoderStatement, add_statement_arguments
 from pretrain.api import AskedPretraining
 
 EPILOG = """example:

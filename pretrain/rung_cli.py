@@ -13,7 +13,7 @@ from benchmarks.files.json_files import read_json_bytes
 from benchmarks.runs.folder import follow, note_pruned, read_record
 from benchmarks.runs.record import RunRecord
 from benchmarks.runs.rungs import Candidate, Decision, decide, differing, held_out_at, loss_scale
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 
 EPILOG = """example:
   mimbench rung --share 0.1 --keep 0.33 --out rung.json --member low runs/RUN_A --member high runs/RUN_B

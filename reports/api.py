@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.errors import UserError, WorkFailed, did_you_mean, first_of
 from benchmarks.files.atomic import write_atomically
-from benchmarks.overrides import path_text
+from benchmarks.verbs.overrides import path_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame

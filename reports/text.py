@@ -7,7 +7,7 @@ from collections import Counter
 
 from rich.cells import cell_len, chop_cells
 
-from benchmarks.markup import isolated, markdown, one_line
+from benchmarks.text.markup import isolated, markdown, one_line
 
 __all__ = [
     "broken",

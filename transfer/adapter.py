@@ -12,9 +12,9 @@ from benchmarks.catalogue.task import Task
 from benchmarks.config import Config, Family
 from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.errors import UserError
-from benchmarks.runs.command import Work
 from benchmarks.runs.record import LoadReport, RunRecord
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.command import Work
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.sources.source import Source, Whole
 
 

@@ -25,10 +25,10 @@ from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError
-from benchmarks.progress import EvaluationLines
-from benchmarks.runs.command import first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import LoadReport, RunRecord, TaskUse
+from benchmarks.text.progress import EvaluationLines
+from benchmarks.verbs.command import first_record
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.encoder.proof.loading import require_loaded

@@ -15,7 +15,7 @@ from benchmarks.catalogue.tasks import TASKS, find_task
 from benchmarks.config import RECIPES, recipe_names
 from benchmarks.encoders import find_architecture
 from benchmarks.errors import UserError, require_word
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 
 KINDS = {
     "tasks": "what is measured: mimbench transfer TASK --encoder REF",

@@ -32,7 +32,7 @@ from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import read_json
 from benchmarks.files.locks import locked
 from benchmarks.files.regular import UNREADABLE, size_and_time
-from benchmarks.progress import ProgressReport
+from benchmarks.text.progress import ProgressReport
 
 VERSION = 1
 KEPT_FROM = 10_000

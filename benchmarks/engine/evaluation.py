@@ -17,7 +17,7 @@ from benchmarks.engine.processes.exchange import gathered, share_buffers
 from benchmarks.engine.samples.loaders import AnyBatch, EvaluationSamples, evaluation_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.errors import WorkFailed
-from benchmarks.progress import EvaluationLines, ProgressReport
+from benchmarks.text.progress import EvaluationLines, ProgressReport
 
 B = TypeVar("B", bound=AnyBatch)
 R = TypeVar("R")

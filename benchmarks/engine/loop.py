@@ -27,8 +27,8 @@ from benchmarks.engine.watch.step_numbers import NotFinite, StepNumbers
 from benchmarks.engine.watch.stop import Interrupted, StopRequest
 from benchmarks.engine.watch.stopwatch import Stopwatch
 from benchmarks.errors import Paused, Stopped, WorkFailed
-from benchmarks.progress import ProgressReport
 from benchmarks.runs.folder import Run
+from benchmarks.text.progress import ProgressReport
 from benchmarks.training.training import Training
 
 B = TypeVar("B", bound=AnyBatch)

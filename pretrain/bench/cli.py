@@ -14,10 +14,10 @@ from pathlib import Path
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.errors import UserError, require_word
 from benchmarks.runs.bench_record import BenchRecord, Timed
-from benchmarks.runs.command import RECIPE_HELP
 from benchmarks.runs.environment import describe
 from benchmarks.runs.record import RecipeUse, now
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
+from benchmarks.verbs.command import RECIPE_HELP
 from pretrain.bench.child import OWN, Order
 from pretrain.bench.pictures import write_pictures
 from pretrain.recipe import PretrainRecipe

@@ -125,7 +125,7 @@ def draw_pixels(files: Sequence[Path], mode: str, side_px: int, seed: int) -> ND
     from benchmarks.files.pictures import open_picture
     from benchmarks.files.pixels import upright_pixels
     from benchmarks.files.regular import regular
-    from benchmarks.progress import ProgressReport
+    from benchmarks.text.progress import ProgressReport
 
     chance, drawn = np.random.default_rng(seed), []
     with ProgressReport("palette", len(files), "image") as report:

@@ -8,8 +8,8 @@ from torch import nn
 
 from benchmarks.encoders import Normalisation
 from benchmarks.errors import UserError
-from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
+from benchmarks.verbs.initial import InitialEncoder
 from pretrain.method.simmim import SimMIM
 from pretrain.recipe import PretrainRecipe
 from pretrain.run.pretrained import method_weights

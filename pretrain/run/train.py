@@ -29,11 +29,11 @@ from benchmarks.errors import UserError
 from benchmarks.families.products import ONEDNN as ONEDNN_LINEAR
 from benchmarks.families.products import faster_by_onednn, multiply_by_onednn
 from benchmarks.families.table import family_of
-from benchmarks.runs.command import Work, first_record
 from benchmarks.runs.folder import Run, open_run
 from benchmarks.runs.record import LoadReport, MetricValue, RunRecord
 from benchmarks.runs.rungs import MASKED_LOSS, first_evaluation
 from benchmarks.training.optimizers import AdamW
+from benchmarks.verbs.command import Work, first_record
 from pretrain.method.avg_dist import avg_dist_of
 from pretrain.method.fast_step import APART, BIASES, ONEDNN, RECOMPUTED
 from pretrain.method.simmim import SimMIM, build_method

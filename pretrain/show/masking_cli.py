@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.catalogue.published import GOOD_AVG_DIST_PX
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from benchmarks.training.numbers import require_seed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _check(image_size_px: int, masks: int) -> None:
 
 
 def _curves(image_size_px: int, masks: int, seed: int) -> Curves:
-    from benchmarks.progress import ProgressReport
+    from benchmarks.text.progress import ProgressReport
     from pretrain.method.avg_dist import STRATEGIES, curve
 
     found: Curves = {}

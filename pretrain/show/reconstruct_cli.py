@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     files = list(_files(args.images, args.limit))
     from benchmarks.engine.device import choose_device
     from benchmarks.inference import Inference
-    from benchmarks.progress import ProgressReport
+    from benchmarks.text.progress import ProgressReport
     from pretrain.run.pretrained import open_pretrained
     from pretrain.show.pictures import draw, page
     from pretrain.show.reconstruct import load, rows_of

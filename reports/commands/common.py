@@ -15,7 +15,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def say(text: str) -> None:
     """Print `text`, with escapes for what would act on a terminal, and for what one without UTF-8 cannot show."""
-    from benchmarks.markup import FIRST_STRONG_ISOLATE, POP_ISOLATE
+    from benchmarks.text.markup import FIRST_STRONG_ISOLATE, POP_ISOLATE
 
     kept = f"\n{FIRST_STRONG_ISOLATE}{POP_ISOLATE}"  # which names have only from us
     encoding = sys.stdout.encoding or "utf-8"

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from benchmarks.history import in_words
 from benchmarks.runs.record import RunRecord
-from benchmarks.runs.result import says_something
+from benchmarks.verbs.result import says_something
 from reports.leaderboard.lines import COST, Measured
 from reports.leaderboard.section import Section
 from reports.records.ancestry import Budget

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from rich.cells import cell_len
 
 from benchmarks.catalogue.tasks import TASKS
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from reports.compare.by_class import ByClass, ClassGain, extremes
 from reports.compare.by_image import Disagreement
 from reports.compare.like_for_like import Change

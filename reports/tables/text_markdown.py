@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pandas as pd
 from rich.cells import cell_len
 
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from reports.leaderboard.board import Leaderboard
 from reports.leaderboard.lines import Published
 from reports.leaderboard.notes import words

@@ -12,8 +12,8 @@ from typing import Literal
 from benchmarks.catalogue.starts import default_recipe
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import RECIPES, Config, PathText, find_recipe
-from benchmarks.runs.command import as_arguments
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.command import as_arguments
+from benchmarks.verbs.statement import EncoderStatement
 from slurm.graph.entries import Finetune, Pretrain, Source, Work
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.sweep import members, without_sweeps

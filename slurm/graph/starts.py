@@ -8,7 +8,7 @@ from benchmarks.catalogue.starts import misfit_in_words
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.encoders import InitStage, misfit
 from benchmarks.errors import UserError, four_parts
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from slurm.graph.check import load_work, start_field
 from slurm.graph.entries import Source
 from slurm.graph.pipeline import PipelineFile

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.runs.bench_record import bench_records
 from benchmarks.runs.folder import completed
 from benchmarks.runs.record import RunRecord
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from slurm.graph.cluster import Cluster, LocalCluster, SlurmCluster
 from slurm.graph.pipeline import PipelineFile
 from slurm.graph.placing import allocations

@@ -13,9 +13,9 @@ from PIL import Image
 
 import mimbench
 from benchmarks.data.remote.paths import data_path
-from benchmarks.overrides import override_texts, path_text
-from benchmarks.runs.command import Placing
-from benchmarks.runs.result import scores_in_words
+from benchmarks.verbs.command import Placing
+from benchmarks.verbs.overrides import override_texts, path_text
+from benchmarks.verbs.result import scores_in_words
 
 
 def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -7,7 +7,7 @@ import timm
 
 from benchmarks.errors import UserError
 from benchmarks.history import find_data_set, name_of_folder
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.sources.hub_tags import stages_of_hub_name, stages_of_tag
 from transfer.sources.references import resolve
 from transfer.sources.source import stated_history

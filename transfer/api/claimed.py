@@ -6,10 +6,10 @@ from typing import Any
 
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Recipe
-from benchmarks.runs.command import Placing, claim
 from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import TaskUse
-from benchmarks.runs.result import RunResult
+from benchmarks.verbs.command import Placing, claim
+from benchmarks.verbs.result import RunResult
 from transfer.adapter import Adapter, Transfer
 from transfer.sources.source import Source
 

@@ -13,13 +13,13 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe, load_recipe, recipe_names
 from benchmarks.encoders import TrainedStage
 from benchmarks.errors import UserError
-from benchmarks.overrides import Overrides, override_texts, path_text
-from benchmarks.progress import shown
-from benchmarks.runs.command import RUNS, Placing, command_line
 from benchmarks.runs.folder import read_record, run_folder_of
 from benchmarks.runs.record import RunRecord
-from benchmarks.runs.result import RunResult
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.text.progress import shown
+from benchmarks.verbs.command import RUNS, Placing, command_line
+from benchmarks.verbs.overrides import Overrides, override_texts, path_text
+from benchmarks.verbs.result import RunResult
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.adapter import Asked, Trained, adapter_for
 from transfer.api.claimed import claim_transfer
 from transfer.sources.references import trust_code

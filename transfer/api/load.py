@@ -19,9 +19,9 @@ from benchmarks.engine.seeding import seeded
 from benchmarks.errors import UserError, require_word, retold
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
-from benchmarks.overrides import path_text
 from benchmarks.runs.record import LoadReport
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.overrides import path_text
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
 from transfer.classification.augment import preprocessed
 from transfer.encoder.dense import Encoder as DenseEncoder

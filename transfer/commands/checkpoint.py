@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks.catalogue.checkpoints import find_checkpoint
 from benchmarks.errors import WRONG_CODE, printable, require_word
-from benchmarks.runs.statement import add_statement_arguments
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
+from benchmarks.verbs.statement import add_statement_arguments
 from transfer.checkpoint.content.selection import Selection
 from transfer.commands.destination import check_destination
 from transfer.publish.arguments import add_arguments, check_arguments

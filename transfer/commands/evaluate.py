@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.overrides import override_texts
-from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
-from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
+from benchmarks.verbs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
+from benchmarks.verbs.overrides import override_texts
+from benchmarks.verbs.statement import EncoderStatement, add_statement_arguments
 from transfer.api.evaluate import AskedEvaluation
 from transfer.sources.head_classes import SUBSETS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.catalogue import listing
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 
 
 def main(argv: Sequence[str]) -> int:

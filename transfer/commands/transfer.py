@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import Recipe
-from benchmarks.overrides import override_texts
-from benchmarks.runs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
-from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
+from benchmarks.verbs.command import RECIPE_HELP, Placing, add_run_arguments, already_done
+from benchmarks.verbs.overrides import override_texts
+from benchmarks.verbs.statement import EncoderStatement, add_statement_arguments
 from transfer.adapter import ADAPTERS, ENGINES, adapter_for
 from transfer.api.transfer import AskedTransfer
 from transfer.encoder.sizes import normalisation_of, own_protocol

@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
 from benchmarks.runs.record import LoadReport, RunRecord
+from benchmarks.verbs.command import require_root
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.correspondence.data import Pairs, read_pairs
 from transfer.correspondence.recipe import NearestPatchRecipe

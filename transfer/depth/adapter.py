@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
 from benchmarks.runs.record import LoadReport, RunRecord
+from benchmarks.verbs.command import require_root
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.depth.data import DepthSets, read_depths
 from transfer.depth.recipe import LinearDepthRecipe

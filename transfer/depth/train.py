@@ -17,8 +17,8 @@ from benchmarks.engine.optim import parameter_groups
 from benchmarks.errors import WorkFailed
 from benchmarks.families.table import family_of
 from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.text.progress import EvaluationLines
 from transfer.adapter import Transfer
 from transfer.depth.augment import NYU_BORDER_PX, Augment
 from transfer.depth.losses import grouped_loss

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport, RunRecord
+from benchmarks.verbs.command import require_root
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.detection.data.coco import CocoSets, read_coco, read_test_coco
 from transfer.detection.recipe import (

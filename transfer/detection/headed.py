@@ -15,8 +15,8 @@ from torch import Tensor
 from benchmarks.encoders import Normalisation
 from benchmarks.engine.evaluation import Walk
 from benchmarks.errors import UserError
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.text.progress import EvaluationLines
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.detection.average_precision import Kind
 from transfer.detection.data.coco import Picture

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from benchmarks.engine.optim import parameter_groups
 from benchmarks.families.table import family_of
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.text.progress import EvaluationLines
 from transfer.adapter import Transfer
 from transfer.detection.average_precision import Kind
 from transfer.detection.data.samples import EvaluationPictures, PictureBatch, TrainingPictures

@@ -12,9 +12,9 @@ from benchmarks.encoders import Architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.table import family_of
-from benchmarks.runs.initial import InitialEncoder
 from benchmarks.runs.record import LoadReport
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.initial import InitialEncoder
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.encoder.proof.loading import load_source, require_loaded
 from transfer.sources.references import resolve
 from transfer.sources.source import Source

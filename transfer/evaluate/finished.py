@@ -19,7 +19,7 @@ from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.folder import Run, RunFolder, reopen
 from benchmarks.runs.record import AddedTestSet, DataUse, MetricValue, RunRecord, now
-from benchmarks.runs.result import scores_in_words
+from benchmarks.verbs.result import scores_in_words
 from transfer.adapter import Data, Transfer
 from transfer.run import TransferProblem
 from transfer.scores import declared, write_test_sets

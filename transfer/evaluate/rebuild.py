@@ -11,11 +11,11 @@ from benchmarks.catalogue.task import Task
 from benchmarks.config import Recipe, apply_overrides, schema_for, validate
 from benchmarks.encoders import MANIFEST, Normalisation
 from benchmarks.errors import UserError
-from benchmarks.runs.command import Work
 from benchmarks.runs.environment import found_again, with_roots_found
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import AddedTestSet, DataUse, RunRecord
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.command import Work
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.adapter import Adapter, Data, Transfer
 from transfer.evaluate.finished import Wanted
 from transfer.predictions.results import MASKED

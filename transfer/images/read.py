@@ -12,8 +12,8 @@ from benchmarks.data.fingerprint import fingerprint
 from benchmarks.data.forms.shards import default_index_folder
 from benchmarks.data.remote.paths import data_path
 from benchmarks.files.named_files import find_file, sha256_of
-from benchmarks.runs.command import require_root
 from benchmarks.subset import Subset, find_list
+from benchmarks.verbs.command import require_root
 from transfer.images.classes import ClassList, in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.forms import LabelledPlace, read_place
 from transfer.images.labelled import ClassificationSets, Found, LabelledImages, TestSet

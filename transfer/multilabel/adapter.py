@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
 from benchmarks.runs.record import LoadReport, RunRecord
+from benchmarks.verbs.command import require_root
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.multilabel.data import MultilabelSets, read_multilabel
 from transfer.multilabel.recipe import SvmRecipe

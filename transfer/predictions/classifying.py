@@ -8,8 +8,8 @@ from typing import Any, Generic
 
 from benchmarks.engine.problem import B
 from benchmarks.engine.samples.loaders import EvaluationSamples
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.text.progress import EvaluationLines
 from transfer.predictions.evaluation import Evaluation, L, Predictions, evaluate
 from transfer.predictions.results import scores_of, write_results
 from transfer.run import TransferProblem

@@ -11,7 +11,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 
 from benchmarks.errors import WorkFailed
 from benchmarks.history import in_words
-from benchmarks.markup import markdown, one_line
+from benchmarks.text.markup import markdown, one_line
 from transfer.publish.licence import Licence
 from transfer.publish.model import Publication
 from transfer.publish.scores import Score, eval_results

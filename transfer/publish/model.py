@@ -21,7 +21,7 @@ from benchmarks.families.table import family_named, family_of
 from benchmarks.families.torchvision_model import is_torchvisions
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, RunRecord
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.encoder.proof.loading import load_encoder, require_complete
 from transfer.encoder.proof.plausible import implausible
 from transfer.sources.references import resolve

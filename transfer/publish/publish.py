@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.publish.card import card_bytes
 from transfer.publish.folder import put, require_ours, staged
 from transfer.publish.licence import Licence, stated_licence

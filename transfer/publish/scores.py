@@ -14,10 +14,10 @@ from benchmarks.catalogue.protocols import load_protocols
 from benchmarks.catalogue.task import Task
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import without_fields
-from benchmarks.markup import one_line
 from benchmarks.runs.find import find_runs
 from benchmarks.runs.record import RunRecord
 from benchmarks.runs.stages import data_name
+from benchmarks.text.markup import one_line
 from transfer.publish.model import Publication
 
 KINDS = {

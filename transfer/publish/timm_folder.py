@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError, WorkFailed
-from benchmarks.markup import one_line
+from benchmarks.text.markup import one_line
 from transfer.encoder.proof.parity import digit_images, features
 from transfer.publish.model import Publication
 

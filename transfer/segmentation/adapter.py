@@ -7,9 +7,9 @@ import importlib
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Config, Family
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport
+from benchmarks.verbs.command import require_root
 from transfer.adapter import Asked, Trained
 from transfer.protocols import OfProtocols, Protocols
 from transfer.segmentation.data import Scenes, class_names, read_scenes

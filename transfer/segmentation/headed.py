@@ -10,9 +10,9 @@ from benchmarks.encoders import Normalisation
 from benchmarks.engine.evaluation import Walk
 from benchmarks.errors import UserError
 from benchmarks.files.atomic import write_atomically
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import RunRecord
+from benchmarks.text.progress import EvaluationLines
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.encoder.proof.loading import load_exactly
 from transfer.run import ScoredModel, score_transfer

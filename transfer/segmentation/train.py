@@ -14,8 +14,8 @@ from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
 from benchmarks.families.table import family_of
 from benchmarks.files.atomic import write_atomically
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
+from benchmarks.text.progress import EvaluationLines
 from transfer.adapter import Transfer
 from transfer.encoder.layer_decay import groups_around
 from transfer.run import TransferProblem

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.catalogue.checkpoints import Checkpoint
 from benchmarks.encoders import assumed_normalisation
 from benchmarks.runs.record import EncoderUse
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.normalisation import shown_alone
 from transfer.checkpoint.architecture.stated import Stated

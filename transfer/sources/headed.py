@@ -17,7 +17,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.torchvision_model import USUAL_PX, is_torchvisions
 from benchmarks.runs.record import EncoderUse
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.checkpoint.architecture.beside import read_object
 from transfer.checkpoint.architecture.stated import state
 from transfer.checkpoint.content.digest import weights_sha256

@@ -26,7 +26,7 @@ from benchmarks.errors import UserError, require_word
 from benchmarks.history import history_from_parents
 from benchmarks.runs.folder import RunFolder, read_record, run_folder_of
 from benchmarks.runs.record import EncoderUse, Published
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
 from transfer.sources.source import Source, refuse_selection, refuse_statement
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.catalogue.task import Task
 from benchmarks.config import Family
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
 from benchmarks.runs.environment import versions
 from benchmarks.runs.record import LoadReport, RunRecord
+from benchmarks.verbs.command import require_root
 from transfer.adapter import Asked, Trained, Transfer
 from transfer.sources.source import Source
 from transfer.video.data.videos import VideoSets, read_videos

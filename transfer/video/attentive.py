@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from benchmarks.engine.loop import Loop
 from benchmarks.engine.run import Outcome
 from benchmarks.families.table import family_of
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import Run, RunFolder
+from benchmarks.text.progress import EvaluationLines
 from transfer.classification.attentive import COLUMNS, AttentiveMember, AttentiveProbe, members_of
 from transfer.encoder.features import Feature, FrozenEncoder, blocks_of, chosen_layers, layers_in_words
 from transfer.encoder.model import Loaded, build_model

@@ -16,9 +16,9 @@ from benchmarks import ranks
 from benchmarks.engine.flops import forward_flops
 from benchmarks.engine.loop import Loop
 from benchmarks.errors import UserError
-from benchmarks.progress import EvaluationLines
 from benchmarks.runs.folder import RunFolder
 from benchmarks.runs.record import LoadReport
+from benchmarks.text.progress import EvaluationLines
 from transfer.adapter import Transfer
 from transfer.encoder.encoder_plan import EncoderPlan
 from transfer.predictions.classifying import Classifying

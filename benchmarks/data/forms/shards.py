@@ -28,7 +28,7 @@ from benchmarks.files.arrays import read_arrays, write_arrays
 from benchmarks.files.atomic import make_folder
 from benchmarks.files.json_files import parse_json
 from benchmarks.files.regular import regular, regular_stat
-from benchmarks.progress import ProgressReport
+from benchmarks.text.progress import ProgressReport
 
 INDEX_VERSION = 2
 LONGEST_LABEL = 2**20

@@ -20,7 +20,7 @@ from benchmarks.errors import UserError, WorkFailed, first_of
 from benchmarks.files.atomic import make_folder, written_whole
 from benchmarks.files.locks import Locked, locked
 from benchmarks.files.named_files import sha256_of
-from benchmarks.progress import ProgressReport
+from benchmarks.text.progress import ProgressReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.errors import UserError
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import SlurmCluster
 from slurm.plan.estimate.data_sizes import published_images

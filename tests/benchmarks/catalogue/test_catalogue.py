@@ -12,7 +12,7 @@ from benchmarks.catalogue.published import load_references
 from benchmarks.catalogue.tasks import TASKS
 from benchmarks.config import RECIPES
 from benchmarks.runs.stages import OWN_DATA
-from benchmarks.tables import aligned
+from benchmarks.text.tables import aligned
 from tests.support.command import here, mimbench
 
 

@@ -17,7 +17,7 @@ from benchmarks.engine.samples.images import Batch, ImageSamples
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.errors import WorkFailed
 from benchmarks.inference import Inference
-from benchmarks.progress import LINE_EVERY_SAMPLES, EvaluationLines
+from benchmarks.text.progress import LINE_EVERY_SAMPLES, EvaluationLines
 
 TENSOR = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 RUNNING = Inference(batch_size=10, workers=0, device="cpu", precision="fp32")

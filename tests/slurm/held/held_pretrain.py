@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.engine.watch.stop import StopRequest
-from benchmarks.runs.initial import FindInitial
+from benchmarks.verbs.initial import FindInitial
 from pretrain import cli
 from pretrain.run.train import MaskedImageModelling
 from tests.slurm.stub.cheap_stage import note

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.config import load_recipe
-from benchmarks.runs.command import add_run_arguments
 from benchmarks.runs.identity import pretraining_id
+from benchmarks.verbs.command import add_run_arguments
 from pretrain.recipe import PretrainRecipe
 from tests.slurm.stub.cheap_stage import work_on
 

@@ -26,10 +26,10 @@ from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.encoders import MANIFEST, WEIGHTS, EncoderManifest, find_architecture
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import Paused, Stopped, WorkFailed
-from benchmarks.runs.command import Placing, Work, already_done, claim, first_record
 from benchmarks.runs.folder import Run, RunFolder, open_run
 from benchmarks.runs.record import MetricValue
-from benchmarks.runs.result import RunResult
+from benchmarks.verbs.command import Placing, Work, already_done, claim, first_record
+from benchmarks.verbs.result import RunResult
 
 STEPS = 5
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from benchmarks.config import load_recipe
 from benchmarks.encoders import damage_of, find_architecture
 from benchmarks.errors import UserError
-from benchmarks.runs.command import add_run_arguments
 from benchmarks.runs.folder import RunFolder, completed, follow
 from benchmarks.runs.identity import transfer_id
 from benchmarks.runs.record import EncoderUse, LoadReport, MetricValue, TaskUse
+from benchmarks.verbs.command import add_run_arguments
 from tests.slurm.stub.cheap_stage import work_on
 from transfer.classification.recipe import FinetuneRecipe
 

@@ -16,7 +16,7 @@ import mimbench
 from benchmarks.encoders import InitStage, read_manifest
 from benchmarks.engine.checkpoint import read_checkpoint
 from benchmarks.errors import UserError
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import (
     assert_same_end,

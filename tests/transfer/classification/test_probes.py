@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 import mimbench
 from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import load_recipe
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import assert_same_training, last_checkpoint, only_run, record_of
 from tests.transfer.classification.features import ENCODER, frozen_features

@@ -17,7 +17,7 @@ from transformers import ViTImageProcessor
 import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import IMAGENET_MEAN, IMAGENET_STD
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.runs import only_run, record_of
 from tests.transfer.checkpoint.encoders import SMALL, randomised
 from transfer.classification.adapter import ClassificationAdapter

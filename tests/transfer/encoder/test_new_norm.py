@@ -15,7 +15,7 @@ import mimbench
 from benchmarks.config import load_recipe
 from benchmarks.encoders import Architecture, write_encoder
 from benchmarks.errors import UserError
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
 from transfer.classification.recipe import FinetuneRecipe

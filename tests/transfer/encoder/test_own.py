@@ -16,7 +16,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.engine.own_code import build_own, trust
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support import own_encoders
 from tests.support.runs import only_run, record_of
 from tests.transfer.kinds import CLASSIFICATION, DETECTION, KINDS, SEGMENTATION, VIDEO, Kind

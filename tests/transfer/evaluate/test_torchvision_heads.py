@@ -15,7 +15,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.transfer.checkpoint import swin_zoo
 from transfer.encoder.proof.loading import load_source

@@ -14,7 +14,7 @@ from benchmarks.catalogue.tasks import find_task
 from benchmarks.config import load_recipe
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.families.table import family_of
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.transfer.matrix.encoders import Encoder
 from transfer.adapter import adapter_for
 from transfer.encoder.features import OUTPUT, Feature, FrozenEncoder

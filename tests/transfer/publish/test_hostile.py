@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from benchmarks.markup import one_line
 from benchmarks.runs.folder import read_record
+from benchmarks.text.markup import one_line
 from tests.reports.hostile import NAMES
 from tests.transfer.publish.test_publish import publish
 

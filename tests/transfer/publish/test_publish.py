@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import mimbench
 from benchmarks.encoders import read_encoder
 from benchmarks.errors import UserError
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import of_timm, randomise
 from tests.support.runs import record_of
 from transfer.publish.licence import stated_licence

@@ -18,7 +18,7 @@ import mimbench
 from benchmarks.catalogue.checkpoints import OWN_FILE, Checkpoint, Digest, find_checkpoint, load_checkpoints
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.runs.record import Published
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from slurm.graph.check import load_pipeline
 from tests.support.command import ROOT
 from tests.support.random_weights import of_timm, randomise

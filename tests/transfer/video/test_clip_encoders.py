@@ -23,7 +23,7 @@ from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import UserError
 from benchmarks.families.parts import Weights
 from benchmarks.families.table import family_of
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.runs import record_of, trained
 from tests.support.waves import fill
 from tests.transfer.checkpoint.library_zoo import VIDEOMAE, VJEPA2, of_clips

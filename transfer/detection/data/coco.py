@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.data.fingerprint import Fingerprint, fingerprint
 from benchmarks.errors import UserError
-from benchmarks.runs.command import require_root
+from benchmarks.verbs.command import require_root
 from transfer.detection.data.coco_file import SHOWN, CocoFile, Row, read_coco_file, refuse, without_collection
 from transfer.detection.data.doubts import are_corners, doubts, refuse_shares
 from transfer.detection.data.recipe import CocoData

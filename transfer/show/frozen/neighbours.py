@@ -18,9 +18,9 @@ from benchmarks.engine.samples.unreadable import UNREADABLE, Unreadable, Unusabl
 from benchmarks.engine.watch.stop import StopRequest
 from benchmarks.errors import UserError
 from benchmarks.inference import Inference
-from benchmarks.runs.command import Work
 from benchmarks.runs.find import Findings, find_runs
 from benchmarks.runs.folder import RunFolder
+from benchmarks.verbs.command import Work
 from transfer.adapter import Transfer, adapter_for
 from transfer.classification.augment import test_samples
 from transfer.classification.frozen.extraction import FeatureStore

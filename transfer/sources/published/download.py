@@ -23,7 +23,7 @@ from benchmarks.catalogue.checkpoints import may_be_fetched
 from benchmarks.errors import WorkFailed, printable
 from benchmarks.files.atomic import disk_error, write_atomically
 from benchmarks.files.json_files import read_json
-from benchmarks.progress import ProgressReport
+from benchmarks.text.progress import ProgressReport
 
 CHUNK_BYTES = 2**20
 PATIENCE_S = 60.0

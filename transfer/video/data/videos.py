@@ -12,8 +12,8 @@ from benchmarks.data.fingerprint import Fingerprint, fingerprint
 from benchmarks.data.found import VIDEOS
 from benchmarks.errors import UserError, first_of
 from benchmarks.files.named_files import find_file
-from benchmarks.runs.command import require_root
 from benchmarks.subset import Subset, find_list
+from benchmarks.verbs.command import require_root
 from transfer.images.classes import in_classes, read_class_list, require_every_class, training_classes
 from transfer.images.folders import read_folders
 from transfer.images.labelled import Found, LabelledImages

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import mimbench
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.support.runs import only_run, record_of
 from transfer.checkpoint.content.selection import Selection

@@ -13,7 +13,7 @@ from benchmarks.encoders import find_architecture
 from benchmarks.engine.backbone import build_backbone
 from benchmarks.errors import WorkFailed
 from benchmarks.runs.record import LoadReport
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 from tests.support.random_weights import randomise
 from tests.transfer.matrix.cells import recipe_of
 from transfer.encoder.model import build_frozen_maps, build_head_maps

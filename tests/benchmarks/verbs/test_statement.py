@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from benchmarks.runs.command import as_arguments
-from benchmarks.runs.statement import EncoderStatement, add_statement_arguments
+from benchmarks.verbs.command import as_arguments
+from benchmarks.verbs.statement import EncoderStatement, add_statement_arguments
 from slurm.graph.entries import Source
 
 ALL = EncoderStatement(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.encoders import Normalisation
 from benchmarks.runs.record import EncoderUse, LoadReport
-from benchmarks.runs.statement import EncoderStatement
+from benchmarks.verbs.statement import EncoderStatement
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.errors import UserError
-from benchmarks.overrides import override_texts
+from benchmarks.verbs.overrides import override_texts
 from tests.support.command import here
 
 

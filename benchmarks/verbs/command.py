@@ -18,8 +18,8 @@ from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe, way_back
 from benchmarks.runs.folder import RunFolder, announce, completed
 from benchmarks.runs.record import DataUse, EncoderUse, RecipeUse, RunRecord, now
-from benchmarks.runs.result import RunResult
 from benchmarks.training.numbers import require_seed
+from benchmarks.verbs.result import RunResult
 
 RUNS = "runs"
 """The folder of runs, where none is named."""
