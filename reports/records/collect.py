@@ -56,12 +56,13 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
     """Sort records into rows, pretrainings and those left out; `task`, or a suite, keeps only its transfers."""
     left_out = list(findings.left_out)
     signatures = {run.folder: signature_of(run.folder, None) for run in findings.runs if run.collection}
+    homes = _homes(findings.runs)
     same: dict[tuple[str, str | None], list[TransferRun | FoundRun]] = defaultdict(list)
     for run, judged in zip(findings.runs, divided(partial(_judged, task=task), findings.runs), strict=True):
         if (fault := _signed_wrongly(run, signatures) or judged.fault) is not None:
             left_out.append(fault)
         else:
-            same[_identity(run)].append(_usable(run, judged))
+            same[_identity(run)].append(_usable(run, judged, homes[_made(run)]))
     usable = []
     for copies in same.values():
         first, others = _only_one(copies)
@@ -76,6 +77,20 @@ def collect(findings: Findings, task: str | None = None) -> Collected:
 def _identity(run: FoundRun) -> tuple[str, str | None]:
     """Return the run id and the encoder's label: each such pair may be there once."""
     return run.record.run_id, run.record.encoder.label if run.record.encoder else None
+
+
+def _made(run: FoundRun) -> tuple[str, str]:
+    """Return what tells a run from the same one made again: its id, and when it began."""
+    return run.record.run_id, run.record.started_at
+
+
+def _homes(runs: Iterable[FoundRun]) -> dict[tuple[str, str], list[str]]:
+    """Return the names of the collections that each run was found in."""
+    homes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for run in runs:
+        if run.collection not in (found := homes[_made(run)]):
+            found.append(run.collection)
+    return homes
 
 
 def _signed_wrongly(run: FoundRun, signatures: Mapping[Path, Signature]) -> LeftOut | None:
@@ -163,11 +178,14 @@ def _faulty(run: FoundRun, kind: str, detail: str) -> _Judged:
     return _Judged(_left(run, kind, detail))
 
 
-def _usable(run: FoundRun, judged: _Judged) -> TransferRun | FoundRun:
-    """Return a run without a fault as a transfer or a pretraining."""
+def _usable(run: FoundRun, judged: _Judged, homes: Sequence[str]) -> TransferRun | FoundRun:
+    """Return a run without a fault, which was found in `homes`, as a transfer or a pretraining."""
     record = run.record
     if record.kind == "pretrain" or record.task is None or record.encoder is None:
         return run
+    if len(homes) > 1:
+        mark = f"this run is in {' and in '.join(homes)}"
+        judged = judged._replace(traces=judged.traces._replace(marks=(*judged.traces.marks, mark)))
     return TransferRun(run.folder, record, record.task, record.encoder, run.collection, *judged[1:])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import mimbench
+from benchmarks.runs.folder import announce
 from benchmarks.runs.record import RunRecord
 from reports.records.collections import named
 from tests.reports import factory
@@ -90,6 +91,19 @@ def test_a_copy_counts_once_and_a_changed_copy_discredits_both(labs: Path) -> No
     reasons = sorted(left["reason"].partition(":")[0] for left in left_out)
     assert reasons == ["conflicting records", "conflicting records", "duplicate run id"]
     assert all(str(labs / lab) in left_out[1]["reason"] for lab in ("lab_a", "lab_b"))
+
+
+def test_a_run_that_two_collections_show_is_marked_in_both(labs: Path) -> None:
+    """Whose it is cannot be known: a copy under one's own label, or an announcement that leads to another's run."""
+    record = factory.transfer("simmim", 0, 93.0)
+    [folder] = [each for each in (labs / "lab_a").iterdir() if each.name == record.run_id]
+    announce(labs / "lab_b/ours.json", folder, "ours")
+    assert (
+        report("--in", labs / "lab_a", "--in", labs / "lab_b", "--baseline", "supervised", "--out", labs / "out") == 0
+    )
+    marks = {name: row["mark"] or "" for name, row in measured(labs / "out").items()}
+    said = "this run is in lab_a and in lab_b (seed 0)"
+    assert {name for name, mark in marks.items() if said in mark} == {"simmim (lab_a)", "ours"}
 
 
 def test_names_of_collections(labs: Path, capsys: pytest.CaptureFixture[str]) -> None:
