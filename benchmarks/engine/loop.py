@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import closing
 from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from benchmarks.engine.problem import LossOf
 from benchmarks.engine.problem import Problem as Problem  # for those who define one
 from benchmarks.engine.processes import exchange as distributed
 from benchmarks.engine.processes.parallel import copied, without_exchange
-from benchmarks.engine.samples.loaders import AnyBatch, Samples, StepBatches, steps_per_epoch, training_loader
+from benchmarks.engine.samples.loaders import AnyBatch, Loader, Samples, StepBatches, steps_per_epoch, training_loader
 from benchmarks.engine.samples.unreadable import Unreadable
 from benchmarks.engine.seeding import derive, seed_all
 from benchmarks.engine.track.callback import Callbacks
@@ -101,13 +102,13 @@ class Loop(Generic[B]):
 
     def _train_on(self, stop: StopRequest) -> None:
         """Train from the current step to the last one. Raises NotFinite, on every rank at the same step."""
-        batches = iter(self._loader())
-        while self.step < self.total_steps:
-            self._pause_if_due()
-            self.train_step([next(batches) for _ in range(self.training.accumulate)])
-            self._after_step()
-            if number := distributed.any_rank(stop.number):
-                self._stop(signal.Signals(number).name)
+        with closing(iter(self._loader())) as batches:
+            while self.step < self.total_steps:
+                self._pause_if_due()
+                self.train_step([next(batches) for _ in range(self.training.accumulate)])
+                self._after_step()
+                if number := distributed.any_rank(stop.number):
+                    self._stop(signal.Signals(number).name)
 
     def summary(self) -> dict[str, Any]:
         """Return the fields that every record has of a finished training, by name."""
@@ -155,7 +156,7 @@ class Loop(Generic[B]):
             warning = f"warning: {what}; going back to step {self.step} and passing over its batch"
             print(warning, file=sys.stderr, flush=True)
 
-    def _loader(self) -> torch.utils.data.DataLoader[B]:
+    def _loader(self) -> Loader[B]:
         training = self.training
         batches = StepBatches(
             len(self.samples),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Callable, Iterable, Iterator
+import signal
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, repeat
-from signal import Signals
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -123,7 +125,7 @@ def steps_per_epoch(images: int, batch_size: int, parts: int = 1) -> int:
     return images // batch_size
 
 
-def training_loader(samples: Samples[B_co], batches: StepBatches, workers: int, pin: bool) -> DataLoader[B_co]:
+def training_loader(samples: Samples[B_co], batches: StepBatches, workers: int, pin: bool) -> Loader[B_co]:
     """Return a loader over the rest of a training; it leaves the global random state alone."""
     return _loader(samples, batches, workers, pin)
 
@@ -131,7 +133,7 @@ def training_loader(samples: Samples[B_co], batches: StepBatches, workers: int, 
 class EvaluationLoader(Generic[B]):
     """Yields every sample of this rank's share once, in order. After a stop request, every rank raises Interrupted."""
 
-    def __init__(self, batches: DataLoader[B], most: int) -> None:
+    def __init__(self, batches: Loader[B], most: int) -> None:
         """`most`: how many batches the rank with the most has."""
         self._batches, self._most = batches, most
 
@@ -157,7 +159,7 @@ class EvaluationLoader(Generic[B]):
     def _agree_to_go_on(self, done: int, stop: StopRequest) -> None:
         alone = ranks.world_size() == 1
         if (alone or done % AGREE_EVERY == 0) and (number := distributed.any_rank(stop.number)):
-            raise Interrupted(Signals(number).name)
+            raise Interrupted(signal.Signals(number).name)
 
 
 def evaluation_loader(samples: Samples[B], batch_size: int, workers: int, pin: bool) -> EvaluationLoader[B]:
@@ -170,10 +172,10 @@ def evaluation_loader(samples: Samples[B], batch_size: int, workers: int, pin: b
     return EvaluationLoader(_loader(samples, batches, workers, pin), most)
 
 
-def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) -> DataLoader[B_co]:
+def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) -> Loader[B_co]:
     """Return a loader of `workers` processes, or fewer: no more than this rank's share of the cores that it may use."""
     cores = max(1, len(os.sched_getaffinity(0)) // ranks.local_size())
-    return DataLoader(
+    return Loader(
         samples,  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         num_workers=min(workers, cores),
@@ -184,10 +186,39 @@ def _loader(samples: Samples[B_co], batches: object, workers: int, pin: bool) ->
     )
 
 
+class Loader(DataLoader[B_co]):
+    """A loader whose workers end with its batches.
+
+    Left to Python, they may never: they hear no SIGTERM, and where an error keeps the batches until garbage is
+    collected, the queue through which torch asks workers to end is gone before it asks.
+    """
+
+    def __iter__(self) -> Generator[B_co]:  # type: ignore[override]  # torch names a class of its own
+        batches: Any = super().__iter__()
+        _WORKERS.update(getattr(batches, "_workers", ()))
+        try:
+            yield from batches
+        finally:
+            if self.num_workers:
+                batches._shutdown_workers()
+
+
+_WORKERS = weakref.WeakSet[Any]()
+"""The processes of all loaders, as far as anything knows them."""
+
+
+def _end_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error where a worker is killed
+    for worker in list(_WORKERS):
+        if worker.is_alive():
+            worker.kill()
+
+
+atexit.register(_end_workers)  # before multiprocessing waits for them, which registered itself when it was imported
+
+
 def _leave_signals_to_the_parent(_: int) -> None:
     """Workers must outlive Ctrl-C and Slurm's signals until the training process has saved its state."""
-    import signal
-
     torch.set_num_threads(1)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(name, signal.SIG_IGN)

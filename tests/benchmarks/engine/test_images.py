@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -161,6 +162,30 @@ def test_a_loader_process_that_is_killed_is_reported_in_words(small_digits: Path
         resources_in_words(Training(epochs=1, batch_size=10, schedule=schedule)),
     ):
         list(loader)
+
+
+KEPT = """
+import sys
+from pathlib import Path
+from tests.benchmarks.engine.test_images import *
+root = Path(sys.argv[1])
+samples = ImageSamples(ImageFiles(root, images(root)), None, TRANSFORM)
+def fail():
+    batches = iter(training_loader(samples, StepBatches(48, 10, 4, 0, seed=0), 2, pin=False))
+    next(batches)
+    raise ValueError("a bug")
+
+try:
+    fail()
+except ValueError as error:
+    kept = error  # and with it the batches, to which its traceback refers
+"""
+
+
+def test_a_process_ends_that_keeps_an_error_of_a_training(small_digits: Path) -> None:
+    """Loader processes hear no signals; Python would wait for them without end."""
+    command = [sys.executable, "-c", KEPT, str(small_digits)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
 
 
 @special_files

@@ -134,7 +134,7 @@ def test_the_grid_is_dinov2s() -> None:
     there = THERE["linear_grid"]
     model, recipe, vit = probe("imagenet1k_linear_grid_dinov2", f"grid.learning_rates={there['rates']}")
     trained(model, recipe, "dinov2", there["steps"])
-    assert largest_difference(model, "dinov2") < 1e-5
+    assert largest_difference(model, "dinov2") < 3e-5  # at a rate of 50 a CPU's rounding moves a bias by 1e-5
     scores = [top1(logits, LABELS[TRAIN:]) for logits in held_out(model)]
     losses = [cross_entropy(logits, LABELS[TRAIN:]).item() for logits in held_out(model)]
     found = HeldOut(members_of(recipe, vit), scores, losses, len(IMAGES) - TRAIN)

@@ -162,7 +162,7 @@ def test_a_network_that_fails_in_a_training_is_the_machine(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:
     monkeypatch.setenv(kept.BOUND, "0")
-    web.good_gets = 60
+    web.good_gets = 40
     overrides = [f"data.root={web.address}", f"data.split={SPLIT}", f"training.workers={workers}", "validation=null"]
     command = [*small.pretraining(Path("x")), *overrides, "--runs", str(tmp_path / "runs")]
     assert mimbench.main(command) == mimbench.MACHINE
