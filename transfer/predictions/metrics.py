@@ -25,9 +25,10 @@ def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
 
 
 def _hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    best = logits.topk(min(k, logits.shape[1]), dim=1)
-    found = (best.indices == labels.unsqueeze(1)) & (best.values > -torch.inf)
-    return found.any(dim=1)
+    own = logits.gather(1, labels.unsqueeze(1))
+    earlier = torch.arange(logits.shape[1], device=labels.device) < labels.unsqueeze(1)
+    before = (logits > own) | ((logits == own) & earlier)  # of equal classes the first, as argmax has it
+    return (before.sum(dim=1) < k) & (own.squeeze(1) > -torch.inf)
 
 
 def among(logits: Tensor, classes: Sequence[int]) -> Tensor:

@@ -105,3 +105,19 @@ def test_reassessed_labels_accept_any_of_several_and_leave_unlabelled_images_out
     accepted = [frozenset({0, 2}), frozenset({0}), frozenset(), frozenset({1})]
     predicted = torch.eye(3)[[2, 1, 0, 1]]
     assert top1_accepted(predicted, accepted) == pytest.approx(100 * 2 / 3)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_equal_classes_are_told_apart_alike_by_scores_and_predictions(k: int) -> None:
+    """Votes of neighbours are often equal: of these classes the first counts, and of those without votes none."""
+    logits = torch.randint(0, 3, (400, 4), generator=torch.Generator().manual_seed(0)).float()
+    logits[logits == 0] = -torch.inf
+    labels = torch.arange(400) % 4
+    best = [sorted(range(4), key=lambda label, row=row: (-row[label], label)) for row in logits.tolist()]  # type: ignore[misc]
+    hits = [
+        label in ranked[:k] and row[label] > -math.inf
+        for row, label, ranked in zip(logits.tolist(), labels.tolist(), best, strict=True)
+    ]
+    assert top_k(logits, labels, k) == pytest.approx(100 * sum(hits) / 400)
+    found = Evaluation(logits, labels, torch.arange(400))
+    assert found.predicted.tolist() == [ranked[0] for ranked in best]
