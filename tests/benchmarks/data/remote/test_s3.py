@@ -1,9 +1,4 @@
-"""Shards behind s3://, read by s3fs from moto's server on this machine. No extra installs moto; by hand:
-
-pip install --no-deps --target FOLDER moto flask flask-cors itsdangerous blinker xmltodict responses s3fs wrapt \\
-    py-partiql-parser aiobotocore aioitertools botocore boto3 s3transfer jmespath
-PYTHONPATH=FOLDER python -m pytest tests/benchmarks/data/remote/test_s3.py
-"""
+"""Shards behind s3://, read by s3fs from moto's server on this machine."""
 
 from __future__ import annotations
 
@@ -22,13 +17,14 @@ from benchmarks.data.remote import access
 from benchmarks.errors import MachineFailed, UserError
 from tests.benchmarks.data.remote.test_remote import SPLIT, bytes_of, mark, read
 from tests.support import small
+from tests.support.libraries import library
 from tests.support.ports import free_ports
 from tests.support.runs import only_run, record_of
 from tests.transfer.images.forms import as_shards
 
-server = pytest.importorskip("moto.server", reason="needs moto's server, which no extra installs")
-s3fs = pytest.importorskip("s3fs", reason="needs the extra s3")
-boto3 = pytest.importorskip("boto3", reason="needs boto3, as moto does")
+server = library("moto.server", "moto")
+s3fs = library("s3fs", "s3fs")
+boto3 = library("boto3", "moto")
 
 SECRET = "a-secret-that-nobody-may-read"
 ROOT = "s3://bucket/digits"
@@ -149,6 +145,7 @@ def test_what_is_not_there_or_not_ours_is_refused_at_once(
 def test_a_server_that_does_not_answer_is_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (port,) = free_ports(1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore's own patience, within each of our attempts
     with pytest.raises(MachineFailed, match=r"cannot be read: EndpointConnectionError, 6 times") as failed:
         read(ROOT, tmp_path)
     assert SECRET not in str(failed.value)
