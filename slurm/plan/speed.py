@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoders import Architecture
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, printable
 from benchmarks.runs.bench_record import BenchRecord
 from benchmarks.runs.folder import RECORD, completed
 from benchmarks.runs.record import RunRecord
@@ -112,7 +112,7 @@ def find_speed(
         return Speed(stated, "stated in the cluster file", run, max(map(_share, alike), default=None))
     if run is None:
         return _benched(training, cluster, benches)
-    source = f"measured by {run.folder.name} on {run.record.environment.device}"
+    source = printable(f"measured by {run.folder.name} on {run.record.environment.device}")
     rate = run.record.images_per_second or 0.0
     return Speed(rate / run.record.processes, source, run, max(map(_share, alike)))
 
@@ -123,11 +123,14 @@ def _benched(training: Training, cluster: Cluster, benches: Sequence[BenchRecord
         return None
     ours, device = _essence(training.recipe.model_dump(mode="json")), (cluster.device or "").lower()
     for bench in benches:
-        where = bench.environment.device
-        if bench.part != "step" or device not in where.lower() or bench.is_of_cpu is cluster.has_gpus:
+        if (
+            bench.part != "step"
+            or device not in bench.environment.device.lower()
+            or bench.is_of_cpu is cluster.has_gpus
+        ):
             continue
         if ours == _essence(bench.recipe.resolved):
-            return Speed(bench.programs[0].per_second, f"measured by `mimbench bench` on {where}")
+            return Speed(bench.programs[0].per_second, f"measured by `mimbench bench` of {bench.title}")
     return None
 
 

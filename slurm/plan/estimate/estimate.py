@@ -138,9 +138,7 @@ def _benched(work: Work, bench: BenchRecord) -> Rate:
     name = str(resolved.get("name", "")) if isinstance(resolved, dict) else ""
     same = name.startswith(f"{work.encoder.shape.family}_") and _precision(bench) == work.precision
     span = SAME_FAMILY if same else ANOTHER_FAMILY
-    words = (
-        f"{flops / 1e9:,.0f} GFLOP/s, as `mimbench bench` measured {bench.recipe.name} on {bench.environment.device}"
-    )
+    words = f"{flops / 1e9:,.0f} GFLOP/s, as `mimbench bench` measured {bench.title}"
     return Rate(Span(span.low * flops, span.high * flops), words, find_devices(bench.environment.device))
 
 

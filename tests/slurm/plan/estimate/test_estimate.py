@@ -31,7 +31,7 @@ def leave_bench(device: str, per_second: float, step_flops: float = 8e9, **chang
     recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["data.root=data", "image_size_px=64"])
     timed = Timed(
         name="mimbench",
-        seconds=(1.0,),
+        seconds=(8 / per_second,),
         cpu_seconds=(1.0,),
         ratio=ONE,
         cpu_ratio=ONE,
@@ -173,6 +173,32 @@ def test_a_bench_of_this_device_comes_before_the_table_and_one_of_another_does_n
     assert "on cpu (2 threads)" in cpu.source
     counted = LocalCluster(executor="local", training_images={"data": 6000})
     assert "without a GPU" not in "\n".join(describe_plan(plan(counted)))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("programs",), []),
+        (("programs", 0, "seconds"), []),
+        (("programs", 0, "seconds"), [0.0]),
+        (("programs", 0, "per_second"), 0.0),
+        (("programs", 0, "per_second"), 2000.0),
+        (("step_flops",), 1e-300),
+    ],
+)
+def test_a_bench_that_was_altered_is_none(place: tuple[str | int, ...], value: object) -> None:
+    """Its speed is not what its rounds give, or it has none, by which nothing can be divided."""
+    leave_bench("cpu (2 threads) \x1b[31m", 1000.0)
+    counted = LocalCluster(executor="local", training_images={"data": 6000})
+    (file,) = Path("runs/bench").iterdir()
+    assert "digits_simmim on cpu (2 threads) \\x1b[31m" in "\n".join(describe_plan(plan(counted)))
+    record = json.loads(file.read_bytes())
+    inner = record
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(record))
+    assert "mimbench bench` measured" not in "\n".join(describe_plan(plan(counted)))
 
 
 def test_what_the_cluster_file_states_comes_before_all_else() -> None:
