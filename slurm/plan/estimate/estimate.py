@@ -96,6 +96,9 @@ def estimate(
     if images is None:
         field = f"training_images: {{{training.recipe.data.root}: NUMBER}}"
         return Unknown("how many images an epoch has", f"state {field} in the cluster file, or let the data be here")
+    if per_epoch is not None and per_epoch < training.recipe.training.batch_size:
+        words = f"training.batch_size={per_epoch} or less, or correct training_images in the cluster file"
+        return Unknown("how long it is, since a batch has more images than an epoch", words)
     work = work_of(training)
     if work is None:
         words = "state images_per_second in the cluster file, or let a short run of the same recipe finish"

@@ -108,6 +108,7 @@ def test_the_time_is_operations_by_rate() -> None:
     [
         (EIGHT_GPUS, "which device it runs on", "device: H100"),
         (H100.model_copy(update={"device": "Z100"}), "the device Z100", "correct `device`"),
+        (H100.model_copy(update={"training_images": {"data": 5}}), "how long it is", "training.batch_size=5 or less"),
         (LocalCluster(executor="local", processes_per_stage=2), "how fast its CPUs are", "mimbench bench"),
         (
             SlurmCluster(executor="slurm", gpus_per_node=0, processes_per_node=2, time_limit="10m"),
@@ -115,7 +116,7 @@ def test_the_time_is_operations_by_rate() -> None:
             "mimbench bench",
         ),
     ],
-    ids=["no device", "unknown device", "local CPU", "CPU cluster"],
+    ids=["no device", "unknown device", "few images", "local CPU", "CPU cluster"],
 )
 def test_what_is_missing_is_named_with_its_remedy(cluster: SlurmCluster, reason: str, remedy: str) -> None:
     found = plan(cluster).forecasts["pretrain.simmim"]
@@ -271,6 +272,20 @@ def test_numbers_of_gpus_are_compared_by_arithmetic(capsys: pytest.CaptureFixtur
         (["--device", "T4", "--gpus", "3"], "divides the batch (2048)"),
         (["--device", "T4", "--encoder", "convnext_base"], "a Swin, SwinV2, ViT or ResNet-50"),
         (["--device", "T4", "--images", "0"], "--images = 0"),
+        (["--device", "A10", "--images", "2047"], "at most the number of training images (2047)"),
+        *(
+            (
+                ["--device", "A10", f"encoder={{name: {name}, arguments: {{{words}}}}}"],
+                "a Swin, SwinV2, ViT or ResNet-50",
+            )
+            for name, words in [
+                ("swin_tiny_patch4_window7_224", "depths: [2, 2]"),
+                ("swin_tiny_patch4_window7_224", "depths: [], num_heads: []"),
+                ("vit_base_patch16_224", "num_heads: []"),
+                ("vit_base_patch16_224", "patch_size: 0"),
+                ("vit_base_patch16_224", "embed_dim: 0"),
+            ]
+        ),
         (["--device", "T4", "training.epochs=0"], "training.epochs"),
         (["--device", "T4"], "set training.precision=fp16"),
     ],
