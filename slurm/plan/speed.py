@@ -42,6 +42,11 @@ class Training:
         found = getattr(self.recipe.data, "subset", None)
         return None if found is None else found.model_dump(mode="json")
 
+    def drawn(self, images: int) -> int | None:
+        """Return how many of a data set's images the recipe trains on; None for a part that only the data can count."""
+        share = 1.0 if self.subset is None else self.subset.get("fraction")
+        return None if share is None else round(share * images)
+
     def images(self, per_epoch: int | None) -> int | None:
         """Return how many images the whole training takes; None where its length is in epochs of unknown size."""
         training = self.recipe.training
@@ -155,10 +160,9 @@ def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None
             return int(run.record.steps * batch_size / epochs)
     data = training.recipe.data
     split = getattr(data, "split", None) or getattr(data, "train_split", None)
-    share = 1.0 if training.subset is None else training.subset.get("fraction")
-    if isinstance(split, str) and share is not None:
+    if isinstance(split, str) and training.drawn(1) is not None:
         with contextlib.suppress(UserError):
-            return round(share * len(files_below(Path(data.root) / split)))
+            return training.drawn(len(files_below(Path(data.root) / split)))
     return None
 
 
