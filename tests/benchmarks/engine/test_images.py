@@ -164,18 +164,6 @@ def test_a_loader_process_that_is_killed_is_reported_in_words(small_digits: Path
         list(loader)
 
 
-@pytest.mark.parametrize("take", [lambda: torch.empty(2**50), lambda: bytearray(2**62)])
-def test_a_machine_without_memory_is_said_in_words(take: Callable[[], object]) -> None:
-    """More than a process has addresses for."""
-    schedule = Cosine(base_lr=1e-3, warmup_lr=0.0, min_lr=0.0, warmup_epochs=0)
-    words = "this machine has no memory left(.|\n)*a smaller training.batch_size than 10"
-    with (
-        pytest.raises(WorkFailed, match=words),
-        resources_in_words(Training(epochs=1, batch_size=10, schedule=schedule)),
-    ):
-        take()
-
-
 KEPT = """
 import sys
 from pathlib import Path
