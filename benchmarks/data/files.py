@@ -146,7 +146,7 @@ class IndexedFiles(Sequence[Path]):
     def derived_positions(self, root: Path, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return the positions among these files that `make` chooses by their names, kept beside their index."""
         identity = self.identity(root, by_content=False)
-        return self.parts[0].index.derived_positions(f"{identity}{key}", make) if identity else make()
+        return self.parts[0].index.derived_numbers(f"{identity}{key}", make) if identity else make()
 
     def lie_below(self, root: Path) -> bool:
         """Tell whether all folders do."""

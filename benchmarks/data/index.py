@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.data.walk import READERS, Walk, walk
 from benchmarks.errors import UserError, WorkFailed
 from benchmarks.files.arrays import Stored, read_arrays, write_arrays
-from benchmarks.files.atomic import make_folder, write_atomically
-from benchmarks.files.json_files import read_json
+from benchmarks.files.atomic import make_folder
 from benchmarks.files.locks import locked
 from benchmarks.files.regular import UNREADABLE, size_and_time
 from benchmarks.text.progress import ProgressReport
@@ -42,7 +41,7 @@ SMALL_BYTES = 2**30
 CHECKED = 512
 """How many files of a larger one are, drawn anew each time."""
 STATS_AT_ONCE = 2048
-INDEX = "index"
+INDEX, MADE = "index", "made"
 
 
 class Index:
@@ -101,41 +100,21 @@ class Index:
 
     def derived(self, key: str, make: Callable[[], Any]) -> Any:
         """Return what `make` makes of the index, as JSON: it is kept beside the index under this key."""
-        return self._kept(self._path(key, "json"), make, read_json, _write_json)
+        text = self.derived_numbers(key, lambda: np.frombuffer(json.dumps(make()).encode(), np.uint8))
+        return json.loads(text.tobytes())
 
-    def derived_positions(self, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return the positions that `make` chooses of the index, which are kept beside it under this key."""
-        found: NDArray[Any] = self._kept(
-            self._path(key, "positions"),
-            make,
-            lambda path: read_arrays(path).arrays["positions"],
-            lambda path, made: write_arrays(path, {}, {"positions": made}),
-        )
-        return found
-
-    def _path(self, key: str, suffix: str) -> Path | None:
-        digest = hashlib.sha256(f"{self.token}{key}".encode(errors="surrogateescape")).hexdigest()
-        return None if self.place is None else self.place / f"{digest}.{suffix}"
-
-    def _kept(
-        self,
-        path: Path | None,
-        make: Callable[[], Any],
-        read: Callable[[Path], Any],
-        write: Callable[[Path, Any], None],
-    ) -> Any:
-        if path is None:
+    def derived_numbers(self, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the whole numbers that `make` makes of the index, which are kept beside it under this key."""
+        if self.place is None:
             return make()
+        digest = hashlib.sha256(f"{self.token}{key}".encode(errors="surrogateescape")).hexdigest()
+        path = self.place / f"{digest}.derived"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return read(path)
+            return read_arrays(path).arrays[MADE]
         found = make()
         with contextlib.suppress(UserError, WorkFailed):
-            write(path, found)
+            write_arrays(path, {}, {MADE: found})
         return found
-
-
-def _write_json(path: Path, found: Any) -> None:
-    write_atomically(path, json.dumps(found).encode())
 
 
 def _opened(place: Path, token: str) -> Index:

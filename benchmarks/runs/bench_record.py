@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from benchmarks.config import Amount, Config, Count
+from benchmarks.errors import printable
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.json_files import read_json_bytes
 from benchmarks.runs.record import Environment, RecipeUse
@@ -17,6 +20,10 @@ from benchmarks.runs.record import Environment, RecipeUse
 FOLDER = "bench"
 BYTES, VALUES = 2**22, 2**17
 """What a file of measurements may have at most."""
+
+
+Rate = Annotated[float, Field(ge=1e-9, le=1e24)]
+"""How much of something a second, of whatever machine."""
 
 
 class Ratio(Config):
@@ -32,13 +39,13 @@ class Timed(Config):
     """One program's rounds."""
 
     name: str
-    seconds: tuple[Amount, ...]
+    seconds: Annotated[tuple[Amount, ...], Field(min_length=1)]
     """Of each round, on the clock."""
     cpu_seconds: tuple[Amount, ...]
     """Of each round, this process's work on the processor: a busy machine changes it least."""
     ratio: Ratio
     cpu_ratio: Ratio
-    per_second: Amount
+    per_second: Rate
     """Images a second, by the median round."""
     peak_memory_mb: Amount
     base_memory_mb: Amount | None = None
@@ -73,13 +80,26 @@ class BenchRecord(Config):
     batch_size: Annotated[Count, Field(ge=1)]
     threads: Count
     environment: Environment
-    programs: tuple[Timed, ...]
+    programs: Annotated[tuple[Timed, ...], Field(min_length=1)]
     """Mimbench's own first."""
     matrix_flops_per_second: Amount | None = None
     """What products of large matrices reach on this device in the recipe's precision; None unless steps were timed."""
-    step_flops: Amount | None = None
+    step_flops: Annotated[Amount, Field(ge=1)] | None = None
     """The FLOPs of a step: three forward passes of the batch."""
     measured_at: str
+
+    @model_validator(mode="after")
+    def _speeds_follow_from_rounds(self) -> BenchRecord:
+        for timed in self.programs:
+            images = self.batch_size * timed.processes
+            if not math.isclose(timed.per_second * statistics.median(timed.seconds), images, rel_tol=1e-6):
+                raise ValueError(f"{timed.name}: images a second by the median round")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What was measured on which device; safe to print."""
+        return printable(f"{self.recipe.name} on {self.environment.device}")
 
     @property
     def utilisation(self) -> float | None:

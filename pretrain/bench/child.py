@@ -7,14 +7,16 @@ A process each: so no program's settings, memory or modules reach another's. The
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 from benchmarks import huge_pages
 from benchmarks.config import Config, Recipe
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, WorkFailed, printable
 from pretrain.recipe import PretrainRecipe
 
 OWN = "mimbench"
@@ -50,11 +52,29 @@ def main() -> None:
         huge_pages.ask()
     try:
         from benchmarks.engine.processes.exchange import joined  # torch, which takes seconds
+        from benchmarks.engine.watch.resources import resources_in_words
 
-        with joined():
+        with joined(), resources_in_words(order.recipe.training):
             _serve(order, answer)
     except UserError as error:
         answer(error=str(error))
+    except WorkFailed as error:
+        answer(failed=str(error))
+    except (KeyboardInterrupt, BrokenPipeError):  # whoever asked is stopped, too, or gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+    except Exception as error:
+        if order.name == OWN:
+            raise
+        traceback.print_exc()
+        answer(error=str(_cannot(order, error)))
+
+
+def _cannot(order: Order, error: Exception) -> UserError:
+    """Return the error for another program that is not whole, or does not do what the recipe asks for."""
+    said = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+    rule = f"a program that is installed whole and can do this work; it ended with {said}"
+    remedy = "leave it out, repair it, or take a recipe that it can train"
+    return UserError.about("--peer", order.name if order.path is None else f"{order.name}={order.path}", rule, remedy)
 
 
 def _serve(order: Order, answer: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.errors import UserError, require_word
+from benchmarks.files.atomic import make_folder
 from benchmarks.runs.bench_record import BenchRecord, Timed
 from benchmarks.runs.environment import describe
 from benchmarks.runs.record import RecipeUse, now
@@ -51,10 +52,13 @@ def main(argv: Sequence[str]) -> int:
             raise UserError.about(field, given, f"{least} or more", "leave it out for the default")
     set_for_bench = [f"training.batch_size={args.batch}", "training.accumulate=1", "training.workers=0"]
     recipe = load_recipe(PretrainRecipe, "pretrain", args.recipe, [*set_for_bench, *args.overrides])
+    make_folder(args.runs)  # before minutes of measuring
     with tempfile.TemporaryDirectory() as folder:
         record = _measured(args, recipe, Path(folder))
+    print(record.model_dump_json(indent=2) if args.json else _text(record), flush=True)
     path = record.write(args.runs)
-    print(record.model_dump_json(indent=2) if args.json else f"{_text(record)}\nwritten to {path}")
+    if not args.json:
+        print(f"written to {path}")
     return 0
 
 

@@ -81,10 +81,15 @@ class Child:
         assert process.stdout is not None
         answer = process.stdout.readline()
         if not answer:
-            raise WorkFailed(f"the program {self.order.name} ended (exit code {process.wait()}); see above")
+            code = process.wait()
+            killed = f"was killed by signal {-code}: usually memory; a smaller --batch"
+            words = killed if code < 0 else f"ended (exit code {code}); see above"
+            raise WorkFailed(f"the program {self.order.name} {words}")
         found: dict[str, Any] = json.loads(answer)
         if "error" in found:
             raise UserError(found["error"])
+        if "failed" in found:
+            raise WorkFailed(found["failed"])
         return found
 
     def close(self) -> None:

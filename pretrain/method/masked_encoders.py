@@ -64,10 +64,15 @@ class MaskedEncoder(nn.Module):
 def build_masked_encoder(architecture: Architecture, image_size_px: int, drop_path_rate: float) -> MaskedEncoder:
     """Build an encoder with random weights.
 
-    Raises UserError for an architecture that cannot be masked, and for an image size that its features do not tile.
+    Raises UserError for an architecture that cannot be masked, one whose patches are no squares, and for an image size
+    that its features do not tile.
     """
     backbone = build_backbone(architecture, image_size_px, drop_path_rate=drop_path_rate)
     family_of(backbone).require(MASKING, architecture.name)
+    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
+    if isinstance(patch, tuple | list) and len({*patch}) > 1:
+        rule, side = "one number: masks hide and show squares of whole patches", max(patch)
+        raise UserError.about("encoder.arguments.patch_size", list(patch), rule, f"for example patch_size: {side}")
     encoder = MaskedEncoder(backbone)
     if image_size_px % encoder.stride_px:
         rule = f"a multiple of the encoder's stride ({encoder.stride_px} px)"

@@ -116,8 +116,9 @@ def forecasts(
         if work.field not in counts and where not in epochs:
             epochs[where] = images_per_epoch(training, known)
         per_epoch = counts[work.field] if work.field in counts else epochs[where]
-        if per_epoch is None:
-            per_epoch = cluster.training_images.get(str(training.recipe.data.root))
+        stated = cluster.training_images.get(str(training.recipe.data.root))
+        if per_epoch is None and stated is not None:
+            per_epoch = training.drawn(stated)
         for stage in work.stages:
             own = done.get(stage)
             others = [run for run in known if own is None or run.folder.resolve() != own.resolve()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoders import Architecture
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, printable
 from benchmarks.runs.bench_record import BenchRecord
 from benchmarks.runs.folder import RECORD, completed
 from benchmarks.runs.record import RunRecord
@@ -41,6 +41,11 @@ class Training:
         """The part of the training images that the recipe asks for; None: all of them."""
         found = getattr(self.recipe.data, "subset", None)
         return None if found is None else found.model_dump(mode="json")
+
+    def drawn(self, images: int) -> int | None:
+        """Return how many of a data set's images the recipe trains on; None for a part that only the data can count."""
+        share = 1.0 if self.subset is None else self.subset.get("fraction")
+        return None if share is None else round(share * images)
 
     def images(self, per_epoch: int | None) -> int | None:
         """Return how many images the whole training takes; None where its length is in epochs of unknown size."""
@@ -112,7 +117,7 @@ def find_speed(
         return Speed(stated, "stated in the cluster file", run, max(map(_share, alike), default=None))
     if run is None:
         return _benched(training, cluster, benches)
-    source = f"measured by {run.folder.name} on {run.record.environment.device}"
+    source = printable(f"measured by {run.folder.name} on {run.record.environment.device}")
     rate = run.record.images_per_second or 0.0
     return Speed(rate / run.record.processes, source, run, max(map(_share, alike)))
 
@@ -123,11 +128,14 @@ def _benched(training: Training, cluster: Cluster, benches: Sequence[BenchRecord
         return None
     ours, device = _essence(training.recipe.model_dump(mode="json")), (cluster.device or "").lower()
     for bench in benches:
-        where = bench.environment.device
-        if bench.part != "step" or device not in where.lower() or bench.is_of_cpu is cluster.has_gpus:
+        if (
+            bench.part != "step"
+            or device not in bench.environment.device.lower()
+            or bench.is_of_cpu is cluster.has_gpus
+        ):
             continue
         if ours == _essence(bench.recipe.resolved):
-            return Speed(bench.programs[0].per_second, f"measured by `mimbench bench` on {where}")
+            return Speed(bench.programs[0].per_second, f"measured by `mimbench bench` of {bench.title}")
     return None
 
 
@@ -152,10 +160,9 @@ def images_per_epoch(training: Training, runs: Sequence[Measured]) -> int | None
             return int(run.record.steps * batch_size / epochs)
     data = training.recipe.data
     split = getattr(data, "split", None) or getattr(data, "train_split", None)
-    share = 1.0 if training.subset is None else training.subset.get("fraction")
-    if isinstance(split, str) and share is not None:
+    if isinstance(split, str) and training.drawn(1) is not None:
         with contextlib.suppress(UserError):
-            return round(share * len(files_below(Path(data.root) / split)))
+            return training.drawn(len(files_below(Path(data.root) / split)))
     return None
 
 

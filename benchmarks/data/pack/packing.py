@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -85,8 +86,10 @@ def pack(packing: Packing) -> Manifest:
     make_folder(packing.folder)
     with _held(packing):
         found = _begun(packing)
-        for left in packing.folder.glob(f".{packing.name}-*.tar.*.tmp"):
-            left.unlink(missing_ok=True)
+        left = re.compile(rf"\.{packing.name}(-\d+\.tar|\.json)\.[0-9a-f]+\.tmp")  # another name may begin with ours
+        for path in packing.folder.iterdir():
+            if left.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         found = _mended(packing, found)
         return found if found.complete else _gone_on(packing, found)
 

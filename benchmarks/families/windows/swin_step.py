@@ -176,8 +176,8 @@ def _attend(block: Any, tokens: Tensor) -> Tensor:
     bias = _bias(attention, attention.relative_position_bias_table)
     if block.attn_mask is not None:
         bias = bias.masked_fill(block.attn_mask.unsqueeze(1) < 0, -math.inf)
-    found = window_attention(packed, bias, attention.scale).view_as(tokens)
-    return _linear_of(attention.proj, found)
+    found = window_attention(packed, bias, attention.scale)
+    return _linear_of(attention.proj, found.view(*tokens.shape[:2], -1))
 
 
 def _attend_by_angle(block: Any, tokens: Tensor) -> Tensor:

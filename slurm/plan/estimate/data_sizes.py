@@ -14,11 +14,8 @@ def published_images(training: Training) -> int | None:
 
     Of a subset that is a fraction it is that fraction; how large others are, only the data say.
     """
-    share = 1.0 if training.subset is None else training.subset.get("fraction")
     known = find_data_set(_name(training))
-    if known is None or known.images is None or share is None:
-        return None
-    return round(share * known.images)
+    return None if known is None or known.images is None else training.drawn(known.images)
 
 
 def tested_images(training: Training) -> int | None:

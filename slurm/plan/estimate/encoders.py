@@ -127,10 +127,12 @@ class EncoderCost:
 def encoder_cost(architecture: Architecture, volume: Volume, cut: Cut = Cut()) -> EncoderCost | None:  # noqa: B008 (a constant)
     """Return what an encoder costs; None for one that is none of `benchmarks.catalogue.backbones`' families."""
     shape = shape_of(architecture)
-    if shape is None or -1 in (shape.width, *shape.depths, *shape.heads):
+    if shape is None or min((shape.width, shape.patch_px, *shape.depths, *shape.heads)) < 1:
         return None
     if shape.family == "resnet":
         return _resnet(shape, volume)
+    if not shape.depths or len(shape.heads) != len(shape.depths):
+        return None
     shape = shape._replace(patch_px=cut.patch_px or shape.patch_px)
     pixels = architecture.in_chans * shape.patch_px**2 * cut.patch_frames
     if shape.family == "vit":

@@ -94,8 +94,12 @@ def estimate(
 ) -> Estimate | Unknown:
     """Return what a part of a training of `images` will take on a cluster; with a `speed` that is known, by that."""
     if images is None:
-        field = f"training_images: {{{training.recipe.data.root}: NUMBER}}"
-        return Unknown("how many images an epoch has", f"state {field} in the cluster file, or let the data be here")
+        field, here = f"training_images: {{{training.recipe.data.root}: NUMBER}}", "let the data be here"
+        remedy = f"state {field} in the cluster file, or {here}" if training.drawn(1) is not None else here
+        return Unknown("how many images an epoch has", remedy)
+    if per_epoch is not None and per_epoch < training.recipe.training.batch_size:
+        words = f"training.batch_size={per_epoch} or less, or correct training_images in the cluster file"
+        return Unknown("how long it is, since a batch has more images than an epoch", words)
     work = work_of(training)
     if work is None:
         words = "state images_per_second in the cluster file, or let a short run of the same recipe finish"
@@ -138,9 +142,7 @@ def _benched(work: Work, bench: BenchRecord) -> Rate:
     name = str(resolved.get("name", "")) if isinstance(resolved, dict) else ""
     same = name.startswith(f"{work.encoder.shape.family}_") and _precision(bench) == work.precision
     span = SAME_FAMILY if same else ANOTHER_FAMILY
-    words = (
-        f"{flops / 1e9:,.0f} GFLOP/s, as `mimbench bench` measured {bench.recipe.name} on {bench.environment.device}"
-    )
+    words = f"{flops / 1e9:,.0f} GFLOP/s, as `mimbench bench` measured {bench.title}"
     return Rate(Span(span.low * flops, span.high * flops), words, find_devices(bench.environment.device))
 
 

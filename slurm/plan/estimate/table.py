@@ -9,6 +9,7 @@ from benchmarks.catalogue.backbones import backbone_name
 from benchmarks.config import Recipe, load_recipe
 from benchmarks.errors import UserError
 from benchmarks.text.tables import aligned
+from benchmarks.training.training import require_full_batch
 from pretrain.recipe import PretrainRecipe
 from slurm.graph.cluster import SlurmCluster
 from slurm.plan.estimate.data_sizes import published_images
@@ -118,6 +119,8 @@ def _in_way(
     config = recipe.config.model_copy(update={"training": recipe.config.training.model_copy(update=changed)})
     training = Training("pretrain", config, recipe.name, None, gpus)
     per_epoch = images if images is not None else published_images(training)
+    if per_epoch is not None:
+        require_full_batch(per_epoch, config.training.batch_size)
     work, placed = work_of(training), cluster.allocation(None, "")
     found = estimate(training, training.images(per_epoch), per_epoch, 1.0, cluster, placed, ())
     if work is not None and device.lacks(work.precision):

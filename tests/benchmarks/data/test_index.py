@@ -74,6 +74,20 @@ def refuse(*_: object) -> None:
     raise AssertionError("the folder was looked through again")
 
 
+def test_a_fingerprint_that_was_damaged_in_the_cache_is_made_again(images: Path, cache: Path) -> None:
+    _, sha256 = as_it_was_done_before(images)
+    found = files_below(images)
+    assert fingerprint(images, found).sha256 == sha256
+    (kept,) = cache.glob("*/*.derived")
+    whole = kept.read_bytes()
+    for at in (0, 20, len(whole) // 2, whole.index(sha256.encode()), len(whole) - 2):
+        kept.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert fingerprint(images, found).sha256 == sha256
+        assert kept.read_bytes() == whole
+    kept.write_bytes(b'{"sha256": "0", "sample": []}')
+    assert fingerprint(images, found).sha256 == sha256
+
+
 @pytest.mark.parametrize("by_size", [False, True])
 @pytest.mark.parametrize("slow", [False, True], ids=["local", "network"])
 def test_names_order_and_fingerprint_are_those_of_before(

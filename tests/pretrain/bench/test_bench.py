@@ -37,13 +37,18 @@ def test_a_ratio_is_that_of_rounds_side_by_side_with_the_span_of_its_median() ->
 
 
 @pytest.mark.long
-def test_steps_are_timed_beside_others_and_a_plan_uses_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_are_timed_beside_others_and_a_plan_uses_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     changes = [f"encoder={small.SWIN}", "image_size_px=32", "training.device=cpu"]
     asked = ["bench", "digits_simmim", "--batch", "4", "--rounds", "2", "--threads", "1", "--runs", str(tmp_path)]
     assert mimbench.main([*asked, "--peer", "timm", "--json", *changes]) == 0
     printed = json.loads(capsys.readouterr().out)
     (record,) = bench_records(tmp_path)
     assert json.loads(record.model_dump_json()) == printed
+    assert not list((tmp_path / "temporary").glob("tmp*"))
     own, timm = record.programs
     assert (own.name, timm.name, len(own.seconds), len(timm.seconds)) == ("mimbench", "timm", 2, 2)
     assert own.ways[0] == "tokens in the order of windows"
@@ -135,6 +140,31 @@ def test_a_program_that_cannot_be_compared_is_refused(
     assert mimbench.main(["bench", "digits_simmim", "--batch", "2", "--runs", str(tmp_path), *words]) == mimbench.WRONG
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+def test_a_checkout_that_is_broken_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout = tmp_path / "with a space"
+    (checkout / "models").mkdir(parents=True)
+    (checkout / "models" / "simmim.py").touch()
+    (checkout / "config.py").write_text("broken = (")
+    asked = ["bench", "digits_simmim", "--batch", "2", "--runs", str(tmp_path / "runs"), "--peer", f"simmim={checkout}"]
+    assert mimbench.main([*asked, f"encoder={small.SWIN}", "training.device=cpu"]) == mimbench.WRONG
+    said = capsys.readouterr().err
+    assert f"--peer = simmim={checkout}" in said
+    assert "SyntaxError: '(' was never closed (config.py, line 1)" in said
+
+
+def test_a_place_without_room_for_the_record_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").touch()
+    assert mimbench.main(["bench", "digits_simmim", "--runs", str(tmp_path / "runs")]) == mimbench.WRONG
+    captured = capsys.readouterr()
+    assert "runs is not a folder" in captured.err
+    assert not captured.out
 
 
 @pytest.mark.parametrize("given", [["--rounds", "0"], ["--batch", "0"], ["--warm-up", "-1"], ["--threads", "0"]])

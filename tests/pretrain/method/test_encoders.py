@@ -152,6 +152,12 @@ def test_other_families_are_refused_by_name() -> None:
         build_masked_encoder(Architecture(name="efficientnet_b0"), 224, 0.0)
 
 
+def test_patches_that_are_no_squares_are_refused() -> None:
+    sizes = {"embed_dim": 16, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4, "patch_size": [4, 2]}
+    with pytest.raises(UserError, match=r"patch_size = \[4, 2\]"):
+        build_masked_encoder(Architecture(name="swin_tiny_patch4_window7_224", arguments=sizes), 64, 0.0)
+
+
 def test_misspelt_architecture_gets_a_suggestion() -> None:
     with pytest.raises(UserError, match="Did you mean swin_base"):
         build_masked_encoder(Architecture(name="swin_bas_patch4_window7_224"), 224, 0.0)

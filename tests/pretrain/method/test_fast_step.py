@@ -71,6 +71,7 @@ def step_of(
         ([SWINV2, MASKS], (WINDOWS, HIDDEN)),
         ([VIT, MASKS, "target={loss: smooth_l1}"], (HIDDEN,)),
         ([SWIN.replace("window_size", "proj_drop_rate: 0.1, window_size"), MASKS], (HIDDEN,)),
+        ([SWIN.replace("window_size", "head_dim: 12, window_size"), MASKS], (WINDOWS, HIDDEN)),
         (["encoder=resnet18", "masking={mask_patch_size_px: 32}"], (HIDDEN,)),
     ],
     ids=lambda value: None if isinstance(value[0], str) and value[0] in (WINDOWS, HIDDEN) else " ".join(value)[-40:],

@@ -40,15 +40,17 @@ def test_what_no_run_has_measured_is_shown_as_unknown() -> None:
     assert "remedy: state `device` in the cluster file" in text
 
 
-def test_an_epoch_of_a_subset_is_its_share_of_the_images() -> None:
+@pytest.mark.parametrize("stated", [False, True], ids=["counted", "stated"])
+def test_an_epoch_of_a_subset_is_its_share_of_the_images(stated: bool) -> None:
     """40 files: an epoch is 5 steps of 8 images; of half of them, it is 2."""
     folder = Path("data/unlabelled")
     folder.mkdir()
-    for number in range(40):
+    for number in range(0 if stated else 40):
         (folder / f"{number}.png").touch()
+    cluster = EIGHT_GPUS.model_copy(update={"training_images": {"data": 40} if stated else {}})
     change = "pretrain.simmim.overrides=[training.batch_size=8, training.epochs=9, {}]"
     found = [
-        plan(EIGHT_GPUS, change.format(subset)).forecasts["pretrain.simmim"].images
+        plan(cluster, change.format(subset)).forecasts["pretrain.simmim"].images
         for subset in ("data.subset=null", "data.subset.fraction=0.5", "data.subset.per_class=7")
     ]
     assert found == [9 * 5 * 8, 9 * 2 * 8, None]

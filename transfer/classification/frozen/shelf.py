@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmarks.config import digest_of
+from benchmarks.data.content_sample import content_sha256
 from benchmarks.files.atomic import make_folder, write_atomically
 from benchmarks.files.locks import Locked, locked
-from benchmarks.files.named_files import sha256_of
 
 FOLDER = "MIMBENCH_FEATURES"
 """The environment variable that names the folder of kept features, where a recipe names none."""
@@ -63,12 +64,13 @@ class Column:
         self.files, self.places = [], {}
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             with contextlib.suppress(FileNotFoundError):  # removed by another process just now
-                if sha256_of(path) == path.stem:
+                if content_sha256(path) == path.stem:
                     os.utime(path)  # it was used: the oldest goes first
                     self._open(path)
-                else:
-                    print(f"warning: damaged features are removed, and computed again: {path}", flush=True)
-                    path.unlink()
+                elif path.exists():
+                    print(f"warning: damaged features are removed, and computed again: {path}", file=sys.stderr)
+                    with contextlib.suppress(OSError):  # what cannot be removed is passed over
+                        path.unlink()
         return self
 
     def _open(self, path: Path) -> None:

@@ -93,9 +93,11 @@ def test_after_kill_9_the_same_command_goes_on(small_digits: Path, tmp_path: Pat
     finished = {path: path.stat().st_ino for path in shards(tmp_path / "to")[:3]}
     assert len(finished) == 3
     assert any(tmp_path.glob("to/.*.tmp")) == (when == "before a shard has its name")
+    (tmp_path / "to" / ".train.json.0123abcd.tmp").touch()
+    (tmp_path / "to" / ".train-val-000000.tar.0123abcd.tmp").touch()  # of another process, which is at work
     assert pack(*command, "--verify") == 0
     assert {path: path.stat().st_ino for path in finished} == finished
-    assert not any(tmp_path.glob("to/.*.tmp"))
+    assert [path.name for path in tmp_path.glob("to/.*.tmp")] == [".train-val-000000.tar.0123abcd.tmp"]
     assert pack(small_digits / "train", tmp_path / "at once", "--shard-images", "6") == 0
     assert contents(tmp_path / "to") == contents(tmp_path / "at once")
 

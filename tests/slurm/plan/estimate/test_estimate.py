@@ -31,7 +31,7 @@ def leave_bench(device: str, per_second: float, step_flops: float = 8e9, **chang
     recipe = load_recipe(PretrainRecipe, "pretrain", "digits_simmim", ["data.root=data", "image_size_px=64"])
     timed = Timed(
         name="mimbench",
-        seconds=(1.0,),
+        seconds=(8 / per_second,),
         cpu_seconds=(1.0,),
         ratio=ONE,
         cpu_ratio=ONE,
@@ -108,6 +108,7 @@ def test_the_time_is_operations_by_rate() -> None:
     [
         (EIGHT_GPUS, "which device it runs on", "device: H100"),
         (H100.model_copy(update={"device": "Z100"}), "the device Z100", "correct `device`"),
+        (H100.model_copy(update={"training_images": {"data": 5}}), "how long it is", "training.batch_size=5 or less"),
         (LocalCluster(executor="local", processes_per_stage=2), "how fast its CPUs are", "mimbench bench"),
         (
             SlurmCluster(executor="slurm", gpus_per_node=0, processes_per_node=2, time_limit="10m"),
@@ -115,7 +116,7 @@ def test_the_time_is_operations_by_rate() -> None:
             "mimbench bench",
         ),
     ],
-    ids=["no device", "unknown device", "local CPU", "CPU cluster"],
+    ids=["no device", "unknown device", "few images", "local CPU", "CPU cluster"],
 )
 def test_what_is_missing_is_named_with_its_remedy(cluster: SlurmCluster, reason: str, remedy: str) -> None:
     found = plan(cluster).forecasts["pretrain.simmim"]
@@ -173,6 +174,32 @@ def test_a_bench_of_this_device_comes_before_the_table_and_one_of_another_does_n
     assert "on cpu (2 threads)" in cpu.source
     counted = LocalCluster(executor="local", training_images={"data": 6000})
     assert "without a GPU" not in "\n".join(describe_plan(plan(counted)))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("programs",), []),
+        (("programs", 0, "seconds"), []),
+        (("programs", 0, "seconds"), [0.0]),
+        (("programs", 0, "per_second"), 0.0),
+        (("programs", 0, "per_second"), 2000.0),
+        (("step_flops",), 1e-300),
+    ],
+)
+def test_a_bench_that_was_altered_is_none(place: tuple[str | int, ...], value: object) -> None:
+    """Its speed is not what its rounds give, or it has none, by which nothing can be divided."""
+    leave_bench("cpu (2 threads) \x1b[31m", 1000.0)
+    counted = LocalCluster(executor="local", training_images={"data": 6000})
+    (file,) = Path("runs/bench").iterdir()
+    assert "digits_simmim on cpu (2 threads) \\x1b[31m" in "\n".join(describe_plan(plan(counted)))
+    record = json.loads(file.read_bytes())
+    inner = record
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(record))
+    assert "mimbench bench` measured" not in "\n".join(describe_plan(plan(counted)))
 
 
 def test_what_the_cluster_file_states_comes_before_all_else() -> None:
@@ -245,6 +272,20 @@ def test_numbers_of_gpus_are_compared_by_arithmetic(capsys: pytest.CaptureFixtur
         (["--device", "T4", "--gpus", "3"], "divides the batch (2048)"),
         (["--device", "T4", "--encoder", "convnext_base"], "a Swin, SwinV2, ViT or ResNet-50"),
         (["--device", "T4", "--images", "0"], "--images = 0"),
+        (["--device", "A10", "--images", "2047"], "at most the number of training images (2047)"),
+        *(
+            (
+                ["--device", "A10", f"encoder={{name: {name}, arguments: {{{words}}}}}"],
+                "a Swin, SwinV2, ViT or ResNet-50",
+            )
+            for name, words in [
+                ("swin_tiny_patch4_window7_224", "depths: [2, 2]"),
+                ("swin_tiny_patch4_window7_224", "depths: [], num_heads: []"),
+                ("vit_base_patch16_224", "num_heads: []"),
+                ("vit_base_patch16_224", "patch_size: 0"),
+                ("vit_base_patch16_224", "embed_dim: 0"),
+            ]
+        ),
         (["--device", "T4", "training.epochs=0"], "training.epochs"),
         (["--device", "T4"], "set training.precision=fp16"),
     ],

@@ -15,6 +15,7 @@ from benchmarks.runs.probes import FeatureUse
 from tests.support.processes import finished, launch, start
 from tests.support.runs import only_run, record_of, trained
 from tests.support.small import RANDOM
+from tests.support.special_files import never_waiting, put, special_files
 from transfer.classification.frozen.shelf import Shelf, evict
 from transfer.encoder.features import FrozenEncoder
 
@@ -73,11 +74,22 @@ def test_damaged_features_are_removed_and_computed_again(
     damaged.write_bytes(data)
     after = trained(command("digits_knn", small_digits, tmp_path / "store"), tmp_path / "after")
     assert record_of(after).features == FeatureUse(computed=40, reused=20)
-    assert f"damaged features are removed, and computed again: {damaged}" in capsys.readouterr().out
+    assert f"damaged features are removed, and computed again: {damaged}" in capsys.readouterr().err
     assert (after / "predictions.csv").read_bytes() == (before / "predictions.csv").read_bytes()
     os.truncate(damaged, 100)
     again = trained(command("digits_knn", small_digits, tmp_path / "store"), tmp_path / "again")
     assert record_of(again).features == FeatureUse(computed=40, reused=20)
+
+
+@special_files
+def test_what_is_no_file_among_features_is_passed_over(kind: str, tmp_path: Path) -> None:
+    column = Shelf(tmp_path, {"weights": "a"}).column("output.mean")
+    column.write([bytes(16)], torch.ones(1, 4))
+    (column.folder / "folder.safetensors").mkdir()
+    put(column.folder / "strange.safetensors", kind)
+    for _ in range(2):
+        with never_waiting():
+            assert column.read().rows([bytes(16)]).tolist() == [[1.0] * 4]
 
 
 def _rows(file: Path) -> int:
