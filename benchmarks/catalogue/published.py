@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cache
@@ -104,8 +105,8 @@ class Reference(Config):
     @field_validator("source")
     @classmethod
     def _an_address(cls, source: str) -> str:
-        if not source.startswith("https://"):
-            raise ValueError("an address that starts with https://")
+        if re.fullmatch(r'https://[^\s<>"/?#]+[^\s<>"]*', source) is None:
+            raise ValueError("an address that starts with https://, without spaces")
         return source
 
 
@@ -170,7 +171,7 @@ def load_file(path: Path) -> list[Reference]:
 def _rows(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
     """Yield (line number, cells) of every row below the header."""
     try:
-        opened = path.open(encoding="utf-8", newline="")
+        opened = path.open(encoding="utf-8-sig", newline="")  # Excel writes a byte order mark
     except OSError as error:
         raise UserError.about("references", str(path), f"a file ({error.strerror})", "check the path") from None
     with opened as file:
@@ -199,6 +200,9 @@ def _check_row(path: Path, line: int, row: dict[Any, Any]) -> Reference:
     if None in row or None in row.values():
         rule = f"{len(Reference.model_fields)} cells"
         raise UserError.about(where, "another number of cells", rule, 'put cells that hold a comma in "quotes"')
+    if "_" in (value := row["value"]) or not value.isascii():  # Python takes 8_3.5 for a number
+        rule = "a number of the digits 0 to 9, as 83.5"
+        raise UserError.about(f"{where}, value", value, rule, "correct the cell")
     try:
         return Reference.model_validate_strings({name: text for name, text in row.items() if text})
     except ValidationError as error:

@@ -23,6 +23,7 @@ from reports.tables.comparison_text import (
     disagreement_cells,
     score_cells,
     shown_value,
+    titles_of,
 )
 from reports.text import one_line
 
@@ -48,6 +49,8 @@ class ClassTable:
 class PairingPart:
     """A pairing's part of the page."""
 
+    title: str
+    """The task and, where the page has several parts of it, what tells this one from them."""
     pairing: Pairing
     scores: list[tuple[str, ...]]
     changes: list[tuple[str, ...]]
@@ -69,7 +72,10 @@ def to_html(both: SideBySide, *, pictures: bool = False) -> str:
         "comparison.html.j2",
         both=both,
         accounts=[(side, collected.account) for side, collected in sides],
-        parts=[_part(pairing, number, pictures) for number, pairing in enumerate(both.pairings)],
+        parts=[
+            _part(title, pairing, number, pictures)
+            for number, (title, pairing) in enumerate(zip(titles_of(both.pairings), both.pairings, strict=True))
+        ],
         notes=NOTES,
         left_out=[
             (side, one_line(left.where), one_line(left.reason))
@@ -79,9 +85,10 @@ def to_html(both: SideBySide, *, pictures: bool = False) -> str:
     )
 
 
-def _part(pairing: Pairing, number: int, pictures: bool) -> PairingPart:
+def _part(title: str, pairing: Pairing, number: int, pictures: bool) -> PairingPart:
     found = pairing.classes
     return PairingPart(
+        title,
         pairing,
         [score_cells(score) for score in pairing.scores],
         [
@@ -98,7 +105,7 @@ def _part(pairing: Pairing, number: int, pictures: bool) -> PairingPart:
         None if isinstance(found, str) else _classes(found),
         None if isinstance(pairing.images, str) else [disagreement_cells(one) for one in pairing.images],
         [("A", _origin(pairing.ours)), ("B", _origin(pairing.theirs))],
-        galleries_of(pairing) if pictures else [],
+        galleries_of(title, pairing) if pictures else [],
     )
 
 

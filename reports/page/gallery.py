@@ -82,7 +82,7 @@ def gallery_of(section: Section) -> Gallery | None:
     return _gallery(section.title, heading, runs, tables, order)
 
 
-def galleries_of(pairing: Pairing) -> list[Gallery]:
+def galleries_of(title: str, pairing: Pairing) -> list[Gallery]:
     """Return the images that A gets right and B wrong, and the reverse, of the first seed that both have."""
     shared = pairing.ours.pairs_with(pairing.theirs)
     if TASKS[pairing.ours.task].kind != "classification" or pairing.unfair or not shared:
@@ -93,13 +93,13 @@ def galleries_of(pairing: Pairing) -> list[Gallery]:
     for side, other in (("A", "B"), ("B", "A")):
         heading = f"Test images that {side} gets right and {other} wrong"
         if isinstance(tables, str):
-            found.append(Gallery(pairing.ours.task, heading, ("A", "B"), (), tables))
+            found.append(Gallery(title, heading, ("A", "B"), (), tables))
             continue
         right = dict(zip(("A", "B"), (table["label"].eq(table["predicted"]) for table in tables), strict=True))
         names = [name for name in tables[0].index if right[side][name] and not right[other].get(name, True)]
         order = sorted(names, key=_drawn)
         if order:
-            found.append(_gallery(pairing.ours.task, f"{heading}: {len(order):,}", runs, tables, order))
+            found.append(_gallery(title, f"{heading}: {len(order):,}", runs, tables, order))
     return found
 
 

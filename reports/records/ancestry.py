@@ -19,6 +19,9 @@ from reports.text import count
 AFTER_EXPORT_SECONDS = 60.0
 """What a run may measure after it has written its encoder, in which the time until then is stated."""
 
+STATED = ("method", "seed", "recipe_digest")
+"""What a stage says of its run, unless an earlier version wrote it."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -98,16 +101,19 @@ def _contradictions(stages: Iterable[TrainingStage], known: Mapping[str, FoundRu
         done = own_stage(run.record)
         # An encoder may come from an epoch before the last, so fewer epochs agree.
         longer = stage.epochs is not None and done.epochs is not None and stage.epochs > done.epochs * (1 + 1e-9)
-        if stage.data != done.data or longer or stage.gpus != done.gpus or _quicker(stage, done):
+        otherwise = any(getattr(stage, name) not in (None, getattr(done, name)) for name in STATED)
+        if stage.data != done.data or longer or otherwise or stage.gpus != done.gpus or _other_time(stage, done):
             yield f"history is not what the record of {stage.run_id} says"
 
 
-def _quicker(stage: TrainingStage, done: TrainingStage) -> bool:
-    """Tell whether a stage has less time than its run took for as many epochs; a run goes on after it has exported."""
+def _other_time(stage: TrainingStage, done: TrainingStage) -> bool:
+    """Tell whether a stage has less time than its run took for as many epochs, or more than it took in all; a run goes
+    on after it has exported."""
     if stage.seconds is None or done.seconds is None:
         return False
     share = 1.0 if not stage.epochs or not done.epochs else min(1.0, stage.epochs / done.epochs)
-    return stage.seconds + AFTER_EXPORT_SECONDS < LEAST_TIME * share * done.seconds
+    quicker = stage.seconds + AFTER_EXPORT_SECONDS < LEAST_TIME * share * done.seconds
+    return quicker or LEAST_TIME * stage.seconds > done.seconds + AFTER_EXPORT_SECONDS
 
 
 def _unnamed(stages: Sequence[TrainingStage], use: EncoderUse, known: Mapping[str, FoundRun]) -> Iterator[str]:

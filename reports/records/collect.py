@@ -203,6 +203,8 @@ def _load_fault(report: LoadReport | None, encoder: EncoderUse) -> tuple[str, st
         return None
     if report is None:
         return "no load report", f"nothing proves that {encoder.reference} was loaded"
+    if report.coverage_percent > 100:
+        return "impossible load report", f"{report.coverage_percent:.2f} % loaded"
     if report.complete and report.coverage_percent >= 100 and report.loaded >= report.expected:
         return None
     faults = {"missing": report.missing, "unexpected": report.unexpected, "of another shape": report.mismatched}

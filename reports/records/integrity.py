@@ -15,6 +15,7 @@ from benchmarks.runs.metrics_log import LastLines, last_lines
 from benchmarks.runs.record import RecipeUse, RunRecord
 from reports.records.recomputed import recomputed
 from reports.records.traces import LOGGED_DIGITS, files_beside, logged_seconds, read_log
+from reports.text import count
 
 ROUNDING = 1e-6
 """How far a score computed again may be from the recorded one, in percent: sums are taken in another order."""
@@ -56,7 +57,7 @@ def _contradictions(folder: Path, record: RunRecord, again: Mapping[str, float],
         if name in record.metrics and not math.isclose(value, record.metrics[name].last, rel_tol=0, abs_tol=ROUNDING):
             run = RunFolder(folder)
             drawn = run.predictions if record.draws is None else run.shots
-            table = drawn if name == "top1" else run.classes
+            table = drawn if name in ("top1", "top5") else run.classes
             yield f"{name} is {record.metrics[name].last} in the record, {value} by {table.name}"
     yield from _unproved(record, {*ends.values, *again})
     yield from _of_time(record, log)
@@ -109,6 +110,8 @@ def _of_encoder(record: RunRecord) -> Iterator[str]:
         return
     if encoder.sha256 is not None or record.parents or encoder.history:
         yield "its encoder is said to be random, and came from a checkpoint"
+    if encoder.epochs:
+        yield f"its encoder is said to be random, and to have had {count(encoder.epochs, 'epoch')}"
     if record.load_report is not None and record.load_report.loaded:
         yield f"its encoder is said to be random, and {record.load_report.loaded} tensors were loaded"
 
@@ -125,6 +128,9 @@ def _of_scores(record: RunRecord) -> Iterator[str]:
         sign = 1 if metric.higher_is_better else -1
         if value.best is not None and sign * (value.best - value.last) < 0:
             yield f"{metric.name} is {value.last} after the last epoch, {value.best} after the best"
+    first, best = record.metrics.get("top1"), record.metrics.get("top5")
+    if first is not None and best is not None and best.last < first.last:
+        yield f"top5 is {best.last}, less than its top1 of {first.last}"
 
 
 def _of_log(record: RunRecord, log: LastLines) -> Iterator[str]:

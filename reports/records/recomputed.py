@@ -61,13 +61,18 @@ def recomputed(run: RunFolder, beside: Collection[str]) -> Recomputed:
         rows = _rows(run.path / name)
         again = scores(rows)
         found |= again
-        marks += [] if again else [f"{name} cannot be read"]
+        marks += [] if again or _of_several_classes(rows) else [f"{name} cannot be read"]
         if name == RunFolder.predictions.name:
             tested_on, predictions = _test_images(rows), _predictions(rows)
             marks += [f"{name} names {twice:,} images twice"] if (twice := _named_twice(rows)) else []
         elif name == RunFolder.classes.name:
             tested_on = tested_on or _test_classes(rows)
     return Recomputed(found, tested_on, tuple(marks), predictions)
+
+
+def _of_several_classes(rows: Sequence[Mapping[str, str]]) -> bool:
+    """Tell the predictions of images with several classes each, whose scores are in classes.csv."""
+    return bool(rows) and {"path", "classes", "difficult"} <= rows[0].keys()
 
 
 def _named_twice(rows: Sequence[Mapping[str, str]]) -> int:
@@ -131,10 +136,11 @@ def _of_predictions(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
 
 
 def _of_shots(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Return the mean top-1 of the draws that make the run's score."""
+    """Return the mean top-1 and top-5 of the draws that make the run's score."""
     own = [row for row in rows if row.get("note")]
     try:
-        return {"top1": math.fsum(float(row["top1"]) for row in own) / len(own)} if own else {}
+        names = [name for name in ("top1", "top5") if own and own[0].get(name)]
+        return {name: math.fsum(float(row[name]) for row in own) / len(own) for name in names}
     except (ValueError, TypeError, KeyError):
         return {}
 

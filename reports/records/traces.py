@@ -89,7 +89,7 @@ def traces_of(folder: Path, record: RunRecord, log: bytes, predictions: str) -> 
     mine = record.exported_sha256
     own += [f"weights {mine[:12]}"] if trained and mine and record.encoder and mine != record.encoder.sha256 else []
     own += [f"predictions {predictions}"] if trained and predictions else []
-    best = _of_best(record, folder / METRICS, log) if log else ()
+    best = _of_best(record, folder / METRICS, log)
     return Traces((*_of_times(record), *_of_log(record, log), *best), tuple(own))
 
 
@@ -128,7 +128,7 @@ def _of_log(record: RunRecord, log: bytes) -> Iterator[str]:
 def _of_best(record: RunRecord, path: Path, log: bytes) -> Iterator[str]:
     """Yield which best score no evaluation in the log has; `log` is its end, of most logs all."""
     for name, value in record.metrics.items():
-        if value.best is None:
+        if value.best is None or (not log and value.best == value.last):
             continue
         text = f'"{name}": {rounded(value.best)!r}'.encode(errors="replace")
         if text + b"," in log or text + b"}" in log:  # as the log's own writer has it, so that nothing need be parsed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -14,7 +15,9 @@ from reports.compare.by_class import ByClass, ClassGain, extremes
 from reports.compare.by_image import Disagreement
 from reports.compare.like_for_like import Change
 from reports.compare.two_sides import Pairing, Score, SideBySide
+from reports.leaderboard.lines import PROTOCOLS
 from reports.leaderboard.notes import METHODS
+from reports.leaderboard.section import labelled
 from reports.tables.cells import delta_parts, fixed, join_delta, join_spread, p_value, spread_parts
 from reports.text import WIDTH, broken, filled, isolated, one_line, within_width
 
@@ -38,8 +41,8 @@ NOTES = (
 def to_text(both: SideBySide) -> str:
     """Return the comparison as text."""
     lines: list[str] = []
-    for pairing in both.pairings:
-        lines += [*_pairing(pairing), ""]
+    for title, pairing in zip(titles_of(both.pairings), both.pairings, strict=True):
+        lines += [*_pairing(title, pairing), ""]
     lines += [one_line(words) for words in both.alone]
     lines += [line for note in NOTES for line in filled(f"* {note}", "  ")]
     for side, collected in zip("AB", both.sides, strict=True):
@@ -48,9 +51,22 @@ def to_text(both: SideBySide) -> str:
     return within_width("\n".join(lines)).rstrip() + "\n"
 
 
-def _pairing(pairing: Pairing) -> Iterator[str]:
+def titles_of(pairings: Sequence[Pairing]) -> list[str]:
+    """Return each pairing's task and, where others are of it, too, what tells them apart: protocol, recipe, digest."""
+    rows = [pairing.ours for pairing in pairings]
+    marks = [(PROTOCOLS.get(row.protocol, row.protocol), row.recipe.name, row.recipe.digest[:8]) for row in rows]
+    words: list[tuple[str, ...]] = [(row.task,) for row in rows]
+    for place in range(len(marks[0]) if marks else 0):
+        sharing: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for own, mark in zip(words, marks, strict=True):
+            sharing[own].add(mark[place])
+        words = [(*own, mark[place]) if len(sharing[own]) > 1 else own for own, mark in zip(words, marks, strict=True)]
+    return [labelled(task, " ".join(own)) if own else task for task, *own in words]
+
+
+def _pairing(title: str, pairing: Pairing) -> Iterator[str]:
     ours, theirs = pairing.ours, pairing.theirs
-    yield f"{ours.task}: A {one_line(ours.encoder.label)}, B {one_line(theirs.encoder.label)}"
+    yield f"{one_line(title)}: A {one_line(ours.encoder.label)}, B {one_line(theirs.encoder.label)}"
     if pairing.unfair:
         yield "  not comparable:"
         yield from (f"    {one_line(why)}" for why in pairing.unfair)
@@ -149,7 +165,7 @@ def to_json(both: SideBySide) -> str:
     """Return the comparison with every class and every difference."""
     document = {
         "schema_version": 1,
-        "pairings": [_document(pairing) for pairing in both.pairings],
+        "pairings": [_document(*each) for each in zip(titles_of(both.pairings), both.pairings, strict=True)],
         "alone": list(both.alone),
         "notes": list(NOTES),
         "accounts": {side: collected.account for side, collected in zip("AB", both.sides, strict=True)},
@@ -157,12 +173,13 @@ def to_json(both: SideBySide) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _document(pairing: Pairing) -> dict[str, object]:
+def _document(title: str, pairing: Pairing) -> dict[str, object]:
     parts = {"recipe": pairing.recipe, "encoder": pairing.encoder, "pretraining": pairing.pretraining}
     fields = ("class", "size", "a", "b", "gain", "by_seed")
     gains = () if isinstance(pairing.classes, str) else pairing.classes.gains
     return {
         "task": pairing.ours.task,
+        "title": title,
         "a": pairing.ours.encoder.label,
         "b": pairing.theirs.encoder.label,
         "not_comparable": list(pairing.unfair),

@@ -86,9 +86,10 @@ def transfer(label: str = "simmim", seed: int = 0, top1: float = 90.0, **fields:
     chosen = fields.get("recipe") or recipe()
     training: Any = chosen.resolved.get("training", {})
     epochs = training.get("epochs") or 20
+    top5 = max(99.25, min(100.0, top1))
     metrics = {
         "top1": MetricValue(last=top1, best=_best(top1) if epochs > 17 else top1, best_epoch=min(17, epochs)),
-        "top5": MetricValue(last=99.25, best=99.5 if epochs > 12 else 99.25, best_epoch=min(12, epochs)),
+        "top5": MetricValue(last=top5, best=max(99.5, top5) if epochs > 12 else top5, best_epoch=min(12, epochs)),
     }
     known: dict[str, Any] = {
         "run_id": "",

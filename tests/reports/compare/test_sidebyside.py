@@ -13,6 +13,7 @@ import mimbench
 from benchmarks.runs.record import MetricValue, TaskUse
 from reports.compare.by_class import ByClass
 from reports.compare.two_sides import side_by_side
+from reports.page.comparison import to_html
 from reports.tables.comparison_text import NOTES, to_json, to_text
 from tests.reports import factory
 from tests.reports.factory import predict
@@ -166,3 +167,32 @@ def test_text_and_json_have_the_caveats_of_the_page(two: Path) -> None:
     for note in NOTES:
         assert note in text
         assert note in json.loads(to_json(both))["notes"]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "titles"),
+    [
+        ({"digits_finetune": "finetune"}, ["digits"]),
+        ({"digits_finetune": "finetune", "digits_few_shot": "few-shot"}, ["digits (fine-tuned)", "digits (few-shot)"]),
+        (
+            {"digits_finetune": "finetune", "digits_supervised": "finetune", "digits_knn": "knn"},
+            [
+                "digits (fine-tuned digits_finetune)",
+                "digits (fine-tuned digits_supervised)",
+                "digits (nearest neighbours)",
+            ],
+        ),
+    ],
+)
+def test_parts_of_one_task_have_titles_that_tell_them_apart(
+    tmp_path: Path, recipes: dict[str, str], titles: list[str]
+) -> None:
+    for name, protocol in recipes.items():
+        recipe = factory.recipe(name)
+        recipe = recipe.model_copy(update={"resolved": {**recipe.resolved, "protocol": protocol}})
+        for label in ("a", "b"):
+            factory.write(tmp_path, factory.transfer(label, recipe=recipe))
+    both = side_by_side("a", "b", [str(tmp_path)])
+    assert sorted(each["title"] for each in json.loads(to_json(both))["pairings"]) == sorted(titles)
+    text, page = to_text(both), to_html(both)
+    assert all(f"{title}: A a, B b" in text and f"<h2>{title}</h2>" in page for title in titles)

@@ -50,6 +50,13 @@ def test_own_numbers_stand_apart_with_their_source(place: Path) -> None:
     assert mimbench.main(["report", "verify", str(place / "out")]) == 1
 
 
+def test_a_table_that_excel_saved_is_read(place: Path) -> None:
+    (place / "own.csv").write_text(f"{HEADER}\r\n{OURS}\r\n", encoding="utf-8-sig", newline="")
+    asked = ["report", "leaderboard", str(place / "runs"), "--references", str(place / "own.csv")]
+    assert mimbench.main([*asked, "--out", str(place / "out")]) == 0
+    assert [row["kind"] for row in written(place)["rows"]] == ["measured", "reported"]
+
+
 def test_the_source_is_a_link(chromium: Any, place: Path) -> None:
     assert report(place, OURS) == 0
     page = place / "out/leaderboard.html"
@@ -65,6 +72,10 @@ def test_the_source_is_a_link(chromium: Any, place: Path) -> None:
     ("line", "said"),
     [
         (OURS.replace("97.10", "197"), "line 3, value = 197"),
+        (OURS.replace("97.10", "9_7.10"), "line 3, value = 9_7.10"),
+        (OURS.replace("97.10", "٩٧"), "line 3, value = ٩٧"),
+        (OURS.replace("example.org", ""), "line 3, source = https:///paper?a=1&b=2"),
+        (OURS.replace("/paper", "/> [a](b)"), "line 3, source = https://example.org/> [a](b)?a=1&b=2"),
         (OURS.replace("digits", "digit"), "line 3, task = digit"),
         (OURS.replace("top1", "mIoU"), "line 3, metric = mIoU"),
         (OURS.replace("https", "javascript"), "line 3, source = javascript://example.org/paper?a=1&b=2"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mimbench
+from reports.leaderboard.board import Request, make
+from reports.page.leaderboard import to_html
 from reports.text import WIDTH, broken, within_width
-from tests.reports import factory
+from tests.reports import browser, factory
 from tests.reports.hostile import LONGEST
 
 
@@ -71,3 +74,15 @@ def test_breaking_loses_nothing_but_spaces(name: str) -> None:
         assert "".join(found.split()) == "".join(text.split())
         assert max(widths(found), default=0) <= WIDTH
         assert max(map(width, broken(text, 7)), default=0) <= 7
+
+
+def test_a_long_name_is_cut_and_a_tooltip_has_all_of_it(chromium: Any, tmp_path: Path) -> None:
+    name = "a-long-name-" * 30
+    factory.write(tmp_path / "runs", factory.transfer(name, 0, 90.0))
+    path = tmp_path / "page.html"
+    path.write_text(to_html(make(Request((str(tmp_path / "runs"),)))), encoding="utf-8")
+    with browser.opened(chromium, path) as seen:
+        for table in (".overview", ".board"):
+            cell = seen.page.locator(f"{table} tbody th[scope=row] bdi")
+            assert (cell.get_attribute("title"), cell.text_content()) == (name, name)
+            assert cell.evaluate("e => e.clientHeight < e.scrollHeight")

@@ -79,10 +79,10 @@ def test_the_feed_says_what_is_new_and_what_changed(
     publish()
     assert "(0 changes in feed.xml)" in capsys.readouterr().out
     assert titles(site) == first
-    factory.write(tmp_path / "runs", factory.transfer("simmim", 3, 99.9))
+    factory.write(tmp_path / "runs", factory.transfer("simmim", 3, 99.1))
     publish()
     latest, *before = titles(site)
-    assert re.search(r": was top1 95\.97, top5 99\.25, is top1 96\.95, top5 99\.25$", latest)
+    assert re.search(r": was top1 95\.97, top5 99\.25, is top1 96\.75, top5 99\.25$", latest)
     assert before == first
 
 

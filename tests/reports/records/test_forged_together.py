@@ -91,6 +91,22 @@ HISTORIES: dict[str, tuple[Callable[[TrainingStage], tuple[TrainingStage, ...]],
         lambda stage: (stage.model_copy(update={"seconds": HOUR}),),
         "history is not what the record of ",
     ),
+    "of many more hours": (
+        lambda stage: (stage.model_copy(update={"seconds": 4 * HOUR}),),
+        "history is not what the record of ",
+    ),
+    "of another seed": (
+        lambda stage: (stage.model_copy(update={"seed": 1}),),
+        "history is not what the record of ",
+    ),
+    "of another recipe": (
+        lambda stage: (stage.model_copy(update={"recipe_digest": factory.sha("other")}),),
+        "history is not what the record of ",
+    ),
+    "of an earlier version, without seeds": (
+        lambda stage: (stage.model_copy(update={"seed": None, "recipe_digest": None}),),
+        "",
+    ),
     "of another run": (lambda stage: (stage.model_copy(update={"run_id": "other"}),), "history does not name "),
     "of no run": (lambda stage: (stage.model_copy(update={"run_id": None}),), "history does not name "),
     "of labels": (
@@ -163,3 +179,54 @@ def test_a_speed_that_the_log_does_not_have_is_found(tmp_path: Path, field: dict
     factory.write(tmp_path, record, [*lines, *factory.last_lines(record)])
     (reason,) = factory.reasons(tmp_path)
     assert "seconds, and its steps 240 by the speeds in metrics.jsonl" in reason
+
+
+def test_five_best_classes_hold_less_than_the_best_nowhere(tmp_path: Path) -> None:
+    values = {"top1": MetricValue(last=90.0), "top5": MetricValue(last=89.0)}
+    factory.write(tmp_path, factory.transfer(metrics=values))
+    assert factory.reasons(tmp_path) == ["altered record: top5 is 89.0, less than its top1 of 90.0"]
+
+
+FROZEN = factory.recipe("digits_knn").model_copy(update={"resolved": {"protocol": "knn"}})
+
+
+@pytest.mark.parametrize(("best", "marked"), [(None, False), (90.0, False), (99.0, True)])
+def test_a_best_score_without_a_training_is_marked(tmp_path: Path, best: float | None, marked: bool) -> None:
+    folder = factory.write(tmp_path, factory.transfer(recipe=FROZEN))
+    factory.predict(folder, {"cat": 3})
+    edit(folder, lambda record: record["metrics"].update(top1={"last": 90.0, "best": best}, top5={"last": 99.0}))
+    (folder / "metrics.jsonl").unlink()
+    mark = {"simmim": "the best top1, 99, is in no evaluation of its log (seed 0)"}
+    assert marks(tmp_path) == (mark if marked else {})
+    assert factory.reasons(tmp_path) == []
+
+
+@pytest.mark.parametrize(("top5", "believed"), [(97.0, True), (99.0, False)])
+def test_draws_of_few_shots_give_both_scores_again(tmp_path: Path, top5: float, believed: bool) -> None:
+    values = {"top1": MetricValue(last=80.0), "top5": MetricValue(last=top5)}
+    folder = factory.write(tmp_path, factory.transfer(recipe=FROZEN, metrics=values))
+    (folder / "metrics.jsonl").unlink()
+    lines = ("per_class,draw,images,top1,top5,note", "1,0,10,50,60,", "5,0,50,79,96,score", "5,1,50,81,98,score")
+    (folder / "shots.csv").write_text("\n".join(lines))
+    assert bool(factory.reasons(tmp_path)) is not believed
+
+
+def test_random_weights_with_epochs_and_more_than_all_tensors_are_refused(tmp_path: Path) -> None:
+    factory.write(tmp_path, factory.transfer(encoder=factory.encoder("scratch", epochs=1)))
+    factory.write(tmp_path, factory.transfer(load_report=factory.loaded(coverage_percent=105.0)))
+    assert sorted(factory.reasons(tmp_path)) == [
+        "altered record: its encoder is said to be random, and to have had 1 epoch",
+        "impossible load report: 105.00 % loaded",
+    ]
+
+
+@pytest.mark.parametrize(("head", "marked"), [("path,classes,difficult,a,b", False), ("path,truth,a,b", True)])
+def test_predictions_of_images_with_several_classes_are_no_damage(tmp_path: Path, head: str, marked: bool) -> None:
+    task, recipe = factory.TaskUse(name="digit_labels", version=1), FROZEN
+    metrics = {"mAP11": MetricValue(last=75.0), "mAP": MetricValue(last=70.0)}
+    folder = factory.write(tmp_path, factory.transfer(task=task, recipe=recipe, metrics=metrics))
+    (folder / "metrics.jsonl").unlink()
+    (folder / "classes.csv").write_text("class,ap11_percent,ap_percent,test_images\na,80,75,4\nb,70,65,2\n")
+    (folder / "predictions.csv").write_text(f"{head}\n" + ",".join(["x"] * (head.count(",") + 1)) + "\n")
+    assert factory.reasons(tmp_path) == []
+    assert marks(tmp_path) == ({"simmim": "predictions.csv cannot be read (seed 0)"} if marked else {})
