@@ -75,9 +75,9 @@ class Paused(Stopped):
 
 
 def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
-    """Return a mistake in four parts; what would act on the terminal is escaped in the value and the field."""
+    """Return a mistake in four parts; what would act on the terminal is escaped in each."""
     shown = printable(value) or "(empty)" if isinstance(value, str) else repr(value)
-    return f"{printable(field)} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
+    return f"{printable(field)} = {shown}\n  rule:   {printable_lines(rule)}\n  remedy: {printable_lines(remedy)}"
 
 
 def require_word(field: str, word: object, known: Iterable[str], rule: str) -> None:
