@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, ValidationError
 
 from benchmarks.config_errors import explain
-from benchmarks.errors import UserError, did_you_mean
+from benchmarks.errors import UserError, did_you_mean, require_word
 from benchmarks.files.json_files import path_from
 from benchmarks.files.yaml_files import parse_yaml, read_yaml, to_yaml
 
@@ -210,14 +211,12 @@ def find_recipe(folder: str, source: str) -> Path:
     """Return the file of a recipe given by name or by path. Raises UserError where there is none."""
     path = Path(source)
     if path.suffix in {".yaml", ".yml"} or "/" in source:
-        if path.is_file():
+        if os.path.isfile(source):
             return path
         raise UserError.about("recipe", source, "a file that exists", "check the path")
-    named = RECIPES / folder / f"{source}.yaml"
-    if not named.is_file():
-        hint = did_you_mean(source, recipe_names(folder))
-        raise UserError.about("recipe", source, f"a {folder} recipe's name, or the path of a YAML file", hint)
-    return named
+    names = recipe_names(folder)
+    require_word("recipe", source, names, f"a {folder} recipe's name, or the path of a YAML file")
+    return RECIPES / folder / f"{source}.yaml"
 
 
 def recipe_names(folder: str) -> list[str]:

@@ -46,9 +46,7 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
         remedy = f"Did you mean {inner}?" if inner is not None else did_you_mean(path[-1], known)
         return four_parts(field, detail["input"], "no such field here", remedy)
     if detail["type"] == "missing":
-        return four_parts(
-            field, "(not given)", "required", f"set {field}=...{_meaning(schema, path).removeprefix('.')}"
-        )
+        return four_parts(field, "(not given)", "required", _with_meaning(f"set {field}=...", schema, path))
     if detail["type"] in ("tuple_type", "list_type"):
         return four_parts(field, detail["input"], "a list", f"[{detail['input']}] is a list of one")
     rule = _in_words(detail)
@@ -57,14 +55,15 @@ def _one(schema: type[BaseModel], detail: ErrorDetails, overrides: Sequence[str]
         return four_parts(field, detail["input"], "text, not a mapping", f"write it without the colon: {texts}")
     if isinstance(detail["input"], dict):  # a rule over several fields names them itself
         return four_parts(field, "(several fields)", rule, "change one of the fields that the rule names")
-    return four_parts(field, detail["input"], rule, _remedy(schema, path, field, overrides))
+    value = "" if detail["input"] is None else detail["input"]
+    return four_parts(field, value, rule, _remedy(schema, path, field, overrides))
 
 
 def _in_words(detail: ErrorDetails) -> str:
     """Return what pydantic asks for, in words for the person who wrote the file."""
     if detail["type"] == "too_short":
         return f"a list of at least {detail['ctx']['min_length']}"
-    if detail["type"] == "model_type":
+    if detail["type"] in ("model_type", "dict_type"):
         return "a mapping of fields to values"
     if detail["type"] == "string_pattern_mismatch" and (words := PATTERNS.get(detail["ctx"]["pattern"])):
         return words
@@ -112,13 +111,16 @@ def _remedy(schema: type[BaseModel], path: list[str], field: str, overrides: Seq
     info = parent.model_fields.get(path[-1]) if parent and path else None
     if info is not None and info.default not in (PydanticUndefined, None):
         start += f" (default {info.default!r})"
-    return start + _meaning(schema, path)
+    return _with_meaning(start, schema, path)
 
 
-def _meaning(schema: type[BaseModel], path: list[str]) -> str:
+def _with_meaning(remedy: str, schema: type[BaseModel], path: list[str]) -> str:
+    """Return a remedy, and behind it what the field means, where its class says so."""
     parent = _model_at(schema, path[:-1])
     info = parent.model_fields.get(path[-1]) if parent and path else None
-    return f". Meaning: {' '.join(info.description.split())}" if info is not None and info.description else ""
+    if info is None or not info.description:
+        return remedy
+    return f"{remedy}{'' if remedy.endswith('.') else '.'} Meaning: {' '.join(info.description.split())}"
 
 
 def _model_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:

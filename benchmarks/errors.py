@@ -75,25 +75,31 @@ class Paused(Stopped):
 
 
 def four_parts(field: str, value: object, rule: str, remedy: str) -> str:
-    """Return a mistake in four parts; what would act on the terminal is escaped in the value and the field."""
-    shown = printable(value) if isinstance(value, str) else repr(value)
-    return f"{printable(field)} = {shown}\n  rule:   {rule}\n  remedy: {remedy}"
+    """Return a mistake in four parts; what would act on the terminal is escaped in each."""
+    shown = printable(value) or "(empty)" if isinstance(value, str) else repr(value)
+    return f"{printable(field)} = {shown}\n  rule:   {printable_lines(rule)}\n  remedy: {printable_lines(remedy)}"
 
 
-def require_word(field: str, word: str, known: Iterable[str], rule: str) -> None:
+def require_word(field: str, word: object, known: Iterable[str], rule: str) -> None:
     """Raise UserError, with the nearest guess, unless `word` is one of `known`."""
     names = list(known)
     if word not in names:
         raise UserError.about(field, word, rule, did_you_mean(word, names))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def require_text(field: str, value: object) -> None:
+    """Raise UserError for what is neither text nor None."""
+    if not isinstance(value, str | None):
+        raise UserError.about(field, value, "text", f"for example {field}={str(value)!r}")
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return `Did you mean X? Known: ...` for a misspelt `word`; the guess is left out when nothing is near.
 
     Of many names the nearest are shown. They may come out of files: control characters are escaped, so that none
     reaches the terminal.
     """
-    names = sorted(known)
+    word, names = str(word), sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     guess = f"Did you mean {printable(near[0])}? " if near else ""
     if len(names) > NAMES_SHOWN:

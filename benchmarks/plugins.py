@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, get_args
 
 from benchmarks import ranks
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, did_you_mean
 
 Group = Literal["tasks", "families", "layouts", "columns", "callbacks"]
 T = TypeVar("T")
@@ -85,6 +85,17 @@ def installed(group: Group) -> tuple[Plugin, ...]:
 def every() -> list[Plugin]:
     """Return the plugins of all groups."""
     return [plugin for group in get_args(Group) for plugin in installed(group)]
+
+
+def strays() -> list[tuple[str, str, str, str, str]]:
+    """Return what packages add to groups that mimbench has not: group, name, package, version, and what is wrong."""
+    groups = {whole.removeprefix("mimbench.") for whole in entry_points().groups if whole.startswith("mimbench.")}
+    return [
+        (group, each.name, each.dist.name, each.dist.version, f"no group of mimbench's. {did_you_mean(group, KINDS)}")
+        for group in sorted(groups - KINDS.keys())
+        for each in entry_points(group=f"mimbench.{group}")
+        if each.dist is not None
+    ]
 
 
 _USED: dict[str, str] = {}

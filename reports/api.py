@@ -78,7 +78,7 @@ def leaderboard(
         pictures=pictures,
     )
     if out is not None:
-        write_board(board, Path(out), suffixes_of(formats))
+        write_board(board, Path(path_text("out", out)), suffixes_of(formats))
     require_runs(board)
     table = pd.DataFrame(typed_rows(board))
     whole = {field.name: "Int64" for field in fields_of(board) if field.type is int}
@@ -139,9 +139,7 @@ def write_board(board: Leaderboard, out: Path, suffixes: Sequence[str]) -> list[
     from reports.formats import rendered
     from reports.tables.text_markdown import to_overview
 
-    if not (board.sections or board.pretrainings or board.left_out):
-        where = ", ".join(board.request.runs)
-        raise WorkFailed(f"no record found in {where}: nothing written\n  remedy: check the path")
+    _require_records(board)
     prepare(out)
     paths = []
     for suffix in suffixes:
@@ -171,8 +169,17 @@ def require_runs(board: Leaderboard) -> None:
     """Raise WorkFailed, with what was left out, where a leaderboard has no run."""
     from reports.leaderboard.notes import words
 
+    _require_records(board)
     if not board.sections:
-        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: finish or repair the runs listed above")
+        remedy = "complete a transfer; the record of each run says what became of it"
+        raise WorkFailed(f"no usable run. {words(board).account}\n  remedy: {remedy}")
+
+
+def _require_records(board: Leaderboard) -> None:
+    """Raise WorkFailed where no record was found, not even of a run that is left out."""
+    if not (board.sections or board.pretrainings or board.left_out):
+        where = ", ".join(board.request.runs)
+        raise WorkFailed(f"no record found in {where}: nothing written\n  remedy: check the path")
 
 
 def prepare(out: Path) -> None:

@@ -61,8 +61,9 @@ def main(argv: Sequence[str]) -> int:
     pipeline, overrides = FULL if arguments.full else PIPELINE, arguments.overrides
     if arguments.study is not None:
         pipeline, overrides = PIPELINES / f"{arguments.study}.yaml", [*shortening(arguments.study), *overrides]
+    asked = read_pipeline(pipeline, overrides)
     print(f"data: {DIGITS}, {write_digits(DIGITS)}", flush=True)
-    overrides = [*overrides, _possible_tasks(read_pipeline(pipeline, overrides))]
+    overrides = [*overrides, _possible_tasks(asked)]
     file = load_pipeline(pipeline, overrides, cluster)
     if arguments.study is not None or not isinstance(cluster, LocalCluster):
         return submit(file, cluster, Places())

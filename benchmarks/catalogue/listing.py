@@ -98,6 +98,7 @@ def _plugins(_: argparse.Namespace) -> str:
     for plugin in plugins.every():
         state = plugins.state_of(plugin, TASKS.own if plugin.group == "tasks" else ())
         rows.append((plugin.group, plugin.name, plugin.package, plugin.version, " ".join(state.split())))
+    rows += plugins.strays()
     return aligned(rows) if len(rows) > 1 else "none is installed"
 
 

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="what")
+    verbs = parser.add_subparsers(dest="what", metavar="ACTION")
     verbs.add_parser("pack", help="write images as WebDataset tar shards: mimbench data pack --help")
     about = "make the index of a folder, or say where it lies"
     index = verbs.add_parser("index", help=about, description=f"{about[0].upper()}{about[1:]}.")

@@ -37,7 +37,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             text = file.read(LARGEST_BYTES + 1)
         if len(text) > LARGEST_BYTES:
             raise ValueError(f"more than {LARGEST_BYTES:,} bytes")
-        data = parse_yaml(text.decode())
+        data = parse_yaml(_decoded(text))
     except ValueError as error:
         raise UserError.about(str(path), "(unreadable)", "valid YAML in UTF-8", f"correct the file: {error}") from None
     if data is None:
@@ -45,6 +45,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError.about(str(path), data, "a mapping of fields to values", "write `field: value` lines")
     return {key: value for key, value in data.items() if not str(key).startswith("x-")}
+
+
+def _decoded(text: bytes) -> str:
+    """Return what bytes in UTF-8 say. Raises ValueError, with the line, for those of another encoding."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        line, byte = text.count(b"\n", 0, error.start) + 1, text[error.start]
+        raise ValueError(f"line {line} has the byte 0x{byte:02x}, which is not UTF-8: save it as UTF-8") from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -63,8 +72,15 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> str:
     if mark is None:
         return str(error)
     line = text.splitlines()[mark.line].strip() if mark.line < len(text.splitlines()) else ""
-    wrong = "a field without a colon: write `field: value`" if "expected ':'" in str(error.problem) else error.problem
+    wrong = next((words for said, words in _WORDS.items() if said in str(error.problem)), error.problem)
     return f"line {mark.line + 1}, `{line[:80]}`: {wrong}"
+
+
+_WORDS = {
+    "expected ':'": "a field without a colon: write `field: value`",
+    "'\\t' that cannot start": "a tab: indent with spaces",
+}
+"""What PyYAML says, by a part of it, in words for the person who wrote the file."""
 
 
 def to_yaml(data: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import operator
+from typing import Annotated, SupportsIndex
 
 from pydantic import AfterValidator, Field
 
@@ -18,11 +19,21 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def require_seed(seed: object, field: str = "--seed") -> None:
-    """Raise UserError for what is no seed."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
+def whole_number(value: object) -> int | None:
+    """Return a whole number, one of NumPy or torch as well, as Python's; None for all else, and for True and False."""
+    try:
+        return operator.index(value) if isinstance(value, SupportsIndex) and not isinstance(value, bool) else None
+    except TypeError:  # an array of several
+        return None
+
+
+def require_seed(seed: object, field: str = "--seed") -> int:
+    """Return a seed as Python's number. Raises UserError for what is none."""
+    found = whole_number(seed)
+    if found is None or not 0 <= found <= MOST_SEED:
         value = repr(seed) if isinstance(seed, str) else seed
         raise UserError.about(field, value, f"a whole number from 0 to {MOST_SEED}", "for example 0, 1, 2")
+    return found
 
 
 def _ascending(span: tuple[float, float]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from benchmarks.config import C_co, Recipe
 from benchmarks.data.fingerprint import Fingerprint
 from benchmarks.data.remote.paths import data_path
 from benchmarks.encoders import damage_of, misfit
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, require_text
 from benchmarks.ranks import world_size
 from benchmarks.runs.environment import describe, way_back
 from benchmarks.runs.folder import RunFolder, announce, completed
@@ -75,7 +75,8 @@ class Placing:
     """What the encoder is called by whoever waits for the announcement."""
 
     def __post_init__(self) -> None:
-        require_seed(self.seed, "seed")
+        object.__setattr__(self, "seed", require_seed(self.seed, "seed"))
+        require_text("label", self.label)
 
 
 def command_line(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 from benchmarks.encoders import TrainedStage
+from benchmarks.errors import require_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class EncoderStatement:
     """Whether weights are taken that no training leaves behind."""
     epoch: int | None = None
     """Take the encoder that a pretraining run exported after so many epochs, before its end."""
+
+    def __post_init__(self) -> None:
+        for name in ("stage", "pretrained_on", "architecture", "weights", "prefix"):
+            require_text(name, getattr(self, name))
 
     @classmethod
     def of(cls, stated: object) -> EncoderStatement:

@@ -90,6 +90,8 @@ class LocalLauncher:
                 continue
             if name not in ended:  # it has not begun, or began after its files were looked at
                 views[name] = View("starting")
+            elif self.folder.read_attempt(name) is None and self.stop_requests:
+                views[name] = View("stopped", "on request, before it began")
             elif self.folder.read_attempt(name) is None:
                 views[name] = View("failed", f"ended before it began: see {self.folder.newest_log(name)}")
         before = {entry.stage.name: entry.state for entry in self.manifest.entries}

@@ -177,6 +177,7 @@ def test_missing_field_is_named(tmp_path: Path) -> None:
         ("a: 1\nfield = 3\n", "line 2, `field = 3`: a field without a colon: write `field: value`"),
         ("a: 1\nb: 2\na: 3\n", "line 3, `a: 3`: given twice: a"),
         ("a: \u201cdigits\u201d\n", "line 1, `a: \u201cdigits\u201d`: a typographic quotation mark: write \" or '"),
+        ("a: 1\nb:\n\tc: 2\n", "line 3, `c: 2`: a tab: indent with spaces"),
         ("a: 1\nb: *nowhere\n", "line 2, `b: *nowhere`: found undefined alias"),
     ],
 )
@@ -208,6 +209,7 @@ def test_a_single_value_in_the_place_of_a_list_is_told_from_a_list_of_one(tmp_pa
     [
         ("seeds: [a, b]", [["seeds = a", "a valid integer"], ["seeds = b", "a valid integer"]]),
         ("seeds: []", [["seeds = []", "a list of at least 1"]]),
+        ("finetune:", [["finetune = (empty)", "a mapping of fields to values"]]),
         ("name: ../up", [["name = ../up", "letters, digits, - and _, with a letter or a digit first"]]),
     ],
 )
@@ -249,6 +251,14 @@ def test_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, content: byte
         read_yaml(path)
     assert str(path) in str(caught.value)
     assert ("= (empty)" in str(caught.value)) == (content == b"")
+
+
+@pytest.mark.parametrize(("content", "line"), [("a: 1\nb: é\n".encode("latin-1"), 2), ("a: 1\n".encode("utf-16"), 1)])
+def test_a_file_of_another_encoding_is_named_with_its_line(tmp_path: Path, content: bytes, line: int) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"line {line} has the byte 0x\w\w, which is not UTF-8: save it as UTF-8"):
+        read_yaml(path)
 
 
 def test_missing_recipe_gets_the_nearest_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,12 @@ def test_images_are_bytes_or_numbers_from_0_to_1_and_normalised_once(tmp_path: P
         encoder.pooled(whole[:, :, :32])
     with pytest.raises(mimbench.UserError, match=r"\[B, 3, H, W\]"):
         encoder.features(whole[0])
+    for ask in (encoder.pooled, encoder.features):
+        with pytest.raises(mimbench.UserError, match="at least one image"):
+            ask(whole[:0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(found, encoder.pooled((whole / 255).requires_grad_()))
 
 
 def test_less_than_the_whole_encoder_is_refused_and_random_weights_are_named(tmp_path: Path) -> None:

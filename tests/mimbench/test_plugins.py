@@ -187,6 +187,7 @@ def test_help_and_built_in_work_import_no_plugin(packages: Path) -> None:
     ("entry", "code", "words"),
     [
         ("broken = broken_package:TASK", "import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+        ("broken = broken_package:TASK", "raise OSError('\x1b[31mred')", "OSError: \\x1b[31mred"),
         ("broken = broken_package:TASK", "raise SystemExit(3)", "can be imported (SystemExit: 3)"),
         ("broken = broken_package:TASK", "TASK = 3", "an object of benchmarks.catalogue.task:Task (it is int)"),
         ("broken = broken_package:ABSENT", "", "has no attribute 'ABSENT'"),
@@ -214,6 +215,12 @@ def test_a_broken_plugin_is_named_with_its_package_and_hides_nothing(
     assert "warning: left out: plugin broken (mimbench.tasks) of broken-package 1.2" in listed.stderr
     assert here("list", "tasks").stderr == "", "it is said once"
     assert "broken-package" in here("list", "plugins").stdout
+
+
+def test_a_group_that_is_misspelt_is_listed_with_the_nearest(packages: Path) -> None:
+    add_package(packages, "typo", "task", "parity = typo:TASK")
+    said = " ".join(here("list", "plugins").stdout.split())
+    assert "task parity typo 1.2 no group of mimbench's. Did you mean tasks?" in said
 
 
 def test_a_name_that_is_mimbenchs_own_stays_its_own(packages: Path) -> None:

@@ -49,6 +49,31 @@ def test_a_folder_without_data_is_named_by_its_argument(
     assert "data.root" not in said
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["demo", "foo=1"], "foo = 1\n"),
+        (["demo", "foo"], "override = foo\n"),
+        (["transfer", "digits", "--encoder", ""], "encoder = (empty)\n"),
+        (["transfer", "digits", "--encoder", "random:digits_swin", "--data", ""], "data = (empty)\n"),
+        (["checkpoint", "inspect", "x" * 5000], "encoder = xxx"),
+        (["checkpoint", "inspect", "a\0b"], "encoder = a\\x00b\n"),
+        (["pretrain", "x" * 5000], "recipe = xxx"),
+        (["pipeline", "plan", "x" * 5000], "pipeline = xxx"),
+    ],
+)
+def test_a_wrong_word_leaves_nothing_behind(
+    command: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in refusal(command, capsys)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_transfer_names_the_field_and_an_empty_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["transfer", "imagefolder", "--encoder", "random:digits_swin", f"data.root={tmp_path}"]
     (tmp_path / "train").mkdir()
@@ -113,6 +138,36 @@ def test_numbers_of_numpy_are_numbers_in_overrides() -> None:
     assert override_texts({"k": np.int64(5), "rate": np.float32(0.5)}) == ("k=5", "rate=0.5")
 
 
+def test_numbers_of_numpy_are_seeds_and_sizes() -> None:
+    assert Placing(np.int64(3)).seed == 3  # type: ignore[arg-type]
+    assert type(Placing(np.int64(3)).seed) is int  # type: ignore[arg-type]
+    assert mimbench.load("random:digits_swin", image_size_px=np.int64(32)).image_size_px == 32  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"task": None}, "task = None\n"),
+        ({"task": Path("digits")}, "Did you mean digits?"),
+        ({"overrides": None}, "overrides = None\n"),
+        ({"overrides": [("k", 3)]}, "a mapping of fields to values, or a list of texts"),
+        ({"label": 3}, "for example label='3'"),
+        ({"architecture": Path("mine.yaml")}, "for example architecture='mine.yaml'"),
+        ({"seed": True}, "seed = True\n"),
+        ({"seed": np.zeros(2, dtype=int)}, "a whole number"),
+        *(({field: ""}, f"{field} = (empty)\n") for field in ("encoder", "data", "runs")),
+    ],
+)
+def test_values_of_a_wrong_type_are_named_and_nothing_is_written(
+    wrong: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(mimbench.UserError) as caught:
+        mimbench.transfer(**{"task": "digits", "encoder": "random:digits_swin", "progress": False, **wrong})
+    assert said in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("given", [np.zeros(3), 5, object(), b"runs"])
 def test_from_python_what_is_no_path_is_refused(given: Any) -> None:
     calls = (
@@ -132,7 +187,7 @@ def test_from_python_what_is_no_path_is_refused(given: Any) -> None:
 def test_words_of_python_are_held_against_those_that_are_known() -> None:
     with pytest.raises(mimbench.UserError, match=r"stage = pretrained\n"):
         mimbench.transfer("digits", "random:digits_swin", stage="pretrained", progress=False)  # type: ignore[arg-type]
-    for size in (0, -4, "32"):
+    for size in (0, -4, "32", True):
         with pytest.raises(mimbench.UserError, match=r"image_size_px = .*\n  rule:   a whole number of pixels"):
             mimbench.load("random:digits_swin", image_size_px=size)  # type: ignore[arg-type]
     with pytest.raises(mimbench.UserError, match=r"device = gpu\n"):

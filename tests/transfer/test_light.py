@@ -46,6 +46,8 @@ def test_what_needs_no_library_loads_none(command: str, not_loaded: str, tmp_pat
         ["checkpoint", "inspect", "nowhere.pth"],
         ["checkpoint", "convert", "nowhere.pth", "--to", "timm", "--out", "new.pth"],
         ["transfer", "digits", "--encoder", "nowhere.pth"],
+        ["evaluate", "digits", "--model", "nowhere.pth"],
+        ["show", "nowhere.pth", "--out", "pictures"],
     ],
 )
 def test_a_missing_file_is_said_without_torch(command: list[str]) -> None:

@@ -22,7 +22,7 @@ from benchmarks.verbs.result import RunResult
 from benchmarks.verbs.statement import EncoderStatement
 from transfer.adapter import Asked, Trained, adapter_for
 from transfer.api.claimed import claim_transfer
-from transfer.sources.references import trust_code
+from transfer.sources.references import scheme_of, trust_code
 
 
 def evaluate(
@@ -125,6 +125,9 @@ class AskedEvaluation:
         return self._others() if record is None else self._finished(record)
 
     def _recipe_and_model(self) -> tuple[Recipe[Any], Trained]:
+        if scheme_of(self.model) is None and not Path(self.model).exists():
+            rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
+            raise UserError.about("--model", self.model, rule, "check the path")
         task = find_task(self.task)
         adapter = adapter_for(task)
         trained = adapter.trained(Asked(self.model, self.said, self.config, self.placing.label, self.head_classes))

@@ -20,6 +20,7 @@ from benchmarks.errors import UserError, require_word, retold
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
+from benchmarks.training.numbers import whole_number
 from benchmarks.verbs.overrides import path_text
 from benchmarks.verbs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
@@ -61,8 +62,12 @@ def load(
     Raises UserError for a reference that names no encoder, and WorkFailed where less than the whole encoder comes from
     it, or weights that no training leaves behind.
     """
-    if image_size_px is not None and (not isinstance(image_size_px, int) or image_size_px < 1):
-        raise UserError.about("image_size_px", repr(image_size_px), "a whole number of pixels, 1 or more", "e.g. 224")
+    if image_size_px is not None:
+        side = whole_number(image_size_px)
+        if side is None or side < 1:
+            value, rule = repr(image_size_px), "a whole number of pixels, 1 or more"
+            raise UserError.about("image_size_px", value, rule, "e.g. 224")
+        image_size_px = side
     on = _usable(device)
     said = EncoderStatement(
         stage=stage,
@@ -217,15 +222,18 @@ class Encoder:
         if images.ndim != 4 or images.shape[1] != self.channels:
             remedy = "images[None] makes a batch of one image; .permute(0, 3, 1, 2) puts channels second"
             raise UserError.about("images", list(images.shape), rule, remedy)
+        if not images.numel():
+            remedy = "leave out the call where there is nothing to see"
+            raise UserError.about("images", list(images.shape), f"{rule} of at least one image and pixel", remedy)
 
     def _prepared(self, images: Tensor, normalised: bool) -> Tensor:
         """Return images normalised, on the device. Raises UserError for what are no such images."""
         self._require_batch(images)
-        found = images.to(self.device, torch.float32)
+        found = images.detach().to(self.device, torch.float32)
         if normalised:
             return found
         found = found if images.is_floating_point() else found / 255
-        low, high = (float(each) for each in found.aminmax()) if found.numel() else (0.0, 1.0)
+        low, high = (float(each) for each in found.aminmax())
         if not (low >= 0 and high <= 1):
             rule = "bytes, or numbers from 0 to 1: the encoder normalises them itself"
             remedy = "leave normalising to the encoder, or say normalised=True"

@@ -64,11 +64,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _makers(args: argparse.Namespace, task: Task | None) -> tuple[Findings, list[Maker]]:
     """Return the runs that were found, and what makes the sheets of them."""
+    found = Findings() if args.neighbours else find_runs(args.runs)
     from transfer.show.gather import Wish, grouped, sheet_of  # torch, only now that there is work
 
     wish = Wish(args.images, args.seed, args.disagree, args.score, args.device, _roots(args.data))
     if not args.neighbours:
-        found = find_runs(args.runs)
         return found, [(group.task.name, partial(sheet_of, group, wish)) for group in grouped(found.runs, args.task)]
     from transfer.show.frozen.neighbours import makers, parted
 

@@ -32,7 +32,7 @@ from transfer.sources.head_classes import HeadClasses, known_classes, stated_cla
 from transfer.sources.hub import tensors_of, timm_model
 from transfer.sources.hub_tags import stage_of_tag, stages_of_hub_name, stages_of_tag
 from transfer.sources.preprocessing import TestProtocol, assumed, of_timm, of_torchvision
-from transfer.sources.references import locate, scheme_of
+from transfer.sources.references import locate
 from transfer.sources.source import Whole, known_stage, refuse_selection, stated_history
 
 HEADS = ("classifier", "heads.head", "head.fc", "head", "fc")
@@ -67,15 +67,13 @@ def headed_source(
     `head_classes` says what its logits stand for. Raises UserError where there is no head, WorkFailed where a hub
     cannot be reached.
     """
-    rule = "a model with its head: a finished run, timm:NAME, hf-hub:NAME or a checkpoint file"
-    if scheme_of(reference) is None and not Path(reference).exists():
-        raise UserError.about("--model", reference, rule, "check the path")
     place = locate(reference)
     if place.kind == "timm":
         refuse_selection(Selection(said.weights, said.prefix), reference)
         return _with_classes(_of_timm(reference, place.name, label, said.stage), head_classes)
     if place.kind != "file":
-        raise UserError.about("--model", reference, rule, "name the run itself; exported encoders have no head")
+        rule = "a model with its head, which an exported encoder has not"
+        raise UserError.about("--model", reference, rule, "name the run itself")
     return _with_classes(_of_file(reference, place.path, said, label), head_classes)
 
 

@@ -5,6 +5,7 @@ Transfers, `mimbench checkpoint` and pipelines all resolve it here. torch is imp
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -112,10 +113,9 @@ def locate(reference: str, epoch: int | None = None) -> Location:
         return Location("python", reference)
     if scheme_of(reference) is not None:
         return Location("timm" if scheme == "timm" else "random", name)
-    if (folder := _folder_of(reference, path)) is not None:
-        return Location("export", str(folder))
-    if path.exists():
-        return Location("file", reference)
+    if os.path.exists(reference):  # which no text is too long or too odd for
+        folder = _folder_of(reference, path)
+        return Location("file", reference) if folder is None else Location("export", str(folder))
     rule = "a run, an exported encoder or a checkpoint that exists, timm:NAME, hf-hub:NAME, random:NAME or python:NAME"
     raise UserError.about("encoder", reference, rule, "check the path; `mimbench list checkpoints` has published ones")
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
 import pytest
 
 from benchmarks.runs.folder import follow, read_record
+from slurm.graph.cluster import LocalCluster
+from slurm.launch.local import LocalLauncher
+from slurm.launch.processes import StageProcess
+from slurm.stage.request import Request
+from slurm.stage.warm import Order
+from slurm.terminal import PlainLines
 from tests.slurm.bench import ONE_SEED, Bench, alive, members
 
 TRAINED = ["pretrain.simmim", "digits.simmim.seed0", "digits.scratch.seed0"]
@@ -76,6 +83,24 @@ def test_ctrl_c_lets_stages_save_leaves_no_process_and_can_be_continued(bench: B
     bench.let_go("pretrain.simmim")
     assert bench.submit().returncode == 0
     assert len(bench.begun()) == len(TRAINED) + 1
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_stage_whose_process_ends_before_it_begins_has_failed_unless_it_was_asked_to(
+    bench: Bench, asked: bool
+) -> None:
+    assert bench.submit().returncode == 0
+    manifest = bench.folder.read_manifest()
+    bench.folder.forget_attempt(TRAINED[0])
+    launcher = LocalLauncher(bench.folder, manifest, LocalCluster(executor="local"), PlainLines())
+    order = Order(number=1, folder=".", stage=TRAINED[0], argv=(), request=Request(), log="log")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    launcher.processes[TRAINED[0]] = StageProcess(order, ended)
+    launcher.stop_requests = int(asked)
+    view = launcher._look()[TRAINED[0]]
+    assert view.state == ("stopped" if asked else "failed")
+    assert "before it began" in view.why
 
 
 def test_a_stage_that_outlives_its_launcher_is_waited_for_not_run_twice(bench: Bench) -> None:
