@@ -129,7 +129,7 @@ def _of_scores(record: RunRecord) -> Iterator[str]:
         if value.best is not None and sign * (value.best - value.last) < 0:
             yield f"{metric.name} is {value.last} after the last epoch, {value.best} after the best"
     first, best = record.metrics.get("top1"), record.metrics.get("top5")
-    if first is not None and best is not None and best.last < first.last:
+    if first is not None and best is not None and best.last < first.last - ROUNDING:
         yield f"top5 is {best.last}, less than its top1 of {first.last}"
 
 
