@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from typing import Annotated, SupportsIndex
 
@@ -19,21 +20,24 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def whole_number(value: object) -> int | None:
-    """Return a whole number, one of NumPy or torch as well, as Python's; None for all else, and for True and False."""
-    try:
-        return operator.index(value) if isinstance(value, SupportsIndex) and not isinstance(value, bool) else None
-    except TypeError:  # an array of several
-        return None
+def require_whole_number(field: str, value: object, allowed: range, rule: str, remedy: str) -> int:
+    """Return a whole number, one of NumPy or torch as well, as Python's.
+
+    Raises UserError for one that is not allowed and for all else, True and False included.
+    """
+    found = None
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        with contextlib.suppress(TypeError):  # an array of several
+            found = operator.index(value)
+    if found is None or found not in allowed:
+        raise UserError.about(field, repr(value) if isinstance(value, str) else value, rule, remedy)
+    return found
 
 
 def require_seed(seed: object, field: str = "--seed") -> int:
     """Return a seed as Python's number. Raises UserError for what is none."""
-    found = whole_number(seed)
-    if found is None or not 0 <= found <= MOST_SEED:
-        value = repr(seed) if isinstance(seed, str) else seed
-        raise UserError.about(field, value, f"a whole number from 0 to {MOST_SEED}", "for example 0, 1, 2")
-    return found
+    rule = f"a whole number from 0 to {MOST_SEED}"
+    return require_whole_number(field, seed, range(MOST_SEED + 1), rule, "for example 0, 1, 2")
 
 
 def _ascending(span: tuple[float, float]) -> tuple[float, float]:

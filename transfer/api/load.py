@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from benchmarks.errors import UserError, require_word, retold
 from benchmarks.families.sizes import MapSizes
 from benchmarks.families.table import family_of
 from benchmarks.runs.record import LoadReport
-from benchmarks.training.numbers import whole_number
+from benchmarks.training.numbers import require_whole_number
 from benchmarks.verbs.overrides import path_text
 from benchmarks.verbs.statement import EncoderStatement
 from transfer.checkpoint.content.selection import Selection
@@ -63,11 +64,8 @@ def load(
     it, or weights that no training leaves behind.
     """
     if image_size_px is not None:
-        side = whole_number(image_size_px)
-        if side is None or side < 1:
-            value, rule = repr(image_size_px), "a whole number of pixels, 1 or more"
-            raise UserError.about("image_size_px", value, rule, "e.g. 224")
-        image_size_px = side
+        rule = "a whole number of pixels, 1 or more"
+        image_size_px = require_whole_number("image_size_px", image_size_px, range(1, sys.maxsize), rule, "e.g. 224")
     on = _usable(device)
     said = EncoderStatement(
         stage=stage,
